@@ -1,0 +1,54 @@
+"""Asks Vonage whether one report is ready. A state of the workflow."""
+
+import os
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import boto3
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from vonage_reports.aws.credentials import cached_credentials
+from vonage_reports.client import VonageClient
+from vonage_reports.domain import waits
+from vonage_reports.domain.errors import RateLimited
+from vonage_reports.domain.pacing import Pacer
+from vonage_reports.domain.settings import Settings
+from vonage_reports.domain.windows import parse_instant
+from vonage_reports.readiness import readiness
+
+logger = Logger(service="check_report")
+
+
+@logger.inject_lambda_context
+def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """Return `{"ready", "wait_seconds", "download"}`.
+
+    The event: `report`, the workflow's input; `waited_seconds`, the wait before this check;
+    `started`, when the run began. Only faults raise: a 429 is a wait.
+    """
+    report = event["report"]
+    logger.append_keys(report_id=report["report_id"], request_id=report["request_id"])
+    try:
+        answer = _vonage().get_report(report["request_id"])
+    except RateLimited as error:
+        return {"ready": False, "wait_seconds": waits.after_429(error), "download": None}
+    result = readiness(
+        answer,
+        waited=event["waited_seconds"],
+        started=parse_instant(event["started"]),
+        now=datetime.now(UTC),
+    )
+    logger.info("checked", extra={"request_status": answer.request_status, **result})
+    return result
+
+
+@cache
+def _vonage() -> VonageClient:
+    """Make what a warm function keeps."""
+    credentials = cached_credentials(
+        boto3.client("secretsmanager"), os.environ["VONAGE_SECRET_ARN"]
+    )
+    pacer = Pacer.from_settings(Settings.from_environment(os.environ))
+    return VonageClient(os.environ["VONAGE_BASE_URL"], credentials, pacer=pacer)

@@ -1,0 +1,62 @@
+"""Streams one finished report's archive into S3, proving it on the way. A state of the workflow."""
+
+import os
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import boto3
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from vonage_reports.aws.bucket import Bucket
+from vonage_reports.aws.credentials import cached_credentials
+from vonage_reports.aws.store import store_report
+from vonage_reports.client import VonageClient
+from vonage_reports.domain import waits
+from vonage_reports.domain.errors import RateLimited
+from vonage_reports.domain.objects import Subject
+from vonage_reports.domain.pacing import Pacer
+from vonage_reports.domain.settings import Settings
+
+logger = Logger(service="store_report")
+
+
+@logger.inject_lambda_context
+def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """Return `{"stored", "wait_seconds", "rows", "notification"}`.
+
+    The event: `report`, the workflow's input; `download`, what check_report said, null in a run
+    that goes on from the receipt. Only faults raise: a 429 is a wait.
+    """
+    subject = Subject.from_input(event["report"])
+    logger.append_keys(report_id=subject.report_id, request_id=subject.request_id)
+    try:
+        notification = store_report(
+            subject, event["download"], vonage=_vonage(), bucket=_bucket(), now=datetime.now(UTC)
+        )
+    except RateLimited as error:
+        wait = waits.after_429(error)
+        return {"stored": False, "wait_seconds": wait, "rows": None, "notification": None}
+    logger.info("stored", extra={"rows": notification["rows"], "bytes": notification["bytes"]})
+    return {
+        "stored": True,
+        "wait_seconds": 0,
+        "rows": notification["rows"],
+        "notification": notification,
+    }
+
+
+@cache
+def _vonage() -> VonageClient:
+    """Make what a warm function keeps."""
+    credentials = cached_credentials(
+        boto3.client("secretsmanager"), os.environ["VONAGE_SECRET_ARN"]
+    )
+    pacer = Pacer.from_settings(Settings.from_environment(os.environ))
+    return VonageClient(os.environ["VONAGE_BASE_URL"], credentials, pacer=pacer)
+
+
+@cache
+def _bucket() -> Bucket:
+    return Bucket(boto3.client("s3"), os.environ["BUCKET_NAME"])

@@ -1,0 +1,1 @@
+"""The edges towards AWS: the ledger, the bucket, the workflow, the topic, the secret."""

@@ -1,0 +1,320 @@
+"""The ledger: one DynamoDB table, of which submit_reports is the only writer.
+
+======================  ==============================  ======================================
+pk                      sk                              what
+======================  ==============================  ======================================
+open                    report#<report_id>              a report that has not come to its end
+open                    slot#<1 to 5>                   who holds that slot; absent: it is free
+open                    notice#<cause>                  something that was announced once
+finished#<definition>   <report_id>                     a report that has
+request#<request_id>    request                         which report this Vonage request serves
+calendar                cursor#<definition>#<account>#<delay index>    the end of what is planned
+calendar                volume#<definition>#<account>   rows per hour of the latest delivery
+======================  ==============================  ======================================
+
+All open work is one partition: what a run reads does not grow with what is finished.
+Every write of a report is conditional on its version, so of two writers one wins.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from boto3.dynamodb.conditions import Key
+
+from vonage_reports.domain.reports import (
+    Priority,
+    Report,
+    Revision,
+    State,
+    definition_of,
+)
+from vonage_reports.domain.windows import Window
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+SLOTS = range(1, 6)
+"""Vonage worked on up to 5 reports per API key at once, when it still said so (2019)."""
+
+_ALWAYS: Mapping[str, Any] = {}
+_IF_ABSENT: Mapping[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
+
+_TIMES = frozenset({"planned_at", "not_before", "look_after", "submitted_at", "absent_since"})
+
+
+class Outrun(Exception):
+    """Somebody else moved the report since it was read."""
+
+
+class SlotTaken(Exception):
+    """Somebody else took the slot since it was seen free."""
+
+
+class RequestServesAnother(Exception):
+    """The Vonage request already belongs to another report."""
+
+
+@dataclass(frozen=True)
+class OpenWork:
+    """Everything that has not come to its end: `slots` says who holds which."""
+
+    reports: tuple[Report, ...]
+    slots: Mapping[int, str]
+    notices: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """How far the calendar is planned, and how many rows an hour had at last.
+
+    `cursors` by definition, account and delay index; `volumes` by definition and account.
+    """
+
+    cursors: Mapping[tuple[str, str, int], datetime]
+    volumes: Mapping[tuple[str, str], float]
+
+
+class Ledger:
+    """Reads and writes the table."""
+
+    def __init__(self, table: "Table") -> None:
+        self._table = table
+        self._name = table.name
+        # The client of a resource takes Python's types, as the table does.
+        self._client = table.meta.client
+
+    def open_work(self) -> OpenWork:
+        """Read everything that is open."""
+        reports, slots, notices = [], {}, set()
+        for item in self._partition("open"):
+            kind, _, name = str(item["sk"]).partition("#")
+            if kind == "report":
+                reports.append(_report(item))
+            elif kind == "slot":
+                slots[int(name)] = str(item["report_id"])
+            else:
+                notices.add(name)
+        return OpenWork(tuple(reports), slots, frozenset(notices))
+
+    def open_reports(self) -> tuple[Report, ...]:
+        """Read the reports that have not come to their end."""
+        return self.open_work().reports
+
+    def finished_report(self, report_id: str) -> Report | None:
+        """Read a report that has come to its end; None if it has not, or is not known."""
+        item = self._table.get_item(Key=_finished_key(report_id), ConsistentRead=True).get("Item")
+        return _report(item) if item else None
+
+    def report_served_by(self, request_id: str) -> str | None:
+        """Return the report_id that a Vonage request serves; None if it serves none of ours."""
+        key = _request_key(request_id)
+        item = self._table.get_item(Key=key, ConsistentRead=True).get("Item")
+        return str(item["report_id"]) if item else None
+
+    def calendar(self) -> Calendar:
+        """Read the cursors and the volumes."""
+        cursors, volumes = {}, {}
+        for item in self._partition("calendar"):
+            kind, name, account, *rest = str(item["sk"]).split("#")
+            if kind == "cursor":
+                cursors[name, account, int(rest[0])] = datetime.fromisoformat(str(item["end"]))
+            else:
+                volumes[name, account] = float(str(item["rows_per_hour"]))
+        return Calendar(cursors, volumes)
+
+    def plan(self, report: Report) -> bool:
+        """Put a new report into the ledger; False: it was there already, open or finished."""
+        unfinished: Any = {
+            "TableName": self._name,
+            "Key": _finished_key(report.report_id),
+            **_IF_ABSENT,
+        }
+        refusals = self._transact(
+            self._put(_open_item(report), _IF_ABSENT), {"ConditionCheck": unfinished}
+        )
+        return not any(refusals)
+
+    def move_cursor(
+        self, definition: str, account_id: str, delay_index: int, end: datetime
+    ) -> None:
+        """Note that every window up to `end` is planned.
+
+        It never goes back: where another run has moved it further, nothing is written.
+        """
+        text = end.astimezone(UTC).isoformat()
+        item = {
+            "pk": "calendar",
+            "sk": f"cursor#{definition}#{account_id}#{delay_index}",
+            "end": text,
+        }
+        forwards = {
+            "ConditionExpression": "attribute_not_exists(pk) OR #end < :end",
+            "ExpressionAttributeNames": {"#end": "end"},
+            "ExpressionAttributeValues": {":end": text},
+        }
+        self._transact(self._put(item, forwards))
+
+    def write(self, old: Report, new: Report) -> Report:
+        """Write what `new` changes about `old`, in one transaction, and return it as written.
+
+        A slot that `new` has and `old` has not is taken, the other way round it is freed; a new
+        request_id is claimed; a report at its end leaves the open partition.
+
+        Raises Outrun, SlotTaken or RequestServesAnother; then nothing was written.
+        """
+        new = replace(new, version=old.version + 1)
+        unmoved = _still("version", old.version)
+        writes: list[tuple[TransactWriteItemTypeDef, type[Exception]]] = []
+        if new.state.is_end:
+            finished = {**_finished_key(new.report_id), **_attributes(new)}
+            writes.append((self._delete(_open_key(old.report_id), unmoved), Outrun))
+            writes.append((self._put(finished), Outrun))
+        else:
+            writes.append((self._put(_open_item(new), unmoved), Outrun))
+        if old.slot != new.slot:
+            if new.slot is not None:
+                holder = {**_slot_key(new.slot), "report_id": new.report_id}
+                writes.append((self._put(holder, _IF_ABSENT), SlotTaken))
+            if old.slot is not None:
+                ours = _still("report_id", old.report_id)
+                writes.append((self._delete(_slot_key(old.slot), ours), Outrun))
+        if new.request_id is not None and new.request_id != old.request_id:
+            claim = {**_request_key(new.request_id), "report_id": new.report_id}
+            writes.append((self._put(claim, _IF_ABSENT), RequestServesAnother))
+        if new.state is State.DELIVERED and new.rows is not None:
+            writes.append((self._put(_volume_item(new, new.rows)), Outrun))
+        refusals = self._transact(*(write for write, _ in writes))
+        for refusal, (_, error) in zip(refusals, writes, strict=True):
+            if refusal is not None:
+                raise error(f"{new.report_id}: {refusal}")
+        return new
+
+    def note(self, cause: str) -> bool:
+        """Note that `cause` was announced; False: it had been noted before."""
+        item = {"pk": "open", "sk": f"notice#{cause}"}
+        return not any(self._transact(self._put(item, _IF_ABSENT)))
+
+    def forget(self, cause: str) -> None:
+        """Forget a note, so that the cause is announced again should it come back."""
+        self._table.delete_item(Key={"pk": "open", "sk": f"notice#{cause}"})
+
+    def _partition(self, pk: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        query: dict[str, Any] = {
+            "KeyConditionExpression": Key("pk").eq(pk),
+            "ConsistentRead": True,
+        }
+        while True:
+            page = self._table.query(**query)
+            items += page["Items"]
+            if "LastEvaluatedKey" not in page:
+                return items
+            query["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def _put(
+        self, item: Mapping[str, Any], condition: Mapping[str, Any] = _ALWAYS
+    ) -> "TransactWriteItemTypeDef":
+        put: Any = {"TableName": self._name, "Item": item, **condition}
+        return {"Put": put}
+
+    def _delete(
+        self, key: Mapping[str, str], condition: Mapping[str, Any]
+    ) -> "TransactWriteItemTypeDef":
+        delete: Any = {"TableName": self._name, "Key": key, **condition}
+        return {"Delete": delete}
+
+    def _transact(self, *writes: "TransactWriteItemTypeDef") -> tuple[str | None, ...]:
+        """Write all or nothing; return for each write why it was refused, None if it was not.
+
+        botocore sends an idempotency token along, so that its own retries are safe.
+        """
+        try:
+            self._client.transact_write_items(TransactItems=writes)
+        except self._client.exceptions.TransactionCanceledException as error:
+            codes = [reason.get("Code") for reason in error.response["CancellationReasons"]]
+            refused = {"ConditionalCheckFailed", "TransactionConflict"}
+            if not set(codes) <= refused | {"None", None}:
+                raise
+            return tuple(code if code in refused else None for code in codes)
+        return (None,) * len(writes)
+
+
+def _still(attribute: str, value: str | int) -> Mapping[str, Any]:
+    """The condition that an attribute has the value that it had when it was read."""
+    return {
+        "ConditionExpression": "#attribute = :value",
+        "ExpressionAttributeNames": {"#attribute": attribute},
+        "ExpressionAttributeValues": {":value": value},
+    }
+
+
+def _open_key(report_id: str) -> dict[str, str]:
+    return {"pk": "open", "sk": f"report#{report_id}"}
+
+
+def _finished_key(report_id: str) -> dict[str, str]:
+    return {"pk": f"finished#{definition_of(report_id)}", "sk": report_id}
+
+
+def _slot_key(slot: int) -> dict[str, str]:
+    return {"pk": "open", "sk": f"slot#{slot}"}
+
+
+def _request_key(request_id: str) -> dict[str, str]:
+    return {"pk": f"request#{request_id}", "sk": "request"}
+
+
+def _open_item(report: Report) -> dict[str, Any]:
+    return {**_open_key(report.report_id), **_attributes(report)}
+
+
+def _volume_item(report: Report, rows: int) -> dict[str, Any]:
+    return {
+        "pk": "calendar",
+        "sk": f"volume#{report.definition}#{report.account_id}",
+        "rows_per_hour": Decimal(str(round(rows / report.window.hours, 3))),
+    }
+
+
+def _attributes(report: Report) -> dict[str, Any]:
+    """Return a report as DynamoDB's attributes; what is None is left out."""
+    item: dict[str, Any] = {}
+    for field in fields(report):
+        value = getattr(report, field.name)
+        if isinstance(value, datetime):
+            value = value.astimezone(UTC).isoformat()
+        elif isinstance(value, Window):
+            value = value.to_dict()
+        elif isinstance(value, Enum):
+            value = value.value
+        elif field.name == "filters":
+            # As text: DynamoDB would give numbers back as decimals.
+            value = json.dumps(value, sort_keys=True)
+        if value is not None:
+            item[field.name] = value
+    return item
+
+
+def _report(item: Mapping[str, Any]) -> Report:
+    values: dict[str, Any] = {}
+    for field in fields(Report):
+        if field.name not in item:
+            continue
+        value = item[field.name]
+        if field.name in _TIMES:
+            value = datetime.fromisoformat(str(value))
+        elif isinstance(value, Decimal):
+            value = int(value)
+        values[field.name] = value
+    values["filters"] = json.loads(values["filters"])
+    values["window"] = Window.from_dict(values["window"])
+    values["revision"] = Revision(values["revision"])
+    values["priority"] = Priority(values["priority"])
+    values["state"] = State(values["state"])
+    return Report(**values)

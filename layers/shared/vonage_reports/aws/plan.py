@@ -1,0 +1,53 @@
+"""Plan: put every window that became due into the ledger."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from vonage_reports.aws.edges import Edges
+from vonage_reports.domain import notifications
+from vonage_reports.domain.calendar import due_windows, planned_report
+from vonage_reports.domain.definitions import Refusal, ReportDefinition
+
+
+def plan(
+    definitions: Sequence[ReportDefinition], edges: Edges, *, at: datetime, now: datetime
+) -> list[str]:
+    """Plan the windows that are due at `at` (the schedule's time); return the new report_ids.
+
+    Windows are put first, the cursor moves after: a run that dies in between is made good by the
+    next, which finds its windows there already.
+    """
+    calendar = edges.ledger.calendar()
+    planned = []
+    for definition in definitions:
+        for account_id in definition.account_ids:
+            volume = calendar.volumes.get((definition.name, account_id))
+            for delay_index in range(len(definition.delay_days)):
+                cursor = calendar.cursors.get((definition.name, account_id, delay_index))
+                window = None
+                for window in due_windows(definition, delay_index, cursor, at):
+                    report = planned_report(
+                        definition,
+                        account_id,
+                        delay_index,
+                        window,
+                        rows_per_hour=volume,
+                        now=now,
+                    )
+                    if edges.ledger.plan(report):
+                        planned.append(report.report_id)
+                if window is not None:
+                    edges.ledger.move_cursor(definition.name, account_id, delay_index, window.end)
+    return planned
+
+
+def announce_refusals(refusals: Sequence[Refusal], noted: frozenset[str], edges: Edges) -> None:
+    """Announce each refusal once, and again when it comes back after it was mended."""
+    causes = {f"refused#{each.definition}#{each.field}#{each.reason}": each for each in refusals}
+    for cause, refusal in causes.items():
+        if cause not in noted:
+            edges.topic.announce(notifications.refused(refusal))
+            edges.ledger.note(cause)
+    for cause in noted:
+        if cause.startswith("refused#") and cause not in causes:
+            edges.ledger.forget(cause)

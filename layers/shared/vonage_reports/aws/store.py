@@ -1,0 +1,70 @@
+"""Stores one finished report: archive, then receipt, then manifest."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from vonage_reports.aws.bucket import Bucket
+from vonage_reports.aws.upload import CHUNK_BYTES, prove_stored_archive, upload_archive
+from vonage_reports.client import VonageClient
+from vonage_reports.domain import objects
+from vonage_reports.domain.archive import Archive
+from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.objects import Subject
+from vonage_reports.domain.windows import format_instant
+
+
+def store_report(
+    subject: Subject,
+    download: Mapping[str, Any] | None,
+    *,
+    vonage: VonageClient,
+    bucket: Bucket,
+    now: datetime,
+) -> dict[str, Any]:
+    """Bring a report into the bucket and return the notification that says so.
+
+    `download` is what check_report said: file_id (None where Vonage made no file), items_count,
+    and the times submitted and ready. It is None in a run that only goes on from the receipt.
+    Run again, it finds what is there, and asks Vonage for nothing twice.
+
+    Raises ArchiveCorrupt, ReportExpired, RateLimited, VonageRejected, VonageUnavailable.
+    """
+    receipt = bucket.read_json(subject.receipt_key)
+    if receipt is None:
+        if download is None:
+            raise InvalidRequest(f"{subject.receipt_key} is not there: begin the run with a check")
+        archive = _store_archive(subject, download["file_id"], vonage, bucket)
+        receipt = objects.receipt(
+            subject,
+            archive,
+            items_count=download["items_count"],
+            times={
+                "submitted": download["submitted"],
+                "ready": download["ready"],
+                "stored": format_instant(now),
+            },
+        )
+        bucket.write_json(subject.receipt_key, receipt)
+    manifest = bucket.read_json(subject.manifest_key)
+    if manifest is None or manifest["attempt"] != subject.attempt:
+        manifest = objects.manifest(
+            subject, [receipt], bucket=bucket.name, delivered=format_instant(now)
+        )
+        bucket.write_json(subject.manifest_key, manifest)
+    return objects.delivered_notification(manifest, manifest_key=subject.manifest_key)
+
+
+def _store_archive(
+    subject: Subject, file_id: str | None, vonage: VonageClient, bucket: Bucket
+) -> Archive | None:
+    if file_id is None:
+        return None
+    key = subject.archive_key
+    if not bucket.exists(key):
+        with vonage.download(file_id, CHUNK_BYTES) as chunks:
+            archive = upload_archive(bucket.client, bucket.name, key, chunks)
+        if archive is not None:
+            return archive
+    # A run that died before its receipt left the archive here.
+    return prove_stored_archive(bucket.client, bucket.name, key)

@@ -1,0 +1,419 @@
+"""The Reports API of Vonage over HTTP: create, get, list, cancel, download.
+
+No AWS in here, no retries (they belong to the workflow), and no waiting but the pace of requests.
+Facts about the API come from its OpenAPI text 3.1.4, or 2.1.17 where that is said.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
+
+import requests
+import urllib3
+
+from vonage_reports.domain.errors import (
+    InvalidRequest,
+    RateLimited,
+    ReportExpired,
+    SubmissionUnknown,
+    VonageRejected,
+    VonageUnavailable,
+)
+from vonage_reports.domain.pacing import Pacer
+from vonage_reports.domain.reports import RequestStatus
+from vonage_reports.domain.windows import Window, format_instant, parse_instant
+
+USER_AGENT = "vonage-usage-reports/0.1"
+
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 30.0
+"""Seconds between two bytes of an answer; a generated file starts at once."""
+
+HTTP_TIMEOUT = CONNECT_TIMEOUT + READ_TIMEOUT
+"""Seconds after which a request that got no answer is given up."""
+
+_ANY_BYTES = "application/octet-stream"
+_MAX_REDIRECTS = 3
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What Vonage's Basic authentication takes; `source` names where to mend them.
+
+    The secret never shows in a repr.
+    """
+
+    api_key: str
+    api_secret: str
+    source: str = "the credentials"
+
+    def __repr__(self) -> str:
+        return f"Credentials(api_key={self.api_key!r})"
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """One report as Vonage describes it. What an answer did not say is None.
+
+    `echo` holds the whole answer: the request's parameters stand in it as they were sent, so its
+    `status` is a filter, never the state, which is `request_status`.
+    """
+
+    request_id: str
+    request_status: RequestStatus
+    product: str | None
+    account_id: str | None
+    include_subaccounts: bool
+    date_start: datetime | None
+    date_end: datetime | None
+    receive_time: datetime | None
+    start_time: datetime | None
+    items_count: int | None
+    file_id: str | None
+    echo: Mapping[str, Any]
+
+
+class VonageClient:
+    """Calls to one Vonage account.
+
+    `credentials` is called with False for the ones at hand, and with True for fresh ones, once,
+    after Vonage refused those (401): a secret may have been rotated.
+    Raises InvalidRequest where `base_url` is neither https nor on loopback.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        credentials: Callable[[bool], Credentials],
+        *,
+        pacer: Pacer,
+        session: requests.Session | None = None,
+        timeout: tuple[float, float] = (CONNECT_TIMEOUT, READ_TIMEOUT),
+    ) -> None:
+        self._base_url = require_safe_url(base_url).rstrip("/")
+        self._credentials = credentials
+        self._pacer = pacer
+        self._timeout = timeout
+        self._session = session or requests.Session()
+        self._session.headers["User-Agent"] = USER_AGENT
+
+    @property
+    def api_key(self) -> str:
+        """The key in use, which is also the id of the account it belongs to."""
+        return self._credentials(False).api_key  # noqa: FBT003 - see the constructor
+
+    def create_report(
+        self,
+        *,
+        product: str,
+        account_id: str,
+        window: Window,
+        include_subaccounts: bool,
+        filters: Mapping[str, Any],
+    ) -> str:
+        """Ask Vonage to generate a report, which it bills (POST /v2/reports); its request_id.
+
+        `date_start` is inclusive and `date_end` exclusive at Vonage, as the window is.
+        Vonage knows no idempotency key: every call that arrives makes, and bills, a report.
+
+        Raises:
+            RateLimited, VonageRejected: nothing was created.
+            SubmissionUnknown: it may have been; the cause is chained.
+        """
+        body = {
+            **filters,
+            "product": product,
+            "account_id": account_id,
+            "date_start": format_instant(window.start),
+            "date_end": format_instant(window.end),
+            "include_subaccounts": include_subaccounts,
+        }
+        try:
+            return _request_id(self._json("POST", "/v2/reports", body=body))
+        except VonageUnavailable as error:
+            raise SubmissionUnknown(f"Vonage may have taken the report: {error}") from error
+
+    def get_report(self, request_id: str) -> ReportRequest:
+        """Ask how a report stands (GET /v2/reports/{request_id}).
+
+        One of Vonage's pages shows the list form for this call; the report is taken out of it.
+
+        Raises:
+            ReportExpired: Vonage does not know it; it forgets reports after 4 days.
+            ReportFailed: it has a `request_status` that nobody knows.
+            RateLimited, VonageRejected, VonageUnavailable.
+        """
+        answer = self._json("GET", f"/v2/reports/{quote(request_id, safe='')}")
+        if "reports" in answer:
+            for report in _dicts(answer["reports"]):
+                if report.get("request_id") == request_id:
+                    return _report_request(report)
+            raise VonageUnavailable("Vonage answered with a list that the report is not in")
+        return _report_request(answer)
+
+    def list_reports(self, account_id: str, *, since: datetime) -> Sequence[ReportRequest]:
+        """List the account's reports of every status (GET /v2/reports).
+
+        Deprecated and absent from 3.1.4, documented until 2.2.2; reports older than 4 days are
+        not in it. Reports with a status that nobody knows are left out.
+        """
+        query = {
+            "account_id": account_id,
+            "status": ",".join(RequestStatus),
+            "date_from": format_instant(since),
+        }
+        answer = self._json("GET", "/v2/reports", query=query)
+        if not isinstance(answer.get("reports"), list):
+            raise VonageUnavailable("Vonage's list of reports has no field reports")
+        known = [
+            each
+            for each in _dicts(answer["reports"])
+            if each.get("request_status") in RequestStatus.__members__
+        ]
+        return [_report_request(each) for each in known]
+
+    def cancel_report(self, request_id: str) -> bool:
+        """Stop a report (DELETE /v2/reports/{request_id}); False: it had ended already (409).
+
+        Raises:
+            ReportExpired: Vonage does not know it.
+            RateLimited, VonageRejected, VonageUnavailable.
+        """
+        try:
+            self._json("DELETE", f"/v2/reports/{quote(request_id, safe='')}")
+        except VonageRejected as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+            return False
+        return True
+
+    @contextmanager
+    def download(self, file_id: str, chunk_bytes: int) -> Iterator[Iterator[bytes]]:
+        """Open the archive of a report (GET /v3/media/{file_id}); it is there for 72 hours.
+
+        Gives chunks of at most `chunk_bytes`. A body shorter than its Content-Length is an error,
+        one of no known length may end anywhere: only the archive itself proves that it is whole.
+
+        The URL is made from the file's id: a link that Vonage sends is never followed. Within the
+        host a redirect is; to another host only over https, and without credentials.
+
+        Raises, also while the chunks are read:
+            ReportExpired: the file is not there (404).
+            VonageUnavailable: cut, stalled, or shorter than announced.
+            RateLimited, VonageRejected.
+        """
+        url = f"{self._base_url}/v3/media/{quote(file_id, safe='')}"
+        with _foreign_errors():
+            response = self._send("GET", url, accept=_ANY_BYTES, stream=True)
+            for _ in range(_MAX_REDIRECTS):
+                if response.status_code not in _REDIRECTS:
+                    break
+                response = self._redirected(response)
+        with response:
+            with _foreign_errors():
+                _raise_for_status(response)
+            yield _chunks(response, chunk_bytes)
+
+    def _redirected(self, response: requests.Response) -> requests.Response:
+        target = urljoin(response.url, response.headers.get("Location", ""))
+        response.close()
+        if _origin(target) == _origin(self._base_url):
+            return self._send("GET", target, accept=_ANY_BYTES, stream=True)
+        if urlsplit(target).scheme != "https":
+            raise VonageRejected(
+                "Vonage redirected the download to another host without https: refused",
+                status=response.status_code,
+            )
+        self._pacer.wait()
+        return self._session.get(
+            target,
+            # Nothing, and not what a .netrc may have for that host.
+            auth=lambda request: request,
+            headers={"Accept": _ANY_BYTES},
+            timeout=self._timeout,
+            stream=True,
+            allow_redirects=False,
+        )
+
+    def _json(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        with _foreign_errors():
+            response = self._send(
+                method, self._base_url + path, accept="application/json", query=query, body=body
+            )
+            with response:
+                _raise_for_status(response)
+                return _object(response)
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        *,
+        accept: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        stream: bool = False,
+    ) -> requests.Response:
+        for fresh in (False, True):
+            credentials = self._credentials(fresh)
+            self._pacer.wait()
+            response = self._session.request(
+                method,
+                url,
+                params=query,
+                json=body,
+                auth=(credentials.api_key, credentials.api_secret),
+                headers={"Accept": accept},
+                timeout=self._timeout,
+                stream=stream,
+                allow_redirects=False,
+            )
+            if response.status_code != HTTPStatus.UNAUTHORIZED:
+                return response
+            if not fresh:
+                response.close()
+        with response:
+            raise VonageRejected(
+                f"{_said(response)} (check the API key and secret in {credentials.source}, and "
+                "that the product is enabled for the account)",
+                status=response.status_code,
+            )
+
+
+def require_safe_url(url: str) -> str:
+    """Return `url`, if credentials may be sent there. Raises InvalidRequest otherwise."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        return url
+    raise InvalidRequest(f"VONAGE_BASE_URL is {url!r}: it must be https, or http on loopback")
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
+@contextmanager
+def _foreign_errors() -> Iterator[None]:
+    """Translate the errors of requests, and of urllib3 below it, into ours."""
+    try:
+        yield
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        # The text of the foreign error may hold the URL and more: its name is enough.
+        raise VonageUnavailable(f"no whole answer from Vonage: {type(error).__name__}") from error
+
+
+def _chunks(response: requests.Response, size: int) -> Iterator[bytes]:
+    with _foreign_errors():
+        # `raw` and not `iter_content`: the archive's bytes as they are, whatever the encoding.
+        while chunk := response.raw.read(size, decode_content=False):
+            yield chunk
+
+
+def _raise_for_status(response: requests.Response) -> None:
+    status = response.status_code
+    if status == HTTPStatus.OK:
+        return
+    text = _said(response)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise VonageUnavailable(text)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        after = response.headers.get("Retry-After", "")
+        raise RateLimited(text, retry_after=int(after) if after.isdecimal() else None)
+    if status == HTTPStatus.NOT_FOUND:
+        raise ReportExpired(text)
+    invalid = [
+        (str(each.get("name", "")), str(each.get("reason", "")))
+        for each in _dicts(_problem(response).get("invalid_parameters"))
+    ]
+    text += "".join(f"; {name}: {reason}" for name, reason in invalid)
+    raise VonageRejected(text, status=status, invalid_parameters=invalid)
+
+
+def _said(response: requests.Response) -> str:
+    """Return the status and what the problem+json says of it, if there is one."""
+    problem = _problem(response)
+    said = ", ".join(str(problem[key]) for key in ("title", "detail") if problem.get(key))
+    text = f"Vonage answered {response.status_code} to {response.request.method}"
+    return f"{text}: {said}" if said else text
+
+
+def _problem(response: requests.Response) -> dict[str, Any]:
+    try:
+        return _object(response)
+    except VonageUnavailable:
+        return {}
+
+
+def _object(response: requests.Response) -> dict[str, Any]:
+    try:
+        answer = json.loads(response.content)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise VonageUnavailable(f"Vonage answered {response.status_code} without a JSON object")
+    return answer
+
+
+def _request_id(answer: Mapping[str, Any]) -> str:
+    """Return the id as it is: a UUID, with or without a prefix like `ri3p58f-`."""
+    request_id = answer.get("request_id")
+    if not isinstance(request_id, str) or not request_id:
+        raise VonageUnavailable("Vonage answered without a request_id")
+    return request_id
+
+
+def _report_request(answer: Mapping[str, Any]) -> ReportRequest:
+    items = answer.get("items_count")
+    return ReportRequest(
+        request_id=_request_id(answer),
+        request_status=RequestStatus.parse(answer.get("request_status")),
+        product=answer.get("product"),
+        account_id=answer.get("account_id"),
+        # Vendor's examples send booleans as strings as well.
+        include_subaccounts=str(answer.get("include_subaccounts")).lower() == "true",
+        date_start=_instant(answer.get("date_start")),
+        date_end=_instant(answer.get("date_end")),
+        receive_time=_instant(answer.get("receive_time")),
+        start_time=_instant(answer.get("start_time")),
+        items_count=items if isinstance(items, int) else None,
+        file_id=_file_id(answer),
+        echo=answer,
+    )
+
+
+def _file_id(answer: Mapping[str, Any]) -> str | None:
+    """Return the last segment of the download link's path, the only part of it that is used."""
+    links = answer.get("_links")
+    link = links.get("download_report") if isinstance(links, dict) else None
+    href = link.get("href") if isinstance(link, dict) else None
+    if not isinstance(href, str):
+        return None
+    return urlsplit(href).path.rstrip("/").rpartition("/")[2] or None
+
+
+def _instant(value: object) -> datetime | None:
+    try:
+        return parse_instant(str(value))
+    except ValueError:
+        return None
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
+        return []
+    return [each for each in value if isinstance(each, dict)]

@@ -1,0 +1,1 @@
+"""What the project knows, with the standard library alone: no AWS, no HTTP, no clock."""

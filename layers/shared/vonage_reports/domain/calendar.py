@@ -1,0 +1,65 @@
+"""Which windows of a report definition are due."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import takewhile
+
+from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.reports import Priority, Report, Revision, report_id
+from vonage_reports.domain.windows import (
+    HOUR,
+    Window,
+    WindowLength,
+    latest_window_ending_by,
+    windows_ending_after,
+)
+
+
+def due_windows(
+    definition: ReportDefinition, delay_index: int, cursor: datetime | None, at: datetime
+) -> Iterator[Window]:
+    """Yield, oldest first, the windows that became due since `cursor`, up to the instant `at`.
+
+    Without a cursor it is the latest due window alone: a first run buys no history.
+    """
+    delay = timedelta(days=definition.delay_days[delay_index])
+    if definition.window is WindowLength.HOUR:
+        delay = max(delay, HOUR)
+    due_by = at - delay
+    if cursor is None:
+        yield latest_window_ending_by(due_by, definition.window, definition.time_zone)
+        return
+    windows = windows_ending_after(cursor, definition.window, definition.time_zone)
+    yield from takewhile(lambda window: window.end <= due_by, windows)
+
+
+def planned_report(
+    definition: ReportDefinition,
+    account_id: str,
+    delay_index: int,
+    window: Window,
+    *,
+    rows_per_hour: float | None,
+    now: datetime,
+) -> Report:
+    """Make the report of a window that became due; the last of `delay_days` is the final one."""
+    final = delay_index == len(definition.delay_days) - 1
+    return Report(
+        report_id=report_id(
+            definition=definition.name,
+            account_id=account_id,
+            window=window,
+            delay_index=delay_index,
+        ),
+        definition=definition.name,
+        product=definition.product,
+        account_id=account_id,
+        include_subaccounts=definition.include_subaccounts,
+        filters=definition.filters,
+        window=window,
+        revision=Revision.FINAL if final else Revision.PRELIMINARY,
+        priority=Priority.CALENDAR,
+        planned_at=now,
+        expected_rows=None if rows_per_hour is None else round(rows_per_hour * window.hours),
+        currency=definition.currency,
+    )

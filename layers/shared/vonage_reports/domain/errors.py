@@ -1,0 +1,78 @@
+"""The errors of this project.
+
+::
+
+    VonageReportsError
+    ├── VonageUnavailable       try again: timeouts, cut connections, 5xx
+    ├── VonageRejected          a 4xx: trying the same again changes nothing
+    │   └── RateLimited         429: try again after `retry_after`
+    ├── SubmissionUnknown       a POST that Vonage may or may not have taken
+    ├── ReportFailed            Vonage ended the report without a file
+    ├── ReportTruncated         the report was cut short for its size
+    ├── ReportExpired           Vonage deleted what we came for
+    ├── ArchiveCorrupt          the bytes are not the whole archive
+    ├── RowsMismatch            the rows do not add up to `items_count`
+    └── InvalidRequest          an event or a definition that a person must mend
+
+The class names are a contract: the workflow's Retry and the notifications name them.
+"""
+
+from collections.abc import Sequence
+
+
+class VonageReportsError(Exception):
+    """Every error that this project raises on purpose. Its text is a sentence for a person."""
+
+
+class VonageUnavailable(VonageReportsError):
+    """Vonage did not answer, answered with 5xx, or with something that is not its API's."""
+
+
+class VonageRejected(VonageReportsError):
+    """Vonage answered 4xx.
+
+    `status` is the HTTP status, `invalid_parameters` the `(name, reason)` pairs of a 400 or 422.
+    """
+
+    def __init__(
+        self, message: str, *, status: int, invalid_parameters: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.invalid_parameters = tuple(invalid_parameters)
+
+
+class RateLimited(VonageRejected):
+    """Vonage answered 429. `retry_after` is in seconds, None where Vonage named none."""
+
+    def __init__(self, message: str, *, retry_after: int | None) -> None:
+        super().__init__(message, status=429)
+        self.retry_after = retry_after
+
+
+class SubmissionUnknown(VonageReportsError):
+    """A report may or may not have been created: look before paying again."""
+
+
+class ReportFailed(VonageReportsError):
+    """Vonage ended the report as FAILED or ABORTED, or with a status nobody knows."""
+
+
+class ReportTruncated(VonageReportsError):
+    """Vonage generated only a part of the window, because of its size limit."""
+
+
+class ReportExpired(VonageReportsError):
+    """The report (4 days) or its file (72 hours) is no longer at Vonage."""
+
+
+class ArchiveCorrupt(VonageReportsError):
+    """What was downloaded is not a whole and intact ZIP archive."""
+
+
+class RowsMismatch(VonageReportsError):
+    """The rows in the archive are not as many as Vonage said."""
+
+
+class InvalidRequest(VonageReportsError):
+    """An event or a report definition that cannot be carried out as it stands."""

@@ -1,0 +1,153 @@
+"""The objects in the bucket: their keys and the JSON beside and above the archives.
+
+A reader outside relies on both (README, "What lands in S3").
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vonage_reports.domain.archive import Archive
+from vonage_reports.domain.windows import Window
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The report that a run is about, as the workflow's input names it."""
+
+    report_id: str
+    request_id: str
+    attempt: int
+    definition: str
+    product: str
+    account_id: str
+    include_subaccounts: bool
+    filters: Mapping[str, Any]
+    window: Window
+    revision: str
+    planned: str | None
+
+    @classmethod
+    def from_input(cls, value: Mapping[str, Any]) -> "Subject":
+        """Read the workflow's input. Raises KeyError, naming what is missing."""
+        definition = value["definition"]
+        return cls(
+            report_id=value["report_id"],
+            request_id=value["request_id"],
+            attempt=value["attempt"],
+            definition=definition["name"],
+            product=definition["product"],
+            account_id=definition["account_id"],
+            include_subaccounts=definition["include_subaccounts"],
+            filters=definition["filters"],
+            window=Window.from_dict(value["window"]),
+            revision=value["revision"],
+            planned=value.get("planned"),
+        )
+
+    @property
+    def _folder(self) -> str:
+        return f"{self.definition}/{self.account_id}/{self.window.first_date:%Y/%m/%d}"
+
+    @property
+    def archive_key(self) -> str:
+        """Where the archive is, exactly as Vonage sent it."""
+        return f"archives/{self._folder}/{self.report_id}/{self.request_id}.zip"
+
+    @property
+    def receipt_key(self) -> str:
+        """Where the proof of the archive is."""
+        return f"archives/{self._folder}/{self.report_id}/{self.request_id}.json"
+
+    @property
+    def manifest_key(self) -> str:
+        """Where it says that the window is delivered."""
+        return f"manifests/{self._folder}/{self.report_id}.json"
+
+
+def receipt(
+    subject: Subject,
+    archive: Archive | None,
+    *,
+    items_count: int | None,
+    times: Mapping[str, str | None],
+) -> dict[str, Any]:
+    """Make the receipt: what was stored, proved. `archive` is None where Vonage made no file."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "report_id": subject.report_id,
+        "request_id": subject.request_id,
+        "archive": None
+        if archive is None
+        else {
+            "key": subject.archive_key,
+            "bytes": archive.bytes,
+            "sha256": archive.sha256,
+            "members": [asdict(member) for member in archive.members],
+        },
+        "items_count": items_count,
+        "times": dict(times),
+    }
+
+
+def manifest(
+    subject: Subject, receipts: Sequence[Mapping[str, Any]], *, bucket: str, delivered: str
+) -> dict[str, Any]:
+    """Make the manifest of a window from the receipts of its archives.
+
+    The rows are those that Vonage counted: nothing here has counted them, so `row_check` says
+    "impossible" and `dataset` is null.
+    """
+    times = receipts[-1]["times"]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "report_id": subject.report_id,
+        "definition": subject.definition,
+        "product": subject.product,
+        "account_id": subject.account_id,
+        "include_subaccounts": subject.include_subaccounts,
+        "filters": dict(subject.filters),
+        "window": subject.window.to_dict(),
+        "revision": subject.revision,
+        "attempt": subject.attempt,
+        "rows": sum(each["items_count"] or 0 for each in receipts),
+        "columns": [],
+        "schema_changed": False,
+        "archives": [
+            {
+                "bucket": bucket,
+                **each["archive"],
+                "request_id": each["request_id"],
+                "items_count": each["items_count"],
+            }
+            for each in receipts
+            if each["archive"] is not None
+        ],
+        "dataset": None,
+        "totals": [],
+        "row_check": "impossible",
+        "times": {"planned": subject.planned, **times, "delivered": delivered},
+    }
+
+
+def delivered_notification(manifest: Mapping[str, Any], *, manifest_key: str) -> dict[str, Any]:
+    """Say what a manifest says, as the body of the notification `report.delivered`."""
+    return {
+        "event": "report.delivered",
+        "report_id": manifest["report_id"],
+        "attempt": manifest["attempt"],
+        "definition": manifest["definition"],
+        "product": manifest["product"],
+        "account_id": manifest["account_id"],
+        "revision": manifest["revision"],
+        "window": manifest["window"],
+        "rows": manifest["rows"],
+        "bytes": sum(archive["bytes"] for archive in manifest["archives"]),
+        "totals": manifest["totals"],
+        "schema_changed": manifest["schema_changed"],
+        "manifest": manifest_key,
+        "archives": [archive["key"] for archive in manifest["archives"]],
+        "dataset": manifest["dataset"] and manifest["dataset"]["key"],
+    }

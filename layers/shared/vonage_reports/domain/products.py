@@ -1,0 +1,87 @@
+"""What the Reports API is known to take and to refuse, per product.
+
+Source: the OpenAPI text 3.1.4 and answers seen in production. A product that is not here passes:
+Vonage adds products, and the API itself has the last word.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Direction(Enum):
+    """Whether a product's reports take the filter `direction`."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Product:
+    """What one product takes: its filters besides `direction`, and how far back it reaches."""
+
+    direction: Direction
+    filters: frozenset[str]
+    retention_days: int = 396
+    """Records are kept for 13 months; those of VIDEO-API for 90 days."""
+
+
+def _product(direction: Direction, *filters: str, retention_days: int = 396) -> Product:
+    return Product(direction, frozenset(filters), retention_days)
+
+
+PRODUCTS: dict[str, Product] = {
+    "SMS": _product(
+        Direction.REQUIRED, "status", "from", "to", "country", "network", "client_ref",
+        "account_ref", "include_message", "show_concatenated",
+    ),
+    "SMS-TRAFFIC-CONTROL": _product(Direction.REFUSED),
+    "MESSAGES": _product(
+        Direction.REQUIRED, "status", "from", "to", "provider", "country", "include_message"
+    ),
+    "VOICE-CALL": _product(
+        Direction.OPTIONAL, "from", "to", "country", "network", "status", "call_id"
+    ),
+    "VOICE-FAILED": _product(Direction.OPTIONAL, "from", "to", "country", "call_id"),
+    "VOICE-TTS": _product(Direction.REFUSED, "call_id"),
+    "ASR": _product(Direction.OPTIONAL, "from", "to", "call_id"),
+    "AMD": _product(Direction.REFUSED, "call_id"),
+    "IN-APP-VOICE": _product(Direction.REFUSED, "conversation_id", "status", "leg_id"),
+    "WEBSOCKET-CALL": _product(Direction.REFUSED, "call_id"),
+    "VERIFY-API": _product(Direction.REFUSED, "to", "network"),
+    "VERIFY-V2": _product(
+        Direction.REFUSED, "channel", "parent_request_id", "to", "locale", "network", "country",
+        "status",
+    ),
+    "NUMBER-INSIGHT": _product(Direction.REFUSED, "number", "network"),
+    "CONVERSATION-EVENT": _product(Direction.REFUSED, "conversation_id", "status"),
+    "CONVERSATION-MESSAGE": _product(Direction.REFUSED, "conversation_id"),
+    "NETWORK-API-EVENT": _product(
+        Direction.REFUSED, "product_name", "request_type", "request_session_id", "product_path",
+        "correlation_id",
+    ),
+    "VIDEO-API": _product(Direction.REFUSED, "session_id", "meeting_id", retention_days=90),
+    "REPORTS-USAGE": _product(Direction.REFUSED),
+}  # fmt: skip
+
+
+def direction_problem(product: str, direction: object) -> str | None:
+    """Say what Vonage would refuse about `direction` (None: not given), or None if nothing."""
+    known = PRODUCTS.get(product)
+    if known is None:
+        return None
+    if known.direction is Direction.REFUSED and direction is not None:
+        return f"{product} refuses a direction: take it out"
+    if known.direction is Direction.REQUIRED and direction is None:
+        return f'{product} needs a direction: "inbound" or "outbound"'
+    if direction not in (None, "inbound", "outbound"):
+        return f'direction is "inbound" or "outbound", not {direction!r}'
+    return None
+
+
+def unknown_filters(product: str, filters: list[str]) -> list[str]:
+    """Return the filters that Vonage documents for other products only, or not at all."""
+    known = PRODUCTS.get(product)
+    if known is None:
+        return []
+    return sorted(set(filters) - known.filters - {"direction"})

@@ -1,0 +1,180 @@
+"""A report: one definition x account x window x revision, and how far it has come."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Any
+
+from vonage_reports.domain.errors import ReportFailed
+from vonage_reports.domain.windows import Window, format_instant
+
+
+class State(StrEnum):
+    """The states of a report in the ledger; `transitions` says what moves each of them."""
+
+    PLANNED = "PLANNED"
+    SUBMITTING = "SUBMITTING"
+    SUBMITTED = "SUBMITTED"
+    HELD = "HELD"
+    DELIVERED = "DELIVERED"
+    FAILED = "FAILED"
+
+    @property
+    def is_end(self) -> bool:
+        """Whether nothing moves the report any more, but a person."""
+        return self in (State.DELIVERED, State.FAILED)
+
+
+class RequestStatus(StrEnum):
+    """Vonage's own words for the state of a report request: its field `request_status`."""
+
+    PENDING = "PENDING"
+    PROCESSING = "PROCESSING"
+    SUCCESS = "SUCCESS"
+    TRUNCATED = "TRUNCATED"
+    FAILED = "FAILED"
+    ABORTED = "ABORTED"
+
+    @classmethod
+    def parse(cls, word: object) -> "RequestStatus":
+        """Map Vonage's word, here and nowhere else. Raises ReportFailed for one nobody knows."""
+        try:
+            return cls(str(word))
+        except ValueError:
+            raise ReportFailed(
+                f"Vonage answered with the request_status {word!r}, which is none that its "
+                "documents name: look at the report in Vonage's dashboard"
+            ) from None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether Vonage works on the report no more."""
+        return self not in (RequestStatus.PENDING, RequestStatus.PROCESSING)
+
+
+class Revision(StrEnum):
+    """Statuses and prices still move after a window's end; the last collection is final."""
+
+    PRELIMINARY = "preliminary"
+    FINAL = "final"
+
+
+class Priority(IntEnum):
+    """Who takes the next slot: the lower number."""
+
+    HALF = 0
+    CALENDAR = 1
+    BACKFILL = 2
+
+
+class Entry(StrEnum):
+    """Where a run of the workflow begins."""
+
+    CHECK = "check"
+    ANNOUNCE = "announce"
+
+
+@dataclass(frozen=True)
+class Report:
+    """One thing to ask Vonage for, as the ledger knows it. All times are instants in UTC."""
+
+    report_id: str
+    definition: str
+    product: str
+    account_id: str
+    include_subaccounts: bool
+    filters: Mapping[str, Any]
+    window: Window
+    revision: Revision
+    priority: Priority
+    planned_at: datetime
+    expected_rows: int | None = None
+    currency: str | None = None
+
+    state: State = State.PLANNED
+    version: int = 0
+    """Counts the writes: a write is refused when somebody else wrote in between."""
+    not_before: datetime | None = None
+    """PLANNED: no POST before. SUBMITTED: the next run does not start before."""
+    slot: int | None = None
+    owner: str | None = None
+    """SUBMITTING: the invocation that sends the POST."""
+    look_after: datetime | None = None
+    """SUBMITTING: nobody else touches the report before."""
+    attempt: int = 0
+    """Reports that Vonage took for this window and revision, the present one included."""
+    submitted_at: datetime | None = None
+    """When the POST of the present attempt was begun."""
+    absent_since: datetime | None = None
+    """SUBMITTING: when Vonage's list was first seen without the report."""
+    request_id: str | None = None
+    run: int = 0
+    resumes: int = 0
+    """Runs that failed since the present attempt began."""
+    execution_input: str | None = None
+    """What the present run is started with, to the byte."""
+    rows: int | None = None
+    error: str | None = None
+    """The name of the last error, and below its sentence."""
+    reason: str | None = None
+
+    @property
+    def execution_name(self) -> str:
+        """The name of the present run; one execution only can bear it."""
+        return f"{self.report_id}-r{self.run}"
+
+
+def report_id(
+    *, definition: str, account_id: str, window: Window, delay_index: int, split_path: str = ""
+) -> str:
+    """Derive the idempotency key of a report; `split_path` is empty for a whole window.
+
+    `sms-outbound-20261121T0000Z-0123456789ab`: 64 characters at most, so that an execution's
+    name (80 at most) has room for the run.
+    """
+    identity = (
+        definition,
+        account_id,
+        format_instant(window.start),
+        format_instant(window.end),
+        str(delay_index),
+        split_path,
+    )
+    digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:12]
+    return f"{definition}-{window.start:%Y%m%dT%H%MZ}-{digest}"
+
+
+def definition_of(report_id: str) -> str:
+    """Return the name of the definition that a `report_id` was derived from."""
+    return report_id.rsplit("-", 2)[0]
+
+
+def execution_input(report: Report, entry: Entry) -> str:
+    """Return what a run of the workflow starts with, as JSON."""
+    return json.dumps(
+        {
+            "report_id": report.report_id,
+            "run": report.run,
+            "attempt": report.attempt,
+            "entry": entry,
+            "request_id": report.request_id,
+            "definition": {
+                "name": report.definition,
+                "product": report.product,
+                "account_id": report.account_id,
+                "include_subaccounts": report.include_subaccounts,
+                "filters": dict(report.filters),
+                "currency": report.currency,
+            },
+            "window": report.window.to_dict(),
+            "revision": report.revision,
+            "expected_rows": report.expected_rows,
+            "planned": format_instant(report.planned_at),
+            "receipts": [],
+            "announce": True,
+        },
+        sort_keys=True,
+    )

@@ -1,0 +1,46 @@
+"""The optional settings, each with its default, read from the environment in one place.
+
+The README has them in one table. What a function cannot do without is no setting: it is read
+with `os.environ[...]` where it is needed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vonage_reports.domain.errors import InvalidRequest
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an operator may change without touching code."""
+
+    wait_scale: float = 1.0
+    """`WAIT_SCALE`: factor from 0 to 1 on every cool-down and look-up of `submit_reports`."""
+    request_interval: float = 0.25
+    """`REQUEST_INTERVAL`: seconds between two requests to Vonage; it allows 5 in a second."""
+    pacing_file: str | None = None
+    """`PACING_FILE`: a file through which processes of one machine share that interval."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """Read the settings; an empty value counts as none. Raises InvalidRequest."""
+        return cls(
+            wait_scale=_number(environment, "WAIT_SCALE", cls.wait_scale, 0, 1),
+            request_interval=_number(environment, "REQUEST_INTERVAL", cls.request_interval, 0, 60),
+            pacing_file=environment.get("PACING_FILE") or None,
+        )
+
+
+def _number(
+    environment: Mapping[str, str], name: str, default: float, low: float, high: float
+) -> float:
+    text = environment.get(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise InvalidRequest(f"{name} is {text!r}: it takes a number from {low:g} to {high:g}")
+    return value

@@ -1,0 +1,54 @@
+"""How long to wait for what. All in seconds, or as a timedelta; nothing here reads a clock."""
+
+from datetime import timedelta
+
+from vonage_reports.domain.errors import RateLimited
+
+SHORTEST_POLL = 20
+"""Polls of one report are at least this far apart: five reports stay below 5 requests a second."""
+
+LONGEST_POLL = 15 * 60
+
+DEADLINE = timedelta(hours=48)
+"""A report that Vonage still works on after this is cancelled. Generation takes 5 to 30 minutes
+per million records, and a report has 7 million at most: four hours."""
+
+FILE_LIFETIME = timedelta(hours=72)
+"""How long Vonage keeps a report's file after it succeeded (OpenAPI 3.1.4)."""
+
+RATE_LIMIT_WAIT = timedelta(seconds=60)
+"""After a 429 that named no `Retry-After`."""
+
+REFUSED_WAIT = timedelta(minutes=15)
+"""After a 401 or 403: somebody has to change something first."""
+
+MAX_ATTEMPTS = 3
+"""Reports that we pay for per window and revision, before a person has to look."""
+
+LOOK_MARGIN = timedelta(seconds=60)
+"""Beyond the end of an invocation and of its last request, before another looks for its report."""
+
+LOOK_AGAIN = timedelta(minutes=2)
+"""Between the two looks that must both find a report absent: Vonage's list may lag."""
+
+LOOK_UNTIL = timedelta(days=3)
+"""The list forgets reports after 4 days: an absence proves something only well before."""
+
+_COOL_DOWNS = (1, 5, 15, 60)
+
+
+def next_poll(waited: float) -> int:
+    """Return how long to wait before the next poll, having waited `waited` before this one."""
+    return round(min(max(waited * 1.5, SHORTEST_POLL), LONGEST_POLL))
+
+
+def cool_down(times: int) -> timedelta:
+    """Return how long to leave a report alone after its run failed for the `times`-th time."""
+    return timedelta(minutes=_COOL_DOWNS[min(times, len(_COOL_DOWNS)) - 1])
+
+
+def after_429(error: RateLimited) -> int:
+    """Return the seconds that Vonage asked for, and a minute where it did not say."""
+    if error.retry_after is None:
+        return round(RATE_LIMIT_WAIT.total_seconds())
+    return error.retry_after

@@ -1,0 +1,142 @@
+"""Windows: half-open intervals of instants, cut at local midnights of an IANA time zone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+class WindowLength(StrEnum):
+    """How long the windows of a report definition are; a week is an ISO week."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+@dataclass(frozen=True)
+class Window:
+    """The instants from `start` up to, and without, `end`: both aware, in UTC."""
+
+    start: datetime
+    end: datetime
+    time_zone: str
+
+    @property
+    def first_date(self) -> date:
+        """The date of `start` in the window's own time zone."""
+        return self.start.astimezone(ZoneInfo(self.time_zone)).date()
+
+    @property
+    def hours(self) -> float:
+        """The length in hours of 3,600 s: a local day has 23 to 25 of them."""
+        return (self.end - self.start) / HOUR
+
+    def to_dict(self) -> dict[str, str]:
+        """The form of the workflow's input, of the manifest and of the notifications."""
+        return {
+            "start": format_instant(self.start),
+            "end": format_instant(self.end),
+            "time_zone": self.time_zone,
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, str]) -> "Window":
+        """Read what `to_dict` wrote."""
+        return cls(parse_instant(value["start"]), parse_instant(value["end"]), value["time_zone"])
+
+
+def format_instant(instant: datetime) -> str:
+    """ISO 8601 in UTC with `Z`, to the second: `2026-11-21T00:00:00Z`."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_instant(text: str) -> datetime:
+    """Read an ISO 8601 time with an offset (`Z`, `+00:00`, `+0000`) as an instant in UTC.
+
+    Raises ValueError where it is none, or has no offset.
+    """
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"{text!r} has no offset from UTC")
+    return instant.astimezone(UTC)
+
+
+def windows_ending_after(
+    instant: datetime, length: WindowLength, time_zone: str
+) -> Iterator[Window]:
+    """Yield, oldest first and without end, the windows whose end is after `instant`.
+
+    They tile time: each begins where the one before it ends. A local date that a zone skipped
+    (Pacific/Apia, 2011-12-30) makes no window.
+    """
+    zone = ZoneInfo(time_zone)
+    first = _first_date_of_period(instant.astimezone(zone).date(), length)
+    # Where a clock goes back over midnight, a date begins twice: one period earlier is enough.
+    starts = _period_starts(_first_date_of_period(first - DAY, length), length)
+    boundaries = (
+        boundary
+        for day, following in pairwise(starts)
+        for boundary in _boundaries(day, following, length, zone)
+    )
+    for start, end in pairwise(boundaries):
+        if start < end and end > instant:
+            yield Window(start, end, time_zone)
+
+
+def latest_window_ending_by(instant: datetime, length: WindowLength, time_zone: str) -> Window:
+    """Return the newest window whose end is not after `instant`."""
+    # Two lengths back there is always a window that has ended.
+    longest = {
+        WindowLength.HOUR: 2 * HOUR,
+        WindowLength.DAY: 3 * DAY,
+        WindowLength.WEEK: 15 * DAY,
+        WindowLength.MONTH: 63 * DAY,
+    }[length]
+    latest = None
+    for window in windows_ending_after(instant - longest, length, time_zone):
+        if window.end > instant:
+            break
+        latest = window
+    assert latest is not None
+    return latest
+
+
+def _boundaries(
+    day: date, following: date, length: WindowLength, zone: ZoneInfo
+) -> Iterator[datetime]:
+    """Where the windows of one period begin: of an hour's period, the day, every hour of it."""
+    start = _midnight(day, zone)
+    yield start
+    if length is WindowLength.HOUR:
+        end = _midnight(following, zone)
+        while (start := start + HOUR) < end:
+            yield start
+
+
+def _midnight(day: date, zone: ZoneInfo) -> datetime:
+    """The instant at which `day` begins; where 00:00 is skipped, the instant of the skip."""
+    return datetime.combine(day, time(), zone).astimezone(UTC)
+
+
+def _first_date_of_period(day: date, length: WindowLength) -> date:
+    if length is WindowLength.MONTH:
+        return day.replace(day=1)
+    if length is WindowLength.WEEK:
+        return day - timedelta(days=day.weekday())
+    return day
+
+
+def _period_starts(day: date, length: WindowLength) -> Iterator[date]:
+    while True:
+        yield day
+        if length is WindowLength.MONTH:
+            day = (day + timedelta(days=31)).replace(day=1)
+        else:
+            day += timedelta(days=7 if length is WindowLength.WEEK else 1)
