@@ -28,7 +28,7 @@ from vonage_reports.domain.definitions import (
     ReportDefinition,
 )
 from vonage_reports.domain.errors import InvalidRequest
-from vonage_reports.domain.products import direction_problem
+from vonage_reports.domain.products import direction_problem, known_filters
 from vonage_reports.domain.windows import WindowLength
 
 
@@ -107,12 +107,16 @@ def parse_definitions(text: str, *, api_key: str) -> tuple[list[ReportDefinition
 
 def _definition(entry: dict[str, Any], api_key: str) -> ReportDefinition:
     value = parse(event=entry, model=_Definition)
+    filters = value.filters
+    if "include_message" in known_filters(value.product):
+        # Message bodies are personal data: they come only where they are asked for.
+        filters = {"include_message": False, **filters}
     return ReportDefinition(
         name=value.name,
         product=value.product,
         account_ids=tuple(value.account_ids or [api_key]),
         include_subaccounts=value.include_subaccounts,
-        filters=value.filters,
+        filters=filters,
         window=value.window,
         time_zone=value.time_zone,
         delay_days=tuple(value.delay_days),

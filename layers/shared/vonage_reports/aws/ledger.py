@@ -235,7 +235,7 @@ class Ledger:
         botocore sends an idempotency token along, so that its own retries are safe.
         """
         try:
-            self._client.transact_write_items(TransactItems=writes)
+            self._client.transact_write_items(TransactItems=list(writes))
         except self._client.exceptions.TransactionCanceledException as error:
             codes = [reason.get("Code") for reason in error.response["CancellationReasons"]]
             refused = {"ConditionalCheckFailed", "TransactionConflict"}

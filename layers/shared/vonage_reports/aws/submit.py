@@ -39,9 +39,9 @@ class Invocation:
         return self.seconds_left() > 2 * HTTP_TIMEOUT
 
     def over_by(self, now: datetime, scale: float) -> datetime:
-        """When this invocation, and its last request, are over for sure."""
+        """When this invocation, and its last request, are over for sure: its lease ends."""
         lifetime = timedelta(seconds=self.seconds_left() + HTTP_TIMEOUT)
-        return now + scale * (lifetime + waits.LOOK_MARGIN)
+        return now + max(scale * (lifetime + waits.LOOK_MARGIN), waits.SHORTEST_LEASE)
 
 
 @dataclass
@@ -72,8 +72,12 @@ def submit(edges: Edges, invocation: Invocation, *, clock: Callable[[], datetime
         owned = _take_slot(report, taken, edges, invocation, now=clock())
         if owned is None:
             continue
-        if not _send(owned, work, edges, done, now=clock()):
-            break
+        try:
+            if not _send(owned, work, edges, done, now=clock()):
+                break
+        except (Outrun, RequestServesAnother):
+            # The lease was over, and another invocation looked for the report in the meantime.
+            continue
     open_before = [each for each in work.reports if each.state in (State.PLANNED, State.SUBMITTING)]
     done.waiting = len(open_before) - sum(each.report_id in done.submitted for each in open_before)
     return done
@@ -127,8 +131,6 @@ def _take_slot(
 
 def _send(report: Report, work: OpenWork, edges: Edges, done: Submitted, *, now: datetime) -> bool:
     """Send the POST and note its outcome. False: Vonage wants no more of them now."""
-    refused: timedelta | None = None
-    go_on = True
     try:
         request_id = edges.vonage.create_report(
             product=report.product,
@@ -141,33 +143,43 @@ def _send(report: Report, work: OpenWork, edges: Edges, done: Submitted, *, now:
         # It stays SUBMITTING, and is looked for after `look_after`.
         return True
     except RateLimited as error:
-        go_on = False
-        refused = edges.wait_scale * waits.RATE_LIMIT_WAIT
+        wait = edges.wait_scale * waits.RATE_LIMIT_WAIT
         if error.retry_after is not None:
             # Vonage's own word is not scaled.
-            refused = timedelta(seconds=error.retry_after)
+            wait = timedelta(seconds=error.retry_after)
+        _put_back(report, error, edges, not_before=now + wait)
+        return False
     except VonageRejected as error:
         if error.status not in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             _fail(report, error, edges)
             return True
-        # 401 is about the key and so about every report; 403 is about one account.
-        go_on = error.status == HTTPStatus.FORBIDDEN
-        refused = edges.wait_scale * waits.REFUSED_WAIT
         _announce_refusal(report, error, work, edges)
+        _put_back(report, error, edges, not_before=now + edges.wait_scale * waits.REFUSED_WAIT)
+        # 401 is about the key and so about every report; 403 is about one account.
+        return error.status == HTTPStatus.FORBIDDEN
     except ReportExpired as error:
+        # 404 to a POST: not Vonage's API, or no more.
         _fail(report, error, edges)
         return True
-    if refused is not None:
-        planned = replace(
-            report, state=State.PLANNED, slot=None, not_before=now + refused, look_after=None
-        )
-        edges.ledger.write(report, planned)
-        return go_on
     for cause in {_cause(report, status) for status in (401, 403)} & work.notices:
         edges.ledger.forget(cause)
     _adopt(report, request_id, edges)
     done.submitted.append(report.report_id)
     return True
+
+
+def _put_back(report: Report, error: VonageRejected, edges: Edges, *, not_before: datetime) -> None:
+    """Plan a report again that Vonage did not take: nothing was billed, no attempt counts."""
+    planned = replace(
+        report,
+        state=State.PLANNED,
+        slot=None,
+        not_before=not_before,
+        look_after=None,
+        error=type(error).__name__,
+        reason=str(error),
+    )
+    edges.ledger.write(report, planned)
 
 
 def _adopt(report: Report, request_id: str, edges: Edges) -> None:
@@ -181,6 +193,8 @@ def _adopt(report: Report, request_id: str, edges: Edges) -> None:
         resumes=0,
         look_after=None,
         absent_since=None,
+        error=None,
+        reason=None,
     )
     submitted = replace(submitted, execution_input=execution_input(submitted, Entry.CHECK))
     edges.executions.start(edges.ledger.write(report, submitted))

@@ -79,9 +79,7 @@ def direction_problem(product: str, direction: object) -> str | None:
     return None
 
 
-def unknown_filters(product: str, filters: list[str]) -> list[str]:
-    """Return the filters that Vonage documents for other products only, or not at all."""
+def known_filters(product: str) -> frozenset[str]:
+    """Return the filters, besides the direction, that are documented for a product."""
     known = PRODUCTS.get(product)
-    if known is None:
-        return []
-    return sorted(set(filters) - known.filters - {"direction"})
+    return known.filters if known else frozenset()

@@ -28,6 +28,9 @@ MAX_ATTEMPTS = 3
 LOOK_MARGIN = timedelta(seconds=60)
 """Beyond the end of an invocation and of its last request, before another looks for its report."""
 
+SHORTEST_LEASE = timedelta(seconds=5)
+"""However far waits are scaled down, a POST is left this long to whoever sends it."""
+
 LOOK_AGAIN = timedelta(minutes=2)
 """Between the two looks that must both find a report absent: Vonage's list may lag."""
 

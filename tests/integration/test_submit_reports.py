@@ -1,0 +1,542 @@
+"""Settle, plan and submit, against the simulator over HTTP and DynamoDB and SNS in moto."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from local.simulator.process import Simulator
+from vonage_reports.aws.bucket import Bucket
+from vonage_reports.aws.edges import Edges
+from vonage_reports.aws.ledger import Ledger
+from vonage_reports.aws.plan import announce_refusals, plan
+from vonage_reports.aws.settle import settle
+from vonage_reports.aws.submit import Invocation, Submitted, resolve, submit
+from vonage_reports.aws.topic import Topic
+from vonage_reports.client import Credentials, VonageClient
+from vonage_reports.domain.definitions import Refusal, ReportDefinition
+from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.pacing import Pacer
+from vonage_reports.domain.reports import Report, State
+from vonage_reports.domain.transitions import Run, RunStatus
+from vonage_reports.inputs import parse_definitions
+
+SCHEDULED = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
+
+
+class Runs:
+    """The workflow's runs as the test says they stand; what was started is kept, to the byte."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, str] = {}
+        self.states: dict[str, Run] = {}
+
+    def arn(self, report: Report) -> str:
+        return f"arn:aws:states:eu-west-1:123456789012:execution:m:{report.execution_name}"
+
+    def start(self, report: Report) -> None:
+        assert report.execution_input is not None
+        self.started.setdefault(report.execution_name, report.execution_input)
+
+    def describe(self, report: Report) -> Run:
+        if report.execution_name not in self.started:
+            return Run(RunStatus.MISSING)
+        return self.states.get(report.execution_name, Run(RunStatus.RUNNING))
+
+    def end(self, report: Report, error: str | None = None, rows: int = 10) -> None:
+        self.states[report.execution_name] = (
+            Run(RunStatus.SUCCEEDED, rows=rows)
+            if error is None
+            else Run(RunStatus.FAILED, error=error, reason=f"because of {error}")
+        )
+
+
+@dataclass
+class Stack:
+    """What submit_reports works with, and a clock that the test moves."""
+
+    edges: Edges
+    runs: Runs
+    simulator: Simulator
+    credentials: list[Credentials]
+    queue_url: str
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def plan(self, count: int = 1, **definition: Any) -> list[str]:
+        """Plan one window for each of `count` definitions of the product VERIFY-V2."""
+        entries = [
+            {"product": "VERIFY-V2", "filters": {"country": f"X{n}"}, **definition, "name": f"d{n}"}
+            for n in range(count)
+        ]
+        definitions, refused = parse_definitions(json.dumps(entries), api_key="abcd1234")
+        assert refused == []
+        return self.plan_definitions(definitions)
+
+    def plan_definitions(self, definitions: Sequence[ReportDefinition]) -> list[str]:
+        return plan(definitions, self.edges, at=SCHEDULED, now=self.now)
+
+    def submit(self, owner: str = "one") -> Submitted:
+        return submit(self.edges, Invocation(owner, lambda: 300.0), clock=lambda: self.now)
+
+    def settle(self) -> list[str]:
+        return settle(self.edges.ledger.open_reports(), self.edges, now=self.now)
+
+    def open(self) -> list[Report]:
+        return list(self.edges.ledger.open_reports())
+
+    def later(self, **delta: float) -> None:
+        self.now += timedelta(**delta)
+
+    def slots(self) -> int:
+        return len(self.edges.ledger.open_work().slots)
+
+    def announced(self) -> list[dict[str, Any]]:
+        """Take what was announced since the last call."""
+        queue = boto3.client("sqs")
+        bodies = []
+        while messages := queue.receive_message(
+            QueueUrl=self.queue_url, MaxNumberOfMessages=10
+        ).get("Messages"):
+            for message in messages:
+                bodies.append(json.loads(json.loads(message["Body"])["Message"]))
+                queue.delete_message(
+                    QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"]
+                )
+        return bodies
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    with Simulator(seconds_per_report=3600, requests_per_second=0, rows_per_day=24) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def stack(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    simulator.reset()
+    with mock_aws():
+        table = boto3.resource("dynamodb").create_table(
+            TableName="ledger",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[
+                {"AttributeName": "pk", "AttributeType": "S"},
+                {"AttributeName": "sk", "AttributeType": "S"},
+            ],
+            KeySchema=[
+                {"AttributeName": "pk", "KeyType": "HASH"},
+                {"AttributeName": "sk", "KeyType": "RANGE"},
+            ],
+        )
+        s3 = boto3.client("s3")
+        s3.create_bucket(
+            Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+        )
+        topic_arn = boto3.client("sns").create_topic(Name="reports")["TopicArn"]
+        queue_url = boto3.client("sqs").create_queue(QueueName="hears")["QueueUrl"]
+        queue_arn = boto3.client("sqs").get_queue_attributes(
+            QueueUrl=queue_url, AttributeNames=["QueueArn"]
+        )["Attributes"]["QueueArn"]
+        boto3.client("sns").subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=queue_arn)
+        credentials = [
+            Credentials(simulator.api_key, simulator.api_secret, "the secret arn:aws:vonage")
+        ]
+        runs = Runs()
+        edges = Edges(
+            ledger=Ledger(table),
+            vonage=VonageClient(
+                simulator.url, lambda _fresh: credentials[0], pacer=Pacer(0), timeout=(1, 1)
+            ),
+            executions=runs,  # type: ignore[arg-type]  # a stand-in that keeps state
+            topic=Topic(boto3.client("sns"), topic_arn),
+            bucket=Bucket(s3, "reports"),
+        )
+        yield Stack(edges, runs, simulator, credentials, queue_url)
+
+
+def created(stack: Stack) -> int:
+    return len(stack.simulator.state()["reports"])
+
+
+def the_report(stack: Stack) -> Report:
+    (report,) = stack.open()
+    return report
+
+
+def test_five_reports_are_submitted_and_the_others_wait(stack: Stack) -> None:
+    stack.plan(8)
+    done = stack.submit()
+    assert (len(done.submitted), done.waiting) == (5, 3)
+    assert stack.slots() == 5
+    assert created(stack) == 5
+    assert len(stack.runs.started) == 5
+
+
+def test_a_report_that_ended_makes_room_for_the_next(stack: Stack) -> None:
+    stack.plan(6)
+    first = stack.submit().submitted
+    report = next(each for each in stack.open() if each.report_id == first[0])
+    stack.runs.end(report)
+    assert stack.settle() == [first[0]]
+    stack.simulator.settings(jobs_policy="queue")
+    assert len(stack.submit().submitted) == 1
+    assert stack.slots() == 5
+
+
+def test_planning_again_plans_nothing_twice(stack: Stack) -> None:
+    assert len(stack.plan(3)) == 3
+    assert stack.plan(3) == []
+    stack.submit()
+    for report in stack.open():
+        stack.runs.end(report)
+    stack.settle()
+    assert stack.plan(3) == []
+    assert stack.open() == []
+
+
+def test_a_run_starts_with_what_the_ledger_keeps_and_knows_the_request(stack: Stack) -> None:
+    stack.plan()
+    stack.submit()
+    report = the_report(stack)
+    (sent,) = stack.simulator.state()["reports"]
+    assert stack.runs.started[report.execution_name] == report.execution_input
+    value = json.loads(report.execution_input or "")
+    assert value["request_id"] == sent["request_id"] == report.request_id
+    assert (value["attempt"], value["run"], value["entry"]) == (1, 1, "check")
+
+
+def test_a_start_that_was_lost_is_made_good_with_the_same_input(stack: Stack) -> None:
+    stack.plan()
+    stack.submit()
+    report = the_report(stack)
+    stack.runs.started.clear()
+    stack.settle()
+    assert stack.runs.started == {report.execution_name: report.execution_input}
+
+
+def test_a_delivery_tells_the_next_plan_what_to_expect(stack: Stack) -> None:
+    stack.plan()
+    stack.submit()
+    stack.runs.end(the_report(stack), rows=2400)
+    stack.settle()
+    calendar = stack.edges.ledger.calendar()
+    assert calendar.volumes == {("d0", "abcd1234"): 100.0}
+
+
+def test_429_puts_the_report_back_until_vonage_will_have_it(stack: Stack) -> None:
+    stack.plan(2)
+    stack.simulator.fault("create", "status", status=429, retry_after=17, times=1)
+    assert stack.submit().submitted == []
+    put_back = [report for report in stack.open() if report.not_before is not None]
+    assert [report.not_before for report in put_back] == [stack.now + timedelta(seconds=17)]
+    assert [report.attempt for report in put_back] == [0]
+    assert stack.slots() == 0
+    stack.later(seconds=18)
+    assert len(stack.submit().submitted) == 2
+    assert stack.announced() == []
+
+
+def test_wrong_credentials_are_announced_once_and_heal(stack: Stack) -> None:
+    stack.plan(3)
+    right = stack.credentials[0]
+    stack.credentials[0] = Credentials("abcd1234", "wrong", right.source)
+    stack.submit()
+    stack.later(minutes=20)
+    stack.submit()
+    (told,) = stack.announced()
+    assert told["event"] == "report.failed"
+    assert "arn:aws:vonage" in told["message"]
+    assert "wrong" not in json.dumps(told)
+    assert stack.slots() == 0
+    stack.credentials[0] = right
+    stack.later(minutes=20)
+    assert len(stack.submit().submitted) == 3
+    stack.credentials[0] = Credentials("abcd1234", "wrong", right.source)
+    stack.plan_definitions(parse_definitions('[{"name": "new", "product": "AMD"}]', api_key="a")[0])
+    stack.submit()
+    assert len(stack.announced()) == 1, "a cause that was mended is announced when it comes back"
+
+
+def test_a_foreign_account_does_not_stop_the_others(stack: Stack) -> None:
+    stack.plan(1, account_ids=["foreign1", "abcd1234"])
+    done = stack.submit()
+    assert len(done.submitted) == 1
+    (told,) = stack.announced()
+    assert told["account_id"] == "foreign1"
+    assert stack.slots() == 1
+
+
+def test_what_vonage_finds_invalid_fails_by_definition_and_field(stack: Stack) -> None:
+    stack.plan(1, filters={"direction": "outbound"}, product="NEW-PRODUCT")
+    stack.plan_definitions(
+        parse_definitions('[{"name": "fine", "product": "AMD"}]', api_key="abcd1234")[0]
+    )
+    done = stack.submit()
+    assert len(done.submitted) == 1
+    (told,) = stack.announced()
+    assert (told["event"], told["error"]) == ("report.failed", "VonageRejected")
+    assert "definition d0" in told["message"]
+    assert "product" in told["message"]
+    failed = stack.edges.ledger.finished_report(told["report_id"])
+    assert failed is not None
+    assert failed.state is State.FAILED
+    assert stack.slots() == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"fault": "accept_then_cut"},
+        {"fault": "accept_then_status", "status": 500},
+        {"fault": "accept_then_hang", "seconds": 3},
+        {"fault": "not_json"},
+    ],
+    ids=lambda fault: fault["fault"],
+)
+def test_a_report_that_vonage_took_unheard_is_found_and_not_bought_again(
+    stack: Stack, fault: dict[str, Any]
+) -> None:
+    stack.plan()
+    stack.simulator.fault("create", **fault)
+    assert stack.submit().submitted == []
+    assert the_report(stack).state is State.SUBMITTING
+    assert stack.submit().submitted == [], "the lease of the sender is not over yet"
+    stack.later(minutes=10)
+    assert len(stack.submit().submitted) == 1
+    (at_vonage,) = stack.simulator.state()["reports"]
+    report = the_report(stack)
+    assert (report.request_id, report.attempt) == (at_vonage["request_id"], 1)
+    assert stack.slots() == 1
+
+
+def test_a_report_that_vonage_never_got_is_sent_again_after_two_looks(stack: Stack) -> None:
+    stack.plan()
+    stack.simulator.fault("create", "cut")
+    stack.submit()
+    stack.later(minutes=10)
+    stack.submit()
+    assert created(stack) == 0, "one look does not prove an absence"
+    stack.later(minutes=3)
+    assert len(stack.submit().submitted) == 1
+    assert created(stack) == 1
+
+
+def test_a_list_that_cannot_be_read_now_is_read_again_later(stack: Stack) -> None:
+    stack.plan()
+    stack.simulator.fault("create", "accept_then_cut")
+    stack.submit()
+    for status in (500, 429, 403):
+        stack.simulator.fault("list", "status", status=status)
+        stack.later(minutes=10)
+        assert stack.submit().submitted == []
+    stack.later(minutes=10)
+    assert len(stack.submit().submitted) == 1
+    assert created(stack) == 1
+
+
+@pytest.fixture
+def held(stack: Stack) -> Report:
+    """A report that Vonage took, and whose list is gone."""
+    stack.plan()
+    stack.simulator.fault("create", "accept_then_cut")
+    stack.submit()
+    stack.simulator.fault("list", "status", status=404, times=1)
+    stack.later(minutes=10)
+    assert len(stack.submit().held) == 1
+    report = the_report(stack)
+    assert report.state is State.HELD
+    return report
+
+
+def test_without_a_list_a_person_says_which_request_it_is(stack: Stack, held: Report) -> None:
+    (told,) = stack.announced()
+    assert told["event"] == "report.held"
+    assert told["run_again"] == {"resolve": {"report_id": held.report_id, "request_id": None}}
+    (at_vonage,) = stack.simulator.state()["reports"]
+    resolve(stack.open(), held.report_id, at_vonage["request_id"], stack.edges)
+    assert the_report(stack).request_id == at_vonage["request_id"]
+    assert the_report(stack).execution_name in stack.runs.started
+    assert created(stack) == 1
+
+
+def test_without_a_list_a_person_may_say_that_there_is_none(stack: Stack, held: Report) -> None:
+    resolve(stack.open(), held.report_id, None, stack.edges)
+    assert stack.slots() == 0
+    assert len(stack.submit().submitted) == 1
+    assert created(stack) == 2
+
+
+def test_resolving_what_is_not_held_changes_nothing(stack: Stack) -> None:
+    stack.plan()
+    (report,) = stack.open()
+    for report_id in (report.report_id, "nobody-20261118T0000Z-000000000000"):
+        with pytest.raises(InvalidRequest, match="is not held"):
+            resolve(stack.open(), report_id, None, stack.edges)
+    assert stack.open() == [report]
+
+
+def test_a_request_that_serves_another_report_is_refused(stack: Stack, held: Report) -> None:
+    stack.plan(2)
+    stack.submit()
+    other = next(each for each in stack.open() if each.report_id != held.report_id)
+    assert other.request_id is not None
+    with pytest.raises(InvalidRequest, match="serves another report"):
+        resolve(stack.open(), held.report_id, other.request_id, stack.edges)
+
+
+def end_at_vonage(stack: Stack, status: str) -> Report:
+    """Submit one report that Vonage ends at once with `status`, and whose run failed."""
+    if not stack.open():
+        stack.plan()
+    stack.simulator.fault("create", "outcome", request_status=status, seconds=0)
+    assert len(stack.submit().submitted) == 1
+    report = the_report(stack)
+    stack.runs.end(report, "ReportFailed")
+    return report
+
+
+def test_a_report_that_failed_at_vonage_is_bought_three_times_at_most(stack: Stack) -> None:
+    for attempt in (1, 2, 3):
+        assert end_at_vonage(stack, "FAILED").attempt == attempt
+        ended = stack.settle()
+        assert stack.slots() == 0
+        (told,) = stack.announced()
+        assert (told["event"], told["attempt"]) == ("report.failed", attempt)
+        stack.later(hours=1)
+    assert len(ended) == 1
+    assert told["run_again"] == {"recollect": {"report_id": ended[0]}}
+    assert stack.open() == []
+    assert created(stack) == 3
+
+
+def test_nothing_is_bought_again_before_the_cool_down(stack: Stack) -> None:
+    end_at_vonage(stack, "FAILED")
+    stack.settle()
+    assert stack.submit().submitted == []
+    stack.later(minutes=1)
+    assert len(stack.submit().submitted) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [("TRUNCATED", "ReportTruncated"), ("EXPLODED", "ReportFailed")]
+)
+def test_what_buying_again_does_not_mend_fails_at_once(
+    stack: Stack, status: str, error: str
+) -> None:
+    end_at_vonage(stack, status)
+    assert len(stack.settle()) == 1
+    (told,) = stack.announced()
+    assert told["error"] == error
+    assert (stack.slots(), stack.open()) == (0, [])
+
+
+def test_a_paid_report_is_fetched_by_a_new_run_and_gives_its_slot_back(stack: Stack) -> None:
+    stack.plan()
+    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
+    stack.submit()
+    stack.runs.end(the_report(stack), "VonageUnavailable")
+    stack.settle()
+    resumed = the_report(stack)
+    assert (resumed.state, resumed.run, resumed.attempt) == (State.SUBMITTED, 2, 1)
+    assert stack.slots() == 0
+    stack.settle()
+    assert resumed.execution_name not in stack.runs.started, "the cool-down is not over yet"
+    stack.later(minutes=1)
+    stack.settle()
+    assert resumed.execution_name in stack.runs.started
+    assert created(stack) == 1
+    assert stack.announced() == []
+
+
+def test_a_run_that_a_person_aborted_goes_on_while_vonage_works(stack: Stack) -> None:
+    stack.plan()
+    stack.submit()
+    stack.runs.end(the_report(stack), "ABORTED")
+    stack.settle()
+    resumed = the_report(stack)
+    assert (resumed.run, resumed.slot) == (2, 1)
+    assert created(stack) == 1
+
+
+def test_a_report_still_at_work_after_two_days_is_cancelled_and_bought_again(stack: Stack) -> None:
+    stack.plan()
+    stack.submit()
+    stack.later(hours=49)
+    stack.runs.end(the_report(stack), "ReportFailed")
+    stack.settle()
+    (at_vonage,) = stack.simulator.state()["reports"]
+    assert at_vonage["request_status"] == "ABORTED"
+    assert the_report(stack).state is State.PLANNED
+    assert stack.slots() == 0
+
+
+def test_while_vonage_does_not_answer_nothing_is_decided(stack: Stack) -> None:
+    report = end_at_vonage(stack, "FAILED")
+    for status in (500, 401, 403, 429):
+        stack.simulator.fault("get", "status", status=status, times=2)
+        stack.settle()
+        assert the_report(stack).state is State.SUBMITTED
+        stack.simulator.clear_faults()
+    assert the_report(stack).slot == report.slot
+    stack.settle()
+    assert the_report(stack).state is State.PLANNED
+
+
+def test_a_report_that_vonage_forgot_is_bought_again(stack: Stack) -> None:
+    report = end_at_vonage(stack, "SUCCESS")
+    stack.runs.end(report, "VonageUnavailable")
+    stack.simulator.advance(5 * 86400)
+    stack.settle()
+    assert the_report(stack).state is State.PLANNED
+    (told,) = stack.announced()
+    assert told["error"] == "ReportExpired"
+
+
+def test_a_stored_archive_is_never_bought_again(stack: Stack) -> None:
+    report = end_at_vonage(stack, "SUCCESS")
+    stack.runs.end(report, "SNS.InternalError")
+    key = f"archives/d0/abcd1234/2026/11/18/{report.report_id}/{report.request_id}.json"
+    stack.edges.bucket.write_json(key, {})
+    stack.simulator.advance(5 * 86400)
+    stack.settle()
+    resumed = the_report(stack)
+    assert json.loads(resumed.execution_input or "")["entry"] == "announce"
+
+
+@pytest.mark.parametrize("runs_of", ["settle", "submit"])
+def test_of_two_at_the_same_moment_one_does_it(stack: Stack, runs_of: str) -> None:
+    stack.plan(5)
+    seen_before = stack.open()
+    stack.submit()
+    if runs_of == "submit":
+        assert stack.submit("two").submitted == []
+    else:
+        seen = stack.open()
+        for report in seen:
+            stack.runs.end(report)
+        assert len(settle(seen, stack.edges, now=stack.now)) == 5
+        assert settle(seen, stack.edges, now=stack.now) == []
+    assert len(seen_before) == created(stack) == 5
+
+
+def test_a_refused_definition_is_announced_once_until_it_is_mended(stack: Stack) -> None:
+    refusal = Refusal("sms", "filters.direction", "SMS needs a direction")
+
+    def announce(refusals: list[Refusal]) -> list[str]:
+        announce_refusals(refusals, stack.edges.ledger.open_work().notices, stack.edges)
+        return [each["definition"] for each in stack.announced()]
+
+    assert announce([refusal]) == ["sms"]
+    assert announce([refusal]) == []
+    assert announce([]) == []
+    assert announce([refusal]) == ["sms"]
