@@ -33,7 +33,7 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
     logger.append_keys(report_id=subject.report_id, request_id=subject.request_id)
     try:
         notification = store_report(
-            subject, event["download"], vonage=_vonage(), bucket=_bucket(), now=datetime.now(UTC)
+            subject, event["download"], vonage=_vonage(), bucket=_bucket(), clock=_now
         )
     except RateLimited as error:
         wait = waits.after_429(error)
@@ -60,3 +60,7 @@ def _vonage() -> VonageClient:
 @cache
 def _bucket() -> Bucket:
     return Bucket(boto3.client("s3"), os.environ["BUCKET_NAME"])
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

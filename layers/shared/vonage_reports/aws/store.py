@@ -1,6 +1,6 @@
 """Stores one finished report: archive, then receipt, then manifest."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ def store_report(
     *,
     vonage: VonageClient,
     bucket: Bucket,
-    now: datetime,
+    clock: Callable[[], datetime],
 ) -> dict[str, Any]:
     """Bring a report into the bucket and return the notification that says so.
 
@@ -42,14 +42,14 @@ def store_report(
             times={
                 "submitted": download["submitted"],
                 "ready": download["ready"],
-                "stored": format_instant(now),
+                "stored": format_instant(clock()),
             },
         )
         bucket.write_json(subject.receipt_key, receipt)
     manifest = bucket.read_json(subject.manifest_key)
     if manifest is None or manifest["attempt"] != subject.attempt:
         manifest = objects.manifest(
-            subject, [receipt], bucket=bucket.name, delivered=format_instant(now)
+            subject, [receipt], bucket=bucket.name, delivered=format_instant(clock())
         )
         bucket.write_json(subject.manifest_key, manifest)
     return objects.delivered_notification(manifest, manifest_key=subject.manifest_key)
