@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -511,6 +511,25 @@ def test_a_stored_archive_is_never_bought_again(stack: Stack) -> None:
     stack.settle()
     resumed = the_report(stack)
     assert json.loads(resumed.execution_input or "")["entry"] == "announce"
+
+
+def test_of_two_that_see_a_failure_at_the_same_moment_one_announces_it(stack: Stack) -> None:
+    end_at_vonage(stack, "TRUNCATED")
+    seen = stack.open()
+    for _ in range(2):
+        settle(seen, stack.edges, now=stack.now)
+    assert len(stack.announced()) == 1
+
+
+def test_who_dies_announcing_leaves_it_to_the_next(stack: Stack) -> None:
+    end_at_vonage(stack, "TRUNCATED")
+    (seen,) = stack.open()
+    lease = stack.now + timedelta(seconds=60)
+    stack.edges.ledger.write(seen, replace(seen, look_after=lease))
+    assert stack.settle() == []
+    stack.later(seconds=61)
+    assert stack.settle() == [seen.report_id]
+    assert len(stack.announced()) == 1
 
 
 @pytest.mark.parametrize("runs_of", ["settle", "submit"])

@@ -291,6 +291,7 @@ class VonageClient:
                 f"{_said(response)} (check the API key and secret in {credentials.source}, and "
                 "that the product is enabled for the account)",
                 status=response.status_code,
+                problem=_problem_type(response),
             )
 
 
@@ -341,7 +342,9 @@ def _raise_for_status(response: requests.Response) -> None:
         for each in _dicts(_problem(response).get("invalid_parameters"))
     ]
     text += "".join(f"; {name}: {reason}" for name, reason in invalid)
-    raise VonageRejected(text, status=status, invalid_parameters=invalid)
+    raise VonageRejected(
+        text, status=status, problem=_problem_type(response), invalid_parameters=invalid
+    )
 
 
 def _said(response: requests.Response) -> str:
@@ -350,6 +353,10 @@ def _said(response: requests.Response) -> str:
     said = ", ".join(str(problem[key]) for key in ("title", "detail") if problem.get(key))
     text = f"Vonage answered {response.status_code} to {response.request.method}"
     return f"{text}: {said}" if said else text
+
+
+def _problem_type(response: requests.Response) -> str:
+    return str(_problem(response).get("type", "")).rpartition("#")[2]
 
 
 def _problem(response: requests.Response) -> dict[str, Any]:

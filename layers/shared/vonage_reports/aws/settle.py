@@ -6,7 +6,7 @@ from datetime import datetime
 
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.ledger import Outrun
-from vonage_reports.domain import notifications
+from vonage_reports.domain import notifications, waits
 from vonage_reports.domain.errors import (
     RateLimited,
     ReportExpired,
@@ -41,7 +41,7 @@ def settle(reports: Sequence[Report], edges: Edges, *, now: datetime) -> list[st
     """
     ended = []
     for report in reports:
-        if report.state is not State.SUBMITTED:
+        if report.state is not State.SUBMITTED or (report.look_after or now) > now:
             continue
         try:
             moved = _settle(report, edges, now=now)
@@ -63,7 +63,7 @@ def _settle(report: Report, edges: Edges, *, now: datetime) -> Report:
     move = decide(report, run, at_vonage, stored=stored, now=now, scale=edges.wait_scale)
     if isinstance(move, Cancel):
         move = _cancel(report, run, move, edges, now=now)
-    return _carry_out(report, move, edges)
+    return _carry_out(report, move, edges, now=now)
 
 
 def _at_vonage(report: Report, edges: Edges) -> AtVonage:
@@ -91,7 +91,7 @@ def _cancel(report: Report, run: Run, move: Cancel, edges: Edges, *, now: dateti
     return again.then if isinstance(again, Cancel) else again
 
 
-def _carry_out(report: Report, move: Move, edges: Edges) -> Report:
+def _carry_out(report: Report, move: Move, edges: Edges, *, now: datetime) -> Report:
     match move:
         case Start():
             edges.executions.start(report)
@@ -111,7 +111,8 @@ def _carry_out(report: Report, move: Move, edges: Edges) -> Report:
             resumed = replace(resumed, execution_input=execution_input(resumed, entry))
             return edges.ledger.write(report, resumed)
         case Again(not_before, error, reason):
-            _announce(report, error, f"{reason}; it is asked for, and billed, again", None, edges)
+            again = f"{reason}; it is asked for, and billed, again"
+            report = _announce(report, error, again, None, edges, now=now)
             return edges.ledger.write(
                 report,
                 replace(
@@ -127,7 +128,7 @@ def _carry_out(report: Report, move: Move, edges: Edges) -> Report:
             )
         case Fail(error, reason):
             run_again = {"recollect": {"report_id": report.report_id}}
-            _announce(report, error, reason, run_again, edges)
+            report = _announce(report, error, reason, run_again, edges, now=now)
             return edges.ledger.write(
                 report,
                 replace(report, state=State.FAILED, slot=None, error=error, reason=reason),
@@ -135,8 +136,16 @@ def _carry_out(report: Report, move: Move, edges: Edges) -> Report:
     return report
 
 
-def _announce(report: Report, error: str, reason: str, run_again: object, edges: Edges) -> None:
-    """Say it before it is written: a crash in between says it twice, never not at all."""
+def _announce(
+    report: Report, error: str, reason: str, run_again: object, edges: Edges, *, now: datetime
+) -> Report:
+    """Say what is written next; return the report as it is then to be written over.
+
+    A lease keeps other invocations from saying it too. Whoever dies in between leaves the state
+    as it was: it is said again when the lease is over, never not at all.
+    """
+    lease = max(edges.wait_scale * waits.ANNOUNCE_LEASE, waits.SHORTEST_LEASE)
+    report = edges.ledger.write(report, replace(report, look_after=now + lease))
     edges.topic.announce(
         notifications.problem(
             "report.failed",
@@ -147,6 +156,7 @@ def _announce(report: Report, error: str, reason: str, run_again: object, edges:
             run_again=run_again,
         )
     )
+    return replace(report, look_after=None)
 
 
 def _subject(report: Report) -> Subject:

@@ -155,13 +155,12 @@ def _send(report: Report, work: OpenWork, edges: Edges, done: Submitted, *, now:
             return True
         _announce_refusal(report, error, work, edges)
         _put_back(report, error, edges, not_before=now + edges.wait_scale * waits.REFUSED_WAIT)
-        # 401 is about the key and so about every report; 403 is about one account.
-        return error.status == HTTPStatus.FORBIDDEN
+        return not _concerns_every_report(error)
     except ReportExpired as error:
         # 404 to a POST: not Vonage's API, or no more.
         _fail(report, error, edges)
         return True
-    for cause in {_cause(report, status) for status in (401, 403)} & work.notices:
+    for cause in _causes(report) & work.notices:
         edges.ledger.forget(cause)
     _adopt(report, request_id, edges)
     done.submitted.append(report.report_id)
@@ -221,14 +220,28 @@ def _fail(report: Report, error: VonageRejected | ReportExpired, edges: Edges) -
     edges.ledger.write(report, failed)
 
 
-def _cause(report: Report, status: int) -> str:
-    return (
-        "rejected#401" if status == HTTPStatus.UNAUTHORIZED else f"rejected#403#{report.account_id}"
-    )
+_EVERY_REPORT = "rejected#credentials"
+
+
+def _concerns_every_report(error: VonageRejected) -> bool:
+    """Whether a refusal is about the key; 403 is about an account, a 401 may be about a product."""
+    return error.status == HTTPStatus.UNAUTHORIZED and error.problem != "unprovisioned"
+
+
+def _cause(report: Report, error: VonageRejected) -> str:
+    if _concerns_every_report(error):
+        return _EVERY_REPORT
+    return f"rejected#{error.status}#{report.account_id}#{report.product}"
+
+
+def _causes(report: Report) -> frozenset[str]:
+    """Return the causes that a report that Vonage took proves to be gone."""
+    about = f"{report.account_id}#{report.product}"
+    return frozenset({_EVERY_REPORT, f"rejected#401#{about}", f"rejected#403#{about}"})
 
 
 def _announce_refusal(report: Report, error: VonageRejected, work: OpenWork, edges: Edges) -> None:
-    cause = _cause(report, error.status)
+    cause = _cause(report, error)
     if cause in work.notices or not edges.ledger.note(cause):
         return
     edges.topic.announce(

@@ -31,14 +31,21 @@ class VonageUnavailable(VonageReportsError):
 class VonageRejected(VonageReportsError):
     """Vonage answered 4xx.
 
-    `status` is the HTTP status, `invalid_parameters` the `(name, reason)` pairs of a 400 or 422.
+    `status` is the HTTP status, `problem` the last part of the problem's type, such as
+    "unprovisioned", and `invalid_parameters` the `(name, reason)` pairs of a 400 or 422.
     """
 
     def __init__(
-        self, message: str, *, status: int, invalid_parameters: Sequence[tuple[str, str]] = ()
+        self,
+        message: str,
+        *,
+        status: int,
+        problem: str = "",
+        invalid_parameters: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.problem = problem
         self.invalid_parameters = tuple(invalid_parameters)
 
 

@@ -103,7 +103,7 @@ class Report:
     owner: str | None = None
     """SUBMITTING: the invocation that sends the POST."""
     look_after: datetime | None = None
-    """SUBMITTING: nobody else touches the report before."""
+    """The end of somebody's lease: nobody else touches the report before."""
     attempt: int = 0
     """Reports that Vonage took for this window and revision, the present one included."""
     submitted_at: datetime | None = None

@@ -28,8 +28,11 @@ MAX_ATTEMPTS = 3
 LOOK_MARGIN = timedelta(seconds=60)
 """Beyond the end of an invocation and of its last request, before another looks for its report."""
 
+ANNOUNCE_LEASE = timedelta(seconds=60)
+"""For which a failure is left to the invocation that announces it."""
+
 SHORTEST_LEASE = timedelta(seconds=5)
-"""However far waits are scaled down, a POST is left this long to whoever sends it."""
+"""However far waits are scaled down, a report is left this long to whoever works on it."""
 
 LOOK_AGAIN = timedelta(minutes=2)
 """Between the two looks that must both find a report absent: Vonage's list may lag."""

@@ -1,0 +1,85 @@
+# The verbs of this project. `make` alone explains them. Needs make and Python 3.11 or newer.
+
+PYTHON ?= python3
+BIN := .venv/bin
+CODE := functions layers/shared local tests
+IMPORTS := PYTHONPATH=.:layers/shared
+PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps --require-hashes
+
+# What tests must never see: the real accounts of the person who runs them.
+NO_ACCOUNTS := env $(foreach name,$(filter AWS_% VONAGE_%,$(.VARIABLES)),-u $(name)) SAM_CLI_TELEMETRY=0
+
+# A shim of pyenv may be on PATH and still not run.
+FIND_PYTHON313 := for python in python3.13 "$$HOME"/.pyenv/versions/3.13*/bin/python3.13; do \
+	"$$python" -c '' 2>/dev/null && break; done
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check fmt bench lock clean sam
+
+help:
+	@echo 'make run    the whole stack on this machine: emulator, simulator, reports into out/'
+	@echo '            VONAGE_API_KEY= VONAGE_API_SECRET=   ask the real API: it bills, so the plan is shown first'
+	@echo '            VONAGE_BASE_URL=   another server    CONFIRM=yes   do not ask'
+	@echo '            EVENT=events/backfill.json   DEFINITIONS=file.json'
+	@echo '            SCHEDULED_TIME=2026-11-22T02:15:00Z   WAIT_SCALE=0.01 (0 to 1)'
+	@echo 'make test   everything that can be checked: style, types, all tests'
+	@echo 'make check  style and types only'
+	@echo 'make fmt    bring the code into shape'
+	@echo 'make bench  measure'
+	@echo 'make lock   lock the dependencies of pyproject.toml again'
+	@echo 'make clean  remove what was made; .local/ stays: it knows what was paid for'
+
+run: .venv/installed-local
+	@$(IMPORTS) $(BIN)/python -m local.run
+
+test: check sam
+	$(NO_ACCOUNTS) $(BIN)/pytest -n auto --dist loadscope
+
+check: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(CODE)
+
+fmt: .venv/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/installed-dev
+	$(NO_ACCOUNTS) $(IMPORTS) $(BIN)/python -m tests.benchmarks.coldstart
+
+# The SAM CLI is of use only where it finds the functions' own Python.
+sam:
+	@if $(FIND_PYTHON313); then $(MAKE) --no-print-directory .venv-sam/installed; \
+	else echo 'python3.13 is neither on PATH nor under pyenv: sam build is not tested'; fi
+
+lock: .venv-lock/installed
+	.venv-lock/bin/uv pip compile $(LOCK) --group dev -o requirements-dev.txt
+	.venv-lock/bin/uv pip compile $(LOCK) --group local -c requirements-dev.txt -o requirements-local.txt
+	.venv-lock/bin/uv pip compile $(LOCK) --group layer-shared -c requirements-dev.txt -o layers/shared/requirements.txt
+	.venv-lock/bin/uv pip compile $(LOCK) --group function-submit-reports -c requirements-dev.txt -o functions/submit_reports/requirements.txt
+	.venv-lock/bin/uv pip compile $(LOCK) --group sam -o requirements-sam.txt
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-strip-extras
+
+clean:
+	rm -rf .venv .venv-sam .venv-lock .aws-sam out tests/node_modules .local/run-*
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find functions layers local tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/installed-local .venv/installed-dev: .venv/installed-%: requirements-%.txt .venv/bin/python
+	$(BIN)/python -m $(PIP_INSTALL) -r $<
+	@touch $@
+
+.venv-sam/installed: requirements-sam.txt .venv-sam/bin/python
+	.venv-sam/bin/python -m $(PIP_INSTALL) -r $<
+	@touch $@
+
+.venv-lock/installed: pyproject.toml .venv-lock/bin/python
+	.venv-lock/bin/python -m pip install --quiet --upgrade pip
+	.venv-lock/bin/python -m pip install --quiet --group lock
+	@touch $@
+
+.venv/bin/python .venv-sam/bin/python .venv-lock/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	echo '$(PYTHON) is not Python 3.11 or newer: name one, as in make run PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -m venv $(@D:/bin=) || { rm -rf $(@D:/bin=); \
+	echo '$(PYTHON) cannot make a virtual environment (Debian, Ubuntu: apt install python3-venv)' >&2; exit 1; }

@@ -1,0 +1,1 @@
+"""The whole stack on one machine: the emulator, the Vonage simulator, the command of `make run`."""

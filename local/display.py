@@ -1,0 +1,126 @@
+"""What a person sees of a run: a live table in a terminal, plain lines anywhere else."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from local.delivery import Delivery
+from local.progress import Line
+from vonage_reports.domain.reports import State
+
+_STYLES = {
+    State.DELIVERED: "green",
+    State.FAILED: "bold red",
+    State.HELD: "bold red",
+    State.SUBMITTED: "cyan",
+}
+_REFRESHES_PER_SECOND = 8
+
+
+class Display:
+    """Prints to the standard output, with the seconds since it was made where that helps."""
+
+    def __init__(self) -> None:
+        self._console = Console()
+        self._began = time.monotonic()
+
+    def print(self, text: str) -> None:
+        """Print text as it is, never folded: keys and paths can be copied."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """Print what happened, and when."""
+        self.print(f"{time.monotonic() - self._began:6.1f} s  {text}")
+
+    def complain(self, text: str) -> None:
+        """Print what a person has to mend."""
+        self._console.print(
+            f"make run: {text}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
+
+    def show(self, news: Iterable[Line]) -> None:
+        """Say what changed; in a terminal the live table shows it."""
+        if not self._console.is_terminal:
+            for line in news:
+                self.say(_sentence(line))
+
+    @contextmanager
+    def live(self, lines: Callable[[], Sequence[Line]]) -> Iterator[None]:
+        """In a terminal, show a table of the present `lines` below everything that is said."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(
+            console=self._console,
+            get_renderable=lambda: _table(lines()),
+            refresh_per_second=_REFRESHES_PER_SECOND,
+            transient=True,
+        ):
+            yield
+
+    def typed_yes(self) -> bool | None:
+        """Ask whether to go on; None where there is nobody to ask."""
+        if not sys.stdin.isatty():
+            return None
+        try:
+            return self._console.input("Type yes to go on: ").strip() == "yes"
+        except EOFError:
+            return False
+
+
+def summary(lines: Sequence[Line], delivery: Delivery) -> str:
+    """The table at the end: what came, how much, and below each report its keys, never folded."""
+    width = max(len(line.report_id) for line in lines)
+    rows = [f"{'report':<{width}}  {'state':<10}  {'rows':>11}  {'size':>10}"]
+    for line in lines:
+        rows.append(
+            f"{line.report_id:<{width}}  {line.state.value:<10}  {_rows(line):>11}  "
+            f"{_size(line.bytes):>10}"
+        )
+        manifest = delivery.manifest_key(line.report_id)
+        keys = [*delivery.archive_keys(line.report_id), *([manifest] if manifest else [])]
+        rows += [f"  {key}" for key in keys]
+    return "\n".join([*rows, ""])
+
+
+def _table(lines: Sequence[Line]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("report", "state", "elapsed", "rows", "size"):
+        table.add_column(column, justify="left" if column in ("report", "state") else "right")
+    for line in lines:
+        table.add_row(
+            line.report_id, _state(line), f"{line.seconds:.1f} s", _rows(line), _size(line.bytes)
+        )
+    return table
+
+
+def _sentence(line: Line) -> str:
+    parts = [f"{line.state.value:<10}  {line.report_id}"]
+    if line.is_delivered:
+        parts.append(f"{_rows(line)} rows, {_size(line.bytes)}")
+    if line.trouble:
+        parts.append(line.trouble)
+    return "  ".join(parts)
+
+
+def _state(line: Line) -> str:
+    style = _STYLES.get(line.state)
+    return f"[{style}]{line.state.value}[/{style}]" if style else line.state.value
+
+
+def _rows(line: Line) -> str:
+    return "" if line.rows is None else f"{line.rows:,}"
+
+
+def _size(size: int) -> str:
+    if not size:
+        return ""
+    for factor, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= factor:
+            return f"{size / factor:,.1f} {unit}"
+    return f"{size} B"

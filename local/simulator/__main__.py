@@ -1,0 +1,92 @@
+"""`python -m local.simulator`: serves until SIGTERM or SIGINT.
+
+Prints one line of JSON when it listens: {"url": "http://127.0.0.1:<port>"}.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event, Thread
+
+from .server import Server
+from .settings import Settings
+from .simulation import Account, Simulation
+
+_STDIN = 0
+_POLL_SECONDS = 0.02  # how soon serving ends after it was told to
+# How long a thread that renders may keep one waiting that answers; Python's default is 5 ms.
+_SWITCH_SECONDS = 0.0005
+
+
+def main() -> None:
+    """Parse the command line and serve."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    arguments = _parser().parse_args()
+    account = Account(
+        api_key=arguments.api_key, api_secret=arguments.api_secret, others=arguments.accounts
+    )
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if arguments.until_stdin_closes:
+        Thread(target=_wait_for_end_of_input, args=(stop.set,), daemon=True).start()
+    with tempfile.TemporaryDirectory(prefix="vonage-simulator-") as folder:
+        simulation = Simulation(account, _settings(arguments), Path(folder))
+        with Server(simulation, arguments.port) as server:
+            Thread(target=server.serve_forever, args=(_POLL_SECONDS,), daemon=True).start()
+            print(json.dumps({"url": server.url}), flush=True)
+            stop.wait()
+            server.stopping.set()
+            server.shutdown()
+        simulation.close()
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    changes = dict(arguments.settings)
+    for name in ("seed", "rows_per_day", "seconds_per_report", "rows_per_second"):
+        if (value := getattr(arguments, name)) is not None:
+            changes[name] = value
+    try:
+        return Settings().changed(changes)
+    except ValueError as error:
+        sys.exit(f"simulator: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local.simulator", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    parser.add_argument("--api-key", default="abcd1234")
+    parser.add_argument("--api-secret", default="s3cr3t-of-the-simulator")
+    parser.add_argument(
+        "--accounts",
+        type=lambda text: tuple(text.split(",")),
+        default=(),
+        help="further accounts, such as sub-accounts: a,b",
+    )
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--rows-per-day", type=int, help="per product, account and direction")
+    parser.add_argument("--seconds-per-report", type=float, help="from the POST to SUCCESS")
+    parser.add_argument("--rows-per-second", type=float, help="0 sets no limit")
+    parser.add_argument(
+        "--settings", type=json.loads, default={}, help="any settings, as a JSON object"
+    )
+    parser.add_argument(
+        "--until-stdin-closes", action="store_true", help="end with the parent that holds the pipe"
+    )
+    return parser
+
+
+def _wait_for_end_of_input(ended: Callable[[], None]) -> None:
+    # Not sys.stdin: its lock would be held when the interpreter ends.
+    while os.read(_STDIN, 4096):
+        pass
+    ended()
+
+
+if __name__ == "__main__":
+    main()

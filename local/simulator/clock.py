@@ -1,0 +1,31 @@
+"""The simulator's clock: real time, moved ahead on request."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+
+class Clock:
+    """Counts seconds since its start on the monotonic clock, plus what it was advanced by."""
+
+    def __init__(self) -> None:
+        self._started_at = datetime.now(UTC)
+        self._started = time.monotonic()
+        self._advanced = 0.0
+
+    def elapsed(self) -> float:
+        """Seconds of simulated time since the clock was started."""
+        return time.monotonic() - self._started + self._advanced
+
+    def now(self) -> datetime:
+        """The simulated instant, in UTC."""
+        return self.at(self.elapsed())
+
+    def at(self, elapsed: float) -> datetime:
+        """Turn simulated seconds since the start into an instant."""
+        return self._started_at + timedelta(seconds=elapsed)
+
+    def advance(self, seconds: float) -> None:
+        """Move ahead by `seconds`; time never goes back."""
+        if seconds < 0:
+            raise ValueError("advance_seconds must not be negative")
+        self._advanced += seconds

@@ -1,0 +1,145 @@
+"""Starts the simulator as a process of its own and speaks to its control endpoint."""
+
+import json
+import select
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+_START_SECONDS = 30.0
+_STOP_SECONDS = 10.0
+_CONTROL_SECONDS = 30.0
+
+
+class Simulator:
+    """A running simulator; it ends with the `with` block, and when this process dies.
+
+    Settings are those of `settings.Settings`, by keyword.
+
+    Raises:
+        RuntimeError: It did not start.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str = "abcd1234",
+        api_secret: str = "s3cr3t-of-the-simulator",  # noqa: S107 - opens nothing but the simulator
+        accounts: tuple[str, ...] = (),
+        port: int = 0,
+        **settings: object,
+    ) -> None:
+        self.api_key = api_key
+        self.api_secret = api_secret
+        command = [
+            sys.executable, "-m", "local.simulator",
+            "--port", str(port),
+            "--api-key", api_key,
+            "--api-secret", api_secret,
+            "--settings", json.dumps(settings),
+            "--until-stdin-closes",
+        ]  # fmt: skip
+        if accounts:
+            command += ["--accounts", ",".join(accounts)]
+        self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+            command,
+            cwd=_REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # Ctrl-C is for the parent, which may still want to know what was billed.
+            process_group=0,
+        )
+        try:
+            self.url: str = self._announced_url()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def state(self) -> dict[str, Any]:
+        """Everything it knows: reports, gauge, bill, requests, violations, pending faults."""
+        state: dict[str, Any] = self._control("GET", "state")
+        return state
+
+    def numbers(self) -> list[dict[str, str]]:
+        """The fictional number ranges of its records."""
+        numbers: list[dict[str, str]] = self._control("GET", "numbers")
+        return numbers
+
+    def fault(self, operation: str, fault: str, **parameters: object) -> None:
+        """Let something go wrong, for the next matching request unless `times` says otherwise."""
+        self._control("POST", "faults", {"operation": operation, "fault": fault, **parameters})
+
+    def clear_faults(self) -> None:
+        """Let nothing more go wrong."""
+        self._control("DELETE", "faults")
+
+    def jobs(
+        self, count: int, seconds: float, request: dict[str, object] | None = None
+    ) -> list[str]:
+        """Let another tool of the account make reports that take `seconds`; returns their ids."""
+        document = {"count": count, "seconds": seconds, "request": request or {}}
+        ids: list[str] = self._control("POST", "jobs", document)["request_ids"]
+        return ids
+
+    def settings(self, **settings: object) -> None:
+        """Change settings, for the reports to come."""
+        self._control("POST", "settings", settings)
+
+    def advance(self, seconds: float) -> None:
+        """Move its clock ahead."""
+        self._control("POST", "clock", {"advance_seconds": seconds})
+
+    def reset(self) -> None:
+        """Forget all reports, faults and counters; settings are as at the start."""
+        self._control("POST", "reset")
+
+    def stop(self) -> None:
+        """End the process and wait for its end."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+    def _announced_url(self) -> str:
+        output = self._process.stdout
+        assert output is not None
+        ready, _, _ = select.select([output], [], [], _START_SECONDS)
+        line = output.readline() if ready else b""
+        if not line:
+            raise RuntimeError("the simulator did not start")
+        return str(json.loads(line)["url"])
+
+    def _control(self, method: str, path: str, document: object = None) -> Any:  # noqa: ANN401 - JSON
+        request = urllib.request.Request(  # noqa: S310 - the URL is the simulator's own
+            f"{self.url}/control/{path}",
+            method=method,
+            data=None if document is None else json.dumps(document).encode(),
+        )
+        with urllib.request.urlopen(request, timeout=_CONTROL_SECONDS) as response:  # noqa: S310 - as above
+            return json.load(response)

@@ -1,0 +1,116 @@
+"""The synthetic records: a pure function of seed, product, account, direction and hour.
+
+Because nothing else goes in, a window that is asked for in halves gives exactly the records of
+the whole, filters select from the same records, and the same request gives the same CSV.
+"""
+
+import hashlib
+import heapq
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import accumulate
+from operator import itemgetter
+
+from .values import Draw, Value, knows, value_of
+
+SECONDS_PER_HOUR = 3600
+
+# How the records of a day spread over its hours (UTC): a quiet night, a busy working day.
+_CURVE = (4, 3, 2, 2, 3, 5, 10, 20, 36, 46, 50, 50, 46, 48, 50, 48, 44, 40, 32, 26, 20, 14, 10, 6)
+_BEFORE = (0, *accumulate(_CURVE))
+
+# (second since the epoch, stream, hour since the epoch, sequence in that hour, the CSV's values)
+Row = tuple[int, "Stream", int, int, list[str]]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """All records of one product, account and direction."""
+
+    seed: int
+    product: str
+    account: str
+    direction: str
+
+
+@dataclass(frozen=True)
+class Window:
+    """Half-open range of whole seconds since the epoch; records have no finer time."""
+
+    start: int
+    end: int
+
+    @classmethod
+    def between(cls, start: datetime, end: datetime) -> "Window":
+        """Take the seconds t with start <= t < end."""
+        return cls(math.ceil(start.timestamp()), math.ceil(end.timestamp()))
+
+    def hours_newest_first(self) -> range:
+        """Name the hours since the epoch that it touches."""
+        first = self.start // SECONDS_PER_HOUR
+        last = math.ceil(self.end / SECONDS_PER_HOUR)
+        return range(last - 1, first - 1, -1)
+
+
+def rows_in_hour(rows_per_day: int, hour: int) -> int:
+    """Say how many records an hour has; the 24 of a UTC day add up to `rows_per_day`."""
+    of_day = hour % 24
+    total = _BEFORE[-1]
+    return rows_per_day * _BEFORE[of_day + 1] // total - rows_per_day * _BEFORE[of_day] // total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """Which records of a stream are wanted, and what of them.
+
+    Attributes:
+        hours: Hours since the epoch to look at, newest first.
+        window: What the records' time must lie in.
+        rows_per_day: The volume of each stream.
+        columns: Of the CSV, in order.
+        filters: Column to the text it must equal. One that the records do not have (`status` of
+            CONVERSATION-EVENT) selects all of them.
+    """
+
+    hours: range
+    window: Window
+    rows_per_day: int
+    columns: Sequence[str]
+    filters: Mapping[str, str] = field(default_factory=dict)
+
+
+def rows_of(streams: Sequence[Stream], query: Query) -> Iterator[Row]:
+    """Generate the rows of a report, newest first, one at a time."""
+    generators = [_rows_of_stream(stream, query) for stream in streams]
+    if len(generators) == 1:
+        return generators[0]
+    return heapq.merge(*generators, key=itemgetter(0), reverse=True)
+
+
+def _rows_of_stream(stream: Stream, query: Query) -> Iterator[Row]:
+    values = [value_of(stream.product, column) for column in query.columns]
+    wanted: list[tuple[Value, str]] = [
+        (value_of(stream.product, column), text)
+        for column, text in query.filters.items()
+        if knows(column)
+    ]
+    start, end = query.window.start, query.window.end
+    for hour in query.hours:
+        count = rows_in_hour(query.rows_per_day, hour)
+        identity = f"{stream.seed}|{stream.product}|{stream.account}|{stream.direction}|{hour}"
+        key = hashlib.blake2b(identity.encode(), digest_size=32).digest()
+        of_hour = hashlib.blake2b(key=key)
+        for sequence in range(count):
+            of_record = of_hour.copy()
+            of_record.update(sequence.to_bytes(4))
+            raw = of_record.digest()
+            # The slots of an hour follow each other; within its slot a record lies anywhere.
+            slot = count - 1 - sequence + raw[-1] / 256
+            time = hour * SECONDS_PER_HOUR + int(slot * SECONDS_PER_HOUR / count)
+            if not start <= time < end:
+                continue
+            draw = Draw(stream.account, stream.direction, time, raw)
+            if all(value(draw) == text for value, text in wanted):
+                yield time, stream, hour, sequence, [value(draw) for value in values]

@@ -1,0 +1,164 @@
+"""Renders a report: its rows as CSV into its archive, in one pass and in constant memory.
+
+The CSV is as in real archives: UTF-8 without a BOM, LF, every field and header in double quotes,
+an empty value as "", newest rows first.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from threading import Event
+
+from .archives import ArchiveWriter, MemberWriter
+from .billing import Selection
+from .records import Query, Row, Stream, Window, rows_of
+from .settings import Settings
+from .validation import ReportRequest
+from .values import COLUMNS_WITH_QUOTES
+
+_ROWS_PER_WRITE = 500
+
+
+class RenderingStopped(Exception):
+    """The report is not wanted any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """An archive on disk.
+
+    Attributes:
+        rows: Rows in it, over all members.
+        truncated: Whether rows were left out.
+        selection: Which records they are.
+    """
+
+    path: Path
+    bytes: int
+    sha256: str
+    rows: int
+    truncated: bool
+    selection: Selection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendering:
+    """What is to be rendered.
+
+    Attributes:
+        accounts: Whose records.
+        created: The generation day and time that the archive bears; records end there too.
+        max_rows: Where to cut.
+        empty: Leave out all rows, in this way.
+    """
+
+    request: ReportRequest
+    settings: Settings
+    accounts: Sequence[str]
+    created: datetime
+    max_rows: int
+    empty: str | None
+
+    def run(self, path: Path, stop: Event) -> Rendered:
+        """Write the archive to `path`.
+
+        Raises:
+            RenderingStopped: `stop` was set; what was written is deleted.
+        """
+        selection = Selection()
+        truncated = False
+        try:
+            with ArchiveWriter(
+                path,
+                created=self.created,
+                stored=self.settings.zip_stored,
+                zip64=self.settings.zip64,
+            ) as archive:
+                for name, hours in self._members():
+                    with archive.member(name) as member:
+                        rows = self._rows(hours)
+                        room = self.max_rows - selection.records
+                        self._write_csv(member, islice(rows, room), selection, stop)
+                        truncated = truncated or next(rows, None) is not None
+        except RenderingStopped:
+            path.unlink()
+            raise
+        return Rendered(
+            path=path,
+            bytes=archive.bytes,
+            sha256=archive.sha256,
+            rows=selection.records,
+            truncated=truncated,
+            selection=selection,
+        )
+
+    def columns(self) -> tuple[str, ...]:
+        """The CSV's columns, with those that the settings invent."""
+        columns = self.request.product.columns_for(self.request.direction, self.request.switches_on)
+        if self.settings.inserted_column:
+            middle = len(columns) // 2
+            columns = (*columns[:middle], self.settings.inserted_column, *columns[middle:])
+        return columns + self.settings.extra_columns
+
+    def _window(self) -> Window:
+        # There are no records of the future.
+        return Window.between(self.request.start, min(self.request.end, self.created))
+
+    def _members(self) -> Iterator[tuple[str, range]]:
+        request = self.request
+        name = f"report_{request.product.name}_{request.account_id}_{self.created:%Y%m%d}"
+        hours = self._window().hours_newest_first()
+        count = self.settings.zip_members
+        for number in range(count):
+            part = hours[len(hours) * number // count : len(hours) * (number + 1) // count]
+            yield (f"{name}.csv" if number == 0 else f"{name}_{number + 1}.csv"), part
+
+    def _rows(self, hours: range) -> Iterator[Row]:
+        if self.empty:
+            return iter(())
+        product = self.request.product
+        directions = [self.request.direction] if self.request.direction else product.directions
+        return rows_of(
+            [
+                Stream(self.settings.seed, product.name, account, direction)
+                for account in self.accounts
+                for direction in directions
+            ],
+            Query(
+                hours=hours,
+                window=self._window(),
+                rows_per_day=self.settings.rows_per_day_of(product.name),
+                columns=self.columns(),
+                filters=self.request.filters,
+            ),
+        )
+
+    def _write_csv(
+        self, member: MemberWriter, rows: Iterator[Row], selection: Selection, stop: Event
+    ) -> None:
+        columns = self.columns()
+        quoted = [i for i, column in enumerate(columns) if column in COLUMNS_WITH_QUOTES]
+        newline = "\r\n" if self.settings.crlf else "\n"
+        batch = list(islice(rows, _ROWS_PER_WRITE))
+        if not batch and (self.empty or self.settings.empty_report) == "zero_bytes":
+            return
+        member.write(_line(columns).encode())
+        while batch:
+            if stop.is_set():
+                raise RenderingStopped
+            lines = [""]
+            for _, stream, hour, sequence, values in batch:
+                selection.add(stream, hour, sequence)
+                for i in quoted:
+                    values[i] = values[i].replace('"', '""')
+                lines.append(_line(values))
+            member.write(newline.join(lines).encode())
+            batch = list(islice(rows, _ROWS_PER_WRITE))
+        if self.settings.final_newline:
+            member.write(newline.encode())
+
+
+def _line(values: Sequence[str]) -> str:
+    return '"' + '","'.join(values) + '"'

@@ -1,0 +1,209 @@
+"""One asynchronous report: its life cycle and how the API describes it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import Event
+
+from .clock import Clock
+from .rendering import Rendered
+from .settings import Settings
+from .validation import ReportRequest
+
+# Links name Vonage's host whoever serves them: a client has to rebuild its URLs from the ids.
+LINK_HOST = "https://api.nexmo.com"
+
+PENDING, PROCESSING, SUCCESS = "PENDING", "PROCESSING", "SUCCESS"
+ABORTED, FAILED, TRUNCATED = "ABORTED", "FAILED", "TRUNCATED"
+STATUSES = (PENDING, PROCESSING, SUCCESS, ABORTED, FAILED, TRUNCATED)
+LIVE = frozenset({PENDING, PROCESSING})
+WITH_ARCHIVE = frozenset({SUCCESS, TRUNCATED})
+
+FILE_LIFETIME = timedelta(hours=72).total_seconds()
+REPORT_LIFETIME = timedelta(days=4).total_seconds()
+# A report waits a fifth of its time before the work on it starts.
+_PENDING_SHARE = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Telling:
+    """How a report is told of, beyond what it is; the faults of the same names set it."""
+
+    items_count_delta: int = 0
+    no_link: bool = False
+    link_while_processing: bool = False
+
+    def and_also(self, other: "Telling") -> "Telling":
+        """Both at once."""
+        return Telling(
+            items_count_delta=self.items_count_delta + other.items_count_delta,
+            no_link=self.no_link or other.no_link,
+            link_while_processing=self.link_while_processing or other.link_while_processing,
+        )
+
+
+@dataclass(kw_only=True)
+class Report:
+    """A report from its POST on; all times are seconds on the simulator's clock.
+
+    Attributes:
+        number: Counts the reports; decides between forms that Vonage mixes.
+        received: When the POST came.
+        started: When it took one of the account's places; None while it queues for one.
+        foreign: Made by another tool of the same account.
+        outcome: The status it will end with.
+        lasts: Seconds from `started` to the end where they do not follow from the rows.
+        empty: How it looks if it has no rows, and that it has none; None for real rows.
+        kept_rows: Where it is to be cut, for the outcome TRUNCATED.
+        aborted: When it was cancelled.
+        stop: Tells the thread that renders it to give up.
+    """
+
+    number: int
+    request_id: str
+    file_id: str
+    request: ReportRequest
+    settings: Settings
+    received: float
+    started: float | None
+    foreign: bool = False
+    outcome: str = SUCCESS
+    lasts: float | None = None
+    empty: str | None = None
+    kept_rows: int | None = None
+    telling: Telling = field(default_factory=Telling)
+    rendered: Rendered | None = None
+    rendered_at: float = 0.0
+    aborted: float | None = None
+    stop: Event = field(default_factory=Event)
+
+    @property
+    def needs_archive(self) -> bool:
+        """Whether there is anything to render."""
+        return self.outcome in WITH_ARCHIVE
+
+    def ended(self) -> float | None:
+        """When its outcome is or was reached; None while that cannot be known yet."""
+        if self.aborted is not None:
+            return self.aborted
+        if self.started is None or (self.needs_archive and self.rendered is None):
+            return None
+        if self.lasts is not None:
+            return max(self.started + self.lasts, self.rendered_at)
+        rows = self.rendered.rows if self.rendered else 0
+        speed = self.settings.rows_per_second
+        seconds = max(self.settings.seconds_per_report, rows / speed if speed else 0.0)
+        return max(self.started + seconds, self.rendered_at)
+
+    def status(self, now: float) -> str:
+        """The request_status at a time."""
+        if self.aborted is not None:
+            return ABORTED
+        ended = self.ended()
+        if ended is not None and now >= ended:
+            cut = self.rendered is not None and self.rendered.truncated
+            return TRUNCATED if cut and self.outcome == SUCCESS else self.outcome
+        seconds = self.settings.seconds_per_report if self.lasts is None else self.lasts
+        if self.started is None or now < self.started + seconds * _PENDING_SHARE:
+            return PENDING
+        return PROCESSING
+
+    def has_file(self, now: float) -> bool:
+        """Whether its archive can be downloaded: 72 hours from its end."""
+        ended = self.ended()
+        return (
+            self.status(now) in WITH_ARCHIVE
+            and self.rendered is not None
+            and self.empty_how != "no_link"
+            and ended is not None
+            and now < ended + FILE_LIFETIME
+        )
+
+    def is_forgotten(self, now: float) -> bool:
+        """Whether the API knows it no more: 4 days after the POST."""
+        return now >= self.received + REPORT_LIFETIME
+
+    @property
+    def empty_how(self) -> str | None:
+        """How a report without rows looks; None where it has rows."""
+        if self.empty:
+            return self.empty
+        if self.rendered and self.rendered.rows == 0:
+            return self.settings.empty_report
+        return None
+
+    def items_count(self, telling: Telling) -> int | None:
+        """Rows as the API counts them, once they are counted."""
+        if self.rendered is None:
+            return None
+        return max(0, self.rendered.rows + telling.items_count_delta)
+
+    def created_document(self, clock: Clock) -> dict[str, object]:
+        """The answer to the POST, which has neither start_time nor items_count."""
+        return self._document(clock, PENDING, link=False, started=False, items_count=None)
+
+    def document(self, clock: Clock, telling: Telling) -> dict[str, object]:
+        """The report in single form."""
+        now = clock.elapsed()
+        telling = self.telling.and_also(telling)
+        status = self.status(now)
+        early = status == PROCESSING and telling.link_while_processing
+        done = status in WITH_ARCHIVE
+        # The link stays in the document when the file behind it has expired.
+        link = early or (done and self.empty_how != "no_link" and not telling.no_link)
+        return self._document(
+            clock,
+            status,
+            link=link,
+            started=status != PENDING and self.started is not None,
+            items_count=self.items_count(telling) if done or early else None,
+        )
+
+    def _document(
+        self, clock: Clock, status: str, *, link: bool, started: bool, items_count: int | None
+    ) -> dict[str, object]:
+        request = self.request
+        document: dict[str, object] = {
+            "request_id": self.request_id,
+            "request_status": status,
+            "product": request.product.name,
+            "account_id": request.account_id,
+            "date_start": self.format_time(request.start),
+            "date_end": self.format_time(request.end),
+            "include_subaccounts": request.include_subaccounts,
+            **request.echo,
+            "receive_time": self.format_time(clock.at(self.received)),
+        }
+        if started and self.started is not None:
+            document["start_time"] = self.format_time(clock.at(self.started))
+        links = {"self": {"href": f"{LINK_HOST}/v2/reports/{self.request_id}"}}
+        if link:
+            links["download_report"] = {"href": f"{LINK_HOST}/v3/media/{self.file_id}"}
+        document["_links"] = links
+        if items_count is not None:
+            document["items_count"] = items_count
+        return document
+
+    def format_time(self, instant: datetime) -> str:
+        """Write an instant in UTC, as `+0000` or `+00:00` by turns: Vonage has used both."""
+        text = instant.astimezone(UTC).isoformat(timespec="seconds")
+        return text if self.number % 2 else text[:-6] + "+0000"
+
+    def control_document(self, clock: Clock) -> Mapping[str, object]:
+        """What /control/state tells about it."""
+        return {
+            "request_id": self.request_id,
+            "file_id": self.file_id,
+            "product": self.request.product.name,
+            "account": self.request.account_id,
+            "direction": self.request.direction,
+            "date_start": self.request.start.astimezone(UTC).isoformat(),
+            "date_end": self.request.end.astimezone(UTC).isoformat(),
+            "request": self.request.sent,
+            "request_status": self.status(clock.elapsed()),
+            "items_count": self.items_count(self.telling),
+            "bytes": self.rendered.bytes if self.rendered else None,
+            "sha256": self.rendered.sha256 if self.rendered else None,
+            "receive_time": clock.at(self.received).isoformat(),
+            "foreign": self.foreign,
+        }

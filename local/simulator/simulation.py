@@ -1,0 +1,407 @@
+"""The state of one simulated account and the five operations of the API on it."""
+
+import sys
+import traceback
+import uuid
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from threading import RLock
+from urllib.parse import parse_qs
+
+from .answers import (
+    Answer,
+    InvalidParameter,
+    already_terminated,
+    invalid_request_parameters,
+    json_answer,
+    too_many_requests,
+    unknown_file,
+    unknown_report,
+    wrong_credentials,
+)
+from .billing import Bill
+from .clock import Clock
+from .faults import Fault, FaultBook
+from .rendering import Rendered, Rendering, RenderingStopped
+from .reports import (
+    LINK_HOST,
+    LIVE,
+    PENDING,
+    STATUSES,
+    TRUNCATED,
+    WITH_ARCHIVE,
+    Report,
+    Telling,
+)
+from .settings import Settings
+from .traffic import Traffic
+from .validation import parse_date, parse_json_object, parse_report_request
+
+# Two reports are rendered at a time: more threads would only starve the one that answers.
+_RENDERING_THREADS = 2
+_LISTED = timedelta(days=7)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """Who may ask, and for whose reports.
+
+    Attributes:
+        others: Further accounts that the API key may name, such as its sub-accounts.
+    """
+
+    api_key: str
+    api_secret: str
+    others: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """All accounts that may be named."""
+        return (self.api_key, *self.others)
+
+
+@dataclass
+class World:
+    """What a reset makes anew.
+
+    Attributes:
+        settings: Those that the next report will have.
+        max_in_flight: The most reports that were, or wanted to be, in flight at one time.
+    """
+
+    settings: Settings
+    clock: Clock = field(default_factory=Clock)
+    traffic: Traffic = field(default_factory=Traffic)
+    faults: FaultBook = field(default_factory=FaultBook)
+    bill: Bill = field(default_factory=Bill)
+    reports: dict[str, Report] = field(default_factory=dict)
+    max_in_flight: int = 0
+
+
+class Simulation:
+    """One account at a simulated Vonage.
+
+    `lock` guards everything; whoever calls a method holds it. Rendering runs outside of it.
+    """
+
+    def __init__(self, account: Account, settings: Settings, folder: Path) -> None:
+        self.account = account
+        self.lock = RLock()
+        self._initial_settings = settings
+        self._folder = folder
+        self._renderers = ThreadPoolExecutor(_RENDERING_THREADS, thread_name_prefix="render")
+        self.world = World(settings)
+
+    # What the control endpoint does.
+
+    def reset(self) -> None:
+        """Forget everything since the start."""
+        for report in self.world.reports.values():
+            self._discard(report)
+        self.world = World(self._initial_settings)
+
+    def close(self) -> None:
+        """Stop rendering."""
+        for report in self.world.reports.values():
+            report.stop.set()
+        self._renderers.shutdown(cancel_futures=True)
+
+    def state(self) -> dict[str, object]:
+        """Everything that a test or a display may want to know, as /control/state."""
+        self._settle()
+        world = self.world
+        traffic, bill = world.traffic, world.bill
+        return {
+            "reports": [report.control_document(world.clock) for report in world.reports.values()],
+            "in_flight": self._in_flight(),
+            "max_in_flight": world.max_in_flight,
+            "bill": {
+                "records_total": bill.records_total,
+                "reports": [
+                    {"request_id": request_id, "records": records}
+                    for request_id, records in bill.records_by_report.items()
+                ],
+                "records_billed_more_than_once": bill.records_billed_more_than_once,
+            },
+            "requests": {
+                "total": traffic.total,
+                "by_operation": dict(traffic.by_operation),
+                "by_status": dict(traffic.by_status),
+            },
+            "max_requests_per_second": traffic.max_requests_per_second,
+            "violations": dict(traffic.violations),
+            "faults": [fault.to_json() for fault in world.faults.pending],
+        }
+
+    def add_foreign_jobs(
+        self, count: int, seconds: float, request: Mapping[str, object]
+    ) -> list[str]:
+        """Let another tool of the account make reports; returns their ids.
+
+        Raises:
+            Problem: The request is not valid.
+        """
+        body = {"product": "REPORTS-USAGE", "account_id": self.account.api_key, **request}
+        return [
+            self._accept(body, report_faults=(), foreign=True, lasts=seconds).request_id
+            for _ in range(count)
+        ]
+
+    # The API. `report_faults` change what is said about reports.
+
+    def facts(self, operation: str, subject: str, body: bytes) -> dict[str, str]:
+        """Say which report a request is about, as far as can be told before it is served."""
+        if operation == "create":
+            document = parse_json_object(body)
+            return {name: str(document.get(name, "")) for name in ("product", "direction")}
+        report = (
+            self._by_file(subject) if operation == "download" else self.world.reports.get(subject)
+        )
+        if report is None:
+            return {}
+        return {
+            "product": report.request.product.name,
+            "direction": report.request.direction,
+            "request_id": report.request_id,
+        }
+
+    def create(self, body: bytes, report_faults: Sequence[Fault]) -> Answer:
+        """POST /v2/reports."""
+        report = self._accept(parse_json_object(body), report_faults=report_faults)
+        return json_answer(report.created_document(self.world.clock))
+
+    def get(self, request_id: str, report_faults: Sequence[Fault]) -> Answer:
+        """GET /v2/reports/{request_id}."""
+        report = self._find(request_id)
+        return json_answer(report.document(self.world.clock, _telling(report_faults)))
+
+    def get_in_list_form(self, request_id: str, report_faults: Sequence[Fault]) -> Answer:
+        """The same in the form that one page of Vonage prints, wrongly, for a single report."""
+        report = self._find(request_id)
+        query = f"account_id={report.request.account_id}"
+        return self._list_answer([report], query, report_faults)
+
+    def cancel(self, request_id: str) -> Answer:
+        """DELETE /v2/reports/{request_id}."""
+        report = self._find(request_id)
+        if report.status(self.world.clock.elapsed()) not in LIVE:
+            raise already_terminated()
+        report.aborted = self.world.clock.elapsed()
+        self._discard(report)
+        return json_answer(report.document(self.world.clock, Telling()))
+
+    def list(self, query: str, report_faults: Sequence[Fault]) -> Answer:
+        """GET /v2/reports?account_id=&status=&date_from=&date_to= (deprecated)."""
+        self._settle()
+        parameters = {name: values[-1] for name, values in parse_qs(query).items()}
+        invalid = [
+            InvalidParameter(name, "Missing required parameter")
+            for name in ("account_id", "status")
+            if name not in parameters
+        ]
+        statuses = {status.strip() for status in parameters.get("status", PENDING).split(",")}
+        if not statuses <= set(STATUSES):
+            invalid.append(InvalidParameter("status", f"Must be a list of [{', '.join(STATUSES)}]"))
+        now = self.world.clock.elapsed()
+        received = {
+            "date_from": self.world.clock.at(now) - _LISTED,
+            "date_to": self.world.clock.at(now),
+        }
+        for name in received:
+            if name in parameters:
+                date = parse_date(parameters[name])
+                if date is None:
+                    invalid.append(InvalidParameter(name, "Could not parse date"))
+                else:
+                    received[name] = date
+        if invalid:
+            raise invalid_request_parameters(*invalid)
+        if parameters["account_id"] not in self.account.known:
+            raise wrong_credentials()
+        lag = next((f.number("seconds", 60) for f in report_faults if f.fault == "lag"), 0.0)
+        listed = [
+            report
+            for report in self.world.reports.values()
+            if report.request.account_id == parameters["account_id"]
+            and report.status(now) in statuses
+            and received["date_from"] <= self.world.clock.at(report.received) <= received["date_to"]
+            and not report.is_forgotten(now)
+            and now - report.received >= lag
+        ]
+        return self._list_answer(listed, query, report_faults)
+
+    def download(self, file_id: str) -> Answer:
+        """GET /v3/media/{file_id}."""
+        self._settle()
+        report = self._by_file(file_id)
+        if (
+            report is None
+            or report.rendered is None
+            or not report.has_file(self.world.clock.elapsed())
+        ):
+            raise unknown_file()
+        name = f"{report.request.product.name}_{report.request_id}.zip"
+        return Answer(
+            status=200,
+            content_type="application/octet-stream",
+            file=report.rendered.path,
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )
+
+    # Behind the operations.
+
+    def _accept(
+        self,
+        body: Mapping[str, object],
+        *,
+        report_faults: Sequence[Fault],
+        foreign: bool = False,
+        lasts: float | None = None,
+    ) -> Report:
+        self._settle()
+        world = self.world
+        now = world.clock.elapsed()
+        request = parse_report_request(
+            body,
+            now=world.clock.at(now),
+            accounts=self.account.known,
+            unprovisioned_products=world.settings.unprovisioned_products,
+        )
+        in_flight = self._in_flight()
+        world.max_in_flight = max(world.max_in_flight, in_flight + 1)
+        full = in_flight >= world.settings.jobs_limit and not foreign
+        if full and world.settings.jobs_policy == "refuse":
+            raise too_many_requests(
+                retry_after=world.settings.retry_after,
+                limit=world.settings.jobs_limit,
+                reset_ms=int((world.clock.now().timestamp() + world.settings.retry_after) * 1000),
+            )
+        number = len(world.reports) + 1
+        prefix = "" if number % 3 else "ri3p58f-"
+        report = Report(
+            number=number,
+            request_id=f"{prefix}{uuid.uuid4()}",
+            file_id=str(uuid.uuid4()),
+            request=request,
+            settings=world.settings,
+            received=now,
+            started=None if full else now,
+            foreign=foreign,
+            lasts=lasts,
+            telling=_telling(report_faults),
+        )
+        _destine(report, report_faults)
+        world.reports[report.request_id] = report
+        if report.needs_archive:
+            self._render(report)
+        return report
+
+    def _render(self, report: Report) -> None:
+        request = report.request
+        accounts = self.account.known if request.include_subaccounts else (request.account_id,)
+        rendering = Rendering(
+            request=request,
+            settings=report.settings,
+            accounts=accounts,
+            created=self.world.clock.at(report.received),
+            max_rows=report.settings.max_records if report.kept_rows is None else report.kept_rows,
+            empty=report.empty,
+        )
+        path = self._folder / f"{report.file_id}.zip"
+        future = self._renderers.submit(rendering.run, path, report.stop)
+        clock = self.world.clock
+
+        def keep(done: Future[Rendered]) -> None:
+            if done.cancelled() or isinstance(done.exception(), RenderingStopped):
+                return
+            if error := done.exception():
+                traceback.print_exception(error, file=sys.stderr)
+                return
+            with self.lock:
+                report.rendered, report.rendered_at = done.result(), clock.elapsed()
+                if report.stop.is_set():
+                    report.rendered.path.unlink()
+
+        future.add_done_callback(keep)
+
+    def _settle(self) -> None:
+        """Do what became due: start what queued, charge what succeeded, delete what expired."""
+        world = self.world
+        now = world.clock.elapsed()
+        working = 0
+        for report in world.reports.values():
+            if report.started is not None and report.status(now) in LIVE:
+                working += 1
+        for report in world.reports.values():
+            if report.started is None and report.aborted is None:
+                if working >= report.settings.jobs_limit:
+                    break
+                report.started = now
+                working += 1
+        for report in world.reports.values():
+            if report.rendered is None or report.status(now) not in WITH_ARCHIVE:
+                continue
+            charged = report.request_id in world.bill.records_by_report
+            if not charged and not report.foreign and not report.request.product.free:
+                world.bill.charge(report.request_id, report.rendered.selection)
+            if not report.has_file(now):
+                report.rendered.path.unlink(missing_ok=True)
+
+    def _discard(self, report: Report) -> None:
+        report.stop.set()
+        if report.rendered:
+            report.rendered.path.unlink(missing_ok=True)
+
+    def _in_flight(self) -> int:
+        now = self.world.clock.elapsed()
+        return sum(report.status(now) in LIVE for report in self.world.reports.values())
+
+    def _find(self, request_id: str) -> Report:
+        self._settle()
+        report = self.world.reports.get(request_id)
+        if report is None or report.is_forgotten(self.world.clock.elapsed()):
+            raise unknown_report(request_id)
+        return report
+
+    def _by_file(self, file_id: str) -> Report | None:
+        reports = self.world.reports.values()
+        return next((report for report in reports if report.file_id == file_id), None)
+
+    def _list_answer(
+        self, reports: Sequence[Report], query: str, report_faults: Sequence[Fault]
+    ) -> Answer:
+        telling = _telling(report_faults)
+        return json_answer(
+            {
+                "self_link": f"{LINK_HOST}/v2/reports?{query}",
+                "items_count": len(reports),
+                "reports": [report.document(self.world.clock, telling) for report in reports],
+            }
+        )
+
+
+def _telling(report_faults: Sequence[Fault]) -> Telling:
+    names = {fault.fault for fault in report_faults}
+    return Telling(
+        items_count_delta=sum(
+            int(fault.number("delta", 1)) for fault in report_faults if fault.fault == "items_count"
+        ),
+        no_link="no_link" in names,
+        link_while_processing="link_while_processing" in names,
+    )
+
+
+def _destine(report: Report, report_faults: Sequence[Fault]) -> None:
+    """Let the faults of its POST decide what becomes of a report."""
+    for fault in report_faults:
+        if fault.fault == "outcome":
+            report.outcome = fault.text("request_status", "FAILED")
+            if "seconds" in fault.parameters:
+                report.lasts = fault.number("seconds", 0)
+            if report.outcome == TRUNCATED:
+                report.kept_rows = int(fault.number("rows", 100))
+        elif fault.fault == "empty":
+            report.empty = fault.text("how", "header_only")

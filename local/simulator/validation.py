@@ -1,0 +1,239 @@
+"""Turns the body of POST /v2/reports into a request for a report, or says what is wrong with it."""
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from .answers import (
+    InvalidParameter,
+    forbidden,
+    invalid_filter,
+    malformed_json,
+    unprocessable,
+    unprovisioned,
+)
+from .products import PRODUCTS, Direction, Product
+
+# Records can be reported for 13 months, and one report may span as much.
+RETENTION_MONTHS = 13
+DEFAULT_WINDOW = timedelta(days=7)
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?\d\d)")
+_BOOLEANS: Mapping[object, bool] = {True: True, False: False, "true": True, "false": False}
+_EVERY_PRODUCT = frozenset(
+    {"product", "account_id", "date_start", "date_end", "include_subaccounts", "callback_url"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRequest:
+    """What a valid POST asked for.
+
+    Attributes:
+        start: First instant, inclusive.
+        end: Last instant, exclusive.
+        direction: Empty where none was given.
+        filters: Column to the text it must equal.
+        switches_on: The boolean parameters that add a column and are true.
+        echo: The product's parameters as every later answer repeats them.
+        sent: The body as it was sent.
+    """
+
+    product: Product
+    account_id: str
+    start: datetime
+    end: datetime
+    include_subaccounts: bool
+    direction: str
+    filters: Mapping[str, str]
+    switches_on: frozenset[str]
+    echo: Mapping[str, str | bool]
+    sent: Mapping[str, object]
+
+
+def parse_json_object(body: bytes) -> dict[str, object]:
+    """Parse a request body.
+
+    Raises:
+        Problem: 400, it is not a JSON object.
+    """
+    try:
+        document = json.loads(body)
+    except ValueError:
+        raise malformed_json() from None
+    if not isinstance(document, dict):
+        raise malformed_json()
+    return document
+
+
+def parse_date(text: object) -> datetime | None:
+    """Read `yyyy-mm-ddThh:mm:ss[.sss]` with an offset (`Z`, `±hh:mm`, `±hhmm`), or give None."""
+    if isinstance(text, str) and _DATE.fullmatch(text):
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            return None
+    return None
+
+
+def parse_report_request(
+    body: Mapping[str, object],
+    *,
+    now: datetime,
+    accounts: Collection[str],
+    unprovisioned_products: Collection[str] = (),
+) -> ReportRequest:
+    """Check a body against the rules of its product.
+
+    Raises:
+        Problem: 401 for a product that is not enabled, 403 for a foreign account, else 422.
+    """
+    product = _product(body)
+    account_id = _account(body)
+    if account_id not in accounts:
+        raise forbidden()
+    if product.name in unprovisioned_products:
+        raise unprovisioned()
+    _refuse_unsupported(product, body)
+
+    invalid: list[InvalidParameter] = []
+    start, end = _window(product, body, now, invalid)
+    direction = _direction(product, body, invalid)
+    include_subaccounts = _boolean("include_subaccounts", body, invalid)
+    switches = {name: _boolean(name, body, invalid) for name in product.switches}
+    filters = _filters(product, body, invalid)
+    callback = _callback(body, invalid)
+    if invalid:
+        raise unprocessable(*invalid)
+    echo: dict[str, str | bool] = {"direction": direction} if direction else {}
+    echo.update(filters)
+    # Vonage repeats include_message even where it was not given.
+    echo.update((s, on) for s, on in switches.items() if s in body or s == "include_message")
+    echo.update(callback)
+    return ReportRequest(
+        product=product,
+        account_id=account_id,
+        start=start,
+        end=end,
+        include_subaccounts=include_subaccounts,
+        direction=direction,
+        filters=filters,
+        switches_on=frozenset(name for name, on in switches.items() if on),
+        echo=echo,
+        sent=dict(body),
+    )
+
+
+def months_before(instant: datetime, months: int) -> datetime:
+    """Go back by calendar months; the 31st becomes the last day of a shorter month."""
+    month_number = instant.year * 12 + instant.month - 1 - months
+    year, month = divmod(month_number, 12)
+    first = instant.replace(year=year, month=month + 1, day=1)
+    last_day = ((first + timedelta(days=31)).replace(day=1) - timedelta(days=1)).day
+    return first.replace(day=min(instant.day, last_day))
+
+
+def _product(body: Mapping[str, object]) -> Product:
+    name = body.get("product")
+    if name is None:
+        raise unprocessable(InvalidParameter("product", "Missing required parameter"))
+    if not isinstance(name, str) or name not in PRODUCTS:
+        known = ", ".join(PRODUCTS)
+        reason = f"Could not resolve product name. Please use one of the following values [{known}]"
+        raise unprocessable(InvalidParameter("product", reason))
+    return PRODUCTS[name]
+
+
+def _account(body: Mapping[str, object]) -> str:
+    account_id = body.get("account_id")
+    if not isinstance(account_id, str) or not account_id:
+        raise unprocessable(InvalidParameter("account_id", "Missing required parameter"))
+    return account_id
+
+
+def _refuse_unsupported(product: Product, body: Mapping[str, object]) -> None:
+    supported = _EVERY_PRODUCT.union(product.filters, product.switches)
+    if product.direction is not Direction.REFUSED:
+        supported |= {"direction"}
+    unsupported = tuple(name for name in body if name not in supported)
+    if unsupported:
+        raise invalid_filter(product.name, unsupported)
+
+
+def _window(
+    product: Product, body: Mapping[str, object], now: datetime, invalid: list[InvalidParameter]
+) -> tuple[datetime, datetime]:
+    dates = {"date_start": now - DEFAULT_WINDOW, "date_end": now}
+    for name in dates:
+        if name in body:
+            parsed = parse_date(body[name])
+            if parsed is None:
+                invalid.append(InvalidParameter(name, "Could not parse date"))
+            else:
+                dates[name] = parsed
+    start, end = dates["date_start"], dates["date_end"]
+    if end < start:
+        invalid.append(InvalidParameter("date_end", "Must not be before date_start"))
+    if product.retention_days is None:
+        oldest, longest_start = (months_before(t, RETENTION_MONTHS) for t in (now, end))
+        limit = f"{RETENTION_MONTHS} months"
+    else:
+        retention = timedelta(days=product.retention_days)
+        oldest, longest_start = now - retention, end - retention
+        limit = f"{product.retention_days} days"
+    # A client that computes the limit itself does so a moment earlier: the day counts.
+    if start < oldest.replace(hour=0, minute=0, second=0, microsecond=0):
+        invalid.append(InvalidParameter("date_start", f"Must not be older than {limit}"))
+    if start < longest_start:
+        invalid.append(InvalidParameter("date_start", f"Range must not be longer than {limit}"))
+    return start, end
+
+
+def _direction(
+    product: Product, body: Mapping[str, object], invalid: list[InvalidParameter]
+) -> str:
+    direction = body.get("direction", "")
+    if direction in ("inbound", "outbound"):
+        return str(direction)
+    if "direction" in body:
+        invalid.append(InvalidParameter("direction", "Must be one of [inbound, outbound]"))
+    elif product.direction is Direction.REQUIRED:
+        invalid.append(InvalidParameter("direction", "Missing required parameter"))
+    return ""
+
+
+def _boolean(name: str, body: Mapping[str, object], invalid: list[InvalidParameter]) -> bool:
+    # "true" and "false" as strings work in practice, and Vonage's own snippets send them.
+    value = body.get(name, False)
+    if isinstance(value, bool | str) and value in _BOOLEANS:
+        return _BOOLEANS[value]
+    invalid.append(InvalidParameter(name, "Must be true or false"))
+    return False
+
+
+def _filters(
+    product: Product, body: Mapping[str, object], invalid: list[InvalidParameter]
+) -> dict[str, str]:
+    filters = {}
+    for name, allowed in product.filters.items():
+        if name not in body:
+            continue
+        value = body[name]
+        if isinstance(value, str) and value and (not allowed or value in allowed):
+            filters[name] = value
+        else:
+            expected = f"one of [{', '.join(allowed)}]" if allowed else "a text"
+            invalid.append(InvalidParameter(name, f"Must be {expected}"))
+    return filters
+
+
+def _callback(body: Mapping[str, object], invalid: list[InvalidParameter]) -> dict[str, str]:
+    if "callback_url" not in body:
+        return {}
+    url = body["callback_url"]
+    if isinstance(url, str) and url.startswith(("http://", "https://")):
+        return {"callback_url": url}
+    invalid.append(InvalidParameter("callback_url", "Must be a URL"))
+    return {}

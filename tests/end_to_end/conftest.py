@@ -1,0 +1,182 @@
+"""The deployed template on the emulator, with the simulator as Vonage: a pair for each test module.
+
+Each xdist worker has an emulator of its own, on a port of its own.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.deployment import Stack, deploy
+from local.emulator import Emulator
+from local.environment import forget_real_accounts
+from local.simulator.process import Simulator
+from vonage_reports.aws.ledger import Ledger
+from vonage_reports.domain.reports import Report, State
+
+WAIT_SCALE = 0.01
+_TICK_SECONDS = 0.1
+_SWEEP_SECONDS = 3.0
+_QUIET_WITHIN_SECONDS = 90.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_real_accounts() -> None:
+    """Nothing here can reach a real AWS account, also without `make`."""
+    forget_real_accounts()
+
+
+class LocalStack:
+    """What end-to-end tests look at: the deployed stack from outside, and Vonage's side of it."""
+
+    def __init__(self, emulator: Emulator, stack: Stack, simulator: Simulator) -> None:
+        self.emulator = emulator
+        self.stack = stack
+        self.simulator = simulator
+        self.ledger = Ledger(emulator.table(stack.outputs["TableName"]))
+        self._queue = stack.subscribe_queue("notifications-of-tests")
+
+    def scheduled(self, time_: str = "2026-11-23T02:15:00Z") -> dict[str, Any]:
+        """Send what the calendar's schedule sends at `time_`; return the answer."""
+        event = self.stack.schedule_event("SubmitReportsFunctionCalendar", scheduled_time=time_)
+        return self.stack.submit(event)
+
+    def sweep(self) -> dict[str, Any]:
+        """Send what the sweep's schedule sends; return the answer."""
+        return self.stack.submit(self.stack.schedule_event("SubmitReportsFunctionSweep"))
+
+    def until(
+        self, is_so: Callable[[], bool], what: str, *, within: float = _QUIET_WITHIN_SECONDS
+    ) -> None:
+        """Sweep now and then, until `is_so`."""
+        deadline = time.monotonic() + within
+        next_sweep = time.monotonic() + _SWEEP_SECONDS
+        while not is_so():
+            assert time.monotonic() < deadline, f"not within {within:.0f} s: {what}"
+            if time.monotonic() >= next_sweep:
+                self.sweep()
+                next_sweep = time.monotonic() + _SWEEP_SECONDS
+            time.sleep(_TICK_SECONDS)
+
+    def until_ended(self, report_ids: Iterable[str]) -> dict[str, Report]:
+        """Wait until these reports have come to their end, and return them."""
+        wanted = list(report_ids)
+        ended: dict[str, Report] = {}
+
+        def all_ended() -> bool:
+            for report_id in wanted:
+                report = ended.get(report_id) or self.ledger.finished_report(report_id)
+                if report is not None:
+                    ended[report_id] = report
+            return len(ended) == len(wanted)
+
+        self.until(all_ended, f"the end of {wanted}; open: {self.states()}")
+        return ended
+
+    def states(self) -> dict[str, State]:
+        """The states of the open reports."""
+        return {report.report_id: report.state for report in self.ledger.open_reports()}
+
+    def notifications(self) -> list[tuple[dict[str, str], dict[str, Any]]]:
+        """Take what was announced since the last time: the message attributes and the body."""
+        sqs = self.emulator.client("sqs")
+        taken = []
+        while messages := sqs.receive_message(
+            QueueUrl=self._queue, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        ).get("Messages"):
+            for message in messages:
+                attributes = {
+                    name: value["StringValue"]
+                    for name, value in message.get("MessageAttributes", {}).items()
+                }
+                taken.append((attributes, json.loads(message["Body"])))
+                sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
+        return taken
+
+    def undelivered(self) -> list[str]:
+        """The events that submit_reports could not handle."""
+        url = self.stack.outputs["UndeliveredEventsQueueUrl"]
+        answer = self.emulator.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10)
+        return [message["Body"] for message in answer.get("Messages", [])]
+
+    def objects(self, prefix: str) -> dict[str, bytes]:
+        """The objects of the bucket below `prefix`, by key."""
+        s3, bucket = self.emulator.client("s3"), self.stack.outputs["BucketName"]
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
+        return {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+
+    def histories(self) -> dict[str, list[Mapping[str, Any]]]:
+        """Every execution's history, by its name."""
+        client = self.emulator.client("stepfunctions")
+        machine = self.stack.outputs["StateMachineArn"]
+        executions = client.list_executions(stateMachineArn=machine)["executions"]
+        return {
+            execution["name"]: [
+                event
+                for page in client.get_paginator("get_execution_history").paginate(
+                    executionArn=execution["executionArn"]
+                )
+                for event in page["events"]
+            ]
+            for execution in executions
+        }
+
+    def log_text(self) -> str:
+        """What the functions logged, without the lines of Lambda's own."""
+        own = ("START RequestId", "END RequestId", "REPORT RequestId")
+        return "\n".join(
+            line
+            for group, lines in self.stack.logs().items()
+            for line in [f"== {group}", *lines]
+            if not line.startswith(own)
+        )
+
+
+@contextmanager
+def _running(folder: Path, settings: Mapping[str, Any]) -> Iterator[LocalStack]:
+    with (
+        Simulator(**{"seconds_per_report": 0.5, **settings}) as simulator,
+        Emulator(folder, wait_scale=WAIT_SCALE) as emulator,
+    ):
+        stack = deploy(emulator, folder, vonage_base_url=simulator.url, wait_scale=WAIT_SCALE)
+        stack.set_credentials(simulator.api_key, simulator.api_secret)
+        yield LocalStack(emulator, stack, simulator)
+
+
+@pytest.fixture(scope="module")
+def simulator_settings() -> dict[str, Any]:
+    """The simulator's settings for `local_stack`; a module may have its own."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def local_stack(
+    tmp_path_factory: pytest.TempPathFactory, simulator_settings: Mapping[str, Any]
+) -> Iterator[LocalStack]:
+    """One stack for all tests of a module: what one does, the others see."""
+    with _running(tmp_path_factory.mktemp("stack"), simulator_settings) as running:
+        yield running
+
+
+@pytest.fixture
+def new_stack(tmp_path: Path) -> Iterator[Callable[..., LocalStack]]:
+    """Make a stack for one test alone; keywords are the simulator's settings."""
+    with ExitStack() as resources:
+        yield lambda **settings: resources.enter_context(_running(tmp_path, settings))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Function) -> Iterator[Any]:
+    """Show with a failure what the functions logged."""
+    report = yield
+    if report.failed and report.when == "call":
+        for value in item.funcargs.values():
+            if isinstance(value, LocalStack):
+                report.sections.append(("logs of the functions", value.log_text()))
+    return report

@@ -1,0 +1,137 @@
+"""The main job: the eight default definitions, from the schedule's event to the announcement."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from vonage_reports.domain.reports import Report, State
+
+if TYPE_CHECKING:
+    from tests.end_to_end.conftest import LocalStack
+
+DEFINITIONS = {
+    "sms-outbound", "sms-inbound", "messages-outbound", "messages-inbound",
+    "voice-calls", "voice-failed", "verify", "verify-legacy",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MainJob:
+    answer: dict[str, Any]
+    reports: dict[str, Report]
+    notifications: list[tuple[dict[str, str], dict[str, Any]]]
+    archives: dict[str, bytes]
+    manifests: dict[str, Any]
+    at_vonage: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def simulator_settings() -> dict[str, Any]:
+    # Long enough that all five slots are taken before the first report is ready.
+    return {"seconds_per_report": 4.0}
+
+
+@pytest.fixture(scope="module")
+def main_job(local_stack: "LocalStack") -> MainJob:
+    answer = local_stack.scheduled()
+    reports = local_stack.until_ended(answer["planned"])
+    return MainJob(
+        answer=answer,
+        reports=reports,
+        notifications=local_stack.notifications(),
+        archives=local_stack.objects("archives/"),
+        manifests={
+            key: json.loads(body) for key, body in local_stack.objects("manifests/").items()
+        },
+        at_vonage=local_stack.simulator.state(),
+    )
+
+
+def test_every_definition_is_planned_and_the_sixth_waits_for_a_slot(main_job: MainJob) -> None:
+    assert {report.definition for report in main_job.reports.values()} == DEFINITIONS
+    assert len(main_job.answer["submitted"]) == 5
+    assert main_job.answer["waiting"] == 3
+
+
+def test_every_report_is_delivered_with_one_attempt_in_one_run(main_job: MainJob) -> None:
+    assert len(main_job.reports) == 8
+    for report in main_job.reports.values():
+        assert (report.state, report.attempt, report.run) == (State.DELIVERED, 1, 1)
+
+
+def test_archives_are_what_vonage_generated_byte_for_byte(main_job: MainJob) -> None:
+    generated = {each["request_id"]: each["sha256"] for each in main_job.at_vonage["reports"]}
+    stored = {
+        key.rsplit("/", 1)[1].removesuffix(".zip"): hashlib.sha256(content).hexdigest()
+        for key, content in main_job.archives.items()
+        if key.endswith(".zip")
+    }
+    assert len(stored) == 8
+    assert stored == generated
+
+
+def test_each_archive_has_its_receipt_beside_it(main_job: MainJob) -> None:
+    for key, content in main_job.archives.items():
+        if key.endswith(".zip"):
+            receipt = json.loads(main_job.archives[key.removesuffix(".zip") + ".json"])
+            assert receipt["archive"]["key"] == key
+            assert receipt["archive"]["bytes"] == len(content)
+            assert receipt["archive"]["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_manifests_hold_the_rows_that_vonage_counted(main_job: MainJob) -> None:
+    counted = {each["request_id"]: each["items_count"] for each in main_job.at_vonage["reports"]}
+    assert len(main_job.manifests) == 8
+    for manifest in main_job.manifests.values():
+        [archive] = manifest["archives"]
+        assert archive["key"] in main_job.archives
+        assert manifest["rows"] == archive["items_count"] == counted[archive["request_id"]] > 0
+
+
+def test_every_delivery_is_announced_once_with_attributes_to_filter_by(main_job: MainJob) -> None:
+    announced = {
+        body["report_id"]: (attributes, body) for attributes, body in main_job.notifications
+    }
+    assert len(main_job.notifications) == len(announced) == 8
+    for report_id, report in main_job.reports.items():
+        attributes, body = announced[report_id]
+        assert attributes == {
+            "event": "report.delivered",
+            "definition": report.definition,
+            "product": report.product,
+            "account_id": report.account_id,
+            "revision": "final",
+        }
+        assert main_job.manifests[body["manifest"]]["report_id"] == report_id
+
+
+def test_vonage_saw_no_more_than_it_allows(main_job: MainJob) -> None:
+    assert main_job.at_vonage["max_in_flight"] == 5
+    assert main_job.at_vonage["max_requests_per_second"] <= 5
+    assert not any(main_job.at_vonage["violations"].values()), main_job.at_vonage["violations"]
+    assert main_job.at_vonage["bill"]["records_billed_more_than_once"] == 0
+
+
+def test_a_repeated_schedule_asks_for_nothing_twice(
+    local_stack: "LocalStack", main_job: MainJob
+) -> None:
+    answer = local_stack.scheduled()
+    assert (answer["planned"], answer["submitted"]) == ([], [])
+    assert local_stack.simulator.state()["bill"] == main_job.at_vonage["bill"]
+
+
+def test_credentials_are_in_no_log_and_in_no_history(
+    local_stack: "LocalStack", main_job: MainJob
+) -> None:
+    assert main_job.reports
+    seen = local_stack.log_text() + json.dumps(local_stack.histories(), default=str)
+    assert "checked" in seen
+    assert local_stack.simulator.api_secret not in seen
+
+
+def test_no_event_is_left_undelivered(local_stack: "LocalStack", main_job: MainJob) -> None:
+    assert main_job.reports
+    assert local_stack.undelivered() == []

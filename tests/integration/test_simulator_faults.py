@@ -1,0 +1,386 @@
+"""Each of the simulator's faults, seen from the other end of the connection."""
+
+import base64
+import http.client
+import io
+import json
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from local.simulator.process import Simulator
+
+ACCOUNT = "abcd1234"
+SMS = {"product": "SMS", "account_id": ACCOUNT, "direction": "outbound"}
+LIST = f"/v2/reports?account_id={ACCOUNT}&status=PENDING,PROCESSING,SUCCESS,FAILED"
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    def json(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.body)
+        return document
+
+
+class Client:
+    """One connection per request, so that a cut never leaks into the next."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self.simulator = simulator
+        credentials = f"{simulator.api_key}:{simulator.api_secret}".encode()
+        self._headers = {
+            "Authorization": f"Basic {base64.b64encode(credentials).decode()}",
+            "User-Agent": "tests",
+        }
+
+    def request(
+        self, method: str, path: str, body: Mapping[str, object] | None = None, timeout: float = 30
+    ) -> Reply:
+        address = urlsplit(self.simulator.url).netloc
+        with closing(http.client.HTTPConnection(address, timeout=timeout)) as connection:
+            content = None if body is None else json.dumps(body)
+            connection.request(method, path, content, self._headers)
+            with closing(connection.getresponse()) as response:
+                return Reply(response.status, response.headers, response.read())
+
+    def create(self, **changes: object) -> Reply:
+        return self.request("POST", "/v2/reports", {**SMS, **changes})
+
+    def get(self, request_id: str) -> Reply:
+        return self.request("GET", f"/v2/reports/{request_id}")
+
+    def finished(self, **changes: object) -> dict[str, Any]:
+        request_id = self.create(**changes).json()["request_id"]
+        self.simulator.advance(10)
+        return self.wait(request_id)
+
+    def wait(self, request_id: str) -> dict[str, Any]:
+        deadline = time.monotonic() + 30
+        while (report := self.known(request_id))["request_status"] in {"PENDING", "PROCESSING"}:
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        return report
+
+    def known(self, request_id: str) -> dict[str, Any]:
+        """What the control endpoint says, which meets no fault."""
+        reports = {report["request_id"]: report for report in self.reports()}
+        return reports[request_id]
+
+    def reports(self) -> list[dict[str, Any]]:
+        reports: list[dict[str, Any]] = self.simulator.state()["reports"]
+        return reports
+
+    def download(self, report: dict[str, Any], timeout: float = 30) -> Reply:
+        return self.request("GET", f"/v3/media/{report['file_id']}", timeout=timeout)
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[Simulator]:
+    with Simulator(rows_per_day=300, requests_per_second=0) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def client(process: Simulator) -> Client:
+    process.reset()
+    return Client(process)
+
+
+# How requests are answered
+
+
+def test_status_answers_without_acting(client: Client) -> None:
+    client.simulator.fault("create", "status", status=429, retry_after=15)
+    reply = client.create()
+    assert reply.status == 429
+    assert reply.headers["Retry-After"] == "15"
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    assert client.reports() == []
+    assert client.create().status == 200
+
+
+def test_status_can_have_any_body(client: Client) -> None:
+    client.simulator.fault("get", "status", status=503, body="<html>", content_type="text/html")
+    reply = client.get("x")
+    assert (reply.status, reply.body) == (503, b"<html>")
+    assert reply.headers["Content-Type"] == "text/html"
+
+
+def test_accept_then_status_acts_first(client: Client) -> None:
+    client.simulator.fault("create", "accept_then_status", status=500)
+    assert client.create().status == 500
+    assert len(client.reports()) == 1
+
+
+@pytest.mark.parametrize(("fault", "reports"), [("cut", 0), ("accept_then_cut", 1)])
+@pytest.mark.parametrize(
+    ("reset", "error"),
+    [(True, ConnectionResetError), (False, http.client.RemoteDisconnected)],
+)
+def test_cut_closes_the_connection(
+    client: Client, fault: str, reports: int, *, reset: bool, error: type[OSError]
+) -> None:
+    client.simulator.fault("create", fault, reset=reset)
+    with pytest.raises(error):
+        client.create()
+    assert len(client.reports()) == reports
+
+
+@pytest.mark.parametrize(("fault", "reports"), [("hang", 0), ("accept_then_hang", 1)])
+def test_hang_outlasts_the_client(client: Client, fault: str, reports: int) -> None:
+    client.simulator.fault("create", fault, seconds=3600)
+    with pytest.raises(TimeoutError):
+        client.request("POST", "/v2/reports", SMS, timeout=0.1)
+    deadline = time.monotonic() + 10
+    while len(client.reports()) != reports:
+        assert time.monotonic() < deadline
+
+
+def test_a_hang_ends_after_its_seconds(client: Client) -> None:
+    client.simulator.fault("get", "hang", seconds=0.01)
+    with pytest.raises(http.client.RemoteDisconnected):
+        client.get("x")
+
+
+def test_not_json_and_malformed_json_act(client: Client) -> None:
+    client.simulator.fault("create", "not_json")
+    page = client.create()
+    assert page.status == 200
+    assert page.headers["Content-Type"].startswith("text/html")
+    client.simulator.fault("create", "malformed_json")
+    broken = client.create()
+    assert (broken.status, broken.headers["Content-Type"]) == (200, "application/json")
+    with pytest.raises(json.JSONDecodeError):
+        broken.json()
+    assert len(client.reports()) == 2
+
+
+def test_list_form_stands_in_for_the_single_report(client: Client) -> None:
+    report = client.finished()
+    client.simulator.fault("get", "list_form")
+    listed = client.get(report["request_id"]).json()
+    assert listed["items_count"] == 1
+    assert listed["reports"] == [client.get(report["request_id"]).json()]
+
+
+# When faults hit
+
+
+def test_after_times_and_order(client: Client) -> None:
+    client.simulator.fault("create", "status", status=500, after=1, times=2)
+    client.simulator.fault("create", "status", status=502)
+    statuses = [client.create().status for _ in range(5)]
+    assert statuses == [502, 500, 500, 200, 200]
+    assert client.simulator.state()["faults"] == []
+
+
+def test_times_null_hits_until_it_is_cleared(client: Client) -> None:
+    client.simulator.fault("get", "status", status=500, times=None)
+    assert [client.get("x").status for _ in range(3)] == [500] * 3
+    client.simulator.clear_faults()
+    assert client.get("x").status == 404
+
+
+def test_a_fault_waits_for_the_report_it_names(client: Client) -> None:
+    client.simulator.fault("create", "status", status=500, product="SMS", direction="inbound")
+    first = client.create()
+    assert first.status == 200
+    assert client.create(direction="inbound").status == 500
+    second = client.create().json()["request_id"]
+    client.simulator.fault("get", "status", status=500, request_id=second)
+    assert client.get(first.json()["request_id"]).status == 200
+    assert client.get(second).status == 500
+
+
+def test_one_request_can_meet_a_report_fault_and_an_answer_fault(client: Client) -> None:
+    client.simulator.fault("create", "outcome", request_status="FAILED")
+    client.simulator.fault("create", "accept_then_cut")
+    with pytest.raises(ConnectionError):
+        client.create()
+    client.simulator.advance(10)
+    (report,) = client.reports()
+    assert report["request_status"] == "FAILED"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"operation": "get", "fault": "explode"},
+        {"operation": "create", "fault": "redirect"},
+        {"operation": "download", "fault": "body"},
+        {"operation": "get", "fault": "status", "status": "500"},
+        {"operation": "get", "fault": "status", "colour": "red"},
+    ],
+)
+def test_a_mistaken_fault_is_refused(client: Client, fault: dict[str, Any]) -> None:
+    reply = client.request("POST", "/control/faults", fault)
+    assert reply.status == 400
+    assert reply.json()["error"]
+
+
+# What becomes of reports
+
+
+@pytest.mark.parametrize("status", ["FAILED", "ABORTED", "EXPLODED"])
+def test_outcome_ends_a_report_in_any_word(client: Client, status: str) -> None:
+    client.simulator.fault("create", "outcome", request_status=status, seconds=60)
+    request_id = client.create().json()["request_id"]
+    client.simulator.advance(59)
+    assert client.get(request_id).json()["request_status"] == "PROCESSING"
+    client.simulator.advance(2)
+    report = client.get(request_id).json()
+    assert report["request_status"] == status
+    assert "download_report" not in report["_links"]
+    assert client.simulator.state()["bill"]["records_total"] == 0
+
+
+def test_outcome_can_be_truncated(client: Client) -> None:
+    client.simulator.fault("create", "outcome", request_status="TRUNCATED", rows=7)
+    report = client.finished()
+    assert (report["request_status"], report["items_count"]) == ("TRUNCATED", 7)
+    assert client.simulator.state()["bill"]["records_total"] == 7
+    assert client.download(report).status == 200
+
+
+def test_links_can_be_missing_or_early(client: Client) -> None:
+    client.simulator.fault("create", "no_link")
+    report = client.finished()
+    assert "download_report" not in client.get(report["request_id"]).json()["_links"]
+    client.simulator.settings(seconds_per_report=1000)
+    client.simulator.fault("create", "link_while_processing")
+    request_id = client.create().json()["request_id"]
+    client.simulator.advance(500)
+    early = client.get(request_id).json()
+    assert early["request_status"] == "PROCESSING"
+    assert "download_report" in early["_links"]
+    assert client.download(client.known(request_id)).status == 404
+
+
+def test_items_count_can_be_wrong_for_good_or_once(client: Client) -> None:
+    client.simulator.fault("create", "items_count", delta=3)
+    report = client.finished()
+    rows = client.simulator.state()["bill"]["records_total"]
+    client.simulator.fault("get", "items_count", delta=-1)
+    counts = [client.get(report["request_id"]).json()["items_count"] for _ in range(2)]
+    assert counts == [rows + 2, rows + 3]
+
+
+@pytest.mark.parametrize(("how", "content"), [("header_only", 1), ("zero_bytes", 0)])
+def test_empty_leaves_the_rows_out(client: Client, how: str, content: int) -> None:
+    client.simulator.fault("create", "empty", how=how)
+    report = client.finished()
+    with zipfile.ZipFile(io.BytesIO(client.download(report).body)) as archive:
+        assert archive.read(archive.namelist()[0]).count(b"\n") == content
+    assert report["items_count"] == 0
+
+
+def test_empty_can_mean_no_file(client: Client) -> None:
+    client.simulator.fault("create", "empty", how="no_link")
+    report = client.finished()
+    single = client.get(report["request_id"]).json()
+    assert (single["request_status"], single["items_count"]) == ("SUCCESS", 0)
+    assert "download_report" not in single["_links"]
+    assert client.download(report).status == 404
+
+
+def test_lag_hides_young_reports_from_the_list(client: Client) -> None:
+    client.create()
+    client.simulator.fault("list", "lag", seconds=60, times=None)
+    assert client.request("GET", LIST).json()["items_count"] == 0
+    client.simulator.advance(61)
+    assert client.request("GET", LIST).json()["items_count"] == 1
+
+
+# How archives arrive
+
+
+@pytest.fixture
+def report(client: Client) -> dict[str, Any]:
+    return client.finished()
+
+
+@pytest.fixture
+def archive(client: Client, report: dict[str, Any]) -> bytes:
+    return client.download(report).body
+
+
+@pytest.mark.parametrize(
+    ("how", "n", "expected"),
+    [
+        ("short_no_error", 1000, lambda archive: archive[:1000]),
+        ("longer", 10, lambda archive: archive + b"\0" * 10),
+        ("no_length", 0, lambda archive: archive),
+        ("chunked", 0, lambda archive: archive),
+        (
+            "corrupt_byte_at",
+            50,
+            lambda archive: archive[:50] + bytes([archive[50] ^ 0xFF]) + archive[51:],
+        ),
+        ("empty", 0, lambda _: b""),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_body_can_arrive_otherwise_without_an_error(
+    client: Client,
+    report: dict[str, Any],
+    archive: bytes,
+    *,
+    how: str,
+    n: int,
+    expected: Callable[[bytes], bytes],
+) -> None:
+    client.simulator.fault("download", "body", how=how, n=n)
+    reply = client.download(report)
+    assert reply.status == 200
+    assert reply.body == expected(archive)
+    length = None if how in {"no_length", "chunked"} else str(len(reply.body))
+    assert reply.headers["Content-Length"] == length
+    assert client.download(report).body == archive
+
+
+@pytest.mark.parametrize("how", ["truncated_with_length", "not_whole_chunked"])
+def test_a_body_can_break_off(
+    client: Client, report: dict[str, Any], archive: bytes, how: str
+) -> None:
+    client.simulator.fault("download", "body", how=how, n=1000)
+    with pytest.raises(http.client.IncompleteRead) as broken:
+        client.download(report)
+    assert broken.value.partial == archive[:1000]
+
+
+@pytest.mark.parametrize(("how", "type_"), [("html", "text/html"), ("json", "application/json")])
+def test_a_body_can_be_no_archive(
+    client: Client, report: dict[str, Any], how: str, type_: str
+) -> None:
+    client.simulator.fault("download", "body", how=how)
+    reply = client.download(report)
+    assert reply.status == 200
+    assert reply.headers["Content-Type"].startswith(type_)
+    assert not reply.body.startswith(b"PK")
+
+
+def test_a_download_can_redirect(client: Client, report: dict[str, Any]) -> None:
+    client.simulator.fault("download", "redirect", location="https://cdn.example.com/x.zip")
+    reply = client.download(report)
+    assert reply.status == 302
+    assert reply.headers["Location"] == "https://cdn.example.com/x.zip"
+
+
+def test_a_download_can_stall_and_go_on(
+    client: Client, report: dict[str, Any], archive: bytes
+) -> None:
+    client.simulator.fault("download", "stall", n=1000, seconds=0.01)
+    assert client.download(report).body == archive
+    client.simulator.fault("download", "stall", n=1000, seconds=3600)
+    with pytest.raises(TimeoutError):
+        client.download(report, timeout=0.05)
