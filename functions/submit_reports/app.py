@@ -14,7 +14,7 @@ from vonage_reports.aws.credentials import cached_credentials
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.executions import Executions
 from vonage_reports.aws.ledger import Ledger
-from vonage_reports.aws.plan import announce_refusals, plan
+from vonage_reports.aws.plan import announce_refusals, plan, plan_again
 from vonage_reports.aws.settle import settle
 from vonage_reports.aws.submit import Invocation, resolve, submit
 from vonage_reports.aws.topic import Topic
@@ -22,7 +22,13 @@ from vonage_reports.client import VonageClient
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.pacing import Pacer
 from vonage_reports.domain.settings import Settings
-from vonage_reports.inputs import Resolution, ScheduledRun, parse_definitions, parse_event
+from vonage_reports.inputs import (
+    Recollection,
+    Resolution,
+    ScheduledRun,
+    parse_definitions,
+    parse_event,
+)
 
 logger = Logger(service="submit_reports")
 
@@ -46,6 +52,9 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         definitions, refused = parse_definitions(_definitions(), api_key=edges.vonage.api_key)
         announce_refusals(refused, work.notices, edges)
         planned = plan(definitions, edges, at=asked.scheduled_time, now=now)
+    if isinstance(asked, Recollection):
+        token = asked.token or context.aws_request_id
+        planned = plan_again(asked.report_id, token, edges, now=now)
     invocation = Invocation(
         context.aws_request_id, lambda: context.get_remaining_time_in_millis() / 1000
     )

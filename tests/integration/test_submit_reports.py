@@ -15,7 +15,7 @@ from local.simulator.process import Simulator
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.ledger import Ledger
-from vonage_reports.aws.plan import announce_refusals, plan
+from vonage_reports.aws.plan import announce_refusals, plan, plan_again
 from vonage_reports.aws.settle import settle
 from vonage_reports.aws.submit import Invocation, Submitted, resolve, submit
 from vonage_reports.aws.topic import Topic
@@ -417,6 +417,46 @@ def test_a_report_that_failed_at_vonage_is_bought_three_times_at_most(stack: Sta
     assert told["run_again"] == {"recollect": {"report_id": ended[0]}}
     assert stack.open() == []
     assert created(stack) == 3
+
+
+def deliver(stack: Stack) -> str:
+    """Bring one report to its delivery and return its id."""
+    stack.plan()
+    stack.submit()
+    report = the_report(stack)
+    stack.runs.end(report)
+    stack.settle()
+    return report.report_id
+
+
+def test_a_window_is_collected_again_on_purpose_once_for_each_token(stack: Stack) -> None:
+    report_id = deliver(stack)
+    stack.simulator.settings(jobs_limit=9)
+    assert plan_again(report_id, "monday", stack.edges, now=stack.now) == [report_id]
+    assert plan_again(report_id, "tuesday", stack.edges, now=stack.now) == [], "it is unfinished"
+    stack.submit()
+    again = the_report(stack)
+    assert (again.attempt, again.run) == (2, 2)
+    stack.runs.end(again)
+    stack.settle()
+    assert plan_again(report_id, "monday", stack.edges, now=stack.now) == []
+    assert plan_again(report_id, "tuesday", stack.edges, now=stack.now) == [report_id]
+
+
+def test_a_failed_window_that_is_asked_for_again_has_three_attempts_again(stack: Stack) -> None:
+    for _ in range(3):
+        report = end_at_vonage(stack, "FAILED")
+        stack.settle()
+        stack.later(hours=1)
+    assert plan_again(report.report_id, "again", stack.edges, now=stack.now)
+    assert end_at_vonage(stack, "FAILED").attempt == 4
+    assert stack.settle() == []
+    assert the_report(stack).state is State.PLANNED
+
+
+def test_collecting_an_unknown_report_again_is_refused(stack: Stack) -> None:
+    with pytest.raises(InvalidRequest, match="no report sms-20261118T0000Z-000000000000"):
+        plan_again("sms-20261118T0000Z-000000000000", "x", stack.edges, now=stack.now)
 
 
 def test_nothing_is_bought_again_before_the_cool_down(stack: Stack) -> None:

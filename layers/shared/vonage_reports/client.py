@@ -150,7 +150,7 @@ class VonageClient:
             ReportFailed: it has a `request_status` that nobody knows.
             RateLimited, VonageRejected, VonageUnavailable.
         """
-        answer = self._json("GET", f"/v2/reports/{quote(request_id, safe='')}")
+        answer = self._json("GET", f"/v2/reports/{_path_segment(request_id)}")
         if "reports" in answer:
             for report in _dicts(answer["reports"]):
                 if report.get("request_id") == request_id:
@@ -187,7 +187,7 @@ class VonageClient:
             RateLimited, VonageRejected, VonageUnavailable.
         """
         try:
-            self._json("DELETE", f"/v2/reports/{quote(request_id, safe='')}")
+            self._json("DELETE", f"/v2/reports/{_path_segment(request_id)}")
         except VonageRejected as error:
             if error.status != HTTPStatus.CONFLICT:
                 raise
@@ -209,7 +209,7 @@ class VonageClient:
             VonageUnavailable: cut, stalled, or shorter than announced.
             RateLimited, VonageRejected.
         """
-        url = f"{self._base_url}/v3/media/{quote(file_id, safe='')}"
+        url = f"{self._base_url}/v3/media/{_path_segment(file_id)}"
         with _foreign_errors():
             response = self._send("GET", url, accept=_ANY_BYTES, stream=True)
             for _ in range(_MAX_REDIRECTS):
@@ -301,6 +301,13 @@ def require_safe_url(url: str) -> str:
     if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
         return url
     raise InvalidRequest(f"VONAGE_BASE_URL is {url!r}: it must be https, or http on loopback")
+
+
+def _path_segment(opaque_id: str) -> str:
+    """Return an id as one segment of a path. Raises InvalidRequest for one that would leave it."""
+    if not opaque_id.strip("."):
+        raise InvalidRequest(f"{opaque_id!r} is no id of Vonage's")
+    return quote(opaque_id, safe="")
 
 
 def _origin(url: str) -> tuple[str, str]:

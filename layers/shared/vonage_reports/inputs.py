@@ -159,12 +159,22 @@ class Resolution(BaseModel):
     request_id: str | None
 
 
+class Recollection(BaseModel):
+    """Collect a window again, once for each token; it is billed again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    report_id: str
+    token: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
+
+
 class _Event(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     scheduled_time: AwareDatetime | None = None
     sweep: bool | None = None
     resolve: Resolution | None = None
+    recollect: Recollection | None = None
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> "_Event":
@@ -173,7 +183,7 @@ class _Event(BaseModel):
         return self
 
 
-def parse_event(event: dict[str, Any]) -> ScheduledRun | Sweep | Resolution:
+def parse_event(event: dict[str, Any]) -> ScheduledRun | Sweep | Resolution | Recollection:
     """Parse what triggered submit_reports. Raises InvalidRequest.
 
     The event of a run's end is a wake-up, and means what a sweep means: its content, which may be
@@ -188,7 +198,7 @@ def parse_event(event: dict[str, Any]) -> ScheduledRun | Sweep | Resolution:
         raise InvalidRequest(f"the event's {field}: {reason}") from None
     if parsed.scheduled_time is not None:
         return ScheduledRun(scheduled_time=parsed.scheduled_time)
-    return parsed.resolve or Sweep()
+    return parsed.resolve or parsed.recollect or Sweep()
 
 
 def _first_problem(error: ValidationError) -> tuple[str, str]:

@@ -140,6 +140,17 @@ class Ledger:
         )
         return not any(refusals)
 
+    def reopen(self, finished: Report, planned: Report) -> bool:
+        """Take a report that has come to its end back into the open ones; False: somebody did."""
+        planned = replace(planned, version=finished.version + 1)
+        unmoved = _still("version", finished.version)
+        return not any(
+            self._transact(
+                self._delete(_finished_key(finished.report_id), unmoved),
+                self._put(_open_item(planned), _IF_ABSENT),
+            )
+        )
+
     def move_cursor(
         self, definition: str, account_id: str, delay_index: int, end: datetime
     ) -> None:
@@ -296,6 +307,8 @@ def _attributes(report: Report) -> dict[str, Any]:
         elif field.name == "filters":
             # As text: DynamoDB would give numbers back as decimals.
             value = json.dumps(value, sort_keys=True)
+        elif isinstance(value, tuple):
+            value = list(value)
         if value is not None:
             item[field.name] = value
     return item
@@ -313,6 +326,7 @@ def _report(item: Mapping[str, Any]) -> Report:
             value = int(value)
         values[field.name] = value
     values["filters"] = json.loads(values["filters"])
+    values["tokens"] = tuple(values.get("tokens", ()))
     values["window"] = Window.from_dict(values["window"])
     values["revision"] = Revision(values["revision"])
     values["priority"] = Priority(values["priority"])

@@ -1,12 +1,15 @@
 """Plan: put every window that became due into the ledger."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from vonage_reports.aws.edges import Edges
 from vonage_reports.domain import notifications
 from vonage_reports.domain.calendar import due_windows, planned_report
 from vonage_reports.domain.definitions import Refusal, ReportDefinition
+from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.reports import State
 
 
 def plan(
@@ -39,6 +42,34 @@ def plan(
                 if window is not None:
                     edges.ledger.move_cursor(definition.name, account_id, delay_index, window.end)
     return planned
+
+
+def plan_again(report_id: str, token: str, edges: Edges, *, now: datetime) -> list[str]:
+    """Plan a report again that has come to its end; return it, or nothing to do.
+
+    There is nothing to do while the report is unfinished, and for a token that was followed
+    before. Raises InvalidRequest for a report that the ledger does not know.
+    """
+    finished = edges.ledger.finished_report(report_id)
+    if finished is None:
+        if any(each.report_id == report_id for each in edges.ledger.open_reports()):
+            return []
+        raise InvalidRequest(f"recollect: there is no report {report_id}")
+    if token in finished.tokens:
+        return []
+    planned = replace(
+        finished,
+        state=State.PLANNED,
+        planned_at=now,
+        not_before=None,
+        request_id=None,
+        attempts_before=finished.attempt,
+        tokens=(*finished.tokens, token),
+        rows=None,
+        error=None,
+        reason=None,
+    )
+    return [report_id] if edges.ledger.reopen(finished, planned) else []
 
 
 def announce_refusals(refusals: Sequence[Refusal], noted: frozenset[str], edges: Edges) -> None:

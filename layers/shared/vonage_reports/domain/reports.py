@@ -106,6 +106,10 @@ class Report:
     """The end of somebody's lease: nobody else touches the report before."""
     attempt: int = 0
     """Reports that Vonage took for this window and revision, the present one included."""
+    attempts_before: int = 0
+    """Those that were made before a person asked to collect the window again."""
+    tokens: tuple[str, ...] = ()
+    """The requests to collect it again that were followed."""
     submitted_at: datetime | None = None
     """When the POST of the present attempt was begun."""
     absent_since: datetime | None = None

@@ -187,6 +187,7 @@ def _after_a_failed_run(
 def _buy_again(
     report: Report, error: str, reason: str, now: datetime, scale: float
 ) -> Again | Fail:
-    if report.attempt < waits.MAX_ATTEMPTS:
-        return Again(now + scale * waits.cool_down(report.attempt), error, reason)
+    attempts = report.attempt - report.attempts_before
+    if attempts < waits.MAX_ATTEMPTS:
+        return Again(now + scale * waits.cool_down(attempts), error, reason)
     return Fail(error, reason)
