@@ -44,8 +44,8 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     now = _now()
     work = edges.ledger.open_work()
     if isinstance(asked, Resolution):
-        resolve(work.reports, asked.report_id, asked.request_id, edges)
-    settled = settle(work.reports, edges, now=now)
+        resolve(work.reports, asked.report_id, asked.request_id, edges, now=now)
+    settled, faults = settle(work.reports, edges, now=now)
     planned: list[str] = []
     refused: list[Refusal] = []
     if isinstance(asked, ScheduledRun):
@@ -68,6 +68,9 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         "waiting": done.waiting,
     }
     logger.info("submit_reports is done", extra=answer)
+    for fault in (*faults, *done.faults):
+        # All that could be done is done; whoever retries or counts this invocation shall know.
+        raise fault
     return answer
 
 

@@ -85,7 +85,9 @@ class Stack:
         return submit(self.edges, Invocation(owner, lambda: 300.0), clock=lambda: self.now)
 
     def settle(self) -> list[str]:
-        return settle(self.edges.ledger.open_reports(), self.edges, now=self.now)
+        ended, faults = settle(self.edges.ledger.open_reports(), self.edges, now=self.now)
+        assert faults == []
+        return ended
 
     def open(self) -> list[Report]:
         return list(self.edges.ledger.open_reports())
@@ -285,7 +287,7 @@ def test_what_vonage_finds_invalid_fails_by_definition_and_field(stack: Stack) -
     assert len(done.submitted) == 1
     (told,) = stack.announced()
     assert (told["event"], told["error"]) == ("report.failed", "VonageRejected")
-    assert "definition d0" in told["message"]
+    assert told["message"].startswith("d0, 2026-11-18: ")
     assert "product" in told["message"]
     failed = stack.edges.ledger.finished_report(told["report_id"])
     assert failed is not None
@@ -344,6 +346,41 @@ def test_a_list_that_cannot_be_read_now_is_read_again_later(stack: Stack) -> Non
     assert created(stack) == 1
 
 
+def test_a_report_like_ours_but_for_a_filter_is_not_taken_for_it(stack: Stack) -> None:
+    stack.plan(1, filters={})
+    stack.simulator.fault("create", "cut")
+    stack.submit()
+    like_ours = {
+        "product": "VERIFY-V2",
+        "account_id": "abcd1234",
+        "date_start": "2026-11-18T00:00:00Z",
+        "date_end": "2026-11-19T00:00:00Z",
+    }
+    stack.simulator.jobs(1, 3600, {**like_ours, "country": "GB"})
+    for _ in range(2):
+        stack.later(minutes=10)
+        stack.submit()
+    assert the_report(stack).state is State.SUBMITTED
+    ours = [each for each in stack.simulator.state()["reports"] if not each["foreign"]]
+    assert [each["request_id"] for each in ours] == [the_report(stack).request_id]
+
+
+def test_reports_of_other_tools_take_slots_too(stack: Stack) -> None:
+    stack.plan(5)
+    others = stack.simulator.jobs(3, 3600)
+    assert len(stack.submit().submitted) == 2
+    assert stack.simulator.state()["max_in_flight"] == 5
+    for request_id in others:
+        stack.edges.vonage.cancel_report(request_id)
+    assert len(stack.submit().submitted) == 3
+
+
+def test_without_a_list_the_slots_alone_count(stack: Stack) -> None:
+    stack.plan(2)
+    stack.simulator.fault("list", "status", status=404, times=None)
+    assert len(stack.submit().submitted) == 2
+
+
 @pytest.fixture
 def held(stack: Stack) -> Report:
     """A report that Vonage took, and whose list is gone."""
@@ -363,17 +400,30 @@ def test_without_a_list_a_person_says_which_request_it_is(stack: Stack, held: Re
     assert told["event"] == "report.held"
     assert told["run_again"] == {"resolve": {"report_id": held.report_id, "request_id": None}}
     (at_vonage,) = stack.simulator.state()["reports"]
-    resolve(stack.open(), held.report_id, at_vonage["request_id"], stack.edges)
+    resolve(stack.open(), held.report_id, at_vonage["request_id"], stack.edges, now=stack.now)
     assert the_report(stack).request_id == at_vonage["request_id"]
     assert the_report(stack).execution_name in stack.runs.started
     assert created(stack) == 1
 
 
 def test_without_a_list_a_person_may_say_that_there_is_none(stack: Stack, held: Report) -> None:
-    resolve(stack.open(), held.report_id, None, stack.edges)
+    resolve(stack.open(), held.report_id, None, stack.edges, now=stack.now)
     assert stack.slots() == 0
     assert len(stack.submit().submitted) == 1
     assert created(stack) == 2
+
+
+def test_a_held_report_keeps_its_slot_for_a_day(stack: Stack, held: Report) -> None:
+    stack.later(hours=23)
+    stack.settle()
+    assert stack.slots() == 1
+    stack.later(hours=2)
+    stack.settle()
+    assert stack.slots() == 0
+    assert the_report(stack).state is State.HELD
+    (at_vonage,) = stack.simulator.state()["reports"]
+    resolve(stack.open(), held.report_id, at_vonage["request_id"], stack.edges, now=stack.now)
+    assert the_report(stack).state is State.SUBMITTED
 
 
 def test_resolving_what_is_not_held_changes_nothing(stack: Stack) -> None:
@@ -381,7 +431,7 @@ def test_resolving_what_is_not_held_changes_nothing(stack: Stack) -> None:
     (report,) = stack.open()
     for report_id in (report.report_id, "nobody-20261118T0000Z-000000000000"):
         with pytest.raises(InvalidRequest, match="is not held"):
-            resolve(stack.open(), report_id, None, stack.edges)
+            resolve(stack.open(), report_id, None, stack.edges, now=stack.now)
     assert stack.open() == [report]
 
 
@@ -391,7 +441,7 @@ def test_a_request_that_serves_another_report_is_refused(stack: Stack, held: Rep
     other = next(each for each in stack.open() if each.report_id != held.report_id)
     assert other.request_id is not None
     with pytest.raises(InvalidRequest, match="serves another report"):
-        resolve(stack.open(), held.report_id, other.request_id, stack.edges)
+        resolve(stack.open(), held.report_id, other.request_id, stack.edges, now=stack.now)
 
 
 def end_at_vonage(stack: Stack, status: str) -> Report:
@@ -583,8 +633,8 @@ def test_of_two_at_the_same_moment_one_does_it(stack: Stack, runs_of: str) -> No
         seen = stack.open()
         for report in seen:
             stack.runs.end(report)
-        assert len(settle(seen, stack.edges, now=stack.now)) == 5
-        assert settle(seen, stack.edges, now=stack.now) == []
+        assert len(settle(seen, stack.edges, now=stack.now)[0]) == 5
+        assert settle(seen, stack.edges, now=stack.now) == ([], [])
     assert len(seen_before) == created(stack) == 5
 
 

@@ -20,7 +20,7 @@ def readiness(
 
     Raises ReportFailed and ReportTruncated for what no waiting mends.
     """
-    status = answer.request_status
+    status = answer.state
     if not status.is_terminal:
         if now - started > waits.DEADLINE:
             raise ReportFailed(f"Vonage is still at it ({status}) after {waits.DEADLINE}")

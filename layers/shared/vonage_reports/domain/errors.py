@@ -18,6 +18,7 @@ The class names are a contract: the workflow's Retry and the notifications name 
 """
 
 from collections.abc import Sequence
+from http import HTTPStatus
 
 
 class VonageReportsError(Exception):
@@ -47,6 +48,19 @@ class VonageRejected(VonageReportsError):
         self.status = status
         self.problem = problem
         self.invalid_parameters = tuple(invalid_parameters)
+
+    @property
+    def may_heal(self) -> bool:
+        """Whether a person can mend the cause at Vonage or in the secret: 401 and 403."""
+        return self.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+
+    @property
+    def concerns_every_report(self) -> bool:
+        """Whether it is about the API key; a 403 is about an account, a 401 may be about a product.
+
+        Source: the OpenAPI text 3.1.4, whose second 401 has the problem type `unprovisioned`.
+        """
+        return self.status == HTTPStatus.UNAUTHORIZED and self.problem != "unprovisioned"
 
 
 class RateLimited(VonageRejected):

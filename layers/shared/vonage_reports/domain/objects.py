@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vonage_reports.domain.archive import Archive
+from vonage_reports.domain.reports import Report
 from vonage_reports.domain.windows import Window
 
 SCHEMA_VERSION = 1
@@ -48,23 +49,32 @@ class Subject:
         )
 
     @property
-    def _folder(self) -> str:
-        return f"{self.definition}/{self.account_id}/{self.window.first_date:%Y/%m/%d}"
-
-    @property
     def archive_key(self) -> str:
         """Where the archive is, exactly as Vonage sent it."""
-        return f"archives/{self._folder}/{self.report_id}/{self.request_id}.zip"
+        return f"{_archive_folder(self)}/{self.request_id}.zip"
 
     @property
     def receipt_key(self) -> str:
         """Where the proof of the archive is."""
-        return f"archives/{self._folder}/{self.report_id}/{self.request_id}.json"
+        return f"{_archive_folder(self)}/{self.request_id}.json"
 
     @property
     def manifest_key(self) -> str:
         """Where it says that the window is delivered."""
-        return f"manifests/{self._folder}/{self.report_id}.json"
+        return f"manifests/{_folder(self)}/{self.report_id}.json"
+
+
+def receipt_key(report: Report) -> str:
+    """Return the key of the receipt that the present attempt of a report leaves."""
+    return f"{_archive_folder(report)}/{report.request_id}.json"
+
+
+def _archive_folder(of: Subject | Report) -> str:
+    return f"archives/{_folder(of)}/{of.report_id}"
+
+
+def _folder(of: Subject | Report) -> str:
+    return f"{of.definition}/{of.account_id}/{of.window.first_date:%Y/%m/%d}"
 
 
 def receipt(

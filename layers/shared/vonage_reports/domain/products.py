@@ -65,6 +65,10 @@ PRODUCTS: dict[str, Product] = {
 }  # fmt: skip
 
 
+EVERY_FILTER = frozenset({"direction"}).union(*(each.filters for each in PRODUCTS.values()))
+"""The filters that are documented for any product."""
+
+
 def direction_problem(product: str, direction: object) -> str | None:
     """Say what Vonage would refuse about `direction` (None: not given), or None if nothing."""
     known = PRODUCTS.get(product)

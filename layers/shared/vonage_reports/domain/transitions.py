@@ -2,20 +2,39 @@
 
 ::
 
-    PLANNED ──take a slot──> SUBMITTING ──request_id──> SUBMITTED ──run succeeded──> DELIVERED
-       ^                       │  │                      │ │ ^ │
-       ├──429, 401, 403────────┘  └──400, 422──> FAILED  │ │ └─┘ resumed: same request_id, new run
-       └──FAILED, ABORTED or expired at Vonage───────────┘ └──nothing more to try──> FAILED
+                 429, 401, 403, or twice not in Vonage's list
+               ┌─────────────────────────────────────────────┐
+               v                                             │
+    ──plan──> PLANNED ──slot taken──> SUBMITTING ────────────┤
+               ^ ^                    │   │  │ ^ no answer:  │
+               │ │                    │   │  └─┘ look later  │
+               │ │        no list: HELD   │                  │
+               │ └─"there is none"──┘ │   └──400, 422──────> FAILED <──────────┐
+               │      "it is this one"v                                        │
+               │                     SUBMITTED ──the run succeeded──> DELIVERED│
+               │                      │ │ ^ │                                  │
+               │                      │ │ └─┘ the run failed: a new run,       │
+               │                      │ │     the same request, nothing bought │
+               └──ended or gone at────┘ └──nothing more to try─────────────────┘
+                  Vonage: bought again
 
-`decide` answers for a SUBMITTED report. What Vonage says of it is asked only when `needs_vonage`.
+An observation goes in (`decide`, `after_post`, `after_look`, `while_held`), a move comes out, and
+`moved` says what the report is then. Whoever carries a move out writes it over the report as it
+was observed, so that of two who see the same one does it.
 """
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import Enum
 
 from vonage_reports.domain import waits
-from vonage_reports.domain.reports import Entry, Report, RequestStatus
+from vonage_reports.domain.errors import (
+    RateLimited,
+    SubmissionUnknown,
+    VonageRejected,
+    VonageReportsError,
+)
+from vonage_reports.domain.reports import Entry, Report, RequestStatus, State, execution_input
 
 
 class RunStatus(Enum):
@@ -54,6 +73,30 @@ AtVonage = RequestStatus | Gone | Unreadable
 
 
 @dataclass(frozen=True)
+class Found:
+    """Vonage's list has the report that a POST without an answer made."""
+
+    request_id: str
+
+
+@dataclass(frozen=True)
+class NoList:
+    """Vonage's list cannot be had: nobody knows, and only a person can find out."""
+
+    reason: str
+
+
+class Look(Enum):
+    """What else a look into Vonage's list may show."""
+
+    ABSENT = "a well-formed list without the report"
+    NOT_NOW = "no answer, or not now: look again in the next run"
+
+
+Seen = Found | NoList | Look
+
+
+@dataclass(frozen=True)
 class Stay:
     """Nothing to do now."""
 
@@ -64,8 +107,15 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Adopt:
+    """SUBMITTED: this request of Vonage's is the report's."""
+
+    request_id: str
+
+
+@dataclass(frozen=True)
 class Deliver:
-    """The run succeeded: DELIVERED."""
+    """DELIVERED: the run succeeded."""
 
     rows: int | None
 
@@ -80,12 +130,41 @@ class Resume:
 
 
 @dataclass(frozen=True)
+class PutBack:
+    """PLANNED again: Vonage has no such report. Nothing was billed, no attempt counts."""
+
+    not_before: datetime
+    error: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
 class Again:
     """PLANNED again: Vonage ended the report without a file that could still be fetched."""
 
     not_before: datetime
     error: str
     reason: str
+
+
+@dataclass(frozen=True)
+class LookAgain:
+    """One look found nothing; a list may lag, so a second one decides."""
+
+    look_after: datetime
+
+
+@dataclass(frozen=True)
+class Hold:
+    """HELD: a person has to say whether Vonage took the report."""
+
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True)
+class LetSlotGo:
+    """HELD for so long that Vonage cannot be working on it any more."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +186,77 @@ class Cancel:
     then: "Again | Fail"
 
 
-Move = Stay | Start | Deliver | Resume | Again | Fail | Cancel
+Move = (
+    Stay | Start | Adopt | Deliver | Resume | PutBack | Again | LookAgain | Hold | LetSlotGo
+    | Fail | Cancel
+)  # fmt: skip
 
 _FINAL_ERRORS = frozenset({"RowsMismatch", "ArchiveCorrupt", "ReportFailed"})
 """A file that Vonage has, and that fetching again does not mend."""
+
+
+def may_be_submitted(report: Report, now: datetime) -> bool:
+    """Whether a report waits for nothing but a slot."""
+    return report.state is State.PLANNED and (report.not_before or now) <= now
+
+
+def is_leased(report: Report, now: datetime) -> bool:
+    """Whether an invocation that may still be at work has the report to itself."""
+    return report.look_after is not None and report.look_after > now
+
+
+def is_lost(report: Report, now: datetime) -> bool:
+    """Whether the sender of a POST is over and did not say what became of it."""
+    return report.state is State.SUBMITTING and not is_leased(report, now)
+
+
+def after_post(answer: str | VonageReportsError, *, now: datetime, scale: float = 1) -> Move:
+    """Decide for a SUBMITTING report what the answer to its POST means.
+
+    `answer` is the request_id, or the error that was raised; `scale` is a factor on waits of ours.
+    """
+    if isinstance(answer, str):
+        return Adopt(answer)
+    if isinstance(answer, SubmissionUnknown):
+        return Stay()
+    error, reason = type(answer).__name__, str(answer)
+    if isinstance(answer, RateLimited):
+        asked = answer.retry_after
+        wait = scale * waits.RATE_LIMIT_WAIT if asked is None else timedelta(seconds=asked)
+        return PutBack(now + wait, error, reason)
+    if isinstance(answer, VonageRejected) and answer.may_heal:
+        return PutBack(now + scale * waits.REFUSED_WAIT, error, reason)
+    return Fail(error, reason)
+
+
+def after_look(report: Report, seen: Seen, *, now: datetime, scale: float = 1) -> Move:
+    """Decide for a SUBMITTING report whose POST had no answer, from Vonage's list.
+
+    Absent counts only when it was seen twice, some time apart, and soon enough: a list may lag,
+    and forgets. What cannot be known is never sent again by itself.
+    """
+    if isinstance(seen, Found):
+        return Adopt(seen.request_id)
+    if isinstance(seen, NoList):
+        return Hold(now + scale * waits.HELD_SLOT, seen.reason)
+    if seen is Look.NOT_NOW:
+        return Stay()
+    if report.submitted_at is None or now - report.submitted_at > waits.LOOK_UNTIL:
+        reason = "Vonage's list reaches back too little to tell"
+        return Hold(now + scale * waits.HELD_SLOT, reason)
+    if report.absent_since is None:
+        return LookAgain(now + scale * waits.LOOK_AGAIN)
+    return PutBack(now)
+
+
+def while_held(report: Report, *, now: datetime) -> Move:
+    """Decide for a HELD report: it keeps its slot for a day at most."""
+    return Stay() if report.slot is None or is_leased(report, now) else LetSlotGo()
+
+
+def resolved(request_id: str | None, *, now: datetime) -> Move:
+    """Decide for a HELD report by a person's word: it is that request, or (None) there is none."""
+    return PutBack(now) if request_id is None else Adopt(request_id)
 
 
 def needs_vonage(run: Run) -> bool:
@@ -130,7 +276,7 @@ def decide(
     """Decide what comes next for a SUBMITTED report.
 
     `at_vonage` is None where nobody asked; `stored` says that the archive is in S3, proved, so
-    that Vonage is not needed any more.
+    that Vonage is not needed any more; `scale` is a factor on every cool-down.
     """
     if run.status is RunStatus.RUNNING:
         return Stay()
@@ -164,9 +310,8 @@ def _after_a_failed_run(
     if working:
         overdue = report.submitted_at is not None and now - report.submitted_at > waits.DEADLINE
         if overdue:
-            return Cancel(
-                then=_buy_again(report, "ReportFailed", "not ready in 48 hours", now, scale)
-            )
+            late = "Vonage had not finished it after 48 hours"
+            return Cancel(then=_buy_again(report, "ReportFailed", late, now, scale))
         return Resume(Entry.CHECK, later, frees_slot=False)
     if at_vonage is RequestStatus.TRUNCATED:
         return Fail("ReportTruncated", "Vonage cut the report short: use a shorter window")
@@ -179,9 +324,8 @@ def _after_a_failed_run(
     if at_vonage is Gone.GONE:
         reason = "Vonage deleted the report before it was stored"
         return _buy_again(report, "ReportExpired", reason, now, scale)
-    return _buy_again(
-        report, "ReportFailed", f"Vonage ended the report as {at_vonage.value}", now, scale
-    )
+    ended = f"Vonage ended the report as {at_vonage.value}"
+    return _buy_again(report, "ReportFailed", ended, now, scale)
 
 
 def _buy_again(
@@ -191,3 +335,75 @@ def _buy_again(
     if attempts < waits.MAX_ATTEMPTS:
         return Again(now + scale * waits.cool_down(attempts), error, reason)
     return Fail(error, reason)
+
+
+def taken(report: Report, *, slot: int, owner: str, lease_until: datetime, now: datetime) -> Report:
+    """Return a PLANNED report as it is when its POST is about to be sent."""
+    return replace(
+        report,
+        state=State.SUBMITTING,
+        slot=slot,
+        owner=owner,
+        look_after=lease_until,
+        submitted_at=now,
+        absent_since=None,
+        not_before=None,
+    )
+
+
+def moved(report: Report, move: Move, *, now: datetime) -> Report:
+    """Return the report as it is after `move`; every lease is over with it."""
+    report = replace(report, look_after=None)
+    match move:
+        case Adopt(request_id):
+            adopted = replace(
+                report,
+                state=State.SUBMITTED,
+                request_id=request_id,
+                attempt=report.attempt + 1,
+                run=report.run + 1,
+                resumes=0,
+                not_before=None,
+                absent_since=None,
+                error=None,
+                reason=None,
+            )
+            return replace(adopted, execution_input=execution_input(adopted, Entry.CHECK))
+        case Resume(entry, not_before, frees_slot):
+            resumed = replace(
+                report,
+                run=report.run + 1,
+                resumes=report.resumes + 1,
+                not_before=not_before,
+                slot=None if frees_slot else report.slot,
+            )
+            return replace(resumed, execution_input=execution_input(resumed, entry))
+        case PutBack(not_before, error, reason) | Again(not_before, error, reason):
+            return replace(
+                report,
+                state=State.PLANNED,
+                slot=None,
+                request_id=None,
+                not_before=not_before,
+                absent_since=None,
+                resumes=0,
+                error=error,
+                reason=reason,
+            )
+        case LookAgain(look_after):
+            return replace(report, absent_since=now, look_after=look_after)
+        case Hold(until, reason):
+            return replace(
+                report,
+                state=State.HELD,
+                look_after=until,
+                error="SubmissionUnknown",
+                reason=reason,
+            )
+        case LetSlotGo():
+            return replace(report, slot=None)
+        case Deliver(rows):
+            return replace(report, state=State.DELIVERED, slot=None, rows=rows)
+        case Fail(error, reason):
+            return replace(report, state=State.FAILED, slot=None, error=error, reason=reason)
+    raise TypeError(f"{move} changes nothing in the ledger")

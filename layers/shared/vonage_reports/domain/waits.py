@@ -40,6 +40,9 @@ LOOK_AGAIN = timedelta(minutes=2)
 LOOK_UNTIL = timedelta(days=3)
 """The list forgets reports after 4 days: an absence proves something only well before."""
 
+HELD_SLOT = timedelta(hours=24)
+"""For which a held report keeps its slot: Vonage cannot be working on it any longer."""
+
 _COOL_DOWNS = (1, 5, 15, 60)
 
 

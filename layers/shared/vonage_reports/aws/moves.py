@@ -1,0 +1,87 @@
+"""Carries out what the transition table decided: announce, write, start."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from vonage_reports.aws.edges import Edges
+from vonage_reports.aws.ledger import Outrun, RequestServesAnother
+from vonage_reports.domain import notifications, waits
+from vonage_reports.domain.reports import Report
+from vonage_reports.domain.transitions import (
+    Adopt,
+    Again,
+    Fail,
+    Hold,
+    Move,
+    Start,
+    Stay,
+    moved,
+)
+
+
+@contextmanager
+def isolated(faults: list[Exception]) -> Iterator[None]:
+    """Keep the trouble of one report from the others: what AWS refuses is put to `faults`.
+
+    Where another submit_reports was faster there is nothing left to do, and no trouble.
+    """
+    try:
+        yield
+    except (Outrun, RequestServesAnother):
+        pass
+    except (ClientError, BotoCoreError) as error:
+        faults.append(error)
+
+
+def carry_out(report: Report, move: Move, edges: Edges, *, now: datetime) -> Report:
+    """Do what `move` says and return the report as it is then.
+
+    Raises Outrun, or RequestServesAnother, where somebody else was faster; botocore's errors.
+    """
+    if isinstance(move, Stay):
+        return report
+    if isinstance(move, Start):
+        edges.executions.start(report)
+        return report
+    if isinstance(move, Again | Fail | Hold):
+        report = _announce(report, move, edges, now=now)
+    report = edges.ledger.write(report, moved(report, move, now=now))
+    if isinstance(move, Adopt):
+        edges.executions.start(report)
+    return report
+
+
+def _announce(report: Report, move: Again | Fail | Hold, edges: Edges, *, now: datetime) -> Report:
+    """Say what is written next, and return the report that it is to be written over.
+
+    A lease keeps other invocations from saying it too. Whoever dies in between leaves the state
+    as it was: it is said again when the lease is over, never not at all.
+    """
+    lease = max(edges.wait_scale * waits.ANNOUNCE_LEASE, waits.SHORTEST_LEASE)
+    report = edges.ledger.write(report, replace(report, look_after=now + lease))
+    execution = edges.executions.arn(report) if report.run else None
+    match move:
+        case Again(error=error, reason=reason):
+            body = notifications.failed(
+                report,
+                error=error,
+                reason=f"{reason}; it is asked for, and billed, again",
+                execution=execution,
+                run_again=None,
+            )
+        case Fail(error=error, reason=reason):
+            body = notifications.failed(
+                report,
+                error=error,
+                reason=reason,
+                execution=execution,
+                run_again={"recollect": {"report_id": report.report_id}},
+            )
+        case Hold(reason=reason):
+            body = notifications.held(report, reason=reason)
+    edges.topic.announce(body)
+    return report
