@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from local.emulator import ROOT, Emulator
 from local.environment import REGION
 from local.package import Package
@@ -29,11 +31,6 @@ class InvocationFailed(RuntimeError):
         # What a person has to mend is a sentence; anything else is shown whole.
         is_sentence = self.kind == "InvalidRequest"
         super().__init__(payload["errorMessage"] if is_sentence else json.dumps(payload, indent=2))
-
-    @property
-    def is_of_the_environment(self) -> bool:
-        """Whether the function's process failed, and not its code."""
-        return self.kind.startswith(("Runtime.", "Sandbox."))
 
 
 class Stack:
@@ -196,14 +193,18 @@ def _create_stack(
     emulator: Emulator, template: Mapping[str, Any], parameters: Mapping[str, str]
 ) -> None:
     cloudformation = emulator.client("cloudformation")
-    cloudformation.create_stack(
-        StackName=STACK_NAME,
-        TemplateBody=json.dumps(template),
-        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
-        Parameters=[
-            {"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()
-        ],
-    )
+    try:
+        cloudformation.create_stack(
+            StackName=STACK_NAME,
+            TemplateBody=json.dumps(template),
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+            Parameters=[
+                {"ParameterKey": name, "ParameterValue": value}
+                for name, value in parameters.items()
+            ],
+        )
+    except ClientError as error:
+        raise DeploymentFailed(f"the template is refused: {error}") from error
     deadline = time.monotonic() + _DEPLOYMENT_SECONDS
     status = "CREATE_IN_PROGRESS"
     while status == "CREATE_IN_PROGRESS" and time.monotonic() < deadline:

@@ -26,7 +26,8 @@ class Display:
     """Prints to the standard output, with the seconds since it was made where that helps."""
 
     def __init__(self) -> None:
-        self._console = Console()
+        # An ARN has parts like :secret:, which rich would draw.
+        self._console = Console(emoji=False)
         self._began = time.monotonic()
 
     def print(self, text: str) -> None:

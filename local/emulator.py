@@ -90,6 +90,12 @@ class Emulator:
         """Return a DynamoDB table, as boto3's resource."""
         return self._session.resource("dynamodb", **self._connection(_ANSWER_SECONDS)).Table(name)
 
+    @property
+    def pid(self) -> int:
+        """The process's id, and its group's: the functions' processes are in it."""
+        assert self._process is not None
+        return self._process.pid
+
     def is_running(self) -> bool:
         """Whether the process is there."""
         return self._process is not None and self._process.poll() is None

@@ -41,7 +41,10 @@ class KeptState:
             yield
 
     def restore(self, emulator: Emulator, stack: Stack, delivery: Delivery) -> None:
-        """Put everything back, but for archives of finished reports: they stay on the disk."""
+        """Put everything back, but for archives of finished reports: they stay on the disk.
+
+        What a person has moved away since is not missed.
+        """
         dynamodb = emulator.client("dynamodb")
         items = self._read("ledger.json", [])
         for item in items:
@@ -49,7 +52,8 @@ class KeptState:
         finished = {item["sk"]["S"] for item in items if item["pk"]["S"].startswith("finished#")}
         for key, metadata in self._read("objects.json", {}).items():
             is_archive = key.startswith("archives/") and key.endswith(".zip")
-            if not (is_archive and finished & set(key.split("/"))):
+            of_a_finished_report = is_archive and finished & set(key.split("/"))
+            if not of_a_finished_report and (self.out / key).exists():
                 delivery.upload(key, metadata)
 
     def save(self, emulator: Emulator, stack: Stack, delivery: Delivery) -> None:

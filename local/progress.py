@@ -3,14 +3,14 @@
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from local.delivery import Delivery
 from vonage_reports.aws.ledger import Ledger
+from vonage_reports.domain.notifications import THE_KEY, causes_gone_with
 from vonage_reports.domain.reports import Report, State
 
-CREDENTIALS_REFUSED = "rejected#401"
-"""The ledger's notice that Vonage refused the API key, and with it every report."""
+_REFUSED = "Vonage refuses this report; its announcement, report.failed, says why"
 
 
 @dataclass(frozen=True)
@@ -67,20 +67,12 @@ class Progress:
             line.is_settled for line in self._lines.values()
         )
 
-    def refused_credentials(self) -> str | None:
-        """The sentence about an API key that Vonage refuses; None while it takes anything.
-
-        A product that is not enabled is answered with 401 as well. So one refusal says nothing
-        while there is a second report to try.
-        """
-        refused = [line for line in self.lines if line.refusal is not None]
-        if CREDENTIALS_REFUSED not in self._notices or not refused:
-            return None
-        if len(refused) < len(self._lines) and len(refused) < 2:  # noqa: PLR2004 - "a second"
-            return None
-        if any(line.state not in (State.PLANNED, State.FAILED) for line in self.lines):
-            return None
-        return refused[0].refusal
+    def refused_credentials(self) -> bool:
+        """Whether Vonage refuses the API key, and what it took before has come to its end."""
+        at_work = (State.SUBMITTING, State.SUBMITTED)
+        return THE_KEY in self._notices and not any(
+            line.state in at_work for line in self._lines.values()
+        )
 
     def follow(self, report_ids: Iterable[str]) -> None:
         """Follow these reports as well."""
@@ -97,6 +89,9 @@ class Progress:
         for report_id in self._began:
             before = self._lines.get(report_id)
             if before is not None and before.state.is_end:
+                # The archive may have been copied after the ledger was read.
+                size = self._delivery.archive_bytes(report_id)
+                self._lines[report_id] = replace(before, bytes=size)
                 continue
             report = open_reports.get(report_id) or self._ledger.finished_report(report_id)
             if report is None:
@@ -127,12 +122,15 @@ class Progress:
         return rows
 
     def _refusal(self, report: Report) -> str | None:
-        if report.state is not State.PLANNED or report.not_before is None:
+        """The sentence with which Vonage's refusal was announced, once for each cause."""
+        causes = causes_gone_with(report) & self._notices
+        if report.state is not State.PLANNED or report.not_before is None or not causes:
             return None
-        ours = {CREDENTIALS_REFUSED, f"rejected#403#{report.account_id}"} & self._notices
         for notification in reversed(self._delivery.notifications):
-            is_refusal = notification.get("error") == "VonageRejected"
-            about_it = notification.get("report_id") == report.report_id
-            if is_refusal and notification.get("run_again") is None and (about_it or ours):
+            alike = all(
+                notification.get(name) == getattr(report, name)
+                for name in ("account_id", "product")
+            )
+            if notification.get("error") == "VonageRejected" and (alike or THE_KEY in causes):
                 return str(notification["message"])
-        return None
+        return _REFUSED

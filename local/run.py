@@ -30,7 +30,7 @@ from local.options import BadInput, Options, Server
 from local.plan import plan_of
 from local.progress import Progress
 from local.simulator.process import Simulator
-from local.wakes import Wakes
+from local.wakes import Wakes, sweep_seconds
 from vonage_reports.aws.ledger import Ledger
 
 ALL_DELIVERED, NOT_DELIVERED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -89,7 +89,8 @@ def _run(options: Options, display: Display, resources: ExitStack) -> int:
             kept.save(emulator, stack, delivery)
 
     progress = Progress(ledger, delivery)
-    wakes = Wakes(stack, event, wait_scale=options.wait_scale, say=display.say)
+    every = sweep_seconds(options.wait_scale)
+    wakes = Wakes(stack, event, sweep_seconds=every, say=display.say)
     try:
         with display.live(lambda: progress.lines):
             _follow(wakes, progress, delivery, display, keep)

@@ -5,7 +5,7 @@ Each xdist worker has an emulator of its own, on a port of its own.
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -172,7 +172,9 @@ def new_stack(tmp_path: Path) -> Iterator[Callable[..., LocalStack]]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Function) -> Iterator[Any]:
+def pytest_runtest_makereport(
+    item: pytest.Function,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show with a failure what the functions logged."""
     report = yield
     if report.failed and report.when == "call":

@@ -519,7 +519,7 @@ def digest() -> dict[str, Any]:
     return document
 
 
-def resolved(node: Any, document: dict[str, Any]) -> Any:  # noqa: ANN401 - any part of a YAML
+def resolved(node: Any, document: dict[str, Any]) -> Any:
     if isinstance(node, dict):
         if "$ref" in node:
             target: Any = document

@@ -6,6 +6,7 @@ import tracemalloc
 import zipfile
 import zlib
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -122,7 +123,7 @@ def test_descriptors_with_and_without_signature_in_32_and_64_bits_are_proven(
     deflate: Deflate,
     contents: dict[str, bytes],
     methods: list[int],
-    shape: dict[str, bool],
+    shape: dict[str, Any],
     zip64: bool,
     chunk: int,
 ) -> None:
@@ -300,12 +301,12 @@ def test_nothing_is_accepted_that_zipfile_refuses_or_reads_otherwise(
         tokens = [b"PK\3\4", b"PK\1\2", b"PK\5\6", b"PK\6\6", b"PK\6\7", b"PK\7\x08", b"\0" * 4]
         tokens += [b"\xff" * 4, b"\1\0\x10\0"]
         archive[start : start + length] = pick(st.sampled_from(tokens) | st.binary(max_size=8))
-    archive = bytes(archive)
+    damaged = bytes(archive)
     try:
-        proven = prove(archive, chunk=pick(st.sampled_from(CHUNKS)), deflate=deflate)
+        proven = prove(damaged, chunk=pick(st.sampled_from(CHUNKS)), deflate=deflate)
     except ArchiveCorrupt:
         return
-    by_zipfile = contents_by_zipfile(archive)
+    by_zipfile = contents_by_zipfile(damaged)
     assert by_zipfile is not None
     assert proven.members == described(by_zipfile)
 
@@ -391,7 +392,7 @@ WHOLE = END_AT + 22
 ZIP64_LOCATOR = b"PK\6\7" + bytes(16)
 
 
-def one(**changes: object) -> bytes:
+def one(**changes: Any) -> bytes:
     return Parts(files=(File(**changes),)).build()
 
 

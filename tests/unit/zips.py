@@ -8,7 +8,7 @@ import struct
 import zipfile
 import zlib
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self
 
 from hypothesis import strategies as st
 
@@ -116,7 +116,12 @@ class File:
         return b"PK\7\x08" * self.signature + packed
 
     def central(self, offset: int) -> bytes:
-        values: dict = {"version": 20, "flags": self.flags, "method": self.method, **self.truth}
+        values: dict[str, Any] = {
+            "version": 20,
+            "flags": self.flags,
+            "method": self.method,
+            **self.truth,
+        }
         values |= {"disk": 0, "offset": offset, "name": self.name} | self.entry
         name = values.pop("name")
         extra = self.entry_extra
@@ -128,10 +133,10 @@ class File:
             values["disk"] = 0xFFFF
         disk, offset = values.pop("disk"), values.pop("offset")
         lengths = (len(name), len(extra), len(self.entry_comment))
-        packed = struct.pack(
+        packed: bytes = struct.pack(
             "<4s2x3H4x3L4H6xL", b"PK\1\2", *values.values(), *lengths, disk, offset
         )
-        return packed + name + extra + self.entry_comment
+        return b"".join((packed, name, extra, self.entry_comment))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 import urllib3
+from requests.auth import HTTPBasicAuth
 
 from vonage_reports.domain.errors import (
     InvalidRequest,
@@ -40,6 +41,7 @@ HTTP_TIMEOUT = CONNECT_TIMEOUT + READ_TIMEOUT
 _ANY_BYTES = "application/octet-stream"
 _MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_LONGEST_RETRY_AFTER = 86_400
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -176,9 +178,11 @@ class VonageClient:
         if since is not None:
             query["date_from"] = format_instant(since)
         answer = self._json("GET", "/v2/reports", query=query)
-        if not isinstance(answer.get("reports"), list):
-            raise VonageUnavailable("Vonage's list of reports has no field reports")
-        return [_report_request(each) for each in _dicts(answer["reports"])]
+        listed = answer.get("reports")
+        if not isinstance(listed, list) or _dicts(listed) != listed:
+            # What cannot be read whole does not prove that a report is absent.
+            raise VonageUnavailable("Vonage answered without a readable list of reports")
+        return [_report_request(each) for each in listed]
 
     def cancel_report(self, request_id: str) -> bool:
         """Stop a report (DELETE /v2/reports/{request_id}); False: it had ended already (409).
@@ -211,21 +215,20 @@ class VonageClient:
             RateLimited, VonageRejected.
         """
         url = f"{self._base_url}/v3/media/{_path_segment(file_id)}"
-        with _foreign_errors():
-            response = self._send("GET", url, accept=_ANY_BYTES, stream=True)
-            for _ in range(_MAX_REDIRECTS):
-                if response.status_code not in _REDIRECTS:
-                    break
-                response = self._redirected(response)
+        response = self._send("GET", url, accept=_ANY_BYTES, stream=True)
+        for _ in range(_MAX_REDIRECTS):
+            if response.status_code not in _REDIRECTS:
+                break
+            response = self._redirected(response)
         with response:
-            with _foreign_errors():
-                _raise_for_status(response)
+            _raise_for_status(response)
             yield _chunks(response, chunk_bytes)
 
     def _redirected(self, response: requests.Response) -> requests.Response:
-        target = urljoin(response.url, response.headers.get("Location", ""))
-        response.close()
-        if _origin(target) == _origin(self._base_url):
+        with response, _foreign_errors():
+            target = urljoin(response.url, response.headers.get("Location", ""))
+            within_the_host = _origin(target) == _origin(self._base_url)
+        if within_the_host:
             return self._send("GET", target, accept=_ANY_BYTES, stream=True)
         if urlsplit(target).scheme != "https":
             raise VonageRejected(
@@ -233,15 +236,16 @@ class VonageClient:
                 status=response.status_code,
             )
         self._pacer.wait()
-        return self._session.get(
-            target,
-            # Nothing, and not what a .netrc may have for that host.
-            auth=lambda request: request,
-            headers={"Accept": _ANY_BYTES},
-            timeout=self._timeout,
-            stream=True,
-            allow_redirects=False,
-        )
+        with _foreign_errors():
+            return self._session.get(
+                target,
+                # Nothing, and not what a .netrc may have for that host.
+                auth=lambda request: request,
+                headers={"Accept": _ANY_BYTES},
+                timeout=self._timeout,
+                stream=True,
+                allow_redirects=False,
+            )
 
     def _json(
         self,
@@ -251,13 +255,12 @@ class VonageClient:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        with _foreign_errors():
-            response = self._send(
-                method, self._base_url + path, accept="application/json", query=query, body=body
-            )
-            with response:
-                _raise_for_status(response)
-                return _object(response)
+        response = self._send(
+            method, self._base_url + path, accept="application/json", query=query, body=body
+        )
+        with response:
+            _raise_for_status(response)
+            return _object(response)
 
     def _send(
         self,
@@ -272,17 +275,21 @@ class VonageClient:
         for fresh in (False, True):
             credentials = self._credentials(fresh)
             self._pacer.wait()
-            response = self._session.request(
-                method,
-                url,
-                params=query,
-                json=body,
-                auth=(credentials.api_key, credentials.api_secret),
-                headers={"Accept": accept},
-                timeout=self._timeout,
-                stream=stream,
-                allow_redirects=False,
-            )
+            with _foreign_errors():
+                response = self._session.request(
+                    method,
+                    url,
+                    params=query,
+                    json=body,
+                    # As bytes: text would have to be Latin-1.
+                    auth=HTTPBasicAuth(
+                        credentials.api_key.encode(), credentials.api_secret.encode()
+                    ),
+                    headers={"Accept": accept},
+                    timeout=self._timeout,
+                    stream=stream,
+                    allow_redirects=False,
+                )
             if response.status_code != HTTPStatus.UNAUTHORIZED:
                 return response
             if not fresh:
@@ -298,10 +305,14 @@ class VonageClient:
 
 def require_safe_url(url: str) -> str:
     """Return `url`, if credentials may be sent there. Raises InvalidRequest otherwise."""
-    parts = urlsplit(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-        return url
-    raise InvalidRequest(f"VONAGE_BASE_URL is {url!r}: it must be https, or http on loopback")
+    try:
+        parts = urlsplit(url)
+        safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+    except ValueError:
+        safe = False
+    if not safe or not parts.hostname:
+        raise InvalidRequest(f"VONAGE_BASE_URL is {url!r}: it must be https, or http on loopback")
+    return url
 
 
 def _path_segment(opaque_id: str) -> str:
@@ -313,15 +324,18 @@ def _path_segment(opaque_id: str) -> str:
 
 def _origin(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
-    return parts.scheme, parts.netloc
+    return parts.scheme, parts.netloc.lower()
 
 
 @contextmanager
 def _foreign_errors() -> Iterator[None]:
-    """Translate the errors of requests, and of urllib3 below it, into ours."""
+    """Translate the errors of requests, and of urllib3 below it, into ours.
+
+    ValueError is what requests raises for a redirect to something that is no URL.
+    """
     try:
         yield
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         # The text of the foreign error may hold the URL and more: its name is enough.
         raise VonageUnavailable(f"no whole answer from Vonage: {type(error).__name__}") from error
 
@@ -335,14 +349,13 @@ def _chunks(response: requests.Response, size: int) -> Iterator[bytes]:
 
 def _raise_for_status(response: requests.Response) -> None:
     status = response.status_code
-    if status == HTTPStatus.OK:
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return
     text = _said(response)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise VonageUnavailable(text)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        after = response.headers.get("Retry-After", "")
-        raise RateLimited(text, retry_after=int(after) if after.isdecimal() else None)
+        raise RateLimited(text, retry_after=_seconds(response.headers.get("Retry-After", "")))
     if status == HTTPStatus.NOT_FOUND:
         raise ReportExpired(text)
     invalid = [
@@ -352,6 +365,15 @@ def _raise_for_status(response: requests.Response) -> None:
     text += "".join(f"; {name}: {reason}" for name, reason in invalid)
     raise VonageRejected(
         text, status=status, problem=_problem_type(response), invalid_parameters=invalid
+    )
+
+
+def _seconds(text: str) -> int | None:
+    """Read a Retry-After; a day at most, for what is longer is no rate limit."""
+    if not text.isdecimal():
+        return None
+    return (
+        _LONGEST_RETRY_AFTER if len(text) > len("86400") else min(int(text), _LONGEST_RETRY_AFTER)
     )
 
 
@@ -375,9 +397,11 @@ def _problem(response: requests.Response) -> dict[str, Any]:
 
 
 def _object(response: requests.Response) -> dict[str, Any]:
+    with _foreign_errors():
+        content = response.content
     try:
-        answer = json.loads(response.content)
-    except ValueError:
+        answer = json.loads(content)
+    except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
         raise VonageUnavailable(f"Vonage answered {response.status_code} without a JSON object")
@@ -405,7 +429,7 @@ def _report_request(answer: Mapping[str, Any]) -> ReportRequest:
         date_end=_instant(answer.get("date_end")),
         receive_time=_instant(answer.get("receive_time")),
         start_time=_instant(answer.get("start_time")),
-        items_count=items if isinstance(items, int) else None,
+        items_count=items if type(items) is int else None,
         file_id=_file_id(answer),
         echo=answer,
     )
@@ -418,13 +442,17 @@ def _file_id(answer: Mapping[str, Any]) -> str | None:
     href = link.get("href") if isinstance(link, dict) else None
     if not isinstance(href, str):
         return None
-    return urlsplit(href).path.rstrip("/").rpartition("/")[2] or None
+    try:
+        path = urlsplit(href).path
+    except ValueError:
+        return None
+    return path.rstrip("/").rpartition("/")[2] or None
 
 
 def _instant(value: object) -> datetime | None:
     try:
         return parse_instant(str(value))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -6,7 +6,7 @@ Only submit_reports imports this module; the other functions start without pydan
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from aws_lambda_powertools.utilities.parser import parse
@@ -14,6 +14,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -55,6 +56,18 @@ def _distinct(ids: list[str]) -> list[str]:
 _AccountId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]{1,40}$")]
 
 
+def _filter_value(value: object) -> object:
+    if not isinstance(value, str | bool | int):
+        raise ValueError("a filter is a text, a whole number, or true or false")  # noqa: TRY004 - pydantic's contract
+    return value
+
+
+def _text(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("a time is a text, such as 2026-11-22T02:15:00Z")  # noqa: TRY004 - as above
+    return value
+
+
 class _Definition(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -64,7 +77,7 @@ class _Definition(BaseModel):
         Annotated[list[_AccountId], Field(min_length=1), AfterValidator(_distinct)] | None
     ) = None
     include_subaccounts: bool = False
-    filters: dict[str, str | bool | int] = {}
+    filters: dict[str, Annotated[Any, AfterValidator(_filter_value)]] = {}
     window: Annotated[WindowLength, Field(strict=False)] = WindowLength.DAY
     time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
     delay_days: Annotated[
@@ -81,7 +94,7 @@ def parse_definitions(text: str, *, api_key: str) -> tuple[list[ReportDefinition
     """
     try:
         entries = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return [], [Refusal("(all)", "(JSON)", f"the parameter is not valid JSON: {error}")]
     if not isinstance(entries, list):
         return [], [Refusal("(all)", "(JSON)", "the parameter must be a list of definitions")]
@@ -135,7 +148,8 @@ def _problem(
     for other in accepted:
         if other.name == definition.name:
             return "name", "another definition has this name"
-        if replace(other, name=definition.name) == definition:
+        alike = replace(other, name=definition.name, account_ids=definition.account_ids)
+        if alike == definition and set(other.account_ids) & set(definition.account_ids):
             return "name", f"{other.name} collects the same: each record would be billed twice"
     return None
 
@@ -156,7 +170,7 @@ class Resolution(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     report_id: str
-    request_id: str | None
+    request_id: Annotated[str, StringConstraints(min_length=1)] | None
 
 
 class Recollection(BaseModel):
@@ -171,24 +185,27 @@ class Recollection(BaseModel):
 class _Event(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    scheduled_time: AwareDatetime | None = None
-    sweep: bool | None = None
+    scheduled_time: Annotated[AwareDatetime, BeforeValidator(_text)] | None = None
+    sweep: Literal[True] | None = None
     resolve: Resolution | None = None
     recollect: Recollection | None = None
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> "_Event":
-        if len(self.model_fields_set) != 1:
+        said = [name for name in self.model_fields_set if getattr(self, name) is not None]
+        if len(said) != 1 or len(self.model_fields_set) != 1:
             raise ValueError("an event says one thing: see events/")
         return self
 
 
-def parse_event(event: dict[str, Any]) -> ScheduledRun | Sweep | Resolution | Recollection:
+def parse_event(event: object) -> ScheduledRun | Sweep | Resolution | Recollection:
     """Parse what triggered submit_reports. Raises InvalidRequest.
 
     The event of a run's end is a wake-up, and means what a sweep means: its content, which may be
     late or out of order, is not read.
     """
+    if not isinstance(event, dict):
+        raise InvalidRequest("the event must be a JSON object: see events/")
     if event.get("source") == "aws.states":
         return Sweep()
     try:
@@ -203,4 +220,6 @@ def parse_event(event: dict[str, Any]) -> ScheduledRun | Sweep | Resolution | Re
 
 def _first_problem(error: ValidationError) -> tuple[str, str]:
     first: Any = error.errors(include_url=False)[0]
-    return ".".join(str(part) for part in first["loc"]) or "(value)", first["msg"]
+    return ".".join(str(part) for part in first["loc"]) or "(value)", first["msg"].removeprefix(
+        "Value error, "
+    )

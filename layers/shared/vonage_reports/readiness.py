@@ -5,7 +5,7 @@ from typing import Any
 
 from vonage_reports.client import ReportRequest
 from vonage_reports.domain import waits
-from vonage_reports.domain.errors import ReportFailed, ReportTruncated
+from vonage_reports.domain.errors import ReportFailed, ReportTruncated, RowsMismatch
 from vonage_reports.domain.reports import RequestStatus
 from vonage_reports.domain.windows import format_instant
 
@@ -15,14 +15,16 @@ def readiness(
 ) -> dict[str, Any]:
     """Return `ready`, the seconds to wait if it is not, and what to download if it is.
 
-    `waited` are the seconds before this check, `started` is when the run began. `download` has
+    `waited` are the seconds before this check, `started` is when the run began,
+    in case Vonage does not say when it received the request. `download` has
     `file_id` (None where an empty report has no file), `items_count`, `submitted` and `ready`.
 
-    Raises ReportFailed and ReportTruncated for what no waiting mends.
+    Raises ReportFailed and ReportTruncated for what no waiting mends, and RowsMismatch where there
+    are records, but no file: the link may come a moment later.
     """
     status = answer.state
     if not status.is_terminal:
-        if now - started > waits.DEADLINE:
+        if now - (answer.receive_time or started) > waits.DEADLINE:
             raise ReportFailed(f"Vonage is still at it ({status}) after {waits.DEADLINE}")
         return {"ready": False, "wait_seconds": waits.next_poll(waited), "download": None}
     if status is RequestStatus.TRUNCATED:
@@ -30,7 +32,7 @@ def readiness(
     if status is not RequestStatus.SUCCESS:
         raise ReportFailed(f"Vonage ended the report as {status}")
     if answer.file_id is None and answer.items_count != 0:
-        raise ReportFailed(
+        raise RowsMismatch(
             f"Vonage says SUCCESS and {answer.items_count} records, but gives no download link"
         )
     return {

@@ -47,9 +47,9 @@ def _read(client: "SecretsManagerClient", secret_arn: str) -> Credentials:
         cause: Exception | None = error
     else:
         cause = None
-    if not (pair.api_key and pair.api_secret):
+    if not all(isinstance(part, str) and part for part in (pair.api_key, pair.api_secret)):
         raise InvalidRequest(
             f'the secret {secret_arn} must be {{"api_key": "...", "api_secret": "..."}}, '
-            "neither of them empty"
+            "both of them texts, neither of them empty"
         ) from cause
     return pair

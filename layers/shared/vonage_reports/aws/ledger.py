@@ -45,6 +45,10 @@ SLOTS = range(1, 6)
 _ALWAYS: Mapping[str, Any] = {}
 _IF_ABSENT: Mapping[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
 
+_CONDITION = frozenset({"ConditionalCheckFailed"})
+_LOST = _CONDITION | {"TransactionConflict"}
+"""Somebody else was, or is just now, at it: what is written over a report is tried again later."""
+
 _TIMES = frozenset({"planned_at", "not_before", "look_after", "submitted_at", "absent_since"})
 
 
@@ -200,7 +204,7 @@ class Ledger:
             writes.append((self._put(claim, _IF_ABSENT), RequestServesAnother))
         if new.state is State.DELIVERED and new.rows is not None:
             writes.append((self._put(_volume_item(new, new.rows)), Outrun))
-        refusals = self._transact(*(write for write, _ in writes))
+        refusals = self._transact(*(write for write, _ in writes), refusals=_LOST)
         for refusal, (_, error) in zip(refusals, writes, strict=True):
             if refusal is not None:
                 raise error(f"{new.report_id}: {refusal}")
@@ -240,8 +244,13 @@ class Ledger:
         delete: Any = {"TableName": self._name, "Key": key, **condition}
         return {"Delete": delete}
 
-    def _transact(self, *writes: "TransactWriteItemTypeDef") -> tuple[str | None, ...]:
+    def _transact(
+        self, *writes: "TransactWriteItemTypeDef", refusals: frozenset[str] = _CONDITION
+    ) -> tuple[str | None, ...]:
         """Write all or nothing; return for each write why it was refused, None if it was not.
+
+        What is not in `refusals` is raised: a conflict with another transaction, say, does not
+        tell whether that one succeeded.
 
         botocore sends an idempotency token along, so that its own retries are safe.
         """
@@ -249,10 +258,9 @@ class Ledger:
             self._client.transact_write_items(TransactItems=list(writes))
         except self._client.exceptions.TransactionCanceledException as error:
             codes = [reason.get("Code") for reason in error.response["CancellationReasons"]]
-            refused = {"ConditionalCheckFailed", "TransactionConflict"}
-            if not set(codes) <= refused | {"None", None}:
+            if not set(codes) <= {*refusals, "None", None}:
                 raise
-            return tuple(code if code in refused else None for code in codes)
+            return tuple(code if code in refusals else None for code in codes)
         return (None,) * len(writes)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from vonage_reports.aws.edges import Edges
 from vonage_reports.domain import notifications
@@ -10,6 +10,10 @@ from vonage_reports.domain.calendar import due_windows, planned_report
 from vonage_reports.domain.definitions import Refusal, ReportDefinition
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.reports import State
+from vonage_reports.domain.windows import format_instant
+
+_CLOCK_DIFFERENCE = timedelta(minutes=5)
+"""By which the schedule's clock may be ahead of the function's."""
 
 
 def plan(
@@ -19,7 +23,11 @@ def plan(
 
     Windows are put first, the cursor moves after: a run that dies in between is made good by the
     next, which finds its windows there already.
+
+    Raises InvalidRequest for a time in the future, whose windows have not ended.
     """
+    if at > now + _CLOCK_DIFFERENCE:
+        raise InvalidRequest(f"scheduled_time {format_instant(at)} is in the future")
     calendar = edges.ledger.calendar()
     planned = []
     for definition in definitions:

@@ -4,9 +4,10 @@ import base64
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Self
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from isal import isal_zlib
 
 from vonage_reports.domain.archive import Archive, ArchiveProof
@@ -70,7 +71,8 @@ def upload_archive(
 def prove_stored_archive(client: "S3Client", bucket: str, key: str) -> Archive:
     """Prove an archive that is in S3 already. Raises ArchiveCorrupt."""
     proof = ArchiveProof(deflate=isal_zlib)
-    with client.get_object(Bucket=bucket, Key=key)["Body"] as body:
+    # Not `with body`: that would give the stream below, without botocore's check of its length.
+    with closing(client.get_object(Bucket=bucket, Key=key)["Body"]) as body:
         while chunk := body.read(CHUNK_BYTES):
             proof.update(chunk)
     return proof.finish()
@@ -115,9 +117,12 @@ class _Upload:
         # Completing is said aloud (`complete`): an error on the way out never publishes.
         self._pool.shutdown(cancel_futures=True)
         if not self._completed:
-            self._client.abort_multipart_upload(
-                Bucket=self._bucket, Key=self._key, UploadId=self._id
-            )
+            # The error on its way out says more than a failing abort; the bucket's lifecycle
+            # drops what is left.
+            with suppress(ClientError, BotoCoreError):
+                self._client.abort_multipart_upload(
+                    Bucket=self._bucket, Key=self._key, UploadId=self._id
+                )
 
     def add(self, part: bytes) -> None:
         """Send a part; wait for the oldest one where enough are on their way."""

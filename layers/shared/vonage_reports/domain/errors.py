@@ -92,7 +92,7 @@ class ArchiveCorrupt(VonageReportsError):
 
 
 class RowsMismatch(VonageReportsError):
-    """The rows in the archive are not as many as Vonage said."""
+    """The rows in the archive are not as many as Vonage said, or there is no archive for them."""
 
 
 class InvalidRequest(VonageReportsError):

@@ -14,6 +14,9 @@ from vonage_reports.domain.reports import Report
 FILTERABLE = ("event", "definition", "product", "account_id", "revision")
 """The fields that are message attributes as well, for subscriptions' filter policies."""
 
+THE_KEY = "rejected#credentials"
+"""The notice that the API key and secret are refused: nothing goes on until they are mended."""
+
 
 def failed(
     report: Report, *, error: str, reason: str, execution: str | None, run_again: object
@@ -95,14 +98,11 @@ def text(body: Mapping[str, Any]) -> str:
 def cause(report: Report, error: VonageRejected) -> str:
     """Name what a refusal is about, to announce it once: the key, or a product of an account."""
     if error.concerns_every_report:
-        return _THE_KEY
+        return THE_KEY
     return f"rejected#{error.status}#{report.account_id}#{report.product}"
 
 
 def causes_gone_with(report: Report) -> frozenset[str]:
     """Return the causes that a report that Vonage took proves to be gone."""
     about = f"{report.account_id}#{report.product}"
-    return frozenset({_THE_KEY, f"rejected#401#{about}", f"rejected#403#{about}"})
-
-
-_THE_KEY = "rejected#credentials"
+    return frozenset({THE_KEY, f"rejected#401#{about}", f"rejected#403#{about}"})

@@ -49,6 +49,8 @@ class Pacer:
             file.write(repr(last))
 
     def _pass(self, last: float) -> float:
+        # A file may be older than the machine's clock, which begins anew with the machine.
+        last = min(last, self._clock())
         while (wait := last + self._interval - self._clock()) > 0:
             self._sleep(wait)
         return self._clock()

@@ -191,8 +191,8 @@ Move = (
     | Fail | Cancel
 )  # fmt: skip
 
-_FINAL_ERRORS = frozenset({"RowsMismatch", "ArchiveCorrupt", "ReportFailed"})
-"""A file that Vonage has, and that fetching again does not mend."""
+_FINAL_ERRORS = frozenset({"RowsMismatch", "ArchiveCorrupt"})
+"""What Vonage generated is not what it says: neither fetching nor buying it again mends that."""
 
 
 def may_be_submitted(report: Report, now: datetime) -> bool:
@@ -303,6 +303,8 @@ def _after_a_failed_run(
 
     if at_vonage is None or at_vonage is Unreadable.UNAVAILABLE:
         return Stay()
+    if error in _FINAL_ERRORS and not working:
+        return Fail(error, reason)
     if stored:
         return Resume(Entry.ANNOUNCE, later, frees_slot=not working)
     if at_vonage is Unreadable.UNKNOWN_STATUS:
@@ -316,8 +318,6 @@ def _after_a_failed_run(
     if at_vonage is RequestStatus.TRUNCATED:
         return Fail("ReportTruncated", "Vonage cut the report short: use a shorter window")
     if at_vonage is RequestStatus.SUCCESS:
-        if error in _FINAL_ERRORS:
-            return Fail(error, reason)
         if error != "ReportExpired":
             return Resume(Entry.CHECK, later, frees_slot=True)
         return _buy_again(report, error, reason, now, scale)

@@ -57,7 +57,6 @@ def cool_down(times: int) -> timedelta:
 
 
 def after_429(error: RateLimited) -> int:
-    """Return the seconds that Vonage asked for, and a minute where it did not say."""
-    if error.retry_after is None:
-        return round(RATE_LIMIT_WAIT.total_seconds())
-    return error.retry_after
+    """Return the seconds to wait: what Vonage asked for, never less than between two polls."""
+    asked = error.retry_after
+    return max(round(RATE_LIMIT_WAIT.total_seconds()) if asked is None else asked, SHORTEST_POLL)

@@ -78,11 +78,9 @@ def windows_ending_after(
     """
     zone = ZoneInfo(time_zone)
     first = _first_date_of_period(instant.astimezone(zone).date(), length)
-    # Where a clock goes back over midnight, a date begins twice: one period earlier is enough.
-    starts = _period_starts(_first_date_of_period(first - DAY, length), length)
     boundaries = (
         boundary
-        for day, following in pairwise(starts)
+        for day, following in pairwise(_period_starts(first, length))
         for boundary in _boundaries(day, following, length, zone)
     )
     for start, end in pairwise(boundaries):

@@ -1,0 +1,120 @@
+"""The emulator's process, and the deployment to it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from local.deployment import DeploymentFailed, InvocationFailed, deploy
+from local.emulator import ROOT, Emulator
+
+
+def group_members(leader: int) -> list[str]:
+    """The processes of a process group, as `ps` writes them."""
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "pgid=,stat=,args="], capture_output=True, text=True, check=True
+    )
+    rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
+    return [row[2] for row in rows if row[0] == str(leader) and not row[1].startswith("Z")]
+
+
+def copy_of_the_tree(tmp_path: Path) -> Path:
+    tree = tmp_path / "tree"
+    for name in ("functions", "layers"):
+        shutil.copytree(ROOT / name, tree / name)
+    shutil.copy(ROOT / "template.yaml", tree)
+    return tree
+
+
+def test_it_listens_on_loopback_only_and_speaks_tls_only(tmp_path: Path) -> None:
+    with Emulator(tmp_path) as emulator:
+        port = int(emulator.url.rsplit(":", 1)[1])
+        # Who listened on every interface would answer here as well.
+        with pytest.raises(OSError), socket.create_connection(("127.0.0.2", port), 1):  # noqa: PT011
+            pass
+        with (
+            pytest.raises(OSError),  # noqa: PT011 - cut in one way or another
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/_ministack/health", timeout=5),
+        ):
+            pass
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_emulator_takes_its_functions_with_it(tmp_path: Path, how: int) -> None:
+    with Emulator(tmp_path) as emulator:
+        stack = deploy(emulator, tmp_path, vonage_base_url="http://127.0.0.1:1", wait_scale=0)
+        stack.set_credentials("key", "secret")
+        stack.submit({"sweep": True})
+        leader = emulator.pid
+        assert any("awslambdaric" in each for each in group_members(leader))
+        os.kill(leader, how)
+    assert not emulator.is_running()
+    assert group_members(leader) == []
+
+
+@pytest.mark.parametrize(
+    ("resource", "reason"),
+    [
+        ("Type: AWS::No::Such", "AWS::No::Such"),
+        (
+            "{Type: AWS::Lambda::Function, Properties: {Role: !GetAtt ReportsTopic.Nothing}}",
+            "Broken: .+",
+        ),
+    ],
+)
+def test_a_failed_deployment_says_which_resource_and_why(
+    tmp_path: Path, resource: str, reason: str
+) -> None:
+    tree = copy_of_the_tree(tmp_path)
+    template = (tree / "template.yaml").read_text()
+    separator = " " if resource.startswith("{") else "\n    "
+    broken = template.replace("\nOutputs:\n", f"\n  Broken:{separator}{resource}\n\nOutputs:\n", 1)
+    (tree / "template.yaml").write_text(broken)
+    with (
+        Emulator(tmp_path / "emulator") as emulator,
+        pytest.raises(DeploymentFailed, match=reason),
+    ):
+        deploy(emulator, tmp_path, vonage_base_url="http://127.0.0.1:1", wait_scale=0, root=tree)
+
+
+def test_a_function_may_do_only_what_the_template_allows(tmp_path: Path) -> None:
+    tree = copy_of_the_tree(tmp_path)
+    template = (tree / "template.yaml").read_text()
+    (tree / "template.yaml").write_text(re.sub(r"\n +- dynamodb:Query(?=\n)", "", template))
+    with Emulator(tmp_path / "emulator") as emulator:
+        stack = deploy(
+            emulator, tmp_path, vonage_base_url="http://127.0.0.1:1", wait_scale=0, root=tree
+        )
+        stack.set_credentials("key", "secret")
+        with pytest.raises(InvocationFailed, match=r"not authorized to perform: dynamodb:Query"):
+            stack.submit({"sweep": True})
+
+
+def test_no_schedule_fires_by_itself(tmp_path: Path) -> None:
+    with Emulator(tmp_path) as emulator:
+        stack = deploy(emulator, tmp_path, vonage_base_url="http://127.0.0.1:1", wait_scale=0)
+        schedules = emulator.client("scheduler").list_schedules()["Schedules"]
+        assert {each["State"] for each in schedules} == {"DISABLED"}
+        assert stack.schedule_event("SubmitReportsFunctionSweep") == {"sweep": True}
+        assert stack.schedule_event(
+            "SubmitReportsFunctionCalendar", scheduled_time="2026-11-22T02:15:00Z"
+        ) == {"scheduled_time": "2026-11-22T02:15:00Z"}
+
+
+def test_definitions_of_more_than_a_template_parameter_holds_reach_the_functions(
+    tmp_path: Path,
+) -> None:
+    definitions = json.dumps([{"name": "x" * 30, "product": "SMS", "note": "n" * 6000}])
+    with Emulator(tmp_path) as emulator:
+        stack = deploy(emulator, tmp_path, vonage_base_url="http://127.0.0.1:1", wait_scale=0)
+        stack.set_credentials("key", "secret")
+        stack.set_definitions(definitions)
+        [refused] = stack.submit({"scheduled_time": "2026-11-22T02:15:00Z"})["refused"]
+        assert (refused["definition"], refused["field"]) == ("x" * 30, "note")

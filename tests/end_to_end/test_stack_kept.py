@@ -1,0 +1,116 @@
+"""What was paid for outlives the emulator: the ledger and the objects of a server that bills."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from local.delivery import Delivery
+from local.deployment import Stack, deploy
+from local.emulator import Emulator
+from local.kept import KeptState
+from local.options import BadInput
+from local.plan import plan_of
+from local.progress import Progress
+from local.simulator.process import Simulator
+from local.wakes import Wakes
+from vonage_reports.aws.ledger import Ledger
+from vonage_reports.domain.reports import State
+from vonage_reports.domain.windows import parse_instant
+
+DEFINITIONS = json.dumps(
+    [
+        {"name": "sms", "product": "SMS", "filters": {"direction": "outbound"}},
+        {"name": "verify", "product": "VERIFY-V2"},
+    ]
+)
+SCHEDULED = {"scheduled_time": "2026-11-22T02:15:00Z"}
+WAIT_SCALE = 0.01
+
+
+class KeptRun:
+    """One run of `make run` against a server that bills, without its display."""
+
+    def __init__(self, emulator: Emulator, stack: Stack, kept: KeptState) -> None:
+        self.delivery = Delivery(emulator, stack, kept.out)
+        self.ledger = Ledger(emulator.table(stack.outputs["TableName"]))
+        self.progress = Progress(self.ledger, self.delivery)
+        self.stack = stack
+        kept.restore(emulator, stack, self.delivery)
+
+    def until(self, state: State) -> None:
+        """Send the event and sweeps until the ledger says so of every report."""
+        wakes = Wakes(self.stack, SCHEDULED, sweep_seconds=3, say=print)
+        while True:
+            wakes.tick()
+            self.delivery.update()
+            self.progress.update()
+            lines = self.progress.lines
+            if wakes.answer is not None and all(line.state is state for line in lines):
+                wakes.finish(60)
+                wakes.stop()
+                return
+            time.sleep(0.1)
+
+
+@contextmanager
+def kept_run(folder: Path, kept: KeptState, simulator: Simulator) -> Iterator[KeptRun]:
+    with Emulator(folder, wait_scale=WAIT_SCALE) as emulator:
+        stack = deploy(emulator, folder, vonage_base_url=simulator.url, wait_scale=WAIT_SCALE)
+        stack.set_credentials(simulator.api_key, simulator.api_secret)
+        stack.set_definitions(DEFINITIONS)
+        running = KeptRun(emulator, stack, kept)
+        yield running
+        running.delivery.update()
+        kept.save(emulator, stack, running.delivery)
+
+
+def test_a_run_goes_on_where_the_last_one_was_interrupted_and_buys_nothing_twice(
+    tmp_path: Path,
+) -> None:
+    kept = tmp_path / "kept"
+    with Simulator(seconds_per_report=15.0) as simulator:
+        with kept_run(tmp_path / "1", KeptState(kept), simulator) as first:
+            first.until(State.SUBMITTED)
+        simulator.advance(20)
+        with kept_run(tmp_path / "2", KeptState(kept), simulator) as second:
+            open_ = {report.report_id for report in second.ledger.open_reports()}
+            assert len(open_) == 2
+            second.until(State.DELIVERED)
+            assert {line.report_id for line in second.progress.lines} == open_
+        bill = simulator.state()["bill"]
+        with kept_run(tmp_path / "3", KeptState(kept), simulator) as third:
+            assert third.stack.submit(SCHEDULED)["planned"] == []
+        assert simulator.state()["bill"] == bill
+        assert len(bill["reports"]) == 2
+    assert len(list((kept / "out").glob("archives/**/*.zip"))) == 2
+    assert len(list((kept / "out").glob("manifests/**/*.json"))) == 2
+
+
+def test_the_plan_names_the_windows_that_are_due_and_not_kept(tmp_path: Path) -> None:
+    now = parse_instant("2026-11-22T02:15:00Z")
+    kept = KeptState(tmp_path / "kept")
+    with (
+        Simulator(seconds_per_report=0.5) as simulator,
+        kept_run(tmp_path / "1", kept, simulator) as running,
+    ):
+        key = simulator.api_key
+        assert plan_of(SCHEDULED, running.stack, running.ledger, api_key=key, now=now) == [
+            f"asks for {name}: {product} of {key}, "
+            "2026-11-18T00:00:00Z to 2026-11-19T00:00:00Z, final, records: unknown"
+            for name, product in (("sms", "SMS"), ("verify", "VERIFY-V2"))
+        ]
+        running.until(State.DELIVERED)
+        assert plan_of(SCHEDULED, running.stack, running.ledger, api_key=key, now=now) == []
+
+
+def test_two_runs_do_not_work_with_one_ledger(tmp_path: Path) -> None:
+    with (
+        KeptState(tmp_path).lock(),
+        pytest.raises(BadInput, match="another `make run`"),
+        KeptState(tmp_path).lock(),
+    ):
+        pass

@@ -1,0 +1,204 @@
+"""The command behind `make run`, as a process of its own in a copy of the tree."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.emulator import ROOT
+from local.environment import child_environment
+from local.simulator.process import Simulator
+
+ONE_DEFINITION = [{"name": "verify", "product": "VERIFY-V2"}]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    copy = tmp_path / "tree"
+    for name in ("functions", "layers", "local"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "template.yaml", copy)
+    (copy / "one.json").write_text(json.dumps(ONE_DEFINITION))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    with Simulator(seconds_per_report=0.5) as running:
+        yield running
+
+
+def start(tree: Path, **variables: str) -> subprocess.Popen[str]:
+    environment = child_environment({"PYTHONPATH": f"{tree}:{tree}/layers/shared", **variables})
+    return subprocess.Popen(
+        [sys.executable, "-m", "local.run"],
+        cwd=tree,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(tree: Path, **variables: str) -> tuple[int, str]:
+    process = start(tree, **variables)
+    try:
+        output, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    return process.returncode, output
+
+
+def at(simulator: Simulator) -> dict[str, str]:
+    return {
+        "VONAGE_BASE_URL": simulator.url,
+        "VONAGE_API_KEY": simulator.api_key,
+        "VONAGE_API_SECRET": simulator.api_secret,
+        "WAIT_SCALE": "0.01",
+    }
+
+
+def processes_of(tree: Path) -> list[str]:
+    """The processes that work in a tree that no other test knows: those that a run started."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink().is_relative_to(tree):
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue  # it ended meanwhile, or is another user's
+    return found
+
+
+def read_until(process: subprocess.Popen[str], word: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if word in line:
+            return
+    pytest.fail(f"the run ended without {word!r}")
+
+
+def assert_nothing_is_left(tree: Path) -> None:
+    deadline = time.monotonic() + 10
+    while left := processes_of(tree):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+def test_against_another_server_everything_arrives_byte_for_byte(
+    tree: Path, simulator: Simulator
+) -> None:
+    simulator.reset()
+    code, output = run(tree, **at(simulator))
+    assert code == 0, output
+    archives = (tree / "out").glob("archives/**/*.zip")
+    generated = {each["request_id"]: each["sha256"] for each in simulator.state()["reports"]}
+    assert len(generated) == 8
+    assert {
+        path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in archives
+    } == generated
+    announced = (tree / "out" / "notifications.jsonl").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in announced] == ["report.delivered"] * 8
+    assert len(list((tree / "out").glob("manifests/**/*.json"))) == 8
+
+
+def test_without_variables_it_brings_its_own_simulator_and_ends_without_a_trace(
+    tree: Path,
+) -> None:
+    (tree / "out").mkdir()
+    (tree / "out" / "of-an-earlier-run").touch()
+    code, output = run(tree, DEFINITIONS="one.json", SCHEDULED_TIME="2026-11-22T02:15:00Z")
+    assert code == 0, output
+    assert "DELIVERED   verify-20261118T0000Z-" in output
+    assert sorted(each.name for each in (tree / "out").iterdir()) == [
+        "archives",
+        "manifests",
+        "notifications.jsonl",
+    ]
+    assert list((tree / ".local").iterdir()) == []
+    assert processes_of(tree) == []
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize("interruption", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interruption_leaves_no_process_and_no_state(
+    tree: Path, interruption: signal.Signals
+) -> None:
+    process = start(tree, DEFINITIONS="one.json", WAIT_SCALE="1")
+    read_until(process, " SUBMITTED ")
+    assert len(processes_of(tree)) >= 4  # the command, the simulator, the emulator, a function
+    process.send_signal(interruption)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, output
+    assert processes_of(tree) == []
+    assert list((tree / ".local").iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="processes are looked up in /proc")
+def test_a_killed_run_leaves_no_process(tree: Path) -> None:
+    process = start(tree, DEFINITIONS="one.json", WAIT_SCALE="1")
+    read_until(process, " SUBMITTED ")
+    process.kill()
+    process.communicate(timeout=30)
+    assert_nothing_is_left(tree)
+
+
+def test_refused_credentials_end_the_run_with_the_sentence_that_names_the_secret(
+    tree: Path, simulator: Simulator
+) -> None:
+    simulator.reset()
+    code, output = run(tree, **{**at(simulator), "VONAGE_API_SECRET": "wrong"})
+    assert code == 2, output
+    last = output.strip().splitlines()[-1]
+    assert last.startswith("make run: ")
+    assert ":secret:" in last
+    assert simulator.state()["reports"] == []
+
+
+def test_a_refused_account_does_not_keep_the_others(tree: Path, simulator: Simulator) -> None:
+    simulator.reset()
+    definitions = [*ONE_DEFINITION, {**ONE_DEFINITION[0], "name": "x", "account_ids": ["none1"]}]
+    (tree / "two.json").write_text(json.dumps(definitions))
+    code, output = run(tree, **at(simulator), DEFINITIONS="two.json")
+    assert code == 1, output
+    assert "DELIVERED   verify-" in output
+    assert "403" in output.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"DEFINITIONS": "none.json"}, "DEFINITIONS: none.json cannot be read"),
+        ({"SCHEDULED_TIME": "yesterday"}, "SCHEDULED_TIME is 'yesterday'"),
+        ({"VONAGE_API_KEY": "abcd1234"}, "VONAGE_API_SECRET is not set"),
+    ],
+)
+def test_bad_input_is_one_sentence(tree: Path, variables: dict[str, str], sentence: str) -> None:
+    code, output = run(tree, **variables)
+    assert code == 2
+    assert output.startswith(f"make run: {sentence}")
+    assert len(output.splitlines()) == 1
+
+
+def test_an_event_that_nobody_understands_is_one_sentence(tree: Path) -> None:
+    (tree / "event.json").write_text('{"sweeep": true}')
+    code, output = run(tree, EVENT="event.json")
+    assert code == 2
+    assert "make run: the event's sweeep" in output
+    assert "Traceback" not in output
+
+
+def test_a_users_own_aws_profile_is_left_alone(tree: Path) -> None:
+    environment = {"AWS_PROFILE": "production", "AWS_CONFIG_FILE": os.devnull}
+    code, output = run(tree, **environment, DEFINITIONS="one.json")
+    assert code == 0, output

@@ -1,0 +1,87 @@
+"""What goes to AWS, deployed here: the real `sam build` and `sam deploy`, against the emulator."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from local.emulator import ROOT, Emulator
+from local.environment import child_environment
+from local.template import read_template
+
+SAM = ROOT / ".venv-sam" / "bin" / "sam"
+STACK_NAME = "vonage-usage-reports-local"
+
+
+def python313() -> Path | None:
+    """A python3.13 that runs: a shim of pyenv may be on PATH and not do so."""
+    on_path = shutil.which("python3.13")
+    installed = (Path.home() / ".pyenv" / "versions").glob("3.13*/bin/python3.13")
+    for candidate in [*([Path(on_path)] if on_path else []), *installed]:
+        if subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return candidate
+    return None
+
+
+def sam(tree: Path, python: Path, *arguments: str, **variables: str) -> str:
+    pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    environment = child_environment({**pip, "SAM_CLI_TELEMETRY": "0", **variables})
+    environment["PATH"] = f"{python.parent}:{environment['PATH']}"
+    result = subprocess.run(
+        [SAM, *arguments, "--config-env", "local"],
+        cwd=tree,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout
+    return result.stdout
+
+
+@pytest.mark.skipif(not SAM.exists(), reason="the SAM CLI is not installed: make test does it")
+@pytest.mark.skipif(
+    python313() is None,
+    reason="python3.13 is neither on PATH nor under pyenv: sam cannot build for Lambda's runtime",
+)
+def test_sam_builds_and_deploys_the_template_twice(tmp_path: Path) -> None:
+    python = python313()
+    assert python is not None
+    tree = tmp_path / "tree"
+    for name in ("functions", "layers"):
+        shutil.copytree(ROOT / name, tree / name)
+    for name in ("template.yaml", "samconfig.toml"):
+        shutil.copy(ROOT / name, tree)
+    sam(tree, python, "build")
+    built = tree / ".aws-sam" / "build"
+    assert (built / "SharedLayer" / "python" / "vonage_reports" / "client.py").exists()
+    assert (built / "SharedLayer" / "python" / "requests").is_dir()
+
+    with Emulator(tmp_path / "emulator") as emulator:
+        endpoint = {"AWS_ENDPOINT_URL": emulator.url, "AWS_CA_BUNDLE": str(emulator.ca_bundle)}
+        sam(tree, python, "deploy", **endpoint)
+        sam(tree, python, "deploy", **endpoint)
+        cloudformation = emulator.client("cloudformation")
+        stack = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]
+        assert stack["StackStatus"] in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
+        resources = cloudformation.describe_stack_resources(StackName=STACK_NAME)
+        deployed = {each["LogicalResourceId"] for each in resources["StackResources"]}
+        template = read_template(ROOT / "template.yaml")
+        # The name of a layer version ends in the digest of its content.
+        assert set(template["Resources"]) - {"SharedLayer"} <= deployed
+        outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
+        assert outputs.keys() == template["Outputs"].keys()
+        function = emulator.client("lambda").get_function_configuration(
+            FunctionName=outputs["SubmitReportsFunctionName"]
+        )
+        assert function["Runtime"] == "python3.13"
+        machine = emulator.client("stepfunctions").describe_state_machine(
+            stateMachineArn=outputs["StateMachineArn"]
+        )
+        assert "${" not in json.dumps(machine["definition"])

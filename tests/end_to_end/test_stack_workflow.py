@@ -1,0 +1,54 @@
+"""The workflow, checked by npm's asl-validator: SAM and cfn-lint never open its file."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from local.emulator import ROOT
+
+TESTS = ROOT / "tests"
+WORKFLOW = ROOT / "functions" / "report_workflow.asl.yaml"
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("npm") is None, reason="npm is not on PATH: the workflow is not validated"
+)
+
+
+@pytest.fixture(scope="module")
+def asl_validator() -> Path:
+    program = TESTS / "node_modules" / ".bin" / "asl-validator"
+    lock = TESTS / "package-lock.json"
+    installed = TESTS / "node_modules" / ".package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+        subprocess.run(command, cwd=TESTS, check=True, timeout=300)
+    return program
+
+
+def validate(program: Path, definition: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(program), "--yaml-path", str(definition)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_the_workflow_is_valid(asl_validator: Path) -> None:
+    result = validate(asl_validator, WORKFLOW)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("Next: Report Ready?", "Next: Report Redy?"),
+        ("{% $wait_seconds %}", "{% $wait_seconds + %}"),
+    ],
+)
+def test_the_validator_sees_what_is_wrong(
+    asl_validator: Path, tmp_path: Path, right: str, wrong: str
+) -> None:
+    definition = tmp_path / "workflow.asl.yaml"
+    text = WORKFLOW.read_text()
+    assert right in text
+    definition.write_text(text.replace(right, wrong))
+    assert validate(asl_validator, definition).returncode != 0

@@ -1,0 +1,945 @@
+"""The client's JSON calls against real servers: the simulator, and scripted bytes for faults."""
+
+import contextlib
+import json
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+from botocore.exceptions import ReadTimeoutError
+
+from local.simulator.process import Simulator
+from tests.integration.conftest import (
+    API_KEY,
+    API_SECRET,
+    SHORT,
+    SOURCE,
+    Bytes,
+    Connect,
+    Keys,
+    Serve,
+    answer,
+    basic,
+    chunked,
+    json_answer,
+    problem,
+)
+from vonage_reports.client import USER_AGENT, Credentials, ReportRequest, VonageClient
+from vonage_reports.domain.errors import (
+    InvalidRequest,
+    RateLimited,
+    ReportExpired,
+    ReportFailed,
+    SubmissionUnknown,
+    VonageRejected,
+    VonageReportsError,
+    VonageUnavailable,
+)
+from vonage_reports.domain.pacing import Pacer
+from vonage_reports.domain.reports import RequestStatus
+from vonage_reports.domain.windows import Window, format_instant
+
+REQUEST_ID = "ri3p58f-42d57cfd-1234-5678-9abc-67580d95f54a"
+# The simulator keeps its records for 13 months, and its list goes back 4 days, from now.
+NOW = datetime.now(UTC)
+TODAY = datetime.combine(NOW, time(), UTC)
+DAY = Window(TODAY - timedelta(days=5), TODAY - timedelta(days=4), "UTC")
+LAST_WEEK = NOW - timedelta(days=7)
+CREATED = {"request_id": REQUEST_ID, "request_status": "PENDING"}
+PENDING = {"request_id": REQUEST_ID, "request_status": "PENDING"}
+WRONG_CREDENTIALS = problem(
+    401, "You did not provide correct credentials.", "Check that you're using the correct ones"
+)
+
+
+def create(client: VonageClient, **changes: object) -> str:
+    arguments: dict[str, object] = {
+        "product": "SMS",
+        "account_id": API_KEY,
+        "window": DAY,
+        "include_subaccounts": False,
+        "filters": {"direction": "outbound", "include_message": False},
+    }
+    return client.create_report(**{**arguments, **changes})  # type: ignore[arg-type]
+
+
+def get(client: VonageClient) -> ReportRequest:
+    return client.get_report(REQUEST_ID)
+
+
+def list_(client: VonageClient) -> object:
+    return client.list_reports(API_KEY, since=LAST_WEEK)
+
+
+def cancel(client: VonageClient) -> bool:
+    return client.cancel_report(REQUEST_ID)
+
+
+def download(client: VonageClient) -> bytes:
+    with client.download("file-1", 1000) as chunks:
+        return b"".join(chunks)
+
+
+Call = Callable[[VonageClient], object]
+JSON_CALLS = (create, get, list_, cancel)
+ALL_CALLS = (*JSON_CALLS, download)
+ANSWERS: dict[Call, Bytes] = {
+    create: json_answer(CREATED),
+    get: json_answer(PENDING),
+    list_: json_answer({"reports": []}),
+    cancel: json_answer(PENDING),
+    download: answer(body=b"bytes"),
+}
+
+every_call = pytest.mark.parametrize("call", ALL_CALLS)
+every_json_call = pytest.mark.parametrize("call", JSON_CALLS)
+
+
+def connect_to_simulator(simulator: Simulator, connect: Connect) -> VonageClient:
+    keys = Keys([(simulator.api_key, simulator.api_secret)])
+    return connect(simulator.url, keys)
+
+
+def ended(client: VonageClient, request_id: str) -> ReportRequest:
+    while not (report := client.get_report(request_id)).state.is_terminal:
+        pass
+    return report
+
+
+# The requests
+
+
+@every_call
+def test_credentials_go_into_the_header_and_never_into_the_url(
+    call: Call, serve: Serve, connect: Connect
+) -> None:
+    server = serve(ANSWERS[call])
+    call(connect(server.url))
+    (request,) = server.requests
+    assert request.headers["authorization"] == basic(API_KEY, API_SECRET)
+    assert API_SECRET not in request.target
+    assert "@" not in request.target
+    assert "api_key" not in request.target
+    assert API_SECRET.encode() not in request.body
+
+
+@every_call
+def test_every_request_says_whose_it_is(call: Call, serve: Serve, connect: Connect) -> None:
+    server = serve(ANSWERS[call])
+    call(connect(server.url))
+    assert [request.headers["user-agent"] for request in server.requests] == [USER_AGENT]
+
+
+def test_a_report_is_asked_for_from_the_windows_start_to_its_very_end(
+    serve: Serve, connect: Connect
+) -> None:
+    server = serve(json_answer(CREATED))
+    start, end = datetime(2026, 11, 21, tzinfo=UTC), datetime(2026, 11, 22, tzinfo=UTC)
+    create(connect(server.url), window=Window(start, end, "UTC"))
+    (request,) = server.requests
+    assert (request.method, request.target) == ("POST", "/v2/reports")
+    assert request.headers["content-type"] == "application/json"
+    assert request.json == {
+        "product": "SMS",
+        "account_id": API_KEY,
+        "date_start": "2026-11-21T00:00:00Z",
+        "date_end": "2026-11-22T00:00:00Z",
+        "include_subaccounts": False,
+        "direction": "outbound",
+        "include_message": False,
+    }
+
+
+def test_a_local_day_is_asked_for_as_instants_in_utc(serve: Serve, connect: Connect) -> None:
+    server = serve(json_answer(CREATED))
+    start = datetime.fromisoformat("2026-10-25T00:00:00+01:00")
+    end = datetime.fromisoformat("2026-10-26T00:00:00+00:00")
+    create(connect(server.url), window=Window(start, end, "Europe/London"))
+    document = server.requests[0].json
+    assert document["date_start"] == "2026-10-24T23:00:00Z"
+    assert document["date_end"] == "2026-10-26T00:00:00Z"
+
+
+def test_a_filter_never_takes_the_place_of_what_the_report_is_about(
+    serve: Serve, connect: Connect
+) -> None:
+    server = serve(json_answer(CREATED))
+    hostile = {"product": "VIDEO-API", "account_id": "other", "date_end": "x"}
+    create(connect(server.url), filters=hostile)
+    document = server.requests[0].json
+    assert (document["product"], document["account_id"]) == ("SMS", API_KEY)
+    assert document["date_end"] == format_instant(DAY.end)
+
+
+@pytest.mark.parametrize("odd", ["a/b", "a?b=c", "a#b", "a b", "a%2Fb", "ü", "a\r\nX: y", "..%2f"])
+def test_odd_characters_in_a_request_id_stay_in_it(
+    odd: str, serve: Serve, connect: Connect
+) -> None:
+    server = serve(json_answer({**PENDING, "request_id": odd}), json_answer(PENDING))
+    client = connect(server.url)
+    client.get_report(odd)
+    client.cancel_report(odd)
+    path = f"/v2/reports/{quote(odd, safe='')}"
+    assert [request.target for request in server.requests] == [path, path]
+
+
+@pytest.mark.parametrize("dots", [".", ".."])
+def test_a_request_id_of_dots_leads_nowhere_else(dots: str, serve: Serve, connect: Connect) -> None:
+    server = serve(json_answer(PENDING), json_answer(PENDING))
+    client = connect(server.url)
+    for call in (client.get_report, client.cancel_report):
+        with contextlib.suppress(VonageReportsError):
+            call(dots)
+    assert [r.target for r in server.requests if not r.target.startswith("/v2/reports/.")] == []
+
+
+def test_a_list_is_asked_for_with_all_six_statuses(serve: Serve, connect: Connect) -> None:
+    server = serve(json_answer({"reports": []}))
+    since = datetime.fromisoformat("2026-11-14T13:30:00.250+01:00")
+    connect(server.url).list_reports(API_KEY, since=since)
+    url = urlsplit(server.requests[0].target)
+    query = parse_qs(url.query)
+    assert url.path == "/v2/reports"
+    assert query.keys() == {"account_id", "status", "date_from"}
+    assert query["account_id"] == [API_KEY]
+    assert query["date_from"] == ["2026-11-14T12:30:00Z"]
+    assert set(query["status"][0].split(",")) == {
+        "PENDING", "PROCESSING", "SUCCESS", "TRUNCATED", "FAILED", "ABORTED",
+    }  # fmt: skip
+
+
+# A report's life, at the simulator
+
+
+def test_a_report_goes_from_its_creation_to_its_archive(
+    simulator: Simulator, connect: Connect
+) -> None:
+    client = connect_to_simulator(simulator, connect)
+    request_id = create(client)
+    report = ended(client, request_id)
+    assert report.state is RequestStatus.SUCCESS
+    assert (report.product, report.account_id) == ("SMS", simulator.api_key)
+    assert (report.date_start, report.date_end) == (DAY.start, DAY.end)
+    assert report.receive_time is not None
+    assert report.echo["direction"] == "outbound"
+    assert report.file_id is not None
+    with client.download(report.file_id, 1000) as chunks:
+        assert next(chunks).startswith(b"PK\3\4")
+    (known,) = simulator.state()["reports"]
+    assert (request_id, report.file_id) == (known["request_id"], known["file_id"])
+
+
+def test_the_simulator_sees_nothing_that_no_client_should_do(
+    simulator: Simulator, connect: Connect
+) -> None:
+    client = connect_to_simulator(simulator, connect)
+    report = ended(client, create(client))
+    client.list_reports(simulator.api_key, since=LAST_WEEK)
+    client.cancel_report(report.request_id)
+    download_id = report.file_id
+    assert download_id is not None
+    with client.download(download_id, 1000) as chunks:
+        for _ in chunks:
+            pass
+    assert set(simulator.state()["violations"].values()) == {0}
+
+
+def test_the_list_has_the_reports_that_were_created(simulator: Simulator, connect: Connect) -> None:
+    client = connect_to_simulator(simulator, connect)
+    ids = {create(client), create(client, filters={"direction": "inbound"})}
+    listed = client.list_reports(simulator.api_key, since=LAST_WEEK)
+    assert {each.request_id for each in listed} == ids
+    assert {each.echo["direction"] for each in listed} == {"inbound", "outbound"}
+    assert all(each.receive_time is not None for each in listed)
+
+
+def test_a_report_that_vonage_works_on_is_cancelled(simulator: Simulator, connect: Connect) -> None:
+    simulator.settings(seconds_per_report=3600)
+    client = connect_to_simulator(simulator, connect)
+    request_id = create(client)
+    assert client.cancel_report(request_id)
+    assert client.get_report(request_id).state is RequestStatus.ABORTED
+
+
+def test_a_report_that_had_ended_by_itself_is_not_cancelled(
+    simulator: Simulator, connect: Connect
+) -> None:
+    client = connect_to_simulator(simulator, connect)
+    report = ended(client, create(client))
+    assert not client.cancel_report(report.request_id)
+
+
+@pytest.mark.parametrize("call", [get, cancel, download])
+def test_what_vonage_does_not_know_is_expired(
+    call: Call, simulator: Simulator, connect: Connect
+) -> None:
+    with pytest.raises(ReportExpired):
+        call(connect_to_simulator(simulator, connect))
+
+
+def test_a_report_is_expired_after_four_days(simulator: Simulator, connect: Connect) -> None:
+    client = connect_to_simulator(simulator, connect)
+    report = ended(client, create(client))
+    simulator.advance(4 * 86_400 + 60)
+    with pytest.raises(ReportExpired):
+        client.get_report(report.request_id)
+    assert client.list_reports(API_KEY, since=LAST_WEEK) == []
+
+
+# What Vonage refuses
+
+
+def test_a_missing_direction_is_refused_by_name_and_reason(
+    simulator: Simulator, connect: Connect
+) -> None:
+    client = connect_to_simulator(simulator, connect)
+    with pytest.raises(VonageRejected) as refused:
+        create(client, filters={})
+    assert refused.value.status in (400, 422)
+    ((name, reason),) = refused.value.invalid_parameters
+    assert name == "direction"
+    assert reason
+    assert f"{name}: {reason}" in str(refused.value)
+    assert simulator.state()["reports"] == []
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_every_invalid_parameter_is_in_the_error_and_in_its_text(
+    status: int, serve: Serve, connect: Connect
+) -> None:
+    invalid = [
+        {"name": "date_end", "reason": "Missing required parameter"},
+        {"name": "product", "reason": "Could not resolve product name"},
+    ]
+    server = serve(problem(status, "Unprocessable", "Look below", invalid_parameters=invalid))
+    with pytest.raises(VonageRejected) as refused:
+        create(connect(server.url))
+    assert refused.value.status == status
+    assert refused.value.invalid_parameters == (
+        ("date_end", "Missing required parameter"),
+        ("product", "Could not resolve product name"),
+    )
+    for text in ("Unprocessable", "Look below", *(part for p in invalid for part in p.values())):
+        assert text in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>no</html>",
+        b"[]",
+        b'{"invalid_parameters": "x"}',
+        b'{"invalid_parameters": ["x", null, 3]}',
+        b'{"invalid_parameters": [{}, {"name": 1, "reason": null}]}',
+        b'{"title": 5, "detail": {"a": []}}',
+    ],
+)
+@pytest.mark.parametrize("status", [400, 403, 422])
+def test_a_refusal_is_a_refusal_whatever_its_body(
+    status: int, body: bytes, serve: Serve, connect: Connect
+) -> None:
+    server = serve(answer(status, body))
+    with pytest.raises(VonageRejected, match=str(status)) as refused:
+        create(connect(server.url))
+    assert refused.value.status == status
+
+
+def test_a_foreign_account_is_refused(simulator: Simulator, connect: Connect) -> None:
+    with pytest.raises(VonageRejected) as refused:
+        create(connect_to_simulator(simulator, connect), account_id="other999")
+    assert refused.value.status == 403
+    assert "Forbidden" in str(refused.value)
+
+
+@every_call
+@pytest.mark.parametrize(
+    ("after", "seconds"),
+    [
+        ("15", 15),
+        ("0", 0),
+        (None, None),
+        ("", None),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ("-3", None),
+        ("soon", None),
+    ],
+)
+def test_a_rate_limit_says_when_to_come_back(
+    call: Call, after: str | None, seconds: int | None, serve: Serve, connect: Connect
+) -> None:
+    body = b'{"title": "Slow down"}'
+    server = serve(answer(429, body) if after is None else answer(429, body, Retry_After=after))
+    with pytest.raises(RateLimited, match="Slow down") as limited:
+        call(connect(server.url))
+    assert limited.value.retry_after == seconds
+    assert limited.value.status == 429
+    assert len(server.requests) == 1
+
+
+def test_the_sixth_job_is_a_rate_limit(simulator: Simulator, connect: Connect) -> None:
+    simulator.settings(seconds_per_report=3600, retry_after=17)
+    client = connect_to_simulator(simulator, connect)
+    for _ in range(5):
+        create(client)
+    with pytest.raises(RateLimited) as limited:
+        create(client)
+    assert limited.value.retry_after == 17
+
+
+# Credentials
+
+
+@every_call
+def test_rotated_credentials_are_asked_for_once_and_used(
+    call: Call, serve: Serve, connect: Connect
+) -> None:
+    keys = Keys([(API_KEY, "an-old-one"), (API_KEY, API_SECRET)])
+    server = serve(WRONG_CREDENTIALS, ANSWERS[call])
+    call(connect(server.url, keys))
+    assert keys.asked == [False, True]
+    assert [request.headers["authorization"] for request in server.requests] == [
+        basic(API_KEY, "an-old-one"),
+        basic(API_KEY, API_SECRET),
+    ]
+
+
+@every_call
+def test_wrong_credentials_are_tried_twice_and_named_by_where_they_are_kept(
+    call: Call, serve: Serve, connect: Connect
+) -> None:
+    keys = Keys()
+    server = serve(WRONG_CREDENTIALS, WRONG_CREDENTIALS, ANSWERS[call])
+    with pytest.raises(VonageRejected) as refused:
+        call(connect(server.url, keys))
+    assert refused.value.status == 401
+    assert keys.asked == [False, True]
+    assert len(server.requests) == 2
+    text = str(refused.value)
+    assert SOURCE in text
+    assert "You did not provide correct credentials." in text
+    assert API_SECRET not in text
+    assert API_KEY not in text
+
+
+def test_a_product_that_is_not_enabled_is_refused_with_both_causes(
+    simulator: Simulator, connect: Connect
+) -> None:
+    simulator.settings(unprovisioned_products=["SMS"])
+    with pytest.raises(VonageRejected, match="enabled for the account") as refused:
+        create(connect_to_simulator(simulator, connect))
+    assert refused.value.status == 401
+    assert refused.value.problem == "unprovisioned"
+    assert simulator.state()["reports"] == []
+
+
+def test_credentials_that_no_header_can_hold_are_an_error_of_ours(
+    serve: Serve, connect: Connect
+) -> None:
+    server = serve(json_answer(PENDING))
+    try:
+        get(connect(server.url, Keys([(API_KEY, "5€cret")])))
+    except VonageReportsError as error:
+        assert "5€cret" not in str(error)  # noqa: PT017 - to be sent is as good
+
+
+def test_credentials_show_neither_in_repr_nor_in_str() -> None:
+    credentials = Credentials(API_KEY, API_SECRET, SOURCE)
+    assert API_SECRET not in repr(credentials)
+    assert API_SECRET not in f"{credentials} {[credentials]!r}"
+
+
+def test_the_account_is_the_key_in_use(connect: Connect) -> None:
+    assert connect("https://api.nexmo.com").api_key == API_KEY
+
+
+# Whether Vonage took a report
+
+UNKNOWN = {
+    "no answer in time": (Bytes(then="stall"), SHORT),
+    "no answer's end in time": (json_answer(CREATED).cut(60, "stall"), SHORT),
+    "closed without a word": (Bytes(), 10),
+    "reset without a word": (Bytes(then="reset"), 10),
+    "cut in its head": (json_answer(CREATED).cut(20), 10),
+    "cut after its head": (json_answer(CREATED).cut(-len(json.dumps(CREATED))), 10),
+    "cut in its body": (json_answer(CREATED).cut(-5), 10),
+    "reset in its body": (json_answer(CREATED).cut(-5, "reset"), 10),
+    "a chunk is missing": (chunked(json.dumps(CREATED).encode(), 8, last=False), 10),
+    "not HTTP": (Bytes(b"SSH-2.0-OpenSSH_9.7\r\n"), 10),
+    "500": (problem(500, "Internal error", "Try later"), 10),
+    "502 of a proxy": (answer(502, b"<html>", content_type="text/html"), 10),
+    "503": (answer(503), 10),
+    "504": (answer(504), 10),
+    "HTML": (answer(200, b"<html>hello</html>", content_type="text/html"), 10),
+    "nothing": (answer(200), 10),
+    "half a JSON": (answer(200, b'{"request_id": "a'), 10),
+    "not UTF-8": (answer(200, b'{"request_id": "\xff"}'), 10),
+    "nested too deeply": (answer(200, b'{"a":' * 100_000), 10),
+    "a list": (json_answer([CREATED]), 10),
+    "a text": (json_answer(REQUEST_ID), 10),
+    "null": (json_answer(None), 10),
+    "no request_id": (json_answer({"request_status": "PENDING"}), 10),
+    "an empty request_id": (json_answer({"request_id": ""}), 10),
+    "a number as request_id": (json_answer({"request_id": 7}), 10),
+}
+
+
+@pytest.mark.parametrize(("said", "patience"), UNKNOWN.values(), ids=UNKNOWN.keys())
+def test_an_answer_that_tells_nothing_leaves_the_submission_unknown(
+    said: Bytes, patience: float, serve: Serve, connect: Connect
+) -> None:
+    server = serve(said, json_answer(CREATED))
+    with pytest.raises(SubmissionUnknown) as unknown:
+        create(connect(server.url, patience=patience))
+    assert len(server.requests) == 1, "a POST is never sent twice"
+    assert isinstance(unknown.value.__cause__, VonageUnavailable)
+
+
+@pytest.mark.parametrize("status", [201, 202])
+def test_another_success_than_200_is_not_taken_for_a_refusal(
+    status: int, serve: Serve, connect: Connect
+) -> None:
+    """Vonage answers 200; should that change, a report that is paid for is not called refused."""
+    server = serve(json_answer(CREATED, status))
+    with contextlib.suppress(SubmissionUnknown):
+        assert create(connect(server.url)) == REQUEST_ID
+
+
+@pytest.mark.parametrize("fault", ["accept_then_cut", "accept_then_status", "not_json"])
+def test_a_report_may_have_been_taken_when_the_submission_is_unknown(
+    fault: str, simulator: Simulator, connect: Connect
+) -> None:
+    simulator.fault("create", fault)
+    client = connect_to_simulator(simulator, connect)
+    with pytest.raises(SubmissionUnknown):
+        create(client)
+    (listed,) = client.list_reports(simulator.api_key, since=LAST_WEEK)
+    assert (listed.product, listed.date_start, listed.date_end) == ("SMS", DAY.start, DAY.end)
+
+
+@pytest.mark.parametrize(
+    "request_id", ["6c5506b7-f16a-44dc-af06-756bbf467488", REQUEST_ID, "anything/else Ü"]
+)
+def test_a_request_id_is_taken_as_it_is(request_id: str, serve: Serve, connect: Connect) -> None:
+    server = serve(json_answer({**CREATED, "request_id": request_id}))
+    assert create(connect(server.url)) == request_id
+
+
+@every_json_call
+def test_json_calls_follow_no_redirect(call: Call, serve: Serve, connect: Connect) -> None:
+    other = serve(ANSWERS[call])
+    server = serve(answer(307, Location=f"{other.url}/v2/reports"), ANSWERS[call])
+    with pytest.raises(VonageReportsError):
+        call(connect(server.url))
+    assert other.requests == []
+    assert len(server.requests) == 1
+
+
+@every_json_call
+@pytest.mark.parametrize("location", ["http://[evil", "//[", "http:", "/", ""])
+def test_a_redirect_to_no_url_is_an_error_of_ours(
+    call: Call, location: str, serve: Serve, connect: Connect
+) -> None:
+    server = serve(answer(302, Location=location), ANSWERS[call])
+    with pytest.raises(VonageReportsError):
+        call(connect(server.url))
+    assert len(server.requests) == 1
+
+
+# How a report stands
+
+
+def test_the_single_form_is_read(serve: Serve, connect: Connect) -> None:
+    server = serve(
+        json_answer(
+            {
+                **PENDING,
+                "request_status": "SUCCESS",
+                "status": "delivered",
+                "product": "SMS",
+                "account_id": API_KEY,
+                "include_subaccounts": False,
+                "date_start": "2019-02-27T00:00:00+0000",
+                "date_end": "2019-02-28T00:00:00+00:00",
+                "receive_time": "2019-06-17T18:39:06.500+02:00",
+                "start_time": "2019-06-17T16:39:06Z",
+                "items_count": 45544,
+                "_links": {
+                    "self": {"href": f"https://api.nexmo.com/v2/reports/{REQUEST_ID}"},
+                    "download_report": {"href": "https://api.nexmo.com/v3/media/file-1"},
+                },
+            }
+        )
+    )
+    report = get(connect(server.url))
+    assert report.request_id == REQUEST_ID
+    assert report.state is RequestStatus.SUCCESS
+    assert (report.product, report.account_id) == ("SMS", API_KEY)
+    assert not report.include_subaccounts
+    assert report.date_start == datetime(2019, 2, 27, tzinfo=UTC)
+    assert report.date_end == datetime(2019, 2, 28, tzinfo=UTC)
+    assert report.receive_time == datetime(2019, 6, 17, 16, 39, 6, 500_000, tzinfo=UTC)
+    assert report.start_time == datetime(2019, 6, 17, 16, 39, 6, tzinfo=UTC)
+    assert report.items_count == 45544
+    assert report.file_id == "file-1"
+    assert report.echo["status"] == "delivered"
+
+
+def test_the_list_form_is_read_as_the_report_that_was_asked_for(
+    simulator: Simulator, connect: Connect
+) -> None:
+    client = connect_to_simulator(simulator, connect)
+    report = ended(client, create(client))
+    simulator.fault("get", "list_form")
+    assert client.get_report(report.request_id) == report
+
+
+def test_the_list_form_of_several_reports_is_searched(serve: Serve, connect: Connect) -> None:
+    other = {"request_id": "other", "request_status": "FAILED"}
+    server = serve(json_answer({"reports": [other, None, PENDING]}))
+    assert get(connect(server.url)).state is RequestStatus.PENDING
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"reports": []},
+        {"reports": None},
+        {"reports": [{"request_id": "other", "request_status": "SUCCESS"}]},
+        {"request_status": "SUCCESS"},
+        {"request_id": None, "request_status": "SUCCESS"},
+        [PENDING],
+        "PENDING",
+    ],
+)
+def test_an_answer_without_the_report_is_none(
+    document: object, serve: Serve, connect: Connect
+) -> None:
+    server = serve(json_answer(document))
+    with pytest.raises(VonageUnavailable):
+        get(connect(server.url))
+
+
+@pytest.mark.parametrize("status", ["QUEUED", "success", "", None, 5, ["SUCCESS"], {}])
+def test_an_unknown_status_is_an_error_that_names_it(
+    status: object, serve: Serve, connect: Connect
+) -> None:
+    server = serve(json_answer({"request_id": REQUEST_ID, "request_status": status}))
+    report = get(connect(server.url))
+    with pytest.raises(ReportFailed) as failed:
+        _ = report.state
+    assert repr(status) in str(failed.value)
+
+
+def test_the_status_that_was_filtered_by_is_not_the_reports(serve: Serve, connect: Connect) -> None:
+    server = serve(json_answer({**PENDING, "status": "SUCCESS"}))
+    assert get(connect(server.url)).state is RequestStatus.PENDING
+
+
+def test_what_an_answer_does_not_say_is_none(serve: Serve, connect: Connect) -> None:
+    server = serve(json_answer(PENDING))
+    report = get(connect(server.url))
+    assert report == ReportRequest(
+        request_id=REQUEST_ID,
+        request_status=RequestStatus.PENDING,
+        product=None,
+        account_id=None,
+        include_subaccounts=False,
+        date_start=None,
+        date_end=None,
+        receive_time=None,
+        start_time=None,
+        items_count=None,
+        file_id=None,
+        echo=PENDING,
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("2020-06-04T10:53:32+0000", datetime(2020, 6, 4, 10, 53, 32, tzinfo=UTC)),
+        ("2020-06-04T10:53:32+00:00", datetime(2020, 6, 4, 10, 53, 32, tzinfo=UTC)),
+        ("2020-06-04T10:53:32Z", datetime(2020, 6, 4, 10, 53, 32, tzinfo=UTC)),
+        ("2020-06-04T12:53:32.250+0200", datetime(2020, 6, 4, 10, 53, 32, 250_000, tzinfo=UTC)),
+        ("2020-06-04T10:53:32", None),  # of no known zone
+        ("yesterday", None),
+        (1591268012, None),
+        (None, None),
+        ("0001-01-01T00:00:00+01:00", None),  # no instant that a datetime could hold
+    ],
+)
+def test_times_are_instants_or_none(
+    said: object, meant: datetime | None, serve: Serve, connect: Connect
+) -> None:
+    server = serve(json_answer({**PENDING, "receive_time": said}))
+    assert get(connect(server.url)).receive_time == meant
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (0, 0),
+        (7_000_000, 7_000_000),
+        (None, None),
+        ("many", None),
+        ([], None),
+        (True, None),
+        (1.5, None),
+    ],
+)
+def test_the_number_of_items_is_a_whole_number_or_none(
+    said: object, meant: int | None, serve: Serve, connect: Connect
+) -> None:
+    server = serve(json_answer({**PENDING, "items_count": said}))
+    items = get(connect(server.url)).items_count
+    assert items == meant
+    assert type(items) is type(meant)
+
+
+@pytest.mark.parametrize(("said", "meant"), [(True, True), ("true", True), ("false", False)])
+def test_booleans_may_be_texts(said: object, meant: object, serve: Serve, connect: Connect) -> None:
+    server = serve(json_answer({**PENDING, "include_subaccounts": said}))
+    assert get(connect(server.url)).include_subaccounts is meant
+
+
+FILE = "aaaaaaaa-bbbb-cccc-dddd-0123456789ab"
+
+
+@pytest.mark.parametrize(
+    ("href", "file_id"),
+    [
+        (f"https://api.nexmo.com/v3/media/{FILE}", FILE),
+        (f"/v3/media/{FILE}", FILE),
+        (f"https://api.nexmo.com/v3/media/{FILE}/", FILE),
+        (f"https://evil.example/steal/{FILE}", FILE),
+        (f"https://api.nexmo.com@evil.example/v3/media/{FILE}", FILE),
+        (f"https://api.nexmo.com/v3/media/{FILE}?to=https://evil.example/x", FILE),
+        (f"https://api.nexmo.com/v3/media/{FILE}#/v3/media/x", FILE),
+        (f"https://api.nexmo.com/v3/media/../../v2/reports/{FILE}", FILE),
+        (f"file:///etc/{FILE}", FILE),
+        ("https://api.nexmo.com/", None),
+        ("https://api.nexmo.com", None),
+        ("", None),
+        (None, None),
+        (5, None),
+        ({"href": FILE}, None),
+        ("https://[evil/v3/media/x", None),  # no URL
+    ],
+)
+def test_only_the_last_segment_of_a_link_is_used(
+    href: object, file_id: str | None, serve: Serve, connect: Connect
+) -> None:
+    server = serve(json_answer({**PENDING, "_links": {"download_report": {"href": href}}}))
+    assert get(connect(server.url)).file_id == file_id
+
+
+@pytest.mark.parametrize(
+    "links", [None, [], "x", {}, {"download_report": None}, {"download_report": "x"}, {"self": {}}]
+)
+def test_links_of_any_shape_are_borne(links: object, serve: Serve, connect: Connect) -> None:
+    server = serve(json_answer({**PENDING, "_links": links}))
+    assert get(connect(server.url)).file_id is None
+
+
+def test_a_missing_link_is_none(simulator: Simulator, connect: Connect) -> None:
+    simulator.fault("get", "no_link", times=None)
+    client = connect_to_simulator(simulator, connect)
+    report = ended(client, create(client))
+    assert report.state is RequestStatus.SUCCESS
+    assert report.file_id is None
+
+
+# The list
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [],
+        {},
+        {"reports": None},
+        {"reports": {}},
+        {"reports": [{"request_status": "SUCCESS"}]},
+        {"reports": ["x"]},
+    ],
+)
+def test_a_list_that_cannot_be_read_whole_proves_no_absence(
+    document: object, serve: Serve, connect: Connect
+) -> None:
+    """What is absent is paid for again, so a report that is there must never be overlooked."""
+    server = serve(json_answer(document))
+    with pytest.raises(VonageReportsError):
+        list_(connect(server.url))
+
+
+@pytest.mark.parametrize("status", ["QUEUED", None, ["SUCCESS"], 5])
+def test_a_listed_report_with_an_unknown_status_is_not_overlooked(
+    status: object, serve: Serve, connect: Connect
+) -> None:
+    """Else the report that Vonage has taken looks absent, and is created, and billed, twice."""
+    listed = {"request_id": REQUEST_ID, "request_status": status, "product": "SMS"}
+    server = serve(json_answer({"reports": [PENDING, listed]}))
+    reports = connect(server.url).list_reports(API_KEY, since=LAST_WEEK)
+    assert [each.product for each in reports] == [None, "SMS"]
+
+
+def test_a_list_may_leave_it_to_vonage_since_when(serve: Serve, connect: Connect) -> None:
+    server = serve(json_answer({"reports": []}))
+    connect(server.url).list_reports(API_KEY, since=None)
+    query = parse_qs(urlsplit(server.requests[0].target).query)
+    assert query.keys() == {"account_id", "status"}
+
+
+# No answer, and what is said about it
+
+
+@every_json_call
+@pytest.mark.parametrize(
+    "said",
+    [
+        Bytes(),
+        Bytes(then="reset"),
+        Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"),
+        answer(200, b"<html>hello</html>", content_type="text/html"),
+        answer(200, b'{"request_id": "a'),
+        problem(500, "Internal error", "Try later"),
+        answer(502, b"<html>", content_type="text/html"),
+        answer(599),
+        Bytes(b"nonsense\r\n\r\n"),
+    ],
+)
+def test_what_is_no_answer_of_vonages_says_that_vonage_is_unavailable(
+    call: Call, said: Bytes, serve: Serve, connect: Connect
+) -> None:
+    server = serve(said, ANSWERS[call])
+    with pytest.raises((VonageUnavailable, SubmissionUnknown)):
+        call(connect(server.url))
+    assert len(server.requests) == 1, "retries belong to the workflow"
+
+
+@every_json_call
+def test_a_server_that_holds_its_answer_back_is_given_up(
+    call: Call, serve: Serve, connect: Connect
+) -> None:
+    server = serve(Bytes(then="stall"))
+    with pytest.raises((VonageUnavailable, SubmissionUnknown), match="Timeout"):
+        call(connect(server.url, patience=SHORT))
+
+
+@every_call
+def test_a_server_that_is_not_there_is_unavailable(
+    call: Call, serve: Serve, connect: Connect
+) -> None:
+    with serve() as server:
+        url = server.url
+    with pytest.raises((VonageUnavailable, SubmissionUnknown)):
+        call(connect(url))
+
+
+ERRORS = {
+    "wrong credentials": WRONG_CREDENTIALS,
+    "refused": problem(403, "Forbidden", "Not yours"),
+    "not known": problem(404, "Invalid report ID", "It does not exist"),
+    "too many": answer(429, b"{}", Retry_After="3"),
+    "internal": problem(500, "Internal error", "Try later"),
+    "closed": Bytes(),
+    "reset": Bytes(then="reset"),
+    "cut": json_answer(PENDING).cut(-3),
+    "nonsense": Bytes(b"nonsense\r\n\r\n"),
+    "redirected": answer(302, Location="http://elsewhere.example/v3/media/file-1"),
+}
+
+
+@every_call
+@pytest.mark.parametrize("said", ERRORS.values(), ids=ERRORS.keys())
+def test_no_error_tells_the_secret_the_header_or_the_url(
+    call: Call, said: Bytes, serve: Serve, connect: Connect
+) -> None:
+    server = serve(said, said, said)
+    with pytest.raises(VonageReportsError) as raised:
+        call(connect(server.url))
+    text = str(raised.value)
+    for private in (API_SECRET, basic(API_KEY, API_SECRET)[6:], "Authorization", API_KEY):
+        assert private not in text
+    assert "http://" not in text
+    assert str(server.port) not in text
+    # What is logged has the causes too.
+    trace = "".join(traceback.format_exception(raised.value))
+    assert API_SECRET not in trace
+    assert basic(API_KEY, API_SECRET)[6:] not in trace
+
+
+# Where credentials may go
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.nexmo.com",
+        "http://127.0.0.1.evil.example",
+        "http://127.0.0.1@evil.example",
+        "http://localhost.evil.example:8080",
+        "http://192.168.1.5",
+        "http://0.0.0.0:80",
+        "ftp://localhost",
+        "localhost:8080",
+        "//api.nexmo.com",
+        "api.nexmo.com",
+        "",
+        "https://",
+        "https://[api.nexmo.com",
+    ],
+)
+def test_credentials_are_sent_to_https_or_loopback_only(url: str) -> None:
+    with pytest.raises(InvalidRequest, match="VONAGE_BASE_URL"):
+        VonageClient(url, Keys(), pacer=Pacer(0))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.nexmo.com",
+        "https://api.nexmo.com/",
+        "https://192.168.1.5:8443",
+        "http://127.0.0.1:8080",
+        "http://localhost:8080",
+        "http://[::1]:8080",
+    ],
+)
+def test_https_and_loopback_are_accepted(url: str, connect: Connect) -> None:
+    connect(url)
+
+
+def test_a_slash_at_the_end_of_the_base_url_changes_nothing(serve: Serve, connect: Connect) -> None:
+    server = serve(json_answer(PENDING))
+    get(connect(server.url + "/"))
+    assert server.requests[0].target == f"/v2/reports/{REQUEST_ID}"
+
+
+def test_nothing_is_sent_where_the_credentials_cannot_be_read(
+    serve: Serve, connect: Connect
+) -> None:
+    def unreadable(_fresh: bool) -> Credentials:  # noqa: FBT001 - the client's contract
+        raise InvalidRequest("the secret has no value yet")
+
+    server = serve(json_answer(CREATED))
+    with pytest.raises(InvalidRequest):
+        create(connect(server.url, unreadable))
+    assert server.requests == []
+
+
+def test_an_error_before_anything_was_sent_leaves_no_submission_unknown(
+    serve: Serve, connect: Connect
+) -> None:
+    """Secrets Manager's time-out is a urllib3 error too, and says nothing of Vonage."""
+
+    def unreadable(_fresh: bool) -> Credentials:  # noqa: FBT001 - the client's contract
+        raise ReadTimeoutError(endpoint_url="https://secretsmanager.eu-west-1.amazonaws.com/")
+
+    server = serve(json_answer(CREATED))
+    with pytest.raises(ReadTimeoutError):
+        create(connect(server.url, unreadable))
+    assert server.requests == []

@@ -1,0 +1,391 @@
+"""Storing a report: a real download from a scripted server, S3 as moto has it."""
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from mypy_boto3_s3 import S3Client
+
+from tests.integration.conftest import (
+    BUCKET,
+    Bytes,
+    Connect,
+    ScriptedServer,
+    Serve,
+    an_archive,
+    an_archive_of,
+    answer,
+    calls_to,
+    instead_of,
+    keys_in,
+    open_uploads_in,
+    refusal_of_aws,
+)
+from vonage_reports.aws.bucket import Bucket
+from vonage_reports.aws.store import store_report
+from vonage_reports.aws.upload import PART_BYTES
+from vonage_reports.client import VonageClient
+from vonage_reports.domain.errors import (
+    ArchiveCorrupt,
+    InvalidRequest,
+    RateLimited,
+    ReportExpired,
+    VonageRejected,
+    VonageReportsError,
+    VonageUnavailable,
+)
+from vonage_reports.domain.objects import Subject
+from vonage_reports.domain.windows import Window
+
+CSV = b'"id","to"\n"1","447700900000"\n"2","447700900001"\n'
+ARCHIVE = an_archive(CSV)
+WHOLE = answer(body=ARCHIVE, content_type="application/octet-stream")
+NOW = datetime(2026, 11, 22, 2, 20, tzinfo=UTC)
+MIDNIGHT = datetime(2026, 11, 20, 13, tzinfo=UTC)  # in Auckland
+REPORT_ID = "sms-outbound-20261120T1300Z-0123456789ab"
+SUBJECT = Subject(
+    report_id=REPORT_ID,
+    request_id="request-1",
+    attempt=1,
+    definition="sms-outbound",
+    product="SMS",
+    account_id="abcd1234",
+    include_subaccounts=False,
+    filters={"direction": "outbound", "include_message": False},
+    window=Window(MIDNIGHT, MIDNIGHT + timedelta(days=1), "Pacific/Auckland"),
+    revision="final",
+    planned="2026-11-22T02:15:00Z",
+)
+DOWNLOAD = {
+    "file_id": "file-1",
+    "items_count": 2,
+    "submitted": "2026-11-22T02:16:00Z",
+    "ready": "2026-11-22T02:19:00Z",
+}
+FOLDER = f"sms-outbound/abcd1234/2026/11/21/{REPORT_ID}"
+ZIP = f"archives/{FOLDER}/request-1.zip"
+RECEIPT = f"archives/{FOLDER}/request-1.json"
+MANIFEST = f"manifests/{FOLDER}.json"
+
+
+@dataclass
+class Store:
+    """Stores reports, from a server whose answers the test scripts."""
+
+    s3: S3Client
+    server: ScriptedServer
+    vonage: VonageClient
+    now: datetime = NOW
+
+    def __call__(
+        self, subject: Subject = SUBJECT, download: dict[str, Any] | None = DOWNLOAD
+    ) -> dict[str, Any]:
+        return store_report(
+            subject,
+            download,
+            vonage=self.vonage,
+            bucket=Bucket(self.s3, BUCKET),
+            clock=lambda: self.now,
+        )
+
+    def script(self, *answers: Bytes) -> None:
+        self.server.answers = iter(answers)
+
+    def read(self, key: str) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.content(key))
+        return document
+
+    def content(self, key: str) -> bytes:
+        return self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+
+    def put(self, key: str, body: bytes) -> None:
+        self.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+
+    def delete(self, key: str) -> None:
+        self.s3.delete_object(Bucket=BUCKET, Key=key)
+
+
+@pytest.fixture
+def store(s3: S3Client, serve: Serve, connect: Connect) -> Store:
+    server = serve(WHOLE)
+    return Store(s3, server, connect(server.url))
+
+
+# What is there afterwards
+
+
+def test_archive_receipt_and_manifest_are_written_in_this_order(store: Store) -> None:
+    calls = calls_to(store.s3)
+    store()
+    written = [call.key for call in calls if call.operation == "PutObject"]
+    assert written == [ZIP, RECEIPT, MANIFEST]
+    assert sorted(keys_in(store.s3)) == sorted(written)
+
+
+def test_the_archive_is_what_vonage_sent(store: Store) -> None:
+    store()
+    assert store.content(ZIP) == ARCHIVE
+    assert [request.target for request in store.server.requests] == ["/v3/media/file-1"]
+
+
+def test_a_large_archive_is_what_vonage_sent(store: Store) -> None:
+    archive = an_archive_of(2 * PART_BYTES + 4711)
+    store.script(answer(body=archive))
+    notification = store()
+    assert store.content(ZIP) == archive
+    assert notification["bytes"] == len(archive)
+    assert open_uploads_in(store.s3) == []
+
+
+def test_the_receipt_says_what_was_proved(store: Store) -> None:
+    store()
+    receipt = store.read(RECEIPT)
+    assert (receipt["report_id"], receipt["request_id"]) == (REPORT_ID, "request-1")
+    assert receipt["items_count"] == 2
+    assert receipt["archive"] == {
+        "key": ZIP,
+        "bytes": len(ARCHIVE),
+        "sha256": hashlib.sha256(ARCHIVE).hexdigest(),
+        "members": [
+            {
+                "name": "report_SMS_abcd1234_20261122.csv",
+                "bytes": len(CSV),
+                "crc32": f"{zlib.crc32(CSV):08x}",
+            }
+        ],
+    }
+    assert receipt["times"] == {
+        "submitted": DOWNLOAD["submitted"],
+        "ready": DOWNLOAD["ready"],
+        "stored": "2026-11-22T02:20:00Z",
+    }
+
+
+def test_the_manifest_says_what_was_delivered(store: Store) -> None:
+    store()
+    manifest = store.read(MANIFEST)
+    (archive,) = manifest.pop("archives")
+    assert archive == {
+        **store.read(RECEIPT)["archive"],
+        "bucket": BUCKET,
+        "request_id": "request-1",
+        "items_count": 2,
+    }
+    assert manifest == {
+        "schema_version": 1,
+        "report_id": REPORT_ID,
+        "definition": "sms-outbound",
+        "product": "SMS",
+        "account_id": "abcd1234",
+        "include_subaccounts": False,
+        "filters": {"direction": "outbound", "include_message": False},
+        "window": {
+            "start": "2026-11-20T13:00:00Z",
+            "end": "2026-11-21T13:00:00Z",
+            "time_zone": "Pacific/Auckland",
+        },
+        "revision": "final",
+        "attempt": 1,
+        "rows": 2,
+        "columns": [],
+        "schema_changed": False,
+        "dataset": None,
+        "totals": [],
+        "row_check": "impossible",
+        "times": {
+            "planned": "2026-11-22T02:15:00Z",
+            "submitted": "2026-11-22T02:16:00Z",
+            "ready": "2026-11-22T02:19:00Z",
+            "stored": "2026-11-22T02:20:00Z",
+            "delivered": "2026-11-22T02:20:00Z",
+        },
+    }
+
+
+def test_the_notification_says_where_it_is(store: Store) -> None:
+    notification = store()
+    assert notification["event"] == "report.delivered"
+    assert (notification["report_id"], notification["attempt"]) == (REPORT_ID, 1)
+    assert (notification["rows"], notification["bytes"]) == (2, len(ARCHIVE))
+    assert (notification["manifest"], notification["archives"]) == (MANIFEST, [ZIP])
+    assert notification["dataset"] is None
+    assert "447700900000" not in json.dumps(notification)
+
+
+# Run again
+
+
+def test_a_second_run_downloads_and_writes_nothing_and_says_the_same(store: Store) -> None:
+    first = store()
+    calls = calls_to(store.s3)
+    store.now += timedelta(hours=1)
+    assert store() == first
+    assert len(store.server.requests) == 1
+    assert {call.operation for call in calls} == {"GetObject"}
+
+
+def test_a_run_that_only_announces_needs_no_download(store: Store) -> None:
+    first = store()
+    assert store(download=None) == first
+    assert len(store.server.requests) == 1
+
+
+def test_an_archive_without_a_receipt_is_proved_again_without_vonage(store: Store) -> None:
+    store()
+    receipt = store.read(RECEIPT)
+    store.delete(RECEIPT)
+    store.delete(MANIFEST)
+    calls = calls_to(store.s3)
+    store()
+    assert len(store.server.requests) == 1
+    assert [call.key for call in calls if call.operation == "PutObject"] == [RECEIPT, MANIFEST]
+    assert store.read(RECEIPT) == receipt
+
+
+def test_a_receipt_without_a_manifest_needs_neither_vonage_nor_the_archive(store: Store) -> None:
+    first = store()
+    store.delete(MANIFEST)
+    calls = calls_to(store.s3)
+    assert store(download=None) == first
+    assert len(store.server.requests) == 1
+    assert ZIP not in {call.key for call in calls}
+    assert store.read(MANIFEST)["rows"] == 2
+
+
+def test_an_archive_that_another_run_stored_meanwhile_is_proved(store: Store) -> None:
+    meanwhile = iter([ARCHIVE])
+
+    def be_first(**_: object) -> None:
+        for archive in meanwhile:
+            store.put(ZIP, archive)
+
+    instead_of(store.s3, "PutObject", be_first)
+    store()
+    assert store.read(RECEIPT)["archive"]["sha256"] == hashlib.sha256(ARCHIVE).hexdigest()
+
+
+def test_what_lies_where_the_archive_belongs_and_is_none_is_not_delivered(store: Store) -> None:
+    store.put(ZIP, ARCHIVE[:-1])
+    with pytest.raises(ArchiveCorrupt):
+        store()
+    assert keys_in(store.s3) == [ZIP]
+
+
+def test_a_later_attempt_takes_the_place_of_the_earlier_ones_manifest_only(store: Store) -> None:
+    other = an_archive(CSV + b'"3","447700900002"\n')
+    store.script(WHOLE, answer(body=other))
+    store()
+    later = replace(SUBJECT, request_id="request-2", attempt=2)
+    notification = store(later, {**DOWNLOAD, "file_id": "file-2", "items_count": 3})
+    assert (notification["attempt"], notification["rows"]) == (2, 3)
+    assert store.read(MANIFEST)["archives"][0]["request_id"] == "request-2"
+    assert store.content(ZIP) == ARCHIVE
+    assert store.content(ZIP.replace("request-1", "request-2")) == other
+    assert [request.target for request in store.server.requests] == [
+        "/v3/media/file-1",
+        "/v3/media/file-2",
+    ]
+
+
+# Nothing to store
+
+
+@pytest.mark.parametrize("items", [0, None])
+def test_a_report_without_a_file_is_an_empty_delivery(items: int | None, store: Store) -> None:
+    notification = store(download={**DOWNLOAD, "file_id": None, "items_count": items})
+    assert (notification["rows"], notification["bytes"], notification["archives"]) == (0, 0, [])
+    assert store.server.requests == []
+    assert sorted(keys_in(store.s3)) == [RECEIPT, MANIFEST]
+    assert store.read(RECEIPT)["archive"] is None
+    assert (store.read(MANIFEST)["rows"], store.read(MANIFEST)["archives"]) == (0, [])
+
+
+def test_an_empty_delivery_is_said_again_the_same(store: Store) -> None:
+    first = store(download={**DOWNLOAD, "file_id": None, "items_count": 0})
+    assert store(download=None) == first
+
+
+def test_an_archive_of_a_header_only_is_a_delivery_of_no_rows(store: Store) -> None:
+    store.script(answer(body=an_archive(b'"id","to"\n')))
+    notification = store(download={**DOWNLOAD, "items_count": 0})
+    assert notification["rows"] == 0
+    assert notification["archives"] == [ZIP]
+
+
+def test_a_run_that_goes_on_from_a_receipt_that_is_not_there_is_refused(store: Store) -> None:
+    with pytest.raises(InvalidRequest, match="begin the run with a check"):
+        store(download=None)
+    assert keys_in(store.s3) == []
+    assert store.server.requests == []
+
+
+def test_a_run_that_goes_on_from_an_archive_without_a_receipt_is_refused(store: Store) -> None:
+    store.put(ZIP, ARCHIVE)
+    with pytest.raises(InvalidRequest):
+        store(download=None)
+    assert keys_in(store.s3) == [ZIP]
+
+
+# Faults
+
+FAULTS: list[tuple[Bytes, type[VonageReportsError]]] = [
+    (answer(body=b""), ArchiveCorrupt),
+    (answer(body=b"<html>hello</html>", content_type="text/html"), ArchiveCorrupt),
+    (answer(body=b'{"message": "Download initiated successfully"}'), ArchiveCorrupt),
+    (answer(body=ARCHIVE[:-1]), ArchiveCorrupt),
+    (answer(body=ARCHIVE + b"\0"), ArchiveCorrupt),
+    (WHOLE.cut(-1), VonageUnavailable),
+    (WHOLE.cut(-len(ARCHIVE), "reset"), VonageUnavailable),
+    (Bytes(then="reset"), VonageUnavailable),
+    (answer(404), ReportExpired),
+    (answer(403), VonageRejected),
+    (answer(429, Retry_After="7"), RateLimited),
+    (answer(500), VonageUnavailable),
+]
+
+
+@pytest.mark.parametrize(("said", "error"), FAULTS)
+def test_after_a_fault_nothing_is_there_and_the_next_run_delivers(
+    said: Bytes, error: type[VonageReportsError], store: Store
+) -> None:
+    store.script(said, WHOLE)
+    with pytest.raises(error):
+        store()
+    assert keys_in(store.s3) == []
+    assert open_uploads_in(store.s3) == []
+    assert store()["rows"] == 2
+    assert len(store.server.requests) == 2
+
+
+@pytest.mark.parametrize("key", [ZIP, RECEIPT, MANIFEST])
+def test_after_a_refusal_of_s3_the_next_run_takes_up_where_it_was(key: str, store: Store) -> None:
+    store.script(WHOLE, WHOLE)
+    refusals = iter([refusal_of_aws(403, "AccessDenied")])
+
+    def refuse(params: dict[str, Any], **_: object) -> object:
+        return next(refusals, None) if params["url_path"] == f"/{key}" else None
+
+    instead_of(store.s3, "PutObject", refuse)
+    with pytest.raises(ClientError):
+        store()
+    assert MANIFEST not in keys_in(store.s3)
+    notification = store()
+    assert notification["manifest"] == MANIFEST
+    assert len(store.server.requests) == (2 if key == ZIP else 1)
+
+
+@pytest.mark.parametrize("read", [lambda b: b.read_json("a/b"), lambda b: b.exists("a/b")])
+def test_a_bucket_that_cannot_be_read_is_not_an_empty_one(
+    read: Callable[[Bucket], object], s3: S3Client
+) -> None:
+    assert not read(Bucket(s3, BUCKET))
+    for operation in ("GetObject", "HeadObject"):
+        instead_of(s3, operation, lambda **_: refusal_of_aws(403, "AccessDenied"))
+    with pytest.raises(ClientError):
+        read(Bucket(s3, BUCKET))

@@ -1,0 +1,364 @@
+"""The upload against S3 as moto has it: what is proved becomes visible, and nothing else."""
+
+import base64
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cache
+from io import BytesIO
+from threading import Event
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, IncompleteReadError
+from botocore.response import StreamingBody
+from mypy_boto3_s3 import S3Client
+
+from tests.integration.conftest import (
+    BUCKET,
+    an_archive,
+    an_archive_of,
+    answer_of_aws,
+    calls_to,
+    instead_of,
+    keys_in,
+    open_uploads_in,
+    refusal_of_aws,
+)
+from vonage_reports.aws.upload import PART_BYTES, prove_stored_archive, upload_archive
+from vonage_reports.domain.archive import Archive
+from vonage_reports.domain.errors import ArchiveCorrupt, VonageUnavailable
+
+KEY = "archives/sms-outbound/abcd1234/2026/11/21/report/request.zip"
+CSV = b'"id","to"\n' + b'"1","447700900000"\n' * 1000
+SMALL = an_archive(CSV)
+MIB = 1024 * 1024
+
+
+@cache
+def large() -> bytes:
+    """Three parts, deflated, of data that does not shrink."""
+    return an_archive(an_archive_of(2 * PART_BYTES + 123_457))
+
+
+def in_chunks(data: bytes, size: int = MIB) -> Iterator[bytes]:
+    return (data[at : at + size] for at in range(0, len(data), size))
+
+
+def upload(s3: S3Client, chunks: Iterator[bytes]) -> Archive | None:
+    return upload_archive(s3, BUCKET, KEY, chunks)
+
+
+def stored(s3: S3Client) -> bytes:
+    return s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read()
+
+
+def crc32(data: bytes) -> str:
+    return base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
+
+
+def refuse(s3: S3Client, operation: str, status: int, code: str, part: int | None = None) -> None:
+    """Let S3 refuse an operation, or the upload of one part."""
+
+    def refused(params: dict[str, Any], **_: object) -> object:
+        if part is None or params["query_string"]["partNumber"] == part:
+            return refusal_of_aws(status, code)
+        return None
+
+    instead_of(s3, operation, refused)
+
+
+def complete_only_where_nothing_is(s3: S3Client) -> None:
+    """What S3 does with If-None-Match when an upload is completed, and moto does not do."""
+
+    def check(params: dict[str, Any], **_: object) -> object:
+        headers = {name.lower(): value for name, value in params["headers"].items()}
+        if headers.get("if-none-match") == "*" and KEY in keys_in(s3):
+            return refusal_of_aws(412, "PreconditionFailed")
+        return None
+
+    instead_of(s3, "CompleteMultipartUpload", check)
+
+
+# Whole
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000, MIB])
+def test_a_small_archive_is_one_request(size: int, s3: S3Client) -> None:
+    calls = calls_to(s3)
+    archive = upload(s3, in_chunks(SMALL, size))
+    assert [call.operation for call in calls] == ["PutObject"]
+    assert stored(s3) == SMALL
+    assert archive is not None
+    assert archive.bytes == len(SMALL)
+    ((name, content, _),) = [(m.name, m.bytes, m.crc32) for m in archive.members]
+    assert (name, content) == ("report_SMS_abcd1234_20261122.csv", len(CSV))
+
+
+def test_an_archive_says_what_it_is(s3: S3Client) -> None:
+    for data in (SMALL, large()):
+        s3.delete_object(Bucket=BUCKET, Key=KEY)
+        upload(s3, in_chunks(data))
+        assert s3.head_object(Bucket=BUCKET, Key=KEY)["ContentType"] == "application/zip"
+
+
+@pytest.mark.parametrize("size", [65_537, MIB, 3 * MIB, PART_BYTES, 20 * MIB, 100 * MIB])
+def test_a_large_archive_is_exact_however_it_comes(size: int, s3: S3Client) -> None:
+    calls = calls_to(s3)
+    archive = upload(s3, in_chunks(large(), size))
+    assert sorted(call.operation for call in calls) == [
+        "CompleteMultipartUpload",
+        "CreateMultipartUpload",
+        *["UploadPart"] * 3,
+    ]
+    assert stored(s3) == large()
+    assert archive is not None
+    assert archive.bytes == len(large())
+    assert open_uploads_in(s3) == []
+
+
+@pytest.mark.parametrize(
+    ("size", "parts"),
+    [
+        (PART_BYTES - 1, 0),
+        (PART_BYTES, 0),
+        (PART_BYTES + 1, 2),
+        (2 * PART_BYTES, 2),
+        (2 * PART_BYTES + 1, 3),
+        (6 * PART_BYTES + 1, 7),  # more than are in flight
+    ],
+)
+def test_parts_are_as_large_as_s3_wants_them(size: int, parts: int, s3: S3Client) -> None:
+    data = an_archive_of(size)
+    calls = calls_to(s3)
+    assert upload(s3, in_chunks(data)) is not None
+    sizes = [len(call.body) for call in calls if call.operation == "UploadPart"]
+    assert len(sizes) == parts
+    assert sorted(sizes, reverse=True)[: parts - 1] == [PART_BYTES] * max(parts - 1, 0)
+    assert stored(s3) == data
+
+
+def test_every_part_has_the_checksum_that_zlib_gives_it(s3: S3Client) -> None:
+    calls = calls_to(s3)
+    upload(s3, in_chunks(large()))
+    parts = [call for call in calls if call.operation == "UploadPart"]
+    assert len(parts) == 3
+    for part in parts:
+        assert part.headers["x-amz-checksum-crc32"] == crc32(part.body)
+    (created,) = [call for call in calls if call.operation == "CreateMultipartUpload"]
+    assert created.headers["x-amz-checksum-algorithm"] == "CRC32"
+    (completed,) = [call for call in calls if call.operation == "CompleteMultipartUpload"]
+    for part in parts:
+        assert crc32(part.body).encode() in completed.body
+
+
+def test_a_small_archive_has_its_checksum_too(s3: S3Client) -> None:
+    calls = calls_to(s3)
+    upload(s3, in_chunks(SMALL))
+    assert calls[0].headers["x-amz-checksum-crc32"] == crc32(SMALL)
+
+
+@pytest.mark.parametrize("data", [lambda: SMALL, large], ids=["small", "large"])
+def test_an_archive_is_written_only_where_nothing_is(
+    data: Callable[[], bytes], s3: S3Client
+) -> None:
+    calls = calls_to(s3)
+    upload(s3, in_chunks(data()))
+    last = [call for call in calls if call.operation != "UploadPart"][-1]
+    assert last.headers["if-none-match"] == "*"
+
+
+def test_nothing_is_visible_before_the_last_byte_was_proved(s3: S3Client) -> None:
+    seen: list[str] = []
+
+    def watched() -> Iterator[bytes]:
+        for chunk in in_chunks(large()):
+            seen.extend(keys_in(s3))
+            yield chunk
+        seen.extend(keys_in(s3))
+
+    upload(s3, watched())
+    assert seen == []
+    assert keys_in(s3) == [KEY]
+
+
+# Broken
+
+
+def spoiled(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
+
+
+BROKEN: dict[str, Callable[[], bytes]] = {
+    "empty": lambda: b"",
+    "html": lambda: b"<!DOCTYPE html><html><body>We'll be right back</body></html>",
+    "json": lambda: b'{"message": "Download initiated successfully"}',
+    "zeros": lambda: b"\0" * 100_000,
+    "small, cut after one byte": lambda: SMALL[:1],
+    "small, cut in the middle": lambda: SMALL[: len(SMALL) // 2],
+    "small, cut before its last byte": lambda: SMALL[:-1],
+    "small, a byte too many": lambda: SMALL + b"\0",
+    "small, twice": lambda: SMALL + SMALL,
+    "small, a byte spoiled": lambda: spoiled(SMALL, 80),
+    "large, html follows": lambda: large() + b"<html>" * 10,
+    "large, zeros for megabytes": lambda: b"PK\3\4" + b"\0" * (2 * PART_BYTES),
+    "large, cut in its first part": lambda: large()[: PART_BYTES - 5],
+    "large, cut between two parts": lambda: large()[:PART_BYTES],
+    "large, cut at the second part's end": lambda: large()[: 2 * PART_BYTES],
+    "large, cut in its last part": lambda: large()[: 2 * PART_BYTES + 5],
+    "large, cut before its last byte": lambda: large()[:-1],
+    "large, a byte spoiled in the first part": lambda: spoiled(large(), 5000),
+    "large, a byte spoiled in the last part": lambda: spoiled(large(), len(large()) - 90_000),
+    "large, its directory spoiled": lambda: spoiled(large(), len(large()) - 30),
+}
+
+
+@pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN.keys())
+def test_what_is_not_a_whole_archive_leaves_nothing(
+    data: Callable[[], bytes], s3: S3Client
+) -> None:
+    with pytest.raises(ArchiveCorrupt):
+        upload(s3, in_chunks(data()))
+    assert keys_in(s3) == []
+    assert open_uploads_in(s3) == []
+
+
+@pytest.mark.parametrize("after", [0, 1, 8, 9, 15, 16])
+def test_an_error_of_the_download_is_passed_on_and_leaves_nothing(after: int, s3: S3Client) -> None:
+    trouble = VonageUnavailable("cut")
+
+    def cut() -> Iterator[bytes]:
+        for number, chunk in enumerate(in_chunks(large())):
+            if number == after:
+                raise trouble
+            yield chunk
+
+    with pytest.raises(VonageUnavailable) as raised:
+        upload(s3, cut())
+    assert raised.value is trouble
+    assert keys_in(s3) == []
+    assert open_uploads_in(s3) == []
+
+
+def test_the_upload_is_aborted_after_its_last_part_was_answered(s3: S3Client) -> None:
+    """A part that arrives after the abort would stay, and cost, until the lifecycle rule."""
+    order: list[str] = []
+    given_up = Event()
+
+    def hold(**_: object) -> None:
+        given_up.wait(10)
+
+    def cut() -> Iterator[bytes]:
+        yield from in_chunks(large()[:-1])
+        given_up.set()
+
+    instead_of(s3, "UploadPart", hold)
+    instead_of(s3, "AbortMultipartUpload", lambda **_: order.append("abort"))
+    s3.meta.events.register("after-call.s3.UploadPart", lambda **_: order.append("part"))
+    with pytest.raises(ArchiveCorrupt):
+        upload(s3, cut())
+    assert order == ["part", "part", "part", "abort"]
+    assert open_uploads_in(s3) == []
+
+
+# There already
+
+
+@pytest.mark.parametrize("data", [lambda: SMALL, large], ids=["small", "large"])
+def test_what_is_there_already_stays_untouched(data: Callable[[], bytes], s3: S3Client) -> None:
+    complete_only_where_nothing_is(s3)
+    s3.put_object(Bucket=BUCKET, Key=KEY, Body=b"the first")
+    assert upload(s3, in_chunks(data())) is None
+    assert stored(s3) == b"the first"
+    assert open_uploads_in(s3) == []
+
+
+@pytest.mark.parametrize("data", [SMALL[:-1], b"", b"<html>"])
+def test_what_is_broken_is_an_error_also_where_something_is_there(
+    data: bytes, s3: S3Client
+) -> None:
+    s3.put_object(Bucket=BUCKET, Key=KEY, Body=b"the first")
+    with pytest.raises(ArchiveCorrupt):
+        upload(s3, in_chunks(data))
+    assert stored(s3) == b"the first"
+
+
+# S3 refuses
+
+
+@pytest.mark.parametrize("part", [1, 2, 3])
+def test_a_part_that_s3_refuses_aborts_the_upload(part: int, s3: S3Client) -> None:
+    refuse(s3, "UploadPart", 503, "SlowDown", part)
+    with pytest.raises(ClientError, match="SlowDown"):
+        upload(s3, in_chunks(large()))
+    assert keys_in(s3) == []
+    assert open_uploads_in(s3) == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "data"),
+    [("PutObject", lambda: SMALL), ("CreateMultipartUpload", large)],
+)
+def test_an_upload_that_s3_refuses_is_an_error(
+    operation: str, data: Callable[[], bytes], s3: S3Client
+) -> None:
+    refuse(s3, operation, 403, "AccessDenied")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        upload(s3, in_chunks(data()))
+    assert keys_in(s3) == []
+
+
+@pytest.mark.parametrize("code", ["InternalError", "ConditionalRequestConflict", "EntityTooSmall"])
+def test_a_completion_that_s3_refuses_aborts_the_upload(code: str, s3: S3Client) -> None:
+    refuse(s3, "CompleteMultipartUpload", 409, code)
+    with pytest.raises(ClientError, match=code):
+        upload(s3, in_chunks(large()))
+    assert keys_in(s3) == []
+    assert open_uploads_in(s3) == []
+
+
+def test_a_bucket_that_is_not_there_is_an_error(s3: S3Client) -> None:
+    for data in (SMALL, large()):
+        with pytest.raises(ClientError, match="NoSuchBucket"):
+            upload_archive(s3, "another", KEY, in_chunks(data))
+
+
+def test_an_abort_that_fails_does_not_hide_why_it_was_aborted(s3: S3Client) -> None:
+    """The bucket's lifecycle rule sees to the parts; the workflow's Retry goes by the error."""
+    refuse(s3, "AbortMultipartUpload", 503, "SlowDown")
+    with pytest.raises(ArchiveCorrupt):
+        upload(s3, in_chunks(large()[:-1]))
+
+
+# Proved again
+
+
+@pytest.mark.parametrize("data", [lambda: SMALL, large], ids=["small", "large"])
+def test_what_was_stored_is_proved_again_as_the_same(
+    data: Callable[[], bytes], s3: S3Client
+) -> None:
+    archive = upload(s3, in_chunks(data()))
+    assert prove_stored_archive(s3, BUCKET, KEY) == archive
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>", SMALL[:-1], spoiled(SMALL, 80)])
+def test_what_is_stored_and_broken_is_not_proved(data: bytes, s3: S3Client) -> None:
+    s3.put_object(Bucket=BUCKET, Key=KEY, Body=data)
+    with pytest.raises(ArchiveCorrupt):
+        prove_stored_archive(s3, BUCKET, KEY)
+
+
+def test_what_is_not_stored_is_not_proved(s3: S3Client) -> None:
+    with pytest.raises(ClientError, match="NoSuchKey"):
+        prove_stored_archive(s3, BUCKET, KEY)
+
+
+def test_an_answer_of_s3_that_is_cut_does_not_make_the_archive_corrupt(s3: S3Client) -> None:
+    """What is stored was proved; ArchiveCorrupt would end the report, S3's own error does not."""
+
+    def cut(**_: object) -> object:
+        body = StreamingBody(BytesIO(SMALL[:-10]), content_length=len(SMALL))
+        return answer_of_aws(200, {"Body": body})
+
+    instead_of(s3, "GetObject", cut)
+    with pytest.raises(IncompleteReadError):
+        prove_stored_archive(s3, BUCKET, KEY)

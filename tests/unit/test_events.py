@@ -1,0 +1,155 @@
+"""Every file in events/ is what somebody sends, or what a state of the workflow is given."""
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from local.template import read_template
+from vonage_reports.client import ReportRequest
+from vonage_reports.domain.objects import Subject
+from vonage_reports.domain.reports import (
+    Entry,
+    Priority,
+    Report,
+    RequestStatus,
+    Revision,
+    execution_input,
+    report_id,
+)
+from vonage_reports.domain.windows import parse_instant
+from vonage_reports.inputs import Recollection, Resolution, ScheduledRun, Sweep, parse_event
+from vonage_reports.readiness import readiness
+
+ROOT = Path(__file__).parents[2]
+EVENTS = {path.stem: json.loads(path.read_text()) for path in (ROOT / "events").glob("*.json")}
+STATES = yaml.safe_load((ROOT / "functions/report_workflow.asl.yaml").read_text())["States"]
+STATE_OF_EVENT = {name.lower().replace(" ", "_"): state for name, state in STATES.items()}
+
+TO_SUBMIT_REPORTS = {
+    name: event
+    for name, event in EVENTS.items()
+    if name not in STATE_OF_EVENT and name != "report_workflow"
+}
+FOR_STATES = {name: event for name, event in EVENTS.items() if name in STATE_OF_EVENT}
+INPUTS = {
+    "report_workflow": EVENTS["report_workflow"],
+    **{name: event["report"] for name, event in FOR_STATES.items()},
+}
+NOW = datetime(2026, 11, 22, 2, 21, 13, tzinfo=UTC)
+
+
+def shape(value: Any) -> Any:
+    """The names of the fields, all the way down."""
+    if isinstance(value, dict):
+        return {name: shape(inner) for name, inner in value.items()}
+    return None
+
+
+def test_every_folder_entry_is_an_event() -> None:
+    assert {path.suffix for path in (ROOT / "events").iterdir()} == {".json"}
+    assert EVENTS
+
+
+@pytest.mark.parametrize("name", TO_SUBMIT_REPORTS)
+def test_submit_reports_understands_the_event(name: str) -> None:
+    assert isinstance(
+        parse_event(TO_SUBMIT_REPORTS[name]), ScheduledRun | Sweep | Resolution | Recollection
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("schedule", ScheduledRun),
+        ("sweep", Sweep),
+        ("run_ended", Sweep),
+        ("resolve", Resolution),
+        ("recollect", Recollection),
+    ],
+)
+def test_the_event_means_what_its_file_is_called(name: str, kind: type) -> None:
+    assert isinstance(parse_event(EVENTS[name]), kind)
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_the_input_of_a_run_is_what_submit_reports_writes(name: str) -> None:
+    given = INPUTS[name]
+    definition = given["definition"]
+    window = Subject.from_input(given).window
+    report = Report(
+        report_id=report_id(
+            definition=definition["name"],
+            account_id=definition["account_id"],
+            window=window,
+            delay_index=0,
+        ),
+        definition=definition["name"],
+        product=definition["product"],
+        account_id=definition["account_id"],
+        include_subaccounts=definition["include_subaccounts"],
+        filters=definition["filters"],
+        window=window,
+        revision=Revision(given["revision"]),
+        priority=Priority.CALENDAR,
+        planned_at=parse_instant(given["planned"]),
+        request_id=given["request_id"],
+        attempt=given["attempt"],
+        run=given["run"],
+    )
+
+    assert json.loads(execution_input(report, Entry(given["entry"]))) == given
+
+
+@pytest.mark.parametrize("name", FOR_STATES)
+def test_a_function_is_given_what_its_state_sends(name: str) -> None:
+    assert set(FOR_STATES[name]) == set(STATE_OF_EVENT[name]["Arguments"]["Payload"])
+
+
+def test_store_report_is_given_what_check_report_returned() -> None:
+    answer = ReportRequest(
+        request_id="6c5506b7-f16a-44dc-af06-756bbf467488",
+        request_status=RequestStatus.SUCCESS,
+        product="SMS",
+        account_id="abcd1234",
+        include_subaccounts=False,
+        date_start=None,
+        date_end=None,
+        receive_time=None,
+        start_time=None,
+        items_count=14952,
+        file_id="b003ed27-b4b2-4a7d-b4a5-6255ce08eea5",
+        echo={},
+    )
+    result = readiness(answer, waited=20, started=NOW, now=NOW)
+
+    assert shape(EVENTS["store_report"]["download"]) == shape(result["download"])
+
+
+def test_the_end_of_a_run_is_an_event_that_the_rule_lets_through() -> None:
+    template = read_template(ROOT / "template.yaml")
+    function = template["Resources"]["SubmitReportsFunction"]["Properties"]
+    pattern = function["Events"]["RunEnded"]["Properties"]["Pattern"]
+    event = EVENTS["run_ended"]
+
+    assert event["source"] in pattern["source"]
+    assert event["detail-type"] in pattern["detail-type"]
+    assert event["detail"]["status"] in pattern["detail"]["status"]
+    assert pattern["detail"]["stateMachineArn"] == [{"Ref": "ReportWorkflow"}]
+
+
+def test_the_end_of_a_run_has_the_fields_that_aws_documents() -> None:
+    # https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html
+    event = EVENTS["run_ended"]
+
+    assert {"executionArn", "stateMachineArn", "name", "status", "startDate", "stopDate"} <= set(
+        event["detail"]
+    )
+    assert event["resources"] == [event["detail"]["executionArn"]]
+    assert event["detail"]["executionArn"].endswith(f":{event['detail']['name']}")
+    # The name of a run: the report and the number of the run.
+    assert re.fullmatch(r"[a-z0-9-]{1,30}-\d{8}T\d{4}Z-[0-9a-f]{12}-r\d+", event["detail"]["name"])

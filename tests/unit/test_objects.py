@@ -1,0 +1,325 @@
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from vonage_reports.domain import notifications
+from vonage_reports.domain.archive import Archive, Member
+from vonage_reports.domain.definitions import Refusal
+from vonage_reports.domain.objects import Subject, delivered_notification, manifest, receipt
+from vonage_reports.domain.reports import Entry, Priority, Report, Revision, execution_input
+from vonage_reports.domain.windows import Window
+from vonage_reports.inputs import Recollection, Resolution, parse_event
+
+PHONE_NUMBER = "447700900123"
+SUBJECT = Subject(
+    report_id="sms-outbound-20261121T0000Z-0123456789ab",
+    request_id="6c5506b7-f16a-44dc-af06-756bbf467488",
+    attempt=2,
+    definition="sms-outbound",
+    product="SMS",
+    account_id="abcd1234",
+    include_subaccounts=False,
+    filters={"direction": "outbound", "from": PHONE_NUMBER},
+    window=Window(
+        datetime(2026, 11, 21, tzinfo=UTC), datetime(2026, 11, 22, tzinfo=UTC), "Europe/London"
+    ),
+    revision="final",
+    planned="2026-11-25T02:15:00Z",
+)
+ARCHIVE = Archive(
+    bytes=1234,
+    sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    members=(Member("report_SMS_abcd1234.csv", 5678, "d87f7e0c"),),
+)
+TIMES = {
+    "submitted": "2026-11-25T02:15:01Z",
+    "ready": "2026-11-25T02:21:13Z",
+    "stored": "2026-11-25T02:21:20Z",
+}
+DELIVERED = "2026-11-25T02:21:21Z"
+
+
+def receipt_of(archive: Archive | None = ARCHIVE, items_count: int | None = 42) -> dict[str, Any]:
+    made = receipt(SUBJECT, archive, items_count=items_count, times=TIMES)
+    # As it comes back from the bucket.
+    read: dict[str, Any] = json.loads(json.dumps(made))
+    return read
+
+
+def manifest_of(*receipts: dict[str, Any]) -> dict[str, Any]:
+    return manifest(SUBJECT, receipts, bucket="reports", delivered=DELIVERED)
+
+
+def notification_of(*receipts: dict[str, Any]) -> dict[str, Any]:
+    return delivered_notification(manifest_of(*receipts), manifest_key=SUBJECT.manifest_key)
+
+
+def test_keys_name_definition_account_date_and_report() -> None:
+    folder = "sms-outbound/abcd1234/2026/11/21"
+    report_id = "sms-outbound-20261121T0000Z-0123456789ab"
+    request_id = "6c5506b7-f16a-44dc-af06-756bbf467488"
+
+    assert SUBJECT.archive_key == f"archives/{folder}/{report_id}/{request_id}.zip"
+    assert SUBJECT.receipt_key == f"archives/{folder}/{report_id}/{request_id}.json"
+    assert SUBJECT.manifest_key == f"manifests/{folder}/{report_id}.json"
+
+
+@pytest.mark.parametrize(
+    ("time_zone", "start", "folder"),
+    [
+        # Local midnight is the evening before in UTC, or the morning after.
+        ("Asia/Kathmandu", datetime(2025, 12, 31, 18, 15, tzinfo=UTC), "2026/01/01"),
+        ("Australia/Lord_Howe", datetime(2026, 6, 30, 13, 30, tzinfo=UTC), "2026/07/01"),
+        ("America/New_York", datetime(2026, 1, 1, 5, tzinfo=UTC), "2026/01/01"),
+        ("UTC", datetime(2026, 3, 4, tzinfo=UTC), "2026/03/04"),
+    ],
+)
+def test_the_dates_in_keys_are_those_of_the_definitions_time_zone(
+    time_zone: str, start: datetime, folder: str
+) -> None:
+    subject = replace(SUBJECT, window=Window(start, start + timedelta(days=1), time_zone))
+
+    assert f"/{folder}/" in subject.archive_key
+    assert f"/{folder}/" in subject.receipt_key
+    assert f"/{folder}/" in subject.manifest_key
+
+
+def test_another_attempt_has_an_archive_of_its_own_and_the_same_manifest() -> None:
+    again = replace(SUBJECT, request_id="ri3p58f-42d57cfd-1234-5678-9abc-67580d95f54a", attempt=3)
+
+    assert again.archive_key != SUBJECT.archive_key
+    assert again.receipt_key != SUBJECT.receipt_key
+    assert again.manifest_key == SUBJECT.manifest_key
+
+
+def test_a_run_knows_its_report_from_its_input() -> None:
+    report = Report(
+        report_id=SUBJECT.report_id,
+        definition=SUBJECT.definition,
+        product=SUBJECT.product,
+        account_id=SUBJECT.account_id,
+        include_subaccounts=SUBJECT.include_subaccounts,
+        filters=SUBJECT.filters,
+        window=SUBJECT.window,
+        revision=Revision.FINAL,
+        priority=Priority.CALENDAR,
+        planned_at=datetime(2026, 11, 25, 2, 15, tzinfo=UTC),
+        request_id=SUBJECT.request_id,
+        attempt=SUBJECT.attempt,
+    )
+
+    assert Subject.from_input(json.loads(execution_input(report, Entry.CHECK))) == SUBJECT
+
+
+def test_an_input_that_lacks_something_is_told_so() -> None:
+    with pytest.raises(KeyError, match="definition"):
+        Subject.from_input({"report_id": SUBJECT.report_id})
+
+
+def test_a_receipt_holds_what_was_proved() -> None:
+    assert receipt_of() == {
+        "schema_version": 1,
+        "report_id": SUBJECT.report_id,
+        "request_id": SUBJECT.request_id,
+        "archive": {
+            "key": SUBJECT.archive_key,
+            "bytes": 1234,
+            "sha256": ARCHIVE.sha256,
+            "members": [{"name": "report_SMS_abcd1234.csv", "bytes": 5678, "crc32": "d87f7e0c"}],
+        },
+        "items_count": 42,
+        "times": TIMES,
+    }
+
+
+def test_a_manifest_says_all_of_a_delivery() -> None:
+    assert manifest_of(receipt_of()) == {
+        "schema_version": 1,
+        "report_id": "sms-outbound-20261121T0000Z-0123456789ab",
+        "definition": "sms-outbound",
+        "product": "SMS",
+        "account_id": "abcd1234",
+        "include_subaccounts": False,
+        "filters": {"direction": "outbound", "from": PHONE_NUMBER},
+        "window": {
+            "start": "2026-11-21T00:00:00Z",
+            "end": "2026-11-22T00:00:00Z",
+            "time_zone": "Europe/London",
+        },
+        "revision": "final",
+        "attempt": 2,
+        "rows": 42,
+        "columns": [],
+        "schema_changed": False,
+        "archives": [
+            {
+                "bucket": "reports",
+                "key": SUBJECT.archive_key,
+                "bytes": 1234,
+                "sha256": ARCHIVE.sha256,
+                "request_id": "6c5506b7-f16a-44dc-af06-756bbf467488",
+                "items_count": 42,
+                "members": [
+                    {"name": "report_SMS_abcd1234.csv", "bytes": 5678, "crc32": "d87f7e0c"}
+                ],
+            }
+        ],
+        "dataset": None,
+        "totals": [],
+        # Nobody has counted the rows: they are those that Vonage named.
+        "row_check": "impossible",
+        "times": {
+            "planned": "2026-11-25T02:15:00Z",
+            "submitted": "2026-11-25T02:15:01Z",
+            "ready": "2026-11-25T02:21:13Z",
+            "stored": "2026-11-25T02:21:20Z",
+            "delivered": "2026-11-25T02:21:21Z",
+        },
+    }
+
+
+def test_the_rows_of_several_archives_add_up() -> None:
+    made = manifest_of(receipt_of(items_count=40), receipt_of(items_count=2))
+
+    assert made["rows"] == 42
+    assert [archive["items_count"] for archive in made["archives"]] == [40, 2]
+
+
+def test_an_empty_report_without_a_file_is_a_delivery_of_no_rows() -> None:
+    empty = receipt_of(archive=None, items_count=0)
+
+    assert empty["archive"] is None
+    assert (manifest_of(empty)["rows"], manifest_of(empty)["archives"]) == (0, [])
+    told = notification_of(empty)
+    assert (told["event"], told["rows"], told["bytes"]) == ("report.delivered", 0, 0)
+    assert told["archives"] == []
+
+
+def test_an_empty_report_with_a_file_is_a_delivery_of_no_rows() -> None:
+    made = manifest_of(receipt_of(items_count=0))
+
+    assert made["rows"] == 0
+    assert len(made["archives"]) == 1
+
+
+def test_a_delivery_is_announced_with_where_it_is_and_how_much() -> None:
+    told = notification_of(receipt_of())
+
+    assert (
+        told.items()
+        >= {
+            "event": "report.delivered",
+            "report_id": "sms-outbound-20261121T0000Z-0123456789ab",
+            "attempt": 2,
+            "definition": "sms-outbound",
+            "product": "SMS",
+            "account_id": "abcd1234",
+            "revision": "final",
+            "window": manifest_of(receipt_of())["window"],
+            "rows": 42,
+            "bytes": 1234,
+            "totals": [],
+            "manifest": SUBJECT.manifest_key,
+            "archives": [SUBJECT.archive_key],
+            "dataset": None,
+        }.items()
+    )
+
+
+def report_that_failed() -> Report:
+    return Report(
+        report_id=SUBJECT.report_id,
+        definition=SUBJECT.definition,
+        product=SUBJECT.product,
+        account_id=SUBJECT.account_id,
+        include_subaccounts=False,
+        filters=SUBJECT.filters,
+        window=SUBJECT.window,
+        revision=Revision.FINAL,
+        priority=Priority.CALENDAR,
+        planned_at=datetime(2026, 11, 25, 2, 15, tzinfo=UTC),
+        attempt=3,
+        request_id=SUBJECT.request_id,
+    )
+
+
+def failure() -> dict[str, Any]:
+    return notifications.failed(
+        report_that_failed(),
+        error="ReportTruncated",
+        reason="Vonage cut the report short: use a shorter window",
+        execution="arn:aws:states:eu-west-1:012345678912:execution:ReportWorkflow:x-r1",
+        run_again={"recollect": {"report_id": SUBJECT.report_id}},
+    )
+
+
+def test_a_failure_says_what_a_person_can_do() -> None:
+    assert failure() == {
+        "event": "report.failed",
+        "report_id": "sms-outbound-20261121T0000Z-0123456789ab",
+        "attempt": 3,
+        "definition": "sms-outbound",
+        "product": "SMS",
+        "account_id": "abcd1234",
+        "revision": "final",
+        "window": manifest_of(receipt_of())["window"],
+        "error": "ReportTruncated",
+        "message": ("sms-outbound, 2026-11-21: Vonage cut the report short: use a shorter window"),
+        "execution": "arn:aws:states:eu-west-1:012345678912:execution:ReportWorkflow:x-r1",
+        "run_again": {"recollect": {"report_id": SUBJECT.report_id}},
+    }
+
+
+def test_whoever_is_told_that_a_report_is_held_is_told_how_to_go_on() -> None:
+    told = notifications.held(report_that_failed(), reason="Vonage's list is gone")
+
+    assert (told["event"], told["error"]) == ("report.held", "SubmissionUnknown")
+    assert "request_id" in told["message"]
+    event = parse_event(told["run_again"])
+    assert isinstance(event, Resolution)
+    assert (event.report_id, event.request_id) == (SUBJECT.report_id, None)
+
+
+def test_the_event_that_would_run_a_failed_report_again_is_understood() -> None:
+    event = parse_event(failure()["run_again"])
+
+    assert isinstance(event, Recollection)
+    assert event.report_id == SUBJECT.report_id
+
+
+def test_a_refused_definition_is_named_with_the_field_to_mend() -> None:
+    told = notifications.refused(Refusal("calls", "window", "it takes hour, day, week or month"))
+
+    assert (told["event"], told["definition"]) == ("definition.refused", "calls")
+    assert told["message"] == "calls, window: it takes hour, day, week or month"
+
+
+@pytest.mark.parametrize("told", [notification_of(receipt_of()), failure()])
+def test_subscribers_can_filter_by_event_definition_product_account_and_revision(
+    told: dict[str, Any],
+) -> None:
+    assert notifications.attributes(told) == {
+        "event": told["event"],
+        "definition": "sms-outbound",
+        "product": "SMS",
+        "account_id": "abcd1234",
+        "revision": "final",
+    }
+
+
+def test_what_a_refusal_does_not_know_is_no_attribute() -> None:
+    # SNS refuses attributes that are empty.
+    told = notifications.refused(Refusal("calls", "window", "it takes hour, day, week or month"))
+
+    assert notifications.attributes(told) == {"event": "definition.refused", "definition": "calls"}
+
+
+@pytest.mark.parametrize("told", [notification_of(receipt_of()), failure()])
+def test_no_phone_number_is_in_a_notification(told: dict[str, Any]) -> None:
+    text = notifications.text(told)
+
+    assert json.loads(text) == told
+    assert PHONE_NUMBER not in text

@@ -1,0 +1,50 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.pacing import Pacer
+from vonage_reports.domain.settings import Settings
+
+
+@pytest.mark.parametrize("environment", [{}, {"WAIT_SCALE": "", "PACING_FILE": ""}, {"HOME": "/"}])
+def test_nothing_said_is_what_suits_vonage(environment: dict[str, str]) -> None:
+    assert Settings.from_environment(environment) == Settings(
+        wait_scale=1, request_interval=0.25, pacing_file=None
+    )
+
+
+@given(st.floats(0, 1), st.floats(0, 60))
+def test_numbers_within_their_bounds_are_taken(scale: float, interval: float) -> None:
+    settings = Settings.from_environment(
+        {"WAIT_SCALE": repr(scale), "REQUEST_INTERVAL": repr(interval), "PACING_FILE": "pace"}
+    )
+
+    assert settings == Settings(scale, interval, "pace")
+
+
+@pytest.mark.parametrize("name", ["WAIT_SCALE", "REQUEST_INTERVAL"])
+@pytest.mark.parametrize("text", ["-0.1", "61", "nan", "inf", "-inf", "fast", "0,5", "1e9", "0x1"])
+def test_what_is_no_number_within_its_bounds_is_refused_by_name(name: str, text: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"{name}.*{text}"):
+        Settings.from_environment({name: text})
+
+
+def test_a_scale_beyond_one_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="from 0 to 1"):
+        Settings.from_environment({"WAIT_SCALE": "1.5"})
+
+
+def test_a_pacer_keeps_the_interval_that_the_settings_name() -> None:
+    moments = [0.0]
+
+    def sleep(seconds: float) -> None:
+        moments.append(moments[-1] + seconds)
+
+    settings = Settings.from_environment({"REQUEST_INTERVAL": "2.5"})
+    assert settings.request_interval == 2.5
+    pacer = Pacer(settings.request_interval, clock=lambda: moments[-1], sleep=sleep)
+    for _ in range(3):
+        pacer.wait()
+
+    assert moments == [0, 2.5, 5]

@@ -1,0 +1,300 @@
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.template import read_template
+from vonage_reports.domain.settings import Settings
+from vonage_reports.inputs import parse_definitions
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = read_template(ROOT / "template.yaml")
+PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
+RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
+GLOBALS: dict[str, Any] = TEMPLATE["Globals"]["Function"]
+
+# These actions know no resources:
+# https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
+LOG_DELIVERY = {
+    "logs:CreateLogDelivery",
+    "logs:GetLogDelivery",
+    "logs:UpdateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:DescribeResourcePolicies",
+    "logs:DescribeLogGroups",
+}
+
+
+def of_type(kind: str) -> dict[str, dict[str, Any]]:
+    return {
+        name: resource["Properties"]
+        for name, resource in RESOURCES.items()
+        if resource["Type"] == kind and "Properties" in resource
+    }
+
+
+FUNCTIONS = of_type("AWS::Serverless::Function")
+SCHEDULES = {
+    f"{function}.{name}": event["Properties"]
+    for function, properties in FUNCTIONS.items()
+    for name, event in properties.get("Events", {}).items()
+    if event["Type"] == "ScheduleV2"
+}
+every_function = pytest.mark.parametrize("name", FUNCTIONS)
+every_schedule = pytest.mark.parametrize("name", SCHEDULES)
+
+
+def handler(name: str) -> ast.Module:
+    source: Path = ROOT / FUNCTIONS[name]["CodeUri"] / "app.py"
+    return ast.parse(source.read_text())
+
+
+def variables_read(name: str) -> set[str]:
+    """What a handler reads with os.environ["..."]."""
+    return {
+        node.slice.value
+        for node in ast.walk(handler(name))
+        if isinstance(node, ast.Subscript)
+        and ast.unparse(node.value) == "os.environ"
+        and isinstance(node.slice, ast.Constant)
+        and isinstance(node.slice.value, str)
+    }
+
+
+def variables_set(name: str) -> set[str]:
+    own = FUNCTIONS[name].get("Environment", {}).get("Variables", {})
+    return set(own) | set(GLOBALS["Environment"]["Variables"])
+
+
+def statements() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, resource in RESOURCES.items():
+        for policy in resource.get("Properties", {}).get("Policies", []):
+            for statement in policy["Statement"]:
+                yield name, statement
+
+
+STATEMENTS = [
+    pytest.param(name, statement, id=f"{name}-{statement['Sid']}")
+    for name, statement in statements()
+]
+every_statement = pytest.mark.parametrize(("name", "statement"), STATEMENTS)
+
+
+def many(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+@every_function
+def test_a_function_gets_the_environment_that_it_reads_and_no_more(name: str) -> None:
+    optional = {each.upper() for each in vars(Settings())}
+
+    assert variables_read(name) == variables_set(name) - optional
+
+
+def test_the_functions_are_the_folders_under_functions() -> None:
+    folders = {path.parent.name for path in (ROOT / "functions").glob("*/app.py")}
+
+    assert {properties["CodeUri"] for properties in FUNCTIONS.values()} == {
+        f"functions/{folder}" for folder in folders
+    }
+    assert set(FUNCTIONS) == {f"{folder.title().replace('_', '')}Function" for folder in folders}
+
+
+@every_function
+def test_a_function_is_found_by_lambda(name: str) -> None:
+    [module, function] = FUNCTIONS[name].get("Handler", GLOBALS["Handler"]).split(".")
+
+    assert module == "app"
+    assert function in {
+        node.name for node in handler(name).body if isinstance(node, ast.FunctionDef)
+    }
+
+
+@every_function
+def test_a_function_says_how_long_it_may_take_and_where_it_logs(name: str) -> None:
+    properties = FUNCTIONS[name]
+
+    assert 60 <= properties["Timeout"] <= 900
+    log_group = properties["LoggingConfig"]["LogGroup"]["Ref"]
+    assert RESOURCES[log_group]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+@every_schedule
+def test_a_schedule_may_be_deployed_twice_and_loses_nothing(name: str) -> None:
+    schedule = SCHEDULES[name]
+
+    assert schedule["OmitName"] is True
+    # The bounds of EventBridge Scheduler.
+    assert 60 <= schedule["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 86_400
+    assert 1 <= schedule["RetryPolicy"]["MaximumRetryAttempts"] <= 185
+    assert schedule["DeadLetterConfig"]["Arn"] == {"Fn::GetAtt": ["UndeliveredEventsQueue", "Arn"]}
+
+
+def test_the_calendar_runs_in_a_time_zone_at_the_schedules_own_time() -> None:
+    calendar = SCHEDULES["SubmitReportsFunction.Calendar"]
+
+    assert calendar["ScheduleExpressionTimezone"] == {"Ref": "ScheduleTimeZone"}
+    assert json.loads(calendar["Input"]) == {"scheduled_time": "<aws.scheduler.scheduled-time>"}
+
+
+def test_what_is_open_is_looked_after_every_five_minutes_even_without_a_calendar() -> None:
+    sweep = SCHEDULES["SubmitReportsFunction.Sweep"]
+
+    assert sweep["ScheduleExpression"] == "rate(5 minutes)"
+    assert json.loads(sweep["Input"]) == {"sweep": True}
+    assert "State" not in sweep
+
+
+def test_the_end_of_a_run_wakes_submit_reports() -> None:
+    rule = FUNCTIONS["SubmitReportsFunction"]["Events"]["RunEnded"]["Properties"]
+
+    assert rule["Pattern"] == {
+        "source": ["aws.states"],
+        "detail-type": ["Step Functions Execution Status Change"],
+        "detail": {
+            "stateMachineArn": [{"Ref": "ReportWorkflow"}],
+            "status": ["SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"],
+        },
+    }
+    assert rule["DeadLetterConfig"]["Arn"] == {"Fn::GetAtt": ["UndeliveredEventsQueue", "Arn"]}
+
+
+@pytest.mark.parametrize("name", of_type("AWS::Serverless::LayerVersion"))
+def test_a_layer_is_built_for_the_processor_that_runs_it(name: str) -> None:
+    # Otherwise an arm64 function would get binaries of the machine that built them.
+    assert RESOURCES[name]["Metadata"]["BuildArchitecture"] == {"Ref": "Architecture"}
+    assert RESOURCES[name]["Properties"]["CompatibleArchitectures"] == [{"Ref": "Architecture"}]
+    assert GLOBALS["Architectures"] == [{"Ref": "Architecture"}]
+
+
+@pytest.mark.parametrize("name", ["ReportsBucket", "LedgerTable", "VonageSecret"])
+def test_what_was_paid_for_outlives_the_stack(name: str) -> None:
+    assert RESOURCES[name]["DeletionPolicy"] == "Retain"
+    assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_the_bucket_is_private_versioned_and_reached_over_tls_only() -> None:
+    bucket = RESOURCES["ReportsBucket"]["Properties"]
+    [statement] = RESOURCES["ReportsBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert bucket["BucketEncryption"]
+    assert statement["Effect"] == "Deny"
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_no_secret_is_a_parameter() -> None:
+    # A parameter's value is shown to everybody who may describe the stack. The ARN is no secret.
+    hints = ("secret", "password", "token", "apikey", "credential")
+
+    assert {name for name in PARAMETERS if any(hint in name.lower() for hint in hints)} == {
+        "VonageSecretArn"
+    }
+    assert PARAMETERS["VonageSecretArn"]["AllowedPattern"].startswith("^$|^arn:")
+    secret = RESOURCES["VonageSecret"]["Properties"]
+    assert not {"SecretString", "GenerateSecretString"} & set(secret)
+
+
+def test_credentials_reach_a_function_as_an_arn_alone() -> None:
+    for name in FUNCTIONS:
+        held = {each for each in variables_set(name) if "SECRET" in each or "KEY" in each}
+        assert held == {"VONAGE_SECRET_ARN"}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_every_parameter_is_described_and_has_a_default(name: str) -> None:
+    assert PARAMETERS[name]["Description"].strip()
+    assert "Default" in PARAMETERS[name]
+
+
+def test_the_first_definitions_are_eight_and_none_is_refused() -> None:
+    text = PARAMETERS["ReportDefinitions"]["Default"]
+
+    definitions, refused = parse_definitions(text, api_key="abcd1234")
+
+    assert refused == []
+    assert len(definitions) == 8
+    assert {definition.product for definition in definitions} >= {
+        "SMS",
+        "MESSAGES",
+        "VOICE-CALL",
+        "VERIFY-V2",
+    }
+    # CloudFormation takes parameters of up to 4,096 bytes.
+    assert len(text.encode()) <= 4096
+
+
+def test_message_bodies_are_asked_for_by_nobody_unasked() -> None:
+    definitions, _ = parse_definitions(
+        PARAMETERS["ReportDefinitions"]["Default"], api_key="abcd1234"
+    )
+
+    assert not any(definition.filters.get("include_message") for definition in definitions)
+
+
+@every_statement
+def test_a_statement_allows_named_actions_on_named_resources(
+    name: str, statement: dict[str, Any]
+) -> None:
+    actions = many(statement["Action"])
+    resources = many(statement["Resource"])
+
+    assert statement["Effect"] == "Allow", name
+    assert not [action for action in actions if "*" in action]
+    if "*" in resources:
+        assert resources == ["*"]
+        assert set(actions) <= LOG_DELIVERY
+
+
+@every_statement
+def test_nobody_may_delete_or_publish_an_object(name: str, statement: dict[str, Any]) -> None:
+    forbidden = {"s3:DeleteObject", "s3:PutObjectAcl", "s3:PutLifecycleConfiguration"}
+
+    assert not forbidden & set(many(statement["Action"])), name
+
+
+@every_function
+def test_only_store_report_writes_to_the_bucket(name: str) -> None:
+    writes = [
+        statement["Sid"]
+        for owner, statement in statements()
+        if owner == name and "s3:PutObject" in many(statement["Action"])
+    ]
+
+    assert bool(writes) == (name == "StoreReportFunction")
+
+
+def test_the_table_has_the_keys_of_the_ledger_and_can_be_restored() -> None:
+    table = RESOURCES["LedgerTable"]["Properties"]
+
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert {each["AttributeName"] for each in table["AttributeDefinitions"]} == {
+        each["AttributeName"] for each in table["KeySchema"]
+    }
+
+
+def test_what_nobody_could_handle_is_kept_for_two_weeks() -> None:
+    queue = RESOURCES["UndeliveredEventsQueue"]["Properties"]
+
+    assert queue["MessageRetentionPeriod"] == 14 * 24 * 60 * 60
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from cfnlint import runner; runner.main()", "template.yaml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.stdout + done.stderr, done.returncode) == ("", 0)

@@ -1,0 +1,523 @@
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import product
+
+import pytest
+
+from vonage_reports.client import ReportRequest
+from vonage_reports.domain import errors
+from vonage_reports.domain.reports import (
+    Entry,
+    Priority,
+    Report,
+    RequestStatus,
+    Revision,
+    State,
+)
+from vonage_reports.domain.transitions import (
+    Adopt,
+    Again,
+    AtVonage,
+    Cancel,
+    Deliver,
+    Fail,
+    Found,
+    Gone,
+    Hold,
+    Look,
+    LookAgain,
+    Move,
+    NoList,
+    PutBack,
+    Resume,
+    Run,
+    RunStatus,
+    Start,
+    Stay,
+    Unreadable,
+    after_look,
+    after_post,
+    decide,
+    moved,
+    needs_vonage,
+    resolved,
+    while_held,
+)
+from vonage_reports.domain.windows import Window
+from vonage_reports.readiness import readiness
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+WORKING = (RequestStatus.PENDING, RequestStatus.PROCESSING)
+ENDED_WITHOUT_FILE = (RequestStatus.FAILED, RequestStatus.ABORTED, Gone.GONE)
+ENDED = (RequestStatus.SUCCESS, RequestStatus.TRUNCATED, *ENDED_WITHOUT_FILE)
+OUR_ERRORS = tuple(
+    name
+    for name, value in vars(errors).items()
+    if isinstance(value, type) and issubclass(value, errors.VonageReportsError)
+)
+RUN_ERRORS = (
+    None,
+    *OUR_ERRORS,
+    "States.Timeout",
+    "Lambda.Unknown",
+    "Runtime.ExitError",
+    "KeyError",
+)
+# Retrieving it again does not mend it, and it was paid for: a person has to look.
+BROKEN_FOR_GOOD = ("RowsMismatch", "ArchiveCorrupt")
+
+REPORT = Report(
+    report_id="sms-outbound-20261121T0000Z-0123456789ab",
+    definition="sms-outbound",
+    product="SMS",
+    account_id="abcd1234",
+    include_subaccounts=False,
+    filters={"direction": "outbound"},
+    window=Window(
+        datetime(2026, 11, 21, tzinfo=UTC), datetime(2026, 11, 22, tzinfo=UTC), "Europe/London"
+    ),
+    revision=Revision.FINAL,
+    priority=Priority.CALENDAR,
+    planned_at=NOW - timedelta(hours=1),
+    state=State.SUBMITTED,
+    slot=3,
+    attempt=1,
+    submitted_at=NOW - timedelta(hours=1),
+    request_id="6c5506b7-f16a-44dc-af06-756bbf467488",
+    run=1,
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run that ended badly, and all that may bear on what comes next."""
+
+    error: str | None
+    at_vonage: AtVonage | None
+    stored: bool
+    attempt: int
+    hours: int
+    """Since the POST."""
+
+    @property
+    def overdue(self) -> bool:
+        return self.hours > 48
+
+    @property
+    def move(self) -> Move:
+        report = replace(
+            REPORT, attempt=self.attempt, submitted_at=NOW - timedelta(hours=self.hours)
+        )
+        run = Run(RunStatus.FAILED, error=self.error, reason=self.error and "it went wrong")
+        return decide(report, run, self.at_vonage, stored=self.stored, now=NOW)
+
+    @property
+    def last_word(self) -> Move:
+        """The move, or what it becomes once Vonage agreed to stop."""
+        return self.move.then if isinstance(self.move, Cancel) else self.move
+
+
+CASES = [
+    Case(*each)
+    for each in product(
+        RUN_ERRORS, [None, *RequestStatus, *Gone, *Unreadable], [False, True], [1, 2, 3], [1, 49]
+    )
+]
+
+
+def failed_run(error: str) -> Run:
+    return Run(RunStatus.FAILED, error=error, reason="it went wrong")
+
+
+def told(cases: Iterable[Case]) -> list[tuple[Case, Move]]:
+    return [(case, case.move) for case in cases]
+
+
+def test_a_running_report_is_left_alone_whatever_else_is_said() -> None:
+    for at_vonage, stored in product([None, *RequestStatus, *Gone, *Unreadable], [False, True]):
+        run = Run(RunStatus.RUNNING)
+
+        assert decide(REPORT, run, at_vonage, stored=stored, now=NOW) == Stay()
+
+
+def test_a_run_that_succeeded_delivers_its_rows() -> None:
+    run = Run(RunStatus.SUCCEEDED, rows=1200)
+
+    assert decide(REPORT, run, None, stored=False, now=NOW) == Deliver(1200)
+
+
+@pytest.mark.parametrize(
+    ("not_before", "move"),
+    [
+        (None, Start()),
+        (NOW - timedelta(minutes=1), Start()),
+        (NOW, Start()),
+        (NOW + timedelta(seconds=1), Stay()),
+    ],
+)
+def test_a_run_that_is_missing_is_started_after_its_cool_down(
+    not_before: datetime | None, move: Move
+) -> None:
+    report = replace(REPORT, not_before=not_before)
+
+    assert decide(report, Run(RunStatus.MISSING), None, stored=False, now=NOW) == move
+
+
+def test_vonage_is_asked_only_about_runs_that_failed() -> None:
+    assert [status for status in RunStatus if needs_vonage(Run(status))] == [RunStatus.FAILED]
+
+
+def test_nothing_is_decided_while_vonage_cannot_be_asked() -> None:
+    unknown = [case for case in CASES if case.at_vonage in (None, Unreadable.UNAVAILABLE)]
+
+    assert {case.move for case in unknown} == {Stay()}
+
+
+def test_whatever_vonage_says_of_a_failed_run_something_moves_the_report() -> None:
+    known = [case for case in CASES if case.at_vonage not in (None, Unreadable.UNAVAILABLE)]
+
+    assert [case for case in known if isinstance(case.move, Stay | Start | Deliver)] == []
+
+
+def test_a_third_attempt_is_the_last() -> None:
+    bought = [case for case in CASES if isinstance(case.last_word, Again)]
+
+    assert {case.attempt for case in bought} == {1, 2}
+
+
+def test_what_is_stored_is_never_bought_again() -> None:
+    stored = [case for case in CASES if case.stored]
+
+    assert [case for case in stored if isinstance(case.last_word, Again)] == []
+
+
+def test_a_file_that_can_be_fetched_is_never_bought_again() -> None:
+    paid = [case for case in CASES if case.at_vonage is RequestStatus.SUCCESS]
+    again = [case for case in paid if isinstance(case.last_word, Again)]
+
+    assert {case.error for case in again} == {"ReportExpired"}
+
+
+def test_nothing_is_bought_while_vonage_may_still_deliver_it() -> None:
+    at_work = [case for case in CASES if case.at_vonage in (*WORKING, *Unreadable)]
+
+    assert [case for case in at_work if isinstance(case.move, Again | Fail)] == []
+
+
+def test_a_report_that_vonage_works_on_is_awaited_until_its_deadline() -> None:
+    in_time = [
+        case for case in CASES if case.at_vonage in WORKING and not case.overdue and not case.stored
+    ]
+
+    for case, move in told(in_time):
+        assert isinstance(move, Resume), case
+        assert (move.entry, move.frees_slot) == (Entry.CHECK, False), case
+
+
+def test_a_report_that_vonage_works_on_after_48_hours_is_cancelled_first() -> None:
+    late = [
+        case for case in CASES if case.at_vonage in WORKING and case.overdue and not case.stored
+    ]
+
+    for case, move in told(late):
+        assert isinstance(move, Cancel), case
+        assert isinstance(move.then, Fail if case.attempt == 3 else Again), case
+
+
+def test_exactly_48_hours_are_not_too_late() -> None:
+    report = replace(REPORT, submitted_at=NOW - timedelta(hours=48))
+    run = failed_run("States.Timeout")
+
+    move = decide(report, run, RequestStatus.PROCESSING, stored=False, now=NOW)
+
+    assert isinstance(move, Resume)
+
+
+def test_a_report_with_a_status_that_nobody_knows_is_cancelled_and_not_bought_again() -> None:
+    unknown = [
+        case for case in CASES if case.at_vonage is Unreadable.UNKNOWN_STATUS and not case.stored
+    ]
+
+    for case, move in told(unknown):
+        assert isinstance(move, Cancel), case
+        assert isinstance(move.then, Fail), case
+
+
+def test_a_slot_is_kept_while_vonage_works() -> None:
+    at_work = [case for case in CASES if case.at_vonage in WORKING]
+
+    for case, move in told(at_work):
+        assert isinstance(move, Resume | Cancel), case
+        assert not (isinstance(move, Resume) and move.frees_slot), case
+
+
+def test_a_slot_is_freed_once_vonage_showed_an_end() -> None:
+    over = [case for case in CASES if case.at_vonage in ENDED]
+
+    for case, move in told(over):
+        # Buying again and failing free it too.
+        assert isinstance(move, Again | Fail | Resume), case
+        assert not isinstance(move, Resume) or move.frees_slot, case
+
+
+def test_what_is_stored_goes_on_to_its_announcement() -> None:
+    fit = [
+        case
+        for case in CASES
+        if case.stored
+        and case.error not in BROKEN_FOR_GOOD
+        and case.at_vonage not in (None, Unreadable.UNAVAILABLE)
+    ]
+
+    for case, move in told(fit):
+        assert isinstance(move, Resume), case
+        assert move.entry is Entry.ANNOUNCE, case
+
+
+@pytest.mark.parametrize(
+    "error", ["VonageUnavailable", "VonageRejected", "States.Timeout", "Lambda.Unknown", "KeyError"]
+)
+def test_a_run_that_an_outage_ended_is_resumed_with_the_report_that_was_paid_for(
+    error: str,
+) -> None:
+    move = decide(REPORT, failed_run(error), RequestStatus.SUCCESS, stored=False, now=NOW)
+
+    assert move == Resume(Entry.CHECK, NOW + timedelta(minutes=1), frees_slot=True)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("error", BROKEN_FOR_GOOD)
+def test_a_file_that_does_not_add_up_fails_at_once(error: str, stored: bool) -> None:  # noqa: FBT001
+    # Its receipt is there: what was paid for stays, and no run could make it add up.
+    move = decide(REPORT, failed_run(error), RequestStatus.SUCCESS, stored=stored, now=NOW)
+
+    assert move == Fail(error, "it went wrong")
+
+
+def how_check_report_fails(
+    request_status: RequestStatus, *, items_count: int | None = None, hours: int = 1
+) -> Run:
+    """The run that ends because check_report raised."""
+    answer = ReportRequest(
+        request_id="6c5506b7-f16a-44dc-af06-756bbf467488",
+        request_status=request_status,
+        product="SMS",
+        account_id="abcd1234",
+        include_subaccounts=False,
+        date_start=None,
+        date_end=None,
+        receive_time=None,
+        start_time=None,
+        items_count=items_count,
+        file_id=None,
+        echo={},
+    )
+    with pytest.raises(errors.VonageReportsError) as raised:
+        readiness(answer, waited=20, started=NOW - timedelta(hours=hours), now=NOW)
+    return Run(RunStatus.FAILED, error=type(raised.value).__name__, reason=str(raised.value))
+
+
+def test_a_report_that_succeeded_right_after_its_deadline_is_fetched() -> None:
+    # check_report gave up on PROCESSING; DELETE was answered with 409: it had just succeeded.
+    late = replace(REPORT, submitted_at=NOW - timedelta(hours=49))
+    run = how_check_report_fails(RequestStatus.PROCESSING, hours=49)
+
+    move = decide(late, run, RequestStatus.SUCCESS, stored=False, now=NOW)
+
+    assert isinstance(move, Resume)
+    assert move.entry is Entry.CHECK
+
+
+def test_a_success_whose_link_is_missing_fails_and_is_not_bought_again() -> None:
+    run = how_check_report_fails(RequestStatus.SUCCESS, items_count=14952)
+
+    move = decide(REPORT, run, RequestStatus.SUCCESS, stored=False, now=NOW)
+
+    assert isinstance(move, Fail)
+
+
+def test_a_report_that_was_cut_short_fails_and_is_not_bought_again() -> None:
+    run = how_check_report_fails(RequestStatus.TRUNCATED)
+
+    move = decide(REPORT, run, RequestStatus.TRUNCATED, stored=False, now=NOW)
+
+    assert isinstance(move, Fail)
+    assert move.error == "ReportTruncated"
+    assert "shorter window" in move.reason
+
+
+@pytest.mark.parametrize("at_vonage", ENDED_WITHOUT_FILE)
+def test_a_report_that_vonage_ended_without_a_file_is_bought_three_times_at_most(
+    at_vonage: AtVonage,
+) -> None:
+    run = failed_run("ReportFailed")
+    moves = [
+        decide(replace(REPORT, attempt=attempt), run, at_vonage, stored=False, now=NOW)
+        for attempt in (1, 2, 3)
+    ]
+
+    assert [type(move) for move in moves] == [Again, Again, Fail]
+
+
+def test_a_report_whose_file_expired_is_bought_three_times_at_most() -> None:
+    run = failed_run("ReportExpired")
+    moves = [
+        decide(replace(REPORT, attempt=attempt), run, RequestStatus.SUCCESS, stored=False, now=NOW)
+        for attempt in (1, 2, 3)
+    ]
+
+    assert [type(move) for move in moves] == [Again, Again, Fail]
+
+
+def test_runs_are_resumed_at_ever_longer_distances_up_to_an_hour() -> None:
+    run = failed_run("VonageUnavailable")
+    waits = []
+    for resumes in range(6):
+        report = replace(REPORT, resumes=resumes)
+        move = decide(report, run, RequestStatus.SUCCESS, stored=False, now=NOW)
+        assert isinstance(move, Resume)
+        waits.append((move.not_before - NOW) / timedelta(minutes=1))
+
+    assert waits == [1, 5, 15, 60, 60, 60]
+
+
+def test_a_report_is_not_bought_again_in_the_same_minute() -> None:
+    run = failed_run("ReportFailed")
+
+    move = decide(REPORT, run, RequestStatus.FAILED, stored=False, now=NOW)
+
+    assert isinstance(move, Again)
+    assert move.not_before >= NOW + timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("at_vonage", [RequestStatus.SUCCESS, RequestStatus.FAILED])
+def test_a_scale_of_nothing_waits_for_nothing(at_vonage: AtVonage) -> None:
+    run = failed_run("VonageUnavailable")
+
+    move = decide(REPORT, run, at_vonage, stored=False, now=NOW, scale=0)
+
+    assert isinstance(move, Resume | Again)
+    assert move.not_before == NOW
+
+
+def test_whoever_is_told_of_a_failure_reads_an_error_and_a_sentence() -> None:
+    last_words = [case.last_word for case in CASES]
+
+    assert any(isinstance(move, Fail) for move in last_words)
+    for move in last_words:
+        if isinstance(move, Fail | Again):
+            assert move.error in OUR_ERRORS
+            assert move.reason
+
+
+SUBMITTING = replace(
+    REPORT,
+    state=State.SUBMITTING,
+    attempt=0,
+    run=0,
+    request_id=None,
+    owner="invocation",
+    look_after=NOW,
+    submitted_at=NOW - timedelta(minutes=10),
+)
+NOT_TAKEN = [
+    errors.RateLimited("429", retry_after=90),
+    errors.RateLimited("429", retry_after=None),
+    errors.VonageRejected("401", status=401),
+    errors.VonageRejected("403", status=403),
+]
+
+
+def test_a_report_that_vonage_took_counts_as_an_attempt_and_keeps_its_slot() -> None:
+    report = moved(SUBMITTING, after_post("ri3p58f-1", now=NOW), now=NOW)
+
+    assert (report.state, report.request_id) == (State.SUBMITTED, "ri3p58f-1")
+    assert (report.attempt, report.run, report.slot) == (1, 1, 3)
+
+
+@pytest.mark.parametrize("answer", NOT_TAKEN, ids=str)
+def test_a_report_that_vonage_did_not_take_costs_neither_attempt_nor_slot(
+    answer: errors.VonageRejected,
+) -> None:
+    report = moved(SUBMITTING, after_post(answer, now=NOW), now=NOW)
+
+    assert (report.state, report.attempt, report.slot) == (State.PLANNED, 0, None)
+    assert report.not_before is not None
+    assert report.not_before > NOW
+
+
+def test_the_wait_after_a_refusal_is_vonages_own_or_a_minute_or_a_quarter_of_an_hour() -> None:
+    waits = []
+    for answer in NOT_TAKEN:
+        move = after_post(answer, now=NOW)
+        assert isinstance(move, PutBack)
+        waits.append((move.not_before - NOW).total_seconds())
+
+    assert waits == [90, 60, 900, 900]
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_report_that_vonage_will_never_take_fails_and_frees_its_slot(status: int) -> None:
+    answer = errors.VonageRejected("date_end: missing", status=status)
+
+    report = moved(SUBMITTING, after_post(answer, now=NOW), now=NOW)
+
+    assert (report.state, report.slot) == (State.FAILED, None)
+    assert report.reason == "date_end: missing"
+
+
+def test_nothing_is_sent_again_while_nobody_knows_whether_vonage_took_it() -> None:
+    assert after_post(errors.SubmissionUnknown("cut"), now=NOW) == Stay()
+    assert after_look(SUBMITTING, Look.NOT_NOW, now=NOW) == Stay()
+
+
+def test_a_report_that_the_list_has_is_adopted() -> None:
+    assert after_look(SUBMITTING, Found("ri3p58f-1"), now=NOW) == Adopt("ri3p58f-1")
+
+
+def test_only_two_looks_two_minutes_apart_prove_an_absence() -> None:
+    first = after_look(SUBMITTING, Look.ABSENT, now=NOW)
+    assert first == LookAgain(NOW + timedelta(minutes=2))
+    seen_once = moved(SUBMITTING, first, now=NOW)
+    assert (seen_once.state, seen_once.slot) == (State.SUBMITTING, 3)
+
+    later = NOW + timedelta(minutes=2)
+    twice = moved(seen_once, after_look(seen_once, Look.ABSENT, now=later), now=later)
+    assert (twice.state, twice.slot, twice.attempt) == (State.PLANNED, None, 0)
+
+
+def test_an_absence_proves_nothing_once_the_list_may_have_forgotten() -> None:
+    old = replace(SUBMITTING, submitted_at=NOW - timedelta(days=3, seconds=1), absent_since=NOW)
+
+    assert isinstance(after_look(old, Look.ABSENT, now=NOW), Hold)
+
+
+def test_a_report_is_held_with_its_slot_for_a_day_at_most() -> None:
+    held = moved(SUBMITTING, after_look(SUBMITTING, NoList("404"), now=NOW), now=NOW)
+    assert (held.state, held.slot) == (State.HELD, 3)
+
+    assert while_held(held, now=NOW + timedelta(hours=23, minutes=59)) == Stay()
+    tomorrow = NOW + timedelta(hours=24, seconds=1)
+    let_go = moved(held, while_held(held, now=tomorrow), now=tomorrow)
+    assert (let_go.state, let_go.slot) == (State.HELD, None)
+    assert while_held(let_go, now=tomorrow) == Stay()
+
+
+@pytest.mark.parametrize(
+    ("request_id", "state"), [("ri3p58f-1", State.SUBMITTED), (None, State.PLANNED)]
+)
+def test_a_person_moves_a_held_report_on(request_id: str | None, state: State) -> None:
+    held = replace(SUBMITTING, state=State.HELD, slot=None)
+
+    report = moved(held, resolved(request_id, now=NOW), now=NOW)
+
+    assert (report.state, report.request_id) == (state, request_id)
+
+
+def test_an_attempt_counts_anew_after_a_person_asked_for_the_window_again() -> None:
+    asked_again = replace(REPORT, attempt=4, attempts_before=3)
+
+    move = decide(asked_again, failed_run("ReportFailed"), Gone.GONE, stored=False, now=NOW)
+
+    assert isinstance(move, Again)

@@ -1,0 +1,222 @@
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from local.template import read_template
+from vonage_reports.domain import errors
+from vonage_reports.domain.reports import Entry, RequestStatus
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "functions" / "report_workflow.asl.yaml").read_text()
+WORKFLOW = yaml.safe_load(TEXT)
+STATES: dict[str, dict[str, Any]] = WORKFLOW["States"]
+TEMPLATE = read_template(ROOT / "template.yaml")
+STATE_MACHINE = TEMPLATE["Resources"]["ReportWorkflow"]["Properties"]
+SUBSTITUTIONS: dict[str, Any] = STATE_MACHINE["DefinitionSubstitutions"]
+
+# https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html and
+# https://docs.aws.amazon.com/lambda/latest/dg/lambda-stepfunctions.html
+LAMBDA_ERRORS = {
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.TooManyRequestsException",
+    "Lambda.Unknown",
+    "Sandbox.Timedout",
+    "Runtime.ExitError",
+}
+STATES_ERRORS = {"States.TaskFailed", "States.Timeout"}
+OUR_ERRORS = {
+    name
+    for name, value in vars(errors).items()
+    if isinstance(value, type) and issubclass(value, errors.VonageReportsError)
+}
+
+TASKS = {name: state for name, state in STATES.items() if state["Type"] == "Task"}
+LAMBDA_TASKS = {name: state for name, state in TASKS.items() if "lambda" in state["Resource"]}
+CHOICES = {name: state for name, state in STATES.items() if state["Type"] == "Choice"}
+
+every_task = pytest.mark.parametrize("name", TASKS)
+every_lambda_task = pytest.mark.parametrize("name", LAMBDA_TASKS)
+every_choice = pytest.mark.parametrize("name", CHOICES)
+
+
+def successors(state: dict[str, Any]) -> set[str]:
+    routes = [state, *state.get("Choices", []), *state.get("Catch", [])]
+    return {route["Next"] for route in routes if "Next" in route} | {
+        state[key] for key in ("Default",) if key in state
+    }
+
+
+def retried(state: dict[str, Any]) -> list[str]:
+    return [name for retrier in state["Retry"] for name in retrier["ErrorEquals"]]
+
+
+def strings(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from strings(inner)
+    elif isinstance(value, str):
+        yield value
+
+
+def test_the_workflow_is_written_in_jsonata() -> None:
+    assert WORKFLOW["QueryLanguage"] == "JSONata"
+    only_in_jsonpath = {"Parameters", "ResultSelector", "ResultPath", "InputPath", "OutputPath"}
+    for name, state in STATES.items():
+        assert not only_in_jsonpath & set(state), name
+        assert not any(key.endswith(".$") for key in state), name
+
+
+def test_the_workflow_has_no_yaml_anchors() -> None:
+    # CloudFormation, and `sam deploy` with it, refuses anchors and aliases.
+    events = list(yaml.parse(TEXT))
+
+    assert not [event for event in events if isinstance(event, yaml.AliasEvent)]
+    assert not [event for event in events if getattr(event, "anchor", None)]
+
+
+def test_every_state_can_be_reached_and_leads_to_an_end() -> None:
+    reached, ahead = set(), [WORKFLOW["StartAt"]]
+    while ahead:
+        name = ahead.pop()
+        if name not in reached:
+            reached.add(name)
+            ahead += successors(STATES[name])
+    assert reached == set(STATES)
+
+    leads_to_an_end = {
+        name
+        for name, state in STATES.items()
+        if state["Type"] in ("Succeed", "Fail") or state.get("End")
+    }
+    for _ in STATES:
+        leads_to_an_end |= {
+            name for name, state in STATES.items() if successors(state) & leads_to_an_end
+        }
+    assert leads_to_an_end == set(STATES)
+
+
+@every_choice
+def test_a_choice_is_a_question_with_an_answer_for_every_case(name: str) -> None:
+    assert name.endswith("?")
+    assert CHOICES[name]["Default"] in STATES
+
+
+@every_lambda_task
+def test_what_lambda_itself_raises_is_tried_again(name: str) -> None:
+    assert set(retried(LAMBDA_TASKS[name])) >= LAMBDA_ERRORS | STATES_ERRORS
+    for retrier in LAMBDA_TASKS[name]["Retry"]:
+        if LAMBDA_ERRORS & set(retrier["ErrorEquals"]):
+            assert retrier["MaxAttempts"] > 0
+            assert retrier["BackoffRate"] > 1
+
+
+@every_task
+def test_every_task_is_tried_again_when_it_fails_for_a_reason_nobody_thought_of(name: str) -> None:
+    [last] = TASKS[name]["Retry"][-1:]
+
+    assert "States.TaskFailed" in last["ErrorEquals"]
+    assert last["MaxAttempts"] > 0
+
+
+@every_task
+def test_every_error_that_is_retried_exists(name: str) -> None:
+    assert set(retried(TASKS[name])) <= LAMBDA_ERRORS | STATES_ERRORS | OUR_ERRORS
+
+
+@every_task
+def test_no_error_stands_behind_one_that_takes_it_first(name: str) -> None:
+    named = retried(TASKS[name])
+    assert len(named) == len(set(named))
+
+    # States.TaskFailed takes everything but States.Timeout.
+    [last] = TASKS[name]["Retry"][-1:]
+    earlier = [each for retrier in TASKS[name]["Retry"][:-1] for each in retrier["ErrorEquals"]]
+    assert "States.TaskFailed" not in earlier
+    assert set(last["ErrorEquals"]) <= STATES_ERRORS | {"VonageUnavailable"}
+
+
+@every_lambda_task
+@pytest.mark.parametrize("error", ["VonageRejected", "InvalidRequest", "ReportFailed"])
+def test_what_trying_again_cannot_mend_is_not_tried_again(name: str, error: str) -> None:
+    [attempts] = [
+        retrier["MaxAttempts"]
+        for retrier in LAMBDA_TASKS[name]["Retry"]
+        if error in retrier["ErrorEquals"]
+    ]
+
+    assert attempts == 0
+
+
+def test_a_download_that_broke_is_tried_again() -> None:
+    retriers = {
+        error: retrier["MaxAttempts"]
+        for retrier in STATES["Store Report"]["Retry"]
+        for error in retrier["ErrorEquals"]
+    }
+
+    assert min(retriers[error] for error in ("ArchiveCorrupt", "VonageUnavailable")) > 0
+
+
+@every_lambda_task
+def test_vonage_is_not_asked_about_a_report_more_often_than_every_20_seconds(name: str) -> None:
+    for retrier in LAMBDA_TASKS[name]["Retry"]:
+        asks_vonage = not LAMBDA_ERRORS & set(retrier["ErrorEquals"])
+        if asks_vonage and retrier["MaxAttempts"]:
+            assert retrier["IntervalSeconds"] >= 20
+
+
+@pytest.mark.parametrize("status", [status.value for status in RequestStatus])
+def test_no_word_of_vonages_is_in_the_workflow(status: str) -> None:
+    assert not re.search(rf"\b{status}\b", TEXT)
+
+
+def test_the_template_fills_in_what_the_workflow_leaves_open_and_nothing_else() -> None:
+    used = re.findall(r"\$\{(\w+)\}", TEXT)
+
+    assert set(used) == set(SUBSTITUTIONS)
+
+
+@every_lambda_task
+def test_a_step_has_one_name_everywhere(name: str) -> None:
+    logical_id = name.replace(" ", "") + "Function"
+    folder = name.lower().replace(" ", "_")
+
+    assert STATES[name]["Arguments"]["FunctionName"] == f"${{{logical_id}Arn}}"
+    assert SUBSTITUTIONS[f"{logical_id}Arn"] == {"Fn::GetAtt": [logical_id, "Arn"]}
+    function = TEMPLATE["Resources"][logical_id]["Properties"]
+    assert function["CodeUri"] == f"functions/{folder}"
+    assert (ROOT / "functions" / folder / "app.py").is_file()
+    assert (ROOT / "events" / f"{folder}.json").is_file()
+
+
+def test_a_run_begins_wherever_submit_reports_may_send_it() -> None:
+    conditions = " ".join(choice["Condition"] for choice in STATES[WORKFLOW["StartAt"]]["Choices"])
+
+    assert set(re.findall(r"entry = '(\w+)'", conditions)) == {entry.value for entry in Entry}
+
+
+def test_no_wait_of_the_workflow_is_a_number_of_its_own() -> None:
+    # How long to wait is computed where it is tested: in the functions, and once at the start.
+    for state in STATES.values():
+        if state["Type"] == "Wait":
+            assert state["Seconds"] == "{% $wait_seconds %}"
+
+
+def test_every_expression_is_closed() -> None:
+    for text in strings(WORKFLOW):
+        assert text.startswith("{%") == text.endswith("%}")
+
+
+def test_a_delivery_is_published_with_what_subscribers_filter_by() -> None:
+    attributes = STATES["Announce Report"]["Arguments"]["MessageAttributes"]
+
+    assert set(attributes) == {"event", "definition", "product", "account_id", "revision"}
