@@ -1,10 +1,11 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from vonage_reports.client import ReportRequest
-from vonage_reports.domain.errors import ReportFailed, ReportTruncated
+from vonage_reports.domain.errors import ReportFailed, ReportTruncated, RowsMismatch
 from vonage_reports.readiness import readiness
 
 NOW = datetime(2026, 11, 25, 2, 21, 13, tzinfo=UTC)
@@ -86,7 +87,7 @@ def test_an_empty_report_is_ready_without_a_link() -> None:
 
 @pytest.mark.parametrize("items_count", [1, 14952, None])
 def test_a_link_that_is_missing_is_no_empty_report(items_count: int | None) -> None:
-    with pytest.raises(ReportFailed, match="link"):
+    with pytest.raises(RowsMismatch, match="link"):
         ask(answer("SUCCESS", items_count=items_count))
 
 
@@ -111,9 +112,16 @@ def test_a_status_that_nobody_knows_is_an_error() -> None:
 
 @pytest.mark.parametrize("word", ["PENDING", "PROCESSING"])
 def test_after_48_hours_a_report_is_waited_for_no_more(word: str) -> None:
-    assert ask(answer(word), running=timedelta(hours=48))["ready"] is False
+    unsaid = replace(answer(word), receive_time=None)
+    assert ask(unsaid, running=timedelta(hours=48))["ready"] is False
     with pytest.raises(ReportFailed, match=word):
-        ask(answer(word), running=timedelta(hours=48, seconds=1))
+        ask(unsaid, running=timedelta(hours=48, seconds=1))
+
+
+def test_a_new_run_does_not_put_the_deadline_off() -> None:
+    two_days_old = replace(answer("PROCESSING"), receive_time=NOW - timedelta(hours=49))
+    with pytest.raises(ReportFailed, match="PROCESSING"):
+        ask(two_days_old, running=timedelta(minutes=1))
 
 
 def test_a_report_that_succeeded_after_the_deadline_is_taken() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from hypothesis import strategies as st
+from typing_extensions import Buffer
 
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 DESCRIPTOR_FLAG, UTF8_FLAG = 0x0008, 0x0800
@@ -36,9 +37,9 @@ class OneWay(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: Buffer) -> int:
         self.written += data
-        return len(data)
+        return len(memoryview(data))
 
 
 def written_by_zipfile(

@@ -222,6 +222,8 @@ class VonageClient:
             response = self._redirected(response)
         with response:
             _raise_for_status(response)
+            if response.status_code != HTTPStatus.OK:
+                raise VonageUnavailable(f"{_said(response)}: not with a whole file")
             yield _chunks(response, chunk_bytes)
 
     def _redirected(self, response: requests.Response) -> requests.Response:

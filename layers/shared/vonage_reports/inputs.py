@@ -194,7 +194,8 @@ class _Event(BaseModel):
     def _says_one_thing(self) -> "_Event":
         said = [name for name in self.model_fields_set if getattr(self, name) is not None]
         if len(said) != 1 or len(self.model_fields_set) != 1:
-            raise ValueError("an event says one thing: see events/")
+            names = ", ".join(sorted(self.model_fields_set)) or "nothing"
+            raise ValueError(f"an event says one thing, with a value; it says {names}: see events/")
         return self
 
 

@@ -303,7 +303,7 @@ def _after_a_failed_run(
 
     if at_vonage is None or at_vonage is Unreadable.UNAVAILABLE:
         return Stay()
-    if error in _FINAL_ERRORS and not working:
+    if error in _FINAL_ERRORS and at_vonage in (RequestStatus.SUCCESS, Gone.GONE):
         return Fail(error, reason)
     if stored:
         return Resume(Entry.ANNOUNCE, later, frees_slot=not working)
