@@ -16,6 +16,7 @@ from local.deployment import Stack, deploy
 from local.emulator import Emulator
 from local.environment import forget_real_accounts
 from local.simulator.process import Simulator
+from tests.end_to_end.faults import Case
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.domain.reports import Report, State
 
@@ -169,6 +170,13 @@ def new_stack(tmp_path: Path) -> Iterator[Callable[..., LocalStack]]:
     """Make a stack for one test alone; keywords are the simulator's settings."""
     with ExitStack() as resources:
         yield lambda **settings: resources.enter_context(_running(tmp_path, settings))
+
+
+@pytest.fixture
+def case(local_stack: LocalStack, request: pytest.FixtureRequest) -> Iterator[Case]:
+    """Windows of this test alone, on the module's stack."""
+    yield Case(local_stack, f"case{request.session.items.index(request.node)}")
+    local_stack.simulator.clear_faults()
 
 
 @pytest.hookimpl(wrapper=True)

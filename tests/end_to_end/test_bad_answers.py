@@ -129,11 +129,7 @@ def outcome(local_stack: "LocalStack") -> Outcome:
         {"name": name, "product": case.product, **dict(case.definition)}
         for name, case in CASES.items()
     ]
-    local_stack.emulator.client("ssm").put_parameter(
-        Name=local_stack.stack.outputs["DefinitionsParameterName"],
-        Value=json.dumps(definitions),
-        Overwrite=True,
-    )
+    local_stack.stack.set_definitions(json.dumps(definitions))
     for case in CASES.values():
         for fault in case.faults:
             local_stack.simulator.fault(**fault, product=case.product)
@@ -211,11 +207,7 @@ def test_vonage_saw_no_more_than_it_allows(outcome: Outcome, local_stack: "Local
 
 def test_wrong_credentials_name_the_secret_and_heal(local_stack: "LocalStack") -> None:
     simulator = local_stack.simulator
-    local_stack.emulator.client("ssm").put_parameter(
-        Name=local_stack.stack.outputs["DefinitionsParameterName"],
-        Value=json.dumps([{"name": "healed", "product": "VOICE-TTS"}]),
-        Overwrite=True,
-    )
+    local_stack.stack.set_definitions('[{"name": "healed", "product": "VOICE-TTS"}]')
     local_stack.notifications()
     # The warm functions' secret is refused, and so is the one that they fetch again.
     local_stack.stack.set_credentials(simulator.api_key, "not-the-secret")
