@@ -45,7 +45,7 @@ fmt: .venv/installed-dev
 	$(BIN)/ruff format .
 
 bench: .venv/installed-dev
-	$(NO_ACCOUNTS) $(IMPORTS) $(BIN)/python -m tests.benchmarks.coldstart
+	$(NO_ACCOUNTS) $(IMPORTS) $(BIN)/python -m tests.benchmarks
 
 # The SAM CLI is of use only where it finds the functions' own Python.
 sam:

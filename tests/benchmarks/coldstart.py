@@ -3,7 +3,6 @@
 Printed as a ratio to `import boto3, requests`, measured in the same run, one after the other.
 """
 
-import json
 import statistics
 import subprocess
 import sys
@@ -61,8 +60,8 @@ def measure() -> list[dict[str, object]]:
     ]
 
 
-def main() -> None:
-    """Print the table and keep it in out/bench.json beside the other parts."""
+def main() -> list[dict[str, object]]:
+    """Print the table and return its rows."""
     rows = measure()
     print(f"cold start, median of {RUNS} paired runs; baseline: {BASELINE}")
     print(f"{'function':<16}{'import ms':>10}{'baseline ms':>13}{'ratio':>8}{'goal':>7}")
@@ -72,11 +71,4 @@ def main() -> None:
             f"{row['function']:<16}{row['import_ms']:>10}{row['baseline_ms']:>13}"
             f"{row['ratio']:>8}{goal:>7}"
         )
-    file = ROOT / "out" / "bench.json"
-    file.parent.mkdir(exist_ok=True)
-    parts = json.loads(file.read_text()) if file.exists() else {}
-    file.write_text(json.dumps({**parts, "coldstart": rows}, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    return rows

@@ -187,9 +187,8 @@ class Ledger:
         unmoved = _still("version", old.version)
         writes: list[tuple[TransactWriteItemTypeDef, type[Exception]]] = []
         if new.state.is_end:
-            finished = {**_finished_key(new.report_id), **_attributes(new)}
             writes.append((self._delete(_open_key(old.report_id), unmoved), Outrun))
-            writes.append((self._put(finished), Outrun))
+            writes.append((self._put(finished_item(new)), Outrun))
         else:
             writes.append((self._put(_open_item(new), unmoved), Outrun))
         if old.slot != new.slot:
@@ -291,6 +290,11 @@ def _request_key(request_id: str) -> dict[str, str]:
 
 def _open_item(report: Report) -> dict[str, Any]:
     return {**_open_key(report.report_id), **_attributes(report)}
+
+
+def finished_item(report: Report) -> dict[str, Any]:
+    """Return the item of a report that has come to its end."""
+    return {**_finished_key(report.report_id), **_attributes(report)}
 
 
 def _volume_item(report: Report, rows: int) -> dict[str, Any]:
