@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -39,9 +39,12 @@ from vonage_reports.domain.transitions import (
     after_look,
     after_post,
     decide,
+    is_lost,
+    may_be_submitted,
     moved,
     needs_vonage,
     resolved,
+    taken,
     while_held,
 )
 from vonage_reports.domain.windows import Window
@@ -521,3 +524,106 @@ def test_an_attempt_counts_anew_after_a_person_asked_for_the_window_again() -> N
     move = decide(asked_again, failed_run("ReportFailed"), Gone.GONE, stored=False, now=NOW)
 
     assert isinstance(move, Again)
+
+
+# The whole table: every state, under everything that may be seen of it, at every moment
+
+
+def seen_of(report: Report, now: datetime) -> Iterator[tuple[str, Move]]:
+    """Every move that an observation of `report` may lead to at `now`."""
+    if report.state is State.PLANNED and may_be_submitted(report, now):
+        for answer in (
+            "request-1",
+            errors.SubmissionUnknown("no answer"),
+            errors.RateLimited("429", retry_after=None),
+            errors.VonageRejected("403", status=403),
+            errors.VonageRejected("422", status=422),
+        ):
+            yield f"POST: {answer}", after_post(answer, now=now)
+    if is_lost(report, now):
+        for seen in (Found("request-1"), NoList("gone"), *Look):
+            yield f"list: {seen}", after_look(report, seen, now=now)
+    if report.state is State.HELD:
+        yield "a day went by", while_held(report, now=now)
+        yield "a person: it is this one", resolved("request-1", now=now)
+        yield "a person: there is none", resolved(None, now=now)
+    if report.state is State.SUBMITTED:
+        for status, error, at_vonage, stored in product(
+            RunStatus, RUN_ERRORS, [*RequestStatus, *Gone, *Unreadable], [False, True]
+        ):
+            move = decide(report, Run(status, error=error), at_vonage, stored=stored, now=now)
+            last = move.then if isinstance(move, Cancel) else move
+            yield f"{status.name}, {error}, {at_vonage}, stored: {stored}", last
+
+
+def step(report: Report, move: Move, now: datetime) -> Report | None:
+    """What the ledger has after `move`; None where it has what it had."""
+    if isinstance(move, Stay | Start):
+        return None
+    if report.state is State.PLANNED:
+        lease = now + timedelta(minutes=6)
+        report = taken(report, slot=1, owner="one", lease_until=lease, now=now)
+    return moved(report, move, now=now)
+
+
+Shape = tuple[State, int, bool, bool, bool, bool, bool, bool]
+
+
+def shape(report: Report) -> Shape:
+    """What of a report decides where it can go; not what only counts or dates it."""
+    return (
+        report.state,
+        report.attempt,
+        report.slot is not None,
+        report.request_id is not None,
+        report.submitted_at is not None,
+        report.absent_since is not None,
+        report.not_before is not None,
+        report.look_after is not None,
+    )
+
+
+def test_from_every_state_that_can_be_reached_something_leads_to_an_end() -> None:
+    planned = replace(
+        REPORT, state=State.PLANNED, slot=None, attempt=0, submitted_at=None, request_id=None, run=0
+    )
+    # What a killed sender leaves has no move that leads to it.
+    lost = taken(planned, slot=1, owner="one", lease_until=NOW, now=NOW)
+    ways: dict[Shape, set[Shape]] = {}
+    to_do = [planned, lost]
+    while to_do:
+        report = to_do.pop()
+        if shape(report) in ways:
+            continue
+        ways[shape(report)] = set()
+        if report.state.is_end:
+            continue
+        for hours in (0, 1, 25, 49, 73):
+            now = NOW + timedelta(hours=hours)
+            for _, move in seen_of(report, now):
+                after = step(report, move, now)
+                if after is not None:
+                    ways[shape(report)].add(shape(after))
+                    # Whatever waits, waits until a moment that comes.
+                    to_do.append(replace(after, not_before=None))
+
+    assert {state for state, *_ in ways} == set(State)
+    ending = {each for each in ways if each[0].is_end}
+    while more := {each for each, after in ways.items() if after & ending} - ending:
+        ending |= more
+    assert set(ways) - ending == set()
+
+
+def test_at_an_end_nothing_is_held_and_nobody_is_waited_for() -> None:
+    for hours in (0, 49):
+        now = NOW + timedelta(hours=hours)
+        for seen, move in seen_of(REPORT, now):
+            after = step(REPORT, move, now)
+            if after is not None and after.state.is_end:
+                assert (after.slot, after.look_after) == (None, None), seen
+
+
+def test_only_a_run_at_work_or_a_silent_vonage_leaves_a_submitted_report_as_it_is() -> None:
+    for seen, move in seen_of(REPORT, NOW):
+        if isinstance(move, Stay):
+            assert seen.startswith("RUNNING") or "UNAVAILABLE" in seen, seen
