@@ -20,7 +20,7 @@ help:
 	@echo 'make run    the whole stack on this machine: emulator, simulator, reports into out/'
 	@echo '            VONAGE_API_KEY= VONAGE_API_SECRET=   ask the real API: it bills, so the plan is shown first'
 	@echo '            VONAGE_BASE_URL=   another server    CONFIRM=yes   do not ask'
-	@echo '            EVENT=events/backfill.json   DEFINITIONS=file.json'
+	@echo '            EVENT=events/schedule.json   DEFINITIONS=file.json'
 	@echo '            SCHEDULED_TIME=2026-11-22T02:15:00Z   WAIT_SCALE=0.01 (0 to 1)'
 	@echo 'make test   everything that can be checked: style, types, all tests'
 	@echo 'make check  style and types only'
@@ -29,8 +29,9 @@ help:
 	@echo 'make lock   lock the dependencies of pyproject.toml again'
 	@echo 'make clean  remove what was made; .local/ stays: it knows what was paid for'
 
+# exec: a signal to make has to reach the run, which stops what it started.
 run: .venv/installed-local
-	@$(IMPORTS) $(BIN)/python -m local.run
+	@exec env $(IMPORTS) $(BIN)/python -m local.run
 
 test: check sam
 	$(NO_ACCOUNTS) $(BIN)/pytest -n auto --dist loadscope
@@ -79,6 +80,8 @@ clean:
 	@touch $@
 
 .venv/bin/python .venv-sam/bin/python .venv-lock/bin/python:
+	@command -v $(PYTHON) >/dev/null || { \
+	echo '$(PYTHON) is not there: name a Python, as in make run PYTHON=python3.12' >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	echo '$(PYTHON) is not Python 3.11 or newer: name one, as in make run PYTHON=python3.12' >&2; exit 1; }
 	@$(PYTHON) -m venv $(@D:/bin=) || { rm -rf $(@D:/bin=); \

@@ -33,11 +33,11 @@ class Delivery:
         self.folder = folder
         self.objects: dict[str, StoredObject] = {}
         self.notifications: list[dict[str, Any]] = []
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / NOTIFICATIONS).touch()
 
     def update(self) -> None:
         """Copy what is new in the bucket, and receive what was announced."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / NOTIFICATIONS).touch()
         for prefix in PREFIXES:
             pages = self._s3.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=prefix

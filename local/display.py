@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from local.delivery import Delivery
+from local.options import is_yes
 from local.progress import Line
 from vonage_reports.domain.reports import State
 
@@ -20,6 +22,7 @@ _STYLES = {
     State.SUBMITTED: "cyan",
 }
 _REFRESHES_PER_SECOND = 8
+_MOST_SENTENCES = 10
 
 
 class Display:
@@ -69,34 +72,61 @@ class Display:
         if not sys.stdin.isatty():
             return None
         try:
-            return self._console.input("Type yes to go on: ").strip() == "yes"
+            answer = self._console.input("Type yes to go on: ").strip()
         except EOFError:
-            return False
+            answer = ""
+        if is_yes(answer):
+            return True
+        self.print(f"That was {answer!r}, which is no yes." if answer else "That was no yes.")
+        return False
 
 
 def summary(lines: Sequence[Line], delivery: Delivery) -> str:
-    """The table at the end: what came, how much, and below each report its keys, never folded."""
-    width = max(len(line.report_id) for line in lines)
-    rows = [f"{'report':<{width}}  {'state':<10}  {'rows':>11}  {'size':>10}"]
+    """What came, how much, and below each report its keys: a line each, which is never folded."""
+    rows = []
     for line in lines:
-        rows.append(
-            f"{line.report_id:<{width}}  {line.state.value:<10}  {_rows(line):>11}  "
-            f"{_size(line.bytes):>10}"
-        )
+        parts = [line.state.value]
+        if line.rows is not None:
+            parts.append(f"{_rows(line)} rows")
+        if line.bytes:
+            parts.append(_size(line.bytes))
         manifest = delivery.manifest_key(line.report_id)
         keys = [*delivery.archive_keys(line.report_id), *([manifest] if manifest else [])]
-        rows += [f"  {key}" for key in keys]
+        rows += [line.report_id, f"  {', '.join(parts)}", *(f"  {key}" for key in keys)]
     return "\n".join([*rows, ""])
+
+
+def merged(refused: Sequence[str], troubles: Sequence[tuple[str, str]], *, rest: str) -> list[str]:
+    """Return the sentences at the end: what several reports have in common is said once.
+
+    `troubles` are names and sentences of reports; `rest` says where those are that are too many.
+    """
+    names: dict[str, list[str]] = {}
+    for name, sentence in troubles:
+        names.setdefault(sentence, []).append(name)
+    of_reports = [
+        (f"{each[0]}: {sentence}" if len(each) == 1 else f"{len(each)} reports: {sentence}")
+        for sentence, each in names.items()
+    ]
+    sentences = list(dict.fromkeys([*refused, *of_reports]))
+    if len(sentences) <= _MOST_SENTENCES:
+        return sentences
+    more = f"and {len(sentences) - _MOST_SENTENCES} more: {rest}"
+    return [*sentences[:_MOST_SENTENCES], more]
 
 
 def _table(lines: Sequence[Line]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("report", "state", "elapsed", "rows", "size"):
         table.add_column(column, justify="left" if column in ("report", "state") else "right")
+    troubled = any(line.trouble for line in lines)
+    if troubled:
+        table.add_column("why", no_wrap=True, overflow="ellipsis")
     for line in lines:
-        table.add_row(
-            line.report_id, _state(line), f"{line.seconds:.1f} s", _rows(line), _size(line.bytes)
-        )
+        cells = [line.report_id, _state(line), f"{line.seconds:.1f} s", _rows(line)]
+        # As Text: a server's answer is no markup.
+        why = [Text(line.trouble or "")] if troubled else []
+        table.add_row(*cells, _size(line.bytes), *why)
     return table
 
 

@@ -4,17 +4,20 @@ The emulator forgets everything when it stops. If the ledger were forgotten as w
 would buy the same windows again.
 """
 
-import fcntl
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from botocore.exceptions import ClientError, ParamValidationError
 
 from local.delivery import Delivery
 from local.deployment import Stack
 from local.emulator import Emulator
+from local.folders import require_writable
 from local.options import BadInput
+from vonage_reports.domain.reports import State
+
+_REFUSALS = ("VonageRejected", "VonageUnreachable")
 
 
 class KeptState:
@@ -29,28 +32,29 @@ class KeptState:
         self._folder = folder
         self._written: dict[str, str] = {}
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep a second run away: with two copies of the ledger windows would be bought twice."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BadInput("another `make run` is at work with this server and key") from error
-            yield
+    def require_usable(self) -> None:
+        """Find out before anything is started whether it can be read and written.
+
+        Raises BadInput, and leaves the files as they are.
+        """
+        require_writable(self._folder)
+        self._items()
+        self._metadata()
 
     def restore(self, emulator: Emulator, stack: Stack, delivery: Delivery) -> None:
         """Put everything back, but for archives of finished reports: they stay on the disk.
 
-        What a person has moved away since is not missed.
+        What a person has moved away since is not missed. Raises BadInput for a garbled ledger.
         """
         dynamodb = emulator.client("dynamodb")
-        items = self._read("ledger.json", [])
+        items = self._items()
         for item in items:
-            dynamodb.put_item(TableName=stack.outputs["TableName"], Item=item)
+            try:
+                dynamodb.put_item(TableName=stack.outputs["TableName"], Item=_tried_at_once(item))
+            except (ClientError, ParamValidationError) as error:
+                raise self._garbled("ledger.json") from error
         finished = {item["sk"]["S"] for item in items if item["pk"]["S"].startswith("finished#")}
-        for key, metadata in self._read("objects.json", {}).items():
+        for key, metadata in self._metadata().items():
             is_archive = key.startswith("archives/") and key.endswith(".zip")
             of_a_finished_report = is_archive and finished & set(key.split("/"))
             if not of_a_finished_report and (self.out / key).exists():
@@ -62,11 +66,36 @@ class KeptState:
         pages = scan.paginate(TableName=stack.outputs["TableName"], ConsistentRead=True)
         self._write("ledger.json", [item for page in pages for item in page["Items"]])
         now = {key: dict(stored.metadata) for key, stored in delivery.objects.items()}
-        self._write("objects.json", {**self._read("objects.json", {}), **now})
+        self._write("objects.json", {**self._metadata(), **now})
 
-    def _read(self, name: str, default: Any) -> Any:  # noqa: ANN401 - JSON
+    def _items(self) -> list[dict[str, Any]]:
+        items = self._read("ledger.json", [])
+        if not isinstance(items, list) or not all(map(_is_item, items)):
+            raise self._garbled("ledger.json")
+        return items
+
+    def _metadata(self) -> dict[str, dict[str, str]]:
+        metadata = self._read("objects.json", {})
+        if not isinstance(metadata, dict):
+            raise self._garbled("objects.json")
+        return metadata
+
+    def _read(self, name: str, default: object) -> object:
         path = self._folder / name
-        return json.loads(path.read_text()) if path.exists() else default
+        try:
+            return json.loads(path.read_text())
+        except FileNotFoundError:
+            return default
+        except OSError as error:
+            raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
+            raise self._garbled(name) from error
+
+    def _garbled(self, name: str) -> BadInput:
+        return BadInput(
+            f"{self._folder / name} is garbled, and knows what was paid for: put a copy in its "
+            "place; without it everything is bought again"
+        )
 
     def _write(self, name: str, value: object) -> None:
         text = json.dumps(value, indent=1)
@@ -76,3 +105,19 @@ class KeptState:
         partial.write_text(text)
         partial.replace(self._folder / name)
         self._written[name] = text
+
+
+def _is_item(item: object) -> bool:
+    keys = (item.get("pk"), item.get("sk")) if isinstance(item, dict) else ()
+    return bool(keys) and all(isinstance(key, dict) and "S" in key for key in keys)
+
+
+def _tried_at_once(item: dict[str, Any]) -> dict[str, Any]:
+    """Let a report that Vonage refused wait no longer: a person started this run, after all."""
+    is_refused = (
+        item.get("state") == {"S": State.PLANNED.value}
+        and item.get("error", {}).get("S") in _REFUSALS
+    )
+    if not is_refused:
+        return item
+    return {name: value for name, value in item.items() if name != "not_before"}

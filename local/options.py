@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.windows import format_instant, parse_instant
+from vonage_reports.inputs import parse_event
 
 VONAGE = "https://api.nexmo.com"
 
@@ -20,6 +22,10 @@ SIMULATOR_WAIT_SCALE = 0.01
 
 # What an SSM parameter holds at most, in the tier that the template asks for.
 _LONGEST_DEFINITIONS = 8192
+
+_BASE_URL = re.compile(
+    r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]+)?/*", re.IGNORECASE | re.ASCII
+)
 
 
 class BadInput(ValueError):
@@ -72,6 +78,10 @@ class Options:
         """Read the variables; an empty one counts as none. Raises BadInput."""
         given = {name: value for name, value in environment.items() if value}
         server = _server(given)
+        if "EVENT" in given and "SCHEDULED_TIME" in given:
+            raise BadInput(
+                "SCHEDULED_TIME is for the calendar's event, and EVENT names another: set one only"
+            )
         return cls(
             server=server,
             event=_event(given.get("EVENT")),
@@ -80,8 +90,13 @@ class Options:
             wait_scale=_wait_scale(
                 given.get("WAIT_SCALE"), 1 if server is not None else SIMULATOR_WAIT_SCALE
             ),
-            confirmed=given.get("CONFIRM") == "yes",
+            confirmed=is_yes(given.get("CONFIRM", "")),
         )
+
+
+def is_yes(text: str) -> bool:
+    """Whether a person said yes."""
+    return text.strip().lower() in ("yes", "y")
 
 
 def _server(given: Mapping[str, str]) -> Server | None:
@@ -94,12 +109,27 @@ def _server(given: Mapping[str, str]) -> Server | None:
             raise BadInput(f"{name} is not set: a server other than the simulator needs it")
     assert key is not None
     assert secret is not None
-    server = Server((url or VONAGE).rstrip("/"), key, secret)
-    if not re.fullmatch(r"https?://[^/?#@]+", server.url):
-        raise BadInput(f"VONAGE_BASE_URL is {url!r}: it takes a scheme and a host, no more")
+    server = Server(_base_url(VONAGE if url is None else url), key, secret)
     if server.url.startswith("http://") and not server.is_on_loopback:
-        raise BadInput(f"VONAGE_BASE_URL is {url!r}: credentials go over https only")
+        raise BadInput("VONAGE_BASE_URL begins with http: credentials go over https only")
     return server
+
+
+def _base_url(text: str) -> str:
+    """Return scheme and host in the form in which they are compared. Raises BadInput.
+
+    The text is not shown: a user and a password may stand in it.
+    """
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0 or not _BASE_URL.fullmatch(text):
+        raise BadInput(
+            f"VONAGE_BASE_URL takes a scheme, a host and perhaps a port, no more, as in {VONAGE}"
+        )
+    return text.rstrip("/").lower()
 
 
 def _event(path: str | None) -> Mapping[str, Any] | None:
@@ -108,6 +138,12 @@ def _event(path: str | None) -> Mapping[str, Any] | None:
     event = _read_json("EVENT", path)
     if not isinstance(event, dict):
         raise BadInput(f"EVENT: {path} holds no JSON object")
+    if "entry" in event or "report" in event:
+        raise BadInput(f"EVENT: {path} is the input of a state, no event for submit_reports")
+    try:
+        parse_event(event)
+    except InvalidRequest as error:
+        raise BadInput(f"EVENT: {path}: {error}") from error
     return event
 
 
@@ -130,7 +166,7 @@ def _read_json(name: str, path: str) -> object:
         return json.loads(Path(path).read_text())
     except OSError as error:
         raise BadInput(f"{name}: {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{name}: {path} is not JSON: {error}") from error
 
 
@@ -138,8 +174,9 @@ def _scheduled_time(text: str | None, now: datetime) -> str:
     if text is None:
         return format_instant(now.astimezone(UTC))
     try:
-        return format_instant(parse_instant(text))
-    except ValueError as error:
+        # Not strftime: on Linux it writes the year 1 with one digit.
+        return parse_instant(text).isoformat(timespec="seconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError) as error:
         raise BadInput(
             f"SCHEDULED_TIME is {text!r}: it takes a time like 2026-11-22T02:15:00Z"
         ) from error

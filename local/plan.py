@@ -7,7 +7,7 @@ from typing import Any
 
 from local.deployment import Stack
 from vonage_reports.aws.ledger import Ledger
-from vonage_reports.domain.calendar import due_windows, planned_report
+from vonage_reports.domain.calendar import due_windows, is_too_late, planned_report
 from vonage_reports.domain.reports import Report
 from vonage_reports.domain.windows import format_instant, parse_instant
 from vonage_reports.inputs import parse_definitions
@@ -48,12 +48,14 @@ def _due(
         for definition in definitions
         for account_id in definition.account_ids
         for delay_index in range(len(definition.delay_days))
+        for cursor in [calendar.cursors.get((definition.name, account_id, delay_index))]
         for window in due_windows(
             definition,
             delay_index,
-            calendar.cursors.get((definition.name, account_id, delay_index)),
+            cursor.end if cursor else None,
             at,
         )
+        if not is_too_late(definition, delay_index, window, at)
     ]
 
 

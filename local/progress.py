@@ -7,27 +7,34 @@ from dataclasses import dataclass, replace
 
 from local.delivery import Delivery
 from vonage_reports.aws.ledger import Ledger
-from vonage_reports.domain.notifications import THE_KEY, causes_gone_with
+from vonage_reports.domain.notifications import EVERY_REPORT, causes_gone_with
 from vonage_reports.domain.reports import Report, State
 
-_REFUSED = "Vonage refuses this report; its announcement, report.failed, says why"
+_REFUSALS = frozenset({"VonageRejected", "VonageUnreachable", "ReportExpired"})
+"""Errors of a POST that somebody has to mend; a 429 goes by itself."""
+
+_AT_WORK = (State.SUBMITTING, State.SUBMITTED)
 
 
 @dataclass(frozen=True)
 class Line:
-    """One report: `seconds` since it was first seen, until its end.
+    """One report: `name` for sentences, `seconds` since it was first seen, until its end.
 
     `refusal` is why Vonage does not take it, until somebody changes something; `reason` why it
-    failed or is held.
+    failed or is held; `retry` why it is tried again, and when.
     """
 
     report_id: str
+    name: str
     state: State
     seconds: float
     rows: int | None
     bytes: int
+    error: str | None
     refusal: str | None
     reason: str | None
+    retry: str | None
+    concerns_every_report: bool
 
     @property
     def is_delivered(self) -> bool:
@@ -42,7 +49,7 @@ class Line:
     @property
     def trouble(self) -> str | None:
         """A sentence on what keeps it from being delivered."""
-        return self.refusal or self.reason
+        return self.refusal or self.reason or self.retry
 
 
 class Progress:
@@ -67,12 +74,27 @@ class Progress:
             line.is_settled for line in self._lines.values()
         )
 
-    def refused_credentials(self) -> bool:
-        """Whether Vonage refuses the API key, and what it took before has come to its end."""
-        at_work = (State.SUBMITTING, State.SUBMITTED)
-        return THE_KEY in self._notices and not any(
-            line.state in at_work for line in self._lines.values()
+    @property
+    def everything_is_refused(self) -> bool:
+        """Whether Vonage takes no report at all, and what it took before has come to its end."""
+        return (
+            EVERY_REPORT in self._notices
+            and any(line.refusal is not None for line in self._lines.values())
+            and not any(line.state in _AT_WORK for line in self._lines.values())
         )
+
+    def troubles(self) -> list[tuple[str, str]]:
+        """Return the name of each report that somebody has to look after, and a sentence on it."""
+        everything = self._refusal_of_everything()
+        found = []
+        for line in self._lines.values():
+            sentence = line.trouble
+            if everything is not None and line.state is State.PLANNED:
+                waits_for_it = line.refusal is None or line.concerns_every_report
+                sentence = everything if waits_for_it else sentence
+            if sentence is not None and not line.is_delivered:
+                found.append((line.name, sentence))
+        return found
 
     def follow(self, report_ids: Iterable[str]) -> None:
         """Follow these reports as well."""
@@ -104,14 +126,20 @@ class Progress:
 
     def _line(self, report: Report) -> Line:
         stopped = report.state.is_end or report.state is State.HELD
+        refusal = _refusal(report)
+        causes = causes_gone_with(report) & self._notices
         return Line(
             report_id=report.report_id,
+            name=f"{report.definition}, {report.window.first_date}",
             state=report.state,
             seconds=time.monotonic() - self._began[report.report_id],
             rows=self._rows(report),
             bytes=self._delivery.archive_bytes(report.report_id),
-            refusal=self._refusal(report),
+            error=report.error,
+            refusal=refusal,
             reason=report.reason if stopped else None,
+            retry=None if stopped or refusal else _retry(report),
+            concerns_every_report=refusal is not None and causes == {EVERY_REPORT},
         )
 
     def _rows(self, report: Report) -> int | None:
@@ -121,16 +149,33 @@ class Progress:
         rows: int = json.loads((self._delivery.folder / key).read_text())["rows"]
         return rows
 
-    def _refusal(self, report: Report) -> str | None:
-        """The sentence with which Vonage's refusal was announced, once for each cause."""
-        causes = causes_gone_with(report) & self._notices
-        if report.state is not State.PLANNED or report.not_before is None or not causes:
+    def _refusal_of_everything(self) -> str | None:
+        """The sentence of the report that stands for all, and what a person can do about it here."""
+        lines = self._lines.values()
+        stands_for_all = next((line for line in lines if line.concerns_every_report), None)
+        if stands_for_all is None:
             return None
-        for notification in reversed(self._delivery.notifications):
-            alike = all(
-                notification.get(name) == getattr(report, name)
-                for name in ("account_id", "product")
-            )
-            if notification.get("error") == "VonageRejected" and (alike or THE_KEY in causes):
-                return str(notification["message"])
-        return _REFUSED
+        parts = [str(stands_for_all.refusal)]
+        if stands_for_all.error == "VonageRejected":
+            parts.append("here: VONAGE_API_KEY and VONAGE_API_SECRET")
+        if all(line.state is State.PLANNED for line in lines):
+            parts.append("nothing was asked for")
+        return "; ".join(parts)
+
+
+def _refusal(report: Report) -> str | None:
+    if report.state is not State.PLANNED or report.not_before is None:
+        return None
+    # What Vonage took and lost is bought again; only a 404 on the POST itself is a refusal.
+    is_bought_again = report.error == "ReportExpired" and report.attempt > report.attempts_before
+    if report.error not in _REFUSALS or is_bought_again:
+        return None
+    return report.reason or report.error
+
+
+def _retry(report: Report) -> str | None:
+    if report.reason is None:
+        return None
+    what = f"run {report.run}" if report.state is State.SUBMITTED else "tried again"
+    when = "" if report.not_before is None else f" at {report.not_before:%H:%M:%S} UTC"
+    return f"{what}{when}: {report.reason}"

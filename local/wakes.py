@@ -108,6 +108,7 @@ def _safe_to_repeat(event: Mapping[str, Any]) -> Mapping[str, Any]:
 
     Without one it would be the invocation's id, which Lambda keeps when it repeats an event.
     """
-    if "recollect" not in event or "token" in event["recollect"]:
+    asked = event.get("recollect")
+    if not isinstance(asked, dict) or asked.get("token") is not None:
         return event
-    return {**event, "recollect": {**event["recollect"], "token": str(uuid.uuid4())}}
+    return {**event, "recollect": {**asked, "token": str(uuid.uuid4())}}

@@ -13,13 +13,16 @@ from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.credentials import cached_credentials
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.executions import Executions
+from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import Ledger
+from vonage_reports.aws.moves import isolated
 from vonage_reports.aws.plan import announce_refusals, plan, plan_again
 from vonage_reports.aws.settle import settle
-from vonage_reports.aws.submit import Invocation, resolve, submit
+from vonage_reports.aws.submit import resolve, submit
 from vonage_reports.aws.topic import Topic
 from vonage_reports.client import VonageClient
 from vonage_reports.domain.definitions import Refusal
+from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.pacing import Pacer
 from vonage_reports.domain.settings import Settings
 from vonage_reports.inputs import (
@@ -42,22 +45,24 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     asked = parse_event(event)
     edges = _edges()
     now = _now()
+    invocation = Invocation(
+        context.aws_request_id, lambda: context.get_remaining_time_in_millis() / 1000
+    )
     work = edges.ledger.open_work()
     if isinstance(asked, Resolution):
         resolve(work.reports, asked.report_id, asked.request_id, edges, now=now)
-    settled, faults = settle(work.reports, edges, now=now)
+    settled, faults = settle(work, edges, invocation, clock=_now)
     planned: list[str] = []
     refused: list[Refusal] = []
     if isinstance(asked, ScheduledRun):
         definitions, refused = parse_definitions(_definitions(), api_key=edges.vonage.api_key)
-        announce_refusals(refused, work.notices, edges)
-        planned = plan(definitions, edges, at=asked.scheduled_time, now=now)
+        planned, late = plan(definitions, edges, at=asked.scheduled_time, now=now)
+        refused += late
+        with isolated(faults):
+            announce_refusals(refused, work.notices, edges)
     if isinstance(asked, Recollection):
         token = asked.token or context.aws_request_id
         planned = plan_again(asked.report_id, token, edges, now=now)
-    invocation = Invocation(
-        context.aws_request_id, lambda: context.get_remaining_time_in_millis() / 1000
-    )
     done = submit(edges, invocation, clock=_now)
     answer = {
         "settled": settled,
@@ -68,6 +73,9 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         "waiting": done.waiting,
     }
     logger.info("submit_reports is done", extra=answer)
+    if work.unreadable:
+        names = ", ".join(work.unreadable)
+        faults.append(InvalidRequest(f"the ledger has reports of another version: {names}"))
     for fault in (*faults, *done.faults):
         # All that could be done is done; whoever retries or counts this invocation shall know.
         raise fault

@@ -12,12 +12,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
+from typing import NoReturn
 
-from .server import Server
+from .server import HOST, Server
 from .settings import Settings
 from .simulation import Account, Simulation
 
 _STDIN = 0
+_LAST_PORT = 65535
 _POLL_SECONDS = 0.02  # how soon serving ends after it was told to
 # How long a thread that renders may keep one waiting that answers; Python's default is 5 ms.
 _SWITCH_SECONDS = 0.0005
@@ -37,13 +39,32 @@ def main() -> None:
         Thread(target=_wait_for_end_of_input, args=(stop.set,), daemon=True).start()
     with tempfile.TemporaryDirectory(prefix="vonage-simulator-") as folder:
         simulation = Simulation(account, _settings(arguments), Path(folder))
-        with Server(simulation, arguments.port) as server:
+        with _listening(simulation, arguments.port) as server:
             Thread(target=server.serve_forever, args=(_POLL_SECONDS,), daemon=True).start()
             print(json.dumps({"url": server.url}), flush=True)
             stop.wait()
             server.stopping.set()
             server.shutdown()
         simulation.close()
+
+
+def _listening(simulation: Simulation, port: int) -> Server:
+    try:
+        return Server(simulation, port)
+    except OSError as error:
+        _refuse(f"port {port} of {HOST} cannot be had: {error.strerror}")
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(f"simulator: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= _LAST_PORT:
+        raise ValueError(text)
+    return port
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -54,12 +75,12 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     try:
         return Settings().changed(changes)
     except ValueError as error:
-        sys.exit(f"simulator: {error}")
+        _refuse(str(error))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local.simulator", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    parser.add_argument("--port", type=_port, default=0, help="default: a free one")
     parser.add_argument("--api-key", default="abcd1234")
     parser.add_argument("--api-secret", default="s3cr3t-of-the-simulator")
     parser.add_argument(

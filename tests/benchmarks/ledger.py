@@ -16,6 +16,7 @@ from typing import Any
 
 from local.emulator import Emulator
 from vonage_reports.aws.edges import Edges
+from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import Ledger, finished_item
 from vonage_reports.aws.plan import plan
 from vonage_reports.aws.settle import settle
@@ -97,7 +98,7 @@ def count(table: Any) -> dict[str, float]:
         topic=None,  # type: ignore[arg-type]
         bucket=None,  # type: ignore[arg-type]
     )
-    settle(edges.ledger.open_reports(), edges, now=NOW)
+    settle(edges.ledger.open_work(), edges, Invocation("one", lambda: 300.0), clock=lambda: NOW)
     plan([definition(number) for number in range(8)], edges, at=NOW, now=NOW)
     edges.ledger.open_work()
     events.unregister("before-parameter-build.dynamodb", ask_for_capacity)

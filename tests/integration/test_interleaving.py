@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from vonage_reports.aws.edges import Edges
+from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.plan import plan
 from vonage_reports.aws.settle import settle
-from vonage_reports.aws.submit import Invocation, submit
+from vonage_reports.aws.submit import submit
 from vonage_reports.client import ReportRequest
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.errors import RateLimited, ReportExpired, SubmissionUnknown
@@ -170,7 +171,6 @@ class Vonage:
             date_start=window.start,
             date_end=window.end,
             receive_time=self._scheduler.now,
-            start_time=None,
             items_count=None,
             file_id=None,
             echo=filters,
@@ -189,13 +189,15 @@ class Vonage:
             raise ReportExpired("unknown")
         return self._shown(self.reports[request_id])
 
-    def list_reports(self, account_id: str, *, since: datetime | None) -> Sequence[ReportRequest]:
+    def require_credentials(self) -> None:
+        pass
+
+    def list_reports(self, account_id: str) -> Sequence[ReportRequest]:
         self._scheduler.before_a_call()
         return [
             self._shown(each)
             for each in self.reports.values()
             if each.request.account_id == account_id
-            and (since is None or received(each) >= since)
             and received(each) + self._lag <= self._scheduler.now
         ]
 
@@ -346,12 +348,12 @@ def test_each_window_is_bought_once_whoever_runs_beside_whom_and_dies_where(
 
     def submit_reports(owner: str) -> Callable[[], object]:
         def program() -> None:
-            work = edges.ledger.open_work()
-            _, faults = settle(work.reports, edges, now=scheduler.now)
-            plan(asked_for, edges, at=START, now=scheduler.now)
-            done = submit(
-                edges, Invocation(owner, scheduler.seconds_left), clock=lambda: scheduler.now
+            invocation = Invocation(owner, scheduler.seconds_left)
+            _, faults = settle(
+                edges.ledger.open_work(), edges, invocation, clock=lambda: scheduler.now
             )
+            plan(asked_for, edges, at=START, now=scheduler.now)
+            done = submit(edges, invocation, clock=lambda: scheduler.now)
             assert faults == done.faults == []
 
         return program

@@ -17,6 +17,7 @@ from mypy_boto3_dynamodb.service_resource import Table
 from tests.integration.conftest import instead_of, refusal_of_aws
 from vonage_reports.aws.ledger import (
     SLOTS,
+    Cursor,
     Ledger,
     Outrun,
     RequestServesAnother,
@@ -504,22 +505,26 @@ def test_a_finished_report_comes_back_as_it_was(ledger: Ledger) -> None:
 # The calendar
 
 
+def until(end: datetime) -> Cursor:
+    return Cursor(end, '{"product": "SMS"}')
+
+
 def test_a_cursor_is_kept_for_each_definition_account_and_delay(ledger: Ledger) -> None:
-    ledger.move_cursor("sms", "a", 0, NOW)
-    ledger.move_cursor("sms", "a", 1, NOW - timedelta(days=3))
-    ledger.move_cursor("sms", "b", 0, NOW + timedelta(days=1))
+    ledger.move_cursor("sms", "a", 0, until(NOW))
+    ledger.move_cursor("sms", "a", 1, until(NOW - timedelta(days=3)))
+    ledger.move_cursor("sms", "b", 0, until(NOW + timedelta(days=1)))
     assert ledger.calendar().cursors == {
-        ("sms", "a", 0): NOW,
-        ("sms", "a", 1): NOW - timedelta(days=3),
-        ("sms", "b", 0): NOW + timedelta(days=1),
+        ("sms", "a", 0): until(NOW),
+        ("sms", "a", 1): until(NOW - timedelta(days=3)),
+        ("sms", "b", 0): until(NOW + timedelta(days=1)),
     }
 
 
 def test_a_cursor_moves_forwards_and_never_back(ledger: Ledger) -> None:
     moves = [(0, 0), (5, 5), (3, 5), (5, 5), (6, 6), (-400, 6)]
     for move, expected in moves:
-        ledger.move_cursor("sms", "a", 0, NOW + timedelta(hours=move))
-        assert ledger.calendar().cursors["sms", "a", 0] == NOW + timedelta(hours=expected)
+        ledger.move_cursor("sms", "a", 0, until(NOW + timedelta(hours=move)))
+        assert ledger.calendar().cursors["sms", "a", 0] == until(NOW + timedelta(hours=expected))
 
 
 @pytest.mark.parametrize(
@@ -536,8 +541,8 @@ def test_a_cursor_goes_by_the_instant_not_by_how_it_is_written(
 ) -> None:
     early, late = datetime.fromisoformat(there), datetime.fromisoformat(then)
     for end in (early, late, early):
-        ledger.move_cursor("sms", "a", 0, end)
-    assert ledger.calendar().cursors["sms", "a", 0] == late
+        ledger.move_cursor("sms", "a", 0, until(end))
+    assert ledger.calendar().cursors["sms", "a", 0] == until(late)
 
 
 # Notices

@@ -14,10 +14,11 @@ from moto import mock_aws
 from local.simulator.process import Simulator
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.edges import Edges
-from vonage_reports.aws.ledger import Ledger
+from vonage_reports.aws.invocation import Invocation
+from vonage_reports.aws.ledger import Ledger, OpenWork
 from vonage_reports.aws.plan import announce_refusals, plan, plan_again
 from vonage_reports.aws.settle import settle
-from vonage_reports.aws.submit import Invocation, Submitted, resolve, submit
+from vonage_reports.aws.submit import Submitted, resolve, submit
 from vonage_reports.aws.topic import Topic
 from vonage_reports.client import Credentials, VonageClient
 from vonage_reports.domain.definitions import Refusal, ReportDefinition
@@ -79,15 +80,22 @@ class Stack:
         return self.plan_definitions(definitions)
 
     def plan_definitions(self, definitions: Sequence[ReportDefinition]) -> list[str]:
-        return plan(definitions, self.edges, at=SCHEDULED, now=self.now)
+        planned, left_out = plan(definitions, self.edges, at=SCHEDULED, now=self.now)
+        assert left_out == []
+        return planned
 
     def submit(self, owner: str = "one") -> Submitted:
         return submit(self.edges, Invocation(owner, lambda: 300.0), clock=lambda: self.now)
 
-    def settle(self) -> list[str]:
-        ended, faults = settle(self.edges.ledger.open_reports(), self.edges, now=self.now)
+    def settle_seen(self, work: OpenWork) -> list[str]:
+        """Settle what was seen before."""
+        invocation = Invocation("one", lambda: 300.0)
+        ended, faults = settle(work, self.edges, invocation, clock=lambda: self.now)
         assert faults == []
         return ended
+
+    def settle(self) -> list[str]:
+        return self.settle_seen(self.edges.ledger.open_work())
 
     def open(self) -> list[Report]:
         return list(self.edges.ledger.open_reports())
@@ -346,23 +354,197 @@ def test_a_list_that_cannot_be_read_now_is_read_again_later(stack: Stack) -> Non
     assert created(stack) == 1
 
 
-def test_a_report_like_ours_but_for_a_filter_is_not_taken_for_it(stack: Stack) -> None:
-    stack.plan(1, filters={})
+LIKE_OURS = {
+    "product": "VERIFY-V2",
+    "account_id": "abcd1234",
+    "date_start": "2026-11-18T00:00:00Z",
+    "date_end": "2026-11-19T00:00:00Z",
+}
+
+
+@pytest.mark.parametrize("other", [{"country": "X1"}, {"date_end": "2026-11-20T00:00:00Z"}])
+def test_another_tools_report_is_not_taken_for_ours(stack: Stack, other: dict[str, Any]) -> None:
+    stack.plan()
     stack.simulator.fault("create", "cut")
     stack.submit()
-    like_ours = {
-        "product": "VERIFY-V2",
-        "account_id": "abcd1234",
-        "date_start": "2026-11-18T00:00:00Z",
-        "date_end": "2026-11-19T00:00:00Z",
-    }
-    stack.simulator.jobs(1, 3600, {**like_ours, "country": "GB"})
+    stack.simulator.jobs(1, 3600, {**LIKE_OURS, "country": "X0", **other})
     for _ in range(2):
         stack.later(minutes=10)
         stack.submit()
-    assert the_report(stack).state is State.SUBMITTED
     ours = [each for each in stack.simulator.state()["reports"] if not each["foreign"]]
     assert [each["request_id"] for each in ours] == [the_report(stack).request_id]
+
+
+def test_what_cannot_be_told_from_ours_is_held_with_its_id(stack: Stack) -> None:
+    # Did another tool ask for one channel, or does Vonage name its default?
+    stack.plan()
+    stack.simulator.fault("create", "cut")
+    stack.submit()
+    (foreign,) = stack.simulator.jobs(1, 3600, {**LIKE_OURS, "country": "X0", "channel": "v2"})
+    stack.later(minutes=10)
+    assert len(stack.submit().held) == 1
+    (told,) = stack.announced()
+    assert told["run_again"]["resolve"]["request_id"] == foreign
+    assert created(stack) == 1, "the other tool's, and none of ours"
+
+
+def test_a_second_post_that_the_list_never_shows_is_held(stack: Stack) -> None:
+    stack.plan()
+    stack.simulator.fault("create", "accept_then_cut", times=None)
+    stack.simulator.fault("list", "lag", seconds=10**6, times=None)
+    for _ in range(20):
+        stack.submit()
+        stack.later(minutes=10)
+    assert created(stack) == 2
+    assert the_report(stack).state is State.HELD
+
+
+def test_a_list_may_lag_by_a_minute(stack: Stack) -> None:
+    stack.plan()
+    stack.simulator.fault("create", "accept_then_cut")
+    stack.submit()
+    stack.simulator.fault("list", "lag", seconds=60, times=None)
+    stack.later(minutes=10)
+    stack.submit()
+    assert the_report(stack).state is State.SUBMITTING
+    stack.simulator.advance(120)
+    stack.later(minutes=3)
+    assert len(stack.submit().submitted) == 1
+    assert created(stack) == 1
+
+
+def test_nobody_touches_a_report_before_its_sender_is_over_for_sure(stack: Stack) -> None:
+    stack.plan()
+    stack.simulator.fault("create", "accept_then_cut")
+    stack.submit()
+    listed = stack.simulator.state()["requests"]["by_operation"]["list"]
+    # 300 s of the invocation, 35 s of its last request, and a minute.
+    stack.later(seconds=394)
+    stack.submit("two")
+    assert stack.simulator.state()["requests"]["by_operation"]["list"] == listed
+    stack.later(seconds=2)
+    assert len(stack.submit("two").submitted) == 1
+
+
+def test_an_attempt_that_ended_is_not_taken_for_the_one_that_got_lost(stack: Stack) -> None:
+    first = end_at_vonage(stack, "FAILED")
+    stack.settle()
+    stack.later(minutes=5)
+    stack.simulator.fault("create", "cut")
+    stack.submit()
+    for _ in range(2):
+        stack.later(minutes=10)
+        stack.submit()
+    assert the_report(stack).request_id not in (None, first.request_id)
+    assert created(stack) == 2
+
+
+def test_without_a_usable_secret_nothing_is_begun(stack: Stack) -> None:
+    stack.plan(3)
+
+    def no_credentials(_fresh: bool) -> Credentials:  # noqa: FBT001
+        raise InvalidRequest("the secret has no value yet")
+
+    vonage = VonageClient(stack.simulator.url, no_credentials, pacer=Pacer(0))
+    edges = replace(stack.edges, vonage=vonage)
+    with pytest.raises(InvalidRequest, match="secret"):
+        submit(edges, Invocation("one", lambda: 300.0), clock=lambda: stack.now)
+    assert {report.state for report in stack.open()} == {State.PLANNED}
+    assert stack.slots() == 0
+
+
+def test_a_server_that_cannot_be_reached_is_announced_once_and_costs_no_look(stack: Stack) -> None:
+    stack.plan(3)
+    vonage = VonageClient("http://127.0.0.1:9", lambda _: stack.credentials[0], pacer=Pacer(0))
+    edges = replace(stack.edges, vonage=vonage)
+    for _ in range(2):
+        submit(edges, Invocation("one", lambda: 300.0), clock=lambda: stack.now)
+        stack.later(minutes=5)
+    assert {report.state for report in stack.open()} == {State.PLANNED}
+    (told,) = stack.announced()
+    assert told["error"] == "VonageUnreachable"
+    assert len(stack.submit().submitted) == 3
+
+
+def test_a_key_that_is_refused_with_all_slots_taken_is_announced_too(stack: Stack) -> None:
+    stack.plan(5)
+    stack.submit()
+    for report in stack.open():
+        stack.runs.end(report, "VonageRejected")
+    stack.simulator.fault("get", "status", status=401, times=None)
+    stack.settle()
+    assert {body["error"] for body in stack.announced()} == {"VonageRejected"}
+    stack.settle()
+    assert stack.announced() == []
+    assert stack.slots() == 5
+
+
+def test_retry_after_holds_for_the_whole_key(stack: Stack) -> None:
+    stack.plan(2)
+    stack.simulator.fault("create", "status", status=429, retry_after=3600)
+    stack.submit()
+    stack.later(minutes=30)
+    total = stack.simulator.state()["requests"]["total"]
+    assert stack.submit().submitted == []
+    assert stack.simulator.state()["requests"]["total"] == total
+    stack.later(minutes=31)
+    assert len(stack.submit().submitted) == 2
+
+
+@pytest.mark.parametrize("status", [402, 404, 405, 415])
+def test_a_refusal_that_is_not_about_the_report_is_tried_again(stack: Stack, status: int) -> None:
+    stack.plan()
+    stack.simulator.fault("create", "status", status=status)
+    stack.submit()
+    assert the_report(stack).state is State.PLANNED
+    assert len(stack.announced()) == 1
+    stack.later(minutes=15)
+    assert len(stack.submit().submitted) == 1
+
+
+def test_who_cannot_be_fetched_for_long_is_announced_once(stack: Stack) -> None:
+    end_at_vonage(stack, "SUCCESS")
+    for _ in range(5):
+        stack.runs.end(the_report(stack), "ClientError")
+        stack.settle()
+        stack.later(hours=2)
+        stack.settle()
+    (told,) = stack.announced()
+    assert (told["error"], told["run_again"]) == ("ClientError", None)
+    assert the_report(stack).resumes == 5
+
+
+def test_a_report_of_another_version_is_left_alone_and_named(stack: Stack) -> None:
+    stack.plan(2)
+    table = boto3.resource("dynamodb").Table("ledger")
+    item = {"pk": "open", "sk": "report#of-tomorrow", "state": "SPLIT", "report_id": "of-tomorrow"}
+    table.put_item(Item=item)
+    assert stack.edges.ledger.open_work().unreadable == ("of-tomorrow",)
+    assert len(stack.submit().submitted) == 2
+
+
+def test_a_definition_that_collects_something_else_is_refused_by_field(stack: Stack) -> None:
+    stack.plan(1, window="day")
+    (changed,), _ = parse_definitions(
+        '[{"name": "d0", "product": "VERIFY-V2", "filters": {"country": "X0"}, "window": "month"}]',
+        api_key="abcd1234",
+    )
+    planned, left_out = plan([changed], stack.edges, at=SCHEDULED, now=stack.now)
+    assert planned == []
+    assert [(each.definition, each.field) for each in left_out] == [("d0", "window")]
+
+
+def test_windows_that_became_due_long_ago_are_told_and_not_bought(stack: Stack) -> None:
+    stack.plan()
+    definitions, _ = parse_definitions(
+        '[{"name": "d0", "product": "VERIFY-V2", "filters": {"country": "X0"}}]',
+        api_key="abcd1234",
+    )
+    later = SCHEDULED + timedelta(days=200)
+    planned, left_out = plan(definitions, stack.edges, at=later, now=later)
+    assert len(planned) == 7
+    assert [(each.definition, each.field) for each in left_out] == [("d0", "window")]
+    assert "193 windows from 2026-11-19" in left_out[0].reason
 
 
 def test_reports_of_other_tools_take_slots_too(stack: Stack) -> None:
@@ -404,6 +586,15 @@ def test_without_a_list_a_person_says_which_request_it_is(stack: Stack, held: Re
     assert the_report(stack).request_id == at_vonage["request_id"]
     assert the_report(stack).execution_name in stack.runs.started
     assert created(stack) == 1
+
+
+def test_a_request_that_vonage_does_not_have_is_not_adopted(stack: Stack, held: Report) -> None:
+    with pytest.raises(InvalidRequest, match="Vonage has no"):
+        resolve(stack.open(), held.report_id, "a-typing-error", stack.edges, now=stack.now)
+    (foreign,) = stack.simulator.jobs(1, 3600)
+    with pytest.raises(InvalidRequest, match="another report's"):
+        resolve(stack.open(), held.report_id, foreign, stack.edges, now=stack.now)
+    assert the_report(stack) == held
 
 
 def test_without_a_list_a_person_may_say_that_there_is_none(stack: Stack, held: Report) -> None:
@@ -582,14 +773,17 @@ def test_while_vonage_does_not_answer_nothing_is_decided(stack: Stack) -> None:
     assert the_report(stack).state is State.PLANNED
 
 
-def test_a_report_that_vonage_forgot_is_bought_again(stack: Stack) -> None:
-    report = end_at_vonage(stack, "SUCCESS")
-    stack.runs.end(report, "VonageUnavailable")
+def test_a_report_that_vonage_forgot_is_bought_again_after_patience(stack: Stack) -> None:
+    end_at_vonage(stack, "SUCCESS")
     stack.simulator.advance(5 * 86400)
-    stack.settle()
+    for _ in range(5):
+        assert the_report(stack).state is State.SUBMITTED
+        stack.runs.end(the_report(stack), "ReportExpired")
+        stack.settle()
+        stack.later(hours=2)
+        stack.settle()
     assert the_report(stack).state is State.PLANNED
-    (told,) = stack.announced()
-    assert told["error"] == "ReportExpired"
+    assert {body["error"] for body in stack.announced()} == {"ReportExpired"}
 
 
 def test_a_stored_archive_is_never_bought_again(stack: Stack) -> None:
@@ -605,9 +799,9 @@ def test_a_stored_archive_is_never_bought_again(stack: Stack) -> None:
 
 def test_of_two_that_see_a_failure_at_the_same_moment_one_announces_it(stack: Stack) -> None:
     end_at_vonage(stack, "TRUNCATED")
-    seen = stack.open()
+    seen = stack.edges.ledger.open_work()
     for _ in range(2):
-        settle(seen, stack.edges, now=stack.now)
+        stack.settle_seen(seen)
     assert len(stack.announced()) == 1
 
 
@@ -630,11 +824,11 @@ def test_of_two_at_the_same_moment_one_does_it(stack: Stack, runs_of: str) -> No
     if runs_of == "submit":
         assert stack.submit("two").submitted == []
     else:
-        seen = stack.open()
-        for report in seen:
+        seen = stack.edges.ledger.open_work()
+        for report in seen.reports:
             stack.runs.end(report)
-        assert len(settle(seen, stack.edges, now=stack.now)[0]) == 5
-        assert settle(seen, stack.edges, now=stack.now) == ([], [])
+        assert len(stack.settle_seen(seen)) == 5
+        assert stack.settle_seen(seen) == []
     assert len(seen_before) == created(stack) == 5
 
 

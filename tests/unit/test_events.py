@@ -120,7 +120,6 @@ def test_store_report_is_given_what_check_report_returned() -> None:
         date_start=None,
         date_end=None,
         receive_time=None,
-        start_time=None,
         items_count=14952,
         file_id="b003ed27-b4b2-4a7d-b4a5-6255ce08eea5",
         echo={},

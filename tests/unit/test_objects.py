@@ -274,7 +274,7 @@ def test_a_failure_says_what_a_person_can_do() -> None:
 
 
 def test_whoever_is_told_that_a_report_is_held_is_told_how_to_go_on() -> None:
-    told = notifications.held(report_that_failed(), reason="Vonage's list is gone")
+    told = notifications.held(report_that_failed(), reason="Vonage's list is gone", request_id=None)
 
     assert (told["event"], told["error"]) == ("report.held", "SubmissionUnknown")
     assert "request_id" in told["message"]

@@ -25,7 +25,6 @@ def answer(
         date_start=None,
         date_end=None,
         receive_time=RECEIVED,
-        start_time=None,
         items_count=items_count,
         file_id=file_id,
         # An echoed filter of an SMS report, never its state.

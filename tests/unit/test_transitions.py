@@ -28,13 +28,13 @@ from vonage_reports.domain.transitions import (
     Look,
     LookAgain,
     Move,
-    NoList,
     PutBack,
     Resume,
     Run,
     RunStatus,
     Start,
     Stay,
+    Unclear,
     Unreadable,
     after_look,
     after_post,
@@ -102,6 +102,7 @@ class Case:
     attempt: int
     hours: int
     """Since the POST."""
+    resumes: int
 
     @property
     def overdue(self) -> bool:
@@ -110,7 +111,10 @@ class Case:
     @property
     def move(self) -> Move:
         report = replace(
-            REPORT, attempt=self.attempt, submitted_at=NOW - timedelta(hours=self.hours)
+            REPORT,
+            attempt=self.attempt,
+            resumes=self.resumes,
+            submitted_at=NOW - timedelta(hours=self.hours),
         )
         run = Run(RunStatus.FAILED, error=self.error, reason=self.error and "it went wrong")
         return decide(report, run, self.at_vonage, stored=self.stored, now=NOW)
@@ -124,7 +128,12 @@ class Case:
 CASES = [
     Case(*each)
     for each in product(
-        RUN_ERRORS, [None, *RequestStatus, *Gone, *Unreadable], [False, True], [1, 2, 3], [1, 49]
+        RUN_ERRORS,
+        [None, *RequestStatus, *Gone, *Unreadable],
+        [False, True],
+        [1, 2, 3],
+        [1, 49],
+        [0, 3, 4],
     )
 ]
 
@@ -199,7 +208,7 @@ def test_a_file_that_can_be_fetched_is_never_bought_again() -> None:
     paid = [case for case in CASES if case.at_vonage is RequestStatus.SUCCESS]
     again = [case for case in paid if isinstance(case.last_word, Again)]
 
-    assert {case.error for case in again} == {"ReportExpired"}
+    assert {(case.error, case.resumes) for case in again} == {("ReportExpired", 4)}
 
 
 def test_nothing_is_bought_while_vonage_may_still_deliver_it() -> None:
@@ -255,8 +264,28 @@ def test_a_slot_is_kept_while_vonage_works() -> None:
         assert not (isinstance(move, Resume) and move.frees_slot), case
 
 
+def test_a_404_ends_a_report_only_when_it_lasts() -> None:
+    early = [
+        case
+        for case in CASES
+        if case.at_vonage is Gone.GONE
+        and case.resumes < 4
+        and not case.stored
+        and case.error not in BROKEN_FOR_GOOD
+    ]
+
+    for case, move in told(early):
+        # Vonage may work on it: what it says is "does not exist, or you do not have access".
+        assert isinstance(move, Resume), case
+        assert not move.frees_slot, case
+
+
 def test_a_slot_is_freed_once_vonage_showed_an_end() -> None:
-    over = [case for case in CASES if case.at_vonage in ENDED]
+    over = [
+        case
+        for case in CASES
+        if case.at_vonage in ENDED and (case.at_vonage is not Gone.GONE or case.resumes >= 4)
+    ]
 
     for case, move in told(over):
         # Buying again and failing free it too.
@@ -286,7 +315,10 @@ def test_a_run_that_an_outage_ended_is_resumed_with_the_report_that_was_paid_for
 ) -> None:
     move = decide(REPORT, failed_run(error), RequestStatus.SUCCESS, stored=False, now=NOW)
 
-    assert move == Resume(Entry.CHECK, NOW + timedelta(minutes=1), frees_slot=True)
+    assert isinstance(move, Resume)
+    assert (move.entry, move.frees_slot) == (Entry.CHECK, True)
+    assert move.not_before == NOW + timedelta(minutes=1)
+    assert (move.error, move.reason) == (error, "it went wrong")
 
 
 @pytest.mark.parametrize("stored", [False, True])
@@ -311,7 +343,6 @@ def how_check_report_fails(
         date_start=None,
         date_end=None,
         receive_time=None,
-        start_time=None,
         items_count=items_count,
         file_id=None,
         echo={},
@@ -356,7 +387,7 @@ def test_a_report_that_vonage_ended_without_a_file_is_bought_three_times_at_most
 ) -> None:
     run = failed_run("ReportFailed")
     moves = [
-        decide(replace(REPORT, attempt=attempt), run, at_vonage, stored=False, now=NOW)
+        decide(replace(REPORT, attempt=attempt, resumes=4), run, at_vonage, stored=False, now=NOW)
         for attempt in (1, 2, 3)
     ]
 
@@ -366,7 +397,13 @@ def test_a_report_that_vonage_ended_without_a_file_is_bought_three_times_at_most
 def test_a_report_whose_file_expired_is_bought_three_times_at_most() -> None:
     run = failed_run("ReportExpired")
     moves = [
-        decide(replace(REPORT, attempt=attempt), run, RequestStatus.SUCCESS, stored=False, now=NOW)
+        decide(
+            replace(REPORT, attempt=attempt, resumes=4),
+            run,
+            RequestStatus.SUCCESS,
+            stored=False,
+            now=NOW,
+        )
         for attempt in (1, 2, 3)
     ]
 
@@ -497,7 +534,7 @@ def test_an_absence_proves_nothing_once_the_list_may_have_forgotten() -> None:
 
 
 def test_a_report_is_held_with_its_slot_for_a_day_at_most() -> None:
-    held = moved(SUBMITTING, after_look(SUBMITTING, NoList("404"), now=NOW), now=NOW)
+    held = moved(SUBMITTING, after_look(SUBMITTING, Unclear("404"), now=NOW), now=NOW)
     assert (held.state, held.slot) == (State.HELD, 3)
 
     assert while_held(held, now=NOW + timedelta(hours=23, minutes=59)) == Stay()
@@ -521,7 +558,9 @@ def test_a_person_moves_a_held_report_on(request_id: str | None, state: State) -
 def test_an_attempt_counts_anew_after_a_person_asked_for_the_window_again() -> None:
     asked_again = replace(REPORT, attempt=4, attempts_before=3)
 
-    move = decide(asked_again, failed_run("ReportFailed"), Gone.GONE, stored=False, now=NOW)
+    run = failed_run("ReportFailed")
+
+    move = decide(asked_again, run, RequestStatus.FAILED, stored=False, now=NOW)
 
     assert isinstance(move, Again)
 
@@ -541,7 +580,7 @@ def seen_of(report: Report, now: datetime) -> Iterator[tuple[str, Move]]:
         ):
             yield f"POST: {answer}", after_post(answer, now=now)
     if is_lost(report, now):
-        for seen in (Found("request-1"), NoList("gone"), *Look):
+        for seen in (Found("request-1"), Unclear("gone"), *Look):
             yield f"list: {seen}", after_look(report, seen, now=now)
     if report.state is State.HELD:
         yield "a day went by", while_held(report, now=now)

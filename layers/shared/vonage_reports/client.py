@@ -24,6 +24,7 @@ from vonage_reports.domain.errors import (
     SubmissionUnknown,
     VonageRejected,
     VonageUnavailable,
+    VonageUnreachable,
 )
 from vonage_reports.domain.pacing import Pacer
 from vonage_reports.domain.reports import RequestStatus
@@ -38,7 +39,9 @@ READ_TIMEOUT = 30.0
 HTTP_TIMEOUT = CONNECT_TIMEOUT + READ_TIMEOUT
 """Seconds after which a request that got no answer is given up."""
 
-_ANY_BYTES = "application/octet-stream"
+_JSON = {"Accept": "application/json"}
+# Compressed on the way it would not be the archive.
+_AS_IT_IS = {"Accept": "application/octet-stream", "Accept-Encoding": "identity"}
 _MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LONGEST_RETRY_AFTER = 86_400
@@ -76,7 +79,6 @@ class ReportRequest:
     date_start: datetime | None
     date_end: datetime | None
     receive_time: datetime | None
-    start_time: datetime | None
     items_count: int | None
     file_id: str | None
     echo: Mapping[str, Any]
@@ -116,6 +118,10 @@ class VonageClient:
         """The key in use, which is also the id of the account it belongs to."""
         return self._credentials(False).api_key  # noqa: FBT003 - see the constructor
 
+    def require_credentials(self) -> None:
+        """Read the credentials. Raises InvalidRequest where they cannot be used."""
+        self._credentials(False)  # noqa: FBT003 - see the constructor
+
     def create_report(
         self,
         *,
@@ -131,7 +137,7 @@ class VonageClient:
         Vonage knows no idempotency key: every call that arrives makes, and bills, a report.
 
         Raises:
-            RateLimited, VonageRejected: nothing was created.
+            RateLimited, VonageRejected, ReportExpired, VonageUnreachable: nothing was created.
             SubmissionUnknown: it may have been; the cause is chained.
         """
         body = {
@@ -144,6 +150,8 @@ class VonageClient:
         }
         try:
             return _request_id(self._json("POST", "/v2/reports", body=body))
+        except VonageUnreachable:
+            raise
         except VonageUnavailable as error:
             raise SubmissionUnknown(f"Vonage may have taken the report: {error}") from error
 
@@ -164,22 +172,25 @@ class VonageClient:
             raise VonageUnavailable("Vonage answered with a list that the report is not in")
         return _report_request(answer)
 
-    def list_reports(self, account_id: str, *, since: datetime | None) -> Sequence[ReportRequest]:
-        """List the account's reports of every status (GET /v2/reports).
+    def list_reports(self, account_id: str) -> Sequence[ReportRequest]:
+        """List the account's reports of the last days, of every status (GET /v2/reports).
 
-        `since` is when Vonage received them; without it, the last 7 days. Deprecated and absent
-        from 3.1.4, documented until 2.2.2; reports older than 4 days are not in it.
+        Deprecated and absent from 3.1.4, documented until 2.2.2; reports older than 4 days are
+        not in it. What `date_from` means is not documented, so it is not sent.
 
         Raises:
             ReportExpired: the list itself is gone (404).
             RateLimited, VonageRejected, VonageUnavailable.
         """
         query = {"account_id": account_id, "status": ",".join(RequestStatus)}
-        if since is not None:
-            query["date_from"] = format_instant(since)
         answer = self._json("GET", "/v2/reports", query=query)
         listed = answer.get("reports")
-        if not isinstance(listed, list) or _dicts(listed) != listed:
+        count = answer.get("items_count")
+        if (
+            not isinstance(listed, list)
+            or _dicts(listed) != listed
+            or (isinstance(count, int) and count > len(listed))
+        ):
             # What cannot be read whole does not prove that a report is absent.
             raise VonageUnavailable("Vonage answered without a readable list of reports")
         return [_report_request(each) for each in listed]
@@ -215,7 +226,7 @@ class VonageClient:
             RateLimited, VonageRejected.
         """
         url = f"{self._base_url}/v3/media/{_path_segment(file_id)}"
-        response = self._send("GET", url, accept=_ANY_BYTES, stream=True)
+        response = self._send("GET", url, headers=_AS_IT_IS, stream=True)
         for _ in range(_MAX_REDIRECTS):
             if response.status_code not in _REDIRECTS:
                 break
@@ -231,7 +242,7 @@ class VonageClient:
             target = urljoin(response.url, response.headers.get("Location", ""))
             within_the_host = _origin(target) == _origin(self._base_url)
         if within_the_host:
-            return self._send("GET", target, accept=_ANY_BYTES, stream=True)
+            return self._send("GET", target, headers=_AS_IT_IS, stream=True)
         if urlsplit(target).scheme != "https":
             raise VonageRejected(
                 "Vonage redirected the download to another host without https: refused",
@@ -243,7 +254,7 @@ class VonageClient:
                 target,
                 # Nothing, and not what a .netrc may have for that host.
                 auth=lambda request: request,
-                headers={"Accept": _ANY_BYTES},
+                headers=_AS_IT_IS,
                 timeout=self._timeout,
                 stream=True,
                 allow_redirects=False,
@@ -257,9 +268,7 @@ class VonageClient:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        response = self._send(
-            method, self._base_url + path, accept="application/json", query=query, body=body
-        )
+        response = self._send(method, self._base_url + path, headers=_JSON, query=query, body=body)
         with response:
             _raise_for_status(response)
             return _object(response)
@@ -269,7 +278,7 @@ class VonageClient:
         method: str,
         url: str,
         *,
-        accept: str,
+        headers: Mapping[str, str],
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         stream: bool = False,
@@ -277,6 +286,9 @@ class VonageClient:
         for fresh in (False, True):
             credentials = self._credentials(fresh)
             self._pacer.wait()
+            # A connection that is kept goes stale while Lambda freezes the function, and a request
+            # that is sent on it, perhaps a POST, is lost: each one has a connection of its own.
+            self._session.close()
             with _foreign_errors():
                 response = self._session.request(
                     method,
@@ -287,7 +299,7 @@ class VonageClient:
                     auth=HTTPBasicAuth(
                         credentials.api_key.encode(), credentials.api_secret.encode()
                     ),
-                    headers={"Accept": accept},
+                    headers=headers,
                     timeout=self._timeout,
                     stream=stream,
                     allow_redirects=False,
@@ -339,7 +351,18 @@ def _foreign_errors() -> Iterator[None]:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         # The text of the foreign error may hold the URL and more: its name is enough.
-        raise VonageUnavailable(f"no whole answer from Vonage: {type(error).__name__}") from error
+        name = type(error).__name__
+        if _never_connected(error):
+            raise VonageUnreachable(f"Vonage cannot be reached: {name}") from error
+        raise VonageUnavailable(f"no whole answer from Vonage: {name}") from error
+
+
+def _never_connected(error: Exception) -> bool:
+    if isinstance(error, requests.ConnectTimeout | requests.exceptions.InvalidURL):
+        return True
+    # urllib3's own error stands in the one of requests, and the reason in that.
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    return isinstance(reason, urllib3.exceptions.NewConnectionError)
 
 
 def _chunks(response: requests.Response, size: int) -> Iterator[bytes]:
@@ -354,7 +377,7 @@ def _raise_for_status(response: requests.Response) -> None:
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return
     text = _said(response)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
         raise VonageUnavailable(text)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         raise RateLimited(text, retry_after=_seconds(response.headers.get("Retry-After", "")))
@@ -430,7 +453,6 @@ def _report_request(answer: Mapping[str, Any]) -> ReportRequest:
         date_start=_instant(answer.get("date_start")),
         date_end=_instant(answer.get("date_end")),
         receive_time=_instant(answer.get("receive_time")),
-        start_time=_instant(answer.get("start_time")),
         items_count=items if type(items) is int else None,
         file_id=_file_id(answer),
         echo=answer,

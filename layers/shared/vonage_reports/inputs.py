@@ -62,6 +62,12 @@ def _filter_value(value: object) -> object:
     return value
 
 
+def _an_id(value: str) -> str:
+    if not value.strip("."):
+        raise ValueError("that is no request_id: it is the one that Vonage's dashboard shows")
+    return value
+
+
 def _text(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError("a time is a text, such as 2026-11-22T02:15:00Z")  # noqa: TRY004 - as above
@@ -170,7 +176,7 @@ class Resolution(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     report_id: str
-    request_id: Annotated[str, StringConstraints(min_length=1)] | None
+    request_id: Annotated[str, AfterValidator(_an_id)] | None
 
 
 class Recollection(BaseModel):

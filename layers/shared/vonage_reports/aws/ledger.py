@@ -6,6 +6,7 @@ pk                      sk                              what
 open                    report#<report_id>              a report that has not come to its end
 open                    slot#<1 to 5>                   who holds that slot; absent: it is free
 open                    notice#<cause>                  something that was announced once
+open                    pause#                          until when Vonage wants no requests
 finished#<definition>   <report_id>                     a report that has
 request#<request_id>    request                         which report this Vonage request serves
 calendar                cursor#<definition>#<account>#<delay index>    the end of what is planned
@@ -66,11 +67,24 @@ class RequestServesAnother(Exception):
 
 @dataclass(frozen=True)
 class OpenWork:
-    """Everything that has not come to its end: `slots` says who holds which."""
+    """Everything that has not come to its end: `slots` says who holds which.
+
+    `unreadable` are reports that another version of this code wrote: they are left alone.
+    """
 
     reports: tuple[Report, ...]
     slots: Mapping[int, str]
     notices: frozenset[str]
+    paused_until: datetime | None = None
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """The end of what is planned of a definition, and what it collected then."""
+
+    end: datetime
+    collects: str
 
 
 @dataclass(frozen=True)
@@ -80,7 +94,7 @@ class Calendar:
     `cursors` by definition, account and delay index; `volumes` by definition and account.
     """
 
-    cursors: Mapping[tuple[str, str, int], datetime]
+    cursors: Mapping[tuple[str, str, int], Cursor]
     volumes: Mapping[tuple[str, str], float]
 
 
@@ -95,16 +109,22 @@ class Ledger:
 
     def open_work(self) -> OpenWork:
         """Read everything that is open."""
-        reports, slots, notices = [], {}, set()
+        reports, slots, notices, unreadable = [], {}, set(), []
+        paused_until = None
         for item in self._partition("open"):
             kind, _, name = str(item["sk"]).partition("#")
             if kind == "report":
-                reports.append(_report(item))
+                try:
+                    reports.append(_report(item))
+                except (KeyError, TypeError, ValueError):
+                    unreadable.append(name)
             elif kind == "slot":
                 slots[int(name)] = str(item["report_id"])
-            else:
+            elif kind == "pause":
+                paused_until = datetime.fromisoformat(str(item["until"]))
+            elif kind == "notice":
                 notices.add(name)
-        return OpenWork(tuple(reports), slots, frozenset(notices))
+        return OpenWork(tuple(reports), slots, frozenset(notices), paused_until, tuple(unreadable))
 
     def open_reports(self) -> tuple[Report, ...]:
         """Read the reports that have not come to their end."""
@@ -127,7 +147,8 @@ class Ledger:
         for item in self._partition("calendar"):
             kind, name, account, *rest = str(item["sk"]).split("#")
             if kind == "cursor":
-                cursors[name, account, int(rest[0])] = datetime.fromisoformat(str(item["end"]))
+                end = datetime.fromisoformat(str(item["end"]))
+                cursors[name, account, int(rest[0])] = Cursor(end, str(item["collects"]))
             else:
                 volumes[name, account] = float(str(item["rows_per_hour"]))
         return Calendar(cursors, volumes)
@@ -156,22 +177,23 @@ class Ledger:
         )
 
     def move_cursor(
-        self, definition: str, account_id: str, delay_index: int, end: datetime
+        self, definition: str, account_id: str, delay_index: int, cursor: Cursor
     ) -> None:
-        """Note that every window up to `end` is planned.
+        """Note that every window up to the cursor's end is planned.
 
         It never goes back: where another run has moved it further, nothing is written.
         """
-        text = end.astimezone(UTC).isoformat()
+        end = cursor.end.astimezone(UTC).isoformat()
         item = {
             "pk": "calendar",
             "sk": f"cursor#{definition}#{account_id}#{delay_index}",
-            "end": text,
+            "end": end,
+            "collects": cursor.collects,
         }
         forwards = {
             "ConditionExpression": "attribute_not_exists(pk) OR #end < :end",
             "ExpressionAttributeNames": {"#end": "end"},
-            "ExpressionAttributeValues": {":end": text},
+            "ExpressionAttributeValues": {":end": end},
         }
         self._transact(self._put(item, forwards))
 
@@ -200,7 +222,11 @@ class Ledger:
                 writes.append((self._delete(_slot_key(old.slot), ours), Outrun))
         if new.request_id is not None and new.request_id != old.request_id:
             claim = {**_request_key(new.request_id), "report_id": new.report_id}
-            writes.append((self._put(claim, _IF_ABSENT), RequestServesAnother))
+            ours_or_nobodys = {
+                "ConditionExpression": "attribute_not_exists(pk) OR report_id = :report_id",
+                "ExpressionAttributeValues": {":report_id": new.report_id},
+            }
+            writes.append((self._put(claim, ours_or_nobodys), RequestServesAnother))
         if new.state is State.DELIVERED and new.rows is not None:
             writes.append((self._put(_volume_item(new, new.rows)), Outrun))
         refusals = self._transact(*(write for write, _ in writes), refusals=_LOST)
@@ -208,6 +234,11 @@ class Ledger:
             if refusal is not None:
                 raise error(f"{new.report_id}: {refusal}")
         return new
+
+    def pause(self, until: datetime) -> None:
+        """Note that Vonage wants no more requests of this key before `until`."""
+        item = {"pk": "open", "sk": "pause#", "until": until.astimezone(UTC).isoformat()}
+        self._transact(self._put(item))
 
     def note(self, cause: str) -> bool:
         """Note that `cause` was announced; False: it had been noted before."""

@@ -1,6 +1,7 @@
 """Look before you pay: find in Vonage's list what a POST without an answer made."""
 
 from datetime import timedelta
+from enum import Enum
 
 from vonage_reports.aws.edges import Edges
 from vonage_reports.client import ReportRequest
@@ -12,7 +13,7 @@ from vonage_reports.domain.errors import (
 )
 from vonage_reports.domain.products import EVERY_FILTER
 from vonage_reports.domain.reports import Report, RequestStatus
-from vonage_reports.domain.transitions import Found, Look, NoList, Seen
+from vonage_reports.domain.transitions import Found, Look, Seen, Unclear
 
 _CLOCK_DIFFERENCE = timedelta(seconds=60)
 """By which Vonage's clock may be behind ours."""
@@ -22,54 +23,85 @@ def look(report: Report, edges: Edges) -> tuple[Seen, list[str]]:
     """Look for the report of a SUBMITTING one; return what is seen, and further ids that match.
 
     Of several the oldest that is alive is taken: the others were made, and billed, by somebody.
+    What resembles the report and cannot be told from it is neither taken nor taken for absent.
     """
-    assert report.submitted_at is not None
-    since = report.submitted_at - _CLOCK_DIFFERENCE
+    listed = _listed(report, edges)
+    if not isinstance(listed, dict):
+        return listed, []
+    likeness = {
+        each.request_id: _likeness(each, report)
+        for each in listed.values()
+        if edges.ledger.report_served_by(each.request_id) is None
+    }
+    same = [listed[name] for name, how in likeness.items() if how is _Likeness.SAME]
+    alike = [name for name, how in likeness.items() if how is _Likeness.UNCLEAR]
+    if same:
+        dead = (RequestStatus.FAILED, RequestStatus.ABORTED)
+        same.sort(key=lambda each: (each.request_status in dead, each.receive_time))
+        first, *others = (each.request_id for each in same)
+        return Found(first), others
+    if alike:
+        return Unclear(f"Vonage's list has {alike[0]}, which may be this report", alike[0]), []
+    return Look.ABSENT, []
+
+
+def _listed(report: Report, edges: Edges) -> dict[str, ReportRequest] | Seen:
+    """Return the reports that Vonage lists, by request_id, or why there are none to go by."""
     try:
-        listed = edges.vonage.list_reports(report.account_id, since=since)
+        # Whether a sub-account's reports stand in its own list or in that of the key that made
+        # them is not documented.
+        accounts = {report.account_id, edges.vonage.api_key}
+        return {
+            each.request_id: each
+            for account_id in sorted(accounts)
+            for each in edges.vonage.list_reports(account_id)
+        }
     except (RateLimited, VonageUnavailable):
-        return Look.NOT_NOW, []
+        return Look.NOT_NOW
     except ReportExpired as error:
-        return NoList(f"Vonage's list of reports is gone: {error}"), []
+        return Unclear(f"Vonage's list of reports is gone: {error}")
     except VonageRejected as error:
-        if error.may_heal:
-            return Look.NOT_NOW, []
-        return NoList(f"Vonage's list of reports cannot be read: {error}"), []
-    ours = [
-        each
-        for each in listed
-        if _is_what_was_sent(each, report)
-        and each.receive_time is not None
-        and each.receive_time >= since
-        and edges.ledger.report_served_by(each.request_id) is None
+        if error.is_about_access:
+            return Look.NOT_NOW
+        return Unclear(f"Vonage's list of reports cannot be read: {error}")
+
+
+class _Likeness(Enum):
+    """How a listed report compares with the one that was sent."""
+
+    SAME = "alike in everything"
+    UNCLEAR = "alike as far as can be read"
+    OTHER = "different in something that both of them say"
+
+
+def _likeness(listed: ReportRequest, report: Report) -> _Likeness:
+    assert report.submitted_at is not None
+    said_and_sent = [
+        (listed.product, report.product),
+        (listed.account_id and listed.account_id.lower(), report.account_id.lower()),
+        (listed.date_start, report.window.start),
+        (listed.date_end, report.window.end),
+        *(
+            (_as_text(listed.echo.get(name)), _as_text(sent))
+            for name, sent in report.filters.items()
+        ),
     ]
-    if not ours:
-        return Look.ABSENT, []
-    dead = (RequestStatus.FAILED, RequestStatus.ABORTED)
-    ours.sort(key=lambda each: (each.request_status in dead, each.receive_time))
-    first, *others = (each.request_id for each in ours)
-    return Found(first), others
-
-
-def _is_what_was_sent(listed: ReportRequest, report: Report) -> bool:
-    """Whether product, account, window and filters are ours, and no filter more.
-
-    Vonage answers with the filters that it was sent, and may add those at their default.
-    """
-    return (
-        listed.product == report.product
-        and listed.account_id == report.account_id
+    early = report.submitted_at - _CLOCK_DIFFERENCE
+    if any(said and sent and said != sent for said, sent in said_and_sent) or (
+        listed.receive_time is not None and listed.receive_time < early
+    ):
+        return _Likeness.OTHER
+    unsent = EVERY_FILTER - report.filters.keys()
+    alike = (
+        all(said == sent for said, sent in said_and_sent)
+        and listed.receive_time is not None
         and listed.include_subaccounts == report.include_subaccounts
-        and listed.date_start == report.window.start
-        and listed.date_end == report.window.end
-        and all(
-            _as_text(listed.echo.get(name)) == _as_text(report.filters.get(name))
-            for name in EVERY_FILTER | report.filters.keys()
-        )
+        and not any(_as_text(listed.echo.get(name)) for name in unsent)
     )
+    return _Likeness.SAME if alike else _Likeness.UNCLEAR
 
 
 def _as_text(value: object) -> str:
     """Make values comparable: booleans come back as booleans or as strings, false as nothing."""
-    text = "" if value is None else str(value).lower()
+    text = "" if value is None else str(value).lower().removeprefix("+")
     return "" if text == "false" else text

@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.ledger import Outrun, RequestServesAnother
 from vonage_reports.domain import notifications, waits
+from vonage_reports.domain.errors import VonageReportsError
 from vonage_reports.domain.reports import Report
 from vonage_reports.domain.transitions import (
     Adopt,
@@ -17,6 +18,7 @@ from vonage_reports.domain.transitions import (
     Fail,
     Hold,
     Move,
+    Resume,
     Start,
     Stay,
     moved,
@@ -25,7 +27,7 @@ from vonage_reports.domain.transitions import (
 
 @contextmanager
 def isolated(faults: list[Exception]) -> Iterator[None]:
-    """Keep the trouble of one report from the others: what AWS refuses is put to `faults`.
+    """Keep the trouble of one report from the others: it is put to `faults`.
 
     Where another submit_reports was faster there is nothing left to do, and no trouble.
     """
@@ -33,7 +35,7 @@ def isolated(faults: list[Exception]) -> Iterator[None]:
         yield
     except (Outrun, RequestServesAnother):
         pass
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, BotoCoreError, VonageReportsError) as error:
         faults.append(error)
 
 
@@ -47,7 +49,8 @@ def carry_out(report: Report, move: Move, edges: Edges, *, now: datetime) -> Rep
     if isinstance(move, Start):
         edges.executions.start(report)
         return report
-    if isinstance(move, Again | Fail | Hold):
+    stuck = isinstance(move, Resume) and report.resumes + 1 == waits.TOLD_AT_RESUME
+    if stuck or isinstance(move, Again | Fail | Hold):
         report = _announce(report, move, edges, now=now)
     report = edges.ledger.write(report, moved(report, move, now=now))
     if isinstance(move, Adopt):
@@ -55,7 +58,25 @@ def carry_out(report: Report, move: Move, edges: Edges, *, now: datetime) -> Rep
     return report
 
 
-def _announce(report: Report, move: Again | Fail | Hold, edges: Edges, *, now: datetime) -> Report:
+def announce_once(
+    report: Report, error: VonageReportsError, noted: frozenset[str], edges: Edges
+) -> None:
+    """Announce what only a person can mend: once for each cause, until it is gone."""
+    cause = notifications.cause(report, error)
+    if cause not in noted:
+        edges.topic.announce(
+            notifications.failed(
+                report,
+                error=type(error).__name__,
+                reason=f"{error}; it is tried again by itself",
+                execution=None,
+                run_again=None,
+            )
+        )
+        edges.ledger.note(cause)
+
+
+def _announce(report: Report, move: Move, edges: Edges, *, now: datetime) -> Report:
     """Say what is written next, and return the report that it is to be written over.
 
     A lease keeps other invocations from saying it too. Whoever dies in between leaves the state
@@ -73,15 +94,27 @@ def _announce(report: Report, move: Again | Fail | Hold, edges: Edges, *, now: d
                 execution=execution,
                 run_again=None,
             )
+        case Resume(error=error, reason=reason):
+            body = notifications.failed(
+                report,
+                error=error,
+                reason=f"{reason}; Vonage has the report: it is tried again by itself",
+                execution=execution,
+                run_again=None,
+            )
         case Fail(error=error, reason=reason):
+            # Collected again, what was too large would be cut short again.
+            again = {"recollect": {"report_id": report.report_id}}
             body = notifications.failed(
                 report,
                 error=error,
                 reason=reason,
                 execution=execution,
-                run_again={"recollect": {"report_id": report.report_id}},
+                run_again=None if error == "ReportTruncated" else again,
             )
-        case Hold(reason=reason):
-            body = notifications.held(report, reason=reason)
+        case Hold(reason=reason, request_id=request_id):
+            body = notifications.held(report, reason=reason, request_id=request_id)
+        case _:
+            raise TypeError(f"{move} is nothing to announce")
     edges.topic.announce(body)
     return report

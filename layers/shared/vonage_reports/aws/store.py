@@ -47,7 +47,7 @@ def store_report(
         )
         bucket.write_json(subject.receipt_key, receipt)
     manifest = bucket.read_json(subject.manifest_key)
-    if manifest is None or manifest["attempt"] != subject.attempt:
+    if manifest is None or manifest["attempt"] < subject.attempt:
         manifest = objects.manifest(
             subject, [receipt], bucket=bucket.name, delivered=format_instant(clock())
         )

@@ -4,20 +4,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from aws_lambda_powertools import Logger
+
 from vonage_reports.aws.edges import Edges
+from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import SLOTS, OpenWork, RequestServesAnother, SlotTaken
 from vonage_reports.aws.look import look
-from vonage_reports.aws.moves import carry_out, isolated
-from vonage_reports.client import HTTP_TIMEOUT
+from vonage_reports.aws.moves import announce_once, carry_out, isolated
 from vonage_reports.domain import notifications, waits
 from vonage_reports.domain.errors import (
     InvalidRequest,
     RateLimited,
+    ReportExpired,
+    SubmissionUnknown,
     VonageRejected,
     VonageReportsError,
+    VonageUnavailable,
+    VonageUnreachable,
 )
 from vonage_reports.domain.reports import Priority, Report, RequestStatus, State
 from vonage_reports.domain.transitions import (
+    PutBack,
     after_look,
     after_post,
     is_lost,
@@ -26,22 +33,7 @@ from vonage_reports.domain.transitions import (
     taken,
 )
 
-
-@dataclass(frozen=True)
-class Invocation:
-    """The invocation that submits: its name, and how many seconds it has left."""
-
-    owner: str
-    seconds_left: Callable[[], float]
-
-    def has_time_for_a_request(self) -> bool:
-        """Whether a request, and the one that follows a 401, can still be answered."""
-        return self.seconds_left() > 2 * HTTP_TIMEOUT
-
-    def over_by(self, now: datetime, scale: float) -> datetime:
-        """When this invocation, and its last request, are over for sure: its lease ends."""
-        lifetime = timedelta(seconds=self.seconds_left() + HTTP_TIMEOUT)
-        return now + max(scale * (lifetime + waits.LOOK_MARGIN), waits.SHORTEST_LEASE)
+logger = Logger(child=True)
 
 
 @dataclass
@@ -57,16 +49,45 @@ class Submitted:
 
 
 def submit(edges: Edges, invocation: Invocation, *, clock: Callable[[], datetime]) -> Submitted:
-    """Look for reports whose POST had no answer; then submit what is due, while slots are free."""
+    """Look for reports whose POST had no answer; then submit what is due, while slots are free.
+
+    Raises InvalidRequest where the secret cannot be used: then nothing was sent.
+    """
     done = Submitted()
-    for report in edges.ledger.open_work().reports:
-        if is_lost(report, clock()) and invocation.has_time_for_a_request():
-            with isolated(done.faults):
-                _find(report, edges, invocation, done, now=clock())
     work = edges.ledger.open_work()
+    lost = [report for report in work.reports if is_lost(report, clock())]
+    if (lost or _queue(work.reports, clock())) and not _is_paused(work, clock()):
+        # First of all: without usable credentials nothing may be begun.
+        edges.vonage.require_credentials()
+        for report in lost:
+            if invocation.has_time_for_a_request():
+                with isolated(done.faults):
+                    _find(report, edges, invocation, done, now=clock())
+        work = edges.ledger.open_work()
+        _submit_planned(work, edges, invocation, done, clock)
+    done.waiting = sum(
+        report.state in (State.PLANNED, State.SUBMITTING) and report.report_id not in done.submitted
+        for report in work.reports
+    )
+    return done
+
+
+def _submit_planned(
+    work: OpenWork,
+    edges: Edges,
+    invocation: Invocation,
+    done: Submitted,
+    clock: Callable[[], datetime],
+) -> None:
     queue = _queue(work.reports, clock())
     free = [slot for slot in SLOTS if slot not in work.slots]
-    room = len(free) - _others_at_work(work, edges) if queue and free else 0
+    if not queue or not free or _is_paused(work, clock()):
+        return
+    try:
+        room = len(free) - _others_at_work(work, edges)
+    except RateLimited as error:
+        edges.ledger.pause(clock() + timedelta(seconds=waits.after_429(error)))
+        return
     for report in queue:
         # A backfill leaves the last slot to the calendar.
         least = 2 if report.priority is Priority.BACKFILL else 1
@@ -80,11 +101,10 @@ def submit(edges: Edges, invocation: Invocation, *, clock: Callable[[], datetime
                 go_on = _send(owned, work, edges, done, now=clock())
         if not go_on:
             break
-    done.waiting = sum(
-        report.state in (State.PLANNED, State.SUBMITTING) and report.report_id not in done.submitted
-        for report in work.reports
-    )
-    return done
+
+
+def _is_paused(work: OpenWork, now: datetime) -> bool:
+    return work.paused_until is not None and work.paused_until > now
 
 
 def _queue(reports: Sequence[Report], now: datetime) -> list[Report]:
@@ -102,10 +122,13 @@ def _others_at_work(work: OpenWork, edges: Edges) -> int:
     """Count the reports of other tools that Vonage works on for this key, as far as it says so.
 
     At best effort: the list is deprecated, and another tool may send its POST a moment later.
+    Raises RateLimited, which is about the POST that would follow as well.
     """
     try:
-        listed = edges.vonage.list_reports(edges.vonage.api_key, since=None)
-    except VonageReportsError:
+        listed = edges.vonage.list_reports(edges.vonage.api_key)
+    except RateLimited:
+        raise
+    except (VonageRejected, VonageUnavailable, ReportExpired):
         return 0
     ours = {report.request_id for report in work.reports}
     return sum(
@@ -146,31 +169,23 @@ def _send(report: Report, work: OpenWork, edges: Edges, done: Submitted, *, now:
             include_subaccounts=report.include_subaccounts,
             filters=report.filters,
         )
-    except VonageReportsError as error:
+    except (SubmissionUnknown, VonageRejected, VonageUnreachable, ReportExpired) as error:
         answer = error
-    if isinstance(answer, VonageRejected) and answer.may_heal:
-        _announce_once(report, answer, work, edges)
-    carry_out(report, after_post(answer, now=now, scale=edges.wait_scale), edges, now=now)
+    else:
+        # Should what follows fail, this line still says what was paid for.
+        logger.info("created", extra={"report_id": report.report_id, "request_id": answer})
+    move = after_post(answer, now=now, scale=edges.wait_scale)
+    if isinstance(answer, RateLimited) and isinstance(move, PutBack):
+        edges.ledger.pause(move.not_before)
+    elif isinstance(answer, VonageReportsError) and isinstance(move, PutBack):
+        announce_once(report, answer, work.notices, edges)
+    carry_out(report, move, edges, now=now)
     if isinstance(answer, str):
         done.submitted.append(report.report_id)
         for cause in notifications.causes_gone_with(report) & work.notices:
             edges.ledger.forget(cause)
-    return not isinstance(answer, RateLimited) and not (
-        isinstance(answer, VonageRejected) and answer.concerns_every_report
-    )
-
-
-def _announce_once(report: Report, error: VonageRejected, work: OpenWork, edges: Edges) -> None:
-    """Announce what only a person can mend: once for each cause, until it is gone."""
-    cause = notifications.cause(report, error)
-    if cause not in work.notices:
-        reason = f"{error}; it is tried again every 15 minutes"
-        edges.topic.announce(
-            notifications.failed(
-                report, error="VonageRejected", reason=reason, execution=None, run_again=None
-            )
-        )
-        edges.ledger.note(cause)
+    every_report = isinstance(answer, VonageRejected) and answer.concerns_every_report
+    return not every_report and not isinstance(answer, RateLimited | VonageUnreachable)
 
 
 def _find(
@@ -202,12 +217,24 @@ def resolve(
 ) -> None:
     """Do what a person says about a HELD report: adopt that request, or (None) create one.
 
-    Raises InvalidRequest for a report that is not held, or a request that serves another one.
+    Raises InvalidRequest for a report that is not held, and for a request that Vonage does not
+    have, that is another window's or account's, or that serves another report. Then nothing was
+    written.
     """
     held = {each.report_id: each for each in reports if each.state is State.HELD}
     if report_id not in held:
         raise InvalidRequest(f"resolve: {report_id} is not held")
+    report = held[report_id]
+    if request_id is not None:
+        try:
+            at_vonage = edges.vonage.get_report(request_id)
+        except ReportExpired as error:
+            raise InvalidRequest(f"resolve: Vonage has no {request_id}: {error}") from error
+        said = (at_vonage.product, at_vonage.account_id, at_vonage.date_start, at_vonage.date_end)
+        ours = (report.product, report.account_id, report.window.start, report.window.end)
+        if said != ours:
+            raise InvalidRequest(f"resolve: {request_id} is another report's")
     try:
-        carry_out(held[report_id], resolved(request_id, now=now), edges, now=now)
+        carry_out(report, resolved(request_id, now=now), edges, now=now)
     except RequestServesAnother:
         raise InvalidRequest(f"resolve: {request_id} serves another report") from None

@@ -33,6 +33,17 @@ def due_windows(
     yield from takewhile(lambda window: window.end <= due_by, windows)
 
 
+CATCH_UP = timedelta(days=7)
+"""A schedule that did not fire is made good this far back; what is older is not bought unasked."""
+
+
+def is_too_late(
+    definition: ReportDefinition, delay_index: int, window: Window, at: datetime
+) -> bool:
+    """Whether a window became due so long before `at` that a person has to ask for it."""
+    return window.end + timedelta(days=definition.delay_days[delay_index]) < at - CATCH_UP
+
+
 def planned_report(
     definition: ReportDefinition,
     account_id: str,

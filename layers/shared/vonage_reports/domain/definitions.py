@@ -1,5 +1,6 @@
 """Report definitions: what to collect, on which calendar."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,19 @@ class ReportDefinition:
     delay_days: Sequence[int] = DEFAULT_DELAY_DAYS
     max_records: int = DEFAULT_MAX_RECORDS
     currency: str | None = None
+
+    @property
+    def collects(self) -> str:
+        """What never changes under one name, as JSON: else windows would overlap or be missing."""
+        return json.dumps(
+            {
+                "product": self.product,
+                "filters": dict(self.filters),
+                "window": self.window,
+                "time_zone": self.time_zone,
+            },
+            sort_keys=True,
+        )
 
 
 @dataclass(frozen=True)

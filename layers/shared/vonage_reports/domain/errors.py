@@ -4,6 +4,7 @@
 
     VonageReportsError
     ├── VonageUnavailable       try again: timeouts, cut connections, 5xx
+    │   └── VonageUnreachable   the same, and surely nothing was sent
     ├── VonageRejected          a 4xx: trying the same again changes nothing
     │   └── RateLimited         429: try again after `retry_after`
     ├── SubmissionUnknown       a POST that Vonage may or may not have taken
@@ -29,6 +30,10 @@ class VonageUnavailable(VonageReportsError):
     """Vonage did not answer, answered with 5xx, or with something that is not its API's."""
 
 
+class VonageUnreachable(VonageUnavailable):
+    """No connection to Vonage was made: nothing can have arrived there."""
+
+
 class VonageRejected(VonageReportsError):
     """Vonage answered 4xx.
 
@@ -50,8 +55,13 @@ class VonageRejected(VonageReportsError):
         self.invalid_parameters = tuple(invalid_parameters)
 
     @property
-    def may_heal(self) -> bool:
-        """Whether a person can mend the cause at Vonage or in the secret: 401 and 403."""
+    def is_final(self) -> bool:
+        """Whether the request itself is wrong (400, 422), whoever sends it and whenever."""
+        return self.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+
+    @property
+    def is_about_access(self) -> bool:
+        """Whether somebody has to change the secret, or what Vonage allows the account."""
         return self.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
     @property

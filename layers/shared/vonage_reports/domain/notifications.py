@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from vonage_reports.domain.definitions import Refusal
-from vonage_reports.domain.errors import VonageRejected
+from vonage_reports.domain.errors import VonageRejected, VonageReportsError
 from vonage_reports.domain.reports import Report
 
 FILTERABLE = ("event", "definition", "product", "account_id", "revision")
 """The fields that are message attributes as well, for subscriptions' filter policies."""
 
-THE_KEY = "rejected#credentials"
-"""The notice that the API key and secret are refused: nothing goes on until they are mended."""
+EVERY_REPORT = "every-report"
+"""The notice that no report can be submitted: the key is refused, or Vonage out of reach."""
 
 
 def failed(
@@ -31,15 +31,15 @@ def failed(
     )
 
 
-def held(report: Report, *, reason: str) -> dict[str, Any]:
-    """Make the body of `report.held`."""
+def held(report: Report, *, reason: str, request_id: str | None) -> dict[str, Any]:
+    """Make the body of `report.held`; `request_id` is what may be the report at Vonage."""
     return _problem(
         "report.held",
         report,
         "SubmissionUnknown",
-        f"{reason}. Look in Vonage's dashboard whether it has the report: resolve with its "
-        "request_id, or with null to create it",
-        run_again={"resolve": {"report_id": report.report_id, "request_id": None}},
+        f"{reason}. Look in Vonage's dashboard first whether it has the report: resolve with its "
+        "request_id, or with null to create it, which is billed",
+        run_again={"resolve": {"report_id": report.report_id, "request_id": request_id}},
     )
 
 
@@ -95,14 +95,13 @@ def text(body: Mapping[str, Any]) -> str:
     return json.dumps(body, sort_keys=True)
 
 
-def cause(report: Report, error: VonageRejected) -> str:
-    """Name what a refusal is about, to announce it once: the key, or a product of an account."""
-    if error.concerns_every_report:
-        return THE_KEY
-    return f"rejected#{error.status}#{report.account_id}#{report.product}"
+def cause(report: Report, error: VonageReportsError) -> str:
+    """Name what an error is about, to announce it once: all reports, or an account's product."""
+    if not isinstance(error, VonageRejected) or error.concerns_every_report:
+        return EVERY_REPORT
+    return f"rejected#{report.account_id}#{report.product}"
 
 
 def causes_gone_with(report: Report) -> frozenset[str]:
     """Return the causes that a report that Vonage took proves to be gone."""
-    about = f"{report.account_id}#{report.product}"
-    return frozenset({THE_KEY, f"rejected#401#{about}", f"rejected#403#{about}"})
+    return frozenset({EVERY_REPORT, f"rejected#{report.account_id}#{report.product}"})

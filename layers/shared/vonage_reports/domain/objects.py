@@ -122,7 +122,7 @@ def manifest(
         "window": subject.window.to_dict(),
         "revision": subject.revision,
         "attempt": subject.attempt,
-        "rows": sum(each["items_count"] or 0 for each in receipts),
+        "rows": _rows(receipts),
         "columns": [],
         "schema_changed": False,
         "archives": [
@@ -140,6 +140,12 @@ def manifest(
         "row_check": "impossible",
         "times": {"planned": subject.planned, **times, "delivered": delivered},
     }
+
+
+def _rows(receipts: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return what Vonage counted; None where there is a file of which it did not say."""
+    counts = [each["items_count"] if each["archive"] else 0 for each in receipts]
+    return None if None in counts else sum(counts)
 
 
 def delivered_notification(manifest: Mapping[str, Any], *, manifest_key: str) -> dict[str, Any]:

@@ -18,16 +18,14 @@ class Direction(Enum):
 
 @dataclass(frozen=True)
 class Product:
-    """What one product takes: its filters besides `direction`, and how far back it reaches."""
+    """What one product takes: a direction or none, and which filters besides."""
 
     direction: Direction
     filters: frozenset[str]
-    retention_days: int = 396
-    """Records are kept for 13 months; those of VIDEO-API for 90 days."""
 
 
-def _product(direction: Direction, *filters: str, retention_days: int = 396) -> Product:
-    return Product(direction, frozenset(filters), retention_days)
+def _product(direction: Direction, *filters: str) -> Product:
+    return Product(direction, frozenset(filters))
 
 
 PRODUCTS: dict[str, Product] = {
@@ -60,7 +58,7 @@ PRODUCTS: dict[str, Product] = {
         Direction.REFUSED, "product_name", "request_type", "request_session_id", "product_path",
         "correlation_id",
     ),
-    "VIDEO-API": _product(Direction.REFUSED, "session_id", "meeting_id", retention_days=90),
+    "VIDEO-API": _product(Direction.REFUSED, "session_id", "meeting_id"),
     "REPORTS-USAGE": _product(Direction.REFUSED),
 }  # fmt: skip
 

@@ -114,6 +114,8 @@ class Report:
     """When the POST of the present attempt was begun."""
     absent_since: datetime | None = None
     """SUBMITTING: when Vonage's list was first seen without the report."""
+    unheard: bool = False
+    """Whether a POST of this attempt had no answer, and was sent again."""
     request_id: str | None = None
     run: int = 0
     resumes: int = 0

@@ -33,6 +33,7 @@ from vonage_reports.domain.errors import (
     SubmissionUnknown,
     VonageRejected,
     VonageReportsError,
+    VonageUnreachable,
 )
 from vonage_reports.domain.reports import Entry, Report, RequestStatus, State, execution_input
 
@@ -80,10 +81,11 @@ class Found:
 
 
 @dataclass(frozen=True)
-class NoList:
-    """Vonage's list cannot be had: nobody knows, and only a person can find out."""
+class Unclear:
+    """Vonage's list cannot be had, or has what may be the report: only a person can find out."""
 
     reason: str
+    request_id: str | None = None
 
 
 class Look(Enum):
@@ -93,7 +95,7 @@ class Look(Enum):
     NOT_NOW = "no answer, or not now: look again in the next run"
 
 
-Seen = Found | NoList | Look
+Seen = Found | Unclear | Look
 
 
 @dataclass(frozen=True)
@@ -127,15 +129,21 @@ class Resume:
     entry: Entry
     not_before: datetime
     frees_slot: bool
+    error: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class PutBack:
-    """PLANNED again: Vonage has no such report. Nothing was billed, no attempt counts."""
+    """PLANNED again: Vonage has no such report. Nothing was billed, no attempt counts.
+
+    `unheard`: that was found by looking, for a POST that had no answer.
+    """
 
     not_before: datetime
     error: str | None = None
     reason: str | None = None
+    unheard: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,10 +164,11 @@ class LookAgain:
 
 @dataclass(frozen=True)
 class Hold:
-    """HELD: a person has to say whether Vonage took the report."""
+    """HELD: a person has to say whether Vonage took the report; perhaps as `request_id`."""
 
     until: datetime
     reason: str
+    request_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -220,25 +229,28 @@ def after_post(answer: str | VonageReportsError, *, now: datetime, scale: float 
     if isinstance(answer, SubmissionUnknown):
         return Stay()
     error, reason = type(answer).__name__, str(answer)
+    if isinstance(answer, VonageUnreachable):
+        return PutBack(now + scale * waits.RATE_LIMIT_WAIT, error, reason)
     if isinstance(answer, RateLimited):
         asked = answer.retry_after
         wait = scale * waits.RATE_LIMIT_WAIT if asked is None else timedelta(seconds=asked)
         return PutBack(now + wait, error, reason)
-    if isinstance(answer, VonageRejected) and answer.may_heal:
-        return PutBack(now + scale * waits.REFUSED_WAIT, error, reason)
-    return Fail(error, reason)
+    if isinstance(answer, VonageRejected) and answer.is_final:
+        return Fail(error, reason)
+    return PutBack(now + scale * waits.REFUSED_WAIT, error, reason)
 
 
 def after_look(report: Report, seen: Seen, *, now: datetime, scale: float = 1) -> Move:
     """Decide for a SUBMITTING report whose POST had no answer, from Vonage's list.
 
     Absent counts only when it was seen twice, some time apart, and soon enough: a list may lag,
-    and forgets. What cannot be known is never sent again by itself.
+    and forgets. It counts once: a list that never shows what was sent would have it bought for
+    ever. What cannot be known is never sent again by itself.
     """
     if isinstance(seen, Found):
         return Adopt(seen.request_id)
-    if isinstance(seen, NoList):
-        return Hold(now + scale * waits.HELD_SLOT, seen.reason)
+    if isinstance(seen, Unclear):
+        return Hold(now + scale * waits.HELD_SLOT, seen.reason, seen.request_id)
     if seen is Look.NOT_NOW:
         return Stay()
     if report.submitted_at is None or now - report.submitted_at > waits.LOOK_UNTIL:
@@ -246,7 +258,10 @@ def after_look(report: Report, seen: Seen, *, now: datetime, scale: float = 1) -
         return Hold(now + scale * waits.HELD_SLOT, reason)
     if report.absent_since is None:
         return LookAgain(now + scale * waits.LOOK_AGAIN)
-    return PutBack(now)
+    if report.unheard:
+        reason = "a second POST had no answer either, and Vonage's list shows neither"
+        return Hold(now + scale * waits.HELD_SLOT, reason)
+    return PutBack(now, unheard=True)
 
 
 def while_held(report: Report, *, now: datetime) -> Move:
@@ -306,7 +321,7 @@ def _after_a_failed_run(
     if error in _FINAL_ERRORS and at_vonage in (RequestStatus.SUCCESS, Gone.GONE):
         return Fail(error, reason)
     if stored:
-        return Resume(Entry.ANNOUNCE, later, frees_slot=not working)
+        return Resume(Entry.ANNOUNCE, later, frees_slot=not working, error=error, reason=reason)
     if at_vonage is Unreadable.UNKNOWN_STATUS:
         return Cancel(then=Fail("ReportFailed", reason))
     if working:
@@ -314,14 +329,19 @@ def _after_a_failed_run(
         if overdue:
             late = "Vonage had not finished it after 48 hours"
             return Cancel(then=_buy_again(report, "ReportFailed", late, now, scale))
-        return Resume(Entry.CHECK, later, frees_slot=False)
+        return Resume(Entry.CHECK, later, frees_slot=False, error=error, reason=reason)
     if at_vonage is RequestStatus.TRUNCATED:
-        return Fail("ReportTruncated", "Vonage cut the report short: use a shorter window")
+        return Fail(
+            "ReportTruncated",
+            "Vonage cut the report short: use a definition of a new name with a shorter window",
+        )
     if at_vonage is RequestStatus.SUCCESS:
-        if error != "ReportExpired":
-            return Resume(Entry.CHECK, later, frees_slot=True)
+        if error != "ReportExpired" or report.resumes < waits.NOT_FOUND_PATIENCE:
+            return Resume(Entry.CHECK, later, frees_slot=True, error=error, reason=reason)
         return _buy_again(report, error, reason, now, scale)
     if at_vonage is Gone.GONE:
+        if report.resumes < waits.NOT_FOUND_PATIENCE:
+            return Resume(Entry.CHECK, later, frees_slot=False, error=error, reason=reason)
         reason = "Vonage deleted the report before it was stored"
         return _buy_again(report, "ReportExpired", reason, now, scale)
     ended = f"Vonage ended the report as {at_vonage.value}"
@@ -363,19 +383,22 @@ def moved(report: Report, move: Move, *, now: datetime) -> Report:
                 attempt=report.attempt + 1,
                 run=report.run + 1,
                 resumes=0,
+                unheard=False,
                 not_before=None,
                 absent_since=None,
                 error=None,
                 reason=None,
             )
             return replace(adopted, execution_input=execution_input(adopted, Entry.CHECK))
-        case Resume(entry, not_before, frees_slot):
+        case Resume(entry, not_before, frees_slot, error, reason):
             resumed = replace(
                 report,
                 run=report.run + 1,
                 resumes=report.resumes + 1,
                 not_before=not_before,
                 slot=None if frees_slot else report.slot,
+                error=error,
+                reason=reason,
             )
             return replace(resumed, execution_input=execution_input(resumed, entry))
         case PutBack(not_before, error, reason) | Again(not_before, error, reason):
@@ -386,13 +409,14 @@ def moved(report: Report, move: Move, *, now: datetime) -> Report:
                 request_id=None,
                 not_before=not_before,
                 absent_since=None,
+                unheard=report.unheard or (isinstance(move, PutBack) and move.unheard),
                 resumes=0,
                 error=error,
                 reason=reason,
             )
         case LookAgain(look_after):
             return replace(report, absent_since=now, look_after=look_after)
-        case Hold(until, reason):
+        case Hold(until=until, reason=reason):
             return replace(
                 report,
                 state=State.HELD,
@@ -403,7 +427,9 @@ def moved(report: Report, move: Move, *, now: datetime) -> Report:
         case LetSlotGo():
             return replace(report, slot=None)
         case Deliver(rows):
-            return replace(report, state=State.DELIVERED, slot=None, rows=rows)
+            return replace(
+                report, state=State.DELIVERED, slot=None, rows=rows, error=None, reason=None
+            )
         case Fail(error, reason):
             return replace(report, state=State.FAILED, slot=None, error=error, reason=reason)
     raise TypeError(f"{move} changes nothing in the ledger")

@@ -13,14 +13,18 @@ DEADLINE = timedelta(hours=48)
 """A report that Vonage still works on after this is cancelled. Generation takes 5 to 30 minutes
 per million records, and a report has 7 million at most: four hours."""
 
-FILE_LIFETIME = timedelta(hours=72)
-"""How long Vonage keeps a report's file after it succeeded (OpenAPI 3.1.4)."""
+NOT_FOUND_PATIENCE = 4
+"""Runs that are resumed on a 404, over an hour in all, before it counts as the end: Vonage says
+"does not exist, or you do not have access" for a moment too, and buying again costs more."""
+
+TOLD_AT_RESUME = 3
+"""The failed run of one attempt after which somebody is told, 20 minutes after the first."""
 
 RATE_LIMIT_WAIT = timedelta(seconds=60)
 """After a 429 that named no `Retry-After`."""
 
 REFUSED_WAIT = timedelta(minutes=15)
-"""After a 401 or 403: somebody has to change something first."""
+"""After a 401, a 403 and whatever else is not about the report: somebody has to act first."""
 
 MAX_ATTEMPTS = 3
 """Reports that we pay for per window and revision, before a person has to look."""

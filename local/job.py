@@ -1,0 +1,220 @@
+"""The main job, on this machine.
+
+Starts the emulator and, unless another server is named, the Vonage simulator; deploys the template;
+sends the event that the schedule would send, and the sweeps after it; shows how far the reports
+are; and leaves what was delivered under `out/`.
+"""
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ConnectionError as NoConnection
+from botocore.exceptions import HTTPClientError
+
+from local import folders
+from local.delivery import NOTIFICATIONS, Delivery
+from local.deployment import DeploymentFailed, InvocationFailed, Stack, deploy
+from local.display import Display, merged, summary
+from local.emulator import ROOT, Emulator, EmulatorFailed
+from local.environment import forget_real_accounts
+from local.kept import KeptState
+from local.options import BadInput, Options, Server
+from local.plan import plan_of
+from local.progress import Progress
+from local.simulator.process import Simulator
+from local.wakes import Wakes, sweep_seconds
+from vonage_reports.aws.ledger import Ledger
+
+ALL_DELIVERED, NOT_DELIVERED, BAD_INPUT = 0, 1, 2
+
+STATE = ROOT / ".local"
+OUT = ROOT / "out"
+
+_TICK_SECONDS = 0.2
+_REQUEST_SECONDS = 40
+"""Longer than a request to Vonage can last."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run() -> int:
+    """Run, and return the exit code. Raises KeyboardInterrupt, when everything is stopped."""
+    forget_real_accounts()
+    display = Display()
+    try:
+        options = Options.from_environment(os.environ, now=datetime.now(UTC))
+        with ExitStack() as resources:
+            return _run(options, display, resources)
+    except (BadInput, EmulatorFailed, DeploymentFailed, InvocationFailed) as error:
+        display.complain(str(error))
+    except (NoConnection, HTTPClientError) as error:
+        display.complain(f"the emulator does not answer any more: {error}")
+    return BAD_INPUT
+
+
+def _run(options: Options, display: Display, resources: ExitStack) -> int:
+    """Deploy, send the event, follow it to its end; `resources` stops what was started."""
+    resources.enter_context(folders.work_alone(STATE))
+    folders.require_replaceable(OUT)
+    kept = _kept_state(options.server)
+    server = options.server or _simulator(display, resources)
+    emulator, stack = _deployed(options, server, display, resources)
+    delivery = Delivery(emulator, stack, OUT if kept is None else kept.out)
+    if kept is not None:
+        kept.restore(emulator, stack, delivery)
+    ledger = Ledger(emulator.table(stack.outputs["TableName"]))
+    event = options.event
+    if event is None:
+        event = stack.schedule_event(
+            "SubmitReportsFunctionCalendar", scheduled_time=options.scheduled_time
+        )
+    if not server.is_on_loopback:
+        lines = plan_of(event, stack, ledger, api_key=server.api_key, now=datetime.now(UTC))
+        if not _confirmed(lines, server, options, display):
+            display.print("Nothing was asked of Vonage.")
+            return BAD_INPUT
+
+    def keep() -> None:
+        if kept is not None:
+            kept.save(emulator, stack, delivery)
+
+    progress = Progress(ledger, delivery)
+    every = sweep_seconds(options.wait_scale)
+    wakes = Wakes(stack, event, sweep_seconds=every, say=display.say)
+    try:
+        with display.live(lambda: progress.lines):
+            _until_answered(wakes, progress, display, keep)
+            folders.replace(OUT, None if kept is None else kept.out)
+            _follow(wakes, progress, delivery, display, keep)
+    finally:
+        # A second Ctrl-C waits until what was paid for is written down.
+        with _uninterrupted():
+            if kept is not None:
+                wakes.finish(_REQUEST_SECONDS)
+            wakes.stop()
+            if emulator.is_running():
+                # Without an answer `out/` is still that of an earlier run.
+                if kept is not None or wakes.answer is not None:
+                    delivery.update()
+                progress.update()
+                keep()
+    return _conclude(options, wakes.answer or {}, progress, delivery, display)
+
+
+def _kept_state(server: Server | None) -> KeptState | None:
+    if server is None or server.is_on_loopback:
+        return None
+    kept = KeptState(STATE / server.name)
+    kept.require_usable()
+    return kept
+
+
+def _simulator(display: Display, resources: ExitStack) -> Server:
+    simulator = resources.enter_context(Simulator())
+    display.say(f"the Vonage simulator listens on {simulator.url}")
+    return Server(simulator.url, simulator.api_key, simulator.api_secret)
+
+
+def _deployed(
+    options: Options, server: Server, display: Display, resources: ExitStack
+) -> tuple[Emulator, Stack]:
+    folder = Path(
+        resources.enter_context(
+            tempfile.TemporaryDirectory(prefix="run-", dir=STATE, ignore_cleanup_errors=True)
+        )
+    )
+    emulator = resources.enter_context(Emulator(folder, wait_scale=options.wait_scale))
+    display.say(f"the emulator listens on {emulator.url}")
+    stack = deploy(emulator, folder, vonage_base_url=server.url, wait_scale=options.wait_scale)
+    stack.set_credentials(server.api_key, server.api_secret)
+    if options.definitions is not None:
+        stack.set_definitions(options.definitions)
+    display.say("template.yaml is deployed")
+    return emulator, stack
+
+
+def _confirmed(lines: list[str], server: Server, options: Options, display: Display) -> bool:
+    """Show what is going to be asked for, and let a person decide. Raises BadInput."""
+    display.print(f"{server.url} bills every record that a report contains. This run")
+    for line in lines or ["asks for nothing that is known beforehand"]:
+        display.print(f"  {line}")
+    if options.confirmed:
+        return True
+    answer = display.typed_yes()
+    if answer is None:
+        raise BadInput("nobody is there to confirm this: set CONFIRM=yes")
+    return answer
+
+
+def _until_answered(
+    wakes: Wakes, progress: Progress, display: Display, keep: Callable[[], None]
+) -> None:
+    """Return when submit_reports took the event."""
+    wakes.tick()
+    while wakes.answer is None:
+        display.show(progress.update())
+        keep()
+        time.sleep(_TICK_SECONDS)
+        wakes.tick()
+    progress.follow(wakes.answer["planned"])
+
+
+def _follow(
+    wakes: Wakes,
+    progress: Progress,
+    delivery: Delivery,
+    display: Display,
+    keep: Callable[[], None],
+) -> None:
+    """Return when nothing more can be expected without a person."""
+    while True:
+        delivery.update()
+        display.show(progress.update())
+        keep()
+        if progress.is_settled or progress.everything_is_refused:
+            return
+        time.sleep(_TICK_SECONDS)
+        wakes.tick()
+
+
+def _conclude(
+    options: Options,
+    answer: Mapping[str, Any],
+    progress: Progress,
+    delivery: Delivery,
+    display: Display,
+) -> int:
+    """Print what came of it, and return the exit code."""
+    lines = progress.lines
+    refused = [
+        f"{each['definition']}, {each['field']}: {each['reason']}"
+        for each in answer.get("refused", [])
+    ]
+    if lines:
+        display.print("\n" + summary(lines, delivery))
+        display.print(f"Look in {OUT.name}/; what was announced: {OUT.name}/{NOTIFICATIONS}")
+    elif not refused:
+        no_definitions = options.definitions == "[]"
+        display.print("There are no report definitions." if no_definitions else "Nothing is due.")
+    for sentence in merged(refused, progress.troubles(), rest=f"{OUT.name}/{NOTIFICATIONS}"):
+        display.complain(sentence)
+    if refused or progress.everything_is_refused:
+        return BAD_INPUT
+    return ALL_DELIVERED if all(line.is_delivered for line in lines) else NOT_DELIVERED
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
