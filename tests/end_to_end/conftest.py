@@ -20,7 +20,7 @@ from tests.end_to_end.faults import Case
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.domain.reports import Report, State
 
-WAIT_SCALE = 0.01
+WAIT_SCALE = 0.001
 _TICK_SECONDS = 0.1
 _SWEEP_SECONDS = 3.0
 _QUIET_WITHIN_SECONDS = 90.0
