@@ -23,7 +23,7 @@ from vonage_reports.domain.reports import Report, State
 WAIT_SCALE = 0.001
 _TICK_SECONDS = 0.1
 _SWEEP_SECONDS = 3.0
-_QUIET_WITHIN_SECONDS = 90.0
+_QUIET_WITHIN_SECONDS = 240.0
 
 
 @pytest.fixture(scope="session", autouse=True)
