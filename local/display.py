@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -61,7 +61,7 @@ class Display:
             return
         with Live(
             console=self._console,
-            get_renderable=lambda: _table(lines()),
+            get_renderable=lambda: live_table(lines()),
             refresh_per_second=_REFRESHES_PER_SECOND,
             transient=True,
         ):
@@ -115,19 +115,22 @@ def merged(refused: Sequence[str], troubles: Sequence[tuple[str, str]], *, rest:
     return [*sentences[:_MOST_SENTENCES], more]
 
 
-def _table(lines: Sequence[Line]) -> Table:
+def live_table(lines: Sequence[Line]) -> Group:
+    """The lines as a table, and below it why some of them are not further."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("report", "state", "elapsed", "rows", "size"):
-        table.add_column(column, justify="left" if column in ("report", "state") else "right")
-    troubled = any(line.trouble for line in lines)
-    if troubled:
-        table.add_column("why", no_wrap=True, overflow="ellipsis")
+    # Where it is narrow, the report's id gives way.
+    table.add_column("report", overflow="ellipsis")
+    table.add_column("state", no_wrap=True)
+    for column in ("elapsed", "rows", "size"):
+        table.add_column(column, justify="right", no_wrap=True)
     for line in lines:
-        cells = [line.report_id, _state(line), f"{line.seconds:.1f} s", _rows(line)]
-        # As Text: a server's answer is no markup.
-        why = [Text(line.trouble or "")] if troubled else []
-        table.add_row(*cells, _size(line.bytes), *why)
-    return table
+        table.add_row(
+            line.report_id, _state(line), f"{line.seconds:.1f} s", _rows(line), _size(line.bytes)
+        )
+    troubles = [(line.name, line.trouble) for line in lines if line.trouble is not None]
+    # As Text: what a server answered is no markup.
+    sentences = [Text(each) for each in merged([], troubles, rest="see the end of the run")]
+    return Group(table, *sentences)
 
 
 def _sentence(line: Line) -> str:

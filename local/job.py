@@ -178,7 +178,8 @@ def _follow(
         delivery.update()
         display.show(progress.update())
         keep()
-        if progress.is_settled or progress.everything_is_refused:
+        # While submit_reports is at work, what was refused may be tried again.
+        if wakes.is_idle and (progress.is_settled or progress.everything_is_refused):
             return
         time.sleep(_TICK_SECONDS)
         wakes.tick()

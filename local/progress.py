@@ -150,7 +150,7 @@ class Progress:
         return rows
 
     def _refusal_of_everything(self) -> str | None:
-        """The sentence of the report that stands for all, and what a person can do about it here."""
+        """The sentence of the report that stands for all, and what a person can do here."""
         lines = self._lines.values()
         stands_for_all = next((line for line in lines if line.concerns_every_report), None)
         if stands_for_all is None:

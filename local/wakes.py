@@ -48,6 +48,11 @@ class Wakes:
         self.answer: dict[str, Any] | None = None
         """What submit_reports answered to the event; None until it has."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no invocation is under way that was not taken note of."""
+        return self._running is None
+
     def tick(self) -> None:
         """Take the answer of an invocation that ended, and start the next when it is due.
 

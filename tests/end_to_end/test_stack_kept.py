@@ -6,13 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from local.delivery import Delivery
 from local.deployment import Stack, deploy
 from local.emulator import Emulator
 from local.kept import KeptState
-from local.options import BadInput
 from local.plan import plan_of
 from local.progress import Progress
 from local.simulator.process import Simulator
@@ -105,12 +102,3 @@ def test_the_plan_names_the_windows_that_are_due_and_not_kept(tmp_path: Path) ->
         ]
         running.until(State.DELIVERED)
         assert plan_of(SCHEDULED, running.stack, running.ledger, api_key=key, now=now) == []
-
-
-def test_two_runs_do_not_work_with_one_ledger(tmp_path: Path) -> None:
-    with (
-        KeptState(tmp_path).lock(),
-        pytest.raises(BadInput, match="another `make run`"),
-        KeptState(tmp_path).lock(),
-    ):
-        pass

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -36,10 +37,12 @@ def simulator() -> Iterator[Simulator]:
         yield running
 
 
-def start(tree: Path, **variables: str) -> subprocess.Popen[str]:
+def start(
+    tree: Path, module: str = "local.run", *arguments: str, **variables: str
+) -> subprocess.Popen[str]:
     environment = child_environment({"PYTHONPATH": f"{tree}:{tree}/layers/shared", **variables})
     return subprocess.Popen(
-        [sys.executable, "-m", "local.run"],
+        [sys.executable, "-m", module, *arguments],
         cwd=tree,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -125,7 +128,7 @@ def test_without_variables_it_brings_its_own_simulator_and_ends_without_a_trace(
         "manifests",
         "notifications.jsonl",
     ]
-    assert list((tree / ".local").iterdir()) == []
+    assert [each.name for each in (tree / ".local").iterdir()] == ["lock"]
     assert processes_of(tree) == []
 
 
@@ -141,7 +144,7 @@ def test_an_interruption_leaves_no_process_and_no_state(
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 130, output
     assert processes_of(tree) == []
-    assert list((tree / ".local").iterdir()) == []
+    assert [each.name for each in (tree / ".local").iterdir()] == ["lock"]
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="processes are looked up in /proc")
@@ -160,9 +163,20 @@ def test_refused_credentials_end_the_run_with_the_sentence_that_names_the_secret
     code, output = run(tree, **{**at(simulator), "VONAGE_API_SECRET": "wrong"})
     assert code == 2, output
     last = output.strip().splitlines()[-1]
-    assert last.startswith("make run: ")
+    assert last.startswith("make run: 8 reports: ")
     assert ":secret:" in last
+    assert last.endswith("; here: VONAGE_API_KEY and VONAGE_API_SECRET; nothing was asked for")
+    assert output.count("make run:") == 1
     assert simulator.state()["reports"] == []
+
+
+def test_a_server_that_is_not_there_ends_the_run_as_well(tree: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    variables = {"VONAGE_API_KEY": "abcd1234", "VONAGE_API_SECRET": "x", "WAIT_SCALE": "0.01"}
+    code, output = run(tree, VONAGE_BASE_URL=url, **variables)
+    assert code == 2, output
+    assert "cannot be reached" in output.strip().splitlines()[-1]
 
 
 def test_a_refused_account_does_not_keep_the_others(tree: Path, simulator: Simulator) -> None:
@@ -194,8 +208,68 @@ def test_an_event_that_nobody_understands_is_one_sentence(tree: Path) -> None:
     (tree / "event.json").write_text('{"sweeep": true}')
     code, output = run(tree, EVENT="event.json")
     assert code == 2
-    assert "make run: the event's sweeep" in output
-    assert "Traceback" not in output
+    assert output.startswith("make run: EVENT: event.json: the event's sweeep")
+    assert len(output.splitlines()) == 1
+
+
+def test_an_event_that_submit_reports_refuses_leaves_out_as_it_was(tree: Path) -> None:
+    (tree / "out").mkdir()
+    (tree / "out" / "of-an-earlier-run").touch()
+    (tree / "event.json").write_text('{"recollect": {"report_id": "x-20261118T0000Z-0"}}')
+    code, output = run(tree, EVENT="event.json")
+    assert code == 2
+    assert "make run: recollect: " in output
+    assert [each.name for each in (tree / "out").iterdir()] == ["of-an-earlier-run"]
+
+
+def test_a_run_that_nobody_confirms_leaves_out_as_it_was(tree: Path) -> None:
+    (tree / "out").mkdir()
+    (tree / "out" / "of-an-earlier-run").touch()
+    variables = {"VONAGE_API_KEY": "abcd1234", "VONAGE_API_SECRET": "x"}
+    code, output = run(tree, VONAGE_BASE_URL="https://vonage.invalid", **variables)
+    assert code == 2
+    assert "set CONFIRM=yes" in output.strip().splitlines()[-1]
+    assert [each.name for each in (tree / "out").iterdir()] == ["of-an-earlier-run"]
+
+
+def test_a_second_run_in_a_folder_is_refused_and_the_first_goes_on(tree: Path) -> None:
+    first = start(tree, DEFINITIONS="one.json")
+    read_until(first, "template.yaml is deployed")
+    code, output = run(tree, DEFINITIONS="one.json")
+    assert (code, output) == (2, "make run: another make run is at work in this folder\n")
+    output, _ = first.communicate(timeout=60)
+    assert first.returncode == 0, output
+
+
+def test_no_definitions_are_called_that_and_refused_ones_are_not_nothing(tree: Path) -> None:
+    (tree / "none.json").write_text("[]")
+    code, output = run(tree, DEFINITIONS="none.json")
+    assert code == 0
+    assert output.endswith("There are no report definitions.\n")
+    (tree / "odd.json").write_text('[{"name": "x"}]')
+    code, output = run(tree, DEFINITIONS="odd.json")
+    assert code == 2
+    assert "Nothing is due" not in output
+
+
+def test_an_interruption_while_it_is_still_starting_is_no_traceback(tree: Path) -> None:
+    for seconds in (0.15, 0.3, 0.5):
+        process = start(tree, DEFINITIONS="one.json")
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 130, output
+        assert output.endswith("Interrupted: everything that was started is stopped.\n")
+        assert "Traceback" not in output
+
+
+def test_a_port_of_somebody_elses_is_one_sentence(tree: Path, simulator: Simulator) -> None:
+    port = simulator.url.rsplit(":", 1)[1]
+    process = start(tree, "local.simulator", "--port", port)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert output.startswith(f"simulator: port {port} of 127.0.0.1 cannot be had: ")
+    assert len(output.splitlines()) == 1
 
 
 def test_a_users_own_aws_profile_is_left_alone(tree: Path) -> None:

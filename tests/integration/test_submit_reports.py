@@ -534,6 +534,17 @@ def test_a_definition_that_collects_something_else_is_refused_by_field(stack: St
     assert [(each.definition, each.field) for each in left_out] == [("d0", "window")]
 
 
+@pytest.mark.parametrize(
+    ("at", "says"),
+    [(datetime(1, 1, 1, tzinfo=UTC), "13 months"), (datetime(2099, 1, 1, tzinfo=UTC), "future")],
+)
+def test_a_time_of_which_there_are_no_records_is_refused(
+    stack: Stack, at: datetime, says: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=says):
+        plan([], stack.edges, at=at, now=stack.now)
+
+
 def test_windows_that_became_due_long_ago_are_told_and_not_bought(stack: Stack) -> None:
     stack.plan()
     definitions, _ = parse_definitions(

@@ -69,15 +69,64 @@ def test_files_are_read(tmp_path: Path) -> None:
     found = options(
         EVENT=str(event),
         DEFINITIONS=str(definitions),
-        SCHEDULED_TIME="2026-11-22T03:15:00+01:00",
         WAIT_SCALE="0",
         CONFIRM="yes",
     )
     assert found.event == {"sweep": True}
     assert found.definitions == '[{"name":"x"}]'
-    assert found.scheduled_time == "2026-11-22T02:15:00Z"
     assert found.wait_scale == 0
     assert found.confirmed
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("2026-11-22T03:15:00+01:00", "2026-11-22T02:15:00Z"),
+        ("0001-01-02T00:00:00Z", "0001-01-02T00:00:00Z"),
+    ],
+)
+def test_a_time_is_passed_on_in_utc_with_all_its_digits(given: str, read: str) -> None:
+    assert options(SCHEDULED_TIME=given).scheduled_time == read
+
+
+@pytest.mark.parametrize("word", ["yes", "YES", "Yes", "y", " y "])
+def test_a_yes_may_be_written_in_several_ways(word: str) -> None:
+    assert options(CONFIRM=word).confirmed
+
+
+@pytest.mark.parametrize("word", ["no", "yess", "true", "1"])
+def test_nothing_else_is_a_yes(word: str) -> None:
+    assert not options(CONFIRM=word).confirmed
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://[::1",
+        "https://[1:2]",
+        "https://x.example:99999",
+        "https://x.example:abc",
+        "https://x.example:",
+        "https://x.example:0",
+        "https://x exam.ple",
+        "https://x.example\t",
+        "https:// ",
+        "https://user:pass-word@x.example",
+        "https://user:pass-word@x.example:99999",
+        "http://user:pass-word@127.0.0.1",
+        "ftp://x.example",
+    ],
+)
+def test_a_base_url_that_cannot_be_is_not_printed_back(url: str) -> None:
+    with pytest.raises(BadInput, match="VONAGE_BASE_URL") as refused:
+        options(**CREDENTIALS, VONAGE_BASE_URL=url)
+    assert url not in str(refused.value)
+    assert "pass-word" not in str(refused.value)
+
+
+def test_a_base_url_is_kept_in_one_form() -> None:
+    found = options(**CREDENTIALS, VONAGE_BASE_URL="HTTPS://API.nexmo.com/")
+    assert found.server == options(**CREDENTIALS).server
 
 
 @pytest.mark.parametrize(
@@ -85,11 +134,13 @@ def test_files_are_read(tmp_path: Path) -> None:
     [
         ({"VONAGE_API_KEY": "k"}, "VONAGE_API_SECRET is not set"),
         ({"VONAGE_BASE_URL": "https://x.example"}, "VONAGE_API_KEY is not set"),
-        ({**CREDENTIALS, "VONAGE_BASE_URL": "x.example"}, "a scheme and a host"),
-        ({**CREDENTIALS, "VONAGE_BASE_URL": "https://x.example/v2"}, "a scheme and a host"),
-        ({**CREDENTIALS, "VONAGE_BASE_URL": "https://u:p@x.example"}, "a scheme and a host"),
+        ({**CREDENTIALS, "VONAGE_BASE_URL": "x.example"}, "a scheme, a host"),
+        ({**CREDENTIALS, "VONAGE_BASE_URL": "https://x.example/v2"}, "a scheme, a host"),
+        ({**CREDENTIALS, "VONAGE_BASE_URL": "https://u:p@x.example"}, "a scheme, a host"),
         ({**CREDENTIALS, "VONAGE_BASE_URL": "http://x.example"}, "over https only"),
         ({"SCHEDULED_TIME": "2026-11-22T02:15:00"}, "a time like"),
+        ({"SCHEDULED_TIME": "0001-01-01T00:00:00+05:00"}, "a time like"),
+        ({"SCHEDULED_TIME": "2026-11-22T02:15:00Z", "EVENT": "x.json"}, "set one only"),
         ({"WAIT_SCALE": "nan"}, "a number from 0 to 1"),
         ({"WAIT_SCALE": "2"}, "a number from 0 to 1"),
         ({"EVENT": "/nowhere.json"}, "cannot be read"),
@@ -104,7 +155,12 @@ def test_what_cannot_be_is_said_in_a_sentence(environment: dict[str, str], sente
     ("name", "content", "sentence"),
     [
         ("EVENT", "{", "is not JSON"),
+        ("EVENT", "[" * 100_000, "is not JSON"),
         ("EVENT", "[]", "holds no JSON object"),
+        ("EVENT", "{}", "an event says one thing"),
+        ("EVENT", '{"recollect": "x"}', "the event's recollect"),
+        ("EVENT", '{"report_id": "x", "entry": "check"}', "is the input of a state"),
+        ("EVENT", '{"report": {}, "waited_seconds": 20}', "is the input of a state"),
         ("DEFINITIONS", "{}", "holds no JSON list"),
         ("DEFINITIONS", json.dumps(["x" * 9000]), "too long: an SSM parameter holds 8192 bytes"),
     ],

@@ -65,6 +65,13 @@ def test_a_recollection_that_is_sent_again_is_still_one() -> None:
     assert first["token"] == second["token"] != ""
 
 
+def test_a_recollection_that_is_none_is_left_to_submit_reports() -> None:
+    stack = FakeStack(INVALID)
+    with pytest.raises(InvocationFailed):
+        tick_until_answered(wakes(stack, {"recollect": "x"}, []))
+    assert stack.sent == [{"recollect": "x"}]
+
+
 def tick_for_ever(each: Wakes) -> None:
     while True:
         each.finish(5)

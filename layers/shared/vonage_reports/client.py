@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -45,7 +46,6 @@ _AS_IT_IS = {"Accept": "application/octet-stream", "Accept-Encoding": "identity"
 _MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LONGEST_RETRY_AFTER = 86_400
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(frozen=True)
@@ -321,12 +321,21 @@ def require_safe_url(url: str) -> str:
     """Return `url`, if credentials may be sent there. Raises InvalidRequest otherwise."""
     try:
         parts = urlsplit(url)
-        safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+        safe = parts.scheme == "https" or (
+            parts.scheme == "http" and _is_loopback(parts.hostname or "")
+        )
     except ValueError:
         safe = False
     if not safe or not parts.hostname:
         raise InvalidRequest(f"VONAGE_BASE_URL is {url!r}: it must be https, or http on loopback")
     return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _path_segment(opaque_id: str) -> str:

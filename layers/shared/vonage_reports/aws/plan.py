@@ -18,6 +18,9 @@ from vonage_reports.domain.windows import Window, format_instant
 _CLOCK_DIFFERENCE = timedelta(minutes=5)
 """By which the schedule's clock may be ahead of the function's."""
 
+_RETENTION = timedelta(days=396)
+"""Vonage keeps records for 13 months (its technical details)."""
+
 
 def plan(
     definitions: Sequence[ReportDefinition], edges: Edges, *, at: datetime, now: datetime
@@ -29,10 +32,13 @@ def plan(
     Windows are put first, the cursor moves after: a run that dies in between is made good by the
     next, which finds its windows there already.
 
-    Raises InvalidRequest for a time in the future, whose windows have not ended.
+    Raises InvalidRequest for a time in the future, whose windows have not ended, and for one of
+    which Vonage keeps no records.
     """
     if at > now + _CLOCK_DIFFERENCE:
         raise InvalidRequest(f"scheduled_time {format_instant(at)} is in the future")
+    if at < now - _RETENTION:
+        raise InvalidRequest(f"scheduled_time {at}: Vonage keeps records for 13 months")
     calendar = edges.ledger.calendar()
     planned: list[str] = []
     left_out: list[Refusal] = []
