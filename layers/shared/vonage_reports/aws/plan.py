@@ -35,10 +35,7 @@ def plan(
     Raises InvalidRequest for a time in the future, whose windows have not ended, and for one of
     which Vonage keeps no records.
     """
-    if at > now + _CLOCK_DIFFERENCE:
-        raise InvalidRequest(f"scheduled_time {format_instant(at)} is in the future")
-    if at < now - _RETENTION:
-        raise InvalidRequest(f"scheduled_time {at}: Vonage keeps records for 13 months")
+    _require_records(at, now)
     calendar = edges.ledger.calendar()
     planned: list[str] = []
     left_out: list[Refusal] = []
@@ -69,6 +66,13 @@ def plan(
                     cursor = Cursor(windows[-1].end, definition.collects)
                     edges.ledger.move_cursor(definition.name, account_id, delay_index, cursor)
     return planned, left_out
+
+
+def _require_records(at: datetime, now: datetime) -> None:
+    if at > now + _CLOCK_DIFFERENCE:
+        raise InvalidRequest(f"scheduled_time {format_instant(at)} is in the future")
+    if at < now - _RETENTION:
+        raise InvalidRequest(f"scheduled_time {at}: Vonage keeps records for 13 months")
 
 
 def _changed(definition: ReportDefinition, cursor: Cursor) -> Refusal:
