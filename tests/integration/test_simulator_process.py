@@ -98,7 +98,7 @@ def test_it_listens_on_the_loopback_interface_only(tmp_path: Path) -> None:
 def test_a_setting_that_does_not_exist_is_refused() -> None:
     command = [sys.executable, "-m", "local.simulator", "--settings", '{"colour": "red"}']
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=False, timeout=30)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr == b"simulator: no such setting: colour\n"
 
 
