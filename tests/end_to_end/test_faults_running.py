@@ -53,6 +53,19 @@ def test_a_failure_that_cannot_be_announced_is_announced_later(case: Case) -> No
     assert case.told() == ["report.failed"]
 
 
+def test_a_delivery_that_cannot_be_announced_is_announced_later(case: Case) -> None:
+    sns = case.stack.emulator.client("sns")
+    topic = case.stack.stack.outputs["TopicArn"]
+    sns.delete_topic(TopicArn=topic)
+    planned = case.collect()
+    case.stack.until(lambda: case.open().resumes > 0, "a run that gave up")
+    assert sns.create_topic(Name=topic.rsplit(":", 1)[1])["TopicArn"] == topic
+    case.stack.stack.subscribe_queue("notifications-of-tests")
+    (report,) = case.all_delivered(planned)
+    assert report.attempt == 1
+    assert "report.delivered" in case.told()
+
+
 def test_a_run_that_a_person_aborts_goes_on_in_a_new_one(case: Case) -> None:
     case.simulator.settings(seconds_per_report=4.0)
     (planned,) = case.collect()
