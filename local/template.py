@@ -30,5 +30,5 @@ _Loader.add_multi_constructor("!", _long_form)
 def read_template(path: Path) -> dict[str, Any]:
     """Return the template of a file as plain data."""
     # The loader is a SafeLoader: it builds nothing but data.
-    template: dict[str, Any] = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506
+    template: dict[str, Any] = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
     return template

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from local.emulator import Emulator
+from tests.ledger_table import create_ledger_table
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import Ledger, finished_item
@@ -113,18 +114,7 @@ def measure() -> list[dict[str, float]]:
         client = emulator.client("dynamodb")
         for finished in FINISHED:
             name = f"ledger-{finished}"
-            client.create_table(
-                TableName=name,
-                BillingMode="PAY_PER_REQUEST",
-                AttributeDefinitions=[
-                    {"AttributeName": "pk", "AttributeType": "S"},
-                    {"AttributeName": "sk", "AttributeType": "S"},
-                ],
-                KeySchema=[
-                    {"AttributeName": "pk", "KeyType": "HASH"},
-                    {"AttributeName": "sk", "KeyType": "RANGE"},
-                ],
-            )
+            create_ledger_table(client, name)
             fill(emulator.table(name), finished)
             rows.append({"finished": finished, **count(emulator.table(name))})
     return rows

@@ -207,7 +207,7 @@ def test_lambdas_cause_becomes_its_message(client: SFNClient) -> None:
         "stackTrace": ['  File "/var/task/app.py", line 38\n'],
     }
     run = described(client, "FAILED", error="ReportFailed", cause=json.dumps(cause))
-    assert run == Run(RunStatus.FAILED, error="ReportFailed", reason=cause["errorMessage"])  # type: ignore[arg-type]
+    assert run == Run(RunStatus.FAILED, error="ReportFailed", reason=str(cause["errorMessage"]))
 
 
 @pytest.mark.parametrize("status", ["TIMED_OUT", "ABORTED", "FAILED"])

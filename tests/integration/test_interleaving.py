@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -19,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
+from tests.ledger_table import create_ledger_table
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import Ledger
@@ -34,6 +36,7 @@ from vonage_reports.domain.windows import Window, WindowLength
 
 START = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 SUBMITTERS = 4
+NUMBERS = count()
 LIFETIME = 300.0
 """Seconds after which Lambda ends an invocation, wherever it is."""
 
@@ -280,25 +283,6 @@ def dynamodb() -> Iterator[Any]:
     patch.undo()
 
 
-def new_table(dynamodb: Any) -> Any:
-    new_table.count += 1  # type: ignore[attr-defined]  # a name for each example
-    return dynamodb.create_table(
-        TableName=f"ledger-{new_table.count}",  # type: ignore[attr-defined]  # as above
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[
-            {"AttributeName": "pk", "AttributeType": "S"},
-            {"AttributeName": "sk", "AttributeType": "S"},
-        ],
-        KeySchema=[
-            {"AttributeName": "pk", "KeyType": "HASH"},
-            {"AttributeName": "sk", "KeyType": "RANGE"},
-        ],
-    )
-
-
-new_table.count = 0  # type: ignore[attr-defined]  # as above
-
-
 def definitions(count: int) -> list[ReportDefinition]:
     return [
         ReportDefinition(
@@ -345,7 +329,9 @@ def test_each_window_is_bought_once_whoever_runs_beside_whom_and_dies_where(
     # Drawn inside the threads: an example of hypothesis's own could end in the middle of one.
     random = Random(seed)
     scheduler = Scheduler(random, deaths)
-    table = new_table(dynamodb)
+    name = f"ledger-{next(NUMBERS)}"
+    create_ledger_table(dynamodb.meta.client, name)
+    table = dynamodb.Table(name)
     client = table.meta.client
     hook = "before-call.dynamodb"
     client.meta.events.register(hook, before_call := lambda **_: scheduler.before_a_call())

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mypy_boto3_dynamodb.service_resource import Table
 
 from tests.integration.conftest import instead_of, refusal_of_aws
+from tests.ledger_table import create_ledger_table
 from vonage_reports.aws.ledger import (
     SLOTS,
     Cursor,
@@ -53,18 +54,8 @@ def a_report(number: int = 0, **changes: Any) -> Report:
 @pytest.fixture
 def table(aws: None, aws_session: boto3.Session) -> Iterator[Table]:  # noqa: ARG001 - aws: first
     resource = aws_session.resource("dynamodb")
-    table = resource.create_table(
-        TableName="ledger",
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[
-            {"AttributeName": "pk", "AttributeType": "S"},
-            {"AttributeName": "sk", "AttributeType": "S"},
-        ],
-        KeySchema=[
-            {"AttributeName": "pk", "KeyType": "HASH"},
-            {"AttributeName": "sk", "KeyType": "RANGE"},
-        ],
-    )
+    create_ledger_table(resource.meta.client, "ledger")
+    table = resource.Table("ledger")
     yield table
     table.meta.client.close()
 

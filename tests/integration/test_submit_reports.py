@@ -12,6 +12,7 @@ import pytest
 from moto import mock_aws
 
 from local.simulator.process import Simulator
+from tests.ledger_table import create_ledger_table
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.invocation import Invocation
@@ -136,18 +137,8 @@ def stack(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sta
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     simulator.reset()
     with mock_aws():
-        table = boto3.resource("dynamodb").create_table(
-            TableName="ledger",
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[
-                {"AttributeName": "pk", "AttributeType": "S"},
-                {"AttributeName": "sk", "AttributeType": "S"},
-            ],
-            KeySchema=[
-                {"AttributeName": "pk", "KeyType": "HASH"},
-                {"AttributeName": "sk", "KeyType": "RANGE"},
-            ],
-        )
+        create_ledger_table(boto3.client("dynamodb"), "ledger")
+        table = boto3.resource("dynamodb").Table("ledger")
         s3 = boto3.client("s3")
         s3.create_bucket(
             Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
