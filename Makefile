@@ -59,7 +59,7 @@ lock: .venv-lock/installed
 	.venv-lock/bin/uv pip compile $(LOCK) --group layer-shared -c requirements-dev.txt -o layers/shared/requirements.txt
 	.venv-lock/bin/uv pip compile $(LOCK) --group function-submit-reports -c requirements-dev.txt -o functions/submit_reports/requirements.txt
 	.venv-lock/bin/uv pip compile $(LOCK) --group sam -o requirements-sam.txt
-LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-strip-extras
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-strip-extras
 
 clean:
 	rm -rf .venv .venv-sam .venv-lock .aws-sam out tests/node_modules .local/run-*

@@ -208,6 +208,7 @@ def _create_stack(
     deadline = time.monotonic() + _DEPLOYMENT_SECONDS
     status = "CREATE_IN_PROGRESS"
     while status == "CREATE_IN_PROGRESS" and time.monotonic() < deadline:
+        # CloudFormation tells nobody when it is done: it is asked.
         time.sleep(_POLL_SECONDS)
         status = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]["StackStatus"]
     if status != "CREATE_COMPLETE":

@@ -161,6 +161,7 @@ def _until_answered(
     while wakes.answer is None:
         display.show(progress.update())
         keep()
+        # The pace at which a person sees the ledger move.
         time.sleep(_TICK_SECONDS)
         wakes.tick()
     progress.follow(wakes.answer["planned"])
@@ -181,6 +182,7 @@ def _follow(
         # While submit_reports is at work, what was refused may be tried again.
         if wakes.is_idle and (progress.is_settled or progress.everything_is_refused):
             return
+        # As above.
         time.sleep(_TICK_SECONDS)
         wakes.tick()
 
