@@ -71,6 +71,8 @@ def planned_report(
         revision=Revision.FINAL if final else Revision.PRELIMINARY,
         priority=Priority.CALENDAR,
         planned_at=now,
+        delay_index=delay_index,
+        delay_days=definition.delay_days[delay_index],
         expected_rows=None if rows_per_hour is None else round(rows_per_hour * window.hours),
         currency=definition.currency,
     )

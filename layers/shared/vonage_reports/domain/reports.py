@@ -74,6 +74,7 @@ class Entry(StrEnum):
     """Where a run of the workflow begins."""
 
     CHECK = "check"
+    CONVERT = "convert"
     ANNOUNCE = "announce"
 
 
@@ -91,6 +92,9 @@ class Report:
     revision: Revision
     priority: Priority
     planned_at: datetime
+    delay_index: int = 0
+    delay_days: int = 0
+    """How long after its end the window is collected: the entry of `delay_days` at that index."""
     expected_rows: int | None = None
     currency: str | None = None
 
@@ -177,6 +181,7 @@ def execution_input(report: Report, entry: Entry) -> str:
             },
             "window": report.window.to_dict(),
             "revision": report.revision,
+            "delay_days": report.delay_days,
             "expected_rows": report.expected_rows,
             "planned": format_instant(report.planned_at),
             "receipts": [],
