@@ -147,13 +147,15 @@ class Ledger:
 
     def report(self, report_id: str) -> Report | None:
         """Read a report, open or at its end; None if it is not known."""
-        for key in (_open_key(report_id), _finished_key(report_id)):
-            item = self._table.get_item(Key=key, ConsistentRead=True).get("Item")
-            if item:
-                return _report(item)
-        # It may have come to its end, or been opened again, between the two.
-        item = self._table.get_item(Key=_open_key(report_id), ConsistentRead=True).get("Item")
-        return _report(item) if item else None
+        keys = (_open_key(report_id), _finished_key(report_id))
+        # In one transaction: between two reads it could move from the one place to the other.
+        answer = self._client.transact_get_items(
+            TransactItems=[{"Get": {"TableName": self._name, "Key": key}} for key in keys]
+        )
+        for response in answer["Responses"]:
+            if response.get("Item"):
+                return _report(response["Item"])
+        return None
 
     def finished_report(self, report_id: str) -> Report | None:
         """Read a report that has come to its end; None if it has not, or is not known."""
@@ -188,9 +190,7 @@ class Ledger:
         }
         self._transact(self._put(item, _IF_ABSENT))
 
-    def move_cursor(
-        self, definition: str, account_id: str, delay_days: int, to: datetime
-    ) -> None:
+    def move_cursor(self, definition: str, account_id: str, delay_days: int, to: datetime) -> None:
         """Note that every window that ends up to `to` is planned.
 
         It never goes back: where another run has moved it further, nothing is written.

@@ -7,9 +7,12 @@ from datetime import date, datetime
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from vonage_reports.domain.calendar import last_due_revision
 from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.products import oldest_start
 from vonage_reports.domain.windows import Window, WindowLength, windows_within
 
 
@@ -125,6 +128,32 @@ class Backfill:
             begun_at=datetime.fromisoformat(value["begun_at"]),
             **{**{name: value[name] for name in _COUNTS}, "progress": Progress(value["progress"])},
         )
+
+
+def checked_backfill(
+    definition: ReportDefinition, start: date, end: date, *, confirmed: bool, now: datetime
+) -> Backfill:
+    """Make a backfill of the windows between two local dates, `end` exclusive.
+
+    Raises InvalidRequest for a range that holds no window that could be collected now.
+    """
+    whose = f"backfill of {definition.name}"
+    if end <= start:
+        raise InvalidRequest(f"{whose}: end {end} is not after start {start}")
+    zone = ZoneInfo(definition.time_zone)
+    if end > now.astimezone(zone).date():
+        raise InvalidRequest(f"{whose}: end {end} is in the future; the day of end is not included")
+    oldest = oldest_start(definition.product, now).astimezone(zone).date()
+    if start < oldest:
+        raise InvalidRequest(
+            f"{whose}: start {start}: Vonage has {definition.product} records from {oldest} on"
+        )
+    backfill = Backfill(definition, start, end, begun_at=now, confirmed=confirmed)
+    if not backfill.windows:
+        raise InvalidRequest(
+            f"{whose}: no {definition.window} that is due lies whole between start and end"
+        )
+    return backfill
 
 
 _COUNTS = ("confirmed", "progress", "seen_to", "skipped", "version")

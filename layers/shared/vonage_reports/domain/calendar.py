@@ -30,9 +30,7 @@ def due_windows(
     yield from takewhile(lambda window: window.end <= due_by, windows)
 
 
-def last_due_revision(
-    definition: ReportDefinition, window: Window, at: datetime
-) -> int | None:
+def last_due_revision(definition: ReportDefinition, window: Window, at: datetime) -> int | None:
     """Return the index of the last revision of `window` that is due at `at`, None if none is."""
     due = [
         index

@@ -76,9 +76,7 @@ class Priority(IntEnum):
     BACKFILL = 2
 
 
-_ENDS = frozenset(
-    {State.STORED, State.DELIVERED, State.SUPERSEDED, State.FAILED, State.CANCELLED}
-)
+_ENDS = frozenset({State.STORED, State.DELIVERED, State.SUPERSEDED, State.FAILED, State.CANCELLED})
 
 
 class Entry(StrEnum):

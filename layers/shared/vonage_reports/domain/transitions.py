@@ -280,7 +280,7 @@ def before_post(report: Report, *, leaves: int, later: State | None) -> Move | N
 
 
 def _split(report: Report, *, leaves: int, why: str) -> Split | Fail:
-    if leaves >= MAX_LEAVES or report.window.hours < 2:
+    if leaves >= MAX_LEAVES or not report.window.can_be_halved:
         return Fail(
             "ReportTruncated",
             f"{why}, more than {MAX_LEAVES} reports, or one of an hour, can hold: use a definition "
@@ -460,6 +460,7 @@ def moved(report: Report, move: Move, *, now: datetime) -> Report:
                 attempt=report.attempt + 1,
                 run=report.run + 1,
                 resumes=0,
+                receipts=(),
                 unheard=False,
                 not_before=None,
                 absent_since=None,
