@@ -5,6 +5,7 @@ Vonage adds products, and the API itself has the last word.
 """
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import Enum
 
 
@@ -85,3 +86,8 @@ def known_filters(product: str) -> frozenset[str]:
     """Return the filters, besides the direction, that are documented for a product."""
     known = PRODUCTS.get(product)
     return known.filters if known else frozenset()
+
+
+def oldest_start(product: str, now: datetime) -> datetime:
+    """Return from when on Vonage has a product's records at the instant `now`."""
+    return now - timedelta(days=90 if product == "VIDEO-API" else 396)
