@@ -96,6 +96,7 @@ def test_windows_are_hours_days_weeks_or_months(window: str) -> None:
         ("account_ids", []),
         ("account_ids", "abcd1234"),
         ("account_ids", ["abcd1234", "abcd1234"]),
+        ("account_ids", ["abcd1234", "ABCD1234"]),
         ("include_subaccounts", "yes"),
         ("include_subaccounts", 1),
         ("filters", ["direction"]),
