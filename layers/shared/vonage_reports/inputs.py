@@ -4,7 +4,9 @@ Only submit_reports imports this module; the other functions start without pydan
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -168,6 +170,20 @@ def parse_definitions(text: str, *, api_key: str) -> tuple[list[ReportDefinition
     return list(accepted.values()), refused
 
 
+def definition_named(
+    name: str, accepted: Sequence[ReportDefinition], refused: Sequence[Refusal]
+) -> ReportDefinition:
+    """Return the definition of that name. Raises InvalidRequest where there is none to use."""
+    for definition in accepted:
+        if definition.name == name:
+            return definition
+    for refusal in refused:
+        if refusal.definition in (name, "(all)"):
+            raise InvalidRequest(f"{refusal.definition}, {refusal.field}: {refusal.reason}")
+    names = ", ".join(definition.name for definition in accepted) or "none"
+    raise InvalidRequest(f"there is no report definition {name}: there are {names}")
+
+
 def _entries(text: str) -> list[Any]:
     """Read the parameter's list. Raises ValueError, with a sentence, where it is none."""
     size = len(text.encode())
@@ -301,10 +317,48 @@ class Resolution(BaseModel):
 class Recollection(BaseModel):
     """Collect a window again, once for each token; it is billed again."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     report_id: str
     token: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
+    dry_run: bool = False
+
+
+class Reconversion(BaseModel):
+    """Make dataset and manifest again from the archives; nothing is asked of Vonage."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    report_id: str
+
+
+def _a_date(value: object) -> object:
+    if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        raise ValueError("it is a date, such as 2026-01-31")
+    return date.fromisoformat(value)
+
+
+_Date = Annotated[date, BeforeValidator(_a_date)]
+
+
+class BackfillRequest(BaseModel):
+    """Collect a definition's windows between two local dates; `end` is exclusive."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    definition: str
+    start: _Date
+    end: _Date
+    confirm: bool = False
+    dry_run: bool = False
+
+
+class Cancellation(BaseModel):
+    """Plan nothing more of a backfill; what is in flight is finished."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    backfill: str
 
 
 class _Event(BaseModel):
@@ -314,6 +368,9 @@ class _Event(BaseModel):
     sweep: Literal[True] | None = None
     resolve: Resolution | None = None
     recollect: Recollection | None = None
+    reconvert: Reconversion | None = None
+    backfill: BackfillRequest | None = None
+    cancel: Cancellation | None = None
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> "_Event":
@@ -324,7 +381,13 @@ class _Event(BaseModel):
         return self
 
 
-def parse_event(event: object) -> ScheduledRun | Sweep | Resolution | Recollection:
+Asked = (
+    ScheduledRun | Sweep | Resolution | Recollection | Reconversion | BackfillRequest | Cancellation
+)
+"""What an event may say."""
+
+
+def parse_event(event: object) -> Asked:
     """Parse what triggered submit_reports. Raises InvalidRequest.
 
     The event of a run's end is a wake-up, and means what a sweep means: its content, which may be
@@ -341,7 +404,8 @@ def parse_event(event: object) -> ScheduledRun | Sweep | Resolution | Recollecti
         raise InvalidRequest(f"the event's {field}: {reason}") from None
     if parsed.scheduled_time is not None:
         return ScheduledRun(scheduled_time=parsed.scheduled_time)
-    return parsed.resolve or parsed.recollect or Sweep()
+    said = (parsed.resolve, parsed.recollect, parsed.reconvert, parsed.backfill, parsed.cancel)
+    return next((each for each in said if each is not None), Sweep())
 
 
 def _first_problem(error: ValidationError) -> tuple[str, str]:

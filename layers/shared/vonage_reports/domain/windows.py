@@ -53,6 +53,11 @@ class Window:
         """Whether both halves would have an hour at least."""
         return self.end - self.start >= 2 * HOUR
 
+    @property
+    def interval(self) -> str:
+        """The ISO 8601 interval, `2026-11-21T00:00:00Z/2026-11-22T00:00:00Z`."""
+        return f"{format_instant(self.start)}/{format_instant(self.end)}"
+
     def to_dict(self) -> dict[str, str]:
         """The form of the workflow's input, of the manifest and of the notifications."""
         return {
