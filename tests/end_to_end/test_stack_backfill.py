@@ -65,10 +65,10 @@ def test_a_backfill_of_three_definitions_ends_newest_first_and_a_daily_run_overt
     daily = local_stack.scheduled(SCHEDULED)["planned"]
     local_stack.until_ended(daily)
 
-    before_the_last_daily = case.bought() - bought
-    assert before_the_last_daily <= len(daily) + 5
-    killed = kill_functions(case)
-    print(f"killed {killed} functions")
+    asked_since = case.simulator.state()["reports"][-(case.bought() - bought) :]
+    daily_ones = [each["request"]["date_start"] > END.isoformat() for each in asked_since]
+    assert daily_ones[: len(daily) + 1].count(True) == len(daily)
+    kill_functions(case)
     local_stack.until(lambda: not local_stack.ledger.open_work().backfills, "all is planned")
     local_stack.until(lambda: not local_stack.ledger.open_reports(), "all is delivered")
     case.at_rest(bought=len(PRODUCTS) * (DAYS + 1))
