@@ -16,6 +16,7 @@ from vonage_reports.domain.backfill import Backfill, Progress, expected_records
 from vonage_reports.domain.calendar import last_due_revision, planned_report
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.products import oldest_start
 from vonage_reports.domain.reports import Report, State
 from vonage_reports.domain.transitions import Withdraw
 from vonage_reports.domain.windows import Window
@@ -87,9 +88,9 @@ def plan_backfills(
     calendar = edges.ledger.calendar()
     running = {each.name: each for each in work.backfills}
     for name, backfill in list(running.items()):
-        records = expected_records(backfill, calendar.volumes)
-        if records is not None and records > max_billed_records and not backfill.confirmed:
-            _stop(backfill, records, max_billed_records, edges)
+        reason = _reason_to_stop(backfill, calendar, max_billed_records, now=clock())
+        if reason is not None:
+            _stop(backfill, reason, edges)
             del running[name]
     while room > 0 and running and invocation.has_time_for_a_request():
         backfill = max(running.values(), key=lambda each: (next(each.left())[0].end, each.name))
@@ -161,15 +162,28 @@ def _report(
     )
 
 
-def _stop(backfill: Backfill, records: int, limit: int, edges: Edges) -> None:
-    """End a backfill whose first windows show that it costs more than anybody confirmed."""
-    reason = (
-        f"the backfill {backfill.name} is stopped: {_too_expensive(records, limit)}. What it has "
-        "delivered is skipped then"
-    )
-    edges.topic.announce(
-        notifications.refused(Refusal(backfill.definition.name, "backfill", reason))
-    )
+def _reason_to_stop(
+    backfill: Backfill, calendar: Calendar, max_billed_records: int, *, now: datetime
+) -> str | None:
+    """Say why a backfill may not go on: what it costs, or what Vonage has deleted meanwhile."""
+    records = expected_records(backfill, calendar.volumes)
+    if records is not None and records > max_billed_records and not backfill.confirmed:
+        return f"{_too_expensive(records, max_billed_records)}. What it has delivered is skipped"
+    window, _ = next(backfill.left())
+    product = backfill.definition.product
+    if window.start < oldest_start(product, now):
+        return (
+            f"its windows up to {window.first_date} are older than the {product} records that "
+            "Vonage keeps"
+        )
+    return None
+
+
+def _stop(backfill: Backfill, reason: str, edges: Edges) -> None:
+    """End a backfill that may not go on, having said so."""
+    sentence = f"the backfill {backfill.name} is stopped: {reason}"
+    refusal = Refusal(backfill.definition.name, "backfill", sentence)
+    edges.topic.announce(notifications.refused(refusal))
     with suppress(Outrun):
         edges.ledger.write_all([], (backfill, replace(backfill, progress=Progress.STOPPED)))
 
