@@ -32,6 +32,7 @@ from boto3.dynamodb.conditions import Key
 
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.reports import (
     Priority,
     Report,
@@ -94,13 +95,14 @@ class OpenWork:
 class Calendar:
     """How far the calendar is planned, and how many rows an hour had at last.
 
-    `cursors`, the end of what is planned, by definition, account and days of delay; `volumes` by
-    definition and account; `collects` by definition.
+    `cursors`, the end of what is planned, by definition, account and days of delay; `volumes`, rows
+    per hour, and `profiles`, where they lie, by definition and account; `collects` by definition.
     """
 
     cursors: Mapping[tuple[str, str, int], datetime]
     volumes: Mapping[tuple[str, str], float]
     collects: Mapping[str, str]
+    profiles: Mapping[tuple[str, str], Profile]
 
 
 class Ledger:
@@ -170,16 +172,18 @@ class Ledger:
 
     def calendar(self) -> Calendar:
         """Read the cursors, the volumes and what is collected."""
-        cursors, volumes, collects = {}, {}, {}
+        cursors, volumes, collects, profiles = {}, {}, {}, {}
         for item in self._partition("calendar"):
             kind, name, *rest = str(item["sk"]).split("#")
             if kind == "cursor":
                 cursors[name, rest[0], int(rest[1])] = datetime.fromisoformat(str(item["end"]))
             elif kind == "volume":
                 volumes[name, rest[0]] = float(str(item["rows_per_hour"]))
+                if "profile" in item:
+                    profiles[name, rest[0]] = Profile.from_json(str(item["profile"]))
             else:
                 collects[name] = str(item["collects"])
-        return Calendar(cursors, volumes, collects)
+        return Calendar(cursors, volumes, collects, profiles)
 
     def note_what_is_collected(self, definition: ReportDefinition) -> None:
         """Note what a definition collects, at first sight: it never changes under one name."""
@@ -287,6 +291,7 @@ class Ledger:
             "sk": f"volume#{report.definition}#{report.account_id}",
             "end": end,
             "rows_per_hour": Decimal(str(round(rows / report.window.hours, 3))),
+            **({"profile": report.profile.to_json()} if report.profile else {}),
         }
         newest = {
             "ConditionExpression": "attribute_not_exists(pk) OR #end <= :end",
@@ -408,6 +413,8 @@ def _attributes(report: Report) -> dict[str, Any]:
             value = value.astimezone(UTC).isoformat()
         elif isinstance(value, Window):
             value = value.to_dict()
+        elif isinstance(value, Profile):
+            value = value.to_json()
         elif isinstance(value, Enum):
             value = value.value
         elif field.name == "filters":
@@ -434,6 +441,8 @@ def _report(item: Mapping[str, Any]) -> Report:
     values["filters"] = json.loads(values["filters"])
     for name in ("tokens", "receipts"):
         values[name] = tuple(values.get(name, ()))
+    if "profile" in values:
+        values["profile"] = Profile.from_json(values["profile"])
     values["window"] = Window.from_dict(values["window"])
     values["revision"] = Revision(values["revision"])
     values["priority"] = Priority(values["priority"])

@@ -74,7 +74,8 @@ def _split(report: Report, edges: Edges, *, now: datetime) -> Report:
             changes.append((None, half))
         else:
             again = planned_again(before, now=now)
-            changes.append((before, replace(again, expected_rows=half.expected_rows)))
+            expected = replace(again, expected_rows=half.expected_rows, profile=half.profile)
+            changes.append((before, expected))
     if report.root is not None:
         root = edges.ledger.report(report.root)
         if root is None or root.is_at_end or root.leaves >= MAX_LEAVES:

@@ -13,14 +13,12 @@ from vonage_reports.domain import notifications
 from vonage_reports.domain.calendar import due_windows, is_too_late, planned_report
 from vonage_reports.domain.definitions import Refusal, ReportDefinition
 from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.products import oldest_start
 from vonage_reports.domain.reports import Report, State, planned_again
 from vonage_reports.domain.windows import Window, format_instant
 
 _CLOCK_DIFFERENCE = timedelta(minutes=5)
 """By which the schedule's clock may be ahead of the function's."""
-
-_RETENTION = timedelta(days=396)
-"""Vonage keeps records for 13 months (its technical details)."""
 
 
 def plan(
@@ -61,6 +59,7 @@ def plan(
                         delay_index,
                         window,
                         rows_per_hour=calendar.volumes.get((definition.name, account_id)),
+                        profile=calendar.profiles.get((definition.name, account_id)),
                         now=now,
                     )
                     done = _plan_one(report, edges)
@@ -119,6 +118,7 @@ def planning(
         delay_days=report.delay_days,
         revisions=report.revisions,
         expected_rows=report.expected_rows,
+        profile=report.profile,
         max_records=report.max_records,
         currency=report.currency,
     )
@@ -127,8 +127,10 @@ def planning(
 def _require_records(at: datetime, now: datetime) -> None:
     if at > now + _CLOCK_DIFFERENCE:
         raise InvalidRequest(f"scheduled_time {format_instant(at)} is in the future")
-    if at < now - _RETENTION:
-        raise InvalidRequest(f"scheduled_time {at}: Vonage keeps records for 13 months")
+    if at < oldest_start("", now):
+        raise InvalidRequest(
+            f"scheduled_time {format_instant(at)}: Vonage keeps records for 13 months"
+        )
 
 
 def require_unchanged(definition: ReportDefinition, edges: Edges) -> None:

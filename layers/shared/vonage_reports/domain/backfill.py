@@ -24,7 +24,7 @@ class Progress(StrEnum):
     """Every window was planned; the last ones may still be under way."""
     CANCELLED = "CANCELLED"
     STOPPED = "STOPPED"
-    """It would be billed for more than was confirmed."""
+    """It would be billed for more than was confirmed, or has come to what Vonage has deleted."""
 
 
 @dataclass(frozen=True)

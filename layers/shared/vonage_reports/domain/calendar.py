@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 
 from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.reports import Priority, Report, Revision, report_id
 from vonage_reports.domain.windows import (
     HOUR,
@@ -64,10 +65,12 @@ def planned_report(
     *,
     rows_per_hour: float | None,
     now: datetime,
+    profile: Profile | None = None,
     backfill: str | None = None,
 ) -> Report:
     """Make the report of a window that became due; the last of `delay_days` is the final one."""
     final = delay_index == len(definition.delay_days) - 1
+    expected_rows = None if rows_per_hour is None else round(rows_per_hour * window.hours)
     return Report(
         report_id=report_id(
             definition=definition.name,
@@ -87,7 +90,8 @@ def planned_report(
         delay_index=delay_index,
         delay_days=definition.delay_days[delay_index],
         revisions=len(definition.delay_days),
-        expected_rows=None if rows_per_hour is None else round(rows_per_hour * window.hours),
+        expected_rows=expected_rows,
+        profile=profile and profile.scaled(expected_rows or 0),
         max_records=definition.max_records,
         currency=definition.currency,
         backfill=backfill,
