@@ -265,6 +265,7 @@ def planned_again(report: Report, *, now: datetime, token: str | None = None) ->
         planned_at=now,
         not_before=None,
         request_id=None,
+        leaves=1,
         receipts=(),
         attempts_before=report.attempt,
         tokens=report.tokens if token is None else (*report.tokens, token),
