@@ -97,3 +97,27 @@ def test_the_next_day_is_split_before_anything_is_paid_twice(
     assert case.bought() - bought == 4
     assert after["records_total"] - before["records_total"] == ROWS_PER_DAY
     assert after["records_billed_more_than_once"] == before["records_billed_more_than_once"]
+
+
+def test_a_window_that_was_split_is_made_again_from_its_archives_and_collected_again_anew(
+    case: Case, local_stack: "LocalStack"
+) -> None:
+    define(local_stack, "NUMBER-INSIGHT")
+    [root] = local_stack.scheduled(SCHEDULED)["planned"]
+    local_stack.until_ended([root])
+    local_stack.notifications()
+    bought = case.bought()
+
+    local_stack.stack.submit({"reconvert": {"report_id": root}})
+    local_stack.until(lambda: not local_stack.ledger.open_reports(), "it is converted")
+    [(_, again)] = local_stack.notifications()
+    assert (again["report_id"], again["attempt"], again["rows"]) == (root, 1, ROWS_PER_DAY)
+    assert case.bought() == bought
+
+    local_stack.stack.submit({"recollect": {"report_id": root, "token": "because"}})
+    local_stack.until(lambda: not local_stack.ledger.open_reports(), "it is collected")
+    [(_, anew)] = local_stack.notifications()
+    assert (anew["report_id"], anew["attempt"], anew["rows"]) == (root, 2, ROWS_PER_DAY)
+    assert len(anew["archives"]) == len(again["archives"])
+    assert set(anew["archives"]).isdisjoint(again["archives"])
+    assert set(local_stack.objects("archives/number-insight/")) >= {*anew["archives"], *again["archives"]}
