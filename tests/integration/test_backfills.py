@@ -1,6 +1,6 @@
 """Backfills: the windows of a range of dates, planned as slots become free."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,6 +12,8 @@ from tests.integration.stack import Stack, definition
 from vonage_reports.aws import backfill
 from vonage_reports.aws.again import recollect
 from vonage_reports.aws.invocation import Invocation
+from vonage_reports.aws.submit import submit
+from vonage_reports.client import ReportRequest, VonageClient
 from vonage_reports.domain.backfill import Backfill, Progress
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.errors import InvalidRequest
@@ -52,7 +54,7 @@ def finish(stack: Stack) -> list[Report]:
     return asked_for
 
 
-def ended(stack: Stack, name: str) -> Backfill:
+def ended(name: str) -> Backfill:
     """Return a backfill that has nothing left to plan."""
     key = {"pk": "backfills", "sk": name}
     item: Any = boto3.resource("dynamodb").Table("ledger").get_item(Key=key)["Item"]
@@ -70,8 +72,8 @@ def test_the_newest_windows_come_first_and_none_is_left_out(stack: Stack) -> Non
     assert days_ago(stack, collected) == list(range(5, 16))
     assert {each.priority for each in collected} == {Priority.BACKFILL}
     assert len(stack.created()) == 11
-    assert ended(stack, asked.name).progress is Progress.PLANNED
-    assert ended(stack, asked.name).skipped == 0
+    assert ended(asked.name).progress is Progress.PLANNED
+    assert ended(asked.name).skipped == 0
 
 
 def test_of_several_definitions_the_newest_windows_come_first_in_turn(stack: Stack) -> None:
@@ -104,6 +106,38 @@ def test_the_fifth_slot_is_the_calendars(stack: Stack) -> None:
     assert [each.report_id for each in sweep(stack)] == [due]
     assert stack.slots() == 5
     assert sweep(stack) == []
+
+
+class Meanwhile:
+    """A Vonage at which something happens while it is asked for its list."""
+
+    def __init__(self, vonage: VonageClient, something: Callable[[], object]) -> None:
+        self._vonage = vonage
+        self._something = iter([something])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._vonage, name)
+
+    def list_reports(self, account_id: str) -> Sequence[ReportRequest]:
+        for something in self._something:
+            something()
+        return self._vonage.list_reports(account_id)
+
+
+def test_who_saw_more_free_slots_than_there_are_leaves_the_fifth_too(stack: Stack) -> None:
+    stack.plan(2)
+    stack.submit()
+    stack.begin(the_last(stack, 9, of=definition(name="d9")))
+    assert len(stack.plan_backfills()) == 2
+
+    def the_calendar_is_faster() -> None:
+        stack.plan_definitions([definition(name="d3", filters={"country": "X3"})])
+        assert len(stack.submit("two").submitted) == 2
+
+    vonage: Any = Meanwhile(stack.edges.vonage, the_calendar_is_faster)
+    edges = replace(stack.edges, vonage=vonage)
+    submit(edges, Invocation("one", lambda: 300.0), clock=lambda: stack.now)
+    assert stack.slots() == 4
 
 
 def test_halves_of_a_backfill_leave_the_fifth_slot_too(stack: Stack) -> None:
@@ -151,7 +185,7 @@ def test_what_is_there_or_under_way_is_skipped(stack: Stack) -> None:
     collected = finish(stack)
     assert not {each.window for each in collected} & {delivered.window}
     assert sorted(days_ago(stack, [delivered, *under_way, *collected])) == list(range(5, 11))
-    assert ended(stack, asked.name).skipped == 3
+    assert ended(asked.name).skipped == 3
     assert len(stack.created()) == 6
 
 
@@ -178,7 +212,7 @@ def test_a_cancelled_backfill_withdraws_what_vonage_was_not_asked_for(stack: Sta
     backfill.cancel(asked.name, stack.edges, now=stack.now)
     left = stack.open()
     assert {each.report_id for each in left} == {each.report_id for each in asked_for[1:]}
-    assert ended(stack, asked.name).progress is Progress.CANCELLED
+    assert ended(asked.name).progress is Progress.CANCELLED
     end(stack, *left)
     assert finish(stack) == []
     assert len(stack.created()) == 4
@@ -233,7 +267,7 @@ def test_a_backfill_that_is_over_buys_nothing_when_it_is_asked_for_again(stack: 
     finish(stack)
     stack.begin(the_last(stack, 3))
     assert finish(stack) == []
-    assert ended(stack, the_last(stack, 3).name).skipped == 3
+    assert ended(the_last(stack, 3).name).skipped == 3
     assert len(stack.created()) == 3
 
 
@@ -259,7 +293,7 @@ def test_a_backfill_stops_when_its_first_windows_show_what_it_costs(stack: Stack
     (told,) = stack.announced()
     assert (told["event"], told["definition"]) == ("definition.refused", "d0")
     assert "14,400 records" in told["message"]
-    assert ended(stack, asked.name).progress is Progress.STOPPED
+    assert ended(asked.name).progress is Progress.STOPPED
     end(stack, *first[1:], rows=2400)
     stack.settle()
     stack.begin(replace(the_last(stack, 10), confirmed=True), limit=10_000)
@@ -278,7 +312,7 @@ def test_a_backfill_stops_at_what_vonage_has_deleted_meanwhile(stack: Stack) -> 
     assert sweep(stack) == []
     (told,) = stack.announced()
     assert "older than the VIDEO-API records" in told["message"]
-    assert ended(stack, asked.name).progress is Progress.STOPPED
+    assert ended(asked.name).progress is Progress.STOPPED
 
 
 def test_a_dry_run_says_what_it_would_do_and_writes_nothing(stack: Stack) -> None:
