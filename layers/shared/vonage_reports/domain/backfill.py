@@ -182,7 +182,7 @@ def expected_records(backfill: Backfill, volumes: Mapping[tuple[str, str], float
     return round(sum(hours * volumes[name, each] for each, hours in hours_left.items()))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _newest_first(
     start: date, end: date, length: WindowLength, time_zone: str
 ) -> tuple[Window, ...]:
