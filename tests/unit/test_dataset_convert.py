@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -184,26 +185,32 @@ def test_the_dataset_does_not_depend_on_where_chunks_end(
     assert cut[0] == whole[0]
 
 
-@given(st.text(st.sampled_from('ab,"\n\r- \0é'), max_size=40), st.integers(1, 3))
-@settings(deadline=None, max_examples=500)
+@given(
+    text=st.text(st.sampled_from('ab,"\n\r- \0é'), max_size=40),
+    width=st.integers(1, 3),
+    block=st.sampled_from([12, 30, 2**20]),
+)
+@settings(deadline=None, max_examples=600)
 def test_any_text_gives_the_rows_that_pythons_reader_sees_or_an_error(
-    text: str, width: int
+    text: str, width: int, block: int
 ) -> None:
     content = ",".join("xyz"[:width]) + "\n" + text
     theirs = [row or [""] for row in csv.reader(io.StringIO(text, newline="")) if row or width == 1]
 
     try:
-        ours = rows_of(content.encode())
+        ours = rows_of(content.encode(), block_bytes=block)
     except RowsUnreadable:
         return
 
-    assert [len(row) for row in theirs] == [width] * len(theirs)
-    assert ours == [
-        {"_rescued": cells}
-        if (cells := {n: c for n, c in zip("xyz", row, strict=False) if c})
-        else {}
-        for row in theirs
-    ]
+    assert ours == [expected("SMS", "xyz"[:width], row) for row in theirs]
+
+
+@pytest.mark.parametrize("block", range(8, 60))
+def test_a_line_break_in_a_message_survives_the_end_of_a_block(block: int) -> None:
+    bodies = ["one\r\ntwo", "\r\n", "three\n\r\r\n"]
+    content = written([["message_body", "id"], *([body, "1"] for body in bodies)], line_end="\r\n")
+
+    assert [row["message_body"] for row in rows_of(content, block_bytes=block)] == bodies
 
 
 # What people send
@@ -299,6 +306,23 @@ def test_the_file_says_which_schema_it_has() -> None:
     assert table.schema.metadata[b"vonage_usage_reports.schema_version"] == b"1"
 
 
+def test_another_engine_reads_the_same_types_and_values(tmp_path: Path) -> None:
+    content = f"id,date_received,latency,total_price,new\n007,{MINUTE}.5+0000,12,0.1,x\n".encode()
+    convert([member(content)], product="SMS", target=tmp_path / "a.parquet")
+
+    database = duckdb.connect()
+    database.execute("SET TimeZone = 'UTC'")
+    read = database.read_parquet(str(tmp_path / "a.parquet")).project(
+        "id, date_received::VARCHAR, latency, concatenated, total_price, _rescued, "
+        "typeof(date_received), typeof(latency), typeof(concatenated), typeof(total_price)"
+    )
+
+    assert read.fetchall() == [
+        ("007", "2026-11-20 23:59:59.5+00", 12, None, Decimal("0.1"), {"new": "x"},
+         "TIMESTAMP WITH TIME ZONE", "BIGINT", "BOOLEAN", "DECIMAL(18,8)")
+    ]  # fmt: skip
+
+
 def test_the_same_rows_make_the_same_file() -> None:
     content = b"id,total_price\n1,0.5\n"
 
@@ -363,7 +387,7 @@ def test_products_without_a_price_have_no_totals() -> None:
     ("content", "line"),
     [
         (b"id,status\n1,a\n2,b,c\n3,d\n", "line 3: 3 fields where the header has 2"),
-        (b"id,status\n1,a\n2\n", "line 3: 1 fields where the header has 2"),
+        (b"id,status\n1,a\n2\n", "line 3: 1 field where the header has 2"),
         (b'id,status\n1,"a\n\nb"\n2,b,c\n', "line 5: 3 fields"),
         (b'id,status\n1,a\n2,"b\n3,c\n4,d\n', "line 3: a quote in this record is never closed"),
         (b'id,status\n1,a\n2,"b', "line 3: a quote in this record is never closed"),
@@ -435,8 +459,12 @@ def test_a_record_without_end_is_an_error_and_not_all_of_the_memory() -> None:
         converted(b'id,status\n1,"' + b"x" * 20_000_000)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
-    assert rows_of(b'\xef\xbb\xbf"id"\n"1"\n') == [{"id": "1"}]
+def test_a_byte_order_mark_is_no_part_of_the_first_name_but_of_any_cell() -> None:
+    mark = "\ufeff"
+    assert rows_of(f'{mark}"id"\n{mark}1\n{mark}2\n'.encode()) == [
+        {"id": f"{mark}1"},
+        {"id": f"{mark}2"},
+    ]
 
 
 @pytest.mark.parametrize("width", [1, 80])

@@ -23,7 +23,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from vonage_dataset.errors import RowsUnreadable
-from vonage_dataset.members import CsvMember
+from vonage_dataset.members import CsvMember, Reader
 
 RECORD_BYTES = 16 * 2**20
 """A longer record is an error: a message has some kilobytes, and memory has an end."""
@@ -87,7 +87,7 @@ def _fast_batches(file: "_CsvFile", block_bytes: int) -> Iterator[pa.RecordBatch
     """Yield all batches, as far as pyarrow can be trusted, and then raise its ArrowInvalid."""
     names = [str(position) for position in range(len(file.header))]
     with arrow_csv.open_csv(
-        file.buffer,
+        _Blocks(file.buffer),
         read_options=arrow_csv.ReadOptions(
             use_threads=False, block_size=block_bytes, column_names=names
         ),
@@ -109,6 +109,32 @@ def _fast_batches(file: "_CsvFile", block_bytes: int) -> Iterator[pa.RecordBatch
     if held is None or {column[-1].as_py() for column in held.columns} != {_SENTINEL}:
         raise pa.ArrowInvalid("the last record is not the one behind the last")
     yield held.slice(0, held.num_rows - 1)
+
+
+class _Blocks:
+    """A file as pyarrow is to see it, because it drops what may be in a cell (seen in release 26).
+
+    An LF at the start of a block it takes for the rest of a CR LF at a line's end: no block ends
+    with a CR. A byte order mark at the start it takes for the file's: it gets one of its own.
+    """
+
+    closed = False
+
+    def __init__(self, file: Reader) -> None:
+        self._file = file
+        self._held = _UTF8_BOM
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int) -> bytes:
+        """Return `size` bytes or one less. Behind the last CR there is still the sentinel."""
+        block = self._held + self._file.read(size - len(self._held))
+        self._held = b"\r" if block.endswith(b"\r") and len(block) > 1 else b""
+        return block.removesuffix(self._held)
+
+    def close(self) -> None:
+        """Leave the file open: it is not pyarrow's."""
 
 
 class _Ended(io.RawIOBase):
@@ -146,13 +172,16 @@ class _Ended(io.RawIOBase):
 
 
 class _CsvFile:
-    """A CSV file, opened and read up to the end of its header; and Python's way to read on."""
+    """A CSV file, opened and read up to the end of its header; Python's way to read on.
+
+    `buffer` is what follows the header, and the sentinel.
+    """
 
     def __init__(self, member: CsvMember) -> None:
         self._name = member.name
         self._ended = _Ended(member.open())
         self.buffer = io.BufferedReader(self._ended, _READ_BYTES)
-        self._line_in_record = 0
+        self._line = 1  # where the record begins that is being read
         self._record_bytes = 0
         self._at_end = False
         self._records = self._read_records()
@@ -204,7 +233,8 @@ class _CsvFile:
                 continue
             if held is not None:
                 if len(held[1]) != width:
-                    reason = f"{len(held[1])} fields where the header has {width}"
+                    fields = "1 field" if len(held[1]) == 1 else f"{len(held[1])} fields"
+                    reason = f"{fields} where the header has {width}"
                     raise self._unreadable(held[0], reason)
                 yield held[1]
             held = line, record
@@ -216,22 +246,23 @@ class _CsvFile:
         csv.field_size_limit(RECORD_BYTES)  # it has no other limit than one for the process
         reader = csv.reader(self._lines())
         while True:
-            line = reader.line_num + 1
+            self._line = reader.line_num + 1
             self._record_bytes = 0
             try:
                 record = next(reader)
             except StopIteration:
                 return
-            except csv.Error as error:
-                raise self._unreadable(line, str(error)) from None
-            yield line, record
+            except csv.Error:  # there is no other one within the limits
+                raise self._unreadable(self._line, "a CR alone, outside of quotes") from None
+            yield self._line, record
 
     def _lines(self) -> Iterator[str]:
         first = True
         while line := self.buffer.readline(RECORD_BYTES):
             self._record_bytes += len(line)
             if self._record_bytes >= RECORD_BYTES:
-                raise csv.Error(f"the record is longer than {RECORD_BYTES // 2**20} MiB")
+                reason = f"the record is longer than {RECORD_BYTES // 2**20} MiB"
+                raise self._unreadable(self._line, reason)
             if not line.endswith(_LINE_END):
                 self._at_end = True
             if first:
