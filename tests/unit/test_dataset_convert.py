@@ -213,6 +213,24 @@ def test_a_line_break_in_a_message_survives_the_end_of_a_block(block: int) -> No
     assert [row["message_body"] for row in rows_of(content, block_bytes=block)] == bodies
 
 
+NEAR = st.text(st.sampled_from("0123456789+-.eExXaAfTZ: trulsy"), min_size=1, max_size=26)
+MADE_OF_PARTS = st.lists(
+    st.sampled_from(["2026-11-20", "T", " ", "12", ":", "59", ".", "5", "Z", "+00", "0", "e", "-"]),
+    min_size=1,
+    max_size=12,
+).map("".join)
+
+
+@given(text=NEAR | MADE_OF_PARTS, name=st.sampled_from(["total_price", "latency", "date_received"]))
+@settings(deadline=None, max_examples=400)
+def test_what_is_said_of_a_cell_does_not_depend_on_its_neighbours(text: str, name: str) -> None:
+    (alone,) = rows_of(written([[name], [text]]))
+    beside = rows_of(written([[name], ["misfit"], [text], ["misfit"]]))
+
+    assert beside[1] == alone
+    assert beside[0] == {"_rescued": {name: "misfit"}}
+
+
 # What people send
 
 

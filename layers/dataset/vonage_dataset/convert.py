@@ -45,6 +45,16 @@ _ARROW_TYPES = {
     Type.TIMESTAMP: pa.timestamp("us", "UTC"),
     Type.RESCUED: pa.map_(pa.string(), pa.string()),
 }
+# Whatever the cast takes has one of these shapes, and nearly all that has one is taken: so a column
+# in which nothing fits is dealt with at once, and not cell by cell.
+_SHAPES = {
+    Type.MONEY: r"^[+-]?(0*\d{0,10}(\.\d{0,8}0*)?|[\d.]+[eE][+-]?\d+)$",
+    Type.INTEGER: r"^-?(0*\d{1,19}|0[xX][0-9a-fA-F]+)$",
+    Type.BOOLEAN: r"^(?i:true|false|0|1)$",
+    Type.TIMESTAMP: (
+        r"^\d{4}-\d{2}-\d{2}[T ]\d{2}(:\d{2}(:\d{2}(\.\d{1,6})?)?)?(Z|[+-]\d{2}(:?\d{2})?)$"
+    ),
+}
 # Ids that no two records, or few of them, share: a dictionary of them is lost time.
 _NEARLY_UNIQUE = {"id", "message_id", "call_id", "request_id", "leg_id", "trace_id"}
 _MONEY = Context(prec=60)
@@ -177,13 +187,12 @@ class _Layout:
         rescued: dict[str, pa.Array] = {}
         columns = []
         for column in self.table.columns:
-            arrow_type = _ARROW_TYPES[column.type]
             position = self.positions.get(column.name)
             if position is None:
-                columns.append(pa.nulls(batch.num_rows, arrow_type))
+                columns.append(pa.nulls(batch.num_rows, _ARROW_TYPES[column.type]))
                 continue
             cells = batch.column(position)
-            fitted, misfits = _fit(cells, arrow_type)
+            fitted, misfits = _fit(cells, column.type)
             columns.append(fitted)
             if misfits is not None:
                 rescued[column.name] = misfits
@@ -207,25 +216,36 @@ def _keys(header: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _fit(cells: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
+def _fit(cells: pa.Array, column_type: Type) -> tuple[pa.Array, pa.Array | None]:
     """Return the cells as that type, null where one does not fit, and the text of those, if any.
 
     pyarrow's cast refuses whatever would come back as another value: it rounds and cuts nothing.
     """
+    arrow_type = _ARROW_TYPES[column_type]
     if cells.type == arrow_type:
         return cells, None
     try:
         return cells.cast(pa.string()).cast(arrow_type), None
     except pa.ArrowInvalid:
         pass
-    # The verdict on a cell must not depend on its neighbours: the same cast, of each by itself.
-    distinct = cells.dictionary_encode()
-    fitted = _fit_each(distinct.dictionary, arrow_type).take(distinct.indices)
+    if column_type is Type.TEXT:
+        fitted = pa.array([_decoded(cell) for cell in cells.to_pylist()], arrow_type)
+    else:
+        shaped = pc.match_substring_regex(cells, _SHAPES[column_type])
+        fitted = _fit_each(pc.if_else(shaped, cells, None), arrow_type)
     misfits = pc.if_else(pc.and_(fitted.is_null(), cells.is_valid()), cells, None)
     return fitted, _readable(misfits)
 
 
+def _decoded(cell: bytes | None) -> str | None:
+    try:
+        return None if cell is None else cell.decode()
+    except UnicodeDecodeError:
+        return None
+
+
 def _fit_each(cells: pa.Array, arrow_type: pa.DataType) -> pa.Array:
+    """Cast so that the verdict on a cell does not depend on its neighbours: halve, if need be."""
     try:
         return cells.cast(pa.string()).cast(arrow_type)
     except pa.ArrowInvalid:
