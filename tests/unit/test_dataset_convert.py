@@ -38,9 +38,16 @@ def converted(*contents: bytes, product: str = "SMS", **options: Any) -> tuple[D
         return dataset, pq.read_table(target)
 
 
-def rows_of(*contents: bytes, product: str = "SMS", **options: Any) -> list[dict[str, Any]]:
+def read_back(path: Path) -> list[dict[str, Any]]:
     """The cells that are not NULL, of each row."""
-    _, table = converted(*contents, product=product, **options)
+    return filled(pq.read_table(path))
+
+
+def rows_of(*contents: bytes, product: str = "SMS", **options: Any) -> list[dict[str, Any]]:
+    return filled(converted(*contents, product=product, **options)[1])
+
+
+def filled(table: pa.Table) -> list[dict[str, Any]]:
     return [
         {
             name: dict(cell) if name == "_rescued" else cell
