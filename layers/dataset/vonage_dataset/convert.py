@@ -133,19 +133,21 @@ def convert(
     headers: list[tuple[str, ...]] = []
     rescued: Counter[str] = Counter()
     totals = _Totals(currency)
-    with target.open("wb") as file:
-        hashed = _HashedFile(file)
-        with _DatasetWriter(hashed, product, totals) as writer:
-            for member in members:
-                read = read_rows(member, block_bytes=block_bytes)
-                if read.header and read.header not in headers:
-                    headers.append(read.header)
-                layout = _Layout.of(read.header, writer.table_for(read.header), member)
-                for batch in read.batches:
-                    fitted, without_column = layout.fit(batch)
-                    rescued.update(without_column)
-                    rows += batch.num_rows
-                    writer.write(fitted)
+    with (
+        target.open("wb") as file,
+        _HashedFile(file) as hashed,
+        _DatasetWriter(hashed, product, totals) as writer,
+    ):
+        for member in members:
+            read = read_rows(member, block_bytes=block_bytes)
+            if read.header and read.header not in headers:
+                headers.append(read.header)
+            layout = _Layout.of(read.header, writer.table_for(read.header), member)
+            for batch in read.batches:
+                fitted, without_column = layout.fit(batch)
+                rescued.update(without_column)
+                rows += batch.num_rows
+                writer.write(fitted)
     return Dataset(
         rows=rows,
         columns=writer.table_for(()).all_columns,
@@ -380,11 +382,11 @@ class _DatasetWriter:
             self._write_row_group()
 
     def _write_row_group(self) -> None:
-        if not self._batches:
+        if not self._rows:
             return
         rows = pa.Table.from_batches(self._batches)
         self._totals.add(rows, self.table_for(()).price)
-        self._opened().write_table(rows, row_group_size=max(1, self._rows))
+        self._opened().write_table(rows, row_group_size=self._rows)
         self._batches, self._rows, self._bytes = [], 0, 0
 
     def _opened(self) -> pq.ParquetWriter:
@@ -422,6 +424,3 @@ class _HashedFile(io.RawIOBase):
 
     def tell(self) -> int:
         return self.bytes
-
-    def flush(self) -> None:
-        self._file.flush()
