@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vonage_dataset.errors import RowsUnreadable
 from vonage_dataset.members import CsvMember
 from vonage_dataset.rows import BLOCK_BYTES, read_rows
 from vonage_dataset.schema import (
@@ -32,6 +31,7 @@ from vonage_dataset.schema import (
     Type,
     table_as_it_comes,
 )
+from vonage_reports.domain.errors import RowsUnreadable
 
 ROW_GROUP_ROWS = 131_072
 ROW_GROUP_BYTES = 64 * 2**20

@@ -22,8 +22,8 @@ from itertools import islice
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
-from vonage_dataset.errors import RowsUnreadable
 from vonage_dataset.members import CsvMember, Reader
+from vonage_reports.domain.errors import RowsUnreadable
 
 RECORD_BYTES = 16 * 2**20
 """A longer record is an error: a message has some kilobytes, and memory has an end."""
