@@ -25,11 +25,11 @@ def into_quarters(stack: Stack) -> str:
     return day
 
 
-def deliver(stack: Stack, report_id: str) -> Report:
+def deliver(stack: Stack, report_id: str, *, rows: int = 40) -> Report:
     """End the run that converts a window, and return the report as it is then."""
     converting = stack.known(report_id)
     assert converting.state is State.CONVERTING
-    stack.runs.end(converting, rows=40)
+    stack.runs.end(converting, rows=rows)
     assert stack.settle() == [report_id]
     return stack.known(report_id)
 
@@ -260,7 +260,7 @@ def test_a_window_split_unpaid_precedes_its_earlier_self_when_it_is_collected_ag
 ) -> None:
     day = after_a_day_of(stack, 2400, max_records=1200)
     stack.collect("SUCCESS", "SUCCESS")
-    first = deliver(stack, day)
+    first = deliver(stack, day, rows=2400)
     recollect(day, "token", stack.edges, now=stack.now)
     parts = stack.collect("SUCCESS", "SUCCESS")
     converting = stack.known(day)

@@ -10,7 +10,7 @@ from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import SLOTS, Calendar, OpenWork, Outrun
 from vonage_reports.aws.moves import carry_out, isolated
-from vonage_reports.aws.plan import Planned, planning
+from vonage_reports.aws.plan import MISSING, Planned, planning
 from vonage_reports.domain import notifications
 from vonage_reports.domain.backfill import Backfill, Progress, expected_records
 from vonage_reports.domain.calendar import last_due_revision, planned_report
@@ -20,9 +20,6 @@ from vonage_reports.domain.products import oldest_start
 from vonage_reports.domain.reports import Report, State
 from vonage_reports.domain.transitions import Withdraw
 from vonage_reports.domain.windows import Window
-
-_COLLECT_AGAIN = frozenset({State.FAILED, State.CANCELLED, State.SUPERSEDED})
-"""The ends at which a window is missing: a backfill is what brings it after all."""
 
 
 def begin(backfill: Backfill, edges: Edges, *, max_billed_records: int) -> None:
@@ -47,7 +44,9 @@ def cancel(name: str, edges: Edges, *, now: datetime) -> None:
     work = _ended(name, edges)
     faults: list[Exception] = []
     for report in work.reports:
-        was_never_asked_for = report.state is State.PLANNED and report.attempt == 0
+        was_never_asked_for = (
+            report.state is State.PLANNED and report.attempt == report.attempts_before
+        )
         if report.backfill == name and was_never_asked_for and not report.is_half:
             with isolated(faults):
                 carry_out(report, Withdraw(), edges, now=now)
@@ -127,7 +126,7 @@ def _advance(
         if not invocation.has_time_for_a_request():
             break
         report = _report(backfill, window, account_id, calendar, now=clock())
-        change = planning(report, edges, again=_COLLECT_AGAIN)
+        change = planning(report, edges, again=MISSING)
         if isinstance(change, Planned):
             skipped += 1
             continue
@@ -207,7 +206,7 @@ def outlook(backfill: Backfill, edges: Edges) -> dict[str, Any]:
     known = True
     for window, account_id in backfill.left():
         report = _report(backfill, window, account_id, calendar, now=backfill.begun_at)
-        if isinstance(planning(report, edges, again=_COLLECT_AGAIN), Planned):
+        if isinstance(planning(report, edges, again=MISSING), Planned):
             skipped += 1
         elif report.expected_rows is None:
             known = False

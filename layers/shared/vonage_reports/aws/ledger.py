@@ -28,7 +28,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from boto3.dynamodb.conditions import Key
+from boto3.dynamodb.conditions import ConditionBase, Key
 
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.definitions import ReportDefinition
@@ -163,6 +163,24 @@ class Ledger:
         """Read a report that has come to its end; None if it has not, or is not known."""
         item = self._table.get_item(Key=_finished_key(report_id), ConsistentRead=True).get("Item")
         return _report(item) if item else None
+
+    def revisions_of(self, report: Report) -> list[Report]:
+        """Read the reports of a report's window and account, itself among them; parts aside.
+
+        Under which index of `delay_days` they were collected is of no matter: it changes.
+        """
+        prefix = report.report_id.rpartition("-")[0] + "-"
+        # The open ones first: a report that comes to its end in between is found there.
+        items = [
+            *self._partition("open", f"report#{prefix}"),
+            *self._partition(f"finished#{report.definition}", prefix),
+        ]
+        return [
+            each
+            for each in map(_report, items)
+            if not each.is_half
+            and (each.account_id, each.window) == (report.account_id, report.window)
+        ]
 
     def report_served_by(self, request_id: str) -> str | None:
         """Return the report_id that a Vonage request serves; None if it serves none of ours."""
@@ -325,12 +343,13 @@ class Ledger:
         """Forget a note, so that the cause is announced again should it come back."""
         self._table.delete_item(Key={"pk": "open", "sk": f"notice#{cause}"})
 
-    def _partition(self, pk: str) -> list[dict[str, Any]]:
+    def _partition(self, pk: str, prefix: str | None = None) -> list[dict[str, Any]]:
+        """Read the items of a partition, of those only whose sort key begins with `prefix`."""
         items: list[dict[str, Any]] = []
-        query: dict[str, Any] = {
-            "KeyConditionExpression": Key("pk").eq(pk),
-            "ConsistentRead": True,
-        }
+        condition: ConditionBase = Key("pk").eq(pk)
+        if prefix is not None:
+            condition &= Key("sk").begins_with(prefix)
+        query: dict[str, Any] = {"KeyConditionExpression": condition, "ConsistentRead": True}
         while True:
             page = self._table.query(**query)
             items += page["Items"]

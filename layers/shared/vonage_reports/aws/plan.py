@@ -46,7 +46,7 @@ def plan(
         edges.ledger.note_what_is_collected(definition)
         for account_id in definition.account_ids:
             for delay_index, delay_days in enumerate(definition.delay_days):
-                since = calendar.cursors.get((definition.name, account_id, delay_days))
+                since = _planned_to(definition, account_id, delay_index, calendar)
                 windows = list(due_windows(definition, delay_index, since, at))
                 late = [each for each in windows if is_too_late(definition, delay_index, each, at)]
                 if late:
@@ -81,6 +81,10 @@ class Planned(Enum):
     NOT_NOW = "an earlier revision that bears its name is still under way"
 
 
+MISSING = frozenset({State.FAILED, State.CANCELLED, State.SUPERSEDED})
+"""The ends at which a window was not delivered."""
+
+
 def _plan_one(report: Report, edges: Edges) -> Planned:
     change = planning(report, edges)
     if isinstance(change, Planned):
@@ -100,9 +104,14 @@ def planning(
 
     A window that came to one of the ends `again` is planned once more. So is one that was
     collected sooner after its end: a definition whose `delay_days` changed gives the same
-    report_id to another revision.
+    report_id to another revision, and to one revision another report_id.
     """
-    before = edges.ledger.report(report.report_id)
+    revisions = edges.ledger.revisions_of(report)
+    before = next((each for each in revisions if each.report_id == report.report_id), None)
+    for other in revisions:
+        is_as_late = other.delay_days >= report.delay_days
+        if other is not before and is_as_late and other.state not in MISSING:
+            return Planned.THERE
     if before is None:
         return None, report
     is_later = before.delay_days < report.delay_days
@@ -122,6 +131,24 @@ def planning(
         max_records=report.max_records,
         currency=report.currency,
     )
+
+
+def _planned_to(
+    definition: ReportDefinition, account_id: str, delay_index: int, calendar: Calendar
+) -> datetime | None:
+    """Return up to where a revision is planned, None at first sight.
+
+    A final revision with another delay than before goes on where the one before it ended: a
+    window is neither left out nor bought as final twice.
+    """
+    ends = {
+        days: end
+        for (name, account, days), end in calendar.cursors.items()
+        if (name, account) == (definition.name, account_id)
+    }
+    own = ends.get(definition.delay_days[delay_index])
+    is_final = delay_index == len(definition.delay_days) - 1
+    return ends[max(ends)] if own is None and is_final and ends else own
 
 
 def _require_records(at: datetime, now: datetime) -> None:
