@@ -316,7 +316,8 @@ class Ledger:
             "ExpressionAttributeNames": {"#end": "end"},
             "ExpressionAttributeValues": {":end": end},
         }
-        self._transact(self._put(item, newest))
+        # Whoever loses here loses an estimate: the delivery is written, and stands.
+        self._transact(self._put(item, newest), refusals=_LOST)
 
     def _writes_of_backfill(self, old: Backfill | None, new: Backfill) -> "Iterator[_Write]":
         unmoved = _IF_ABSENT if old is None else _still("version", old.version)

@@ -54,7 +54,7 @@ def is_too_late(
     definition: ReportDefinition, delay_index: int, window: Window, at: datetime
 ) -> bool:
     """Whether a window became due so long before `at` that a person has to ask for it."""
-    return window.end + timedelta(days=definition.delay_days[delay_index]) < at - CATCH_UP
+    return window.end + _delay(definition, delay_index) < at - CATCH_UP
 
 
 def planned_report(
