@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from vonage_reports.aws.edges import Edges
-from vonage_reports.aws.ledger import Calendar, Change, Outrun
+from vonage_reports.aws.ledger import Change, Outrun
 from vonage_reports.domain import notifications
-from vonage_reports.domain.calendar import due_windows, is_too_late, planned_report
-from vonage_reports.domain.definitions import Refusal, ReportDefinition
+from vonage_reports.domain.calendar import due_reports
+from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.reports import Report, State, planned_again
 from vonage_reports.domain.windows import Window, format_instant
@@ -41,36 +41,29 @@ def plan(
     planned: list[str] = []
     left_out: list[Refusal] = []
     for definition in definitions:
-        changed = _changed(definition, calendar)
+        changed = change_of(definition, calendar.collects.get(definition.name))
         if changed is not None:
             left_out.append(changed)
             continue
         edges.ledger.note_what_is_collected(definition)
-        for account_id in definition.account_ids:
-            for delay_index, delay_days in enumerate(definition.delay_days):
-                since = calendar.cursors.get((definition.name, account_id, delay_days))
-                windows = list(due_windows(definition, delay_index, since, at))
-                late = [each for each in windows if is_too_late(definition, delay_index, each, at)]
-                if late:
-                    left_out.append(_too_late(definition, late))
-                seen_to = late[-1:]
-                for window in windows[len(late) :]:
-                    report = planned_report(
-                        definition,
-                        account_id,
-                        delay_index,
-                        window,
-                        rows_per_hour=calendar.volumes.get((definition.name, account_id)),
-                        now=now,
-                    )
-                    done = _plan_one(report, edges)
-                    if done is Planned.NOT_NOW:
-                        break
-                    if done is Planned.NEW:
-                        planned.append(report.report_id)
-                    seen_to = [window]
-                for window in seen_to:
-                    edges.ledger.move_cursor(definition.name, account_id, delay_days, window.end)
+        due_of_each = due_reports(
+            definition, cursors=calendar.cursors, volumes=calendar.volumes, at=at, now=now
+        )
+        for due in due_of_each:
+            if due.late:
+                left_out.append(_too_late(definition, due.late))
+            seen_to = due.late[-1:]
+            for report in due.reports:
+                done = _plan_one(report, edges)
+                if done is Planned.NOT_NOW:
+                    break
+                if done is Planned.NEW:
+                    planned.append(report.report_id)
+                seen_to = (report.window,)
+            for window in seen_to:
+                edges.ledger.move_cursor(
+                    definition.name, due.account_id, due.delay_days, window.end
+                )
     return planned, left_out
 
 
@@ -133,20 +126,10 @@ def _require_records(at: datetime, now: datetime) -> None:
 
 def require_unchanged(definition: ReportDefinition, edges: Edges) -> None:
     """Raise InvalidRequest where a definition collects something else than before."""
-    changed = _changed(definition, edges.ledger.calendar())
+    collected = edges.ledger.calendar().collects.get(definition.name)
+    changed = change_of(definition, collected)
     if changed is not None:
         raise InvalidRequest(f"{changed.definition}, {changed.field}: {changed.reason}")
-
-
-def _changed(definition: ReportDefinition, calendar: Calendar) -> Refusal | None:
-    """Return why a definition is refused that collects something else than before, else None."""
-    collects = calendar.collects.get(definition.name, definition.collects)
-    before, now = json.loads(collects), json.loads(definition.collects)
-    for field in now:
-        if before.get(field) != now[field]:
-            reason = "it collects something else now: give it a new name"
-            return Refusal(definition.name, field, reason)
-    return None
 
 
 def _too_late(definition: ReportDefinition, late: Sequence[Window]) -> Refusal:

@@ -1,6 +1,7 @@
 """Which windows of a report definition are due."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
 
@@ -54,6 +55,51 @@ def is_too_late(
 ) -> bool:
     """Whether a window became due so long before `at` that a person has to ask for it."""
     return window.end + timedelta(days=definition.delay_days[delay_index]) < at - CATCH_UP
+
+
+@dataclass(frozen=True)
+class Due:
+    """What became due of one account and one entry of `delay_days`, oldest first.
+
+    `late` are windows that a person has to ask for, `reports` are those of the windows after them.
+    """
+
+    account_id: str
+    delay_days: int
+    late: tuple[Window, ...]
+    reports: tuple[Report, ...]
+
+
+def due_reports(
+    definition: ReportDefinition,
+    *,
+    cursors: Mapping[tuple[str, str, int], datetime],
+    volumes: Mapping[tuple[str, str], float],
+    at: datetime,
+    now: datetime,
+) -> Iterator[Due]:
+    """Yield what became due of a definition up to the instant `at`, whether it is there or not.
+
+    `cursors`, the end of what is planned, are by definition, account and days of delay; `volumes`,
+    rows per hour, by definition and account.
+    """
+    for account_id in definition.account_ids:
+        for delay_index, delay_days in enumerate(definition.delay_days):
+            since = cursors.get((definition.name, account_id, delay_days))
+            windows = list(due_windows(definition, delay_index, since, at))
+            late = [each for each in windows if is_too_late(definition, delay_index, each, at)]
+            reports = (
+                planned_report(
+                    definition,
+                    account_id,
+                    delay_index,
+                    window,
+                    rows_per_hour=volumes.get((definition.name, account_id)),
+                    now=now,
+                )
+                for window in windows[len(late) :]
+            )
+            yield Due(account_id, delay_days, tuple(late), tuple(reports))
 
 
 def planned_report(
