@@ -24,7 +24,7 @@ help:
 	@echo '            DEFINITIONS=file.json   other report definitions'
 	@echo '            SCHEDULED_TIME=2026-11-22T02:15:00Z   WAIT_SCALE=0.01 (0 to 1)'
 	@echo 'make status what is delivered, under way, missing and why, as of the last make run'
-	@echo '            STACK=name   of a stack on AWS (AWS_PROFILE, AWS_REGION)   JSON=1   for scripts'
+	@echo '            STACK=name   of a stack on AWS (AWS_PROFILE, AWS_DEFAULT_REGION)   JSON=1   for scripts'
 	@echo 'make test   everything that can be checked: style, types, all tests'
 	@echo 'make check  style and types only'
 	@echo 'make fmt    bring the code into shape'
@@ -37,7 +37,7 @@ run: .venv/installed-local
 	@exec env $(IMPORTS) $(BIN)/python -m local.run
 
 status: .venv/installed-local
-	@exec env $(IMPORTS) STACK='$(STACK)' JSON='$(JSON)' $(BIN)/python -m local.show_status
+	@exec env $(IMPORTS) $(BIN)/python -m local.show_status
 
 test: check sam
 	$(NO_ACCOUNTS) $(BIN)/pytest -n auto --dist loadscope
@@ -73,7 +73,8 @@ clean:
 	find functions layers local tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed-local .venv/installed-dev: .venv/installed-%: requirements-%.txt .venv/bin/python
-	$(BIN)/python -m $(PIP_INSTALL) -r $<
+	@echo 'installing $< into .venv' >&2
+	@$(BIN)/python -m $(PIP_INSTALL) -r $< >&2
 	@touch $@
 
 .venv-sam/installed: requirements-sam.txt .venv-sam/bin/python

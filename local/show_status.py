@@ -24,11 +24,25 @@ from local.options import BadInput
 from local.status import Status, status_of
 from local.status_text import show_status
 
-SHOWN, BAD_INPUT = 0, 2
+SHOWN, BAD_INPUT, INTERRUPTED = 0, 2, 130
 
 
-def main(environment: Mapping[str, str] = os.environ) -> int:
+def main() -> int:
     """Show how things stand, and return the exit code."""
+    try:
+        code = show(os.environ)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Who reads it, `head` perhaps, has seen enough; Python would complain when it closes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SHOWN
+    return code
+
+
+def show(environment: Mapping[str, str]) -> int:
+    """Show what the variables name, and return the exit code."""
     stack_name = environment.get("STACK")
     try:
         status, source = _deployed_status(stack_name) if stack_name else _local_status()
@@ -37,7 +51,7 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
     except (NoCredentialsError, PartialCredentialsError, NoRegionError) as error:
         return _complain(
             f"STACK={stack_name}: {str(error).rstrip('.')}: say which AWS account and region it "
-            "is, for example with AWS_PROFILE and AWS_REGION"
+            "is, for example with AWS_PROFILE and AWS_DEFAULT_REGION"
         )
     except (BotoCoreError, ClientError) as error:
         return _complain(f"STACK={stack_name}: {error}")

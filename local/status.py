@@ -209,12 +209,17 @@ def status_of(content: Content) -> Status:
         *warnings_of(content.definitions),
         *_troubles(content),
     ]
+    unplanned: list[str] = []
     for subject in _subjects(content):
         for account in subject.accounts:
             row, of_account = _account_status(subject, account)
             rows.append(row)
             problems += of_account
         warnings += subject.warnings(content)
+        if not subject.reports:
+            unplanned.append(subject.name)
+    if unplanned:
+        warnings.append(f"nothing was planned yet of {', '.join(unplanned)}")
     begun = {backfill.name: backfill.begun_at for backfill in _backfills(content)}
     advances = [advance_of(each, content.work.reports) for each in _backfills(content)]
     running = [
@@ -336,8 +341,6 @@ class _Subject:
         if self.change is not None:
             yield f"{self.name}, {self.change.field}: {self.change.reason}"
             return
-        if not self.reports:
-            yield f"{self.name}: nothing was planned yet"
         for due in due_reports(
             self.definition,
             cursors=content.calendar.cursors,
