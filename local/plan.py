@@ -54,10 +54,10 @@ def outlook_of(answer: Mapping[str, Any]) -> list[str]:
     whose = f"the backfill {outlook['backfill']}" if "backfill" in outlook else outlook["report_id"]
     newest, oldest = outlook["windows"][0], outlook["windows"][-1]
     interval = f"{oldest.split('/')[0]} to {newest.split('/')[1]}"
-    there = f"{outlook['skipped']:,} more are there or under way" if outlook["skipped"] else ""
+    reports, skipped = outlook["reports"], outlook["skipped"]
     parts = [
-        f"{whose}: {outlook['reports']:,} reports, {interval}",
-        there,
+        f"{whose}: {reports:,} {'report' if reports == 1 else 'reports'}, {interval}",
+        f"there or under way already: {skipped:,}" if skipped else "",
         f"records: {_number(outlook['expected_billed_records'])}",
     ]
     return [", ".join(filter(None, parts))]
