@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from itertools import dropwhile
@@ -154,7 +154,11 @@ def checked_backfill(
     zone = ZoneInfo(definition.time_zone)
     if end > now.astimezone(zone).date():
         raise InvalidRequest(f"{whose}: end {end} is in the future; the day of end is not included")
-    oldest = oldest_start(definition.product, now).astimezone(zone).date()
+    kept_from = oldest_start(definition.product, now).astimezone(zone)
+    oldest = kept_from.date()
+    if kept_from.time() > time.min:
+        # Of that local date a part is gone.
+        oldest += timedelta(days=1)
     if start < oldest:
         raise InvalidRequest(
             f"{whose}: start {start}: Vonage has {definition.product} records from {oldest} on"
