@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := functions layers/shared local tests
-IMPORTS := PYTHONPATH=.:layers/shared
+CODE := functions layers/shared layers/dataset local tests
+IMPORTS := PYTHONPATH=.:layers/shared:layers/dataset
 PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps --require-hashes
 
 # What tests must never see: the real accounts of the person who runs them.
@@ -63,6 +63,7 @@ lock: .venv-lock/installed
 	.venv-lock/bin/uv pip compile $(LOCK) --group dev -o requirements-dev.txt
 	.venv-lock/bin/uv pip compile $(LOCK) --group local -c requirements-dev.txt -o requirements-local.txt
 	.venv-lock/bin/uv pip compile $(LOCK) --group layer-shared -c requirements-dev.txt -o layers/shared/requirements.txt
+	.venv-lock/bin/uv pip compile $(LOCK) --group layer-dataset -c requirements-dev.txt -o layers/dataset/requirements.txt
 	.venv-lock/bin/uv pip compile $(LOCK) --group function-submit-reports -c requirements-dev.txt -o functions/submit_reports/requirements.txt
 	.venv-lock/bin/uv pip compile $(LOCK) --group sam -o requirements-sam.txt
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-strip-extras

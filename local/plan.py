@@ -73,6 +73,7 @@ def _due(
                 definition,
                 cursors=calendar.cursors,
                 volumes=calendar.volumes,
+                profiles=calendar.profiles,
                 at=parse_instant(scheduled_time),
                 now=now,
             ):

@@ -345,6 +345,7 @@ class _Subject:
             self.definition,
             cursors=content.calendar.cursors,
             volumes={},
+            profiles={},
             at=self.as_of,
             now=self.as_of,
         ):

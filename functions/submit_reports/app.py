@@ -23,7 +23,7 @@ from vonage_reports.aws.submit import resolve, submit
 from vonage_reports.aws.topic import Topic
 from vonage_reports.client import VonageClient
 from vonage_reports.domain.backfill import Backfill, checked_backfill
-from vonage_reports.domain.definitions import Refusal, ReportDefinition
+from vonage_reports.domain.definitions import Refusal, ReportDefinition, warnings_of
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.pacing import Pacer
 from vonage_reports.domain.settings import Settings
@@ -63,6 +63,8 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     refused: list[Refusal] = []
     if isinstance(asked, ScheduledRun):
         definitions, refused = _definitions(edges)
+        for warning in warnings_of(definitions):
+            logger.warning(warning)
         due, left_out = plan(definitions, edges, at=asked.scheduled_time, now=_now())
         planned += due
         refused += left_out

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from mypy_boto3_s3 import S3Client
+from vonage_reports.aws.convert import convert_report
 
 from tests.integration.conftest import BUCKET, instead_of, keys_in, refusal_of_aws
 from vonage_reports.aws.bucket import Bucket
-from vonage_reports.aws.convert import convert_report
 from vonage_reports.domain import objects
 from vonage_reports.domain.archive import Archive, Member
 from vonage_reports.domain.errors import InvalidRequest

@@ -1,6 +1,6 @@
 """Backfills: begun and cancelled by a person, planned as slots become free."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -8,20 +8,18 @@ from typing import Any
 
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.invocation import Invocation
-from vonage_reports.aws.ledger import Outrun
+from vonage_reports.aws.ledger import Calendar, OpenWork, Outrun
 from vonage_reports.aws.moves import carry_out, isolated
-from vonage_reports.aws.plan import Planned, planning
+from vonage_reports.aws.plan import MISSING, Planned, planning
 from vonage_reports.domain import notifications
 from vonage_reports.domain.backfill import Backfill, Progress, expected_records
 from vonage_reports.domain.calendar import last_due_revision, planned_report
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.products import oldest_start
 from vonage_reports.domain.reports import Report, State
 from vonage_reports.domain.transitions import Withdraw
 from vonage_reports.domain.windows import Window
-
-_COLLECT_AGAIN = frozenset({State.FAILED, State.CANCELLED, State.SUPERSEDED})
-"""The ends at which a window is missing: a backfill is what brings it after all."""
 
 
 def begin(backfill: Backfill, edges: Edges, *, max_billed_records: int) -> None:
@@ -43,21 +41,31 @@ def cancel(name: str, edges: Edges, *, now: datetime) -> None:
 
     Raises InvalidRequest for one that is not running.
     """
-    work = edges.ledger.open_work()
-    running = {each.name: each for each in work.backfills}
-    if name not in running:
-        names = ", ".join(running) or "none is running"
-        raise InvalidRequest(f"cancel: there is no backfill {name} running: {names}")
-    cancelled = replace(running[name], progress=Progress.CANCELLED)
-    edges.ledger.write_all([], (running[name], cancelled))
+    work = _ended(name, edges)
     faults: list[Exception] = []
     for report in work.reports:
-        was_never_asked_for = report.state is State.PLANNED and report.attempt == 0
+        was_never_asked_for = (
+            report.state is State.PLANNED and report.attempt == report.attempts_before
+        )
         if report.backfill == name and was_never_asked_for and not report.is_half:
             with isolated(faults):
                 carry_out(report, Withdraw(), edges, now=now)
     for fault in faults:
         raise fault
+
+
+def _ended(name: str, edges: Edges) -> OpenWork:
+    """End a backfill, and return the open work as it is afterwards."""
+    while True:
+        running = {each.name: each for each in edges.ledger.open_work().backfills}
+        if name not in running:
+            names = ", ".join(running) or "none is running"
+            raise InvalidRequest(f"cancel: there is no backfill {name} running: {names}")
+        cancelled = replace(running[name], progress=Progress.CANCELLED)
+        # Until it is ended, another invocation may plan some more of it.
+        with suppress(Outrun):
+            edges.ledger.write_all([], (running[name], cancelled))
+            return edges.ledger.open_work()
 
 
 def plan_backfills(
@@ -74,17 +82,17 @@ def plan_backfills(
     work = edges.ledger.open_work()
     room = work.room_for_backfills
     planned: list[str] = []
-    volumes = edges.ledger.calendar().volumes
+    calendar = edges.ledger.calendar()
     running = {each.name: each for each in work.backfills}
     for name, backfill in list(running.items()):
-        records = expected_records(backfill, volumes)
-        if records is not None and records > max_billed_records and not backfill.confirmed:
-            _stop(backfill, records, max_billed_records, edges)
+        reason = _reason_to_stop(backfill, calendar, max_billed_records, now=clock())
+        if reason is not None:
+            _stop(backfill, reason, edges)
             del running[name]
     while room > 0 and running and invocation.has_time_for_a_request():
         backfill = max(running.values(), key=lambda each: (next(each.left())[0].end, each.name))
         try:
-            after, report = _advance(backfill, volumes, edges, invocation, clock=clock)
+            after, report = _advance(backfill, calendar, edges, invocation, clock=clock)
         except Outrun:
             # Another invocation plans the same.
             del running[backfill.name]
@@ -100,7 +108,7 @@ def plan_backfills(
 
 def _advance(
     backfill: Backfill,
-    volumes: Mapping[tuple[str, str], float],
+    calendar: Calendar,
     edges: Edges,
     invocation: Invocation,
     *,
@@ -115,8 +123,8 @@ def _advance(
     for window, account_id in backfill.left():
         if not invocation.has_time_for_a_request():
             break
-        report = _report(backfill, window, account_id, volumes, now=clock())
-        change = planning(report, edges, again=_COLLECT_AGAIN)
+        report = _report(backfill, window, account_id, calendar, now=clock())
+        change = planning(report, edges, again=MISSING)
         if isinstance(change, Planned):
             skipped += 1
             continue
@@ -132,7 +140,7 @@ def _report(
     backfill: Backfill,
     window: Window,
     account_id: str,
-    volumes: Mapping[tuple[str, str], float],
+    calendar: Calendar,
     *,
     now: datetime,
 ) -> Report:
@@ -144,21 +152,35 @@ def _report(
         account_id,
         delay_index,
         window,
-        rows_per_hour=volumes.get((definition.name, account_id)),
+        rows_per_hour=calendar.volumes.get((definition.name, account_id)),
+        profile=calendar.profiles.get((definition.name, account_id)),
         now=now,
         backfill=backfill.name,
     )
 
 
-def _stop(backfill: Backfill, records: int, limit: int, edges: Edges) -> None:
-    """End a backfill whose first windows show that it costs more than anybody confirmed."""
-    reason = (
-        f"the backfill {backfill.name} is stopped: {_too_expensive(records, limit)}. What it has "
-        "delivered is skipped then"
-    )
-    edges.topic.announce(
-        notifications.refused(Refusal(backfill.definition.name, "backfill", reason))
-    )
+def _reason_to_stop(
+    backfill: Backfill, calendar: Calendar, max_billed_records: int, *, now: datetime
+) -> str | None:
+    """Say why a backfill may not go on: what it costs, or what Vonage has deleted meanwhile."""
+    records = expected_records(backfill, calendar.volumes)
+    if records is not None and records > max_billed_records and not backfill.confirmed:
+        return f"{_too_expensive(records, max_billed_records)}. What it has delivered is skipped"
+    window, _ = next(backfill.left())
+    product = backfill.definition.product
+    if window.start < oldest_start(product, now):
+        return (
+            f"its windows up to {window.first_date} are older than the {product} records that "
+            "Vonage keeps"
+        )
+    return None
+
+
+def _stop(backfill: Backfill, reason: str, edges: Edges) -> None:
+    """End a backfill that may not go on, having said so."""
+    sentence = f"the backfill {backfill.name} is stopped: {reason}"
+    refusal = Refusal(backfill.definition.name, "backfill", sentence)
+    edges.topic.announce(notifications.refused(refusal))
     with suppress(Outrun):
         edges.ledger.write_all([], (backfill, replace(backfill, progress=Progress.STOPPED)))
 
@@ -177,12 +199,12 @@ def outlook(backfill: Backfill, edges: Edges) -> dict[str, Any]:
     `skipped` how many are there or under way; `expected_rows` of the former, null where an account
     has no history, and as many are expected to be billed.
     """
-    volumes = edges.ledger.calendar().volumes
+    calendar = edges.ledger.calendar()
     skipped, records = 0, 0.0
     known = True
     for window, account_id in backfill.left():
-        report = _report(backfill, window, account_id, volumes, now=backfill.begun_at)
-        if isinstance(planning(report, edges, again=_COLLECT_AGAIN), Planned):
+        report = _report(backfill, window, account_id, calendar, now=backfill.begun_at)
+        if isinstance(planning(report, edges, again=MISSING), Planned):
             skipped += 1
         elif report.expected_rows is None:
             known = False

@@ -22,16 +22,17 @@ Every write of a report is conditional on its version, so of two writers one win
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from boto3.dynamodb.conditions import Key
+from boto3.dynamodb.conditions import ConditionBase, Key
 
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.reports import (
     Priority,
     Report,
@@ -111,13 +112,14 @@ class OpenWork:
 class Calendar:
     """How far the calendar is planned, and how many rows an hour had at last.
 
-    `cursors`, the end of what is planned, by definition, account and days of delay; `volumes` by
-    definition and account; `collects` by definition.
+    `cursors`, the end of what is planned, by definition, account and days of delay; `volumes`, rows
+    per hour, and `profiles`, where they lie, by definition and account; `collects` by definition.
     """
 
     cursors: Mapping[tuple[str, str, int], datetime]
     volumes: Mapping[tuple[str, str], float]
     collects: Mapping[str, str]
+    profiles: Mapping[tuple[str, str], Profile] = field(default_factory=dict)
 
 
 class Ledger:
@@ -153,6 +155,24 @@ class Ledger:
         """Read a report that has come to its end; None if it has not, or is not known."""
         item = self._table.get_item(Key=_finished_key(report_id), ConsistentRead=True).get("Item")
         return report_of(item) if item else None
+
+    def revisions_of(self, report: Report) -> list[Report]:
+        """Read the reports of a report's window and account, itself among them; parts aside.
+
+        Under which index of `delay_days` they were collected is of no matter: it changes.
+        """
+        prefix = report.report_id.rpartition("-")[0] + "-"
+        # The open ones first: a report that comes to its end in between is found there.
+        items = [
+            *self._partition("open", f"report#{prefix}"),
+            *self._partition(f"finished#{report.definition}", prefix),
+        ]
+        return [
+            each
+            for each in map(report_of, items)
+            if not each.is_half
+            and (each.account_id, each.window) == (report.account_id, report.window)
+        ]
 
     def report_served_by(self, request_id: str) -> str | None:
         """Return the report_id that a Vonage request serves; None if it serves none of ours."""
@@ -290,13 +310,15 @@ class Ledger:
             "sk": f"volume#{report.definition}#{report.account_id}",
             "end": end,
             "rows_per_hour": Decimal(str(round(rows / report.window.hours, 3))),
+            **({"profile": report.profile.to_json()} if report.profile else {}),
         }
         newest = {
             "ConditionExpression": "attribute_not_exists(pk) OR #end <= :end",
             "ExpressionAttributeNames": {"#end": "end"},
             "ExpressionAttributeValues": {":end": end},
         }
-        self._transact(self._put(item, newest))
+        # Whoever loses here loses an estimate: the delivery is written, and stands.
+        self._transact(self._put(item, newest), refusals=_LOST)
 
     def _writes_of_backfill(self, old: Backfill | None, new: Backfill) -> "Iterator[_Write]":
         unmoved = _IF_ABSENT if old is None else _still("version", old.version)
@@ -323,9 +345,12 @@ class Ledger:
         """Forget a note, so that the cause is announced again should it come back."""
         self._table.delete_item(Key={"pk": "open", "sk": f"notice#{cause}"})
 
-    def _partition(self, pk: str) -> list[dict[str, Any]]:
-        query = {"KeyConditionExpression": Key("pk").eq(pk), "ConsistentRead": True}
-        return list(self._items(query))
+    def _partition(self, pk: str, prefix: str | None = None) -> list[dict[str, Any]]:
+        """Read the items of a partition, of those only whose sort key begins with `prefix`."""
+        condition: ConditionBase = Key("pk").eq(pk)
+        if prefix is not None:
+            condition &= Key("sk").begins_with(prefix)
+        return list(self._items({"KeyConditionExpression": condition, "ConsistentRead": True}))
 
     def _items(self, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
         page = self._table.query(**query)
@@ -398,16 +423,18 @@ def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
 
 def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
     """Read the calendar's partition."""
-    cursors, volumes, collects = {}, {}, {}
+    cursors, volumes, collects, profiles = {}, {}, {}, {}
     for item in items:
         kind, name, *rest = str(item["sk"]).split("#")
         if kind == "cursor":
             cursors[name, rest[0], int(rest[1])] = datetime.fromisoformat(str(item["end"]))
         elif kind == "volume":
             volumes[name, rest[0]] = float(str(item["rows_per_hour"]))
+            if "profile" in item:
+                profiles[name, rest[0]] = Profile.from_json(str(item["profile"]))
         else:
             collects[name] = str(item["collects"])
-    return Calendar(cursors, volumes, collects)
+    return Calendar(cursors, volumes, collects, profiles)
 
 
 def backfill_of(item: Mapping[str, Any]) -> Backfill:
@@ -452,39 +479,43 @@ def finished_item(report: Report) -> dict[str, Any]:
 def _attributes(report: Report) -> dict[str, Any]:
     """Return a report as DynamoDB's attributes; what is None is left out."""
     item: dict[str, Any] = {}
-    for field in fields(report):
-        value = getattr(report, field.name)
+    for each in fields(report):
+        value = getattr(report, each.name)
         if isinstance(value, datetime):
             value = value.astimezone(UTC).isoformat()
         elif isinstance(value, Window):
             value = value.to_dict()
+        elif isinstance(value, Profile):
+            value = value.to_json()
         elif isinstance(value, Enum):
             value = value.value
-        elif field.name == "filters":
+        elif each.name == "filters":
             # As text: DynamoDB would give numbers back as decimals.
             value = json.dumps(value, sort_keys=True)
         elif isinstance(value, tuple):
             value = list(value)
         if value is not None:
-            item[field.name] = value
+            item[each.name] = value
     return item
 
 
 def report_of(item: Mapping[str, Any]) -> Report:
     """Read a report's item."""
     values: dict[str, Any] = {}
-    for field in fields(Report):
-        if field.name not in item:
+    for each in fields(Report):
+        if each.name not in item:
             continue
-        value = item[field.name]
-        if field.name in _TIMES:
+        value = item[each.name]
+        if each.name in _TIMES:
             value = datetime.fromisoformat(str(value))
         elif isinstance(value, Decimal):
             value = int(value)
-        values[field.name] = value
+        values[each.name] = value
     values["filters"] = json.loads(values["filters"])
     for name in ("tokens", "receipts"):
         values[name] = tuple(values.get(name, ()))
+    if "profile" in values:
+        values["profile"] = Profile.from_json(values["profile"])
     values["window"] = Window.from_dict(values["window"])
     values["revision"] = Revision(values["revision"])
     values["priority"] = Priority(values["priority"])

@@ -11,7 +11,7 @@ from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.ledger import Change, Outrun, RequestServesAnother
 from vonage_reports.domain import notifications, waits
 from vonage_reports.domain.errors import VonageReportsError
-from vonage_reports.domain.reports import Report, halves_of, planned_again
+from vonage_reports.domain.reports import Entry, Report, halves_of, planned_again
 from vonage_reports.domain.transitions import (
     MAX_LEAVES,
     Adopt,
@@ -74,7 +74,8 @@ def _split(report: Report, edges: Edges, *, now: datetime) -> Report:
             changes.append((None, half))
         else:
             again = planned_again(before, now=now)
-            changes.append((before, replace(again, expected_rows=half.expected_rows)))
+            expected = replace(again, expected_rows=half.expected_rows, profile=half.profile)
+            changes.append((before, expected))
     if report.root is not None:
         root = edges.ledger.report(report.root)
         if root is None or root.is_at_end or root.leaves >= MAX_LEAVES:
@@ -128,11 +129,12 @@ def _announce(report: Report, move: Move, edges: Edges, *, now: datetime) -> Rep
                 execution=execution,
                 run_again=None,
             )
-        case Resume(error=error, reason=reason):
+        case Resume(entry=entry, error=error, reason=reason):
+            safe = "Vonage has the report" if entry is Entry.CHECK else "the archive is stored"
             body = notifications.failed(
                 report,
                 error=error,
-                reason=f"{reason}; Vonage has the report: it is tried again by itself",
+                reason=f"{reason}; {safe}: it is tried again by itself",
                 execution=execution,
                 run_again=None,
             )

@@ -13,14 +13,12 @@ from vonage_reports.domain import notifications
 from vonage_reports.domain.calendar import due_reports
 from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
 from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.products import oldest_start
 from vonage_reports.domain.reports import Report, State, planned_again
 from vonage_reports.domain.windows import Window, format_instant
 
 _CLOCK_DIFFERENCE = timedelta(minutes=5)
 """By which the schedule's clock may be ahead of the function's."""
-
-_RETENTION = timedelta(days=396)
-"""Vonage keeps records for 13 months (its technical details)."""
 
 
 def plan(
@@ -47,7 +45,12 @@ def plan(
             continue
         edges.ledger.note_what_is_collected(definition)
         due_of_each = due_reports(
-            definition, cursors=calendar.cursors, volumes=calendar.volumes, at=at, now=now
+            definition,
+            cursors=calendar.cursors,
+            volumes=calendar.volumes,
+            profiles=calendar.profiles,
+            at=at,
+            now=now,
         )
         for due in due_of_each:
             if due.late:
@@ -75,6 +78,10 @@ class Planned(Enum):
     NOT_NOW = "an earlier revision that bears its name is still under way"
 
 
+MISSING = frozenset({State.FAILED, State.CANCELLED, State.SUPERSEDED})
+"""The ends at which a window was not delivered."""
+
+
 def _plan_one(report: Report, edges: Edges) -> Planned:
     change = planning(report, edges)
     if isinstance(change, Planned):
@@ -94,9 +101,14 @@ def planning(
 
     A window that came to one of the ends `again` is planned once more. So is one that was
     collected sooner after its end: a definition whose `delay_days` changed gives the same
-    report_id to another revision.
+    report_id to another revision, and to one revision another report_id.
     """
-    before = edges.ledger.report(report.report_id)
+    revisions = edges.ledger.revisions_of(report)
+    before = next((each for each in revisions if each.report_id == report.report_id), None)
+    for other in revisions:
+        is_as_late = other.delay_days >= report.delay_days
+        if other is not before and is_as_late and other.state not in MISSING:
+            return Planned.THERE
     if before is None:
         return None, report
     is_later = before.delay_days < report.delay_days
@@ -112,6 +124,7 @@ def planning(
         delay_days=report.delay_days,
         revisions=report.revisions,
         expected_rows=report.expected_rows,
+        profile=report.profile,
         max_records=report.max_records,
         currency=report.currency,
     )
@@ -120,8 +133,10 @@ def planning(
 def _require_records(at: datetime, now: datetime) -> None:
     if at > now + _CLOCK_DIFFERENCE:
         raise InvalidRequest(f"scheduled_time {format_instant(at)} is in the future")
-    if at < now - _RETENTION:
-        raise InvalidRequest(f"scheduled_time {at}: Vonage keeps records for 13 months")
+    if at < oldest_start("", now):
+        raise InvalidRequest(
+            f"scheduled_time {format_instant(at)}: Vonage keeps records for 13 months"
+        )
 
 
 def require_unchanged(definition: ReportDefinition, edges: Edges) -> None:

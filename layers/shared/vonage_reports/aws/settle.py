@@ -7,6 +7,7 @@ from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import OpenWork
 from vonage_reports.aws.moves import announce_once, carry_out, isolated
+from vonage_reports.aws.parts import parts_of
 from vonage_reports.domain.errors import (
     RateLimited,
     ReportExpired,
@@ -15,7 +16,7 @@ from vonage_reports.domain.errors import (
     VonageUnavailable,
 )
 from vonage_reports.domain.objects import manifest_key, receipt_key
-from vonage_reports.domain.reports import Entry, Report, State, halves_of
+from vonage_reports.domain.reports import Entry, Report, State
 from vonage_reports.domain.transitions import (
     AtVonage,
     Cancel,
@@ -86,30 +87,15 @@ def _settle(
 
 def _settle_split(report: Report, edges: Edges, *, now: datetime) -> Report:
     """Convert a window that was split as soon as every part is stored, or say that one failed."""
-    parts = _parts(report, edges, now=now)
-    if parts is None or is_leased(report, now):
-        return report
+    # The window before its parts: who adds a part, or collects one again, writes both, so that
+    # what is decided from parts of an earlier moment is refused.
     root = edges.ledger.report(report.report_id)
-    if root is None or root.state is not State.SPLIT:
+    if root is None or root.state is not State.SPLIT or is_leased(root, now):
         return report
+    parts = parts_of(root, edges.ledger, now=now)
+    if parts is None:
+        return root
     return carry_out(root, while_split(parts), edges, now=now)
-
-
-def _parts(report: Report, edges: Edges, *, now: datetime) -> list[Report] | None:
-    """Return the parts of a report that is split, oldest first; None: one cannot be read."""
-    parts: list[Report] = []
-    for half in halves_of(report, now=now):
-        found = edges.ledger.report(half.report_id)
-        if found is None:
-            return None
-        if found.state is State.SPLIT:
-            further = _parts(found, edges, now=now)
-            if further is None:
-                return None
-            parts += further
-        else:
-            parts.append(found)
-    return parts
 
 
 def _entry(report: Report, edges: Edges) -> Entry:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 
 from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.reports import Priority, Report, Revision, report_id
 from vonage_reports.domain.windows import (
     HOUR,
@@ -54,7 +55,7 @@ def is_too_late(
     definition: ReportDefinition, delay_index: int, window: Window, at: datetime
 ) -> bool:
     """Whether a window became due so long before `at` that a person has to ask for it."""
-    return window.end + timedelta(days=definition.delay_days[delay_index]) < at - CATCH_UP
+    return window.end + _delay(definition, delay_index) < at - CATCH_UP
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,18 @@ def due_reports(
     *,
     cursors: Mapping[tuple[str, str, int], datetime],
     volumes: Mapping[tuple[str, str], float],
+    profiles: Mapping[tuple[str, str], Profile],
     at: datetime,
     now: datetime,
 ) -> Iterator[Due]:
     """Yield what became due of a definition up to the instant `at`, whether it is there or not.
 
     `cursors`, the end of what is planned, are by definition, account and days of delay; `volumes`,
-    rows per hour, by definition and account.
+    rows per hour, and `profiles`, where they lie, by definition and account.
     """
     for account_id in definition.account_ids:
         for delay_index, delay_days in enumerate(definition.delay_days):
-            since = cursors.get((definition.name, account_id, delay_days))
+            since = _planned_to(definition, account_id, delay_index, cursors)
             windows = list(due_windows(definition, delay_index, since, at))
             late = [each for each in windows if is_too_late(definition, delay_index, each, at)]
             reports = (
@@ -95,11 +97,33 @@ def due_reports(
                     delay_index,
                     window,
                     rows_per_hour=volumes.get((definition.name, account_id)),
+                    profile=profiles.get((definition.name, account_id)),
                     now=now,
                 )
                 for window in windows[len(late) :]
             )
             yield Due(account_id, delay_days, tuple(late), tuple(reports))
+
+
+def _planned_to(
+    definition: ReportDefinition,
+    account_id: str,
+    delay_index: int,
+    cursors: Mapping[tuple[str, str, int], datetime],
+) -> datetime | None:
+    """Return up to where a revision is planned, None at first sight.
+
+    A final revision with another delay than before goes on where the one before it ended: a
+    window is neither left out nor bought as final twice.
+    """
+    ends = {
+        days: end
+        for (name, account, days), end in cursors.items()
+        if (name, account) == (definition.name, account_id)
+    }
+    own = ends.get(definition.delay_days[delay_index])
+    is_final = delay_index == len(definition.delay_days) - 1
+    return ends[max(ends)] if own is None and is_final and ends else own
 
 
 def planned_report(
@@ -110,10 +134,12 @@ def planned_report(
     *,
     rows_per_hour: float | None,
     now: datetime,
+    profile: Profile | None = None,
     backfill: str | None = None,
 ) -> Report:
     """Make the report of a window that became due; the last of `delay_days` is the final one."""
     final = delay_index == len(definition.delay_days) - 1
+    expected_rows = None if rows_per_hour is None else round(rows_per_hour * window.hours)
     return Report(
         report_id=report_id(
             definition=definition.name,
@@ -133,7 +159,8 @@ def planned_report(
         delay_index=delay_index,
         delay_days=definition.delay_days[delay_index],
         revisions=len(definition.delay_days),
-        expected_rows=None if rows_per_hour is None else round(rows_per_hour * window.hours),
+        expected_rows=expected_rows,
+        profile=profile and profile.scaled(expected_rows or 0),
         max_records=definition.max_records,
         currency=definition.currency,
         backfill=backfill,

@@ -10,6 +10,7 @@ from typing import Any
 
 from vonage_reports.domain.definitions import DEFAULT_MAX_RECORDS
 from vonage_reports.domain.errors import ReportFailed
+from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.windows import Window, format_instant, halves
 
 
@@ -107,6 +108,8 @@ class Report:
     revisions: int = 1
     """How often the definition collects a window."""
     expected_rows: int | None = None
+    profile: Profile | None = None
+    """How the expected rows lie in the window; None: evenly, as far as anybody knows."""
     max_records: int = DEFAULT_MAX_RECORDS
     """More rows than this are not expected of one report: the window is split before."""
     currency: str | None = None
@@ -219,12 +222,16 @@ def definition_of(report_id: str) -> str:
 def halves_of(report: Report, *, now: datetime) -> tuple[Report, Report]:
     """Return the halves of a report that is too large, the older one first, as they are planned."""
     older, younger = halves(report.window)
-    return _half(report, "0", older, now), _half(report, "1", younger, now)
+    cut = older.hours / report.window.hours
+    profile = report.profile or Profile(((report.window.hours, report.expected_rows or 0),))
+    return (
+        _half(report, "0", older, profile.between(0, cut), now),
+        _half(report, "1", younger, profile.between(cut, 1), now),
+    )
 
 
-def _half(report: Report, digit: str, window: Window, now: datetime) -> Report:
+def _half(report: Report, digit: str, window: Window, profile: Profile, now: datetime) -> Report:
     split_path = report.split_path + digit
-    share = window.hours / report.window.hours
     return Report(
         report_id=report_id(
             definition=report.definition,
@@ -245,7 +252,8 @@ def _half(report: Report, digit: str, window: Window, now: datetime) -> Report:
         delay_index=report.delay_index,
         delay_days=report.delay_days,
         revisions=report.revisions,
-        expected_rows=None if report.expected_rows is None else round(report.expected_rows * share),
+        expected_rows=None if report.expected_rows is None else profile.rows,
+        profile=report.profile and profile,
         max_records=report.max_records,
         currency=report.currency,
         backfill=report.backfill,
@@ -262,9 +270,11 @@ def planned_again(report: Report, *, now: datetime, token: str | None = None) ->
         planned_at=now,
         not_before=None,
         request_id=None,
+        leaves=1,
         receipts=(),
         attempts_before=report.attempt,
         tokens=report.tokens if token is None else (*report.tokens, token),
+        expected_rows=report.expected_rows if report.rows is None else report.rows,
         rows=None,
         error=None,
         reason=None,

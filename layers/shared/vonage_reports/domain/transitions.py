@@ -43,6 +43,7 @@ from vonage_reports.domain.errors import (
     VonageUnreachable,
 )
 from vonage_reports.domain.objects import receipt_key
+from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.reports import Entry, Report, RequestStatus, State, execution_input
 
 
@@ -208,9 +209,13 @@ class Store:
 
 @dataclass(frozen=True)
 class Convert:
-    """CONVERTING: a run that begins with these receipts, oldest first."""
+    """CONVERTING: a run that begins with these receipts, oldest first.
+
+    `profile` says how many rows are in the archive of each.
+    """
 
     receipts: tuple[str, ...]
+    profile: Profile | None = None
 
 
 @dataclass(frozen=True)
@@ -239,7 +244,7 @@ Move = (
     | Fail | Split | Store | Convert | Supersede | Withdraw | Cancel
 )  # fmt: skip
 
-_FINAL_ERRORS = frozenset({"RowsMismatch", "ArchiveCorrupt"})
+_FINAL_ERRORS = frozenset({"RowsMismatch", "RowsUnreadable", "ArchiveCorrupt"})
 """What Vonage generated is not what it says: neither fetching nor buying it again mends that."""
 
 
@@ -356,7 +361,9 @@ def while_split(leaves: Sequence[Report]) -> Move:
         if leaf.state is not State.STORED:
             reason = f"a part of the window, {leaf.report_id}, could not be had: {leaf.reason}"
             return Fail(leaf.error or leaf.state, reason, leaf.report_id)
-    return Convert(tuple(receipt_key(leaf) for leaf in leaves))
+    rows = [(leaf.window.hours, leaf.rows) for leaf in leaves if leaf.rows is not None]
+    profile = Profile(tuple(rows)) if len(rows) == len(leaves) else None
+    return Convert(tuple(receipt_key(leaf) for leaf in leaves), profile)
 
 
 def needs_vonage(report: Report, run: Run) -> bool:
@@ -461,6 +468,7 @@ def moved(report: Report, move: Move, *, now: datetime) -> Report:
                 run=report.run + 1,
                 resumes=0,
                 receipts=(),
+                profile=None,
                 unheard=False,
                 not_before=None,
                 absent_since=None,
@@ -468,12 +476,13 @@ def moved(report: Report, move: Move, *, now: datetime) -> Report:
                 reason=None,
             )
             return replace(adopted, execution_input=execution_input(adopted, Entry.CHECK))
-        case Convert(receipts):
+        case Convert(receipts, profile):
             converting = replace(
                 report,
                 state=State.CONVERTING,
                 slot=None,
                 receipts=receipts,
+                profile=profile,
                 run=report.run + 1,
                 resumes=0,
                 not_before=None,
