@@ -32,6 +32,7 @@ from local.options import BadInput, Options, Server
 from local.plan import outlook_of, plan_of
 from local.progress import Progress
 from local.simulator.process import Simulator
+from local.status import why_stopped
 from local.wakes import Wakes, send, sweep_seconds
 from vonage_reports.aws.ledger import Ledger
 
@@ -254,11 +255,7 @@ def _conclude(
         f"{each['definition']}, {each['field']}: {each['reason']}"
         for each in answer.get("refused", [])
     ]
-    refused += [
-        f'the backfill {name} was stopped: it costs more than MAX_BILLED_RECORDS, "confirm": true '
-        "lets it"
-        for name in progress.stopped
-    ]
+    refused += [why_stopped(each, at=datetime.now(UTC)) for each in progress.stopped]
     for bar in progress.bars:
         display.print(f"{bar.name}: {bar.words}")
     if lines:

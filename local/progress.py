@@ -118,12 +118,10 @@ class Progress:
         return sum(line.backfill is None for line in self.windows) > MOST_SHOWN
 
     @property
-    def stopped(self) -> list[str]:
-        """The backfills that would have cost more than was confirmed."""
+    def stopped(self) -> list[Backfill]:
+        """The backfills that were not allowed to go on."""
         return [
-            name
-            for name, each in self._backfills.items()
-            if each.progress is backfills.Progress.STOPPED
+            each for each in self._backfills.values() if each.progress is backfills.Progress.STOPPED
         ]
 
     @property

@@ -336,7 +336,7 @@ def test_a_backfill_that_was_stopped_is_known_as_that() -> None:
     ledger.backfills = (replace(TEN_DAYS, seen_to=4, progress=BackfillProgress.STOPPED),)
     followed.update()
 
-    assert followed.stopped == [TEN_DAYS.name]
+    assert [each.name for each in followed.stopped] == [TEN_DAYS.name]
     assert followed.is_settled
 
 
