@@ -125,6 +125,7 @@ def test_without_variables_it_brings_its_own_simulator_and_ends_without_a_trace(
     assert "DELIVERED   verify-20261118T0000Z-" in output
     assert sorted(each.name for each in (tree / "out").iterdir()) == [
         "archives",
+        "data",
         "manifests",
         "notifications.jsonl",
     ]
