@@ -1,0 +1,43 @@
+import pytest
+
+from local.plan import as_dry_run, outlook_of
+
+OUTLOOK = {
+    "windows": [
+        "2026-10-31T00:00:00Z/2026-11-01T00:00:00Z",
+        "2026-10-30T00:00:00Z/2026-10-31T00:00:00Z",
+    ],
+    "reports": 2,
+    "skipped": 0,
+    "expected_rows": 86_000,
+    "expected_billed_records": 86_000,
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (
+            {"backfill": "sms-20261030-20261101"},
+            "the backfill sms-20261030-20261101: 2 reports, "
+            "2026-10-30T00:00:00Z to 2026-11-01T00:00:00Z, records: about 86,000",
+        ),
+        (
+            {"backfill": "sms-20261030-20261101", "reports": 1, "skipped": 1},
+            "the backfill sms-20261030-20261101: 1 report, "
+            "2026-10-30T00:00:00Z to 2026-11-01T00:00:00Z, there or under way already: 1, "
+            "records: about 86,000",
+        ),
+        (
+            {"report_id": "sms-1", "expected_billed_records": None},
+            "sms-1: 2 reports, 2026-10-30T00:00:00Z to 2026-11-01T00:00:00Z, records: unknown",
+        ),
+    ],
+)
+def test_a_dry_run_is_told_in_a_line(said: dict[str, object], line: str) -> None:
+    assert outlook_of({"dry_run": {**OUTLOOK, **said}}) == [line]
+
+
+@pytest.mark.parametrize("kind", ["backfill", "recollect"])
+def test_what_an_event_would_do_is_asked_without_doing_it(kind: str) -> None:
+    assert as_dry_run({kind: {"x": 1, "dry_run": False}}) == {kind: {"x": 1, "dry_run": True}}
