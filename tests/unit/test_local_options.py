@@ -174,29 +174,16 @@ def test_a_file_of_another_kind_is_refused(
         options(**{name: str(file)})
 
 
-@pytest.mark.parametrize(
-    ("event", "is_dry"),
-    [
-        ({"backfill": {"definition": "x", "start": "2026-01-01", "end": "2026-02-01"}}, False),
-        (
-            {
-                "backfill": {
-                    "definition": "x",
-                    "start": "2026-01-01",
-                    "end": "2026-02-01",
-                    "dry_run": True,
-                }
-            },
-            True,
-        ),
-        ({"recollect": {"report_id": "x", "dry_run": True}}, True),
-        ({"sweep": True}, False),
-    ],
-)
-def test_a_dry_run_is_known_before_anything_is_started(
-    tmp_path: Path, event: dict[str, object], is_dry: bool
-) -> None:
-    (tmp_path / "event.json").write_text(json.dumps(event))
-    options = Options.from_environment({"EVENT": str(tmp_path / "event.json")}, now=NOW)
+RANGE = {"definition": "x", "start": "2026-01-01", "end": "2026-02-01"}
 
-    assert options.is_dry_run is is_dry
+
+@pytest.mark.parametrize("kind", ["backfill", "recollect"])
+def test_a_dry_run_is_known_before_anything_is_started(tmp_path: Path, kind: str) -> None:
+    asked = RANGE if kind == "backfill" else {"report_id": "x"}
+    path = tmp_path / "event.json"
+
+    path.write_text(json.dumps({kind: {**asked, "dry_run": True}}))
+    assert options(EVENT=str(path)).is_dry_run
+    path.write_text(json.dumps({kind: asked}))
+    assert not options(EVENT=str(path)).is_dry_run
+    assert not options().is_dry_run

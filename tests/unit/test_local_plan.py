@@ -14,23 +14,24 @@ OUTLOOK = {
 }
 
 
+BACKFILL = {"backfill": "sms-20261030-20261101"}
+RANGE = "2026-10-30T00:00:00Z to 2026-11-01T00:00:00Z"
+
+
 @pytest.mark.parametrize(
     ("said", "line"),
     [
         (
-            {"backfill": "sms-20261030-20261101"},
-            "the backfill sms-20261030-20261101: 2 reports, "
-            "2026-10-30T00:00:00Z to 2026-11-01T00:00:00Z, records: about 86,000",
+            BACKFILL,
+            f"the backfill sms-20261030-20261101: 2 reports, {RANGE}, records: about 86,000",
         ),
         (
-            {"backfill": "sms-20261030-20261101", "reports": 1, "skipped": 1},
-            "the backfill sms-20261030-20261101: 1 report, "
-            "2026-10-30T00:00:00Z to 2026-11-01T00:00:00Z, there or under way already: 1, "
-            "records: about 86,000",
+            {"report_id": "sms-1", "reports": 1, "skipped": 1},
+            f"sms-1: 1 report, {RANGE}, there or under way already: 1, records: about 86,000",
         ),
         (
             {"report_id": "sms-1", "expected_billed_records": None},
-            "sms-1: 2 reports, 2026-10-30T00:00:00Z to 2026-11-01T00:00:00Z, records: unknown",
+            f"sms-1: 2 reports, {RANGE}, records: unknown",
         ),
     ],
 )
