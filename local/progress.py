@@ -187,7 +187,7 @@ class Progress:
         news = []
         for report_id in self._began:
             before = self._lines.get(report_id)
-            if before is not None and before.is_at_end:
+            if before is not None and before.is_at_end and report_id not in open_reports:
                 # The archive may have been copied after the ledger was read.
                 self._lines[report_id] = replace(before, bytes=self._bytes(report_id))
                 continue
