@@ -125,6 +125,7 @@ def test_without_variables_it_brings_its_own_simulator_and_ends_without_a_trace(
     assert "DELIVERED   verify-20261118T0000Z-" in output
     assert sorted(each.name for each in (tree / "out").iterdir()) == [
         "archives",
+        "data",
         "manifests",
         "notifications.jsonl",
     ]
@@ -340,10 +341,10 @@ def test_a_day_that_had_to_be_split_is_one_window_of_the_summary(tree: Path) -> 
     assert " SPLIT       verify-20261118T0000Z-" in output
     assert " STORED        part from 2026-11-18 12:00 UTC, 12 h" in output
     _, _, summary = output.partition("\n\n")
-    first, state, *keys, manifest, _, _ = summary.splitlines()
+    first, state, *archives, manifest, _, _ = summary.splitlines()
     assert first.startswith("verify-20261118T0000Z-")
     assert state.startswith("  DELIVERED, 3,000 rows, ")
-    assert len(keys) == 3
+    assert len(archives) == 2
     assert manifest.startswith("  manifests/")
 
 
