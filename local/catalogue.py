@@ -27,9 +27,8 @@ def with_tables(template: str) -> str:
 
 def _table(product: str) -> str:
     name = table_name(product)
-    described = storage(product, "")
-    columns = described.pop("Columns")
-    described.pop("Location")
+    described: dict[str, Any] = dict(storage(product, table_location(product, "${ReportsBucket}")))
+    location, columns = described.pop("Location"), described.pop("Columns")
     keys = [{"Name": key, "Type": type_} for key, type_ in PARTITION_KEYS.items()]
     return "".join(
         line + "\n"
@@ -45,7 +44,7 @@ def _table(product: str) -> str:
             '        Parameters: { classification: parquet, EXTERNAL: "TRUE" }',
             *_flow("        PartitionKeys: ", keys),
             "        StorageDescriptor:",
-            f"          Location: !Sub {table_location(product, '${ReportsBucket}')}",
+            f"          Location: !Sub {location}",
             *(f"          {key}: {_written(value)}" for key, value in described.items()),
             *_flow("          Columns: ", columns),
         )

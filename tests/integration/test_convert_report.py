@@ -479,9 +479,7 @@ def test_a_run_that_died_at_any_write_is_made_good_by_the_next(key: str, convert
     assert (notification["rows"], convert.ids()) == (2, ["1", "2"])
     dataset = convert.manifest()["dataset"]
     assert dataset["sha256"] == hashlib.sha256(convert.read(DATASET)).hexdigest()
-    assert (
-        dataset["version_id"] == convert.s3.head_object(Bucket=BUCKET, Key=DATASET)["VersionId"]
-    )
+    assert dataset["version_id"] == convert.s3.head_object(Bucket=BUCKET, Key=DATASET)["VersionId"]
 
 
 def test_a_run_that_only_announces_takes_the_manifest_that_is_there(convert: Convert) -> None:

@@ -5,14 +5,15 @@ convert_report the partitions: a crawler, or a projection with fixed values, wou
 definition that was added today delivers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vonage_dataset.schema import TABLES
 
 if TYPE_CHECKING:
     from mypy_boto3_glue import GlueClient
+    from mypy_boto3_glue.type_defs import StorageDescriptorTypeDef
 
 PARTITION_KEYS = {"definition": "string", "account": "string", "date": "date"}
 """What a key below a table's location has, `<name>=<value>/`, in this order; and the types."""
@@ -30,7 +31,7 @@ def table_location(product: str, bucket: str) -> str:
     return f"s3://{bucket}/data/product={product}/"
 
 
-def storage(product: str, location: Any) -> dict[str, Any]:  # noqa: ANN401 - text, or CloudFormation's
+def storage(product: str, location: str) -> "StorageDescriptorTypeDef":
     """Describe what is in a folder, as Glue's StorageDescriptor, the same for table and partition.
 
     Readers find the columns in the files by their names.

@@ -46,8 +46,8 @@ _ARROW_TYPES = {
     Type.RESCUED: pa.map_(pa.string(), pa.string()),
 }
 # What fits has one of these shapes, and nearly all that has one fits: so a column in which nothing
-# fits is dealt with at once, and not cell by cell. The cast takes more: 0x10 for 16, 007 for 7, 1 for
-# true, which may as well be codes. A price in whatever notation (1E-7, .5, +1) is that number.
+# fits is dealt with at once, and not cell by cell. The cast takes more, which may as well be codes:
+# 0x10 for 16, 007 for 7, 1 for true. A price in any notation (1E-7, .5, +1) is that number.
 _SHAPES = {
     Type.MONEY: r"^[+-]?(0*\d{0,10}(\.\d{0,8}0*)?|[\d.]+[eE][+-]?\d+)$",
     Type.INTEGER: r"^(0|-?[1-9]\d{0,18})$",
