@@ -25,9 +25,7 @@ def test_numbers_within_their_bounds_are_taken(scale: float, interval: float, re
         }
     )
 
-    assert settings == Settings(
-        scale, interval, records, pacing_file="pace"
-    )
+    assert settings == Settings(scale, interval, records, pacing_file="pace")
 
 
 @pytest.mark.parametrize("name", ["WAIT_SCALE", "REQUEST_INTERVAL"])
