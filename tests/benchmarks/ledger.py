@@ -69,7 +69,7 @@ def fill(table: Any, finished: int) -> None:
             batch.put_item(Item=finished_item(replace(report, state=State.DELIVERED)))
     ledger = Ledger(table)
     for slot, report in enumerate(islice(reports(NOW), 5), 1):
-        ledger.plan(report)
+        report = ledger.write(None, report)
         running = replace(report, state=State.SUBMITTED, run=1, request_id=f"r{slot}", slot=slot)
         ledger.write(report, running)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.invocation import Invocation
-from vonage_reports.aws.ledger import SLOTS, Calendar, OpenWork, Outrun
+from vonage_reports.aws.ledger import Calendar, OpenWork, Outrun
 from vonage_reports.aws.moves import carry_out, isolated
 from vonage_reports.aws.plan import MISSING, Planned, planning
 from vonage_reports.domain import notifications
@@ -77,12 +77,10 @@ def plan_backfills(
 ) -> list[str]:
     """Plan as many windows of the running backfills as can be submitted; return their reports.
 
-    The last slot is the calendar's, and so is every report that waits already. Of several
-    backfills the one with the newest window comes first.
+    Of several backfills the one with the newest window comes first.
     """
     work = edges.ledger.open_work()
-    waiting = sum(report.state is State.PLANNED for report in work.reports)
-    room = len(SLOTS) - len(work.slots) - 1 - waiting
+    room = work.room_for_backfills
     planned: list[str] = []
     calendar = edges.ledger.calendar()
     running = {each.name: each for each in work.backfills}

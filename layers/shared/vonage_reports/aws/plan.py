@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from vonage_reports.aws.edges import Edges
-from vonage_reports.aws.ledger import Calendar, Change, Outrun
+from vonage_reports.aws.ledger import Change, Outrun
 from vonage_reports.domain import notifications
-from vonage_reports.domain.calendar import due_windows, is_too_late, planned_report
-from vonage_reports.domain.definitions import Refusal, ReportDefinition
+from vonage_reports.domain.calendar import due_reports
+from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.products import oldest_start
 from vonage_reports.domain.reports import Report, State, planned_again
@@ -39,37 +39,34 @@ def plan(
     planned: list[str] = []
     left_out: list[Refusal] = []
     for definition in definitions:
-        changed = _changed(definition, calendar)
+        changed = change_of(definition, calendar.collects.get(definition.name))
         if changed is not None:
             left_out.append(changed)
             continue
         edges.ledger.note_what_is_collected(definition)
-        for account_id in definition.account_ids:
-            for delay_index, delay_days in enumerate(definition.delay_days):
-                since = _planned_to(definition, account_id, delay_index, calendar)
-                windows = list(due_windows(definition, delay_index, since, at))
-                late = [each for each in windows if is_too_late(definition, delay_index, each, at)]
-                if late:
-                    left_out.append(_too_late(definition, late))
-                seen_to = late[-1:]
-                for window in windows[len(late) :]:
-                    report = planned_report(
-                        definition,
-                        account_id,
-                        delay_index,
-                        window,
-                        rows_per_hour=calendar.volumes.get((definition.name, account_id)),
-                        profile=calendar.profiles.get((definition.name, account_id)),
-                        now=now,
-                    )
-                    done = _plan_one(report, edges)
-                    if done is Planned.NOT_NOW:
-                        break
-                    if done is Planned.NEW:
-                        planned.append(report.report_id)
-                    seen_to = [window]
-                for window in seen_to:
-                    edges.ledger.move_cursor(definition.name, account_id, delay_days, window.end)
+        due_of_each = due_reports(
+            definition,
+            cursors=calendar.cursors,
+            volumes=calendar.volumes,
+            profiles=calendar.profiles,
+            at=at,
+            now=now,
+        )
+        for due in due_of_each:
+            if due.late:
+                left_out.append(_too_late(definition, due.late))
+            seen_to = due.late[-1:]
+            for report in due.reports:
+                done = _plan_one(report, edges)
+                if done is Planned.NOT_NOW:
+                    break
+                if done is Planned.NEW:
+                    planned.append(report.report_id)
+                seen_to = (report.window,)
+            for window in seen_to:
+                edges.ledger.move_cursor(
+                    definition.name, due.account_id, due.delay_days, window.end
+                )
     return planned, left_out
 
 
@@ -133,24 +130,6 @@ def planning(
     )
 
 
-def _planned_to(
-    definition: ReportDefinition, account_id: str, delay_index: int, calendar: Calendar
-) -> datetime | None:
-    """Return up to where a revision is planned, None at first sight.
-
-    A final revision with another delay than before goes on where the one before it ended: a
-    window is neither left out nor bought as final twice.
-    """
-    ends = {
-        days: end
-        for (name, account, days), end in calendar.cursors.items()
-        if (name, account) == (definition.name, account_id)
-    }
-    own = ends.get(definition.delay_days[delay_index])
-    is_final = delay_index == len(definition.delay_days) - 1
-    return ends[max(ends)] if own is None and is_final and ends else own
-
-
 def _require_records(at: datetime, now: datetime) -> None:
     if at > now + _CLOCK_DIFFERENCE:
         raise InvalidRequest(f"scheduled_time {format_instant(at)} is in the future")
@@ -162,20 +141,10 @@ def _require_records(at: datetime, now: datetime) -> None:
 
 def require_unchanged(definition: ReportDefinition, edges: Edges) -> None:
     """Raise InvalidRequest where a definition collects something else than before."""
-    changed = _changed(definition, edges.ledger.calendar())
+    collected = edges.ledger.calendar().collects.get(definition.name)
+    changed = change_of(definition, collected)
     if changed is not None:
         raise InvalidRequest(f"{changed.definition}, {changed.field}: {changed.reason}")
-
-
-def _changed(definition: ReportDefinition, calendar: Calendar) -> Refusal | None:
-    """Return why a definition is refused that collects something else than before, else None."""
-    collects = calendar.collects.get(definition.name, definition.collects)
-    before, now = json.loads(collects), json.loads(definition.collects)
-    for field in now:
-        if before.get(field) != now[field]:
-            reason = "it collects something else now: give it a new name"
-            return Refusal(definition.name, field, reason)
-    return None
 
 
 def _too_late(definition: ReportDefinition, late: Sequence[Window]) -> Refusal:
