@@ -48,10 +48,11 @@ check: .venv/installed-dev
 	$(BIN)/mypy $(CODE)
 
 fmt: .venv/installed-dev
+	$(IMPORTS) $(BIN)/python -m local.catalogue
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/installed-dev
+bench: .venv/installed-dev .venv/installed-bench
 	$(NO_ACCOUNTS) $(IMPORTS) $(BIN)/python -m tests.benchmarks
 
 # The SAM CLI is of use only where it finds the functions' own Python.
@@ -65,6 +66,7 @@ lock: .venv-lock/installed
 	.venv-lock/bin/uv pip compile $(LOCK) --group layer-shared -c requirements-dev.txt -o layers/shared/requirements.txt
 	.venv-lock/bin/uv pip compile $(LOCK) --group layer-dataset -c requirements-dev.txt -o layers/dataset/requirements.txt
 	.venv-lock/bin/uv pip compile $(LOCK) --group function-submit-reports -c requirements-dev.txt -o functions/submit_reports/requirements.txt
+	.venv-lock/bin/uv pip compile $(LOCK) --group bench -c requirements-dev.txt -o requirements-bench.txt
 	.venv-lock/bin/uv pip compile $(LOCK) --group sam -o requirements-sam.txt
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-strip-extras
 
@@ -73,7 +75,7 @@ clean:
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find functions layers local tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/installed-local .venv/installed-dev: .venv/installed-%: requirements-%.txt .venv/bin/python
+.venv/installed-local .venv/installed-dev .venv/installed-bench: .venv/installed-%: requirements-%.txt .venv/bin/python
 	@echo 'installing $< into .venv' >&2
 	@$(BIN)/python -m $(PIP_INSTALL) -r $< >&2
 	@touch $@
