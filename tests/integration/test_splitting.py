@@ -27,7 +27,7 @@ def into_quarters(stack: Stack) -> str:
     return day
 
 
-def deliver(stack: Stack, report_id: str, rows: int = 40) -> Report:
+def deliver(stack: Stack, report_id: str, *, rows: int = 40) -> Report:
     """End the run that converts a window, and return the report as it is then."""
     converting = stack.known(report_id)
     assert converting.state is State.CONVERTING

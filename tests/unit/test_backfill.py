@@ -145,7 +145,7 @@ def test_it_is_over_with_its_last_report() -> None:
     for over in (last.after(planned=1), last.after(skipped=1)):
         assert (over.progress, over.is_over) == (Progress.PLANNED, True)
         assert list(over.left()) == []
-        assert over.hours_left() == 0
+        assert over.hours_left() == {}
 
 
 @pytest.mark.parametrize("progress", [Progress.CANCELLED, Progress.STOPPED, Progress.PLANNED])
@@ -158,7 +158,14 @@ def test_the_hours_that_are_left_are_those_of_the_local_days() -> None:
     london = replace(DAILY, time_zone="Europe/London", account_ids=("abcd1234",))
     begun = backfill(london, date(2026, 10, 24), date(2026, 10, 27))
 
-    assert [begun.after(planned=planned).hours_left() for planned in range(4)] == [73, 49, 24, 0]
+    hours = [begun.after(planned=planned).hours_left() for planned in range(4)]
+    assert hours == [{"abcd1234": 73}, {"abcd1234": 49}, {"abcd1234": 24}, {}]
+
+
+def test_the_hours_that_are_left_are_counted_for_each_account() -> None:
+    begun = backfill(replace(DAILY, account_ids=("abcd1234", "subacct1"))).after(planned=1)
+
+    assert begun.hours_left() == {"abcd1234": 72, "subacct1": 96}
 
 
 def test_a_person_knows_it_by_definition_and_range() -> None:

@@ -25,7 +25,7 @@ def test_numbers_within_their_bounds_are_taken(scale: float, interval: float, re
         }
     )
 
-    assert settings == Settings(scale, interval, records, "pace")
+    assert settings == Settings(scale, interval, records, pacing_file="pace")
 
 
 @pytest.mark.parametrize("name", ["WAIT_SCALE", "REQUEST_INTERVAL"])
@@ -49,6 +49,26 @@ def test_a_limit_of_billed_records_that_is_no_number_is_refused(text: str) -> No
 
 def test_a_limit_of_nothing_is_a_limit() -> None:
     assert Settings.from_environment({"MAX_BILLED_RECORDS": "0"}).max_billed_records == 0
+
+
+@pytest.mark.parametrize("text", ["enforce", "warn"])
+def test_the_check_of_rows_is_one_of_two_words(text: str) -> None:
+    assert Settings.from_environment({"ROW_CHECK": text}).row_check == text
+
+
+def test_rows_are_checked_unless_somebody_says_otherwise() -> None:
+    assert Settings.from_environment({"ROW_CHECK": ""}).row_check == "enforce"
+
+
+@pytest.mark.parametrize("text", ["ENFORCE", "off", "warn "])
+def test_another_word_is_refused_with_those_that_it_takes(text: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"ROW_CHECK.*{text}.*enforce or warn"):
+        Settings.from_environment({"ROW_CHECK": text})
+
+
+@pytest.mark.parametrize(("text", "currency"), [("EUR", "EUR"), ("", None)])
+def test_without_a_currency_the_account_has_none(text: str, currency: str | None) -> None:
+    assert Settings.from_environment({"ACCOUNT_CURRENCY": text}).account_currency == currency
 
 
 def test_a_pacer_keeps_the_interval_that_the_settings_name() -> None:

@@ -81,7 +81,7 @@ RUN_ERRORS = (
     "KeyError",
 )
 # Retrieving it again does not mend it, and it was paid for: a person has to look.
-BROKEN_FOR_GOOD = ("RowsMismatch", "ArchiveCorrupt")
+BROKEN_FOR_GOOD = ("RowsMismatch", "RowsUnreadable", "ArchiveCorrupt")
 
 REPORT = Report(
     report_id="sms-outbound-20261121T0000Z-0123456789ab",
