@@ -18,7 +18,6 @@ import pytest
 from botocore.exceptions import ClientError
 from mypy_boto3_glue import GlueClient
 from mypy_boto3_s3 import S3Client
-from vonage_reports.aws.convert import convert_report
 
 from tests.integration.conftest import BUCKET, an_archive, instead_of, keys_in, refusal_of_aws
 from tests.unit.csvs import written
