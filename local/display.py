@@ -188,7 +188,7 @@ def live_table(lines: Sequence[Line], bars: Sequence[Bar] = ()) -> Group:
     troubles = [(line.name, line.trouble) for line in lines if line.trouble is not None]
     # As Text: what a server answered is no markup.
     sentences = [Text(each) for each in merged([], troubles, rest="see the end of the run")]
-    return Group(table, *([drawn(bars)] if bars else []), *sentences)
+    return Group(*([table] if shown else []), *([drawn(bars)] if bars else []), *sentences)
 
 
 def _sentence(line: Line) -> str:

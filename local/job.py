@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from local.options import BadInput, Options, Server
 from local.plan import outlook_of, plan_of
 from local.progress import Progress
 from local.simulator.process import Simulator
+from local.status import why_stopped
 from local.wakes import Wakes, send, sweep_seconds
 from vonage_reports.aws.ledger import Ledger
 
@@ -93,7 +95,15 @@ def _run(options: Options, display: Display, resources: ExitStack) -> int:
     progress = Progress(ledger, delivery)
     every = sweep_seconds(options.wait_scale)
     wakes = Wakes(stack, event, sweep_seconds=every, say=display.say)
-    records = _Records(stack, delivery, wakes, kept, server)
+    records = _Records(
+        stack=stack,
+        delivery=delivery,
+        wakes=wakes,
+        progress=progress,
+        kept=kept,
+        last_run=LastRun(STATE),
+        source=f"the last make run, against {server.url}",
+    )
     try:
         with display.live():
             _until_answered(wakes, progress, display, records)
@@ -160,46 +170,39 @@ def _confirmed(lines: list[str], server: Server, options: Options, display: Disp
     return answer
 
 
+@dataclass
 class _Records:
     """What is written down while a run goes on: for `make status`, and what was paid for."""
 
-    def __init__(
-        self,
-        stack: Stack,
-        delivery: Delivery,
-        wakes: Wakes,
-        kept: KeptState | None,
-        server: Server,
-    ) -> None:
-        self._stack = stack
-        self._delivery = delivery
-        self._wakes = wakes
-        self._kept = kept
-        self._source = f"the last make run, against {server.url}"
-        self._last_run = LastRun(STATE)
-        self._next_status = 0.0
+    stack: Stack
+    delivery: Delivery
+    wakes: Wakes
+    progress: Progress
+    kept: KeptState | None
+    last_run: LastRun
+    source: str
+    next_status: float = 0.0
 
     def keep(self, *, at_last: bool = False) -> None:
         """Write down how things stand; for `make status` now and then, and `at_last`.
 
-        As long as the event has no answer, an earlier run is the last one.
+        As long as the event has planned nothing, an earlier run is the last one.
         """
-        is_status_due = self._wakes.answer is not None and (
-            at_last or time.monotonic() >= self._next_status
-        )
-        if self._kept is None and not is_status_due:
+        has_begun = self.wakes.answer is not None or bool(self.progress.lines)
+        is_status_due = has_begun and (at_last or time.monotonic() >= self.next_status)
+        if self.kept is None and not is_status_due:
             return
-        items = self._stack.ledger_items()
-        if self._kept is not None:
-            self._kept.save(items, self._delivery)
+        items = self.stack.ledger_items()
+        if self.kept is not None:
+            self.kept.save(items, self.delivery)
         if is_status_due:
-            self._last_run.write(
+            self.last_run.write(
                 items,
-                source=self._source,
-                definitions=self._stack.definitions(),
+                source=self.source,
+                definitions=self.stack.definitions(),
                 as_of=datetime.now(UTC),
             )
-            self._next_status = time.monotonic() + _STATUS_SECONDS
+            self.next_status = time.monotonic() + _STATUS_SECONDS
 
 
 def _until_answered(wakes: Wakes, progress: Progress, display: Display, records: _Records) -> None:
@@ -253,11 +256,7 @@ def _conclude(
         f"{each['definition']}, {each['field']}: {each['reason']}"
         for each in answer.get("refused", [])
     ]
-    refused += [
-        f'the backfill {name} was stopped: it costs more than MAX_BILLED_RECORDS, "confirm": true '
-        "lets it"
-        for name in progress.stopped
-    ]
+    refused += [why_stopped(each, at=datetime.now(UTC)) for each in progress.stopped]
     for bar in progress.bars:
         display.print(f"{bar.name}: {bar.words}")
     if lines:

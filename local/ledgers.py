@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import boto3
 from boto3.dynamodb.types import TypeDeserializer
 from botocore.config import Config
+from botocore.exceptions import NoRegionError
 
 from local.options import BadInput
 from local.status import THE_API_KEY, Content
@@ -157,6 +158,9 @@ def deployed(stack_name: str) -> tuple[Ledger, str]:
     Raises BadInput for a stack of another template; botocore's errors.
     """
     session = boto3.Session()
+    if not session.region_name:
+        # An empty one would become part of a host's name.
+        raise NoRegionError
     config = Config(connect_timeout=_CONNECT_SECONDS, retries={"mode": "standard"})
     cloudformation = session.client("cloudformation", config=config)
     stack = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]

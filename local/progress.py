@@ -80,6 +80,7 @@ class Progress:
         self._work = OpenWork((), {}, frozenset())
         self._backfills: dict[str, Backfill] = {}
         self._seen: dict[str, tuple[float, int]] = {}
+        self._parts: dict[str, set[str]] = {}
 
     @property
     def lines(self) -> list[Line]:
@@ -117,12 +118,10 @@ class Progress:
         return sum(line.backfill is None for line in self.windows) > MOST_SHOWN
 
     @property
-    def stopped(self) -> list[str]:
-        """The backfills that would have cost more than was confirmed."""
+    def stopped(self) -> list[Backfill]:
+        """The backfills that were not allowed to go on."""
         return [
-            name
-            for name, each in self._backfills.items()
-            if each.progress is backfills.Progress.STOPPED
+            each for each in self._backfills.values() if each.progress is backfills.Progress.STOPPED
         ]
 
     @property
@@ -188,10 +187,9 @@ class Progress:
         news = []
         for report_id in self._began:
             before = self._lines.get(report_id)
-            if before is not None and before.is_at_end:
+            if before is not None and before.is_at_end and report_id not in open_reports:
                 # The archive may have been copied after the ledger was read.
-                size = self._delivery.archive_bytes(report_id)
-                self._lines[report_id] = replace(before, bytes=size)
+                self._lines[report_id] = replace(before, bytes=self._bytes(report_id))
                 continue
             report = open_reports.get(report_id) or self._ledger.finished_report(report_id)
             if report is None:
@@ -237,6 +235,8 @@ class Progress:
         stopped = report.is_at_end or report.state is State.HELD
         refusal = _refusal(report)
         causes = causes_gone_with(report) & self._work.notices
+        if report.root is not None:
+            self._parts.setdefault(report.root, set()).add(report.report_id)
         return Line(
             report_id=report.report_id,
             name=f"{report.definition}, {report.window.first_date}",
@@ -249,7 +249,7 @@ class Progress:
             state=report.state,
             seconds=time.monotonic() - self._began[report.report_id],
             rows=self._rows(report),
-            bytes=self._delivery.archive_bytes(report.report_id),
+            bytes=self._bytes(report.report_id),
             error=report.error,
             refusal=refusal,
             reason=report.reason if stopped else None,
@@ -257,6 +257,11 @@ class Progress:
             concerns_every_report=refusal is not None and causes == {EVERY_REPORT},
             is_at_end=report.is_at_end,
         )
+
+    def _bytes(self, report_id: str) -> int:
+        """The size of the archives: of a window that was split, those of its parts."""
+        ids = (report_id, *self._parts.get(report_id, ()))
+        return sum(self._delivery.archive_bytes(each) for each in ids)
 
     def _rows(self, report: Report) -> int | None:
         key = self._delivery.manifest_key(report.report_id)

@@ -6,7 +6,7 @@ Pure: it knows the domain and what was read from the ledger, and neither a clock
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from itertools import takewhile
@@ -14,7 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from vonage_reports.aws.ledger import Calendar, OpenWork
-from vonage_reports.domain.backfill import Backfill, Progress
+from vonage_reports.domain.backfill import Backfill, Progress, oldest_date
 from vonage_reports.domain.calendar import due_reports
 from vonage_reports.domain.definitions import (
     Refusal,
@@ -228,10 +228,9 @@ def status_of(content: Content) -> Status:
         if each.is_running
     ]
     warnings += [
-        f"the backfill {each.name} was stopped after {each.over:,} of {each.total:,} windows: it "
-        'would cost more than MAX_BILLED_RECORDS, send it again with "confirm": true'
-        for each in advances
-        if each.progress is Progress.STOPPED and begun[each.name] > content.as_of - _RECENTLY
+        why_stopped(each, at=content.as_of)
+        for each in _backfills(content)
+        if each.progress is Progress.STOPPED and each.begun_at > content.as_of - _RECENTLY
     ]
     return Status(content.as_of, rows, problems, running, warnings)
 
@@ -248,6 +247,21 @@ def advance_of(backfill: Backfill, open_reports: Iterable[Report]) -> Advance:
         over=max(backfill.seen_to - under_way, 0),
         skipped=backfill.skipped,
         under_way=under_way,
+    )
+
+
+def why_stopped(backfill: Backfill, *, at: datetime) -> str:
+    """Say why a backfill was stopped, and what a person can do."""
+    definition = backfill.definition
+    kept_from = oldest_date(definition.product, definition.time_zone, at)
+    window, _ = next(backfill.left())
+    if window.first_date < kept_from:
+        reason = f"Vonage has {definition.product} records from {kept_from} on"
+    else:
+        reason = 'it would cost more than MAX_BILLED_RECORDS; "confirm": true lets it'
+    return (
+        f"the backfill {backfill.name} was stopped with {backfill.total - backfill.seen_to:,} of "
+        f"{backfill.total:,} windows left: {reason}"
     )
 
 
@@ -273,6 +287,7 @@ class _Subject:
     """What is collected under one name; `definition` is None where it was removed since."""
 
     name: str
+    product: str
     length: WindowLength
     time_zone: str
     definition: ReportDefinition | None
@@ -316,8 +331,15 @@ class _Subject:
         windows = windows_ending_after(first, self.length, self.time_zone)
         return tuple(takewhile(lambda window: window.end <= last, windows))
 
-    def why_no_backfill(self, account_id: str) -> str | None:
-        """Say why a backfill would not collect windows of an account; None: it would."""
+    @cached_property
+    def kept_from(self) -> date:
+        """The first date that a backfill may begin with."""
+        return oldest_date(self.product, self.time_zone, self.as_of)
+
+    def why_no_backfill(self, account_id: str, window: Window) -> str | None:
+        """Say why a backfill would not collect a window of an account; None: it would."""
+        if window.first_date < self.kept_from:
+            return f"Vonage has {self.product} records from {self.kept_from} on"
         if self.definition is None:
             return f"{self.name} is not among the definitions any more"
         if self.change is not None:
@@ -389,6 +411,7 @@ def _subjects(content: Content) -> Iterator[_Subject]:
         known.update((report.report_id, report) for report in content.finished.get(name, ()))
         yield _Subject(
             name=name,
+            product=what["product"],
             length=WindowLength(what["window"]),
             time_zone=what["time_zone"],
             definition=definition,
@@ -404,6 +427,15 @@ def _subjects(content: Content) -> Iterator[_Subject]:
         )
 
 
+@dataclass(frozen=True)
+class _Missing:
+    """A window that is not there, why, and why a backfill would not bring it, if that is known."""
+
+    window: Window
+    reason: str | None
+    why_no_backfill: str | None
+
+
 def _account_status(subject: _Subject, account: _Account) -> tuple[Row, list[Problem]]:
     whole = [report for reports in account.windows.values() for report in reports]
     states = Counter(report.state for report in whole)
@@ -414,7 +446,10 @@ def _account_status(subject: _Subject, account: _Account) -> tuple[Row, list[Pro
         if report.state is State.FAILED
         and not _is_overtaken(report, account.windows[report.window.start])
     ]
-    missing = list(_missing(subject, account))
+    missing = [
+        _Missing(window, reason, subject.why_no_backfill(account.account_id, window))
+        for window, reason in _missing(subject, account)
+    ]
     delivered = [report for report in whole if report.state is State.DELIVERED]
     newest = max(delivered, key=lambda each: (each.window.end, each.delay_days), default=None)
     named = () if subject.definition is None else subject.definition.account_ids
@@ -446,9 +481,9 @@ def _delivered(report: Report) -> Delivered:
 
 
 def _is_overtaken(report: Report, of_the_window: Iterable[Report]) -> bool:
-    """Whether a later revision of the window is delivered."""
+    """Whether a later revision of the window is delivered, or the same under another index."""
     return any(
-        other.state is State.DELIVERED and other.delay_days > report.delay_days
+        other.state is State.DELIVERED and other.delay_days >= report.delay_days
         for other in of_the_window
     )
 
@@ -485,7 +520,12 @@ def _held(subject: _Subject, report: Report) -> Problem:
 
 def _failed(subject: _Subject, account: _Account, report: Report) -> Iterator[Problem]:
     """Yield what has to be collected again: of a window that was split, the parts that failed."""
-    parts = account.failed_parts.get(report.report_id, ()) if report.leaves > 1 else ()
+    # Its sentence names the part: of another time, when it was split otherwise, there may be more.
+    parts = [
+        part
+        for part in account.failed_parts.get(report.report_id, ())
+        if part.report_id in (report.reason or "")
+    ]
     for each in parts or (report,):
         reason = f"{each.error}: {each.reason}"
         if each.error == "ReportTruncated":
@@ -519,47 +559,48 @@ def _problem(
     )
 
 
-def _gaps(
-    subject: _Subject, account: _Account, missing: Sequence[tuple[Window, str | None]]
-) -> Iterator[Problem]:
+def _gaps(subject: _Subject, account: _Account, missing: Sequence[_Missing]) -> Iterator[Problem]:
     """Yield the missing windows, neighbours together, each with one backfill."""
-    for reason, windows in _neighbours(missing):
-        start, end = windows[0].first_date, _day_after(windows[-1])
-        why_not = subject.why_no_backfill(account.account_id)
-        backfill = {"definition": subject.name, "start": str(start), "end": str(end)}
-        dates = subject.label(windows[0])
-        if len(windows) > 1:
-            dates += f" to {subject.label(windows[-1])}"
+    for group in _neighbours(missing):
+        first, last = group[0].window, group[-1].window
+        why_not = group[0].why_no_backfill
+        dates = subject.label(first)
+        if len(group) > 1:
+            dates += f" to {subject.label(last)}"
+        backfill = {
+            "definition": subject.name,
+            "start": str(first.first_date),
+            "end": str(_day_after(last)),
+        }
         yield Problem(
             kind="missing",
             definition=subject.name,
             account_id=account.account_id,
-            start=windows[0].start,
-            end=windows[-1].end,
+            start=first.start,
+            end=last.end,
             dates=dates,
-            windows=len(windows),
-            reason="; ".join(filter(None, [reason, why_not])) or None,
+            windows=len(group),
+            reason="; ".join(filter(None, [group[0].reason, why_not])) or None,
             event=None if why_not else {"backfill": backfill},
         )
 
 
-def _neighbours(
-    missing: Sequence[tuple[Window, str | None]],
-) -> Iterator[tuple[str | None, list[Window]]]:
+def _neighbours(missing: Iterable[_Missing]) -> Iterator[list[_Missing]]:
     """Group windows that follow one another, or that lie on one date: a backfill takes dates."""
-    group: list[Window] = []
-    common: str | None = None
-    for window, reason in missing:
-        is_next = group and (
-            window.start == group[-1].end or window.first_date < _day_after(group[-1])
-        )
-        if group and (not is_next or reason != common):
-            yield common, group
-            group = []
-        common = reason
-        group.append(window)
+    group: list[_Missing] = []
+    for each in missing:
+        if group:
+            last = group[-1]
+            is_next = each.window.start == last.window.end or each.window.first_date < _day_after(
+                last.window
+            )
+            is_alike = replace(each, window=last.window) == last
+            if not (is_next and is_alike):
+                yield group
+                group = []
+        group.append(each)
     if group:
-        yield common, group
+        yield group
 
 
 def _day_after(window: Window) -> date:

@@ -12,9 +12,11 @@ from tests.integration.stack import Stack, definition
 from vonage_reports.aws import backfill
 from vonage_reports.aws.again import recollect
 from vonage_reports.aws.invocation import Invocation
+from vonage_reports.aws.ledger import finished_item
 from vonage_reports.aws.submit import submit
 from vonage_reports.client import ReportRequest, VonageClient
 from vonage_reports.domain.backfill import Backfill, Progress
+from vonage_reports.domain.calendar import planned_report
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.reports import Priority, Report, State
@@ -395,3 +397,33 @@ def test_what_cannot_be_planned_now_is_left_to_the_next_sweep(stack: Stack) -> N
     )
     assert len(planned) == 1
     assert days_ago(stack, finish(stack)) == list(range(5, 14))
+
+
+def test_a_range_that_was_delivered_before_is_passed_in_few_reads(stack: Stack) -> None:
+    asked = the_last(stack, 380)
+    table = boto3.resource("dynamodb").Table("ledger")
+    with table.batch_writer() as batch:
+        for window in asked.windows:
+            planned = planned_report(
+                asked.definition, "abcd1234", 0, window, rows_per_hour=None, now=stack.now
+            )
+            batch.put_item(Item=finished_item(replace(planned, state=State.DELIVERED)))
+    calls: list[str] = []
+    stack.edges.ledger._client.meta.events.register(
+        "before-call.dynamodb", lambda model, **_: calls.append(model.name)
+    )
+    assert backfill.outlook(asked, stack.edges)["skipped"] == 380
+    stack.begin(asked)
+    assert sweep(stack) == []
+    assert ended(asked.name).skipped == 380
+    assert len(calls) < 30
+    assert stack.created() == []
+
+
+def test_a_definition_whose_name_begins_like_anothers_is_not_taken_for_it(stack: Stack) -> None:
+    start = stack.day(7)
+    alike = definition(name=f"d0-{start:%Y%m%d}", filters={"country": "X1"})
+    stack.begin(the_last(stack, 3, of=alike))
+    finish(stack)
+    stack.begin(the_last(stack, 3))
+    assert days_ago(stack, finish(stack)) == [5, 6, 7]

@@ -773,6 +773,18 @@ def test_a_backfill_that_is_over_is_open_work_no_more_and_may_begin_again(
     assert begun(ledger) == a_backfill()
 
 
+def test_who_ends_a_backfill_that_another_has_moved_on_is_outrun(
+    ledger: Ledger, table: Table
+) -> None:
+    """Who cancels it withdraws what is planned: what was planned since would be left over."""
+    backfill = begun(ledger)
+    ledger.write_all([], (backfill, backfill.after(planned=1)))
+    before = items(table)
+    with pytest.raises(Outrun):
+        ledger.write_all([], (backfill, replace(backfill, progress=Progress.CANCELLED)))
+    assert items(table) == before
+
+
 def test_a_backfill_that_another_version_wrote_is_left_alone(ledger: Ledger, table: Table) -> None:
     report = planned(ledger)
     table.put_item(Item={"pk": "open", "sk": "backfill#sms-1", "backfill": '{"start": 1}'})

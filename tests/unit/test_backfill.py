@@ -158,12 +158,14 @@ def test_the_hours_that_are_left_are_those_of_the_local_days() -> None:
     london = replace(DAILY, time_zone="Europe/London", account_ids=("abcd1234",))
     begun = backfill(london, date(2026, 10, 24), date(2026, 10, 27))
 
-    assert [begun.after(planned=planned).hours_left() for planned in range(4)] == [
-        {"abcd1234": 73},
-        {"abcd1234": 49},
-        {"abcd1234": 24},
-        {},
-    ]
+    hours = [begun.after(planned=planned).hours_left() for planned in range(4)]
+    assert hours == [{"abcd1234": 73}, {"abcd1234": 49}, {"abcd1234": 24}, {}]
+
+
+def test_the_hours_that_are_left_are_counted_for_each_account() -> None:
+    begun = backfill(replace(DAILY, account_ids=("abcd1234", "subacct1"))).after(planned=1)
+
+    assert begun.hours_left() == {"abcd1234": 72, "subacct1": 96}
 
 
 def test_a_person_knows_it_by_definition_and_range() -> None:

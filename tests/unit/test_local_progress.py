@@ -260,6 +260,18 @@ def test_what_ended_as_somebody_wanted_it_is_no_failure(state: State) -> None:
     assert [line.is_well for line in followed.windows] == [True]
 
 
+def test_a_report_that_is_planned_again_is_followed_again() -> None:
+    ledger = FakeLedger(PLANNED)
+    followed = following(ledger)
+    ledger.put(replace(PLANNED, state=State.CANCELLED))
+    followed.update()
+    ledger.put(PLANNED)
+    followed.update()
+
+    assert not followed.is_settled
+    assert [line.state for line in followed.lines] == [State.PLANNED]
+
+
 VERIFY = ReportDefinition(
     name="verify",
     product="VERIFY-V2",
@@ -336,7 +348,7 @@ def test_a_backfill_that_was_stopped_is_known_as_that() -> None:
     ledger.backfills = (replace(TEN_DAYS, seen_to=4, progress=BackfillProgress.STOPPED),)
     followed.update()
 
-    assert followed.stopped == [TEN_DAYS.name]
+    assert [each.name for each in followed.stopped] == [TEN_DAYS.name]
     assert followed.is_settled
 
 

@@ -256,13 +256,14 @@ def test_a_cancelled_window_is_missing_and_a_backfill_brings_it() -> None:
 
 def split(window: Window, *states: State, root: State) -> list[Report]:
     """A window in two halves that came to these states."""
-    whole = report(DAILY, window, root, leaves=2, error="ReportFailed", reason="a part")
+    whole = report(DAILY, window, root, leaves=2, error="ReportFailed")
     halves = halves_of(whole, now=NOW)
     parts = [
         replace(half, state=state, error="ReportFailed", reason="three times")
         for half, state in zip(halves, states, strict=True)
     ]
-    return [whole, *parts]
+    failed = ", ".join(part.report_id for part in parts if part.state is State.FAILED)
+    return [replace(whole, reason=f"a part of the window, {failed}, could not be had"), *parts]
 
 
 def test_a_split_window_is_one_window_in_flight() -> None:
@@ -284,6 +285,28 @@ def test_of_a_split_window_that_failed_the_part_alone_is_collected_again() -> No
     assert problem.event == {"recollect": {"report_id": reports[2].report_id}}
     assert problem.dates == "2026-11-01, a part of 12 h"
     assert row(of).failed == 1
+
+
+def test_a_part_of_an_earlier_split_is_not_what_a_window_failed_for() -> None:
+    (window,) = windows(DAILY, "2026-11-01", "2026-11-02")
+    whole, *parts = split(window, State.STORED, State.FAILED, root=State.FAILED)
+
+    (problem,) = status(replace(whole, reason="3 rows are not 4"), *parts).problems
+
+    assert problem.event == {"recollect": {"report_id": whole.report_id}}
+
+
+def test_what_vonage_has_deleted_is_missing_and_no_event_would_fetch_it() -> None:
+    video = replace(DAILY, product="VIDEO-API")
+    days = windows(video, "2026-08-20", "2026-08-30")
+
+    of = status(report(video, days[0]), report(video, days[-1]), definitions=[video])
+
+    assert missing(of) == [
+        ("2026-08-21 to 2026-08-24", 4, None),
+        ("2026-08-25 to 2026-08-28", 4, backfill_event("2026-08-25", "2026-08-29")),
+    ]
+    assert of.problems[0].reason == "Vonage has VIDEO-API records from 2026-08-25 on"
 
 
 def test_what_is_too_large_for_any_number_of_parts_is_not_collected_again_in_vain() -> None:
@@ -418,7 +441,10 @@ def test_a_backfill_that_was_stopped_is_warned_of_until_it_is_sent_again() -> No
     stopped = a_backfill(seen_to=4, progress=Progress.STOPPED)
 
     (_, warning) = status(ended_backfills=[stopped]).warnings
-    assert "sms-20261101-20261111 was stopped after 4 of 10 windows" in warning
+    assert warning == (
+        "the backfill sms-20261101-20261111 was stopped with 6 of 10 windows left: it would cost "
+        'more than MAX_BILLED_RECORDS; "confirm": true lets it'
+    )
     again = status(ended_backfills=[stopped], backfills=[a_backfill(confirmed=True)])
     assert again.warnings == ["nothing was planned yet of sms"]
 

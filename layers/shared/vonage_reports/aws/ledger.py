@@ -156,22 +156,22 @@ class Ledger:
         item = self._table.get_item(Key=_finished_key(report_id), ConsistentRead=True).get("Item")
         return report_of(item) if item else None
 
-    def revisions_of(self, report: Report) -> list[Report]:
-        """Read the reports of a report's window and account, itself among them; parts aside.
+    def reports_between(self, definition: str, start: datetime, end: datetime) -> list[Report]:
+        """Read a definition's reports of windows that start from `start` on and before `end`.
 
-        Under which index of `delay_days` they were collected is of no matter: it changes.
+        Of every account and revision, open or at their end; parts of windows are left aside.
         """
-        prefix = report.report_id.rpartition("-")[0] + "-"
+        bounds = [f"{definition}-{at:%Y%m%dT%H%MZ}" for at in (start, end)]
         # The open ones first: a report that comes to its end in between is found there.
         items = [
-            *self._partition("open", f"report#{prefix}"),
-            *self._partition(f"finished#{report.definition}", prefix),
+            *self._partition("open", *(f"report#{bound}" for bound in bounds)),
+            *self._partition(f"finished#{definition}", *bounds),
         ]
         return [
-            each
-            for each in map(report_of, items)
-            if not each.is_half
-            and (each.account_id, each.window) == (report.account_id, report.window)
+            report
+            for report in map(report_of, items)
+            # Between "sms-2026..." and "sms-2027..." lie the reports of a definition "sms-2026-a".
+            if report.definition == definition and not report.is_half
         ]
 
     def report_served_by(self, request_id: str) -> str | None:
@@ -345,11 +345,11 @@ class Ledger:
         """Forget a note, so that the cause is announced again should it come back."""
         self._table.delete_item(Key={"pk": "open", "sk": f"notice#{cause}"})
 
-    def _partition(self, pk: str, prefix: str | None = None) -> list[dict[str, Any]]:
-        """Read the items of a partition, of those only whose sort key begins with `prefix`."""
+    def _partition(self, pk: str, *bounds: str) -> list[dict[str, Any]]:
+        """Read the items of a partition, those only whose sort key lies between two bounds."""
         condition: ConditionBase = Key("pk").eq(pk)
-        if prefix is not None:
-            condition &= Key("sk").begins_with(prefix)
+        if bounds:
+            condition &= Key("sk").between(*bounds)
         return list(self._items({"KeyConditionExpression": condition, "ConsistentRead": True}))
 
     def _items(self, query: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -83,7 +83,9 @@ MISSING = frozenset({State.FAILED, State.CANCELLED, State.SUPERSEDED})
 
 
 def _plan_one(report: Report, edges: Edges) -> Planned:
-    change = planning(report, edges)
+    window = report.window
+    known = edges.ledger.reports_between(report.definition, window.start, window.end)
+    change = planning(report, known)
     if isinstance(change, Planned):
         return change
     try:
@@ -95,15 +97,20 @@ def _plan_one(report: Report, edges: Edges) -> Planned:
 
 
 def planning(
-    report: Report, edges: Edges, *, again: frozenset[State] = frozenset()
+    report: Report, known: Iterable[Report], *, again: frozenset[State] = frozenset()
 ) -> Change | Planned:
     """Return what is to be written to plan a report, or why nothing is.
 
-    A window that came to one of the ends `again` is planned once more. So is one that was
-    collected sooner after its end: a definition whose `delay_days` changed gives the same
-    report_id to another revision, and to one revision another report_id.
+    `known` are reports of the ledger, those of this window and account among them. A window that
+    came to one of the ends `again` is planned once more. So is one that was collected sooner after
+    its end: a definition whose `delay_days` changed gives the same report_id to another revision,
+    and to one revision another report_id.
     """
-    revisions = edges.ledger.revisions_of(report)
+    revisions = [
+        each
+        for each in known
+        if (each.account_id, each.window) == (report.account_id, report.window)
+    ]
     before = next((each for each in revisions if each.report_id == report.report_id), None)
     for other in revisions:
         is_as_late = other.delay_days >= report.delay_days

@@ -151,14 +151,9 @@ def checked_backfill(
     whose = f"backfill of {definition.name}"
     if end <= start:
         raise InvalidRequest(f"{whose}: end {end} is not after start {start}")
-    zone = ZoneInfo(definition.time_zone)
-    if end > now.astimezone(zone).date():
+    if end > now.astimezone(ZoneInfo(definition.time_zone)).date():
         raise InvalidRequest(f"{whose}: end {end} is in the future; the day of end is not included")
-    kept_from = oldest_start(definition.product, now).astimezone(zone)
-    oldest = kept_from.date()
-    if kept_from.time() > time.min:
-        # Of that local date a part is gone.
-        oldest += timedelta(days=1)
+    oldest = oldest_date(definition.product, definition.time_zone, now)
     if start < oldest:
         raise InvalidRequest(
             f"{whose}: start {start}: Vonage has {definition.product} records from {oldest} on"
@@ -169,6 +164,13 @@ def checked_backfill(
             f"{whose}: no {definition.window} that is due lies whole between start and end"
         )
     return backfill
+
+
+def oldest_date(product: str, time_zone: str, now: datetime) -> date:
+    """Return the first local date of which Vonage has all records of a product."""
+    kept_from = oldest_start(product, now).astimezone(ZoneInfo(time_zone))
+    # Of the date on which it begins in the middle a part is gone.
+    return kept_from.date() + timedelta(days=kept_from.time() > time.min)
 
 
 _COUNTS = ("confirmed", "progress", "seen_to", "skipped", "version")
@@ -186,7 +188,7 @@ def expected_records(backfill: Backfill, volumes: Mapping[tuple[str, str], float
     return round(sum(hours * volumes[name, each] for each, hours in hours_left.items()))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _newest_first(
     start: date, end: date, length: WindowLength, time_zone: str
 ) -> tuple[Window, ...]:
