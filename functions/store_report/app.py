@@ -12,6 +12,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.credentials import cached_credentials
 from vonage_reports.aws.store import store_report
+from vonage_reports.aws.upload import S3_CONFIG
 from vonage_reports.client import VonageClient
 from vonage_reports.domain import waits
 from vonage_reports.domain.errors import RateLimited
@@ -59,7 +60,7 @@ def _vonage() -> VonageClient:
 
 @cache
 def _bucket() -> Bucket:
-    return Bucket(boto3.client("s3"), os.environ["BUCKET_NAME"])
+    return Bucket(boto3.client("s3", config=S3_CONFIG), os.environ["BUCKET_NAME"])
 
 
 def _now() -> datetime:
