@@ -194,18 +194,12 @@ class _Upload:
         self._client = client
         self._bucket = bucket
         self._key = key
-        self._id = ""
         self._sent: list[Future[CompletedPartTypeDef]] = []
         self._pool = ThreadPoolExecutor(PARTS_IN_FLIGHT)
+        self._id = self._pool.submit(self._create)  # the download need not wait for it
         self._completed = False
 
     def __enter__(self) -> Self:
-        self._id = self._client.create_multipart_upload(
-            Bucket=self._bucket,
-            Key=self._key,
-            ContentType=_CONTENT_TYPE,
-            ChecksumAlgorithm="CRC32",
-        )["UploadId"]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -216,7 +210,7 @@ class _Upload:
             # drops what is left.
             with suppress(ClientError, BotoCoreError):
                 self._client.abort_multipart_upload(
-                    Bucket=self._bucket, Key=self._key, UploadId=self._id
+                    Bucket=self._bucket, Key=self._key, UploadId=self._id.result()
                 )
 
     def add(self, part: _Part) -> None:
@@ -230,11 +224,19 @@ class _Upload:
         self._client.complete_multipart_upload(
             Bucket=self._bucket,
             Key=self._key,
-            UploadId=self._id,
+            UploadId=self._id.result(),
             MultipartUpload={"Parts": [sent.result() for sent in self._sent]},
             IfNoneMatch="*",
         )
         self._completed = True
+
+    def _create(self) -> str:
+        return self._client.create_multipart_upload(
+            Bucket=self._bucket,
+            Key=self._key,
+            ContentType=_CONTENT_TYPE,
+            ChecksumAlgorithm="CRC32",
+        )["UploadId"]
 
     def _send(self, number: int, part: _Part) -> "CompletedPartTypeDef":
         body = part.body
@@ -242,7 +244,7 @@ class _Upload:
         answer = self._client.upload_part(
             Bucket=self._bucket,
             Key=self._key,
-            UploadId=self._id,
+            UploadId=self._id.result(),
             PartNumber=number,
             Body=body,
             ChecksumCRC32=checksum,
