@@ -47,14 +47,9 @@ def _due(
         )
         for definition in definitions
         for account_id in definition.account_ids
-        for delay_index in range(len(definition.delay_days))
-        for cursor in [calendar.cursors.get((definition.name, account_id, delay_index))]
-        for window in due_windows(
-            definition,
-            delay_index,
-            cursor.end if cursor else None,
-            at,
-        )
+        for delay_index, delay_days in enumerate(definition.delay_days)
+        for cursor in [calendar.cursors.get((definition.name, account_id, delay_days))]
+        for window in due_windows(definition, delay_index, cursor, at)
         if not is_too_late(definition, delay_index, window, at)
     ]
 

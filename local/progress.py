@@ -13,7 +13,7 @@ from vonage_reports.domain.reports import Report, State
 _REFUSALS = frozenset({"VonageRejected", "VonageUnreachable", "ReportExpired"})
 """Errors of a POST that somebody has to mend; a 429 goes by itself."""
 
-_AT_WORK = (State.SUBMITTING, State.SUBMITTED)
+_AT_WORK = (State.SUBMITTING, State.SUBMITTED, State.SPLIT, State.CONVERTING)
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,17 @@ class Line:
     reason: str | None
     retry: str | None
     concerns_every_report: bool
+    is_at_end: bool
 
     @property
     def is_delivered(self) -> bool:
         """Whether all is well."""
-        return self.state is State.DELIVERED
+        return self.is_at_end and self.state not in (State.FAILED, State.CANCELLED)
 
     @property
     def is_settled(self) -> bool:
         """Whether nothing more can be expected without a person."""
-        return self.state.is_end or self.state is State.HELD or self.refusal is not None
+        return self.is_at_end or self.state is State.HELD or self.refusal is not None
 
     @property
     def trouble(self) -> str | None:
@@ -110,7 +111,7 @@ class Progress:
         news = []
         for report_id in self._began:
             before = self._lines.get(report_id)
-            if before is not None and before.state.is_end:
+            if before is not None and before.is_at_end:
                 # The archive may have been copied after the ledger was read.
                 size = self._delivery.archive_bytes(report_id)
                 self._lines[report_id] = replace(before, bytes=size)
@@ -125,7 +126,7 @@ class Progress:
         return news
 
     def _line(self, report: Report) -> Line:
-        stopped = report.state.is_end or report.state is State.HELD
+        stopped = report.is_at_end or report.state is State.HELD
         refusal = _refusal(report)
         causes = causes_gone_with(report) & self._notices
         return Line(
@@ -140,6 +141,7 @@ class Progress:
             reason=report.reason if stopped else None,
             retry=None if stopped or refusal else _retry(report),
             concerns_every_report=refusal is not None and causes == {EVERY_REPORT},
+            is_at_end=report.is_at_end,
         )
 
     def _rows(self, report: Report) -> int | None:

@@ -25,26 +25,27 @@ logger = Logger(service="store_report")
 
 @logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Return `{"stored", "wait_seconds", "rows", "notification"}`.
+    """Return `{"stored", "wait_seconds", "rows", "receipt"}`; `receipt` is a key in the bucket.
 
-    The event: `report`, the workflow's input; `download`, what check_report said, null in a run
-    that goes on from the receipt. Only faults raise: a 429 is a wait.
+    The event: `report`, the workflow's input; `download`, what check_report said. Only faults
+    raise: a 429 is a wait.
     """
     subject = Subject.from_input(event["report"])
     logger.append_keys(report_id=subject.report_id, request_id=subject.request_id)
     try:
-        notification = store_report(
+        receipt = store_report(
             subject, event["download"], vonage=_vonage(), bucket=_bucket(), clock=_now
         )
     except RateLimited as error:
         wait = waits.after_429(error)
-        return {"stored": False, "wait_seconds": wait, "rows": None, "notification": None}
-    logger.info("stored", extra={"rows": notification["rows"], "bytes": notification["bytes"]})
+        return {"stored": False, "wait_seconds": wait, "rows": None, "receipt": None}
+    archive, rows = receipt["archive"], receipt["items_count"]
+    logger.info("stored", extra={"rows": rows, "bytes": archive["bytes"] if archive else 0})
     return {
         "stored": True,
         "wait_seconds": 0,
-        "rows": notification["rows"],
-        "notification": notification,
+        "rows": rows,
+        "receipt": subject.receipt_key,
     }
 
 

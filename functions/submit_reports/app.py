@@ -9,6 +9,7 @@ import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from vonage_reports.aws import again, backfill
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.credentials import cached_credentials
 from vonage_reports.aws.edges import Edges
@@ -16,19 +17,25 @@ from vonage_reports.aws.executions import Executions
 from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.moves import isolated
-from vonage_reports.aws.plan import announce_refusals, plan, plan_again
+from vonage_reports.aws.plan import announce_refusals, plan, require_unchanged
 from vonage_reports.aws.settle import settle
 from vonage_reports.aws.submit import resolve, submit
 from vonage_reports.aws.topic import Topic
 from vonage_reports.client import VonageClient
-from vonage_reports.domain.definitions import Refusal
+from vonage_reports.domain.backfill import Backfill, checked_backfill
+from vonage_reports.domain.definitions import Refusal, ReportDefinition, warnings_of
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.pacing import Pacer
 from vonage_reports.domain.settings import Settings
 from vonage_reports.inputs import (
+    Asked,
+    BackfillRequest,
+    Cancellation,
     Recollection,
+    Reconversion,
     Resolution,
     ScheduledRun,
+    definition_named,
     parse_definitions,
     parse_event,
 )
@@ -43,26 +50,30 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     Raises InvalidRequest for an event that a person has to mend; then nothing was changed.
     """
     asked = parse_event(event)
-    edges = _edges()
-    now = _now()
+    settings, edges = _settings(), _edges()
+    if isinstance(asked, BackfillRequest | Recollection) and asked.dry_run:
+        return _outlook(asked, edges)
     invocation = Invocation(
         context.aws_request_id, lambda: context.get_remaining_time_in_millis() / 1000
     )
+    planned = _follow(asked, edges, settings, token=context.aws_request_id)
     work = edges.ledger.open_work()
-    if isinstance(asked, Resolution):
-        resolve(work.reports, asked.report_id, asked.request_id, edges, now=now)
     settled, faults = settle(work, edges, invocation, clock=_now)
-    planned: list[str] = []
     refused: list[Refusal] = []
     if isinstance(asked, ScheduledRun):
-        definitions, refused = parse_definitions(_definitions(), api_key=edges.vonage.api_key)
-        planned, late = plan(definitions, edges, at=asked.scheduled_time, now=now)
-        refused += late
+        definitions, refused = _definitions(edges)
+        for warning in warnings_of(definitions):
+            logger.warning(warning)
+        due, left_out = plan(definitions, edges, at=asked.scheduled_time, now=_now())
+        planned += due
+        refused += left_out
         with isolated(faults):
             announce_refusals(refused, work.notices, edges)
-    if isinstance(asked, Recollection):
-        token = asked.token or context.aws_request_id
-        planned = plan_again(asked.report_id, token, edges, now=now)
+    if work.backfills or isinstance(asked, BackfillRequest):
+        with isolated(faults):
+            planned += backfill.plan_backfills(
+                edges, invocation, max_billed_records=settings.max_billed_records, clock=_now
+            )
     done = submit(edges, invocation, clock=_now)
     answer = {
         "settled": settled,
@@ -75,35 +86,70 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     logger.info("submit_reports is done", extra=answer)
     if work.unreadable:
         names = ", ".join(work.unreadable)
-        faults.append(InvalidRequest(f"the ledger has reports of another version: {names}"))
+        faults.append(InvalidRequest(f"the ledger has entries of another version: {names}"))
     for fault in (*faults, *done.faults):
         # All that could be done is done; whoever retries or counts this invocation shall know.
         raise fault
     return answer
 
 
-def _definitions() -> str:
+def _follow(asked: Asked, edges: Edges, settings: Settings, *, token: str) -> list[str]:
+    """Do what a person asks for, first of all; return what is planned by that."""
+    now = _now()
+    match asked:
+        case Resolution():
+            resolve(asked.report_id, asked.request_id, edges, now=now)
+        case Recollection():
+            return again.recollect(asked.report_id, asked.token or token, edges, now=now)
+        case Reconversion():
+            again.reconvert(asked.report_id, edges, now=now)
+        case BackfillRequest():
+            limit = settings.max_billed_records
+            backfill.begin(_backfill(asked, edges), edges, max_billed_records=limit)
+        case Cancellation():
+            backfill.cancel(asked.backfill, edges, now=now)
+    return []
+
+
+def _outlook(asked: BackfillRequest | Recollection, edges: Edges) -> dict[str, Any]:
+    """Say what an event would do; nothing is written."""
+    if isinstance(asked, Recollection):
+        return {"dry_run": again.outlook(asked.report_id, edges)}
+    return {"dry_run": backfill.outlook(_backfill(asked, edges), edges)}
+
+
+def _backfill(asked: BackfillRequest, edges: Edges) -> Backfill:
+    definition = definition_named(asked.definition, *_definitions(edges))
+    require_unchanged(definition, edges)
+    return checked_backfill(definition, asked.start, asked.end, confirmed=asked.confirm, now=_now())
+
+
+def _definitions(edges: Edges) -> tuple[list[ReportDefinition], list[Refusal]]:
     """Read the definitions anew in each run: they change without a deployment."""
     name = os.environ["DEFINITIONS_PARAMETER"]
-    return boto3.client("ssm").get_parameter(Name=name)["Parameter"]["Value"]
+    text = boto3.client("ssm").get_parameter(Name=name)["Parameter"]["Value"]
+    return parse_definitions(text, api_key=edges.vonage.api_key)
+
+
+def _settings() -> Settings:
+    return Settings.from_environment(os.environ)
 
 
 @cache
 def _edges() -> Edges:
     """Make what a warm function keeps."""
-    settings = Settings.from_environment(os.environ)
     credentials = cached_credentials(
         boto3.client("secretsmanager"), os.environ["VONAGE_SECRET_ARN"]
     )
     return Edges(
         ledger=Ledger(boto3.resource("dynamodb").Table(os.environ["TABLE_NAME"])),
         vonage=VonageClient(
-            os.environ["VONAGE_BASE_URL"], credentials, pacer=Pacer.from_settings(settings)
+            os.environ["VONAGE_BASE_URL"], credentials, pacer=Pacer.from_settings(_settings())
         ),
         executions=Executions(boto3.client("stepfunctions"), os.environ["STATE_MACHINE_ARN"]),
         topic=Topic(boto3.client("sns"), os.environ["TOPIC_ARN"]),
         bucket=Bucket(boto3.client("s3"), os.environ["BUCKET_NAME"]),
-        wait_scale=settings.wait_scale,
+        wait_scale=_settings().wait_scale,
     )
 
 

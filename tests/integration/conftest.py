@@ -23,6 +23,7 @@ from moto import mock_aws
 from mypy_boto3_s3 import S3Client
 
 from local.simulator.process import Simulator
+from tests.integration.stack import Stack, a_stack
 from vonage_reports.client import Credentials, VonageClient
 from vonage_reports.domain.pacing import Pacer
 
@@ -238,6 +239,24 @@ def simulator_process() -> Iterator[Simulator]:
 def simulator(simulator_process: Simulator) -> Simulator:
     simulator_process.reset()
     return simulator_process
+
+
+@pytest.fixture(scope="session")
+def slow_simulator() -> Iterator[Simulator]:
+    """A Vonage that works on a report for an hour, unless the test says otherwise."""
+    with Simulator(
+        accounts=("subacct1", "subacct2"),
+        seconds_per_report=3600,
+        requests_per_second=0,
+        rows_per_day=24,
+    ) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def stack(slow_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    with a_stack(slow_simulator, monkeypatch) as stack:
+        yield stack
 
 
 @pytest.fixture

@@ -265,12 +265,15 @@ class Topic:
         self.announced.append(body)
 
 
-class NoReceipts:
+class EmptyBucket:
     """A bucket in which nothing was stored yet."""
 
     def exists(self, key: str) -> bool:
         del key
         return False
+
+    def precedence(self, key: str) -> None:
+        del key
 
 
 @pytest.fixture(scope="module")
@@ -309,7 +312,7 @@ def a_person_resolves(edges: Edges, vonage: Vonage, *, now: datetime) -> None:
             and edges.ledger.report_served_by(request_id) is None
         ]
         request_id = shown[0] if shown else None
-        resolve(reports, held.report_id, request_id, edges, now=now)
+        resolve(held.report_id, request_id, edges, now=now)
 
 
 @settings(
@@ -342,7 +345,7 @@ def test_each_window_is_bought_once_whoever_runs_beside_whom_and_dies_where(
         vonage=vonage,  # type: ignore[arg-type]  # stand-ins that keep state
         executions=Runs(scheduler, vonage),  # type: ignore[arg-type]
         topic=topic,  # type: ignore[arg-type]
-        bucket=NoReceipts(),  # type: ignore[arg-type]
+        bucket=EmptyBucket(),  # type: ignore[arg-type]
     )
     asked_for = definitions(reports)
 

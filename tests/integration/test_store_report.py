@@ -4,7 +4,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,7 +33,6 @@ from vonage_reports.aws.upload import PART_BYTES
 from vonage_reports.client import VonageClient
 from vonage_reports.domain.errors import (
     ArchiveCorrupt,
-    InvalidRequest,
     RateLimited,
     ReportExpired,
     VonageRejected,
@@ -41,6 +40,7 @@ from vonage_reports.domain.errors import (
     VonageUnavailable,
 )
 from vonage_reports.domain.objects import Subject
+from vonage_reports.domain.reports import Entry
 from vonage_reports.domain.windows import Window
 
 CSV = b'"id","to"\n"1","447700900000"\n"2","447700900001"\n'
@@ -53,6 +53,8 @@ SUBJECT = Subject(
     report_id=REPORT_ID,
     request_id="request-1",
     attempt=1,
+    run=1,
+    entry=Entry.CHECK,
     definition="sms-outbound",
     product="SMS",
     account_id="abcd1234",
@@ -60,6 +62,7 @@ SUBJECT = Subject(
     filters={"direction": "outbound", "include_message": False},
     window=Window(MIDNIGHT, MIDNIGHT + timedelta(days=1), "Pacific/Auckland"),
     revision="final",
+    delay_days=3,
     planned="2026-11-22T02:15:00Z",
 )
 DOWNLOAD = {
@@ -71,7 +74,6 @@ DOWNLOAD = {
 FOLDER = f"sms-outbound/abcd1234/2026/11/21/{REPORT_ID}"
 ZIP = f"archives/{FOLDER}/request-1.zip"
 RECEIPT = f"archives/{FOLDER}/request-1.json"
-MANIFEST = f"manifests/{FOLDER}.json"
 
 
 @dataclass
@@ -84,7 +86,7 @@ class Store:
     now: datetime = NOW
 
     def __call__(
-        self, subject: Subject = SUBJECT, download: dict[str, Any] | None = DOWNLOAD
+        self, subject: Subject = SUBJECT, download: dict[str, Any] = DOWNLOAD
     ) -> dict[str, Any]:
         return store_report(
             subject,
@@ -120,11 +122,11 @@ def store(s3: S3Client, serve: Serve, connect: Connect) -> Store:
 # What is there afterwards
 
 
-def test_archive_receipt_and_manifest_are_written_in_this_order(store: Store) -> None:
+def test_the_archive_is_written_before_its_receipt(store: Store) -> None:
     calls = calls_to(store.s3)
     store()
     written = [call.key for call in calls if call.operation == "PutObject"]
-    assert written == [ZIP, RECEIPT, MANIFEST]
+    assert written == [ZIP, RECEIPT]
     assert sorted(keys_in(store.s3)) == sorted(written)
 
 
@@ -137,9 +139,9 @@ def test_the_archive_is_what_vonage_sent(store: Store) -> None:
 def test_a_large_archive_is_what_vonage_sent(store: Store) -> None:
     archive = an_archive_of(2 * PART_BYTES + 4711)
     store.script(answer(body=archive))
-    notification = store()
+    receipt = store()
     assert store.content(ZIP) == archive
-    assert notification["bytes"] == len(archive)
+    assert receipt["archive"]["bytes"] == len(archive)
     assert open_uploads_in(store.s3) == []
 
 
@@ -167,57 +169,6 @@ def test_the_receipt_says_what_was_proved(store: Store) -> None:
     }
 
 
-def test_the_manifest_says_what_was_delivered(store: Store) -> None:
-    store()
-    manifest = store.read(MANIFEST)
-    (archive,) = manifest.pop("archives")
-    assert archive == {
-        **store.read(RECEIPT)["archive"],
-        "bucket": BUCKET,
-        "request_id": "request-1",
-        "items_count": 2,
-    }
-    assert manifest == {
-        "schema_version": 1,
-        "report_id": REPORT_ID,
-        "definition": "sms-outbound",
-        "product": "SMS",
-        "account_id": "abcd1234",
-        "include_subaccounts": False,
-        "filters": {"direction": "outbound", "include_message": False},
-        "window": {
-            "start": "2026-11-20T13:00:00Z",
-            "end": "2026-11-21T13:00:00Z",
-            "time_zone": "Pacific/Auckland",
-        },
-        "revision": "final",
-        "attempt": 1,
-        "rows": 2,
-        "columns": [],
-        "schema_changed": False,
-        "dataset": None,
-        "totals": [],
-        "row_check": "impossible",
-        "times": {
-            "planned": "2026-11-22T02:15:00Z",
-            "submitted": "2026-11-22T02:16:00Z",
-            "ready": "2026-11-22T02:19:00Z",
-            "stored": "2026-11-22T02:20:00Z",
-            "delivered": "2026-11-22T02:20:00Z",
-        },
-    }
-
-
-def test_the_notification_says_where_it_is(store: Store) -> None:
-    notification = store()
-    assert notification["event"] == "report.delivered"
-    assert (notification["report_id"], notification["attempt"]) == (REPORT_ID, 1)
-    assert (notification["rows"], notification["bytes"]) == (2, len(ARCHIVE))
-    assert (notification["manifest"], notification["archives"]) == (MANIFEST, [ZIP])
-    assert notification["dataset"] is None
-    assert "447700900000" not in json.dumps(notification)
-
-
 # Run again
 
 
@@ -230,32 +181,15 @@ def test_a_second_run_downloads_and_writes_nothing_and_says_the_same(store: Stor
     assert {call.operation for call in calls} == {"GetObject"}
 
 
-def test_a_run_that_only_announces_needs_no_download(store: Store) -> None:
-    first = store()
-    assert store(download=None) == first
-    assert len(store.server.requests) == 1
-
-
 def test_an_archive_without_a_receipt_is_proved_again_without_vonage(store: Store) -> None:
     store()
     receipt = store.read(RECEIPT)
     store.delete(RECEIPT)
-    store.delete(MANIFEST)
     calls = calls_to(store.s3)
     store()
     assert len(store.server.requests) == 1
-    assert [call.key for call in calls if call.operation == "PutObject"] == [RECEIPT, MANIFEST]
+    assert [call.key for call in calls if call.operation == "PutObject"] == [RECEIPT]
     assert store.read(RECEIPT) == receipt
-
-
-def test_a_receipt_without_a_manifest_needs_neither_vonage_nor_the_archive(store: Store) -> None:
-    first = store()
-    store.delete(MANIFEST)
-    calls = calls_to(store.s3)
-    assert store(download=None) == first
-    assert len(store.server.requests) == 1
-    assert ZIP not in {call.key for call in calls}
-    assert store.read(MANIFEST)["rows"] == 2
 
 
 def test_an_archive_that_another_run_stored_meanwhile_is_proved(store: Store) -> None:
@@ -277,59 +211,18 @@ def test_what_lies_where_the_archive_belongs_and_is_none_is_not_delivered(store:
     assert keys_in(store.s3) == [ZIP]
 
 
-def test_a_later_attempt_takes_the_place_of_the_earlier_ones_manifest_only(store: Store) -> None:
-    other = an_archive(CSV + b'"3","447700900002"\n')
-    store.script(WHOLE, answer(body=other))
-    store()
-    later = replace(SUBJECT, request_id="request-2", attempt=2)
-    notification = store(later, {**DOWNLOAD, "file_id": "file-2", "items_count": 3})
-    assert (notification["attempt"], notification["rows"]) == (2, 3)
-    assert store.read(MANIFEST)["archives"][0]["request_id"] == "request-2"
-    assert store.content(ZIP) == ARCHIVE
-    assert store.content(ZIP.replace("request-1", "request-2")) == other
-    assert [request.target for request in store.server.requests] == [
-        "/v3/media/file-1",
-        "/v3/media/file-2",
-    ]
-
-
 # Nothing to store
 
 
 @pytest.mark.parametrize("items", [0, None])
-def test_a_report_without_a_file_is_an_empty_delivery(items: int | None, store: Store) -> None:
-    notification = store(download={**DOWNLOAD, "file_id": None, "items_count": items})
-    assert (notification["rows"], notification["bytes"], notification["archives"]) == (0, 0, [])
+def test_a_report_without_a_file_has_a_receipt_that_says_so(
+    items: int | None, store: Store
+) -> None:
+    receipt = store(download={**DOWNLOAD, "file_id": None, "items_count": items})
+    assert receipt["archive"] is None
     assert store.server.requests == []
-    assert sorted(keys_in(store.s3)) == [RECEIPT, MANIFEST]
-    assert store.read(RECEIPT)["archive"] is None
-    assert (store.read(MANIFEST)["rows"], store.read(MANIFEST)["archives"]) == (0, [])
-
-
-def test_an_empty_delivery_is_said_again_the_same(store: Store) -> None:
-    first = store(download={**DOWNLOAD, "file_id": None, "items_count": 0})
-    assert store(download=None) == first
-
-
-def test_an_archive_of_a_header_only_is_a_delivery_of_no_rows(store: Store) -> None:
-    store.script(answer(body=an_archive(b'"id","to"\n')))
-    notification = store(download={**DOWNLOAD, "items_count": 0})
-    assert notification["rows"] == 0
-    assert notification["archives"] == [ZIP]
-
-
-def test_a_run_that_goes_on_from_a_receipt_that_is_not_there_is_refused(store: Store) -> None:
-    with pytest.raises(InvalidRequest, match="begin the run with a check"):
-        store(download=None)
-    assert keys_in(store.s3) == []
-    assert store.server.requests == []
-
-
-def test_a_run_that_goes_on_from_an_archive_without_a_receipt_is_refused(store: Store) -> None:
-    store.put(ZIP, ARCHIVE)
-    with pytest.raises(InvalidRequest):
-        store(download=None)
-    assert keys_in(store.s3) == [ZIP]
+    assert keys_in(store.s3) == [RECEIPT]
+    assert store.read(RECEIPT) == receipt
 
 
 # Faults
@@ -359,11 +252,11 @@ def test_after_a_fault_nothing_is_there_and_the_next_run_delivers(
         store()
     assert keys_in(store.s3) == []
     assert open_uploads_in(store.s3) == []
-    assert store()["rows"] == 2
+    assert store()["items_count"] == 2
     assert len(store.server.requests) == 2
 
 
-@pytest.mark.parametrize("key", [ZIP, RECEIPT, MANIFEST])
+@pytest.mark.parametrize("key", [ZIP, RECEIPT])
 def test_after_a_refusal_of_s3_the_next_run_takes_up_where_it_was(key: str, store: Store) -> None:
     store.script(WHOLE, WHOLE)
     refusals = iter([refusal_of_aws(403, "AccessDenied")])
@@ -374,9 +267,8 @@ def test_after_a_refusal_of_s3_the_next_run_takes_up_where_it_was(key: str, stor
     instead_of(store.s3, "PutObject", refuse)
     with pytest.raises(ClientError):
         store()
-    assert MANIFEST not in keys_in(store.s3)
-    notification = store()
-    assert notification["manifest"] == MANIFEST
+    assert RECEIPT not in keys_in(store.s3)
+    assert store()["items_count"] == 2
     assert len(store.server.requests) == (2 if key == ZIP else 1)
 
 

@@ -74,6 +74,7 @@ def test_the_layers_are_where_this_test_looks_for_them() -> None:
         "submit_reports",
         "check_report",
         "store_report",
+        "convert_report",
     }
     assert {label(path.parent) for path in MODULES} == {
         "layers/shared/vonage_reports",

@@ -97,6 +97,7 @@ def test_the_input_of_a_run_is_what_submit_reports_writes(name: str) -> None:
         revision=Revision(given["revision"]),
         priority=Priority.CALENDAR,
         planned_at=parse_instant(given["planned"]),
+        delay_days=given["delay_days"],
         request_id=given["request_id"],
         attempt=given["attempt"],
         run=given["run"],

@@ -3,6 +3,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vonage_reports.domain.definitions import Refusal, ReportDefinition
 from vonage_reports.domain.errors import InvalidRequest
@@ -94,6 +96,7 @@ def test_windows_are_hours_days_weeks_or_months(window: str) -> None:
         ("account_ids", []),
         ("account_ids", "abcd1234"),
         ("account_ids", ["abcd1234", "abcd1234"]),
+        ("account_ids", ["abcd1234", "ABCD1234"]),
         ("include_subaccounts", "yes"),
         ("include_subaccounts", 1),
         ("filters", ["direction"]),
@@ -114,6 +117,7 @@ def test_windows_are_hours_days_weeks_or_months(window: str) -> None:
         ("delay_days", [3, 3]),
         ("max_records", 0),
         ("max_records", "7000000"),
+        ("max_records", 10**30),
         ("currency", "eur"),
         ("currency", "EURO"),
         ("colour", "red"),
@@ -132,8 +136,9 @@ def test_a_refusal_names_the_definition_and_the_field(field: str, value: object)
         ("account_ids", ["abcd1234", "ab cd"], "account_ids.1"),
         ("account_ids", [""], "account_ids.0"),
         ("account_ids", ["../other"], "account_ids.0"),
-        ("delay_days", [0, 91], "delay_days.1"),
+        ("delay_days", [0, 392], "delay_days.1"),
         ("delay_days", [-1], "delay_days.0"),
+        ("delay_days", [10**4299], "delay_days.0"),
         ("delay_days", [0.5], "delay_days.0"),
         ("delay_days", [True], "delay_days.0"),
     ],
@@ -191,6 +196,168 @@ def test_a_direction_is_refused_where_vonage_was_seen_to_refuse_it(product: str)
     assert product in told.reason
 
 
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (
+            {"name": "Calls"},
+            'name: it takes lower-case letters, digits and hyphens, 30 at most, not "Calls"',
+        ),
+        (
+            {"product": None},
+            (
+                "product: it takes the product as Vonage names it, in capitals, "
+                "such as VOICE-CALL, not null"
+            ),
+        ),
+        (
+            {"account_ids": ["ab cd"]},
+            (
+                "account_ids.0: it takes account ids in a list, one at least, "
+                'such as ["abcd1234"], not "ab cd"'
+            ),
+        ),
+        ({"include_subaccounts": "yes"}, 'include_subaccounts: it takes true or false, not "yes"'),
+        ({"window": "year"}, 'window: it takes hour, day, week or month, not "year"'),
+        (
+            {"time_zone": 1},
+            "time_zone: it takes the name of an IANA time zone, such as Europe/London, not 1",
+        ),
+        (
+            {"time_zone": "Mars/Olympus"},
+            "time_zone: 'Mars/Olympus' is no IANA time zone, such as Europe/London",
+        ),
+        (
+            {"delay_days": "3"},
+            'delay_days: it takes whole numbers from 0 to 999 in a list, such as [0, 3], not "3"',
+        ),
+        ({"currency": "eur"}, 'currency: it takes three capital letters, such as EUR, not "eur"'),
+        (
+            {"colour": "red"},
+            (
+                "colour: there is no such field: there are name, product, account_ids, "
+                "include_subaccounts, filters, window, time_zone, delay_days, max_records, currency"
+            ),
+        ),
+    ],
+)
+def test_a_refusal_is_a_sentence_that_says_what_the_field_takes(
+    wrong: dict[str, object], sentence: str
+) -> None:
+    told = refusal({**CALLS, **wrong})
+
+    assert f"{told.field}: {told.reason}" == sentence
+
+
+def test_a_missing_field_is_said_to_be_missing_and_what_it_takes() -> None:
+    assert refusal({"name": "calls"}).reason == (
+        "it is missing; it takes the product as Vonage names it, in capitals, such as VOICE-CALL"
+    )
+
+
+def test_a_long_value_is_quoted_in_part() -> None:
+    told = refusal({**CALLS, "window": "day" * 100})
+
+    assert len(told.reason) < 120
+    assert told.reason.endswith("...")
+
+
+@pytest.mark.parametrize(
+    "filters", [{"to": ["447700900123"]}, {"to": {"447700900123": 1}}, ["447700900123"]]
+)
+def test_what_stands_in_a_filter_is_not_quoted_for_it_may_be_a_phone_number(
+    filters: object,
+) -> None:
+    assert "447700900123" not in str(refusal({**CALLS, "filters": filters}))
+
+
+@pytest.mark.parametrize(
+    "name", [{"is": "an object"}, ["calls"], 7, "ca\x00lls", "\ud800", "x" * 1000, "rufe-\u00e4"]
+)
+def test_a_name_that_cannot_be_shown_is_replaced_by_the_place(name: object) -> None:
+    # The definition is an attribute of a notification, which takes no such text.
+    told = refusal(CALLS, {**CALLS, "name": name})
+
+    assert (told.definition, told.field) == ("(entry 2)", "name")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"filters": {"": "GB"}}, "filters."),
+        ({"filters": {"coun try": "GB"}}, "filters.coun try"),
+        ({"filters": {"country": "G\x00B"}}, "filters.country"),
+        ({"filters": {"country": "\ud800"}}, "filters.country"),
+        ({"\ud800": "red"}, "(JSON)"),
+    ],
+)
+def test_what_is_no_printable_text_is_refused(wrong: dict[str, object], field: str) -> None:
+    # It would be refused only when it is sent, and stop the other definitions with it.
+    assert refusal({**CALLS, **wrong}).field == field
+
+
+@pytest.mark.parametrize(
+    ("twice", "field"),
+    [
+        ('"name": "calls", "name": "ears", "product": "ASR"', "name"),
+        ('"name": "ears", "product": "ASR", "delay_days": [0], "delay_days": [3]', "delay_days"),
+        (
+            '"name": "ears", "product": "ASR", "filters": {"to": "1", "to": "2"}',
+            "filters.to",
+        ),
+    ],
+)
+def test_a_field_that_is_given_twice_is_refused_for_json_would_take_either(
+    twice: str, field: str
+) -> None:
+    definitions, refused = parse_definitions(f"[{{{twice}}}, {json.dumps(CALLS)}]", api_key=API_KEY)
+
+    assert [definition.name for definition in definitions] == ["calls"]
+    assert refused == [Refusal("ears", field, "it is given twice")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "product", "account_id", "include_subaccounts", "date_start", "date_end", "callback_url",
+        "id",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("product", ["VOICE-CALL", "SATELLITE-9"])
+def test_what_is_a_parameter_but_no_filter_is_refused(product: str, name: str) -> None:
+    told = refusal({"name": "calls", "product": product, "filters": {name: "x"}})
+
+    assert told.field == f"filters.{name}"
+    assert "no filter" in told.reason
+
+
+@pytest.mark.parametrize(
+    ("window", "last_delay"), [("hour", 88), ("day", 88), ("week", 82), ("month", 58)]
+)
+def test_video_is_collected_before_its_records_are_gone_or_refused(
+    window: str, last_delay: int
+) -> None:
+    # Its records are kept for 90 days, and the schedule may come a day after a window is due.
+    video = {"name": "video", "product": "VIDEO-API", "window": window}
+
+    assert accepted({**video, "delay_days": [3, last_delay]}).delay_days == (3, last_delay)
+    told = refusal({**video, "delay_days": [3, last_delay + 1]})
+    assert told.field == "delay_days.1"
+    assert told.reason == (
+        "records are up to 90 days old by then, and Vonage keeps VIDEO-API for 90 days"
+    )
+
+
+@pytest.mark.parametrize("product", ["VOICE-CALL", "SATELLITE-9"])
+def test_other_products_are_collected_within_13_months(product: str) -> None:
+    calls = {"name": "calls", "product": product, "window": "month"}
+
+    assert accepted({**calls, "delay_days": [361]}).delay_days == (361,)
+    told = refusal({**calls, "delay_days": [362]})
+    assert told.field == "delay_days.0"
+    assert told.reason.endswith("13 months")
+
+
 @pytest.mark.parametrize("product", ["VOICE-CALL", "VOICE-FAILED", "ASR"])
 @pytest.mark.parametrize("filters", [{}, {"direction": "inbound"}, {"direction": "outbound"}])
 def test_calls_may_say_a_direction(product: str, filters: dict[str, str]) -> None:
@@ -211,14 +378,24 @@ def test_a_product_and_a_filter_that_nobody_knows_yet_pass() -> None:
     assert accepted({**CALLS, "filters": {"orbit": 3}}).filters == {"orbit": 3}
 
 
-def test_a_name_is_given_once() -> None:
-    definitions, refused = parsed(SMS, {**SMS, "product": "MESSAGES"})
+def test_a_name_is_given_once_and_the_refusal_says_who_has_it() -> None:
+    definitions, refused = parsed(CALLS, SMS, {**SMS, "product": "MESSAGES"})
 
-    assert [definition.product for definition in definitions] == ["SMS"]
-    assert [(told.definition, told.field) for told in refused] == [("sms-outbound", "name")]
+    assert [definition.product for definition in definitions] == ["VOICE-CALL", "SMS"]
+    assert refused == [Refusal("sms-outbound", "name", "(entry 2), of SMS, has this name already")]
 
 
-@pytest.mark.parametrize("twin", [SMS, {**SMS, "account_ids": [API_KEY]}, {**SMS, "window": "day"}])
+@pytest.mark.parametrize(
+    "twin",
+    [
+        SMS,
+        {**SMS, "account_ids": [API_KEY]},
+        {**SMS, "account_ids": [API_KEY.upper()]},
+        {**SMS, "window": "day"},
+        {**SMS, "max_records": 500_000},
+        {**SMS, "currency": "EUR"},
+    ],
+)
 def test_definitions_alike_in_all_but_the_name_would_be_billed_twice(
     twin: dict[str, object],
 ) -> None:
@@ -245,6 +422,7 @@ def test_accounts_in_another_order_are_alike_too() -> None:
         {"window": "hour"},
         {"time_zone": "Europe/London"},
         {"include_subaccounts": True},
+        {"delay_days": [0]},
     ],
 )
 def test_definitions_that_collect_something_else_stand_side_by_side(
@@ -269,6 +447,56 @@ def test_a_parameter_that_is_no_list_is_refused_as_a_whole(text: str) -> None:
 
     assert definitions == []
     assert "list" in refused[0].reason
+
+
+texts = st.text(st.characters(exclude_categories=())) | st.sampled_from(["sms", "day", "UTC"])
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
+anything = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+fields = st.sampled_from([*ReportDefinition.__dataclass_fields__]) | texts
+entries = st.builds(
+    lambda changes, valid: {**valid, **changes},
+    st.dictionaries(fields, anything, max_size=3),
+    st.sampled_from([{}, CALLS, SMS]),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(entries | anything, max_size=3))
+def test_whatever_is_written_each_entry_is_accepted_or_refused_in_a_sentence(
+    written: list[Any],
+) -> None:
+    text = json.dumps(written)
+    definitions, refused = parse_definitions(text, api_key=API_KEY)
+
+    if len(text) <= 8192:
+        assert len(definitions) + len(refused) == len(written)
+    for told in refused:
+        assert told.definition.isprintable()
+        assert told.reason
+        # Lambda answers and logs in UTF-8.
+        json.dumps(told.to_dict(), ensure_ascii=False).encode()
+
+
+def padded(size: int) -> str:
+    return json.dumps([CALLS]).ljust(size)
+
+
+def test_a_parameter_larger_than_ssm_holds_is_refused_as_a_whole() -> None:
+    assert parse_definitions(padded(8192), api_key=API_KEY)[1] == []
+    assert parse_definitions(padded(8193), api_key=API_KEY) == (
+        [],
+        [
+            Refusal(
+                "(all)",
+                "(JSON)",
+                "the parameter is too large: it has 8,193 bytes, and SSM holds 8,192 at most",
+            )
+        ],
+    )
 
 
 def test_an_empty_list_collects_nothing_and_refuses_nothing() -> None:

@@ -18,6 +18,8 @@ SUBJECT = Subject(
     report_id="sms-outbound-20261121T0000Z-0123456789ab",
     request_id="6c5506b7-f16a-44dc-af06-756bbf467488",
     attempt=2,
+    run=1,
+    entry=Entry.CHECK,
     definition="sms-outbound",
     product="SMS",
     account_id="abcd1234",
@@ -27,6 +29,7 @@ SUBJECT = Subject(
         datetime(2026, 11, 21, tzinfo=UTC), datetime(2026, 11, 22, tzinfo=UTC), "Europe/London"
     ),
     revision="final",
+    delay_days=3,
     planned="2026-11-25T02:15:00Z",
 )
 ARCHIVE = Archive(
@@ -107,8 +110,10 @@ def test_a_run_knows_its_report_from_its_input() -> None:
         revision=Revision.FINAL,
         priority=Priority.CALENDAR,
         planned_at=datetime(2026, 11, 25, 2, 15, tzinfo=UTC),
+        delay_days=SUBJECT.delay_days,
         request_id=SUBJECT.request_id,
         attempt=SUBJECT.attempt,
+        run=SUBJECT.run,
     )
 
     assert Subject.from_input(json.loads(execution_input(report, Entry.CHECK))) == SUBJECT

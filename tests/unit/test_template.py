@@ -69,8 +69,7 @@ def variables_read(name: str) -> set[str]:
 
 
 def variables_set(name: str) -> set[str]:
-    own = FUNCTIONS[name].get("Environment", {}).get("Variables", {})
-    return set(own) | set(GLOBALS["Environment"]["Variables"])
+    return set(FUNCTIONS[name].get("Environment", {}).get("Variables", {}))
 
 
 def statements() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -206,7 +205,8 @@ def test_no_secret_is_a_parameter() -> None:
 def test_credentials_reach_a_function_as_an_arn_alone() -> None:
     for name in FUNCTIONS:
         held = {each for each in variables_set(name) if "SECRET" in each or "KEY" in each}
-        assert held == {"VONAGE_SECRET_ARN"}
+        asks_vonage = name != "ConvertReportFunction"
+        assert held == ({"VONAGE_SECRET_ARN"} if asks_vonage else set())
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -261,15 +261,19 @@ def test_nobody_may_delete_or_publish_an_object(name: str, statement: dict[str, 
     assert not forbidden & set(many(statement["Action"])), name
 
 
-@every_function
-def test_only_store_report_writes_to_the_bucket(name: str) -> None:
-    writes = [
-        statement["Sid"]
+@pytest.mark.parametrize(
+    ("prefix", "writer"),
+    [("archives/", "StoreReportFunction"), ("manifests/", "ConvertReportFunction")],
+)
+def test_what_lands_in_the_bucket_has_one_writer(prefix: str, writer: str) -> None:
+    writers = {
+        owner
         for owner, statement in statements()
-        if owner == name and "s3:PutObject" in many(statement["Action"])
-    ]
+        for resource in many(statement["Resource"])
+        if "s3:PutObject" in many(statement["Action"]) and f"/{prefix}" in str(resource)
+    }
 
-    assert bool(writes) == (name == "StoreReportFunction")
+    assert writers == {writer}
 
 
 def test_the_table_has_the_keys_of_the_ledger_and_can_be_restored() -> None:

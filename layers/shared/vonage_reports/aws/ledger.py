@@ -7,10 +7,13 @@ open                    report#<report_id>              a report that has not co
 open                    slot#<1 to 5>                   who holds that slot; absent: it is free
 open                    notice#<cause>                  something that was announced once
 open                    pause#                          until when Vonage wants no requests
+open                    backfill#<name>                 a backfill that has windows left to plan
 finished#<definition>   <report_id>                     a report that has
 request#<request_id>    request                         which report this Vonage request serves
-calendar                cursor#<definition>#<account>#<delay index>    the end of what is planned
-calendar                volume#<definition>#<account>   rows per hour of the latest delivery
+backfills               <name>                          one that has none
+calendar                cursor#<definition>#<account>#<delay days>     the end of what is planned
+calendar                volume#<definition>#<account>   rows per hour of the newest delivered window
+calendar                collects#<definition>           what it collected when it was first seen
 ======================  ==============================  ======================================
 
 All open work is one partition: what a run reads does not grow with what is finished.
@@ -18,7 +21,7 @@ Every write of a report is conditional on its version, so of two writers one win
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -27,6 +30,9 @@ from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.conditions import Key
 
+from vonage_reports.domain.backfill import Backfill
+from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.reports import (
     Priority,
     Report,
@@ -39,6 +45,11 @@ from vonage_reports.domain.windows import Window
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+    _Write = tuple[TransactWriteItemTypeDef, type[Exception]]
+
+Change = tuple[Report | None, Report]
+"""A report as it was read, None if there was none, and as it is to be."""
 
 SLOTS = range(1, 6)
 """Vonage worked on up to 5 reports per API key at once, when it still said so (2019)."""
@@ -77,25 +88,21 @@ class OpenWork:
     notices: frozenset[str]
     paused_until: datetime | None = None
     unreadable: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """The end of what is planned of a definition, and what it collected then."""
-
-    end: datetime
-    collects: str
+    backfills: tuple[Backfill, ...] = ()
 
 
 @dataclass(frozen=True)
 class Calendar:
     """How far the calendar is planned, and how many rows an hour had at last.
 
-    `cursors` by definition, account and delay index; `volumes` by definition and account.
+    `cursors`, the end of what is planned, by definition, account and days of delay; `volumes`, rows
+    per hour, and `profiles`, where they lie, by definition and account; `collects` by definition.
     """
 
-    cursors: Mapping[tuple[str, str, int], Cursor]
+    cursors: Mapping[tuple[str, str, int], datetime]
     volumes: Mapping[tuple[str, str], float]
+    collects: Mapping[str, str]
+    profiles: Mapping[tuple[str, str], Profile]
 
 
 class Ledger:
@@ -109,13 +116,16 @@ class Ledger:
 
     def open_work(self) -> OpenWork:
         """Read everything that is open."""
-        reports, slots, notices, unreadable = [], {}, set(), []
+        reports, slots, notices, unreadable, backfills = [], {}, set(), [], []
         paused_until = None
         for item in self._partition("open"):
             kind, _, name = str(item["sk"]).partition("#")
-            if kind == "report":
+            if kind in ("report", "backfill"):
                 try:
-                    reports.append(_report(item))
+                    if kind == "report":
+                        reports.append(_report(item))
+                    else:
+                        backfills.append(Backfill.from_json(item["backfill"]))
                 except (KeyError, TypeError, ValueError):
                     unreadable.append(name)
             elif kind == "slot":
@@ -124,11 +134,30 @@ class Ledger:
                 paused_until = datetime.fromisoformat(str(item["until"]))
             elif kind == "notice":
                 notices.add(name)
-        return OpenWork(tuple(reports), slots, frozenset(notices), paused_until, tuple(unreadable))
+        return OpenWork(
+            tuple(reports),
+            slots,
+            frozenset(notices),
+            paused_until,
+            tuple(unreadable),
+            tuple(backfills),
+        )
 
     def open_reports(self) -> tuple[Report, ...]:
         """Read the reports that have not come to their end."""
         return self.open_work().reports
+
+    def report(self, report_id: str) -> Report | None:
+        """Read a report, open or at its end; None if it is not known."""
+        keys = (_open_key(report_id), _finished_key(report_id))
+        # In one transaction: between two reads it could move from the one place to the other.
+        answer = self._client.transact_get_items(
+            TransactItems=[{"Get": {"TableName": self._name, "Key": key}} for key in keys]
+        )
+        for response in answer["Responses"]:
+            if response.get("Item"):
+                return _report(response["Item"])
+        return None
 
     def finished_report(self, report_id: str) -> Report | None:
         """Read a report that has come to its end; None if it has not, or is not known."""
@@ -142,53 +171,39 @@ class Ledger:
         return str(item["report_id"]) if item else None
 
     def calendar(self) -> Calendar:
-        """Read the cursors and the volumes."""
-        cursors, volumes = {}, {}
+        """Read the cursors, the volumes and what is collected."""
+        cursors, volumes, collects, profiles = {}, {}, {}, {}
         for item in self._partition("calendar"):
-            kind, name, account, *rest = str(item["sk"]).split("#")
+            kind, name, *rest = str(item["sk"]).split("#")
             if kind == "cursor":
-                end = datetime.fromisoformat(str(item["end"]))
-                cursors[name, account, int(rest[0])] = Cursor(end, str(item["collects"]))
+                cursors[name, rest[0], int(rest[1])] = datetime.fromisoformat(str(item["end"]))
+            elif kind == "volume":
+                volumes[name, rest[0]] = float(str(item["rows_per_hour"]))
+                if "profile" in item:
+                    profiles[name, rest[0]] = Profile.from_json(str(item["profile"]))
             else:
-                volumes[name, account] = float(str(item["rows_per_hour"]))
-        return Calendar(cursors, volumes)
+                collects[name] = str(item["collects"])
+        return Calendar(cursors, volumes, collects, profiles)
 
-    def plan(self, report: Report) -> bool:
-        """Put a new report into the ledger; False: it was there already, open or finished."""
-        unfinished: Any = {
-            "TableName": self._name,
-            "Key": _finished_key(report.report_id),
-            **_IF_ABSENT,
+    def note_what_is_collected(self, definition: ReportDefinition) -> None:
+        """Note what a definition collects, at first sight: it never changes under one name."""
+        item = {
+            "pk": "calendar",
+            "sk": f"collects#{definition.name}",
+            "collects": definition.collects,
         }
-        refusals = self._transact(
-            self._put(_open_item(report), _IF_ABSENT), {"ConditionCheck": unfinished}
-        )
-        return not any(refusals)
+        self._transact(self._put(item, _IF_ABSENT))
 
-    def reopen(self, finished: Report, planned: Report) -> bool:
-        """Take a report that has come to its end back into the open ones; False: somebody did."""
-        planned = replace(planned, version=finished.version + 1)
-        unmoved = _still("version", finished.version)
-        return not any(
-            self._transact(
-                self._delete(_finished_key(finished.report_id), unmoved),
-                self._put(_open_item(planned), _IF_ABSENT),
-            )
-        )
-
-    def move_cursor(
-        self, definition: str, account_id: str, delay_index: int, cursor: Cursor
-    ) -> None:
-        """Note that every window up to the cursor's end is planned.
+    def move_cursor(self, definition: str, account_id: str, delay_days: int, to: datetime) -> None:
+        """Note that every window that ends up to `to` is planned.
 
         It never goes back: where another run has moved it further, nothing is written.
         """
-        end = cursor.end.astimezone(UTC).isoformat()
+        end = to.astimezone(UTC).isoformat()
         item = {
             "pk": "calendar",
-            "sk": f"cursor#{definition}#{account_id}#{delay_index}",
+            "sk": f"cursor#{definition}#{account_id}#{delay_days}",
             "end": end,
-            "collects": cursor.collects,
         }
         forwards = {
             "ConditionExpression": "attribute_not_exists(pk) OR #end < :end",
@@ -197,43 +212,104 @@ class Ledger:
         }
         self._transact(self._put(item, forwards))
 
-    def write(self, old: Report, new: Report) -> Report:
-        """Write what `new` changes about `old`, in one transaction, and return it as written.
+    def write(self, old: Report | None, new: Report) -> Report:
+        """Write what `new` changes about `old`, and return it as written; see `write_all`."""
+        return self.write_all([(old, new)])[0]
 
-        A slot that `new` has and `old` has not is taken, the other way round it is freed; a new
-        request_id is claimed; a report at its end leaves the open partition.
+    def write_all(
+        self, changes: Sequence[Change], backfill: tuple[Backfill | None, Backfill] | None = None
+    ) -> list[Report]:
+        """Write, in one transaction, what each new report changes about the old one.
+
+        `old` is None for a report that the ledger does not know yet. A slot that the new one has
+        and the old one has not is taken, the other way round it is freed; a new request_id is
+        claimed; a report at its end leaves the open partition, and comes back into it when it is
+        planned again. The backfill that plans the reports moves on with them.
 
         Raises Outrun, SlotTaken or RequestServesAnother; then nothing was written.
         """
-        new = replace(new, version=old.version + 1)
-        unmoved = _still("version", old.version)
-        writes: list[tuple[TransactWriteItemTypeDef, type[Exception]]] = []
-        if new.state.is_end:
-            writes.append((self._delete(_open_key(old.report_id), unmoved), Outrun))
-            writes.append((self._put(finished_item(new)), Outrun))
+        written = [
+            replace(new, version=0 if old is None else old.version + 1) for old, new in changes
+        ]
+        writes = [
+            write
+            for (old, _), new in zip(changes, written, strict=True)
+            for write in self._writes(old, new)
+        ]
+        if backfill is not None:
+            writes += self._writes_of_backfill(*backfill)
+        refusals = self._transact(*(write for write, _ in writes), refusals=_LOST)
+        for refusal, (_, error) in zip(refusals, writes, strict=True):
+            if refusal is not None:
+                names = ", ".join(new.report_id for new in written)
+                raise error(f"{names}: {refusal}")
+        for report in written:
+            if report.state is State.DELIVERED and report.rows is not None:
+                self._note_volume(report, report.rows)
+        return written
+
+    def _writes(self, old: Report | None, new: Report) -> "Iterator[_Write]":
+        """Yield what one change writes, each with the error that its refusal means."""
+        unmoved = _IF_ABSENT if old is None else _still("version", old.version)
+        was_open = old is not None and not old.is_at_end
+        if old is None:
+            absent: Any = {
+                "TableName": self._name,
+                "Key": _finished_key(new.report_id),
+                **_IF_ABSENT,
+            }
+            yield {"ConditionCheck": absent}, Outrun
+            yield self._put(_open_item(new), _IF_ABSENT), Outrun
+        elif was_open and new.is_at_end:
+            yield self._delete(_open_key(old.report_id), unmoved), Outrun
+            yield self._put(finished_item(new)), Outrun
+        elif was_open:
+            yield self._put(_open_item(new), unmoved), Outrun
         else:
-            writes.append((self._put(_open_item(new), unmoved), Outrun))
-        if old.slot != new.slot:
+            yield self._delete(_finished_key(old.report_id), unmoved), Outrun
+            yield self._put(_open_item(new), _IF_ABSENT), Outrun
+        held = None if old is None else old.slot
+        if held != new.slot:
             if new.slot is not None:
                 holder = {**_slot_key(new.slot), "report_id": new.report_id}
-                writes.append((self._put(holder, _IF_ABSENT), SlotTaken))
-            if old.slot is not None:
-                ours = _still("report_id", old.report_id)
-                writes.append((self._delete(_slot_key(old.slot), ours), Outrun))
-        if new.request_id is not None and new.request_id != old.request_id:
+                yield self._put(holder, _IF_ABSENT), SlotTaken
+            if held is not None:
+                yield self._delete(_slot_key(held), _still("report_id", new.report_id)), Outrun
+        if new.request_id is not None and (old is None or new.request_id != old.request_id):
             claim = {**_request_key(new.request_id), "report_id": new.report_id}
             ours_or_nobodys = {
                 "ConditionExpression": "attribute_not_exists(pk) OR report_id = :report_id",
                 "ExpressionAttributeValues": {":report_id": new.report_id},
             }
-            writes.append((self._put(claim, ours_or_nobodys), RequestServesAnother))
-        if new.state is State.DELIVERED and new.rows is not None:
-            writes.append((self._put(_volume_item(new, new.rows)), Outrun))
-        refusals = self._transact(*(write for write, _ in writes), refusals=_LOST)
-        for refusal, (_, error) in zip(refusals, writes, strict=True):
-            if refusal is not None:
-                raise error(f"{new.report_id}: {refusal}")
-        return new
+            yield self._put(claim, ours_or_nobodys), RequestServesAnother
+
+    def _note_volume(self, report: Report, rows: int) -> None:
+        """Note how many rows an hour of the newest delivered window had: an estimate, no more."""
+        end = report.window.end.astimezone(UTC).isoformat()
+        item = {
+            "pk": "calendar",
+            "sk": f"volume#{report.definition}#{report.account_id}",
+            "end": end,
+            "rows_per_hour": Decimal(str(round(rows / report.window.hours, 3))),
+            **({"profile": report.profile.to_json()} if report.profile else {}),
+        }
+        newest = {
+            "ConditionExpression": "attribute_not_exists(pk) OR #end <= :end",
+            "ExpressionAttributeNames": {"#end": "end"},
+            "ExpressionAttributeValues": {":end": end},
+        }
+        self._transact(self._put(item, newest))
+
+    def _writes_of_backfill(self, old: Backfill | None, new: Backfill) -> "Iterator[_Write]":
+        unmoved = _IF_ABSENT if old is None else _still("version", old.version)
+        new = replace(new, version=0 if old is None else old.version + 1)
+        item = {"backfill": new.to_json(), "version": new.version}
+        key = {"pk": "open", "sk": f"backfill#{new.name}"}
+        if new.is_over:
+            yield self._delete(key, unmoved), Outrun
+            yield self._put({"pk": "backfills", "sk": new.name, **item}), Outrun
+        else:
+            yield self._put({**key, **item}, unmoved), Outrun
 
     def pause(self, until: datetime) -> None:
         """Note that Vonage wants no more requests of this key before `until`."""
@@ -328,14 +404,6 @@ def finished_item(report: Report) -> dict[str, Any]:
     return {**_finished_key(report.report_id), **_attributes(report)}
 
 
-def _volume_item(report: Report, rows: int) -> dict[str, Any]:
-    return {
-        "pk": "calendar",
-        "sk": f"volume#{report.definition}#{report.account_id}",
-        "rows_per_hour": Decimal(str(round(rows / report.window.hours, 3))),
-    }
-
-
 def _attributes(report: Report) -> dict[str, Any]:
     """Return a report as DynamoDB's attributes; what is None is left out."""
     item: dict[str, Any] = {}
@@ -345,6 +413,8 @@ def _attributes(report: Report) -> dict[str, Any]:
             value = value.astimezone(UTC).isoformat()
         elif isinstance(value, Window):
             value = value.to_dict()
+        elif isinstance(value, Profile):
+            value = value.to_json()
         elif isinstance(value, Enum):
             value = value.value
         elif field.name == "filters":
@@ -369,7 +439,10 @@ def _report(item: Mapping[str, Any]) -> Report:
             value = int(value)
         values[field.name] = value
     values["filters"] = json.loads(values["filters"])
-    values["tokens"] = tuple(values.get("tokens", ()))
+    for name in ("tokens", "receipts"):
+        values[name] = tuple(values.get(name, ()))
+    if "profile" in values:
+        values["profile"] = Profile.from_json(values["profile"])
     values["window"] = Window.from_dict(values["window"])
     values["revision"] = Revision(values["revision"])
     values["priority"] = Priority(values["priority"])

@@ -8,17 +8,20 @@ from datetime import datetime
 from botocore.exceptions import BotoCoreError, ClientError
 
 from vonage_reports.aws.edges import Edges
-from vonage_reports.aws.ledger import Outrun, RequestServesAnother
+from vonage_reports.aws.ledger import Change, Outrun, RequestServesAnother
 from vonage_reports.domain import notifications, waits
 from vonage_reports.domain.errors import VonageReportsError
-from vonage_reports.domain.reports import Report
+from vonage_reports.domain.reports import Entry, Report, halves_of, planned_again
 from vonage_reports.domain.transitions import (
+    MAX_LEAVES,
     Adopt,
     Again,
+    Convert,
     Fail,
     Hold,
     Move,
     Resume,
+    Split,
     Start,
     Stay,
     moved,
@@ -49,13 +52,45 @@ def carry_out(report: Report, move: Move, edges: Edges, *, now: datetime) -> Rep
     if isinstance(move, Start):
         edges.executions.start(report)
         return report
-    stuck = isinstance(move, Resume) and report.resumes + 1 == waits.TOLD_AT_RESUME
-    if stuck or isinstance(move, Again | Fail | Hold):
+    if isinstance(move, Split):
+        return _split(report, edges, now=now)
+    if _is_to_be_announced(report, move):
         report = _announce(report, move, edges, now=now)
     report = edges.ledger.write(report, moved(report, move, now=now))
-    if isinstance(move, Adopt):
+    if isinstance(move, Adopt | Convert):
         edges.executions.start(report)
     return report
+
+
+def _split(report: Report, edges: Edges, *, now: datetime) -> Report:
+    """Write that the report is split, its halves, and how many parts the whole window has then.
+
+    The halves of a window that is collected again have been there before.
+    """
+    changes: list[Change] = [(report, moved(report, Split(), now=now))]
+    for half in halves_of(report, now=now):
+        before = edges.ledger.finished_report(half.report_id)
+        if before is None:
+            changes.append((None, half))
+        else:
+            again = planned_again(before, now=now)
+            expected = replace(again, expected_rows=half.expected_rows, profile=half.profile)
+            changes.append((before, expected))
+    if report.root is not None:
+        root = edges.ledger.report(report.root)
+        if root is None or root.is_at_end or root.leaves >= MAX_LEAVES:
+            raise Outrun(f"{report.root} changed since it was read")
+        changes.append((root, replace(root, leaves=root.leaves + 1)))
+    return edges.ledger.write_all(changes)[0]
+
+
+def _is_to_be_announced(report: Report, move: Move) -> bool:
+    if isinstance(move, Resume):
+        return report.resumes + 1 == waits.TOLD_AT_RESUME
+    if isinstance(move, Fail):
+        # What became of a part is said with the window that it is a part of.
+        return not report.is_half
+    return isinstance(move, Again | Hold)
 
 
 def announce_once(
@@ -94,17 +129,18 @@ def _announce(report: Report, move: Move, edges: Edges, *, now: datetime) -> Rep
                 execution=execution,
                 run_again=None,
             )
-        case Resume(error=error, reason=reason):
+        case Resume(entry=entry, error=error, reason=reason):
+            safe = "Vonage has the report" if entry is Entry.CHECK else "the archive is stored"
             body = notifications.failed(
                 report,
                 error=error,
-                reason=f"{reason}; Vonage has the report: it is tried again by itself",
+                reason=f"{reason}; {safe}: it is tried again by itself",
                 execution=execution,
                 run_again=None,
             )
-        case Fail(error=error, reason=reason):
+        case Fail(error=error, reason=reason, part=part):
             # Collected again, what was too large would be cut short again.
-            again = {"recollect": {"report_id": report.report_id}}
+            again = {"recollect": {"report_id": part or report.report_id}}
             body = notifications.failed(
                 report,
                 error=error,

@@ -5,21 +5,20 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from enum import Enum
 
 from vonage_reports.aws.edges import Edges
-from vonage_reports.aws.ledger import Cursor
+from vonage_reports.aws.ledger import Calendar, Change, Outrun
 from vonage_reports.domain import notifications
 from vonage_reports.domain.calendar import due_windows, is_too_late, planned_report
 from vonage_reports.domain.definitions import Refusal, ReportDefinition
 from vonage_reports.domain.errors import InvalidRequest
-from vonage_reports.domain.reports import State
+from vonage_reports.domain.products import oldest_start
+from vonage_reports.domain.reports import Report, State, planned_again
 from vonage_reports.domain.windows import Window, format_instant
 
 _CLOCK_DIFFERENCE = timedelta(minutes=5)
 """By which the schedule's clock may be ahead of the function's."""
-
-_RETENTION = timedelta(days=396)
-"""Vonage keeps records for 13 months (its technical details)."""
 
 
 def plan(
@@ -40,17 +39,19 @@ def plan(
     planned: list[str] = []
     left_out: list[Refusal] = []
     for definition in definitions:
+        changed = _changed(definition, calendar)
+        if changed is not None:
+            left_out.append(changed)
+            continue
+        edges.ledger.note_what_is_collected(definition)
         for account_id in definition.account_ids:
-            for delay_index in range(len(definition.delay_days)):
-                cursor = calendar.cursors.get((definition.name, account_id, delay_index))
-                if cursor is not None and cursor.collects != definition.collects:
-                    left_out.append(_changed(definition, cursor))
-                    continue
-                since = cursor.end if cursor else None
+            for delay_index, delay_days in enumerate(definition.delay_days):
+                since = calendar.cursors.get((definition.name, account_id, delay_days))
                 windows = list(due_windows(definition, delay_index, since, at))
                 late = [each for each in windows if is_too_late(definition, delay_index, each, at)]
                 if late:
                     left_out.append(_too_late(definition, late))
+                seen_to = late[-1:]
                 for window in windows[len(late) :]:
                     report = planned_report(
                         definition,
@@ -58,27 +59,96 @@ def plan(
                         delay_index,
                         window,
                         rows_per_hour=calendar.volumes.get((definition.name, account_id)),
+                        profile=calendar.profiles.get((definition.name, account_id)),
                         now=now,
                     )
-                    if edges.ledger.plan(report):
+                    done = _plan_one(report, edges)
+                    if done is Planned.NOT_NOW:
+                        break
+                    if done is Planned.NEW:
                         planned.append(report.report_id)
-                if windows:
-                    cursor = Cursor(windows[-1].end, definition.collects)
-                    edges.ledger.move_cursor(definition.name, account_id, delay_index, cursor)
+                    seen_to = [window]
+                for window in seen_to:
+                    edges.ledger.move_cursor(definition.name, account_id, delay_days, window.end)
     return planned, left_out
+
+
+class Planned(Enum):
+    """What became of a report that was to be planned."""
+
+    NEW = "it is planned"
+    THERE = "it is there already"
+    NOT_NOW = "an earlier revision that bears its name is still under way"
+
+
+def _plan_one(report: Report, edges: Edges) -> Planned:
+    change = planning(report, edges)
+    if isinstance(change, Planned):
+        return change
+    try:
+        edges.ledger.write(*change)
+    except Outrun:
+        # Somebody else planned it; or did not, and the next run does.
+        return Planned.THERE if edges.ledger.report(report.report_id) else Planned.NOT_NOW
+    return Planned.NEW
+
+
+def planning(
+    report: Report, edges: Edges, *, again: frozenset[State] = frozenset()
+) -> Change | Planned:
+    """Return what is to be written to plan a report, or why nothing is.
+
+    A window that came to one of the ends `again` is planned once more. So is one that was
+    collected sooner after its end: a definition whose `delay_days` changed gives the same
+    report_id to another revision.
+    """
+    before = edges.ledger.report(report.report_id)
+    if before is None:
+        return None, report
+    is_later = before.delay_days < report.delay_days
+    if not before.is_at_end:
+        return Planned.NOT_NOW if is_later else Planned.THERE
+    if not is_later and before.state not in again:
+        return Planned.THERE
+    return before, replace(
+        planned_again(before, now=report.planned_at),
+        priority=report.priority,
+        backfill=report.backfill,
+        revision=report.revision,
+        delay_days=report.delay_days,
+        revisions=report.revisions,
+        expected_rows=report.expected_rows,
+        profile=report.profile,
+        max_records=report.max_records,
+        currency=report.currency,
+    )
 
 
 def _require_records(at: datetime, now: datetime) -> None:
     if at > now + _CLOCK_DIFFERENCE:
         raise InvalidRequest(f"scheduled_time {format_instant(at)} is in the future")
-    if at < now - _RETENTION:
-        raise InvalidRequest(f"scheduled_time {at}: Vonage keeps records for 13 months")
+    if at < oldest_start("", now):
+        raise InvalidRequest(
+            f"scheduled_time {format_instant(at)}: Vonage keeps records for 13 months"
+        )
 
 
-def _changed(definition: ReportDefinition, cursor: Cursor) -> Refusal:
-    before, now = json.loads(cursor.collects), json.loads(definition.collects)
-    field = next(name for name in now if before.get(name) != now[name])
-    return Refusal(definition.name, field, "it collects something else now: give it a new name")
+def require_unchanged(definition: ReportDefinition, edges: Edges) -> None:
+    """Raise InvalidRequest where a definition collects something else than before."""
+    changed = _changed(definition, edges.ledger.calendar())
+    if changed is not None:
+        raise InvalidRequest(f"{changed.definition}, {changed.field}: {changed.reason}")
+
+
+def _changed(definition: ReportDefinition, calendar: Calendar) -> Refusal | None:
+    """Return why a definition is refused that collects something else than before, else None."""
+    collects = calendar.collects.get(definition.name, definition.collects)
+    before, now = json.loads(collects), json.loads(definition.collects)
+    for field in now:
+        if before.get(field) != now[field]:
+            reason = "it collects something else now: give it a new name"
+            return Refusal(definition.name, field, reason)
+    return None
 
 
 def _too_late(definition: ReportDefinition, late: Sequence[Window]) -> Refusal:
@@ -88,34 +158,6 @@ def _too_late(definition: ReportDefinition, late: Sequence[Window]) -> Refusal:
         f"{len(late)} windows from {late[0].first_date} to {late[-1].first_date} became due more "
         "than 7 days ago and are not collected by themselves",
     )
-
-
-def plan_again(report_id: str, token: str, edges: Edges, *, now: datetime) -> list[str]:
-    """Plan a report again that has come to its end; return it, or nothing to do.
-
-    There is nothing to do while the report is unfinished, and for a token that was followed
-    before. Raises InvalidRequest for a report that the ledger does not know.
-    """
-    finished = edges.ledger.finished_report(report_id)
-    if finished is None:
-        if any(each.report_id == report_id for each in edges.ledger.open_reports()):
-            return []
-        raise InvalidRequest(f"recollect: there is no report {report_id}")
-    if token in finished.tokens:
-        return []
-    planned = replace(
-        finished,
-        state=State.PLANNED,
-        planned_at=now,
-        not_before=None,
-        request_id=None,
-        attempts_before=finished.attempt,
-        tokens=(*finished.tokens, token),
-        rows=None,
-        error=None,
-        reason=None,
-    )
-    return [report_id] if edges.ledger.reopen(finished, planned) else []
 
 
 def announce_refusals(refusals: Sequence[Refusal], noted: frozenset[str], edges: Edges) -> None:

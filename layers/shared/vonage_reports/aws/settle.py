@@ -7,6 +7,7 @@ from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import OpenWork
 from vonage_reports.aws.moves import announce_once, carry_out, isolated
+from vonage_reports.aws.parts import parts_of
 from vonage_reports.domain.errors import (
     RateLimited,
     ReportExpired,
@@ -14,20 +15,22 @@ from vonage_reports.domain.errors import (
     VonageRejected,
     VonageUnavailable,
 )
-from vonage_reports.domain.objects import receipt_key
-from vonage_reports.domain.reports import Report, State
+from vonage_reports.domain.objects import manifest_key, receipt_key
+from vonage_reports.domain.reports import Entry, Report, State
 from vonage_reports.domain.transitions import (
     AtVonage,
     Cancel,
     Gone,
     Move,
     Run,
+    RunStatus,
     Stay,
     Unreadable,
     decide,
     is_leased,
     needs_vonage,
     while_held,
+    while_split,
 )
 
 
@@ -42,30 +45,67 @@ def settle(
     """
     ended: list[str] = []
     faults: list[Exception] = []
+    whole = {report.report_id: report for report in work.reports if not report.is_half}
     for report in work.reports:
         if not invocation.has_time_to_settle():
             break
         with isolated(faults):
-            if _settle(report, work.notices, edges, now=clock()).state.is_end:
+            root = whole.get(report.root or report.report_id, report)
+            settled = _settle(report, root.leaves, work.notices, edges, now=clock())
+            if settled.is_at_end:
                 ended.append(report.report_id)
+    for report in work.reports:
+        # After the parts, whose ends are written by now.
+        if report.state is State.SPLIT and invocation.has_time_to_settle():
+            with isolated(faults):
+                if _settle_split(report, edges, now=clock()).is_at_end:
+                    ended.append(report.report_id)
     return ended, faults
 
 
-def _settle(report: Report, noted: frozenset[str], edges: Edges, *, now: datetime) -> Report:
+def _settle(
+    report: Report, leaves: int, noted: frozenset[str], edges: Edges, *, now: datetime
+) -> Report:
     if report.state is State.HELD:
         return carry_out(report, while_held(report, now=now), edges, now=now)
-    if report.state is not State.SUBMITTED or is_leased(report, now):
+    if report.state not in (State.SUBMITTED, State.CONVERTING) or is_leased(report, now):
         return report
     run = edges.executions.describe(report)
     at_vonage: AtVonage | None = None
-    stored = False
-    if needs_vonage(run):
-        at_vonage = _at_vonage(report, noted, edges)
-        stored = edges.bucket.exists(receipt_key(report))
-    move = decide(report, run, at_vonage, stored=stored, now=now, scale=edges.wait_scale)
+    entry = Entry.CHECK
+    if run.status is RunStatus.FAILED:
+        if needs_vonage(report, run):
+            at_vonage = _at_vonage(report, noted, edges)
+        entry = _entry(report, edges)
+    move = decide(
+        report, run, at_vonage, entry=entry, leaves=leaves, now=now, scale=edges.wait_scale
+    )
     if isinstance(move, Cancel):
-        move = _cancel(report, run, move, noted, edges, now=now)
+        move = _cancel(report, run, move, noted, edges, leaves=leaves, now=now)
     return carry_out(report, move, edges, now=now)
+
+
+def _settle_split(report: Report, edges: Edges, *, now: datetime) -> Report:
+    """Convert a window that was split as soon as every part is stored, or say that one failed."""
+    # The window before its parts: who adds a part, or collects one again, writes both, so that
+    # what is decided from parts of an earlier moment is refused.
+    root = edges.ledger.report(report.report_id)
+    if root is None or root.state is not State.SPLIT or is_leased(root, now):
+        return report
+    parts = parts_of(root, edges.ledger, now=now)
+    if parts is None:
+        return root
+    return carry_out(root, while_split(parts), edges, now=now)
+
+
+def _entry(report: Report, edges: Edges) -> Entry:
+    """Return where a new run would begin: what is done already is not done again."""
+    written = edges.bucket.precedence(manifest_key(report))
+    if written and written.run >= report.run - report.resumes and not report.is_half:
+        # One of the runs since the present attempt, or conversion, began wrote it.
+        return Entry.ANNOUNCE
+    is_stored = report.receipts or edges.bucket.exists(receipt_key(report))
+    return Entry.CONVERT if is_stored else Entry.CHECK
 
 
 def _at_vonage(report: Report, noted: frozenset[str], edges: Edges) -> AtVonage:
@@ -90,6 +130,7 @@ def _cancel(
     noted: frozenset[str],
     edges: Edges,
     *,
+    leaves: int,
     now: datetime,
 ) -> Move:
     try:
@@ -101,7 +142,15 @@ def _cancel(
         return Stay()
     # It had ended by itself in the meantime: perhaps well.
     at_vonage = _at_vonage(report, noted, edges)
-    again = decide(report, run, at_vonage, stored=False, now=now, scale=edges.wait_scale)
+    again = decide(
+        report,
+        run,
+        at_vonage,
+        entry=Entry.CHECK,
+        leaves=leaves,
+        now=now,
+        scale=edges.wait_scale,
+    )
     return again.then if isinstance(again, Cancel) else again
 
 

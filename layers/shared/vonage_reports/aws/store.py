@@ -1,4 +1,4 @@
-"""Stores one finished report: archive, then receipt, then manifest."""
+"""Stores one finished report: the archive, then its receipt."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -9,31 +9,28 @@ from vonage_reports.aws.upload import CHUNK_BYTES, prove_stored_archive, upload_
 from vonage_reports.client import VonageClient
 from vonage_reports.domain import objects
 from vonage_reports.domain.archive import Archive
-from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.objects import Subject
 from vonage_reports.domain.windows import format_instant
 
 
 def store_report(
     subject: Subject,
-    download: Mapping[str, Any] | None,
+    download: Mapping[str, Any],
     *,
     vonage: VonageClient,
     bucket: Bucket,
     clock: Callable[[], datetime],
 ) -> dict[str, Any]:
-    """Bring a report into the bucket and return the notification that says so.
+    """Bring a report's archive into the bucket and return the receipt that proves it.
 
     `download` is what check_report said: file_id (None where Vonage made no file), items_count,
-    and the times submitted and ready. It is None in a run that only goes on from the receipt.
+    and the times submitted and ready.
     Run again, it finds what is there, and asks Vonage for nothing twice.
 
     Raises ArchiveCorrupt, ReportExpired, RateLimited, VonageRejected, VonageUnavailable.
     """
     receipt = bucket.read_json(subject.receipt_key)
     if receipt is None:
-        if download is None:
-            raise InvalidRequest(f"{subject.receipt_key} is not there: begin the run with a check")
         archive = _store_archive(subject, download["file_id"], vonage, bucket)
         receipt = objects.receipt(
             subject,
@@ -46,13 +43,7 @@ def store_report(
             },
         )
         bucket.write_json(subject.receipt_key, receipt)
-    manifest = bucket.read_json(subject.manifest_key)
-    if manifest is None or manifest["attempt"] < subject.attempt:
-        manifest = objects.manifest(
-            subject, [receipt], bucket=bucket.name, delivered=format_instant(clock())
-        )
-        bucket.write_json(subject.manifest_key, manifest)
-    return objects.delivered_notification(manifest, manifest_key=subject.manifest_key)
+    return receipt
 
 
 def _store_archive(

@@ -1,6 +1,6 @@
 """Submit: give the free slots to the planned reports, having looked for those that got lost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -25,8 +25,10 @@ from vonage_reports.domain.errors import (
 from vonage_reports.domain.reports import Priority, Report, RequestStatus, State
 from vonage_reports.domain.transitions import (
     PutBack,
+    Stay,
     after_look,
     after_post,
+    before_post,
     is_lost,
     may_be_submitted,
     resolved,
@@ -63,8 +65,8 @@ def submit(edges: Edges, invocation: Invocation, *, clock: Callable[[], datetime
             if invocation.has_time_for_a_request():
                 with isolated(done.faults):
                     _find(report, edges, invocation, done, now=clock())
-        work = edges.ledger.open_work()
-        _submit_planned(work, edges, invocation, done, clock)
+        work, queue = _cleared(edges, done, clock)
+        _submit_planned(work, queue, edges, invocation, done, clock=clock)
     done.waiting = sum(
         report.state in (State.PLANNED, State.SUBMITTING) and report.report_id not in done.submitted
         for report in work.reports
@@ -72,14 +74,53 @@ def submit(edges: Edges, invocation: Invocation, *, clock: Callable[[], datetime
     return done
 
 
+def _cleared(
+    edges: Edges, done: Submitted, clock: Callable[[], datetime]
+) -> tuple[OpenWork, list[Report]]:
+    """Move what is not to be asked for as it stands; return the open work and what is left of it.
+
+    A split makes halves, which may be too large themselves: so it looks again.
+    """
+    while True:
+        work = edges.ledger.open_work()
+        whole = {report.report_id: report for report in work.reports}
+        queue, has_moved = [], False
+        for report in _queue(work.reports, clock()):
+            leaves = whole.get(report.root or "", report).leaves
+            move = before_post(report, leaves=leaves, later=_later(report, whole, edges))
+            if move is None:
+                queue.append(report)
+            elif not isinstance(move, Stay):
+                with isolated(done.faults):
+                    carry_out(report, move, edges, now=clock())
+                    has_moved = True
+        if not has_moved:
+            return work, queue
+
+
+def _later(report: Report, open_reports: Mapping[str, Report], edges: Edges) -> State | None:
+    """Return the state of the window's later revision, the one that is furthest of several."""
+    if report.is_half:
+        return None
+    found = [
+        later.state
+        for name in report.later_revisions
+        if (later := open_reports.get(name) or edges.ledger.finished_report(name))
+    ]
+    if State.DELIVERED in found:
+        return State.DELIVERED
+    return found[-1] if found else None
+
+
 def _submit_planned(
     work: OpenWork,
+    queue: Sequence[Report],
     edges: Edges,
     invocation: Invocation,
     done: Submitted,
+    *,
     clock: Callable[[], datetime],
 ) -> None:
-    queue = _queue(work.reports, clock())
     free = [slot for slot in SLOTS if slot not in work.slots]
     if not queue or not free or _is_paused(work, clock()):
         return
@@ -90,7 +131,7 @@ def _submit_planned(
         return
     for report in queue:
         # A backfill leaves the last slot to the calendar.
-        least = 2 if report.priority is Priority.BACKFILL else 1
+        least = 2 if report.backfill is not None else 1
         if room < least or not invocation.has_time_for_a_request():
             continue
         go_on = True
@@ -107,7 +148,7 @@ def _is_paused(work: OpenWork, now: datetime) -> bool:
     return work.paused_until is not None and work.paused_until > now
 
 
-def _queue(reports: Sequence[Report], now: datetime) -> list[Report]:
+def _queue(reports: Iterable[Report], now: datetime) -> list[Report]:
     """Return what may be submitted, first come first: the calendar by age, a backfill by youth."""
 
     def rank(report: Report) -> tuple[int, float, str]:
@@ -207,24 +248,16 @@ def _find(
         done.held.append(report.report_id)
 
 
-def resolve(
-    reports: Sequence[Report],
-    report_id: str,
-    request_id: str | None,
-    edges: Edges,
-    *,
-    now: datetime,
-) -> None:
+def resolve(report_id: str, request_id: str | None, edges: Edges, *, now: datetime) -> None:
     """Do what a person says about a HELD report: adopt that request, or (None) create one.
 
     Raises InvalidRequest for a report that is not held, and for a request that Vonage does not
     have, that is another window's or account's, or that serves another report. Then nothing was
     written.
     """
-    held = {each.report_id: each for each in reports if each.state is State.HELD}
-    if report_id not in held:
+    report = edges.ledger.report(report_id)
+    if report is None or report.state is not State.HELD:
         raise InvalidRequest(f"resolve: {report_id} is not held")
-    report = held[report_id]
     if request_id is not None:
         try:
             at_vonage = edges.vonage.get_report(request_id)

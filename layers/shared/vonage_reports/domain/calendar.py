@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 
 from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.reports import Priority, Report, Revision, report_id
 from vonage_reports.domain.windows import (
     HOUR,
@@ -22,15 +23,27 @@ def due_windows(
 
     Without a cursor it is the latest due window alone: a first run buys no history.
     """
-    delay = timedelta(days=definition.delay_days[delay_index])
-    if definition.window is WindowLength.HOUR:
-        delay = max(delay, HOUR)
-    due_by = at - delay
+    due_by = at - _delay(definition, delay_index)
     if cursor is None:
         yield latest_window_ending_by(due_by, definition.window, definition.time_zone)
         return
     windows = windows_ending_after(cursor, definition.window, definition.time_zone)
     yield from takewhile(lambda window: window.end <= due_by, windows)
+
+
+def last_due_revision(definition: ReportDefinition, window: Window, at: datetime) -> int | None:
+    """Return the index of the last revision of `window` that is due at `at`, None if none is."""
+    due = [
+        index
+        for index in range(len(definition.delay_days))
+        if window.end <= at - _delay(definition, index)
+    ]
+    return due[-1] if due else None
+
+
+def _delay(definition: ReportDefinition, delay_index: int) -> timedelta:
+    delay = timedelta(days=definition.delay_days[delay_index])
+    return max(delay, HOUR) if definition.window is WindowLength.HOUR else delay
 
 
 CATCH_UP = timedelta(days=7)
@@ -52,9 +65,12 @@ def planned_report(
     *,
     rows_per_hour: float | None,
     now: datetime,
+    profile: Profile | None = None,
+    backfill: str | None = None,
 ) -> Report:
     """Make the report of a window that became due; the last of `delay_days` is the final one."""
     final = delay_index == len(definition.delay_days) - 1
+    expected_rows = None if rows_per_hour is None else round(rows_per_hour * window.hours)
     return Report(
         report_id=report_id(
             definition=definition.name,
@@ -69,8 +85,14 @@ def planned_report(
         filters=definition.filters,
         window=window,
         revision=Revision.FINAL if final else Revision.PRELIMINARY,
-        priority=Priority.CALENDAR,
+        priority=Priority.CALENDAR if backfill is None else Priority.BACKFILL,
         planned_at=now,
-        expected_rows=None if rows_per_hour is None else round(rows_per_hour * window.hours),
+        delay_index=delay_index,
+        delay_days=definition.delay_days[delay_index],
+        revisions=len(definition.delay_days),
+        expected_rows=expected_rows,
+        profile=profile and profile.scaled(expected_rows or 0),
+        max_records=definition.max_records,
         currency=definition.currency,
+        backfill=backfill,
     )

@@ -1,10 +1,11 @@
 """Report definitions: what to collect, on which calendar."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vonage_reports.domain.products import doubts
 from vonage_reports.domain.windows import WindowLength
 
 DEFAULT_DELAY_DAYS = (3,)
@@ -12,6 +13,10 @@ DEFAULT_DELAY_DAYS = (3,)
 
 DEFAULT_MAX_RECORDS = 7_000_000
 """Vonage recommends at most 7 million records in one asynchronous report (OpenAPI 3.1.4)."""
+
+
+MOST_SUBACCOUNTS_AT_ONCE = 10
+"""With more sub-accounts Vonage advises one report for each (its best practices)."""
 
 
 @dataclass(frozen=True)
@@ -54,3 +59,27 @@ class Refusal:
     def to_dict(self) -> dict[str, str]:
         """The form of the function's answer."""
         return {"definition": self.definition, "field": self.field, "reason": self.reason}
+
+
+def warnings_of(definitions: Sequence[ReportDefinition]) -> list[str]:
+    """Say, as sentences, what is carried out although Vonage may refuse it or be slow."""
+    return [
+        f"{definition.name}, {field}: {reason}"
+        for definition in definitions
+        for field, reason in (
+            *doubts(definition.product, definition.filters),
+            *_slowness(definition, definitions),
+        )
+    ]
+
+
+def _slowness(
+    definition: ReportDefinition, definitions: Sequence[ReportDefinition]
+) -> Iterator[tuple[str, str]]:
+    accounts = {account.lower() for each in definitions for account in each.account_ids}
+    if definition.include_subaccounts and len(accounts) > MOST_SUBACCOUNTS_AT_ONCE:
+        reason = (
+            f"the definitions know {len(accounts)} accounts: with more than "
+            f"{MOST_SUBACCOUNTS_AT_ONCE} Vonage advises one report for each, as account_ids makes"
+        )
+        yield "include_subaccounts", reason

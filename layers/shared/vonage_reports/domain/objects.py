@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vonage_reports.domain.archive import Archive
-from vonage_reports.domain.reports import Report
+from vonage_reports.domain.reports import Entry, Report
 from vonage_reports.domain.windows import Window
 
 SCHEMA_VERSION = 1
@@ -19,8 +19,11 @@ class Subject:
     """The report that a run is about, as the workflow's input names it."""
 
     report_id: str
-    request_id: str
+    request_id: str | None
+    """None where there was no request: the window was split before it was asked for."""
     attempt: int
+    run: int
+    entry: Entry
     definition: str
     product: str
     account_id: str
@@ -28,6 +31,8 @@ class Subject:
     filters: Mapping[str, Any]
     window: Window
     revision: str
+    delay_days: int
+    """How long after its end the window was collected: the rank of its revision."""
     planned: str | None
 
     @classmethod
@@ -38,6 +43,8 @@ class Subject:
             report_id=value["report_id"],
             request_id=value["request_id"],
             attempt=value["attempt"],
+            run=value["run"],
+            entry=Entry(value["entry"]),
             definition=definition["name"],
             product=definition["product"],
             account_id=definition["account_id"],
@@ -45,6 +52,7 @@ class Subject:
             filters=definition["filters"],
             window=Window.from_dict(value["window"]),
             revision=value["revision"],
+            delay_days=value["delay_days"],
             planned=value.get("planned"),
         )
 
@@ -61,12 +69,57 @@ class Subject:
     @property
     def manifest_key(self) -> str:
         """Where it says that the window is delivered."""
-        return f"manifests/{_folder(self)}/{self.report_id}.json"
+        return manifest_key(self)
 
 
 def receipt_key(report: Report) -> str:
     """Return the key of the receipt that the present attempt of a report leaves."""
     return f"{_archive_folder(report)}/{report.request_id}.json"
+
+
+def manifest_key(of: Subject | Report) -> str:
+    """Return the key of the manifest, which says that the window is delivered."""
+    return f"manifests/{_folder(of)}/{of.report_id}.json"
+
+
+@dataclass(frozen=True, order=True)
+class Precedence:
+    """Which of two that would write one object wins: the greater, whoever comes last.
+
+    It stands in the object's metadata. A late preliminary revision does not take the place of the
+    final one, nor a forgotten run that of a later collection.
+    """
+
+    delay_days: int
+    received: str
+    """When Vonage received the request, ISO 8601 in UTC; empty where nobody knows."""
+    attempt: int
+    run: int
+
+    @classmethod
+    def of(cls, subject: Subject, receipts: Sequence[Mapping[str, Any]]) -> "Precedence":
+        """Return the precedence of what is made from these receipts."""
+        received = max((each["times"]["submitted"] or "" for each in receipts), default="")
+        return cls(subject.delay_days, received, subject.attempt, subject.run)
+
+    def to_metadata(self) -> dict[str, str]:
+        """The form of an object's metadata."""
+        return {
+            "delay-days": str(self.delay_days),
+            "received": self.received,
+            "attempt": str(self.attempt),
+            "run": str(self.run),
+        }
+
+    @classmethod
+    def from_metadata(cls, value: Mapping[str, str]) -> "Precedence":
+        """Read what `to_metadata` wrote; an object that somebody else put there precedes none."""
+        return cls(
+            int(value.get("delay-days", -1)),
+            value.get("received", ""),
+            int(value.get("attempt", 0)),
+            int(value.get("run", 0)),
+        )
 
 
 def _archive_folder(of: Subject | Report) -> str:

@@ -1,11 +1,37 @@
 """What the Reports API is known to take and to refuse, per product.
 
-Source: the OpenAPI text 3.1.4 and answers seen in production. A product that is not here passes:
-Vonage adds products, and the API itself has the last word.
+Source: the OpenAPI text 3.1.4, Vonage's technical details, and answers seen in production. A
+product, a filter or a value that is not here passes, with a warning: Vonage adds them, and the API
+itself has the last word.
 """
 
+from calendar import monthrange
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import Enum
+
+RETENTION_MONTHS = 13
+"""How long Vonage keeps records, where a product says nothing else (its technical details)."""
+
+_FEWEST_DAYS_OF_13_MONTHS = 365 + 28
+
+Values = frozenset[str]
+"""What a filter is documented to be; empty: any text."""
+
+ANY_TEXT = Values()
+# As booleans or as text: Vonage's own snippets send them so.
+SWITCH: Values = frozenset({"true", "false"})
+SMS_STATUS: Values = frozenset({
+    "delivered", "expired", "accepted", "deleted", "unknown", "submitted", "failed", "rejected",
+    "buffered",
+})  # fmt: skip
+MESSAGES_STATUS: Values = frozenset({
+    "submitted", "delivered", "read", "rejected", "undeliverable",
+})  # fmt: skip
+MESSAGES_PROVIDER: Values = frozenset({
+    "whatsapp", "sms", "mms", "messenger", "viber_service_msg", "instagram", "rcs", "email",
+})  # fmt: skip
 
 
 class Direction(Enum):
@@ -18,27 +44,36 @@ class Direction(Enum):
 
 @dataclass(frozen=True)
 class Product:
-    """What one product takes: a direction or none, and which filters besides."""
+    """What one product takes: a direction or none, which filters besides, and how far back.
+
+    `retention_days` is None for 13 months.
+    """
 
     direction: Direction
-    filters: frozenset[str]
+    filters: Mapping[str, Values]
+    retention_days: int | None = None
 
 
-def _product(direction: Direction, *filters: str) -> Product:
-    return Product(direction, frozenset(filters))
+def _product(
+    direction: Direction, *texts: str, retention_days: int | None = None, **chosen: Values
+) -> Product:
+    """Make a product from the filters that are any text and those of which the values are known."""
+    return Product(direction, dict.fromkeys(texts, ANY_TEXT) | chosen, retention_days)
 
 
 PRODUCTS: dict[str, Product] = {
     "SMS": _product(
-        Direction.REQUIRED, "status", "from", "to", "country", "network", "client_ref",
-        "account_ref", "include_message", "show_concatenated",
+        Direction.REQUIRED, "from", "to", "country", "network", "client_ref", "account_ref",
+        status=SMS_STATUS, include_message=SWITCH, show_concatenated=SWITCH,
     ),
     "SMS-TRAFFIC-CONTROL": _product(Direction.REFUSED),
     "MESSAGES": _product(
-        Direction.REQUIRED, "status", "from", "to", "provider", "country", "include_message"
+        Direction.REQUIRED, "from", "to", "country",
+        status=MESSAGES_STATUS, provider=MESSAGES_PROVIDER, include_message=SWITCH,
     ),
     "VOICE-CALL": _product(
-        Direction.OPTIONAL, "from", "to", "country", "network", "status", "call_id"
+        Direction.OPTIONAL, "from", "to", "country", "network", "call_id",
+        status=frozenset({"ANSWERED", "MACHINE", "ERROR"}),
     ),
     "VOICE-FAILED": _product(Direction.OPTIONAL, "from", "to", "country", "call_id"),
     "VOICE-TTS": _product(Direction.REFUSED, "call_id"),
@@ -48,8 +83,8 @@ PRODUCTS: dict[str, Product] = {
     "WEBSOCKET-CALL": _product(Direction.REFUSED, "call_id"),
     "VERIFY-API": _product(Direction.REFUSED, "to", "network"),
     "VERIFY-V2": _product(
-        Direction.REFUSED, "channel", "parent_request_id", "to", "locale", "network", "country",
-        "status",
+        Direction.REFUSED, "parent_request_id", "to", "locale", "network", "country", "status",
+        channel=frozenset({"v2", "email", "silent_auth"}),
     ),
     "NUMBER-INSIGHT": _product(Direction.REFUSED, "number", "network"),
     "CONVERSATION-EVENT": _product(Direction.REFUSED, "conversation_id", "status"),
@@ -58,7 +93,7 @@ PRODUCTS: dict[str, Product] = {
         Direction.REFUSED, "product_name", "request_type", "request_session_id", "product_path",
         "correlation_id",
     ),
-    "VIDEO-API": _product(Direction.REFUSED, "session_id", "meeting_id"),
+    "VIDEO-API": _product(Direction.REFUSED, "session_id", "meeting_id", retention_days=90),
     "REPORTS-USAGE": _product(Direction.REFUSED),
 }  # fmt: skip
 
@@ -66,22 +101,94 @@ PRODUCTS: dict[str, Product] = {
 EVERY_FILTER = frozenset({"direction"}).union(*(each.filters for each in PRODUCTS.values()))
 """The filters that are documented for any product."""
 
+NO_FILTERS = {
+    "product": "it is a field of the definition",
+    "account_id": "the definition's account_ids say it",
+    "include_subaccounts": "it is a field of the definition",
+    "date_start": "the definition's window says it",
+    "date_end": "the definition's window says it",
+    "callback_url": "nothing is called back: Vonage is asked whether a report is ready",
+    "id": "Vonage takes single ids in synchronous reports only",
+}
+"""Parameters of a report that are none of its filters, and why."""
 
-def direction_problem(product: str, direction: object) -> str | None:
-    """Say what Vonage would refuse about `direction` (None: not given), or None if nothing."""
+
+def filter_problem(product: str, filters: Mapping[str, object]) -> tuple[str, str] | None:
+    """Return the filter that Vonage is known to refuse, and a sentence; None if there is none."""
+    for name, reason in NO_FILTERS.items():
+        if name in filters:
+            return name, f"it is no filter: {reason}"
+    direction = filters.get("direction")
     known = PRODUCTS.get(product)
     if known is None:
         return None
     if known.direction is Direction.REFUSED and direction is not None:
-        return f"{product} refuses a direction: take it out"
+        return "direction", f"{product} refuses a direction: take it out"
     if known.direction is Direction.REQUIRED and direction is None:
-        return f'{product} needs a direction: "inbound" or "outbound"'
+        return "direction", f'{product} needs a direction: "inbound" or "outbound"'
     if direction not in (None, "inbound", "outbound"):
-        return f'direction is "inbound" or "outbound", not {direction!r}'
+        return "direction", f'direction is "inbound" or "outbound", not {direction!r}'
     return None
+
+
+def doubts(product: str, filters: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Yield the fields that Vonage's documents do not know, each with a sentence.
+
+    What a text filter is never stands in a sentence: it may be a phone number.
+    """
+    known = PRODUCTS.get(product)
+    if known is None:
+        yield "product", f"{product} is not documented: Vonage may refuse it"
+        return
+    for name, value in filters.items():
+        field = f"filters.{name}"
+        values = known.filters.get(name)
+        if name == "direction":
+            continue
+        if values is None:
+            yield field, f"it is not documented for {product}: Vonage may refuse it"
+        elif values is SWITCH:
+            if str(value).lower() not in values:
+                yield field, "it is documented as true or false"
+        elif not isinstance(value, str):
+            yield field, "it is documented as a text: write it in quotation marks"
+        elif values and value not in values:
+            listed = ", ".join(sorted(values))
+            yield field, f"{value!r} is not documented for {product}, which has: {listed}"
 
 
 def known_filters(product: str) -> frozenset[str]:
     """Return the filters, besides the direction, that are documented for a product."""
     known = PRODUCTS.get(product)
-    return known.filters if known else frozenset()
+    return frozenset(known.filters) if known else frozenset()
+
+
+def oldest_start(product: str, now: datetime) -> datetime:
+    """Return from when on Vonage has a product's records at the instant `now`: a midnight in UTC.
+
+    13 months are counted as the calendar has them; of the 31st, the last day of a shorter month.
+    """
+    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    days = _retention_days(product)
+    if days is not None:
+        return midnight - timedelta(days=days)
+    year, month = divmod(midnight.year * 12 + midnight.month - 1 - RETENTION_MONTHS, 12)
+    last_day = monthrange(year, month + 1)[1]
+    return midnight.replace(year=year, month=month + 1, day=min(midnight.day, last_day))
+
+
+def retention_problem(product: str, days: int) -> str | None:
+    """Say whether Vonage has no records any more that are `days` old, or None if it has them.
+
+    The last day does not count: the schedule may come that much later.
+    """
+    kept = _retention_days(product)
+    if days < (_FEWEST_DAYS_OF_13_MONTHS if kept is None else kept):
+        return None
+    limit = f"{RETENTION_MONTHS} months" if kept is None else f"{kept} days"
+    return f"records are up to {days} days old by then, and Vonage keeps {product} for {limit}"
+
+
+def _retention_days(product: str) -> int | None:
+    known = PRODUCTS.get(product)
+    return known.retention_days if known else None

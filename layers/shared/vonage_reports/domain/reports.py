@@ -3,13 +3,15 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any
 
+from vonage_reports.domain.definitions import DEFAULT_MAX_RECORDS
 from vonage_reports.domain.errors import ReportFailed
-from vonage_reports.domain.windows import Window, format_instant
+from vonage_reports.domain.profile import Profile
+from vonage_reports.domain.windows import Window, format_instant, halves
 
 
 class State(StrEnum):
@@ -19,13 +21,18 @@ class State(StrEnum):
     SUBMITTING = "SUBMITTING"
     SUBMITTED = "SUBMITTED"
     HELD = "HELD"
+    SPLIT = "SPLIT"
+    """Too large for one report: its halves are collected, and a half's halves."""
+    CONVERTING = "CONVERTING"
+    """The archives are there: those of a window that was split, or those of long ago."""
+    STORED = "STORED"
+    """A half whose archive is there; the window as a whole is converted."""
     DELIVERED = "DELIVERED"
+    SUPERSEDED = "SUPERSEDED"
+    """A preliminary revision that was not asked for: a later one had been delivered before."""
     FAILED = "FAILED"
-
-    @property
-    def is_end(self) -> bool:
-        """Whether nothing moves the report any more, but a person."""
-        return self in (State.DELIVERED, State.FAILED)
+    CANCELLED = "CANCELLED"
+    """Of a backfill that was cancelled before this window's turn came."""
 
 
 class RequestStatus(StrEnum):
@@ -70,10 +77,14 @@ class Priority(IntEnum):
     BACKFILL = 2
 
 
+_ENDS = frozenset({State.STORED, State.DELIVERED, State.SUPERSEDED, State.FAILED, State.CANCELLED})
+
+
 class Entry(StrEnum):
     """Where a run of the workflow begins."""
 
     CHECK = "check"
+    CONVERT = "convert"
     ANNOUNCE = "announce"
 
 
@@ -91,8 +102,25 @@ class Report:
     revision: Revision
     priority: Priority
     planned_at: datetime
+    delay_index: int = 0
+    delay_days: int = 0
+    """How long after its end the window is collected: the entry of `delay_days` at that index."""
+    revisions: int = 1
+    """How often the definition collects a window."""
     expected_rows: int | None = None
+    profile: Profile | None = None
+    """How the expected rows lie in the window; None: evenly, as far as anybody knows."""
+    max_records: int = DEFAULT_MAX_RECORDS
+    """More rows than this are not expected of one report: the window is split before."""
     currency: str | None = None
+    backfill: str | None = None
+    """The backfill that the window was planned by."""
+    root: str | None = None
+    """The report_id of the whole window that this is a part of."""
+    split_path: str = ""
+    """Which part: "0" the older half, "01" the younger half of that; empty: the whole."""
+    leaves: int = 1
+    """Into how many parts the whole window is split."""
 
     state: State = State.PLANNED
     version: int = 0
@@ -122,6 +150,8 @@ class Report:
     """Runs that failed since the present attempt began."""
     execution_input: str | None = None
     """What the present run is started with, to the byte."""
+    receipts: tuple[str, ...] = ()
+    """CONVERTING: the keys of the receipts, oldest first."""
     rows: int | None = None
     error: str | None = None
     """The name of the last error, and below its sentence."""
@@ -131,6 +161,32 @@ class Report:
     def execution_name(self) -> str:
         """The name of the present run; one execution only can bear it."""
         return f"{self.report_id}-r{self.run}"
+
+    @property
+    def is_half(self) -> bool:
+        """Whether this is a part of a window; only the window as a whole is delivered."""
+        return self.root is not None
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether nothing moves the report any more, but a person.
+
+        A half that is split itself has nothing left to do: the whole window counts the parts.
+        """
+        return self.state in _ENDS or (self.state is State.SPLIT and self.is_half)
+
+    @property
+    def later_revisions(self) -> tuple[str, ...]:
+        """The report_ids of the window's later revisions."""
+        return tuple(
+            report_id(
+                definition=self.definition,
+                account_id=self.account_id,
+                window=self.window,
+                delay_index=index,
+            )
+            for index in range(self.delay_index + 1, self.revisions)
+        )
 
 
 def report_id(
@@ -158,6 +214,68 @@ def definition_of(report_id: str) -> str:
     return report_id.rsplit("-", 2)[0]
 
 
+def halves_of(report: Report, *, now: datetime) -> tuple[Report, Report]:
+    """Return the halves of a report that is too large, the older one first, as they are planned."""
+    older, younger = halves(report.window)
+    cut = older.hours / report.window.hours
+    profile = report.profile or Profile(((report.window.hours, report.expected_rows or 0),))
+    return (
+        _half(report, "0", older, profile.between(0, cut), now),
+        _half(report, "1", younger, profile.between(cut, 1), now),
+    )
+
+
+def _half(report: Report, digit: str, window: Window, profile: Profile, now: datetime) -> Report:
+    split_path = report.split_path + digit
+    return Report(
+        report_id=report_id(
+            definition=report.definition,
+            account_id=report.account_id,
+            window=window,
+            delay_index=report.delay_index,
+            split_path=split_path,
+        ),
+        definition=report.definition,
+        product=report.product,
+        account_id=report.account_id,
+        include_subaccounts=report.include_subaccounts,
+        filters=report.filters,
+        window=window,
+        revision=report.revision,
+        priority=Priority.HALF,
+        planned_at=now,
+        delay_index=report.delay_index,
+        delay_days=report.delay_days,
+        revisions=report.revisions,
+        expected_rows=None if report.expected_rows is None else profile.rows,
+        profile=report.profile and profile,
+        max_records=report.max_records,
+        currency=report.currency,
+        backfill=report.backfill,
+        root=report.root or report.report_id,
+        split_path=split_path,
+    )
+
+
+def planned_again(report: Report, *, now: datetime, token: str | None = None) -> Report:
+    """Return a report that came to its end as it is planned once more, to be collected anew."""
+    return replace(
+        report,
+        state=State.PLANNED,
+        planned_at=now,
+        not_before=None,
+        request_id=None,
+        leaves=1,
+        receipts=(),
+        attempts_before=report.attempt,
+        tokens=report.tokens if token is None else (*report.tokens, token),
+        expected_rows=report.expected_rows if report.rows is None else report.rows,
+        rows=None,
+        error=None,
+        reason=None,
+    )
+
+
 def execution_input(report: Report, entry: Entry) -> str:
     """Return what a run of the workflow starts with, as JSON."""
     return json.dumps(
@@ -177,10 +295,11 @@ def execution_input(report: Report, entry: Entry) -> str:
             },
             "window": report.window.to_dict(),
             "revision": report.revision,
+            "delay_days": report.delay_days,
             "expected_rows": report.expected_rows,
             "planned": format_instant(report.planned_at),
-            "receipts": [],
-            "announce": True,
+            "receipts": list(report.receipts),
+            "announce": not report.is_half,
         },
         sort_keys=True,
     )

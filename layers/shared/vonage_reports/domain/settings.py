@@ -18,6 +18,8 @@ class Settings:
     """`WAIT_SCALE`: factor from 0 to 1 on every cool-down and look-up of `submit_reports`."""
     request_interval: float = 0.25
     """`REQUEST_INTERVAL`: seconds between two requests to Vonage; it allows 5 in a second."""
+    max_billed_records: int = 10_000_000
+    """`MAX_BILLED_RECORDS`: a backfill that is expected to cost more has to be confirmed."""
     pacing_file: str | None = None
     """`PACING_FILE`: a file through which processes of one machine share that interval."""
 
@@ -27,6 +29,9 @@ class Settings:
         return cls(
             wait_scale=_number(environment, "WAIT_SCALE", cls.wait_scale, 0, 1),
             request_interval=_number(environment, "REQUEST_INTERVAL", cls.request_interval, 0, 60),
+            max_billed_records=int(
+                _number(environment, "MAX_BILLED_RECORDS", cls.max_billed_records, 0, 10**12)
+            ),
             pacing_file=environment.get("PACING_FILE") or None,
         )
 

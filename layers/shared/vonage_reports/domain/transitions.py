@@ -6,23 +6,30 @@
                ┌─────────────────────────────────────────────┐
                v                                             │
     ──plan──> PLANNED ──slot taken──> SUBMITTING ────────────┤
-               ^ ^                    │   │  │ ^ no answer:  │
-               │ │                    │   │  └─┘ look later  │
-               │ │        no list: HELD   │                  │
+               ^ ^ │                  │   │  │ ^ no answer:  │
+               │ │ │                  │   │  └─┘ look later  │
+               │ │ │      no list: HELD   │                  │
                │ └─"there is none"──┘ │   └──400, 422──────> FAILED <──────────┐
-               │      "it is this one"v                                        │
-               │                     SUBMITTED ──the run succeeded──> DELIVERED│
-               │                      │ │ ^ │                                  │
-               │                      │ │ └─┘ the run failed: a new run,       │
-               │                      │ │     the same request, nothing bought │
-               └──ended or gone at────┘ └──nothing more to try─────────────────┘
-                  Vonage: bought again
+               │   │  "it is this one"v                                        │
+               │   │                 SUBMITTED ──the run succeeded──> DELIVERED│
+               │   │                  │ │ ^ │       (a half: STORED)      ^     │
+               │   │                  │ │ └─┘ the run failed: a new run,  │     │
+               │   │                  │ │     the same request            │     │
+               └───│─ended or gone at─┘ ├──nothing more to try────────────│─────┤
+                   │  Vonage: bought    │                                 │     │
+                   │  again             │ cut short                       │     │
+                   ├──expected too large┴──> SPLIT ──every half STORED──> CONVERTING
+                   │                         └──a half FAILED────────────────> FAILED
+                   ├──a later revision is delivered──> SUPERSEDED
+                   └──its backfill is cancelled──────> CANCELLED
 
-An observation goes in (`decide`, `after_post`, `after_look`, `while_held`), a move comes out, and
+An observation goes in (`before_post`, `after_post`, `after_look`, `decide`, `while_held`,
+`while_split`), a move comes out, and
 `moved` says what the report is then. Whoever carries a move out writes it over the report as it
 was observed, so that of two who see the same one does it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -35,6 +42,8 @@ from vonage_reports.domain.errors import (
     VonageReportsError,
     VonageUnreachable,
 )
+from vonage_reports.domain.objects import receipt_key
+from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.reports import Entry, Report, RequestStatus, State, execution_input
 
 
@@ -182,6 +191,41 @@ class Fail:
 
     error: str
     reason: str
+    part: str | None = None
+    """Of a window that was split: the report_id of the part that has to be collected again."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """SPLIT: too large for one report; its halves are planned."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """STORED: the archive of a half is there."""
+
+    rows: int | None
+
+
+@dataclass(frozen=True)
+class Convert:
+    """CONVERTING: a run that begins with these receipts, oldest first.
+
+    `profile` says how many rows are in the archive of each.
+    """
+
+    receipts: tuple[str, ...]
+    profile: Profile | None = None
+
+
+@dataclass(frozen=True)
+class Supersede:
+    """SUPERSEDED: a later revision is delivered already."""
+
+
+@dataclass(frozen=True)
+class Withdraw:
+    """CANCELLED: its backfill was, before Vonage was asked."""
 
 
 @dataclass(frozen=True)
@@ -197,11 +241,15 @@ class Cancel:
 
 Move = (
     Stay | Start | Adopt | Deliver | Resume | PutBack | Again | LookAgain | Hold | LetSlotGo
-    | Fail | Cancel
+    | Fail | Split | Store | Convert | Supersede | Withdraw | Cancel
 )  # fmt: skip
 
 _FINAL_ERRORS = frozenset({"RowsMismatch", "ArchiveCorrupt"})
 """What Vonage generated is not what it says: neither fetching nor buying it again mends that."""
+
+
+MAX_LEAVES = 4
+"""Into so many parts a window is split at most: beyond it a shorter window is the better way."""
 
 
 def may_be_submitted(report: Report, now: datetime) -> bool:
@@ -217,6 +265,33 @@ def is_leased(report: Report, now: datetime) -> bool:
 def is_lost(report: Report, now: datetime) -> bool:
     """Whether the sender of a POST is over and did not say what became of it."""
     return report.state is State.SUBMITTING and not is_leased(report, now)
+
+
+def before_post(report: Report, *, leaves: int, later: State | None) -> Move | None:
+    """Decide whether a PLANNED report is to be asked for at all; None: nothing is in its way.
+
+    `leaves` are the parts that its whole window is split into, `later` is the state of its
+    window's later revision, None where there is none. What Vonage would cut short is split before
+    it is paid for, as far as earlier deliveries let one expect it.
+    """
+    if later is State.DELIVERED:
+        return Supersede()
+    if later not in (None, State.FAILED, State.CANCELLED, State.SUPERSEDED):
+        return Stay()
+    if report.expected_rows is not None and report.expected_rows > report.max_records:
+        expected = f"about {report.expected_rows:,} records are expected"
+        return _split(report, leaves=leaves, why=expected)
+    return None
+
+
+def _split(report: Report, *, leaves: int, why: str) -> Split | Fail:
+    if leaves >= MAX_LEAVES or not report.window.can_be_halved:
+        return Fail(
+            "ReportTruncated",
+            f"{why}, more than {MAX_LEAVES} reports, or one of an hour, can hold: use a definition "
+            "of a new name with a shorter window, or raise its max_records",
+        )
+    return Split()
 
 
 def after_post(answer: str | VonageReportsError, *, now: datetime, scale: float = 1) -> Move:
@@ -274,9 +349,26 @@ def resolved(request_id: str | None, *, now: datetime) -> Move:
     return PutBack(now) if request_id is None else Adopt(request_id)
 
 
-def needs_vonage(run: Run) -> bool:
+def while_split(leaves: Sequence[Report]) -> Move:
+    """Decide for a whole window that is SPLIT, from its parts, oldest first.
+
+    What is under way is waited for, also when a part has failed: it is paid for, and is used when
+    a person has that part collected again.
+    """
+    if not all(leaf.is_at_end for leaf in leaves):
+        return Stay()
+    for leaf in leaves:
+        if leaf.state is not State.STORED:
+            reason = f"a part of the window, {leaf.report_id}, could not be had: {leaf.reason}"
+            return Fail(leaf.error or leaf.state, reason, leaf.report_id)
+    rows = [(leaf.window.hours, leaf.rows) for leaf in leaves if leaf.rows is not None]
+    profile = Profile(tuple(rows)) if len(rows) == len(leaves) else None
+    return Convert(tuple(receipt_key(leaf) for leaf in leaves), profile)
+
+
+def needs_vonage(report: Report, run: Run) -> bool:
     """Whether `decide` must be told how the report stands at Vonage."""
-    return run.status is RunStatus.FAILED
+    return run.status is RunStatus.FAILED and report.state is State.SUBMITTED
 
 
 def decide(
@@ -284,44 +376,39 @@ def decide(
     run: Run,
     at_vonage: AtVonage | None,
     *,
-    stored: bool,
+    entry: Entry,
+    leaves: int = 1,
     now: datetime,
     scale: float = 1,
 ) -> Move:
-    """Decide what comes next for a SUBMITTED report.
+    """Decide what comes next for a report that has a run: SUBMITTED or CONVERTING.
 
-    `at_vonage` is None where nobody asked; `stored` says that the archive is in S3, proved, so
-    that Vonage is not needed any more; `scale` is a factor on every cool-down.
+    `at_vonage` is None where nobody asked; `entry` is where a run that begins now would begin: at
+    CONVERT the archive is in S3, proved, so that Vonage is not needed any more; `leaves` are the
+    parts that the whole window is split into; `scale` is a factor on every cool-down.
     """
     if run.status is RunStatus.RUNNING:
         return Stay()
     if run.status is RunStatus.SUCCEEDED:
-        return Deliver(run.rows)
+        return Store(run.rows) if report.is_half else Deliver(run.rows)
     if run.status is RunStatus.MISSING:
         due = report.not_before is None or report.not_before <= now
         return Start() if due else Stay()
-    return _after_a_failed_run(report, run, at_vonage, stored=stored, now=now, scale=scale)
-
-
-def _after_a_failed_run(
-    report: Report,
-    run: Run,
-    at_vonage: AtVonage | None,
-    *,
-    stored: bool,
-    now: datetime,
-    scale: float,
-) -> Move:
     error, reason = run.error or "unknown", run.reason or "the run ended without a word"
     later = now + scale * waits.cool_down(report.resumes + 1)
-    working = at_vonage in (RequestStatus.PENDING, RequestStatus.PROCESSING)
-
+    if report.state is State.CONVERTING:
+        if error in _FINAL_ERRORS:
+            return Fail(error, reason)
+        return Resume(entry, later, frees_slot=False, error=error, reason=reason)
     if at_vonage is None or at_vonage is Unreadable.UNAVAILABLE:
         return Stay()
+    working = at_vonage in (RequestStatus.PENDING, RequestStatus.PROCESSING)
     if error in _FINAL_ERRORS and at_vonage in (RequestStatus.SUCCESS, Gone.GONE):
         return Fail(error, reason)
-    if stored:
-        return Resume(Entry.ANNOUNCE, later, frees_slot=not working, error=error, reason=reason)
+    if entry is not Entry.CHECK:
+        if report.is_half and not working:
+            return Store(run.rows)
+        return Resume(entry, later, frees_slot=not working, error=error, reason=reason)
     if at_vonage is Unreadable.UNKNOWN_STATUS:
         return Cancel(then=Fail("ReportFailed", reason))
     if working:
@@ -331,10 +418,7 @@ def _after_a_failed_run(
             return Cancel(then=_buy_again(report, "ReportFailed", late, now, scale))
         return Resume(Entry.CHECK, later, frees_slot=False, error=error, reason=reason)
     if at_vonage is RequestStatus.TRUNCATED:
-        return Fail(
-            "ReportTruncated",
-            "Vonage cut the report short: use a definition of a new name with a shorter window",
-        )
+        return _split(report, leaves=leaves, why="Vonage cut the report short")
     if at_vonage is RequestStatus.SUCCESS:
         if error != "ReportExpired" or report.resumes < waits.NOT_FOUND_PATIENCE:
             return Resume(Entry.CHECK, later, frees_slot=True, error=error, reason=reason)
@@ -383,6 +467,8 @@ def moved(report: Report, move: Move, *, now: datetime) -> Report:
                 attempt=report.attempt + 1,
                 run=report.run + 1,
                 resumes=0,
+                receipts=(),
+                profile=None,
                 unheard=False,
                 not_before=None,
                 absent_since=None,
@@ -390,9 +476,25 @@ def moved(report: Report, move: Move, *, now: datetime) -> Report:
                 reason=None,
             )
             return replace(adopted, execution_input=execution_input(adopted, Entry.CHECK))
+        case Convert(receipts, profile):
+            converting = replace(
+                report,
+                state=State.CONVERTING,
+                slot=None,
+                receipts=receipts,
+                profile=profile,
+                run=report.run + 1,
+                resumes=0,
+                not_before=None,
+                error=None,
+                reason=None,
+            )
+            return replace(converting, execution_input=execution_input(converting, Entry.CONVERT))
         case Resume(entry, not_before, frees_slot, error, reason):
+            own = () if entry is Entry.CHECK else (receipt_key(report),)
             resumed = replace(
                 report,
+                receipts=report.receipts or own,
                 run=report.run + 1,
                 resumes=report.resumes + 1,
                 not_before=not_before,
@@ -432,4 +534,24 @@ def moved(report: Report, move: Move, *, now: datetime) -> Report:
             )
         case Fail(error, reason):
             return replace(report, state=State.FAILED, slot=None, error=error, reason=reason)
+        case Split():
+            # A window that is split before it was asked for is collected once all the same.
+            return replace(
+                report,
+                state=State.SPLIT,
+                slot=None,
+                attempt=report.attempt + (report.request_id is None),
+                leaves=2,
+                not_before=None,
+                error=None,
+                reason=None,
+            )
+        case Store(rows):
+            return replace(
+                report, state=State.STORED, slot=None, rows=rows, error=None, reason=None
+            )
+        case Supersede():
+            return replace(report, state=State.SUPERSEDED, not_before=None)
+        case Withdraw():
+            return replace(report, state=State.CANCELLED, not_before=None)
     raise TypeError(f"{move} changes nothing in the ledger")

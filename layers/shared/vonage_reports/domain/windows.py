@@ -1,23 +1,33 @@
 """Windows: half-open intervals of instants, cut at local midnights of an IANA time zone."""
 
+from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from zoneinfo import ZoneInfo
 
+SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
 
 
 class WindowLength(StrEnum):
-    """How long the windows of a report definition are; a week is an ISO week."""
+    """How long the windows of a report definition are; a week is an ISO week.
+
+    Hours are of 3,600 s, from local midnight on. Where a clock moves by half an hour
+    (Australia/Lord_Howe), what is left over at the end of that day is a window of its own.
+    """
 
     HOUR = "hour"
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
+
+    @property
+    def most_days(self) -> int:
+        """How many local days a window touches at most."""
+        return {"hour": 1, "day": 1, "week": 7, "month": 31}[self]
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,16 @@ class Window:
     def hours(self) -> float:
         """The length in hours of 3,600 s: a local day has 23 to 25 of them."""
         return (self.end - self.start) / HOUR
+
+    @property
+    def can_be_halved(self) -> bool:
+        """Whether both halves would have an hour at least."""
+        return self.end - self.start >= 2 * HOUR
+
+    @property
+    def interval(self) -> str:
+        """The ISO 8601 interval, `2026-11-21T00:00:00Z/2026-11-22T00:00:00Z`."""
+        return f"{format_instant(self.start)}/{format_instant(self.end)}"
 
     def to_dict(self) -> dict[str, str]:
         """The form of the workflow's input, of the manifest and of the notifications."""
@@ -90,20 +110,40 @@ def windows_ending_after(
 
 def latest_window_ending_by(instant: datetime, length: WindowLength, time_zone: str) -> Window:
     """Return the newest window whose end is not after `instant`."""
-    # Two lengths back there is always a window that has ended.
-    longest = {
-        WindowLength.HOUR: 2 * HOUR,
-        WindowLength.DAY: 3 * DAY,
-        WindowLength.WEEK: 15 * DAY,
-        WindowLength.MONTH: 63 * DAY,
-    }[length]
+    # Two lengths back there is always a window that has ended, even where a day has more hours.
+    back = timedelta(days=2 * length.most_days + 1)
     latest = None
-    for window in windows_ending_after(instant - longest, length, time_zone):
+    for window in windows_ending_after(instant - back, length, time_zone):
         if window.end > instant:
             break
         latest = window
     assert latest is not None
     return latest
+
+
+def windows_within(start: date, end: date, length: WindowLength, time_zone: str) -> list[Window]:
+    """Return, oldest first, the whole windows between two local dates; `end` is exclusive.
+
+    A window that lies only in part between them is left out. Nothing here knows what time it is:
+    the last windows may be in the future.
+    """
+    zone = ZoneInfo(time_zone)
+    first, last = _midnight(start, zone), _midnight(end, zone)
+    windows = windows_ending_after(first, length, time_zone)
+    ended = takewhile(lambda window: window.end <= last, windows)
+    return [window for window in ended if window.start >= first]
+
+
+def halves(window: Window) -> tuple[Window, Window]:
+    """Cut a window at the whole hour from its start that is next to its middle.
+
+    Of an odd number of hours the first half has one more. Raises ValueError where a half would be
+    shorter than an hour: see `can_be_halved`.
+    """
+    if not window.can_be_halved:
+        raise ValueError(f"a window of {window.hours:g} h cannot be halved")
+    middle = window.start + (window.end - window.start + HOUR) // (2 * HOUR) * HOUR
+    return replace(window, end=middle), replace(window, start=middle)
 
 
 def _boundaries(
@@ -119,8 +159,18 @@ def _boundaries(
 
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:
-    """The instant at which `day` begins; where 00:00 is skipped, the instant of the skip."""
-    return datetime.combine(day, time(), zone).astimezone(UTC)
+    """The first instant of `day`, or of the next date that there is, where a zone skipped it."""
+    midnight, on_new_time = (
+        datetime.combine(day, time(fold=fold), zone).astimezone(UTC) for fold in (0, 1)
+    )
+    # Equal but where 00:00 comes twice, of which the first counts, or never: then these two stand
+    # on either side of the instant at which the clock was put forward, perhaps from 23:30.
+    seconds = range(max(0, (midnight - on_new_time) // SECOND))
+    if not seconds:
+        return midnight
+    return on_new_time + SECOND * bisect_left(
+        seconds, day, key=lambda count: (on_new_time + count * SECOND).astimezone(zone).date()
+    )
 
 
 def _first_date_of_period(day: date, length: WindowLength) -> date:

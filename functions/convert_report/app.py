@@ -1,0 +1,39 @@
+"""Makes of stored archives what readers get. A state of the workflow."""
+
+import os
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import boto3
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from vonage_reports.aws.bucket import Bucket
+from vonage_reports.aws.convert import convert_report
+from vonage_reports.domain.objects import Subject
+
+logger = Logger(service="convert_report")
+
+
+@logger.inject_lambda_context
+def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """Return `{"rows", "notification"}`.
+
+    The event: `report`, the workflow's input; `receipts`, the keys of the archives' receipts.
+    """
+    subject = Subject.from_input(event["report"])
+    logger.append_keys(report_id=subject.report_id, request_id=subject.request_id)
+    notification = convert_report(subject, event["receipts"], bucket=_bucket(), clock=_now)
+    logger.info("converted", extra={"rows": notification["rows"]})
+    return {"rows": notification["rows"], "notification": notification}
+
+
+@cache
+def _bucket() -> Bucket:
+    """Make what a warm function keeps."""
+    return Bucket(boto3.client("s3"), os.environ["BUCKET_NAME"])
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,111 @@
+"""What a person wants done once more: a window collected, or its archives converted."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from vonage_reports.aws.edges import Edges
+from vonage_reports.aws.ledger import Change, Outrun
+from vonage_reports.aws.moves import carry_out
+from vonage_reports.aws.parts import is_part_of, parts_of
+from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.objects import receipt_key
+from vonage_reports.domain.reports import Priority, Report, State, planned_again
+from vonage_reports.domain.transitions import Convert
+
+
+def recollect(report_id: str, token: str, edges: Edges, *, now: datetime) -> list[str]:
+    """Plan a report again that has come to its end; return it, or nothing to do.
+
+    There is nothing to do while the report, or the window that it is a part of, is unfinished,
+    and for a token that was followed before. A part of a window that was split is collected
+    alone, and the window is made anew of it and of the parts that are there. Raises
+    InvalidRequest for a report that nobody knows, and for what is a part no more.
+    """
+    report = _known(report_id, "recollect", edges)
+    if not report.is_at_end or token in report.tokens:
+        return []
+    planned = planned_again(report, now=now, token=token)
+    changes: list[Change] = [(report, planned)]
+    if report.root is None:
+        changes = [(report, replace(planned, priority=Priority.CALENDAR, backfill=None))]
+    else:
+        root = _known(report.root, "recollect", edges)
+        if not root.is_at_end and root.state is not State.SPLIT:
+            return []
+        changes.append((root, _with_one_part_for(report, root, edges, now=now)))
+    try:
+        edges.ledger.write_all(changes)
+    except Outrun:
+        return []
+    return [report_id]
+
+
+def _with_one_part_for(part: Report, root: Report, edges: Edges, *, now: datetime) -> Report:
+    """Return a window that was split as it is while a part of it is collected again.
+
+    Raises InvalidRequest where the window is not made of that part any more.
+    """
+    if not is_part_of(part, root, edges.ledger, now=now):
+        name = root.report_id
+        raise InvalidRequest(
+            f"recollect: {part.report_id} is no part any more of {name}: name that one"
+        )
+    further = 0
+    if part.state is State.SPLIT:
+        further = len(parts_of(part, edges.ledger, now=now) or [part]) - 1
+    split = root
+    if root.is_at_end:
+        # What is made of it takes the place of what is there.
+        attempt = root.attempt + 1
+        split = replace(planned_again(root, now=now), state=State.SPLIT, attempt=attempt)
+    return replace(split, leaves=root.leaves - further)
+
+
+def reconvert(report_id: str, edges: Edges, *, now: datetime) -> list[str]:
+    """Start a run that makes a window anew from its archives; return it, or nothing to do.
+
+    There is nothing to do while the report is unfinished. Raises InvalidRequest for a report that
+    nobody knows, for a part of a window, and where no archive was stored.
+    """
+    report = _known(report_id, "reconvert", edges)
+    if not report.is_at_end:
+        return []
+    if report.is_half:
+        raise InvalidRequest(f"reconvert: {report_id} is a part of {report.root}: name that one")
+    receipts = report.receipts or (receipt_key(report),)
+    if report.request_id is None and not report.receipts:
+        raise InvalidRequest(f"reconvert: {report_id} was never asked for: collect it first")
+    missing = next((key for key in receipts if not edges.bucket.exists(key)), None)
+    if missing:
+        raise InvalidRequest(f"reconvert: {missing} is not there: collect the window again")
+    try:
+        carry_out(report, Convert(receipts), edges, now=now)
+    except Outrun:
+        return []
+    return [report_id]
+
+
+def outlook(report_id: str, edges: Edges) -> dict[str, Any]:
+    """Return what collecting a report again would do, in the words of a backfill's outlook."""
+    report = _known(report_id, "recollect", edges)
+    volumes = edges.ledger.calendar().volumes
+    rows_per_hour = volumes.get((report.definition, report.account_id))
+    expected = None if rows_per_hour is None else round(rows_per_hour * report.window.hours)
+    rows = expected if report.rows is None else report.rows
+    return {
+        "report_id": report_id,
+        "windows": [report.window.interval],
+        "reports": int(report.is_at_end),
+        "skipped": int(not report.is_at_end),
+        "expected_rows": rows if report.is_at_end else 0,
+        "expected_billed_records": rows if report.is_at_end else 0,
+    }
+
+
+def _known(report_id: str, event: str, edges: Edges) -> Report:
+    """Return a report of the ledger. Raises InvalidRequest where it has none of that name."""
+    report = edges.ledger.report(report_id)
+    if report is None:
+        raise InvalidRequest(f"{event}: there is no report {report_id}")
+    return report

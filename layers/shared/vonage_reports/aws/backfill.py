@@ -1,0 +1,224 @@
+"""Backfills: begun and cancelled by a person, planned as slots become free."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from vonage_reports.aws.edges import Edges
+from vonage_reports.aws.invocation import Invocation
+from vonage_reports.aws.ledger import SLOTS, Calendar, OpenWork, Outrun
+from vonage_reports.aws.moves import carry_out, isolated
+from vonage_reports.aws.plan import Planned, planning
+from vonage_reports.domain import notifications
+from vonage_reports.domain.backfill import Backfill, Progress, expected_records
+from vonage_reports.domain.calendar import last_due_revision, planned_report
+from vonage_reports.domain.definitions import Refusal
+from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.products import oldest_start
+from vonage_reports.domain.reports import Report, State
+from vonage_reports.domain.transitions import Withdraw
+from vonage_reports.domain.windows import Window
+
+_COLLECT_AGAIN = frozenset({State.FAILED, State.CANCELLED, State.SUPERSEDED})
+"""The ends at which a window is missing: a backfill is what brings it after all."""
+
+
+def begin(backfill: Backfill, edges: Edges, *, max_billed_records: int) -> None:
+    """Put a backfill into the ledger; there is nothing to do where it is running already.
+
+    Raises InvalidRequest where it is expected to be billed for more than the limit, and nobody
+    confirmed that.
+    """
+    records = expected_records(backfill, edges.ledger.calendar().volumes)
+    if records is not None and records > max_billed_records and not backfill.confirmed:
+        raise InvalidRequest(f"backfill: {_too_expensive(records, max_billed_records)}")
+    edges.ledger.note_what_is_collected(backfill.definition)
+    with suppress(Outrun):
+        edges.ledger.write_all([], (None, backfill))
+
+
+def cancel(name: str, edges: Edges, *, now: datetime) -> None:
+    """Plan nothing more of a backfill, and withdraw what Vonage was not asked for yet.
+
+    Raises InvalidRequest for one that is not running.
+    """
+    work = _ended(name, edges)
+    faults: list[Exception] = []
+    for report in work.reports:
+        was_never_asked_for = report.state is State.PLANNED and report.attempt == 0
+        if report.backfill == name and was_never_asked_for and not report.is_half:
+            with isolated(faults):
+                carry_out(report, Withdraw(), edges, now=now)
+    for fault in faults:
+        raise fault
+
+
+def _ended(name: str, edges: Edges) -> OpenWork:
+    """End a backfill, and return the open work as it is afterwards."""
+    while True:
+        running = {each.name: each for each in edges.ledger.open_work().backfills}
+        if name not in running:
+            names = ", ".join(running) or "none is running"
+            raise InvalidRequest(f"cancel: there is no backfill {name} running: {names}")
+        cancelled = replace(running[name], progress=Progress.CANCELLED)
+        # Until it is ended, another invocation may plan some more of it.
+        with suppress(Outrun):
+            edges.ledger.write_all([], (running[name], cancelled))
+            return edges.ledger.open_work()
+
+
+def plan_backfills(
+    edges: Edges,
+    invocation: Invocation,
+    *,
+    max_billed_records: int,
+    clock: Callable[[], datetime],
+) -> list[str]:
+    """Plan as many windows of the running backfills as can be submitted; return their reports.
+
+    The last slot is the calendar's, and so is every report that waits already. Of several
+    backfills the one with the newest window comes first.
+    """
+    work = edges.ledger.open_work()
+    waiting = sum(report.state is State.PLANNED for report in work.reports)
+    room = len(SLOTS) - len(work.slots) - 1 - waiting
+    planned: list[str] = []
+    calendar = edges.ledger.calendar()
+    running = {each.name: each for each in work.backfills}
+    for name, backfill in list(running.items()):
+        reason = _reason_to_stop(backfill, calendar, max_billed_records, now=clock())
+        if reason is not None:
+            _stop(backfill, reason, edges)
+            del running[name]
+    while room > 0 and running and invocation.has_time_for_a_request():
+        backfill = max(running.values(), key=lambda each: (next(each.left())[0].end, each.name))
+        try:
+            after, report = _advance(backfill, calendar, edges, invocation, clock=clock)
+        except Outrun:
+            # Another invocation plans the same.
+            del running[backfill.name]
+            continue
+        if report is not None:
+            planned.append(report.report_id)
+            room -= 1
+        running[backfill.name] = after
+        if after.is_over or report is None:
+            del running[backfill.name]
+    return planned
+
+
+def _advance(
+    backfill: Backfill,
+    calendar: Calendar,
+    edges: Edges,
+    invocation: Invocation,
+    *,
+    clock: Callable[[], datetime],
+) -> tuple[Backfill, Report | None]:
+    """Plan the next window that is missing, past those that are there or under way.
+
+    Returns the backfill as it is then, and the report; None where nothing is left, or the time is
+    up. Raises Outrun where somebody else was faster.
+    """
+    skipped = 0
+    for window, account_id in backfill.left():
+        if not invocation.has_time_for_a_request():
+            break
+        report = _report(backfill, window, account_id, calendar, now=clock())
+        change = planning(report, edges, again=_COLLECT_AGAIN)
+        if isinstance(change, Planned):
+            skipped += 1
+            continue
+        after = backfill.after(skipped=skipped, planned=1)
+        edges.ledger.write_all([change], (backfill, after))
+        return replace(after, version=backfill.version + 1), report
+    after = backfill.after(skipped=skipped)
+    edges.ledger.write_all([], (backfill, after))
+    return replace(after, version=backfill.version + 1), None
+
+
+def _report(
+    backfill: Backfill,
+    window: Window,
+    account_id: str,
+    calendar: Calendar,
+    *,
+    now: datetime,
+) -> Report:
+    definition = backfill.definition
+    delay_index = last_due_revision(definition, window, max(now, backfill.begun_at))
+    assert delay_index is not None
+    return planned_report(
+        definition,
+        account_id,
+        delay_index,
+        window,
+        rows_per_hour=calendar.volumes.get((definition.name, account_id)),
+        profile=calendar.profiles.get((definition.name, account_id)),
+        now=now,
+        backfill=backfill.name,
+    )
+
+
+def _reason_to_stop(
+    backfill: Backfill, calendar: Calendar, max_billed_records: int, *, now: datetime
+) -> str | None:
+    """Say why a backfill may not go on: what it costs, or what Vonage has deleted meanwhile."""
+    records = expected_records(backfill, calendar.volumes)
+    if records is not None and records > max_billed_records and not backfill.confirmed:
+        return f"{_too_expensive(records, max_billed_records)}. What it has delivered is skipped"
+    window, _ = next(backfill.left())
+    product = backfill.definition.product
+    if window.start < oldest_start(product, now):
+        return (
+            f"its windows up to {window.first_date} are older than the {product} records that "
+            "Vonage keeps"
+        )
+    return None
+
+
+def _stop(backfill: Backfill, reason: str, edges: Edges) -> None:
+    """End a backfill that may not go on, having said so."""
+    sentence = f"the backfill {backfill.name} is stopped: {reason}"
+    refusal = Refusal(backfill.definition.name, "backfill", sentence)
+    edges.topic.announce(notifications.refused(refusal))
+    with suppress(Outrun):
+        edges.ledger.write_all([], (backfill, replace(backfill, progress=Progress.STOPPED)))
+
+
+def _too_expensive(records: int, limit: int) -> str:
+    return (
+        f"about {records:,} records are expected to be billed, more than MAX_BILLED_RECORDS "
+        f'({limit:,}): send it again with "confirm": true'
+    )
+
+
+def outlook(backfill: Backfill, edges: Edges) -> dict[str, Any]:
+    """Return what a backfill would do, without doing it.
+
+    `windows` are ISO 8601 intervals, newest first; `reports` how many it would ask for, and
+    `skipped` how many are there or under way; `expected_rows` of the former, null where an account
+    has no history, and as many are expected to be billed.
+    """
+    calendar = edges.ledger.calendar()
+    skipped, records = 0, 0.0
+    known = True
+    for window, account_id in backfill.left():
+        report = _report(backfill, window, account_id, calendar, now=backfill.begun_at)
+        if isinstance(planning(report, edges, again=_COLLECT_AGAIN), Planned):
+            skipped += 1
+        elif report.expected_rows is None:
+            known = False
+        else:
+            records += report.expected_rows
+    rows = round(records) if known else None
+    return {
+        "backfill": backfill.name,
+        "windows": [window.interval for window in backfill.windows],
+        "reports": backfill.total - skipped,
+        "skipped": skipped,
+        "expected_rows": rows,
+        "expected_billed_records": rows,
+    }

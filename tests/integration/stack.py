@@ -1,0 +1,225 @@
+"""What submit_reports works with: the simulator over HTTP, DynamoDB, SNS and S3 in moto."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from local.simulator.process import Simulator
+from tests.ledger_table import create_ledger_table
+from vonage_reports.aws import backfill
+from vonage_reports.aws.bucket import Bucket
+from vonage_reports.aws.edges import Edges
+from vonage_reports.aws.invocation import Invocation
+from vonage_reports.aws.ledger import Ledger, OpenWork
+from vonage_reports.aws.plan import plan
+from vonage_reports.aws.settle import settle
+from vonage_reports.aws.submit import Submitted, submit
+from vonage_reports.aws.topic import Topic
+from vonage_reports.client import Credentials, VonageClient
+from vonage_reports.domain.backfill import Backfill, checked_backfill
+from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.pacing import Pacer
+from vonage_reports.domain.reports import Report
+from vonage_reports.domain.transitions import Run, RunStatus
+from vonage_reports.inputs import parse_definitions
+
+SCHEDULED = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
+LIFETIME = 300.0
+"""Seconds that an invocation has."""
+
+
+class Runs:
+    """The workflow's runs as the test says they stand; what was started is kept, to the byte."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, str] = {}
+        self.states: dict[str, Run] = {}
+
+    def arn(self, report: Report) -> str:
+        return f"arn:aws:states:eu-west-1:123456789012:execution:m:{report.execution_name}"
+
+    def start(self, report: Report) -> None:
+        assert report.execution_input is not None
+        self.started.setdefault(report.execution_name, report.execution_input)
+
+    def describe(self, report: Report) -> Run:
+        if report.execution_name not in self.started:
+            return Run(RunStatus.MISSING)
+        return self.states.get(report.execution_name, Run(RunStatus.RUNNING))
+
+    def end(self, report: Report, error: str | None = None, rows: int = 10) -> None:
+        self.states[report.execution_name] = (
+            Run(RunStatus.SUCCEEDED, rows=rows)
+            if error is None
+            else Run(RunStatus.FAILED, error=error, reason=f"because of {error}")
+        )
+
+
+def definition(**entry: Any) -> ReportDefinition:
+    """Make one definition, by default of the product VERIFY-V2 with the name d0."""
+    text = json.dumps([{"name": "d0", "product": "VERIFY-V2", **entry}])
+    (made,), refused = parse_definitions(text, api_key="abcd1234")
+    assert refused == []
+    return made
+
+
+@dataclass
+class Stack:
+    """What submit_reports works with, and a clock that the test moves."""
+
+    edges: Edges
+    runs: Runs
+    simulator: Simulator
+    credentials: list[Credentials]
+    queue_url: str
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def plan(self, count: int = 1, **entry: Any) -> list[str]:
+        """Plan one window for each of `count` definitions of the product VERIFY-V2."""
+        return self.plan_definitions(
+            [
+                definition(**{"filters": {"country": f"X{n}"}, **entry, "name": f"d{n}"})
+                for n in range(count)
+            ]
+        )
+
+    def plan_definitions(
+        self, definitions: Sequence[ReportDefinition], at: datetime = SCHEDULED
+    ) -> list[str]:
+        planned, left_out = plan(definitions, self.edges, at=at, now=max(self.now, at))
+        assert left_out == []
+        return planned
+
+    def submit(self, owner: str = "one") -> Submitted:
+        return submit(self.edges, Invocation(owner, lambda: LIFETIME), clock=lambda: self.now)
+
+    def settle_seen(self, work: OpenWork) -> list[str]:
+        """Settle what was seen before."""
+        invocation = Invocation("one", lambda: LIFETIME)
+        ended, faults = settle(work, self.edges, invocation, clock=lambda: self.now)
+        assert faults == []
+        return ended
+
+    def settle(self) -> list[str]:
+        return self.settle_seen(self.edges.ledger.open_work())
+
+    def collect(self, *outcomes: str) -> list[Report]:
+        """Submit as many reports as there are outcomes; Vonage ends each at once as told.
+
+        Returns them, in the order in which they were asked for, as they were before they ended.
+        """
+        for outcome in outcomes:
+            self.simulator.fault("create", "outcome", request_status=outcome, seconds=0)
+        done = self.submit()
+        assert done.faults == []
+        reports = [self.known(report_id) for report_id in done.submitted]
+        assert len(reports) == len(outcomes)
+        for report, outcome in zip(reports, outcomes, strict=True):
+            self.runs.end(report, None if outcome == "SUCCESS" else "ReportFailed")
+        self.settle()
+        return reports
+
+    def known(self, report_id: str) -> Report:
+        report = self.edges.ledger.report(report_id)
+        assert report is not None
+        return report
+
+    def open(self) -> list[Report]:
+        return list(self.edges.ledger.open_reports())
+
+    def later(self, **delta: float) -> None:
+        self.now += timedelta(**delta)
+
+    def slots(self) -> int:
+        return len(self.edges.ledger.open_work().slots)
+
+    def created(self) -> list[dict[str, Any]]:
+        """What Vonage was asked for, and bills, in that order."""
+        reports: list[dict[str, Any]] = self.simulator.state()["reports"]
+        return reports
+
+    def announced(self) -> list[dict[str, Any]]:
+        """Take what was announced since the last call."""
+        queue = boto3.client("sqs")
+        bodies = []
+        while messages := queue.receive_message(
+            QueueUrl=self.queue_url, MaxNumberOfMessages=10
+        ).get("Messages"):
+            for message in messages:
+                bodies.append(json.loads(json.loads(message["Body"])["Message"]))
+                queue.delete_message(
+                    QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"]
+                )
+        return bodies
+
+    def day(self, ago: int) -> date:
+        """The UTC date so many days ago."""
+        return (self.now - timedelta(days=ago)).date()
+
+    def backfill(
+        self, of: ReportDefinition, start: date, end: date, *, confirmed: bool = False
+    ) -> Backfill:
+        return checked_backfill(of, start, end, confirmed=confirmed, now=self.now)
+
+    def begin(self, *backfills: Backfill, limit: int = 10_000_000) -> None:
+        for each in backfills:
+            backfill.begin(each, self.edges, max_billed_records=limit)
+
+    def plan_backfills(self, limit: int = 10_000_000) -> list[Report]:
+        """Plan what the running backfills have room for, as the reports that became of it."""
+        invocation = Invocation("one", lambda: LIFETIME)
+        planned = backfill.plan_backfills(
+            self.edges, invocation, max_billed_records=limit, clock=lambda: self.now
+        )
+        return [self.known(report_id) for report_id in planned]
+
+    def table(self) -> list[dict[str, Any]]:
+        """Everything that the ledger holds."""
+        items: list[dict[str, Any]] = boto3.resource("dynamodb").Table("ledger").scan()["Items"]
+        return sorted(items, key=lambda item: (item["pk"], item["sk"]))
+
+
+@contextmanager
+def a_stack(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """Make a stack that nothing was done with yet."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    simulator.reset()
+    with mock_aws():
+        create_ledger_table(boto3.client("dynamodb"), "ledger")
+        table = boto3.resource("dynamodb").Table("ledger")
+        s3 = boto3.client("s3")
+        s3.create_bucket(
+            Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+        )
+        topic_arn = boto3.client("sns").create_topic(Name="reports")["TopicArn"]
+        queue_url = boto3.client("sqs").create_queue(QueueName="hears")["QueueUrl"]
+        queue_arn = boto3.client("sqs").get_queue_attributes(
+            QueueUrl=queue_url, AttributeNames=["QueueArn"]
+        )["Attributes"]["QueueArn"]
+        boto3.client("sns").subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=queue_arn)
+        credentials = [
+            Credentials(simulator.api_key, simulator.api_secret, "the secret arn:aws:vonage")
+        ]
+        runs = Runs()
+        edges = Edges(
+            ledger=Ledger(table),
+            vonage=VonageClient(
+                simulator.url, lambda _fresh: credentials[0], pacer=Pacer(0), timeout=(1, 1)
+            ),
+            executions=runs,  # type: ignore[arg-type]  # a stand-in that keeps state
+            topic=Topic(boto3.client("sns"), topic_arn),
+            bucket=Bucket(s3, "reports"),
+        )
+        yield Stack(edges, runs, simulator, credentials, queue_url)

@@ -1,0 +1,129 @@
+"""Windows that are collected more than once, and definitions whose delay_days change."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from tests.integration.stack import SCHEDULED, Stack, definition
+from vonage_reports.aws.moves import carry_out
+from vonage_reports.domain.reports import Report, Revision, State
+from vonage_reports.domain.transitions import Withdraw
+
+DAY = timedelta(days=1)
+
+
+def plan_at(stack: Stack, delay_days: list[int], *, at: datetime = SCHEDULED) -> list[Report]:
+    """Plan what is due of a definition with these delays."""
+    planned = stack.plan_definitions([definition(delay_days=delay_days)], at=at)
+    return [stack.known(report_id) for report_id in planned]
+
+
+def collect_all(stack: Stack) -> list[Report]:
+    """Have all planned reports delivered, five at a time at most."""
+    stack.simulator.settings(seconds_per_report=0)
+    collected: list[Report] = []
+    while submitted := stack.submit().submitted:
+        collected += map(stack.known, submitted)
+        for report_id in submitted:
+            stack.runs.end(stack.known(report_id))
+        stack.settle()
+    assert stack.open() == []
+    return collected
+
+
+def in_short(reports: list[Report]) -> list[tuple[int, Revision]]:
+    """The day of the month and the revision of each."""
+    return sorted((each.window.start.day, each.revision) for each in reports)
+
+
+PRELIMINARY, FINAL = Revision.PRELIMINARY, Revision.FINAL
+
+
+@pytest.fixture
+def both(stack: Stack) -> tuple[Report, Report]:
+    """Preliminary and final revision of one day, due at once after an outage."""
+    plan_at(stack, [0, 3])
+    collect_all(stack)
+    planned = plan_at(stack, [0, 3], at=SCHEDULED + 4 * DAY)
+    preliminary, final = (
+        next(each for each in planned if each.window.start.day == 22 and each.revision is revision)
+        for revision in (PRELIMINARY, FINAL)
+    )
+    for report in planned:
+        if report not in (preliminary, final):
+            carry_out(report, Withdraw(), stack.edges, now=stack.now)
+    return preliminary, final
+
+
+def test_a_preliminary_waits_for_the_final_and_is_not_asked_for_when_that_is_delivered(
+    stack: Stack, both: tuple[Report, Report]
+) -> None:
+    preliminary, final = both
+    assert stack.submit().submitted == [final.report_id]
+    assert stack.known(preliminary.report_id).state is State.PLANNED
+    stack.runs.end(stack.known(final.report_id))
+    stack.settle()
+    assert stack.submit().submitted == []
+    assert stack.known(preliminary.report_id).state is State.SUPERSEDED
+    assert stack.open() == []
+    assert stack.announced() == []
+
+
+def test_a_preliminary_is_asked_for_when_the_final_cannot_be_had(
+    stack: Stack, both: tuple[Report, Report]
+) -> None:
+    preliminary, final = both
+    stack.collect("EXPLODED")
+    assert stack.known(final.report_id).state is State.FAILED
+    (collected,) = stack.collect("SUCCESS")
+    assert collected.report_id == preliminary.report_id
+
+
+def test_a_preliminary_that_is_under_way_is_not_stopped_by_the_final(stack: Stack) -> None:
+    (preliminary,) = (each for each in plan_at(stack, [0, 3]) if each.revision is PRELIMINARY)
+    stack.submit()
+    planned = plan_at(stack, [0, 3], at=SCHEDULED + 3 * DAY)
+    assert preliminary.window in [each.window for each in planned if each.revision is FINAL]
+    stack.settle()
+    assert stack.known(preliminary.report_id).state is State.SUBMITTED
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [([3], [0, 3]), ([0, 3], [3]), ([0, 1, 3], [0, 3]), ([0, 3], [0, 1, 3]), ([3], [3])],
+    ids=str,
+)
+def test_changed_delays_lose_no_final_and_buy_nothing_twice(
+    stack: Stack, before: list[int], after: list[int]
+) -> None:
+    asked_for: list[tuple[datetime, int]] = []
+    for days, delays in enumerate([before] * 2 + [after] * 5):
+        plan_at(stack, delays, at=SCHEDULED + days * DAY)
+        collected = collect_all(stack)
+        asked_for += [(each.window.start, each.delay_days) for each in collected]
+        assert stack.open() == []
+    assert len(set(asked_for)) == len(asked_for), "no window is bought twice as one revision"
+    assert len(stack.created()) == len(asked_for)
+    assert finals_of(asked_for) == list(range(18, 25))
+
+
+def finals_of(asked_for: list[tuple[datetime, int]]) -> list[int]:
+    return sorted(start.day for start, delay_days in asked_for if delay_days == 3)
+
+
+def test_a_final_that_bears_the_name_of_a_preliminary_under_way_waits_for_it(
+    stack: Stack,
+) -> None:
+    plan_at(stack, [0, 3])
+    stack.submit()
+    at = SCHEDULED + 3 * DAY
+    assert in_short(plan_at(stack, [3], at=at)) == [(19, FINAL), (20, FINAL)]
+    for report in stack.open():
+        if report.state is State.SUBMITTED:
+            stack.runs.end(report)
+    stack.settle()
+    (waited,) = plan_at(stack, [3], at=at)
+    assert in_short([waited]) == [(21, FINAL)]
+    assert waited.state is State.PLANNED
+    collect_all(stack)
+    assert stack.known(waited.report_id).attempt == 2
