@@ -1,4 +1,4 @@
-"""Makes of stored archives what readers get. A state of the workflow."""
+"""Makes of stored archives the dataset and the manifest. A state of the workflow."""
 
 import os
 from datetime import UTC, datetime
@@ -9,9 +9,10 @@ import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from vonage_dataset.delivery import convert_report
 from vonage_reports.aws.bucket import Bucket
-from vonage_reports.aws.convert import convert_report
 from vonage_reports.domain.objects import Subject
+from vonage_reports.domain.settings import Settings
 
 logger = Logger(service="convert_report")
 
@@ -24,7 +25,13 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
     """
     subject = Subject.from_input(event["report"])
     logger.append_keys(report_id=subject.report_id, request_id=subject.request_id)
-    notification = convert_report(subject, event["receipts"], bucket=_bucket(), clock=_now)
+    notification = convert_report(
+        subject,
+        event["receipts"],
+        bucket=_bucket(),
+        settings=Settings.from_environment(os.environ),
+        clock=_now,
+    )
     logger.info("converted", extra={"rows": notification["rows"]})
     return {"rows": notification["rows"], "notification": notification}
 

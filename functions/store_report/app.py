@@ -24,7 +24,7 @@ logger = Logger(service="store_report")
 
 
 @logger.inject_lambda_context
-def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return `{"stored", "wait_seconds", "rows", "receipt"}`; `receipt` is a key in the bucket.
 
     The event: `report`, the workflow's input; `download`, what check_report said. Only faults
@@ -34,7 +34,12 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
     logger.append_keys(report_id=subject.report_id, request_id=subject.request_id)
     try:
         receipt = store_report(
-            subject, event["download"], vonage=_vonage(), bucket=_bucket(), clock=_now
+            subject,
+            event["download"],
+            vonage=_vonage(),
+            bucket=_bucket(),
+            clock=_now,
+            seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         )
     except RateLimited as error:
         wait = waits.after_429(error)

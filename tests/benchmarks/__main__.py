@@ -5,13 +5,19 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import coldstart, ledger, store
+from tests.benchmarks import coldstart, convert, ledger, store
 
 OUT = Path(__file__).parents[2] / "out"
 FILE = OUT / "bench.json"
-PARTS = {"coldstart": coldstart.main, "ledger": ledger.main, "store": lambda: store.main(OUT)}
+PARTS: dict[str, Callable[[], object]] = {
+    "coldstart": coldstart.main,
+    "ledger": ledger.main,
+    "convert": convert.main,
+    "store": lambda: store.main(OUT),
+}
 
 OUT.mkdir(exist_ok=True)
 rows = json.loads(FILE.read_text()) if FILE.exists() else {}

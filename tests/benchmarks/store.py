@@ -24,6 +24,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import trustme
 
 from tests.benchmarks.store_archive import write_archive
@@ -71,15 +73,14 @@ class Link:
             "AWS_CA_BUNDLE": str(folder / "ca.pem"),
         }
         self._trust = ssl.create_default_context(cafile=str(folder / "ca.pem"))
-        self._source, self._sink = (
+        self._ends = [
             stack.enter_context(self._server(kind, folder)) for kind in ("source", "sink")
-        )
+        ]
 
     def transfer(self, variant: str) -> dict[str, float]:
         """Run one variant once, and see that all of it arrived."""
         done = subprocess.run(
-            [*self._module("store_variants"), variant, self._setting]
-            + [self._source, self._sink, self._archive],
+            [*self._module("store_variants"), variant, self._setting, *self._ends, self._archive],
             env=self._environment | {"CORES": self._cores.client},
             check=True,
             stdout=subprocess.PIPE,
@@ -93,14 +94,14 @@ class Link:
         return figures
 
     def _stored(self) -> int:
-        with urllib.request.urlopen(f"{self._sink}/stored", context=self._trust) as answer:
+        with urllib.request.urlopen(f"{self._ends[1]}/stored", context=self._trust) as answer:
             return int(answer.read())
 
     @contextmanager
     def _server(self, kind: str, folder: Path) -> Iterator[str]:
-        command = [*self._module("store_servers"), kind, folder / "server.pem", self._setting]
+        certificate = folder / "server.pem"
         with subprocess.Popen(
-            [*command, self._archive],
+            [*self._module("store_servers"), kind, certificate, self._setting, self._archive],
             env=self._environment | {"CORES": self._cores.servers},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -231,18 +232,15 @@ def print_goals(results: Results) -> None:
 
 def plot(rows: list[Row], path: Path) -> None:
     """Draw throughput and memory of the largest size."""
-    import matplotlib as mpl
-    from matplotlib import pyplot
-
     mpl.use("Agg")
     figures = {"mb_per_s": "MB/s of archive", "rss_mb": "peak RSS, MB"}
-    chart, axes = pyplot.subplots(
+    chart, axes = plt.subplots(
         len(CHOSEN_SETTINGS), 2, figsize=(11, 3.2 * len(CHOSEN_SETTINGS)), squeeze=False
     )
     for line, setting in zip(axes, CHOSEN_SETTINGS, strict=True):
-        shown = [
-            row for row in rows if (row["setting"], row["size_mb"]) == (setting, SIZES[-1])
-        ][::-1]
+        shown = [row for row in rows if (row["setting"], row["size_mb"]) == (setting, SIZES[-1])][
+            ::-1
+        ]
         for axis, (figure, label) in zip(line, figures.items(), strict=True):
             colors = ["tab:green" if row["variant"] == "ours" else "tab:gray" for row in shown]
             bars = axis.barh(

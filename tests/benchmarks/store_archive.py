@@ -55,9 +55,9 @@ def write_archive(path: Path, size: int) -> None:
         archive.write(last + struct.pack("<4sL2Q", b"PK\7\x08", crc32, *sizes))
         start = archive.tell()
         extra = struct.pack("<2H2Q", 1, 16, sizes[1], sizes[0])
-        fixed = (VERSION, VERSION, FLAGS, DEFLATED, 0, 0, crc32, 0xFFFFFFFF, 0xFFFFFFFF)
+        entry = (VERSION, VERSION, FLAGS, DEFLATED, 0, 0, crc32, 0xFFFFFFFF, 0xFFFFFFFF)
         lengths = (len(NAME), len(extra), 0, 0, 0, 0, 0)
-        archive.write(struct.pack("<4s6H3L5H2L", b"PK\1\2", *fixed, *lengths))
+        archive.write(struct.pack("<4s6H3L5H2L", b"PK\1\2", *entry, *lengths))
         archive.write(NAME + extra)
         directory = archive.tell() - start
         archive.write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, directory, start, 0))

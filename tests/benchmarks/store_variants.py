@@ -21,16 +21,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from tests.benchmarks.store_servers import keep_to
 
 ROOT = Path(__file__).parents[2]
 BUCKET, KEY = "reports", "archives/report.zip"
 PART_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
-
-from tests.benchmarks.store_servers import keep_to
 
 Transfer = Callable[[], object]
 
@@ -56,6 +57,13 @@ def raw_body(source: str) -> Any:
     return response.raw
 
 
+def read_head(stream: ssl.SSLSocket) -> None:
+    read = b""
+    while not read.endswith(b"\r\n\r\n"):
+        read += stream.recv(1)
+    assert b" 200 " in read, read
+
+
 def limit(setting: str, source: str, sink: str, archive: Path) -> Transfer:
     """Sockets and buffers only: as many uploads at once as the setting's connections want."""
     size = archive.stat().st_size
@@ -71,12 +79,6 @@ def limit(setting: str, source: str, sink: str, archive: Path) -> Transfer:
         host, port = urlsplit(url).hostname, urlsplit(url).port
         return context.wrap_socket(socket.create_connection((host, port)), server_hostname=host)
 
-    def head(stream: ssl.SSLSocket) -> None:
-        read = b""
-        while not read.endswith(b"\r\n\r\n"):
-            read += stream.recv(1)
-        assert b" 200 " in read, read
-
     def upload(number: int) -> None:
         share = pieces[number::uploads]  # they go round
         with connect(sink) as stream:
@@ -86,13 +88,13 @@ def limit(setting: str, source: str, sink: str, archive: Path) -> Transfer:
                 piece = filled[number].get()
                 stream.sendall(piece[:length])
                 free.put(piece)
-            head(stream)
+            read_head(stream)
 
     def transfer() -> None:
         with ThreadPoolExecutor(uploads) as pool, connect(source) as stream:
             answers = [pool.submit(upload, number) for number in range(uploads)]
             stream.sendall(b"GET /archive HTTP/1.1\r\n\r\n")
-            head(stream)
+            read_head(stream)
             for number, length in enumerate(pieces):
                 piece, at = free.get(), 0
                 while at < length:
@@ -219,12 +221,14 @@ def idle(setting: str, source: str, sink: str, archive: Path) -> Transfer:
     """The handler as Lambda has it before its first event."""
     del setting, archive
     sys.path.insert(0, str(ROOT / "functions" / "store_report"))
-    import app
-
+    app = import_module("app")
     from vonage_reports.client import Credentials, VonageClient
     from vonage_reports.domain.pacing import Pacer
 
-    clients = (s3_client(sink), VonageClient(source, lambda _: Credentials("k", "s"), pacer=Pacer(0)))
+    clients = (
+        s3_client(sink),
+        VonageClient(source, lambda _: Credentials("k", "s"), pacer=Pacer(0)),
+    )
     return lambda: (app, clients)
 
 
@@ -256,9 +260,7 @@ VARIANTS = {
 
 def cpu_seconds() -> float:
     usages = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(
-        usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, usages)
-    )
+    return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, usages))
 
 
 def peak_rss() -> int:

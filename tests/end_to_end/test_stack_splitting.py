@@ -120,4 +120,7 @@ def test_a_window_that_was_split_is_made_again_from_its_archives_and_collected_a
     assert (anew["report_id"], anew["attempt"], anew["rows"]) == (root, 2, ROWS_PER_DAY)
     assert len(anew["archives"]) == len(again["archives"])
     assert set(anew["archives"]).isdisjoint(again["archives"])
-    assert set(local_stack.objects("archives/number-insight/")) >= {*anew["archives"], *again["archives"]}
+    assert set(local_stack.objects("archives/number-insight/")) >= {
+        *anew["archives"],
+        *again["archives"],
+    }

@@ -149,6 +149,8 @@ class ScriptedServer:
             while line := stream.readline().decode("latin-1").strip():
                 name, _, value = line.partition(":")
                 headers[name.lower()] = value.strip()
+            if headers.get("expect") == "100-continue":
+                connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             body = stream.read(int(headers.get("content-length", 0)))
             self.requests.append(Request(method, target, headers, body))
             said = next(self.answers, answer(500, b"nothing more is scripted"))

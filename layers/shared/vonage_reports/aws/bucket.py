@@ -1,7 +1,8 @@
 """The small objects of the bucket: receipts and manifests."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from botocore.exceptions import ClientError
 from vonage_reports.domain.objects import Precedence
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
@@ -49,24 +51,29 @@ class Bucket:
         found = self._head(key)
         return found and Precedence.from_metadata(found["Metadata"])
 
-    def replace_json(self, key: str, value: Mapping[str, Any], precedence: Precedence) -> bool:
-        """Write a JSON object unless one of greater precedence is there; False: one was."""
+    def replace_json(
+        self, key: str, value: Mapping[str, Any], precedence: Precedence
+    ) -> str | None:
+        """Write a JSON object unless one of greater precedence is there, as `replace` does."""
         return self.replace(key, _json(value), precedence, content_type=_JSON)
 
     def replace(
         self, key: str, body: bytes | IO[bytes], precedence: Precedence, *, content_type: str
-    ) -> bool:
-        """Write an object unless one of greater precedence is there; False: one was.
+    ) -> str | None:
+        """Write an object unless one of greater precedence is there; return its version's id.
 
         It is put over the one that was seen, on condition that nobody else replaced that one.
+        None: one of greater precedence was there.
         """
         while True:
             found = self._head(key)
             if found and Precedence.from_metadata(found["Metadata"]) > precedence:
-                return False
+                return None
             unmoved: Any = {"IfMatch": found["ETag"]} if found else {"IfNoneMatch": "*"}
+            if not isinstance(body, bytes):
+                body.seek(0)
             try:
-                self.client.put_object(
+                answer = self.client.put_object(
                     Bucket=self.name,
                     Key=key,
                     Body=body,
@@ -78,7 +85,16 @@ class Bucket:
                 if error.response["ResponseMetadata"]["HTTPStatusCode"] not in _CHANGED:
                     raise
             else:
-                return True
+                return answer.get("VersionId", "null")
+
+    @contextmanager
+    def open(self, key: str, start: int, length: int) -> Iterator["StreamingBody"]:
+        """Stream `length` bytes of an object, from `start` on."""
+        body = self.client.get_object(
+            Bucket=self.name, Key=key, Range=f"bytes={start}-{start + length - 1}"
+        )["Body"]
+        with body:
+            yield body
 
     def _head(self, key: str) -> "HeadObjectOutputTypeDef | None":
         try:

@@ -40,24 +40,35 @@ CHUNK_BYTES = 64 * 1024
 _WALK_BYTES = 1024 * 1024
 """What the thread of the proof is given at once."""
 
-TIME_TO_STOP = 60.0
-"""Seconds that stopping may take: a stall shows after 30, then the parts on their way end."""
+TIME_TO_STOP = 150.0
+"""Seconds that stopping may take: a stall of the download shows after 30, and S3 is tried three
+times for 30 with the parts on their way."""
 
-S3_CONFIG = Config(s3={"payload_signing_enabled": False})
-"""For the client that `upload_archive` is given. TLS protects the bytes on the way, and the CRC32
-in the signed headers binds them; botocore would sign a SHA-256 of each part as well, which takes
-as long as sending it."""
+S3_CONFIG = Config(
+    connect_timeout=5,
+    read_timeout=30,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    s3={"payload_signing_enabled": False},
+)
+"""For the client that `upload_archive` is given. TLS protects the bytes on the way, and S3 compares
+them with the CRC32 in the signed headers; botocore would sign a SHA-256 of each part as well, which
+takes as long as sending it."""
 
+_DONE_BEFORE = {
+    "PreconditionFailed",  # by another run
+    "NoSuchUpload",  # by this one, if the answer to the completion was lost and it was tried again
+}
 _CONTENT_TYPE = "application/zip"
 
 
 def upload_archive(
     client: "S3Client", bucket: str, key: str, chunks: Iterator[bytes]
 ) -> Archive | None:
-    """Store the archive that `chunks` make up, if it proves whole; None: `key` exists already.
+    """Store the archive that `chunks` make up, if it proves whole; None: see what `key` holds.
 
     S3 verifies the CRC32 of every part, taken from the bytes that were proved. Nothing is visible
-    before the proof is complete, and no upload stays open after an error.
+    before the proof is complete, and no upload stays open after an error. None is returned where
+    something else, or an answer that was lost, completed the upload before: that is to be proved.
 
     Raises ArchiveCorrupt, whatever `chunks` raises, and botocore's errors.
     """
@@ -74,7 +85,7 @@ def upload_archive(
                 client.put_object(
                     Bucket=bucket,
                     Key=key,
-                    Body=first.body,
+                    Body=first.body,  # type: ignore[arg-type]  # see `_Part.body`
                     ContentType=_CONTENT_TYPE,
                     ChecksumCRC32=_crc32(first.body),
                     IfNoneMatch="*",
@@ -88,7 +99,7 @@ def upload_archive(
                 upload.complete()
                 return archive
         except ClientError as error:
-            if error.response["Error"]["Code"] == "PreconditionFailed":
+            if error.response["Error"]["Code"] in _DONE_BEFORE:
                 return None
             raise
 
@@ -100,7 +111,7 @@ def in_time(chunks: Iterator[bytes], seconds_left: Callable[[], float]) -> Itera
     """
     for chunk in chunks:
         if seconds_left() < TIME_TO_STOP:
-            raise VonageUnavailable("the download is too slow for the function's time")
+            raise VonageUnavailable("the download did not end within the function's time")
         yield chunk
 
 
@@ -130,7 +141,11 @@ class _Part:
 
     @property
     def body(self) -> bytearray:
-        """What is filled. No bytes: those botocore would send in small pieces."""
+        """What is filled, as a bytearray.
+
+        botocore takes it, which its stubs do not know, and sends it as it is. Bytes it would send
+        in small pieces.
+        """
         return self.buffer if self.is_full else self.buffer[: self.filled]
 
     def fill(self, data: memoryview) -> memoryview:
@@ -235,6 +250,8 @@ class _Upload:
             Bucket=self._bucket,
             Key=self._key,
             ContentType=_CONTENT_TYPE,
+            # And not ChecksumType="FULL_OBJECT": S3 compares each part, and the list of all their
+            # checksums, already; what it would do with one for the whole cannot be tried here.
             ChecksumAlgorithm="CRC32",
         )["UploadId"]
 
@@ -246,7 +263,7 @@ class _Upload:
             Key=self._key,
             UploadId=self._id.result(),
             PartNumber=number,
-            Body=body,
+            Body=body,  # type: ignore[arg-type]  # see `_Part.body`
             ChecksumCRC32=checksum,
         )
         return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}

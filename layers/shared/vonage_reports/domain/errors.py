@@ -13,6 +13,7 @@
     ├── ReportExpired           Vonage deleted what we came for
     ├── ArchiveCorrupt          the bytes are not the whole archive
     ├── RowsMismatch            the rows do not add up to `items_count`
+    ├── RowsUnreadable          a row of a proven archive cannot be read
     └── InvalidRequest          an event or a definition that a person must mend
 
 The class names are a contract: the workflow's Retry and the notifications name them.
@@ -103,6 +104,13 @@ class ArchiveCorrupt(VonageReportsError):
 
 class RowsMismatch(VonageReportsError):
     """The rows in the archive are not as many as Vonage said, or there is no archive for them."""
+
+
+class RowsUnreadable(VonageReportsError):
+    """A CSV in a proven archive cannot be read as rows. Another download would be the same bytes.
+
+    The text names the member and the line, and quotes nothing of it: rows hold phone numbers.
+    """
 
 
 class InvalidRequest(VonageReportsError):

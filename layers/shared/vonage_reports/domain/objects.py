@@ -3,7 +3,7 @@
 A reader outside relies on both (README, "What lands in S3").
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,6 +34,8 @@ class Subject:
     delay_days: int
     """How long after its end the window was collected: the rank of its revision."""
     planned: str | None
+    currency: str | None = None
+    """What an empty currency means, as the definition says."""
 
     @classmethod
     def from_input(cls, value: Mapping[str, Any]) -> "Subject":
@@ -54,6 +56,7 @@ class Subject:
             revision=value["revision"],
             delay_days=value["delay_days"],
             planned=value.get("planned"),
+            currency=definition.get("currency"),
         )
 
     @property
@@ -70,6 +73,16 @@ class Subject:
     def manifest_key(self) -> str:
         """Where it says that the window is delivered."""
         return manifest_key(self)
+
+    @property
+    def dataset_key(self) -> str:
+        """Where the rows of the window are, whatever was asked for to get them."""
+        window = self.window
+        return (
+            f"data/product={self.product}/definition={self.definition}/account={self.account_id}"
+            f"/date={window.first_date}/{window.start:%Y%m%dT%H%M%SZ}_{window.end:%Y%m%dT%H%M%SZ}"
+            ".parquet"
+        )
 
 
 def receipt_key(report: Report) -> str:
@@ -156,14 +169,22 @@ def receipt(
 
 
 def manifest(
-    subject: Subject, receipts: Sequence[Mapping[str, Any]], *, bucket: str, delivered: str
+    subject: Subject,
+    receipts: Sequence[Mapping[str, Any]],
+    content: Mapping[str, Any],
+    *,
+    bucket: str,
+    delivered: str,
 ) -> dict[str, Any]:
     """Make the manifest of a window from the receipts of its archives.
 
-    The rows are those that Vonage counted: nothing here has counted them, so `row_check` says
-    "impossible" and `dataset` is null.
+    `content` is what is in them: rows, columns, schema_changed, dataset, totals, row_check.
     """
-    times = receipts[-1]["times"]
+    times = {
+        "submitted": _time(receipts, "submitted", min),
+        "ready": _time(receipts, "ready", max),
+        "stored": _time(receipts, "stored", max),
+    }
     return {
         "schema_version": SCHEMA_VERSION,
         "report_id": subject.report_id,
@@ -175,9 +196,9 @@ def manifest(
         "window": subject.window.to_dict(),
         "revision": subject.revision,
         "attempt": subject.attempt,
-        "rows": _rows(receipts),
-        "columns": [],
-        "schema_changed": False,
+        "rows": content["rows"],
+        "columns": content["columns"],
+        "schema_changed": content["schema_changed"],
         "archives": [
             {
                 "bucket": bucket,
@@ -188,15 +209,22 @@ def manifest(
             for each in receipts
             if each["archive"] is not None
         ],
-        "dataset": None,
-        "totals": [],
-        "row_check": "impossible",
+        "dataset": content["dataset"],
+        "totals": content["totals"],
+        "row_check": content["row_check"],
         "times": {"planned": subject.planned, **times, "delivered": delivered},
     }
 
 
-def _rows(receipts: Sequence[Mapping[str, Any]]) -> int | None:
-    """Return what Vonage counted; None where there is a file of which it did not say."""
+def _time(
+    receipts: Sequence[Mapping[str, Any]], name: str, of: Callable[[Iterable[str]], str]
+) -> str | None:
+    times = [each["times"][name] for each in receipts if each["times"][name] is not None]
+    return of(times) if times else None
+
+
+def counted_by_vonage(receipts: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return the rows that Vonage counted; None where there is a file of which it did not say."""
     counts = [each["items_count"] if each["archive"] else 0 for each in receipts]
     return None if None in counts else sum(counts)
 

@@ -4,7 +4,7 @@ The README has them in one table. What a function cannot do without is no settin
 with `os.environ[...]` where it is needed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vonage_reports.domain.errors import InvalidRequest
@@ -20,6 +20,11 @@ class Settings:
     """`REQUEST_INTERVAL`: seconds between two requests to Vonage; it allows 5 in a second."""
     max_billed_records: int = 10_000_000
     """`MAX_BILLED_RECORDS`: a backfill that is expected to cost more has to be confirmed."""
+    row_check: str = "enforce"
+    """`ROW_CHECK`: `enforce` fails a report whose rows are not as many as Vonage says, `warn` says
+    so in the manifest."""
+    account_currency: str | None = None
+    """`ACCOUNT_CURRENCY`: the currency of rows that have none, where the definition has none."""
     pacing_file: str | None = None
     """`PACING_FILE`: a file through which processes of one machine share that interval."""
 
@@ -32,6 +37,8 @@ class Settings:
             max_billed_records=int(
                 _number(environment, "MAX_BILLED_RECORDS", cls.max_billed_records, 0, 10**12)
             ),
+            row_check=_choice(environment, "ROW_CHECK", ("enforce", "warn")),
+            account_currency=environment.get("ACCOUNT_CURRENCY") or None,
             pacing_file=environment.get("PACING_FILE") or None,
         )
 
@@ -49,3 +56,11 @@ def _number(
     if not low <= value <= high:
         raise InvalidRequest(f"{name} is {text!r}: it takes a number from {low:g} to {high:g}")
     return value
+
+
+def _choice(environment: Mapping[str, str], name: str, choices: Sequence[str]) -> str:
+    """Read one of several words; the first of them is the default."""
+    text = environment.get(name) or choices[0]
+    if text not in choices:
+        raise InvalidRequest(f"{name} is {text!r}: it takes {' or '.join(choices)}")
+    return text

@@ -244,7 +244,7 @@ Move = (
     | Fail | Split | Store | Convert | Supersede | Withdraw | Cancel
 )  # fmt: skip
 
-_FINAL_ERRORS = frozenset({"RowsMismatch", "ArchiveCorrupt"})
+_FINAL_ERRORS = frozenset({"RowsMismatch", "RowsUnreadable", "ArchiveCorrupt"})
 """What Vonage generated is not what it says: neither fetching nor buying it again mends that."""
 
 

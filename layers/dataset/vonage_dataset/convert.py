@@ -1,0 +1,426 @@
+"""Turns CSV files into one Parquet file: exact, row by row, streaming.
+
+Every cell of the CSV is in the file, in its column or in `_rescued`; nothing is rounded, guessed or
+left out, and the rows keep their order.
+"""
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from itertools import accumulate
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vonage_dataset.members import CsvMember
+from vonage_dataset.rows import BLOCK_BYTES, read_rows
+from vonage_dataset.schema import (
+    SCHEMA_VERSION,
+    SCHEMA_VERSION_KEY,
+    TABLES,
+    Column,
+    Table,
+    Type,
+    table_as_it_comes,
+)
+from vonage_reports.domain.errors import RowsUnreadable
+
+ROW_GROUP_ROWS = 131_072
+ROW_GROUP_BYTES = 64 * 2**20
+"""A row group is in memory until one of the two is reached; long messages reach this one."""
+
+_ARROW_TYPES = {
+    Type.TEXT: pa.string(),
+    Type.MONEY: pa.decimal128(18, 8),
+    Type.INTEGER: pa.int64(),
+    Type.BOOLEAN: pa.bool_(),
+    Type.TIMESTAMP: pa.timestamp("us", "UTC"),
+    Type.RESCUED: pa.map_(pa.string(), pa.string()),
+}
+# Whatever the cast takes has one of these shapes, and nearly all that has one is taken: so a column
+# in which nothing fits is dealt with at once, and not cell by cell.
+_SHAPES = {
+    Type.MONEY: r"^[+-]?(0*\d{0,10}(\.\d{0,8}0*)?|[\d.]+[eE][+-]?\d+)$",
+    Type.INTEGER: r"^-?(0*\d{1,19}|0[xX][0-9a-fA-F]+)$",
+    Type.BOOLEAN: r"^(?i:true|false|0|1)$",
+    Type.TIMESTAMP: (
+        r"^\d{4}-\d{2}-\d{2}[T ]\d{2}(:\d{2}(:\d{2}(\.\d{1,6})?)?)?(Z|[+-]\d{2}(:?\d{2})?)$"
+    ),
+}
+# Ids that no two records, or few of them, share: a dictionary of them is lost time.
+_NEARLY_UNIQUE = {"id", "message_id", "call_id", "request_id", "leg_id", "trace_id"}
+_MONEY = Context(prec=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What the rows of one currency cost together.
+
+    `total_price` is exact. `currency` is None where neither the row nor the definition names one.
+    Rows whose price is empty, or was rescued, are `rows_without_price`.
+    """
+
+    currency: str | None
+    total_price: Decimal
+    rows: int
+    rows_without_price: int
+
+    def to_dict(self) -> dict[str, str | int | None]:
+        """Write it as the manifest does: the price as a plain decimal, without zeros at its end."""
+        return {
+            "currency": self.currency,
+            "total_price": f"{self.total_price.normalize(_MONEY):f}",
+            "rows": self.rows,
+            "rows_without_price": self.rows_without_price,
+        }
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A Parquet file that was written, and what is in it.
+
+    Attributes:
+        rows: As the parser counted them.
+        columns: Of the file, in order; the last one is `_rescued`.
+        headers: The headers of the CSV files, each once, in the order seen.
+        rescued: How many cells `_rescued` has, by name.
+        totals: One for each currency, by its name; none for products without a price.
+        bytes: Of the file.
+        sha256: Of the file, hexadecimal.
+    """
+
+    rows: int
+    columns: tuple[Column, ...]
+    headers: tuple[tuple[str, ...], ...]
+    rescued: Mapping[str, int]
+    totals: tuple[Total, ...]
+    bytes: int
+    sha256: str
+
+    @property
+    def rescued_cells(self) -> int:
+        """How many cells are in `_rescued`: without a column, or not fit for theirs."""
+        return sum(self.rescued.values())
+
+
+def convert(
+    members: Iterable[CsvMember],
+    *,
+    product: str,
+    target: Path,
+    currency: str | None = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> Dataset:
+    """Write the rows of all members, in their order, to the Parquet file `target`.
+
+    `currency` is what an empty currency means in the totals; the rows stay as Vonage sent them.
+    Memory does not grow with the rows. Without a row the file has the columns all the same.
+
+    Raises:
+        RowsUnreadable: Some row cannot be read. There is no dataset then; what `target` has is
+            worthless.
+        ArchiveCorrupt: A member is not what it was when it was stored.
+    """
+    rows = 0
+    headers: list[tuple[str, ...]] = []
+    rescued: Counter[str] = Counter()
+    totals = _Totals(currency)
+    with (
+        target.open("wb") as file,
+        _HashedFile(file) as hashed,
+        _DatasetWriter(hashed, product, totals) as writer,
+    ):
+        for member in members:
+            read = read_rows(member, block_bytes=block_bytes)
+            if read.header and read.header not in headers:
+                headers.append(read.header)
+            layout = _Layout.of(read.header, writer.table_for(read.header), member)
+            for batch in read.batches:
+                fitted, without_column = layout.fit(batch)
+                rescued.update(without_column)
+                rows += batch.num_rows
+                writer.write(fitted)
+    return Dataset(
+        rows=rows,
+        columns=writer.table_for(()).all_columns,
+        headers=tuple(headers),
+        rescued=dict(rescued),
+        totals=totals.sums(),
+        bytes=hashed.bytes,
+        sha256=hashed.sha256.hexdigest(),
+    )
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the columns of a table are in a CSV file, and what of the file has no column."""
+
+    table: Table
+    schema: pa.Schema
+    positions: Mapping[str, int]
+    others: Mapping[str, int]
+
+    @classmethod
+    def of(cls, header: tuple[str, ...], table: Table, member: CsvMember) -> "_Layout":
+        keys = _keys(header)
+        positions = {key: position for position, key in enumerate(keys)}
+        if len(positions) < len(keys):
+            raise RowsUnreadable(
+                f"{member.name}, line 1: names in the header cannot be told apart."
+            )
+        known = {column.name for column in table.columns}
+        return cls(
+            table=table,
+            schema=_arrow_schema(table),
+            positions={key: position for key, position in positions.items() if key in known},
+            others={key: position for key, position in positions.items() if key not in known},
+        )
+
+    def fit(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Mapping[str, int]]:
+        """Give the cells their columns and types, and say how many were rescued, by name."""
+        rescued: dict[str, pa.Array] = {}
+        columns = []
+        for column in self.table.columns:
+            position = self.positions.get(column.name)
+            if position is None:
+                columns.append(pa.nulls(batch.num_rows, _ARROW_TYPES[column.type]))
+                continue
+            cells = batch.column(position)
+            fitted, misfits = _fit(cells, column.type)
+            columns.append(fitted)
+            if misfits is not None:
+                rescued[column.name] = misfits
+        for key, position in self.others.items():
+            cells = batch.column(position)
+            if cells.null_count < len(cells):
+                rescued[key] = _readable(cells)
+        columns.append(_rescued_column(rescued, batch.num_rows))
+        counts = {key: len(cells) - cells.null_count for key, cells in rescued.items()}
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema), counts
+
+
+def _keys(header: tuple[str, ...]) -> list[str]:
+    """Name each column; one without a name of its own by its place, counted from 1.
+
+    Which of two columns of one name is the true one cannot be known: neither has its name.
+    """
+    return [
+        name if name and header.count(name) == 1 else f"{name}#{place}"
+        for place, name in enumerate(header, start=1)
+    ]
+
+
+def _fit(cells: pa.Array, column_type: Type) -> tuple[pa.Array, pa.Array | None]:
+    """Return the cells as that type, null where one does not fit, and the text of those, if any.
+
+    pyarrow's cast refuses whatever would come back as another value: it rounds and cuts nothing.
+    """
+    arrow_type = _ARROW_TYPES[column_type]
+    if cells.type == arrow_type:
+        return cells, None
+    try:
+        return cells.cast(pa.string()).cast(arrow_type), None
+    except pa.ArrowInvalid:
+        pass
+    if column_type is Type.TEXT:
+        fitted = pa.array([_decoded(cell) for cell in cells.to_pylist()], arrow_type)
+    else:
+        shaped = pc.match_substring_regex(cells, _SHAPES[column_type])
+        fitted = _fit_each(pc.if_else(shaped, cells, None), arrow_type)
+    misfits = pc.if_else(pc.and_(fitted.is_null(), cells.is_valid()), cells, None)
+    return fitted, _readable(misfits)
+
+
+def _decoded(cell: bytes | None) -> str | None:
+    try:
+        return None if cell is None else cell.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _fit_each(cells: pa.Array, arrow_type: pa.DataType) -> pa.Array:
+    """Cast so that the verdict on a cell does not depend on its neighbours: halve, if need be."""
+    try:
+        return cells.cast(pa.string()).cast(arrow_type)
+    except pa.ArrowInvalid:
+        if len(cells) == 1:
+            return pa.nulls(1, arrow_type)
+    half = len(cells) // 2
+    return pa.concat_arrays(
+        [_fit_each(cells[:half], arrow_type), _fit_each(cells[half:], arrow_type)]
+    )
+
+
+def _readable(cells: pa.Array) -> pa.Array:
+    r"""Return the cells as text; a byte that is not UTF-8 is written \xNN."""
+    try:
+        return cells.cast(pa.string())
+    except pa.ArrowInvalid:
+        return pa.array(
+            [
+                None if cell is None else cell.decode(errors="backslashreplace")
+                for cell in cells.to_pylist()
+            ],
+            pa.string(),
+        )
+
+
+def _rescued_column(rescued: Mapping[str, pa.Array], rows: int) -> pa.Array:
+    """Make the maps of a batch from what was rescued of each column; null where nothing was."""
+    map_type = _ARROW_TYPES[Type.RESCUED]
+    if not rescued:
+        return pa.nulls(rows, map_type)
+    places = [pc.indices_nonzero(cells.is_valid()) for cells in rescued.values()]
+    of_cells = pa.concat_arrays(places)
+    order = pc.sort_indices(of_cells)  # stable: within a row the names stay in their order
+    names = [pa.repeat(name, len(each)) for name, each in zip(rescued, places, strict=True)]
+    keys = pa.concat_arrays(names).take(order)
+    values = pa.concat_arrays([cells.drop_null() for cells in rescued.values()]).take(order)
+    cells_in_row = Counter(of_cells.to_pylist())
+    offsets = [0, *accumulate(cells_in_row[row] for row in range(rows))]
+    empty = [row not in cells_in_row for row in range(rows)]
+    return pa.MapArray.from_arrays(
+        pa.array(offsets, pa.int32()), keys, values, mask=pa.array(empty)
+    )
+
+
+def _arrow_schema(table: Table) -> pa.Schema:
+    return pa.schema(
+        [(column.name, _ARROW_TYPES[column.type]) for column in table.all_columns],
+        metadata={SCHEMA_VERSION_KEY: str(SCHEMA_VERSION)},
+    )
+
+
+class _Totals:
+    """Adds up the prices by currency."""
+
+    def __init__(self, default_currency: str | None) -> None:
+        self._default = default_currency or None
+        self._by_currency: dict[str | None, Total] = {}
+
+    def add(self, rows: pa.Table, price: str | None) -> None:
+        if price is None:
+            return
+        names = {"currency", price} & set(rows.column_names)
+        if "currency" not in names:
+            rows = rows.append_column("currency", pa.nulls(rows.num_rows, pa.string()))
+        sums = rows.group_by("currency", use_threads=False).aggregate(
+            [(price, "sum"), (price, "count"), ([], "count_all")]
+        )
+        for group in sums.to_pylist():
+            self._add(
+                group["currency"] or self._default,
+                group[f"{price}_sum"] or Decimal(0),
+                group["count_all"],
+                group["count_all"] - group[f"{price}_count"],
+            )
+
+    def _add(self, currency: str | None, price: Decimal, rows: int, without: int) -> None:
+        had = self._by_currency.get(currency, Total(currency, Decimal(0), 0, 0))
+        self._by_currency[currency] = Total(
+            currency,
+            _MONEY.add(had.total_price, price),
+            had.rows + rows,
+            had.rows_without_price + without,
+        )
+
+    def sums(self) -> tuple[Total, ...]:
+        return tuple(sorted(self._by_currency.values(), key=lambda total: total.currency or ""))
+
+
+class _DatasetWriter:
+    """Writes batches as row groups. The first header decides the columns of an unknown product."""
+
+    def __init__(self, file: "_HashedFile", product: str, totals: _Totals) -> None:
+        self._file = file
+        self._totals = totals
+        self._table = TABLES.get(product)
+        self._writer: pq.ParquetWriter | None = None
+        self._batches: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._write_row_group()
+            self._opened().close()
+        elif self._writer is not None:
+            with suppress(Exception):
+                self._writer.close()
+
+    def table_for(self, header: tuple[str, ...]) -> Table:
+        """Return the table; that of an unknown product has the columns of the first header."""
+        if self._table is not None:
+            return self._table
+        table = table_as_it_comes(
+            tuple(name for name in header if header.count(name) == 1 and name)
+        )
+        if header:
+            self._table = table
+        return table
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._batches.append(batch)
+        self._rows += batch.num_rows
+        self._bytes += batch.get_total_buffer_size()
+        if self._rows >= ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
+            self._write_row_group()
+
+    def _write_row_group(self) -> None:
+        if not self._rows:
+            return
+        rows = pa.Table.from_batches(self._batches)
+        self._totals.add(rows, self.table_for(()).price)
+        self._opened().write_table(rows, row_group_size=self._rows)
+        self._batches, self._rows, self._bytes = [], 0, 0
+
+    def _opened(self) -> pq.ParquetWriter:
+        if self._writer is None:
+            table = self.table_for(())
+            self._writer = pq.ParquetWriter(
+                self._file,
+                _arrow_schema(table),
+                compression="zstd",
+                # Readers take the type of a decimal, and INT64 is the quick form of it.
+                store_decimal_as_integer=True,
+                use_dictionary=[
+                    column.name for column in table.columns if column.name not in _NEARLY_UNIQUE
+                ],
+            )
+        return self._writer
+
+
+class _HashedFile(io.RawIOBase):
+    """A file that is written from its start to its end, and hashed on the way."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.bytes = 0
+        self.sha256 = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]  # what pyarrow gives
+        self.sha256.update(data)
+        written = self._file.write(data)
+        self.bytes += written
+        return written
+
+    def tell(self) -> int:
+        return self.bytes

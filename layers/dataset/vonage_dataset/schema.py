@@ -1,0 +1,194 @@
+"""The tables of the dataset: one for each product, its columns and their types.
+
+The one source for the converter, the catalogue and SQL; imports nothing that is not in Python.
+
+Source: the OpenAPI text 3.1.4, whose schemas give names and order (both directions of a product in
+one table: those of the inbound records are among those of the outbound ones), and 2.1.17, which
+gives types that the newer one has dropped (`latency`, `duration`, `concatenated`, counts of
+events). What neither calls a number, a boolean or a time is text: ids, phone numbers, MCC-MNC,
+codes. A cell that does not fit its column's type is not lost: see `RESCUED`.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+SCHEMA_VERSION = 1
+"""Of the Parquet files, in their metadata under `SCHEMA_VERSION_KEY`."""
+
+SCHEMA_VERSION_KEY = "vonage_usage_reports.schema_version"
+
+
+class Type(Enum):
+    """The types of columns, by their name in Athena and the catalogue (Hive's names)."""
+
+    TEXT = "string"
+    MONEY = "decimal(18,8)"
+    INTEGER = "bigint"
+    BOOLEAN = "boolean"
+    TIMESTAMP = "timestamp"  # microseconds, UTC
+    RESCUED = "map<string,string>"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table. Every column is nullable: empty is NULL."""
+
+    name: str
+    type: Type
+
+
+RESCUED = Column("_rescued", Type.RESCUED)
+"""The last column of every table: cells that have no column or do not fit theirs, as text.
+
+The keys are the names in the CSV's header. NULL where nothing was rescued.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The columns of a product, without `_rescued`, and the one that says what a record costs.
+
+    `price` is None where records have no price of their own (they are billed elsewhere or not).
+    """
+
+    columns: tuple[Column, ...]
+    price: str | None = None
+
+    @property
+    def all_columns(self) -> tuple[Column, ...]:
+        """What a Parquet file and the catalogue have."""
+        return (*self.columns, RESCUED)
+
+
+_TYPES = {
+    Type.MONEY: "price total_price estimated_price sms_price tts_price",
+    Type.INTEGER: (
+        "latency duration items_written amd_user_defined_beep_timeout sms_event_count "
+        "tts_event_count whatsapp_event_count email_event_count silentauth_event_count "
+        "rcs_event_count"
+    ),
+    Type.BOOLEAN: "concatenated amd_result_sent amd_beep_detection_result",
+    Type.TIMESTAMP: (
+        "date_received date_finalized date_start date_end date_started date_finished "
+        "call_date_start start_time end_time creation_date first_event_date last_event_date "
+        "queued_time record_creation_time event_time"
+    ),
+}
+# A name means the same in every product.
+_TYPE_OF = {name: type_ for type_, names in _TYPES.items() for name in names.split()}
+
+
+def _table(columns: str, *, price: str | None = "total_price") -> Table:
+    return Table(
+        tuple(Column(name, _TYPE_OF.get(name, Type.TEXT)) for name in columns.split()), price
+    )
+
+
+TABLES: dict[str, Table] = {
+    "SMS": _table(
+        "account_id message_id account_ref client_ref direction from to forced_from changed_from "
+        "concatenated message_body network network_name country country_name date_received "
+        "date_finalized latency status error_code error_code_description currency total_price id "
+        "dcs validity_period ip_address udh workflow_id tier_volume"
+    ),
+    "SMS-TRAFFIC-CONTROL": _table(
+        "account_id queued_time message_id status queue_duration id", price=None
+    ),
+    "MESSAGES": _table(
+        "account_id message_id client_ref direction from to message_body country country_name "
+        "provider provider_error_code network network_name session_type session_id date_received "
+        "date_finalized latency status error_code currency estimated_price total_price workflow_id "
+        "workflow_items_number workflow_items_total pricing_model pricing_type id tier_volume"
+    ),
+    "VOICE-CALL": _table(
+        "account_id call_id direction from to forced_from network network_name country "
+        "country_name date_start date_end duration status status_description status_code currency "
+        "price total_price id tier_volume"
+    ),
+    "VOICE-FAILED": _table(
+        "account_id call_id direction from to network network_name country country_name "
+        "date_start date_end status status_code status_description id",
+        price=None,
+    ),
+    "VOICE-TTS": _table(
+        "account_id from to status trace_id premium language style length size start_time end_time "
+        "duration currency price total_price tts_type tts_level call_id conversation_id "
+        "creation_date id"
+    ),
+    "IN-APP-VOICE": _table(
+        "account_id request_id application_id conversation_id user_id leg_id client_ref date_start "
+        "date_end duration status currency price total_price id"
+    ),
+    "WEBSOCKET-CALL": _table(
+        "account_id call_id date_start date_end duration status currency price total_price id"
+    ),
+    "ASR": _table(
+        "account_id call_id direction from to call_date_start date_start date_end duration status "
+        "status_description currency price total_price asr_type id"
+    ),
+    "AMD": _table(
+        "account_id start_time end_time amd_result_sent amd_detection_result "
+        "amd_beep_detection_result amd_user_defined_beep_timeout amd_user_defined_behavior "
+        "amd_user_defined_mode total_price currency call_id id"
+    ),
+    # It has no total_price: `price` is what the request cost, the others are its parts.
+    "VERIFY-API": _table(
+        "account_id request_id from to locale number_type network network_name country "
+        "country_name date_received date_finalized first_event_date last_event_date status "
+        "sms_event_count tts_event_count currency pricing_model price estimated_price sms_price "
+        "tts_price id",
+        price="price",
+    ),
+    "VERIFY-V2": _table(
+        "account_id request_id parent_request_id channel to locale network network_name country "
+        "status client_ref date_received sms_event_count tts_event_count whatsapp_event_count "
+        "email_event_count silentauth_event_count rcs_event_count if_fraud_check pin_length "
+        "currency total_price id"
+    ),
+    "NUMBER-INSIGHT": _table(
+        "account_id request_id product_type number date_received status response_code network "
+        "network_name network_type country country_name valid ported reachable first_name "
+        "last_name currency total_price id"
+    ),
+    "CONVERSATION-EVENT": _table(
+        "account_id request_id application_id conversation_id user_id client_ref creation_date "
+        "currency price total_price id"
+    ),
+    "CONVERSATION-MESSAGE": _table(
+        "account_id trace_id application_id conversation_id other_ids from_member_id from_user_id "
+        "from_channel from_message_id client_ref creation_date currency price total_price id"
+    ),
+    "NETWORK-API-EVENT": _table(
+        "account_id application_id record_creation_time product_name status network country_code "
+        "msisdn event_time currency total_price id request_type response_result "
+        "request_session_id product_path correlation_id"
+    ),
+    "VIDEO-API": _table(
+        "account_id feature_name session_id meeting_id subscriber_id archive_id broadcast_id "
+        "hls_id composer_id application_id duration date_start date_end total_price currency id "
+        "tier_volume"
+    ),
+    "REPORTS-USAGE": _table(
+        "acc product_type date_received date_started date_finished status account_id "
+        "master_account_id is_charged request_params job_type requested_product items_written "
+        "price currency total_price id tier_volume"
+    ),
+}
+"""The table of each product of the specification."""
+
+
+def table_as_it_comes(names: tuple[str, ...]) -> Table:
+    """Make the table of a product that nobody described, from the names in its first header.
+
+    Text, since a type would be a guess; but `total_price`, which means the same in every product,
+    is money, so that the delivery has its totals. It is no table of the catalogue: the names are
+    whatever this one file has.
+    """
+    return Table(
+        tuple(
+            Column(name, Type.MONEY if name == "total_price" else Type.TEXT)
+            for name in names
+            if name != RESCUED.name
+        ),
+        "total_price" if "total_price" in names else None,
+    )
