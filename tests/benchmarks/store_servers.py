@@ -16,8 +16,8 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from isal import isal_zlib
@@ -48,15 +48,15 @@ class Pace:
     """Holds a stream of bytes to a rate."""
 
     def __init__(self, rate: float | None) -> None:
-        self._rate = rate
+        self.rate = rate
         self._due = time.perf_counter()
 
     def passed(self, count: int) -> None:
         """Sleep as long as these bytes were too early."""
-        if self._rate is None:
+        if self.rate is None:
             return
         # What was missed by a slow reader is not made good by a burst.
-        self._due = max(self._due, time.perf_counter() - 0.01) + count / self._rate
+        self._due = max(self._due, time.perf_counter() - 0.01) + count / self.rate
         if (early := self._due - time.perf_counter()) > 0:
             time.sleep(early)
 
@@ -92,7 +92,8 @@ class Connection:
         pairs = (line.partition(":") for line in lines[1:])
         return Head(method, target, {name.lower(): value.strip() for name, _, value in pairs})
 
-    def body(self, length: int, pace: Pace, see: Callable[[memoryview], object]) -> None:
+    def body(self, length: int, pace: Pace, crc32: int = 0) -> int:
+        """Read so many bytes and go on with their CRC-32."""
         while length:
             if self._start == self._end:
                 self._start, self._end = 0, self.stream.recv_into(self._buffer)
@@ -101,21 +102,28 @@ class Connection:
             piece = self._buffer[self._start : min(self._end, self._start + length)]
             self._start += len(piece)
             length -= len(piece)
-            pace.passed(len(piece))
-            see(piece)
+            crc32 = isal_zlib.crc32(piece, crc32)
+            if pace.rate:
+                pace.passed(len(piece))
+        return crc32
 
-    def line(self) -> bytes:
+    def chunked_body(self, pace: Pace) -> int:
+        """Read a body that says how long it is chunk by chunk; return its length."""
+        size = 0
+        while length := int(self._line(), 16):
+            self.body(length, pace)
+            self._line()
+            size += length
+        while self._line() != b"\r\n":
+            pass
+        return size
+
+    def _line(self) -> bytes:
         line = bytearray()
         while not line.endswith(b"\r\n"):
-            self.body(1, Pace(None), line.extend)
+            self.body(1, Pace(None))
+            line.append(self._buffer[self._start - 1])
         return bytes(line)
-
-    def chunked_body(self, pace: Pace, see: Callable[[memoryview], object]) -> None:
-        while length := int(self.line(), 16):
-            self.body(length, pace, see)
-            self.line()
-        while self.line() != b"\r\n":
-            pass
 
     def answer(self, status: str, body: bytes = b"", **headers: str) -> None:
         lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}"]
@@ -128,19 +136,19 @@ class Source:
 
     def __init__(self, setting: Setting, archive: Path) -> None:
         self._rate = setting.source_rate
-        self._archive = archive
+        with archive.open("rb") as file:
+            self._content = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
 
     def exchange(self, connection: Connection, head: Head) -> None:
         del head
-        size = self._archive.stat().st_size
-        lines = f"HTTP/1.1 200 OK\r\nContent-Type: application/zip\r\nContent-Length: {size}"
-        connection.stream.sendall(lines.encode() + b"\r\n\r\n")
+        lines = f"HTTP/1.1 200 OK\r\nContent-Length: {len(self._content)}\r\n\r\n"
+        connection.stream.sendall(lines.encode())
         pace = Pace(self._rate)
-        piece = memoryview(bytearray(PIECE if self._rate is None else PIECE // 8))
-        with self._archive.open("rb", buffering=0) as file:
-            while count := file.readinto(piece):
-                connection.stream.sendall(piece[:count])
-                pace.passed(count)
+        size = PIECE if self._rate is None else PIECE // 8
+        for at in range(0, len(self._content), size):
+            piece = self._content[at : at + size]
+            connection.stream.sendall(piece)
+            pace.passed(len(piece))
 
 
 class Sink:
@@ -153,18 +161,12 @@ class Sink:
     def exchange(self, connection: Connection, head: Head) -> None:
         if head.headers.get("expect") == "100-continue":
             connection.stream.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        crc32 = size = 0
-
-        def see(piece: memoryview) -> None:
-            nonlocal crc32, size
-            crc32 = isal_zlib.crc32(piece, crc32)
-            size += len(piece)
-
         pace = Pace(self._setting.sink_rate)
         if head.headers.get("transfer-encoding") == "chunked":
-            connection.chunked_body(pace, see)
+            crc32, size = 0, connection.chunked_body(pace)
         else:
-            connection.body(int(head.headers.get("content-length", 0)), pace, see)
+            size = int(head.headers.get("content-length", 0))
+            crc32 = connection.body(size, pace)
         if head.target == "/stored":
             connection.answer("200 OK", str(self._stored).encode())
             self._stored = 0
