@@ -82,12 +82,13 @@ def upload_archive(
                 # It fits one part, as most do: one request instead of three.
                 first.wait()
                 archive = proof.finish()
+                body = first.body
                 client.put_object(
                     Bucket=bucket,
                     Key=key,
-                    Body=first.body,  # type: ignore[arg-type]  # see `_Part.body`
+                    Body=body,  # type: ignore[arg-type]  # see `_Part.body`
                     ContentType=_CONTENT_TYPE,
-                    ChecksumCRC32=_crc32(first.body),
+                    ChecksumCRC32=_crc32(body),
                     IfNoneMatch="*",
                 )
                 return archive
@@ -220,7 +221,7 @@ class _Upload:
     def __exit__(self, *_: object) -> None:
         # Completing is said aloud (`complete`): an error on the way out never publishes.
         self._pool.shutdown(cancel_futures=True)
-        if not self._completed:
+        if not self._completed and not self._id.cancelled():
             # The error on its way out says more than a failing abort; the bucket's lifecycle
             # drops what is left.
             with suppress(ClientError, BotoCoreError):
