@@ -14,14 +14,17 @@ FIND_PYTHON313 := for python in python3.13 "$$HOME"/.pyenv/versions/3.13*/bin/py
 	"$$python" -c '' 2>/dev/null && break; done
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt bench fuzz lock clean sam
+.PHONY: help run status test check fmt bench fuzz lock clean sam
 
 help:
 	@echo 'make run    the whole stack on this machine: emulator, simulator, reports into out/'
 	@echo '            VONAGE_API_KEY= VONAGE_API_SECRET=   ask the real API: it bills, so the plan is shown first'
 	@echo '            VONAGE_BASE_URL=   another server    CONFIRM=yes   do not ask'
-	@echo '            EVENT=events/schedule.json   DEFINITIONS=file.json'
+	@echo '            EVENT=events/backfill.json   another event; events/dry_run.json only tells'
+	@echo '            DEFINITIONS=file.json   other report definitions'
 	@echo '            SCHEDULED_TIME=2026-11-22T02:15:00Z   WAIT_SCALE=0.01 (0 to 1)'
+	@echo 'make status what is delivered, under way, missing and why, as of the last make run'
+	@echo '            STACK=name   of a stack on AWS (AWS_PROFILE, AWS_DEFAULT_REGION)   JSON=1   for scripts'
 	@echo 'make test   everything that can be checked: style, types, all tests'
 	@echo 'make check  style and types only'
 	@echo 'make fmt    bring the code into shape'
@@ -36,6 +39,9 @@ help:
 run: .venv/installed-local
 	@exec env $(IMPORTS) $(BIN)/python -m local.run
 
+status: .venv/installed-local
+	@exec env $(IMPORTS) $(BIN)/python -m local.show_status
+
 test: check sam
 	$(NO_ACCOUNTS) $(BIN)/pytest -n auto --dist loadscope
 
@@ -45,6 +51,7 @@ check: .venv/installed-dev
 	$(BIN)/mypy $(CODE)
 
 fmt: .venv/installed-dev
+	$(IMPORTS) $(BIN)/python -m local.catalogue
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -71,12 +78,13 @@ lock: .venv-lock/installed
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-strip-extras
 
 clean:
-	rm -rf .venv .venv-sam .venv-lock .aws-sam out tests/node_modules .local/run-*
+	rm -rf .venv .venv-sam .venv-lock .aws-sam out tests/node_modules .local/run-* .local/last-run.json
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find functions layers local tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed-local .venv/installed-dev .venv/installed-bench .venv/installed-fuzz: .venv/installed-%: requirements-%.txt .venv/bin/python
-	$(BIN)/python -m $(PIP_INSTALL) -r $<
+	@echo 'installing $< into .venv' >&2
+	@$(BIN)/python -m $(PIP_INSTALL) -r $< >&2
 	@touch $@
 
 .venv-sam/installed: requirements-sam.txt .venv-sam/bin/python
