@@ -29,7 +29,7 @@ help:
 	@echo 'make check  style and types only'
 	@echo 'make fmt    bring the code into shape'
 	@echo 'make bench  measure: memory, speed and cold start; 10 minutes'
-	@echo '            PART=store (or coldstart, ledger)   SIZES="100 1000" (MB)   RUNS=5'
+	@echo '            PART=store (or coldstart, convert, ledger)   SIZES="100 1000" (MB)   RUNS=5'
 	@echo '            SETTINGS="open lambda"   VARIANTS="limit upload_fileobj ours"'
 	@echo 'make fuzz   look for an archive that breaks the proof: SECONDS=60'
 	@echo 'make lock   lock the dependencies of pyproject.toml again'
