@@ -14,7 +14,7 @@ FIND_PYTHON313 := for python in python3.13 "$$HOME"/.pyenv/versions/3.13*/bin/py
 	"$$python" -c '' 2>/dev/null && break; done
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt bench lock clean sam
+.PHONY: help run query test check fmt bench lock clean sam
 
 help:
 	@echo 'make run    the whole stack on this machine: emulator, simulator, reports into out/'
@@ -22,6 +22,9 @@ help:
 	@echo '            VONAGE_BASE_URL=   another server    CONFIRM=yes   do not ask'
 	@echo '            EVENT=events/schedule.json   DEFINITIONS=file.json'
 	@echo '            SCHEDULED_TIME=2026-11-22T02:15:00Z   WAIT_SCALE=0.01 (0 to 1)'
+	@echo 'make query  ask out/ with SQL: SQL="SELECT ..."   FILE=x.sql   CSV=file.csv   STACK=name (of a deployed stack)'
+	@echo '            NAMED=billing        SINCE=2026-11-01 UNTIL=2026-12-01 PERIOD=day MARK_UP=0.15 ACCOUNT_CURRENCY=EUR'
+	@echo '            NAMED=reconciliation INVOICE=file.csv   NAMED=customers'
 	@echo 'make test   everything that can be checked: style, types, all tests'
 	@echo 'make check  style and types only'
 	@echo 'make fmt    bring the code into shape'
@@ -32,6 +35,11 @@ help:
 # exec: a signal to make has to reach the run, which stops what it started.
 run: .venv/installed-local
 	@exec env $(IMPORTS) $(BIN)/python -m local.run
+
+# As it was typed: make would take a dollar sign for its own.
+query: export SQL := $(value SQL)
+query: .venv/installed-local
+	@env $(IMPORTS) $(BIN)/python -m local.query
 
 test: check sam
 	$(NO_ACCOUNTS) $(BIN)/pytest -n auto --dist loadscope

@@ -1,0 +1,114 @@
+"""`python -m local.query`, the command behind `make query`: SQL on what was delivered."""
+
+import csv
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from local.dataset import Folder, StackBucket, open_dataset
+from local.options import BadInput
+from local.queries import named_queries, values_from
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "out"
+MOST_ROWS = 1000
+"""What is printed at most; CSV= takes all."""
+
+_USAGE = "say what to ask: SQL='SELECT ...', FILE=x.sql, or NAMED= one of"
+
+
+def main() -> int:
+    """Run, and return the exit code: 0, or 2 where a person has to mend something."""
+    given = {name: value for name, value in os.environ.items() if value}
+    try:
+        sql = _sql(given)
+        invoice = Path(given["INVOICE"]) if "INVOICE" in given else None
+        source = StackBucket(given["STACK"]) if "STACK" in given else Folder(OUT)
+        with open_dataset(
+            source, with_manifests="manifests" in sql.lower(), invoice=invoice
+        ) as connection:
+            _answer(connection, sql, given.get("CSV"))
+    except BadInput as error:
+        print(f"make query: {error}", file=sys.stderr)
+        return 2
+    except duckdb.Error as error:
+        # Below its first line it shows the place in the SQL.
+        print(f"make query: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _sql(given: Mapping[str, str]) -> str:
+    named = named_queries()
+    asked = [name for name in ("SQL", "FILE", "NAMED") if name in given]
+    if len(asked) != 1:
+        raise BadInput(f"{_USAGE} {', '.join(named)}")
+    if asked == ["SQL"]:
+        return given["SQL"]
+    if asked == ["FILE"]:
+        try:
+            return Path(given["FILE"]).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"FILE: {given['FILE']} cannot be read: {error}") from error
+    if given["NAMED"] not in named:
+        raise BadInput(f"NAMED is {given['NAMED']!r}: it takes {', '.join(named)}")
+    return named[given["NAMED"]].render(values_from(given))
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, sql: str, target: str | None) -> None:
+    found = connection.execute(sql)
+    columns = [each[0] for each in found.description or ()]
+    if target is not None:
+        try:
+            with Path(target).open("w", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(columns)
+                writer.writerows([_text(value) for value in row] for row in found.fetchall())
+        except OSError as error:
+            raise BadInput(f"CSV: {target} cannot be written: {error.strerror}") from error
+        return
+    rows = found.fetchmany(MOST_ROWS + 1)
+    _print(columns, rows[:MOST_ROWS])
+    if len(rows) > MOST_ROWS:
+        print(f"These are the first {MOST_ROWS:,} rows: CSV=file.csv takes all.")
+    elif not rows:
+        print("No rows.")
+
+
+def _print(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    rows = list(rows)
+    for place, name in enumerate(columns):
+        is_number = any(isinstance(row[place], (int, float, Decimal)) for row in rows)
+        table.add_column(Text(name), justify="right" if is_number else "left", no_wrap=True)
+    for row in rows:
+        # As Text: a message body is no markup. A line is a row, whatever is in it.
+        table.add_row(*(Text(" ".join(_text(value).split("\n"))) for value in row))
+    console = Console(highlight=False)
+    # Never folded or cut: what is wider than the terminal goes on in its next line.
+    console.width = max(console.width, console.measure(table).maximum)
+    console.print(table, soft_wrap=True)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ")
+    return str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
