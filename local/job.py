@@ -26,6 +26,7 @@ from local.emulator import ROOT, Emulator, EmulatorFailed
 from local.environment import forget_real_accounts
 from local.kept import KeptState
 from local.options import BadInput, Options, Server
+from local.page import write_page
 from local.plan import plan_of
 from local.progress import Progress
 from local.simulator.process import Simulator
@@ -201,6 +202,7 @@ def _conclude(
         for each in answer.get("refused", [])
     ]
     if lines:
+        write_page(delivery.folder)
         display.print("\n" + summary(lines, delivery))
         display.print(f"Look in {OUT.name}/; what was announced: {OUT.name}/{NOTIFICATIONS}")
     elif not refused:

@@ -3,15 +3,13 @@
 import csv
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
 import duckdb
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.cells import cell_len
 
 from local.dataset import Folder, StackBucket, open_dataset
 from local.options import BadInput
@@ -43,6 +41,9 @@ def main() -> int:
         # Below its first line it shows the place in the SQL.
         print(f"make query: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever reads has enough, as `head` has; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         return 130
     return 0
@@ -85,19 +86,17 @@ def _answer(connection: duckdb.DuckDBPyConnection, sql: str, target: str | None)
         print("No rows.")
 
 
-def _print(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    rows = list(rows)
-    for place, name in enumerate(columns):
+def _print(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a line for each row, whatever its values hold; never folded or cut."""
+    lines = [list(columns), *([" ".join(_text(value).split()) for value in row] for row in rows)]
+    for place in range(len(columns)):
+        width = max(cell_len(line[place]) for line in lines)
         is_number = any(isinstance(row[place], (int, float, Decimal)) for row in rows)
-        table.add_column(Text(name), justify="right" if is_number else "left", no_wrap=True)
-    for row in rows:
-        # As Text: a message body is no markup. A line is a row, whatever is in it.
-        table.add_row(*(Text(" ".join(_text(value).split("\n"))) for value in row))
-    console = Console(highlight=False)
-    # Never folded or cut: what is wider than the terminal goes on in its next line.
-    console.width = max(console.width, console.measure(table).maximum)
-    console.print(table, soft_wrap=True)
+        for line in lines:
+            space = " " * (width - cell_len(line[place]))
+            line[place] = space + line[place] if is_number else line[place] + space
+    for line in lines:
+        print("  ".join(line).rstrip())
 
 
 def _text(value: object) -> str:
