@@ -97,8 +97,12 @@ def _period(connection: "DuckDBPyConnection") -> str:
     )
     if not records:
         return "No records were delivered."
-    days = f"{first:%d %B %Y}" if first == last else f"{first:%d %B %Y} to {last:%d %B %Y}"
-    return f"{records:,} records, {days} (UTC). Each record counts once."
+    days = " to ".join(dict.fromkeys(_day(each) for each in (first, last) if each is not None))
+    return f"{records:,} records, {days or 'without a time'} (UTC). Each record counts once."
+
+
+def _day(day: date) -> str:
+    return f"{day.day} {day:%B %Y}"
 
 
 def _totals(connection: "DuckDBPyConnection") -> str:

@@ -24,16 +24,27 @@ _USAGE = "say what to ask: SQL='SELECT ...', FILE=x.sql, or NAMED= one of"
 
 
 def main() -> int:
-    """Run, and return the exit code: 0, or 2 where a person has to mend something."""
-    given = {name: value for name, value in os.environ.items() if value}
+    """Run, and return the exit code."""
+    try:
+        return answer(os.environ, OUT)
+    except BrokenPipeError:
+        # Whoever reads has enough, as `head` has; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def answer(environment: Mapping[str, str], out: Path) -> int:
+    """Print what the environment asks of `out`; return 0, or 2 where a person has to mend it."""
+    given = {name: value for name, value in environment.items() if value}
     try:
         sql = _sql(given)
         invoice = Path(given["INVOICE"]) if "INVOICE" in given else None
-        source = StackBucket(given["STACK"]) if "STACK" in given else Folder(OUT)
-        with open_dataset(
-            source, with_manifests="manifests" in sql.lower(), invoice=invoice
-        ) as connection:
-            _answer(connection, sql, given.get("CSV"))
+        source = StackBucket(given["STACK"]) if "STACK" in given else Folder(out)
+        with_manifests = "manifests" in sql.lower()
+        with open_dataset(source, with_manifests=with_manifests, invoice=invoice) as connection:
+            _run(connection, sql, given.get("CSV"))
     except BadInput as error:
         print(f"make query: {error}", file=sys.stderr)
         return 2
@@ -41,11 +52,6 @@ def main() -> int:
         # Below its first line it shows the place in the SQL.
         print(f"make query: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        # Whoever reads has enough, as `head` has; Python would complain once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        return 130
     return 0
 
 
@@ -66,7 +72,7 @@ def _sql(given: Mapping[str, str]) -> str:
     return named[given["NAMED"]].render(values_from(given))
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, sql: str, target: str | None) -> None:
+def _run(connection: duckdb.DuckDBPyConnection, sql: str, target: str | None) -> None:
     found = connection.execute(sql)
     columns = [each[0] for each in found.description or ()]
     if target is not None:
