@@ -101,7 +101,9 @@ class StackBucket:
             secret_key=credentials.secret_key,
             session_token=credentials.token,
             region=session.region_name,
+            # As boto3 takes them from there.
             endpoint_override=os.environ.get("AWS_ENDPOINT_URL"),
+            tls_ca_file_path=os.environ.get("AWS_CA_BUNDLE"),
         )
 
     def relation(self, product: str, connection: duckdb.DuckDBPyConnection) -> str | None:
@@ -141,7 +143,11 @@ class StackBucket:
         from pyarrow.fs import FileSelector  # noqa: PLC0415 - see above
 
         selector = FileSelector(folder, recursive=True, allow_not_found=True)
-        found = self._files.get_file_info(selector)
+        try:
+            found = self._files.get_file_info(selector)
+        except OSError as error:
+            reason = " ".join(str(error).split())
+            raise BadInput(f"the bucket {self._bucket} cannot be read: {reason}") from error
         return sorted(each.path for each in found if each.path.endswith(suffix))
 
 
