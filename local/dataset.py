@@ -16,9 +16,9 @@ import duckdb
 
 from local.options import BadInput
 from local.queries import usage_view
-from vonage_dataset.schema import TABLES, Column, Type
+from vonage_dataset.schema import TABLES, Table, Type
 
-PARTITION = ("definition", "account", "date")
+PARTITION = {"definition": "VARCHAR", "account": "VARCHAR", "date": "DATE"}
 """The columns that are in no file but in its key."""
 
 INVOICE_COLUMNS = ("month", "product", "country", "currency", "amount")
@@ -168,9 +168,11 @@ def open_dataset(
     # Times are stored as UTC: without this a cast would make them this machine's.
     connection.execute("SET TimeZone = 'UTC'")
     for product, table in TABLES.items():
-        columns = (*table.all_columns, *(Column(name, Type.TEXT) for name in PARTITION))
         relation = source.relation(product, connection)
-        select = ", ".join(_expression(column, is_empty=relation is None) for column in columns)
+        select = ", ".join(
+            f"CAST({'NULL' if relation is None else _name(name)} AS {kind}) AS {_name(name)}"
+            for name, kind in _columns(table).items()
+        )
         rows = "WHERE false" if relation is None else f"FROM {relation}"
         connection.execute(f"CREATE VIEW {table_name(product)} AS SELECT {select} {rows}")
     connection.execute(f"CREATE VIEW usage AS {usage_view()}")
@@ -179,13 +181,17 @@ def open_dataset(
     return connection
 
 
-def _expression(column: Column, *, is_empty: bool) -> str:
-    source = "NULL" if is_empty else f'"{column.name}"'
-    if is_empty or column.type is Type.TIMESTAMP:
-        # DuckDB knows Hive's names of types, but for that of maps.
-        name = "MAP(VARCHAR, VARCHAR)" if column.type is Type.RESCUED else column.type.value
-        return f'CAST({source} AS {name}) AS "{column.name}"'
-    return source
+def _columns(table: Table) -> dict[str, str]:
+    """Return DuckDB's types: it knows Hive's names, but for that of maps."""
+    columns = {
+        each.name: "MAP(VARCHAR, VARCHAR)" if each.type is Type.RESCUED else each.type.value
+        for each in table.all_columns
+    }
+    return columns | PARTITION
+
+
+def _name(text: str) -> str:
+    return f'"{text}"'
 
 
 def _create_manifests(
