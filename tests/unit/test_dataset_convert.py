@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.csvs import member, written
+from vonage_reports.domain.errors import RowsUnreadable
 from vonage_dataset.convert import Dataset, Total, convert
 from vonage_dataset.schema import TABLES, Type
-from vonage_reports.domain.errors import RowsUnreadable
 
 MINUTE = "2026-11-20T23:59:59"
 SMS = [column.name for column in TABLES["SMS"].columns]
