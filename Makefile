@@ -14,14 +14,17 @@ FIND_PYTHON313 := for python in python3.13 "$$HOME"/.pyenv/versions/3.13*/bin/py
 	"$$python" -c '' 2>/dev/null && break; done
 
 .DEFAULT_GOAL := help
-.PHONY: help run query test check fmt bench lock clean sam
+.PHONY: help run status query test check fmt bench lock clean sam
 
 help:
 	@echo 'make run    the whole stack on this machine: emulator, simulator, reports into out/'
 	@echo '            VONAGE_API_KEY= VONAGE_API_SECRET=   ask the real API: it bills, so the plan is shown first'
 	@echo '            VONAGE_BASE_URL=   another server    CONFIRM=yes   do not ask'
-	@echo '            EVENT=events/schedule.json   DEFINITIONS=file.json'
+	@echo '            EVENT=events/backfill.json   another event; events/dry_run.json only tells'
+	@echo '            DEFINITIONS=file.json   other report definitions'
 	@echo '            SCHEDULED_TIME=2026-11-22T02:15:00Z   WAIT_SCALE=0.01 (0 to 1)'
+	@echo 'make status what is delivered, under way, missing and why, as of the last make run'
+	@echo '            STACK=name   of a stack on AWS (AWS_PROFILE, AWS_DEFAULT_REGION)   JSON=1   for scripts'
 	@echo 'make query  ask out/ with SQL: SQL="SELECT ..."   FILE=x.sql   CSV=file.csv   STACK=name (of a deployed stack)'
 	@echo '            NAMED=billing        SINCE=2026-11-01 UNTIL=2026-12-01 PERIOD=day MARK_UP=0.15 ACCOUNT_CURRENCY=EUR'
 	@echo '            NAMED=reconciliation INVOICE=file.csv   NAMED=customers'
@@ -35,6 +38,9 @@ help:
 # exec: a signal to make has to reach the run, which stops what it started.
 run: .venv/installed-local
 	@exec env $(IMPORTS) $(BIN)/python -m local.run
+
+status: .venv/installed-local
+	@exec env $(IMPORTS) $(BIN)/python -m local.show_status
 
 # As it was typed: make would take a dollar sign for its own.
 query: export SQL := $(value SQL)
@@ -50,10 +56,11 @@ check: .venv/installed-dev
 	$(BIN)/mypy $(CODE)
 
 fmt: .venv/installed-dev
+	$(IMPORTS) $(BIN)/python -m local.catalogue
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/installed-dev
+bench: .venv/installed-dev .venv/installed-bench
 	$(NO_ACCOUNTS) $(IMPORTS) $(BIN)/python -m tests.benchmarks
 
 # The SAM CLI is of use only where it finds the functions' own Python.
@@ -67,16 +74,18 @@ lock: .venv-lock/installed
 	.venv-lock/bin/uv pip compile $(LOCK) --group layer-shared -c requirements-dev.txt -o layers/shared/requirements.txt
 	.venv-lock/bin/uv pip compile $(LOCK) --group layer-dataset -c requirements-dev.txt -o layers/dataset/requirements.txt
 	.venv-lock/bin/uv pip compile $(LOCK) --group function-submit-reports -c requirements-dev.txt -o functions/submit_reports/requirements.txt
+	.venv-lock/bin/uv pip compile $(LOCK) --group bench -c requirements-dev.txt -o requirements-bench.txt
 	.venv-lock/bin/uv pip compile $(LOCK) --group sam -o requirements-sam.txt
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-strip-extras
 
 clean:
-	rm -rf .venv .venv-sam .venv-lock .aws-sam out tests/node_modules .local/run-*
+	rm -rf .venv .venv-sam .venv-lock .aws-sam out tests/node_modules .local/run-* .local/last-run.json
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find functions layers local tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/installed-local .venv/installed-dev: .venv/installed-%: requirements-%.txt .venv/bin/python
-	$(BIN)/python -m $(PIP_INSTALL) -r $<
+.venv/installed-local .venv/installed-dev .venv/installed-bench: .venv/installed-%: requirements-%.txt .venv/bin/python
+	@echo 'installing $< into .venv' >&2
+	@$(BIN)/python -m $(PIP_INSTALL) -r $< >&2
 	@touch $@
 
 .venv-sam/installed: requirements-sam.txt .venv-sam/bin/python

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from local.deployment import Stack
@@ -32,6 +32,8 @@ class Delivery:
         self._queue = stack.subscribe_queue("notifications-of-make-run")
         self.folder = folder
         self.objects: dict[str, StoredObject] = {}
+        self._archives: dict[str, list[str]] = {}
+        self._manifests: dict[str, str] = {}
         self.notifications: list[dict[str, Any]] = []
 
     def update(self) -> None:
@@ -54,20 +56,15 @@ class Delivery:
                 Bucket=self._bucket, Key=key, Body=file, Metadata=dict(metadata)
             )
         size = (self.folder / key).stat().st_size
-        self.objects[key] = StoredObject(answer["ETag"], size, metadata)
+        self._note(key, StoredObject(answer["ETag"], size, metadata))
 
     def manifest_key(self, report_id: str) -> str | None:
         """The key of a report's manifest, None before it is delivered."""
-        name = f"/{report_id}.json"
-        return next(
-            (key for key in self.objects if key.startswith("manifests/") and key.endswith(name)),
-            None,
-        )
+        return self._manifests.get(report_id)
 
     def archive_keys(self, report_id: str) -> list[str]:
         """The keys of a report's archives."""
-        part = f"/{report_id}/"
-        return [key for key in self.objects if part in key and key.endswith(".zip")]
+        return self._archives.get(report_id, [])
 
     def archive_bytes(self, report_id: str) -> int:
         """The size of all archives of a report."""
@@ -84,9 +81,17 @@ class Delivery:
             for chunk in found["Body"].iter_chunks(1024 * 1024):
                 file.write(chunk)
         partial.replace(target)
-        self.objects[key] = StoredObject(
-            found["ETag"], found["ContentLength"], found.get("Metadata", {})
-        )
+        stored = StoredObject(found["ETag"], found["ContentLength"], found.get("Metadata", {}))
+        self._note(key, stored)
+
+    def _note(self, key: str, stored: StoredObject) -> None:
+        if key not in self.objects:
+            path = PurePosixPath(key)
+            if key.startswith("manifests/"):
+                self._manifests[path.stem] = key
+            elif key.startswith("archives/") and path.suffix == ".zip":
+                self._archives.setdefault(path.parent.name, []).append(key)
+        self.objects[key] = stored
 
     def _receive(self) -> None:
         while True:

@@ -139,6 +139,12 @@ class Stack:
         )["Parameter"]["Value"]
         return value
 
+    def ledger_items(self) -> list[dict[str, Any]]:
+        """Return every item of the ledger, as DynamoDB's client gives it."""
+        scan = self._emulator.client("dynamodb").get_paginator("scan")
+        pages = scan.paginate(TableName=self.outputs["TableName"], ConsistentRead=True)
+        return [item for page in pages for item in page["Items"]]
+
     def stop_schedules(self) -> None:
         """Let nothing fire by itself: who deployed the stack here sends the events as well."""
         scheduler = self._emulator.client("scheduler")
@@ -156,12 +162,15 @@ def deploy(
     *,
     vonage_base_url: str,
     wait_scale: float,
+    request_interval: float | None = None,
     root: Path = ROOT,
 ) -> Stack:
     """Deploy the template of `root`. `folder` gets what the functions share on this machine.
 
-    The secret is still empty, and no schedule fires. Raises DeploymentFailed.
+    `request_interval` is for a simulator that sets no limit on requests: seconds between two of
+    them, None as on AWS. The secret is still empty, and no schedule fires. Raises DeploymentFailed.
     """
+    pace = {} if request_interval is None else {"REQUEST_INTERVAL": str(request_interval)}
     package = Package(
         root,
         bucket=_ARTIFACTS,
@@ -172,6 +181,7 @@ def deploy(
             # All functions keep one pace: however the waits are scaled, no more requests reach
             # Vonage in a second than on AWS, where polls are 20 s apart.
             "PACING_FILE": str(folder / "pace"),
+            **pace,
         },
     )
     s3 = emulator.client("s3")

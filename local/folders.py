@@ -9,6 +9,10 @@ from pathlib import Path
 
 from local.options import BadInput
 
+_ROOT = Path(__file__).resolve().parent.parent
+STATE = _ROOT / ".local"
+OUT = _ROOT / "out"
+
 
 @contextmanager
 def work_alone(state: Path) -> Iterator[None]:

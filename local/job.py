@@ -9,8 +9,9 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,23 +23,28 @@ from local import folders
 from local.delivery import NOTIFICATIONS, Delivery
 from local.deployment import DeploymentFailed, InvocationFailed, Stack, deploy
 from local.display import Display, merged, summary
-from local.emulator import ROOT, Emulator, EmulatorFailed
+from local.emulator import Emulator, EmulatorFailed
 from local.environment import forget_real_accounts
+from local.folders import OUT, STATE
 from local.kept import KeptState
+from local.ledgers import LastRun
 from local.options import BadInput, Options, Server
 from local.page import write_page
-from local.plan import plan_of
+from local.plan import outlook_of, plan_of
 from local.progress import Progress
 from local.simulator.process import Simulator
-from local.wakes import Wakes, sweep_seconds
+from local.status import why_stopped
+from local.wakes import Wakes, send, sweep_seconds
 from vonage_reports.aws.ledger import Ledger
 
 ALL_DELIVERED, NOT_DELIVERED, BAD_INPUT = 0, 1, 2
 
-STATE = ROOT / ".local"
-OUT = ROOT / "out"
-
 _TICK_SECONDS = 0.2
+"""The pace at which a person sees the ledger move, where that does not take longer."""
+
+_STATUS_SECONDS = 2.0
+"""The pace at which `make status` sees it move."""
+
 _REQUEST_SECONDS = 40
 """Longer than a request to Vonage can last."""
 
@@ -76,24 +82,33 @@ def _run(options: Options, display: Display, resources: ExitStack) -> int:
         event = stack.schedule_event(
             "SubmitReportsFunctionCalendar", scheduled_time=options.scheduled_time
         )
+    if options.is_dry_run:
+        for line in outlook_of(send(event, stack, say=display.say)):
+            display.print(f"It would ask for {line}")
+        return ALL_DELIVERED
     if not server.is_on_loopback:
         lines = plan_of(event, stack, ledger, api_key=server.api_key, now=datetime.now(UTC))
         if not _confirmed(lines, server, options, display):
             display.print("Nothing was asked of Vonage.")
             return BAD_INPUT
 
-    def keep() -> None:
-        if kept is not None:
-            kept.save(emulator, stack, delivery)
-
     progress = Progress(ledger, delivery)
     every = sweep_seconds(options.wait_scale)
     wakes = Wakes(stack, event, sweep_seconds=every, say=display.say)
+    records = _Records(
+        stack=stack,
+        delivery=delivery,
+        wakes=wakes,
+        progress=progress,
+        kept=kept,
+        last_run=LastRun(STATE),
+        source=f"the last make run, against {server.url}",
+    )
     try:
-        with display.live(lambda: progress.lines):
-            _until_answered(wakes, progress, display, keep)
+        with display.live():
+            _until_answered(wakes, progress, display, records)
             folders.replace(OUT, None if kept is None else kept.out)
-            _follow(wakes, progress, delivery, display, keep)
+            _follow(wakes, progress, delivery, display, records)
     finally:
         # A second Ctrl-C waits until what was paid for is written down.
         with _uninterrupted():
@@ -105,7 +120,8 @@ def _run(options: Options, display: Display, resources: ExitStack) -> int:
                 if kept is not None or wakes.answer is not None:
                     delivery.update()
                 progress.update()
-                keep()
+                progress.complete()
+                records.keep(at_last=True)
     return _conclude(options, wakes.answer or {}, progress, delivery, display)
 
 
@@ -154,16 +170,48 @@ def _confirmed(lines: list[str], server: Server, options: Options, display: Disp
     return answer
 
 
-def _until_answered(
-    wakes: Wakes, progress: Progress, display: Display, keep: Callable[[], None]
-) -> None:
+@dataclass
+class _Records:
+    """What is written down while a run goes on: for `make status`, and what was paid for."""
+
+    stack: Stack
+    delivery: Delivery
+    wakes: Wakes
+    progress: Progress
+    kept: KeptState | None
+    last_run: LastRun
+    source: str
+    next_status: float = 0.0
+
+    def keep(self, *, at_last: bool = False) -> None:
+        """Write down how things stand; for `make status` now and then, and `at_last`.
+
+        As long as the event has planned nothing, an earlier run is the last one.
+        """
+        has_begun = self.wakes.answer is not None or bool(self.progress.lines)
+        is_status_due = has_begun and (at_last or time.monotonic() >= self.next_status)
+        if self.kept is None and not is_status_due:
+            return
+        items = self.stack.ledger_items()
+        if self.kept is not None:
+            self.kept.save(items, self.delivery)
+        if is_status_due:
+            self.last_run.write(
+                items,
+                source=self.source,
+                definitions=self.stack.definitions(),
+                as_of=datetime.now(UTC),
+            )
+            self.next_status = time.monotonic() + _STATUS_SECONDS
+
+
+def _until_answered(wakes: Wakes, progress: Progress, display: Display, records: _Records) -> None:
     """Return when submit_reports took the event."""
     wakes.tick()
     while wakes.answer is None:
-        display.show(progress.update())
-        keep()
-        # The pace at which a person sees the ledger move.
-        time.sleep(_TICK_SECONDS)
+        with _unhurried():
+            display.show(progress.update(), progress)
+            records.keep()
         wakes.tick()
     progress.follow(wakes.answer["planned"])
 
@@ -173,19 +221,26 @@ def _follow(
     progress: Progress,
     delivery: Delivery,
     display: Display,
-    keep: Callable[[], None],
+    records: _Records,
 ) -> None:
     """Return when nothing more can be expected without a person."""
     while True:
-        delivery.update()
-        display.show(progress.update())
-        keep()
-        # While submit_reports is at work, what was refused may be tried again.
-        if wakes.is_idle and (progress.is_settled or progress.everything_is_refused):
-            return
-        # As above.
-        time.sleep(_TICK_SECONDS)
+        with _unhurried():
+            delivery.update()
+            display.show(progress.update(), progress)
+            records.keep()
+            # While submit_reports is at work, what was refused may be tried again.
+            if wakes.is_idle and (progress.is_settled or progress.everything_is_refused):
+                return
         wakes.tick()
+
+
+@contextmanager
+def _unhurried() -> Iterator[None]:
+    """Look at what there is, then leave the machine to the stack for as long at least."""
+    began = time.monotonic()
+    yield
+    time.sleep(max(_TICK_SECONDS, time.monotonic() - began))
 
 
 def _conclude(
@@ -201,18 +256,21 @@ def _conclude(
         f"{each['definition']}, {each['field']}: {each['reason']}"
         for each in answer.get("refused", [])
     ]
+    refused += [why_stopped(each, at=datetime.now(UTC)) for each in progress.stopped]
+    for bar in progress.bars:
+        display.print(f"{bar.name}: {bar.words}")
     if lines:
         write_page(delivery.folder)
         display.print("\n" + summary(lines, delivery))
         display.print(f"Look in {OUT.name}/; what was announced: {OUT.name}/{NOTIFICATIONS}")
-    elif not refused:
+    elif not refused and not progress.bars:
         no_definitions = options.definitions == "[]"
         display.print("There are no report definitions." if no_definitions else "Nothing is due.")
     for sentence in merged(refused, progress.troubles(), rest=f"{OUT.name}/{NOTIFICATIONS}"):
         display.complain(sentence)
-    if refused or progress.everything_is_refused:
+    if refused or progress.everything_is_refused or progress.stopped:
         return BAD_INPUT
-    return ALL_DELIVERED if all(line.is_delivered for line in lines) else NOT_DELIVERED
+    return ALL_DELIVERED if all(line.is_well for line in progress.windows) else NOT_DELIVERED
 
 
 @contextmanager

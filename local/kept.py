@@ -5,6 +5,7 @@ would buy the same windows again.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,9 @@ class KeptState:
             if not of_a_finished_report and (self.out / key).exists():
                 delivery.upload(key, metadata)
 
-    def save(self, emulator: Emulator, stack: Stack, delivery: Delivery) -> None:
-        """Write down what is there now."""
-        scan = emulator.client("dynamodb").get_paginator("scan")
-        pages = scan.paginate(TableName=stack.outputs["TableName"], ConsistentRead=True)
-        self._write("ledger.json", [item for page in pages for item in page["Items"]])
+    def save(self, items: Sequence[Mapping[str, Any]], delivery: Delivery) -> None:
+        """Write down what is there now: `items` of the ledger, as `Stack.ledger_items`."""
+        self._write("ledger.json", items)
         now = {key: dict(stored.metadata) for key, stored in delivery.objects.items()}
         self._write("objects.json", {**self._metadata(), **now})
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.windows import format_instant, parse_instant
-from vonage_reports.inputs import parse_event
+from vonage_reports.inputs import is_dry_run, parse_event
 
 VONAGE = "https://api.nexmo.com"
 
@@ -72,6 +72,11 @@ class Options:
     scheduled_time: str
     wait_scale: float
     confirmed: bool
+
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether the event only wants to know what it would do."""
+        return self.event is not None and is_dry_run(parse_event(dict(self.event)))
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], *, now: datetime) -> "Options":

@@ -44,7 +44,9 @@ class Wakes:
         self._next_sweep = 0.0
         self._failures = 0
         self._thread = ThreadPoolExecutor(1)
-        self._running: Future[dict[str, Any]] | None = self._thread.submit(self._first, event)
+        self._running: Future[dict[str, Any]] | None = self._thread.submit(
+            send, event, stack, say=say
+        )
         self.answer: dict[str, Any] | None = None
         """What submit_reports answered to the event; None until it has."""
 
@@ -91,21 +93,22 @@ class Wakes:
         else:
             self._failures = 0
 
-    def _first(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Send the event, and again when it fails, as Lambda does with a schedule's event.
 
-        The first invocation of all failed once in 34 starts of the emulator, and never in 60 that
-        were made to find out why.
-        """
-        event = _safe_to_repeat(event)
-        for _ in range(_REPETITIONS):
-            try:
-                return self._stack.submit(event)
-            except InvocationFailed as error:
-                if error.kind == "InvalidRequest":
-                    raise
-                self._say(f"the event failed and is sent again: {error}")
-        return self._stack.submit(event)
+def send(event: Mapping[str, Any], stack: Stack, *, say: Callable[[str], None]) -> dict[str, Any]:
+    """Send an event, and again when it fails, as Lambda does with a schedule's event.
+
+    The first invocation of all failed once in 34 starts of the emulator, and never in 60 that were
+    made to find out why.
+    """
+    event = _safe_to_repeat(event)
+    for _ in range(_REPETITIONS):
+        try:
+            return stack.submit(event)
+        except InvocationFailed as error:
+            if error.kind == "InvalidRequest":
+                raise
+            say(f"the event failed and is sent again: {error}")
+    return stack.submit(event)
 
 
 def _safe_to_repeat(event: Mapping[str, Any]) -> Mapping[str, Any]:

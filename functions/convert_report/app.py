@@ -9,6 +9,7 @@ import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from vonage_dataset.catalogue import Catalogue
 from vonage_dataset.delivery import convert_report
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.domain.objects import Subject
@@ -29,6 +30,7 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
         subject,
         event["receipts"],
         bucket=_bucket(),
+        catalogue=_catalogue(),
         settings=Settings.from_environment(os.environ),
         clock=_now,
     )
@@ -40,6 +42,11 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
 def _bucket() -> Bucket:
     """Make what a warm function keeps."""
     return Bucket(boto3.client("s3"), os.environ["BUCKET_NAME"])
+
+
+@cache
+def _catalogue() -> Catalogue:
+    return Catalogue(boto3.client("glue"), os.environ["DATABASE_NAME"])
 
 
 def _now() -> datetime:

@@ -36,6 +36,7 @@ from vonage_reports.inputs import (
     Resolution,
     ScheduledRun,
     definition_named,
+    is_dry_run,
     parse_definitions,
     parse_event,
 )
@@ -51,7 +52,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     """
     asked = parse_event(event)
     settings, edges = _settings(), _edges()
-    if isinstance(asked, BackfillRequest | Recollection) and asked.dry_run:
+    if is_dry_run(asked):
         return _outlook(asked, edges)
     invocation = Invocation(
         context.aws_request_id, lambda: context.get_remaining_time_in_millis() / 1000

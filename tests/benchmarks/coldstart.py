@@ -26,8 +26,9 @@ def seconds_to_import(statement: str) -> float:
 
 
 def statement_for(function: str) -> str:
-    """Import a handler as Lambda does: the function's folder and the layer on the path."""
-    path = [str(ROOT / "functions" / function), str(ROOT / "layers" / "shared")]
+    """Import a handler as Lambda does: the function's folder and the layers on the path."""
+    layers = [str(ROOT / "layers" / name) for name in ("shared", "dataset")]
+    path = [str(ROOT / "functions" / function), *layers]
     return f"import sys; sys.path[:0] = {path!r}; import app"
 
 

@@ -2,25 +2,29 @@
 
 A run that settles five running reports and plans eight definitions is counted against a table with
 10 and with 100,000 finished reports: DynamoDB requests, and the capacity that they consume, as the
-emulator counts it.
+emulator counts it. So is a run that plans windows of a backfill of 13 months of hours, at its
+beginning and at its end.
 """
 
-from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter
 from typing import Any
 
 from local.emulator import Emulator
 from tests.ledger_table import create_ledger_table
+from vonage_reports.aws.backfill import plan_backfills
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import Ledger, finished_item
 from vonage_reports.aws.plan import plan
 from vonage_reports.aws.settle import settle
+from vonage_reports.domain.backfill import checked_backfill
 from vonage_reports.domain.calendar import planned_report
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.reports import Report, State
@@ -29,6 +33,7 @@ from vonage_reports.domain.windows import WindowLength, windows_ending_after
 
 FINISHED = (10, 100_000)
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
+INVOCATION = Invocation("one", lambda: 300.0)
 
 
 class Running:
@@ -69,62 +74,97 @@ def fill(table: Any, finished: int) -> None:
             batch.put_item(Item=finished_item(replace(report, state=State.DELIVERED)))
     ledger = Ledger(table)
     for slot, report in enumerate(islice(reports(NOW), 5), 1):
-        ledger.plan(report)
         running = replace(report, state=State.SUBMITTED, run=1, request_id=f"r{slot}", slot=slot)
-        ledger.write(report, running)
+        ledger.write(None, running)
 
 
-def count(table: Any) -> dict[str, float]:
-    """Run once and count."""
-    requests: Counter[str] = Counter()
-    capacity = 0.0
+@contextmanager
+def counted(table: Any) -> Iterator[dict[str, float]]:
+    """Count what is asked of DynamoDB meanwhile."""
+    counts = {"requests": 0.0, "capacity": 0.0}
     events = table.meta.client.meta.events
 
     def ask_for_capacity(params: dict[str, Any], **_: Any) -> None:
         params["ReturnConsumedCapacity"] = "TOTAL"
 
-    def add(parsed: dict[str, Any], model: Any, **_: Any) -> None:
-        nonlocal capacity
-        requests[model.name] += 1
+    def add(parsed: dict[str, Any], **_: Any) -> None:
+        counts["requests"] += 1
         consumed = parsed.get("ConsumedCapacity", [])
         for each in consumed if isinstance(consumed, list) else [consumed]:
-            capacity += each["CapacityUnits"]
+            counts["capacity"] += each["CapacityUnits"]
 
     events.register("before-parameter-build.dynamodb", ask_for_capacity)
     events.register("after-call.dynamodb", add)
-    edges = Edges(
+    yield counts
+    events.unregister("before-parameter-build.dynamodb", ask_for_capacity)
+    events.unregister("after-call.dynamodb", add)
+
+
+def edges_to(table: Any) -> Edges:
+    """Return edges of which only the ledger is asked."""
+    return Edges(
         ledger=Ledger(table),
         vonage=None,  # type: ignore[arg-type]  # nothing is asked of these in such a run
         executions=Running(),  # type: ignore[arg-type]
         topic=None,  # type: ignore[arg-type]
         bucket=None,  # type: ignore[arg-type]
     )
-    settle(edges.ledger.open_work(), edges, Invocation("one", lambda: 300.0), clock=lambda: NOW)
-    plan([definition(number) for number in range(8)], edges, at=NOW, now=NOW)
-    edges.ledger.open_work()
-    events.unregister("before-parameter-build.dynamodb", ask_for_capacity)
-    events.unregister("after-call.dynamodb", add)
-    return {"requests": sum(requests.values()), "capacity": capacity}
 
 
-def measure() -> list[dict[str, float]]:
-    """Return a row for each number of finished reports."""
-    rows = []
+def count(table: Any) -> dict[str, float]:
+    """Run once and count."""
+    edges = edges_to(table)
+    with counted(table) as counts:
+        settle(edges.ledger.open_work(), edges, INVOCATION, clock=lambda: NOW)
+        plan([definition(number) for number in range(8)], edges, at=NOW, now=NOW)
+        edges.ledger.open_work()
+    return counts
+
+
+def count_backfill(table: Any, *, from_its_end: bool) -> dict[str, float]:
+    """Plan what there is room for of a backfill of 13 months of hours, and count."""
+    whole = checked_backfill(definition(0), date(2025, 10, 22), NOW.date(), confirmed=True, now=NOW)
+    begun = replace(whole, seen_to=whole.total - 9 if from_its_end else 0)
+    edges = edges_to(table)
+    edges.ledger.write_all([], (None, begun))
+    with counted(table) as counts:
+        began = perf_counter()
+        planned = plan_backfills(edges, INVOCATION, max_billed_records=0, clock=lambda: NOW)
+        seconds = perf_counter() - began
+    return {"seen_to": begun.seen_to, "planned": len(planned), **counts, "seconds": seconds}
+
+
+def measure() -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    """Return a row for each number of finished reports, and one for each end of a backfill."""
+    runs, backfills = [], []
     with TemporaryDirectory() as folder, Emulator(Path(folder)) as emulator:
-        client = emulator.client("dynamodb")
+
+        def empty_table(name: str) -> Any:
+            create_ledger_table(emulator.client("dynamodb"), name)
+            return emulator.table(name)
+
         for finished in FINISHED:
-            name = f"ledger-{finished}"
-            create_ledger_table(client, name)
-            fill(emulator.table(name), finished)
-            rows.append({"finished": finished, **count(emulator.table(name))})
-    return rows
+            table = empty_table(f"ledger-{finished}")
+            fill(table, finished)
+            runs.append({"finished": finished, **count(table)})
+        for from_its_end in (False, True):
+            table = empty_table(f"backfill-{from_its_end}")
+            backfills.append(count_backfill(table, from_its_end=from_its_end))
+    return runs, backfills
 
 
-def main() -> list[dict[str, float]]:
-    """Print the table and return its rows."""
-    rows = measure()
+def main() -> dict[str, list[dict[str, float]]]:
+    """Print the tables and return their rows."""
+    runs, backfills = measure()
     print("ledger: DynamoDB in one run of submit_reports, five reports running, eight planned")
     print(f"{'finished reports':>17}{'requests':>10}{'capacity units':>16}")
-    for row in rows:
+    for row in runs:
         print(f"{row['finished']:>17,.0f}{row['requests']:>10.0f}{row['capacity']:>16.1f}")
-    return rows
+    print("ledger: a run that plans windows of a backfill of 13 months of hours")
+    print(f"{'seen to':>17}{'planned':>10}{'requests':>10}{'capacity units':>16}{'seconds':>10}")
+    for row in backfills:
+        print(
+            f"{row['seen_to']:>17,.0f}{row['planned']:>10.0f}{row['requests']:>10.0f}"
+            f"{row['capacity']:>16.1f}{row['seconds']:>10.2f}"
+        )
+    return {"runs": runs, "backfills": backfills}

@@ -140,12 +140,25 @@ class LocalStack:
 
 
 @contextmanager
-def _running(folder: Path, settings: Mapping[str, Any]) -> Iterator[LocalStack]:
+def _running(
+    folder: Path, settings: Mapping[str, Any], request_interval: float | None = None
+) -> Iterator[LocalStack]:
+    """Run a stack; with a `request_interval` the simulator does not limit requests.
+
+    Hundreds of reports would otherwise take most of their time to keep Vonage's pace.
+    """
+    limit = {} if request_interval is None else {"requests_per_second": 0}
     with (
-        Simulator(**{"seconds_per_report": 0.5, **settings}) as simulator,
+        Simulator(**{"seconds_per_report": 0.5, **limit, **settings}) as simulator,
         Emulator(folder, wait_scale=WAIT_SCALE) as emulator,
     ):
-        stack = deploy(emulator, folder, vonage_base_url=simulator.url, wait_scale=WAIT_SCALE)
+        stack = deploy(
+            emulator,
+            folder,
+            vonage_base_url=simulator.url,
+            wait_scale=WAIT_SCALE,
+            request_interval=request_interval,
+        )
         stack.set_credentials(simulator.api_key, simulator.api_secret)
         yield LocalStack(emulator, stack, simulator)
 
@@ -157,19 +170,32 @@ def simulator_settings() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
+def request_interval() -> float | None:
+    """Seconds between two requests to Vonage, None as on AWS; a module may have its own."""
+    return None
+
+
+@pytest.fixture(scope="module")
 def local_stack(
-    tmp_path_factory: pytest.TempPathFactory, simulator_settings: Mapping[str, Any]
+    tmp_path_factory: pytest.TempPathFactory,
+    simulator_settings: Mapping[str, Any],
+    request_interval: float | None,
 ) -> Iterator[LocalStack]:
     """One stack for all tests of a module: what one does, the others see."""
-    with _running(tmp_path_factory.mktemp("stack"), simulator_settings) as running:
+    folder = tmp_path_factory.mktemp("stack")
+    with _running(folder, simulator_settings, request_interval) as running:
         yield running
 
 
 @pytest.fixture
 def new_stack(tmp_path: Path) -> Iterator[Callable[..., LocalStack]]:
-    """Make a stack for one test alone; keywords are the simulator's settings."""
+    """Make a stack for one test alone; keywords are its pace and the simulator's settings."""
     with ExitStack() as resources:
-        yield lambda **settings: resources.enter_context(_running(tmp_path, settings))
+
+        def make(*, request_interval: float | None = None, **settings: Any) -> LocalStack:
+            return resources.enter_context(_running(tmp_path, settings, request_interval))
+
+        yield make
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def kept_run(folder: Path, kept: KeptState, simulator: Simulator) -> Iterator[Ke
         running = KeptRun(emulator, stack, kept)
         yield running
         running.delivery.update()
-        kept.save(emulator, stack, running.delivery)
+        kept.save(stack.ledger_items(), running.delivery)
 
 
 def test_a_run_goes_on_where_the_last_one_was_interrupted_and_buys_nothing_twice(
@@ -102,3 +102,34 @@ def test_the_plan_names_the_windows_that_are_due_and_not_kept(tmp_path: Path) ->
         ]
         running.until(State.DELIVERED)
         assert plan_of(SCHEDULED, running.stack, running.ledger, api_key=key, now=now) == []
+        before = running.stack.ledger_items()
+        event = {"backfill": {"definition": "sms", "start": "2026-11-01", "end": "2026-11-20"}}
+        (line,) = plan_of(event, running.stack, running.ledger, api_key=key, now=now)
+        assert line == (
+            "asks for the backfill sms-20261101-20261120: 18 reports, "
+            "2026-11-01T00:00:00Z to 2026-11-20T00:00:00Z, there or under way already: 1, "
+            "records: about 54,000"
+        )
+        assert running.stack.ledger_items() == before
+        again = {"recollect": {"report_id": running.progress.lines[0].report_id}}
+        (line,) = plan_of(again, running.stack, running.ledger, api_key=key, now=now)
+        assert line.startswith(f"asks for {running.progress.lines[0].report_id}: 1 report, ")
+        assert len(simulator.state()["reports"]) == 2
+
+
+def test_the_plan_has_what_is_left_of_a_backfill_that_was_interrupted(tmp_path: Path) -> None:
+    kept = KeptState(tmp_path / "kept")
+    event = {"backfill": {"definition": "sms", "start": "2026-11-01", "end": "2026-11-11"}}
+    with (
+        Simulator(seconds_per_report=60) as simulator,
+        kept_run(tmp_path / "1", kept, simulator) as running,
+    ):
+        planned = running.stack.submit(event)["planned"]
+        assert len(planned) == 4
+        now = parse_instant("2026-11-22T02:15:00Z")
+        key = simulator.api_key
+        lines = plan_of({"sweep": True}, running.stack, running.ledger, api_key=key, now=now)
+        assert lines[4] == (
+            "goes on with the backfill sms-20261101-20261111: 6 of 10 reports are left, "
+            "records: unknown"
+        )

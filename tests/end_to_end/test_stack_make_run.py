@@ -55,8 +55,8 @@ def start(
     )
 
 
-def run(tree: Path, **variables: str) -> tuple[int, str]:
-    process = start(tree, **variables)
+def run(tree: Path, module: str = "local.run", **variables: str) -> tuple[int, str]:
+    process = start(tree, module, **variables)
     try:
         output, _ = process.communicate(timeout=120)
     finally:
@@ -148,7 +148,7 @@ def test_without_variables_it_brings_its_own_simulator_and_ends_without_a_trace(
         "usage.html",
     ]
     assert_answers_agree(tree)
-    assert [each.name for each in (tree / ".local").iterdir()] == ["lock"]
+    assert sorted(each.name for each in (tree / ".local").iterdir()) == ["last-run.json", "lock"]
     assert processes_of(tree) == []
 
 
@@ -164,7 +164,12 @@ def test_an_interruption_leaves_no_process_and_no_state(
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 130, output
     assert processes_of(tree) == []
-    assert [each.name for each in (tree / ".local").iterdir()] == ["lock"]
+    assert sorted(each.name for each in (tree / ".local").iterdir()) == ["last-run.json", "lock"]
+    # How far it came can still be asked for.
+    code, status = run(tree, "local.show_status", JSON="1")
+    assert code == 0, status
+    (row,) = json.loads(status)["definitions"]
+    assert (row["definition"], row["in_flight"]) == ("verify", 1)
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="processes are looked up in /proc")
@@ -296,3 +301,91 @@ def test_a_users_own_aws_profile_is_left_alone(tree: Path) -> None:
     environment = {"AWS_PROFILE": "production", "AWS_CONFIG_FILE": os.devnull}
     code, output = run(tree, **environment, DEFINITIONS="one.json")
     assert code == 0, output
+
+
+BACKFILL = {"backfill": {"definition": "verify", "start": "2026-10-01", "end": "2026-10-25"}}
+
+
+def write_event(tree: Path, **changes: object) -> None:
+    (tree / "event.json").write_text(json.dumps({"backfill": {**BACKFILL["backfill"], **changes}}))
+
+
+def test_a_backfill_is_followed_to_its_end_and_told_in_a_few_lines(tree: Path) -> None:
+    write_event(tree)
+    code, output = run(tree, EVENT="event.json", DEFINITIONS="one.json")
+    assert code == 0, output
+    name = "verify-20261001-20261025"
+    assert f"backfill {name}: 24 of 24 windows\n" in output
+    assert "verify, abcd1234, 2026-10-01 to 2026-10-24: 24 DELIVERED, 72,000 rows" in output
+    assert len(output.splitlines()) < 25
+    assert len(list((tree / "out").glob("manifests/**/*.json"))) == 24
+
+    code, status = run(tree, "local.show_status", JSON="1")
+    assert code == 0, status
+    document = json.loads(status)
+    (row,) = document["definitions"]
+    assert (row["delivered"], row["waiting"], row["missing"]) == (24, 0, 0)
+    assert document["backfills"] == document["problems"] == []
+    code, text = run(tree, "local.show_status")
+    assert code == 0, text
+    assert text.startswith("the last make run, against http://127.0.0.1:")
+    assert "2026-10-24, final" in text
+
+
+def test_a_dry_run_tells_what_it_would_do_and_leaves_everything_as_it_was(tree: Path) -> None:
+    (tree / "out").mkdir()
+    (tree / "out" / "of-an-earlier-run").touch()
+    write_event(tree, dry_run=True)
+    code, output = run(tree, EVENT="event.json", DEFINITIONS="one.json")
+    assert code == 0, output
+    assert output.splitlines()[-1] == (
+        "It would ask for the backfill verify-20261001-20261025: 24 reports, "
+        "2026-10-01T00:00:00Z to 2026-10-25T00:00:00Z, records: unknown"
+    )
+    assert [each.name for each in (tree / "out").iterdir()] == ["of-an-earlier-run"]
+    assert [each.name for each in (tree / ".local").iterdir()] == ["lock"]
+    code, output = run(tree, "local.show_status", JSON="1")
+    assert code == 2
+    assert output == (
+        "make status: nothing was run here yet: make run, or name a deployed stack with STACK=\n"
+    )
+
+
+def test_a_day_that_had_to_be_split_is_one_window_of_the_summary(tree: Path) -> None:
+    with Simulator(seconds_per_report=0.5, rows_per_day=3000, max_records=2000) as small:
+        code, output = run(
+            tree, **at(small), DEFINITIONS="one.json", SCHEDULED_TIME="2026-11-22T02:15:00Z"
+        )
+    assert code == 0, output
+    assert " SPLIT       verify-20261118T0000Z-" in output
+    assert " STORED        part from 2026-11-18 12:00 UTC, 12 h" in output
+    _, _, summary = output.partition("\n\n")
+    first, state, *archives, manifest, _, _ = summary.splitlines()
+    assert first.startswith("verify-20261118T0000Z-")
+    assert state.startswith("  DELIVERED, 3,000 rows, ")
+    assert len(archives) == 2
+    assert manifest.startswith("  manifests/")
+
+
+def test_a_backfill_of_a_definition_that_is_not_there_is_one_sentence(tree: Path) -> None:
+    write_event(tree, definition="sms")
+    code, output = run(tree, EVENT="event.json", DEFINITIONS="one.json")
+    assert code == 2
+    assert output.splitlines()[-1] == (
+        "make run: there is no report definition sms: there are verify"
+    )
+
+
+def test_without_region_or_credentials_the_status_of_a_stack_is_one_sentence(tree: Path) -> None:
+    nowhere = {"AWS_DEFAULT_REGION": "", "AWS_REGION": ""}
+    for variables, problem in (
+        (nowhere, "You must specify a region"),
+        (
+            {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
+            "Unable to locate credentials",
+        ),
+    ):
+        code, output = run(tree, "local.show_status", STACK="prod", **variables)
+        assert code == 2, output
+        assert output.startswith(f"make status: STACK=prod: {problem}: say which AWS account")
+        assert len(output.splitlines()) == 1

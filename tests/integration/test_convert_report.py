@@ -1,27 +1,46 @@
-"""Converting a report: from the receipts in the bucket, S3 as moto has it."""
+"""Converting a report: from archives and receipts in the bucket, S3 and Glue as moto has them."""
 
+import hashlib
+import io
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+import boto3
+import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import ClientError
+from mypy_boto3_glue import GlueClient
 from mypy_boto3_s3 import S3Client
 
-from tests.integration.conftest import BUCKET, instead_of, keys_in, refusal_of_aws
+from tests.integration.conftest import BUCKET, an_archive, instead_of, keys_in, refusal_of_aws
+from tests.unit.csvs import written
+from vonage_dataset.catalogue import Catalogue, storage
+from vonage_dataset.delivery import convert_report
 from vonage_reports.aws.bucket import Bucket
-from vonage_reports.aws.convert import convert_report
 from vonage_reports.domain import objects
-from vonage_reports.domain.archive import Archive, Member
-from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.archive import ArchiveProof
+from vonage_reports.domain.errors import (
+    ArchiveCorrupt,
+    InvalidRequest,
+    RowsMismatch,
+    RowsUnreadable,
+    VonageReportsError,
+)
 from vonage_reports.domain.objects import Precedence, Subject
 from vonage_reports.domain.reports import Entry
+from vonage_reports.domain.settings import Settings
 from vonage_reports.domain.windows import Window
 
 NOW = datetime(2026, 11, 22, 2, 20, tzinfo=UTC)
 MIDNIGHT = datetime(2026, 11, 20, 13, tzinfo=UTC)  # in Auckland
+DAY = timedelta(days=1)
 REPORT_ID = "sms-outbound-20261120T1300Z-0123456789ab"
 SUBJECT = Subject(
     report_id=REPORT_ID,
@@ -34,56 +53,150 @@ SUBJECT = Subject(
     account_id="abcd1234",
     include_subaccounts=False,
     filters={"direction": "outbound", "include_message": False},
-    window=Window(MIDNIGHT, MIDNIGHT + timedelta(days=1), "Pacific/Auckland"),
+    window=Window(MIDNIGHT, MIDNIGHT + DAY, "Pacific/Auckland"),
     revision="final",
     delay_days=3,
     planned="2026-11-22T02:15:00Z",
 )
-ARCHIVE = Archive(
-    bytes=1234, sha256="9f86d081", members=(Member("report_SMS_abcd1234.csv", 5678, "d87f7e0c"),)
+PRELIMINARY = replace(
+    SUBJECT,
+    report_id="sms-outbound-20261120T1300Z-ba9876543210",
+    request_id="request-0",
+    revision="preliminary",
+    delay_days=0,
 )
+LATER = replace(SUBJECT, request_id="request-2", attempt=2, run=2)
 TIMES = {
     "submitted": "2026-11-22T02:16:00Z",
     "ready": "2026-11-22T02:19:00Z",
     "stored": "2026-11-22T02:20:00Z",
 }
+LATER_TIMES = {**TIMES, "submitted": "2026-11-23T02:16:00Z"}
 MANIFEST = f"manifests/sms-outbound/abcd1234/2026/11/21/{REPORT_ID}.json"
+DATASET = (
+    "data/product=SMS/definition=sms-outbound/account=abcd1234/date=2026-11-21/"
+    "20261120T130000Z_20261121T130000Z.parquet"
+)
+DATABASE = "vonage_usage_reports"
+HEADER = ["id", "to", "total_price", "currency"]
+ROWS = [["1", "447700900000", "0.0058", ""], ["2", "447700900001", "0.12345678", "EUR"]]
+
+
+def csv_of(rows: Sequence[Sequence[str]] = ROWS, header: Sequence[str] = HEADER) -> bytes:
+    return written([header, *rows])
+
+
+def numbered(*ids: int) -> bytes:
+    """A CSV with nothing but these ids."""
+    return csv_of([[str(each), "", "", ""] for each in ids])
 
 
 @dataclass
 class Convert:
-    """Converts reports whose receipts the test puts into the bucket."""
+    """Converts reports whose archives and receipts the test puts into the bucket."""
 
     s3: S3Client
+    glue: GlueClient
     now: datetime = NOW
+    settings: Settings = field(default_factory=Settings)
 
     def __call__(self, subject: Subject = SUBJECT, *receipts: str) -> dict[str, Any]:
-        bucket = Bucket(self.s3, BUCKET)
-        keys = receipts or (subject.receipt_key,)
-        return convert_report(subject, keys, bucket=bucket, clock=lambda: self.now)
+        return convert_report(
+            subject,
+            receipts or (subject.receipt_key,),
+            bucket=Bucket(self.s3, BUCKET),
+            catalogue=Catalogue(self.glue, DATABASE),
+            settings=self.settings,
+            clock=lambda: self.now,
+        )
 
     def stored(
         self,
         subject: Subject = SUBJECT,
-        archive: Archive | None = ARCHIVE,
+        content: bytes | None = None,
         *,
+        file: bool = True,
         items_count: int | None = 2,
         times: Mapping[str, str | None] = TIMES,
     ) -> str:
-        """Leave the receipt that store_report would; return its key."""
-        receipt = objects.receipt(subject, archive, items_count=items_count, times=times)
+        """Leave what store_report would; return the receipt's key."""
+        proof = ArchiveProof()
+        if file:
+            archive = an_archive(csv_of() if content is None else content)
+            proof.update(archive)
+            self.s3.put_object(Bucket=BUCKET, Key=subject.archive_key, Body=archive)
+        receipt = objects.receipt(
+            subject, proof.finish() if file else None, items_count=items_count, times=times
+        )
         Bucket(self.s3, BUCKET).write_json(subject.receipt_key, receipt)
         return subject.receipt_key
 
-    def manifest(self) -> dict[str, Any]:
-        body = self.s3.get_object(Bucket=BUCKET, Key=MANIFEST)["Body"].read()
-        document: dict[str, Any] = json.loads(body)
+    def delivered(self, subject: Subject, content: bytes, rows: int, **stored: Any) -> None:
+        """Store and convert."""
+        self.stored(subject, content, items_count=rows, **stored)
+        self(subject)
+
+    def read(self, key: str) -> bytes:
+        return self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+
+    def manifest(self, subject: Subject = SUBJECT) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.read(subject.manifest_key))
         return document
+
+    def ids(self) -> list[str]:
+        """The records that a reader of `data/` sees, in the files' order."""
+        return [
+            row["id"]
+            for key in self.made("data/")
+            for row in pq.read_table(io.BytesIO(self.read(key))).to_pylist()
+        ]
+
+    def made(self, *prefixes: str) -> list[str]:
+        """The keys below the prefixes, by default all that convert_report writes."""
+        prefixes = prefixes or ("data/", "manifests/", "headers/")
+        return [key for key in keys_in(self.s3) if key.startswith(prefixes)]
+
+    def partitions(self) -> list[list[str]]:
+        found = self.glue.get_partitions(DatabaseName=DATABASE, TableName="sms")["Partitions"]
+        return [each["Values"] for each in found]
+
+    def refuse_once(self, key: str) -> None:
+        """Let S3 refuse the next write of a key."""
+        refusals = iter([refusal_of_aws(403, "AccessDenied")])
+
+        def refuse(params: dict[str, Any], **_: object) -> object:
+            return next(refusals, None) if unquote(params["url_path"]) == f"/{key}" else None
+
+        instead_of(self.s3, "PutObject", refuse)
 
 
 @pytest.fixture
-def convert(s3: S3Client) -> Convert:
-    return Convert(s3)
+def glue(aws: None, aws_session: boto3.Session) -> Iterator[GlueClient]:  # noqa: ARG001 - aws: first
+    client = aws_session.client("glue")
+    client.create_database(DatabaseInput={"Name": DATABASE})
+    client.create_table(
+        DatabaseName=DATABASE,
+        TableInput={
+            "Name": "sms",
+            "PartitionKeys": [{"Name": name} for name in ("definition", "account", "date")],
+        },
+    )
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def convert(
+    s3: S3Client, glue: GlueClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Convert]:
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    yield Convert(s3, glue)
+    # Whatever happened: a warm function has the same /tmp.
+    assert list(tmp_path.iterdir()) == []
+
+
+# What is delivered
 
 
 def test_the_manifest_says_what_was_delivered(convert: Convert) -> None:
@@ -91,15 +204,16 @@ def test_the_manifest_says_what_was_delivered(convert: Convert) -> None:
     convert()
     manifest = convert.manifest()
     (archive,) = manifest.pop("archives")
-    assert archive == {
-        "bucket": BUCKET,
-        "key": SUBJECT.archive_key,
-        "bytes": 1234,
-        "sha256": "9f86d081",
-        "members": [{"name": "report_SMS_abcd1234.csv", "bytes": 5678, "crc32": "d87f7e0c"}],
-        "request_id": "request-1",
-        "items_count": 2,
-    }
+    content = convert.read(SUBJECT.archive_key)
+    assert archive["key"] == SUBJECT.archive_key
+    assert (archive["bucket"], archive["bytes"]) == (BUCKET, len(content))
+    assert archive["sha256"] == hashlib.sha256(content).hexdigest()
+    assert (archive["request_id"], archive["items_count"]) == ("request-1", 2)
+    columns = manifest.pop("columns")
+    assert columns[0] == {"name": "account_id", "type": "string"}
+    assert {"name": "total_price", "type": "decimal(18,8)"} in columns
+    assert columns[-1] == {"name": "_rescued", "type": "map<string,string>"}
+    dataset = convert.read(DATASET)
     assert manifest == {
         "schema_version": 1,
         "report_id": REPORT_ID,
@@ -116,11 +230,21 @@ def test_the_manifest_says_what_was_delivered(convert: Convert) -> None:
         "revision": "final",
         "attempt": 1,
         "rows": 2,
-        "columns": [],
         "schema_changed": False,
-        "dataset": None,
-        "totals": [],
-        "row_check": "impossible",
+        "dataset": {
+            "bucket": BUCKET,
+            "key": DATASET,
+            "version_id": convert.s3.head_object(Bucket=BUCKET, Key=DATASET)["VersionId"],
+            "bytes": len(dataset),
+            "sha256": hashlib.sha256(dataset).hexdigest(),
+            "rows": 2,
+            "rescued_cells": 0,
+        },
+        "totals": [
+            {"currency": None, "total_price": "0.0058", "rows": 1, "rows_without_price": 0},
+            {"currency": "EUR", "total_price": "0.12345678", "rows": 1, "rows_without_price": 0},
+        ],
+        "row_check": "equal",
         "times": {
             "planned": "2026-11-22T02:15:00Z",
             "submitted": "2026-11-22T02:16:00Z",
@@ -131,32 +255,204 @@ def test_the_manifest_says_what_was_delivered(convert: Convert) -> None:
     }
 
 
-def test_the_notification_says_where_it_is(convert: Convert) -> None:
+def test_the_dataset_has_the_rows_as_vonage_sent_them(convert: Convert) -> None:
+    convert.stored()
+    convert()
+    rows = pq.read_table(io.BytesIO(convert.read(DATASET))).to_pylist()
+    assert [(row["id"], row["to"], row["total_price"], row["currency"]) for row in rows] == [
+        ("1", "447700900000", Decimal("0.0058"), None),
+        ("2", "447700900001", Decimal("0.12345678"), "EUR"),
+    ]
+
+
+def test_the_notification_says_where_it_is_and_what_it_cost(convert: Convert) -> None:
     convert.stored()
     notification = convert()
     assert notification["event"] == "report.delivered"
     assert (notification["report_id"], notification["attempt"]) == (REPORT_ID, 1)
-    assert (notification["rows"], notification["bytes"]) == (2, 1234)
+    assert notification["rows"] == 2
+    assert notification["bytes"] == len(convert.read(SUBJECT.archive_key))
     assert (notification["manifest"], notification["archives"]) == (MANIFEST, [SUBJECT.archive_key])
-    assert notification["dataset"] is None
+    assert notification["dataset"] == DATASET
+    assert notification["totals"] == convert.manifest()["totals"]
+    assert notification["schema_changed"] is False
+
+
+def test_an_empty_currency_is_the_definitions_else_the_accounts(convert: Convert) -> None:
+    convert.settings = Settings(account_currency="USD")
+    convert.stored()
+    assert [total["currency"] for total in convert()["totals"]] == ["EUR", "USD"]
+    (total,) = convert(replace(SUBJECT, currency="EUR"))["totals"]
+    assert (total["currency"], total["total_price"], total["rows"]) == ("EUR", "0.12925678", 2)
+
+
+def test_a_cell_that_does_not_fit_is_counted_and_its_price_missed(convert: Convert) -> None:
+    convert.stored(content=csv_of([*ROWS, ["3", "", "0.123456789", "EUR"]]), items_count=3)
+    notification = convert()
+    assert convert.manifest()["dataset"]["rescued_cells"] == 1
+    (_, total) = notification["totals"]
+    assert total == {
+        "currency": "EUR",
+        "total_price": "0.12345678",
+        "rows": 2,
+        "rows_without_price": 1,
+    }
+
+
+def test_in_a_bucket_without_versions_the_only_one_is_null(convert: Convert) -> None:
+    convert.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Suspended"})
+    convert.stored()
+    convert()
+    assert convert.manifest()["dataset"]["version_id"] == "null"
+
+
+# Windows that were split
+
+
+def halves(convert: Convert, contents: Sequence[bytes], rows: int) -> list[str]:
+    """Store the parts of the window, oldest first; return the receipts' keys."""
+    length = DAY / len(contents)
+    return [
+        convert.stored(
+            replace(
+                SUBJECT,
+                report_id=f"{REPORT_ID[:-1]}{number}",
+                request_id=f"request-of-part-{number}",
+                window=Window(
+                    MIDNIGHT + number * length, MIDNIGHT + (number + 1) * length, "Pacific/Auckland"
+                ),
+            ),
+            content,
+            items_count=rows,
+        )
+        for number, content in enumerate(contents)
+    ]
+
+
+ROOT = replace(SUBJECT, request_id=None, entry=Entry.CONVERT)
 
 
 def test_the_archives_of_a_window_that_was_split_are_one_delivery(convert: Convert) -> None:
-    halves = [
-        replace(SUBJECT, report_id=f"{REPORT_ID[:-1]}{number}", request_id=f"request-{number}")
-        for number in (2, 3)
-    ]
-    receipts = [
-        convert.stored(half, items_count=half_rows)
-        for half, half_rows in zip(halves, (40, 2), strict=True)
-    ]
-    notification = convert(replace(SUBJECT, request_id=None, entry=Entry.CONVERT), *receipts)
-    assert (notification["rows"], notification["bytes"]) == (42, 2468)
-    assert convert.manifest()["rows"] == 42
+    receipts = halves(convert, [numbered(1, 2), numbered(4, 3), numbered(6, 5)], 2)
+    notification = convert(ROOT, *receipts)
+    assert (notification["rows"], notification["dataset"]) == (6, DATASET)
+    assert notification["bytes"] == sum(
+        len(convert.read(key)) for key in convert.made("archives/") if key.endswith(".zip")
+    )
     assert [each["request_id"] for each in convert.manifest()["archives"]] == [
-        "request-2",
-        "request-3",
+        "request-of-part-0",
+        "request-of-part-1",
+        "request-of-part-2",
     ]
+    assert convert.ids() == ["1", "2", "4", "3", "6", "5"]
+    assert convert.made("data/") == [DATASET]
+
+
+def test_whole_then_split_then_whole_each_record_is_there_once(convert: Convert) -> None:
+    convert.delivered(SUBJECT, numbered(1, 2, 3), 3)
+    receipts = halves(convert, [numbered(1, 2), numbered(3, 4)], 2)
+    convert(replace(ROOT, attempt=2, run=2), *receipts)
+    assert convert.ids() == ["1", "2", "3", "4"]
+    whole = replace(LATER, request_id="request-3", attempt=3, run=3)
+    convert.delivered(whole, numbered(4, 3, 2, 1, 5), 5, times=LATER_TIMES)
+    assert convert.ids() == ["4", "3", "2", "1", "5"]
+    assert convert.made("data/") == [DATASET]
+
+
+# Nothing is a delivery too
+
+
+@pytest.mark.parametrize("items", [0, None])
+@pytest.mark.parametrize("content", [None, b"", csv_of([])], ids=["no file", "empty", "header"])
+def test_a_report_without_rows_is_a_delivery_that_says_so(
+    items: int | None, content: bytes | None, convert: Convert
+) -> None:
+    convert.delivered(PRELIMINARY, numbered(1, 2), 2)
+    convert.stored(content=content, file=content is not None, items_count=items)
+    notification = convert()
+    assert (notification["rows"], notification["totals"]) == (0, [])
+    assert notification["dataset"] == DATASET
+    manifest = convert.manifest()
+    assert (manifest["rows"], manifest["dataset"]["rows"]) == (0, 0)
+    assert len(manifest["archives"]) == (content is not None)
+    assert convert.ids() == []
+    assert pq.read_schema(io.BytesIO(convert.read(DATASET))).names[-1] == "_rescued"
+
+
+# The rows that Vonage counted
+
+
+@pytest.mark.parametrize("counted", [0, 1, 3])
+def test_other_rows_than_vonage_counted_are_no_delivery(counted: int, convert: Convert) -> None:
+    convert.stored(items_count=counted)
+    with pytest.raises(RowsMismatch, match=f"2 rows, and Vonage says {counted}"):
+        convert()
+    assert convert.made() == []
+    assert convert.partitions() == []
+    assert SUBJECT.archive_key in keys_in(convert.s3)
+
+
+def test_where_it_is_only_a_warning_the_manifest_has_it(convert: Convert) -> None:
+    convert.settings = Settings(row_check="warn")
+    convert.stored(items_count=3)
+    assert convert()["rows"] == 2
+    assert convert.manifest()["row_check"] == "different"
+
+
+def test_where_vonage_did_not_count_nothing_can_be_compared(convert: Convert) -> None:
+    convert.stored(items_count=None)
+    assert convert()["rows"] == 2
+    assert convert.manifest()["row_check"] == "impossible"
+
+
+def test_the_rows_of_a_split_window_are_compared_as_one_number(convert: Convert) -> None:
+    receipts = halves(convert, [numbered(1, 2, 3), numbered(4)], 2)
+    assert convert(ROOT, *receipts)["rows"] == 4
+    assert convert.manifest()["row_check"] == "equal"
+
+
+# What cannot be read
+
+BROKEN: list[tuple[bytes, type[VonageReportsError], str]] = [
+    (b"id,to\n1,447700900000\n2\n", RowsUnreadable, r"\.csv, line 3: 1 field"),
+    (b'id,to\n1,"447700900000\n', RowsUnreadable, r"\.csv, line 2: a quote"),
+]
+
+
+@pytest.mark.parametrize(("content", "error", "sentence"), BROKEN)
+def test_what_cannot_be_read_leaves_nothing_and_says_where(
+    content: bytes, error: type[VonageReportsError], sentence: str, convert: Convert
+) -> None:
+    convert.stored(content=content)
+    with pytest.raises(error, match=sentence):
+        convert()
+    assert convert.made() == []
+
+
+def test_an_archive_that_is_not_the_one_of_its_receipt_is_no_delivery(convert: Convert) -> None:
+    convert.stored()
+    other = an_archive(csv_of(list(reversed(ROWS))))
+    convert.s3.put_object(Bucket=BUCKET, Key=SUBJECT.archive_key, Body=other)
+    with pytest.raises(ArchiveCorrupt):
+        convert()
+    assert convert.made() == []
+
+
+def test_what_cannot_be_read_leaves_what_an_earlier_revision_delivered(convert: Convert) -> None:
+    convert.delivered(PRELIMINARY, numbered(1, 2), 2)
+    convert.stored(content=b"id,to\n1\n")
+    with pytest.raises(RowsUnreadable):
+        convert()
+    assert convert.ids() == ["1", "2"]
+
+
+def test_a_run_that_goes_on_from_a_receipt_that_is_not_there_is_refused(convert: Convert) -> None:
+    with pytest.raises(InvalidRequest, match="begin the run with a check"):
+        convert()
+    assert keys_in(convert.s3) == []
+
+
+# Run again
 
 
 def test_a_second_run_says_the_same(convert: Convert) -> None:
@@ -167,7 +463,23 @@ def test_a_second_run_says_the_same(convert: Convert) -> None:
     assert convert(replace(SUBJECT, run=2)) == first
     again = convert.manifest()
     assert again["times"].pop("delivered") > manifest["times"].pop("delivered")
+    assert again["dataset"].pop("version_id") != manifest["dataset"].pop("version_id")
     assert again == manifest
+
+
+@pytest.mark.parametrize("key", [DATASET, MANIFEST, "headers/sms-outbound/abcd1234.json"])
+def test_a_run_that_died_at_any_write_is_made_good_by_the_next(key: str, convert: Convert) -> None:
+    convert.stored()
+    convert.refuse_once(key)
+    with pytest.raises(ClientError):
+        convert()
+    assert (MANIFEST in convert.made()) == key.startswith("headers/")
+    assert (DATASET in convert.made()) == (key != DATASET)
+    notification = convert(replace(SUBJECT, run=2))
+    assert (notification["rows"], convert.ids()) == (2, ["1", "2"])
+    dataset = convert.manifest()["dataset"]
+    assert dataset["sha256"] == hashlib.sha256(convert.read(DATASET)).hexdigest()
+    assert dataset["version_id"] == convert.s3.head_object(Bucket=BUCKET, Key=DATASET)["VersionId"]
 
 
 def test_a_run_that_only_announces_takes_the_manifest_that_is_there(convert: Convert) -> None:
@@ -185,39 +497,43 @@ def test_a_run_that_should_only_announce_makes_the_manifest_that_is_missing(
     assert convert.manifest()["rows"] == 2
 
 
-def test_a_run_that_goes_on_from_a_receipt_that_is_not_there_is_refused(convert: Convert) -> None:
-    with pytest.raises(InvalidRequest, match="begin the run with a check"):
-        convert()
-    assert keys_in(convert.s3) == []
-
-
-@pytest.mark.parametrize("items", [0, None])
-def test_a_report_without_a_file_is_an_empty_delivery(items: int | None, convert: Convert) -> None:
-    convert.stored(archive=None, items_count=items)
-    notification = convert()
-    assert (notification["rows"], notification["bytes"], notification["archives"]) == (0, 0, [])
-    assert (convert.manifest()["rows"], convert.manifest()["archives"]) == (0, [])
-
-
 # Who comes last does not win
 
 
-def test_a_later_collection_takes_the_place_of_the_earlier_ones_manifest(convert: Convert) -> None:
-    convert.stored()
-    convert()
-    later = replace(SUBJECT, request_id="request-2", attempt=2, run=2)
-    convert.stored(later, items_count=3, times={**TIMES, "submitted": "2026-11-23T02:16:00Z"})
-    assert convert(later)["attempt"] == 2
+def test_a_later_collection_takes_the_place_of_the_earlier_one(convert: Convert) -> None:
+    convert.delivered(SUBJECT, numbered(1, 2), 2)
+    convert.delivered(LATER, numbered(1, 2, 3), 3, times=LATER_TIMES)
+    assert convert.manifest()["attempt"] == 2
     assert convert.manifest()["archives"][0]["request_id"] == "request-2"
+    assert convert.ids() == ["1", "2", "3"]
 
 
 def test_a_forgotten_run_does_not_take_the_place_of_a_later_collection(convert: Convert) -> None:
-    later = replace(SUBJECT, request_id="request-2", attempt=2, run=2)
-    convert.stored(later, items_count=3, times={**TIMES, "submitted": "2026-11-23T02:16:00Z"})
-    convert(later)
-    convert.stored()
-    convert()
+    convert.delivered(LATER, numbered(1, 2, 3), 3, times=LATER_TIMES)
+    convert.delivered(SUBJECT, numbered(1, 2), 2)
     assert convert.manifest()["attempt"] == 2
+    assert convert.ids() == ["1", "2", "3"]
+
+
+def test_the_final_revision_takes_the_place_of_the_preliminary_one(convert: Convert) -> None:
+    convert.delivered(PRELIMINARY, numbered(1), 1)
+    convert.delivered(SUBJECT, numbered(1, 2), 2)
+    assert convert.ids() == ["1", "2"]
+    assert convert.made("data/") == [DATASET]
+    assert convert.manifest(PRELIMINARY)["revision"] == "preliminary"
+
+
+def test_a_late_preliminary_leaves_the_final_ones_dataset_and_says_that_it_has_none(
+    convert: Convert,
+) -> None:
+    convert.delivered(SUBJECT, numbered(1, 2), 2)
+    # Collected after it: the revision counts, not the time.
+    convert.stored(PRELIMINARY, numbered(1), items_count=1, times=LATER_TIMES)
+    notification = convert(PRELIMINARY)
+    assert (notification["rows"], notification["dataset"]) == (1, None)
+    assert convert.manifest(PRELIMINARY)["dataset"] is None
+    assert convert.ids() == ["1", "2"]
+    assert convert.manifest()["dataset"]["rows"] == 2
 
 
 def test_of_two_that_write_at_once_the_later_collection_wins(convert: Convert) -> None:
@@ -229,13 +545,14 @@ def test_of_two_that_write_at_once_the_later_collection_wins(convert: Convert) -
     def be_first(**_: object) -> object:
         answer = next(meanwhile, None)
         if answer is not None:
-            assert bucket.replace_json(MANIFEST, {"rows": 99}, greater)
+            for key in (DATASET, MANIFEST):
+                assert bucket.replace_json(key, {"rows": 99}, greater)
         return answer
 
     instead_of(convert.s3, "PutObject", be_first)
-    convert()
-    assert convert.manifest() == {"rows": 99}
-    assert bucket.precedence(MANIFEST) == greater
+    assert convert()["dataset"] is None
+    assert convert.manifest() == json.loads(convert.read(DATASET)) == {"rows": 99}
+    assert bucket.precedence(MANIFEST) == bucket.precedence(DATASET) == greater
 
 
 def test_what_s3_refuses_is_not_taken_for_a_delivery(convert: Convert) -> None:
@@ -243,4 +560,125 @@ def test_what_s3_refuses_is_not_taken_for_a_delivery(convert: Convert) -> None:
     instead_of(convert.s3, "PutObject", lambda **_: refusal_of_aws(403, "AccessDenied"))
     with pytest.raises(ClientError):
         convert()
-    assert MANIFEST not in keys_in(convert.s3)
+    assert convert.made() == []
+
+
+# What changed in the header
+
+
+def of_day(day: int, *header: str) -> tuple[Subject, bytes]:
+    """A window so many days after the first, and a CSV with that header and no rows."""
+    window = Window(MIDNIGHT + day * DAY, MIDNIGHT + (day + 1) * DAY, "Pacific/Auckland")
+    report_id = f"sms-outbound-{window.start:%Y%m%dT%H%MZ}-0123456789ab"
+    request_id = f"request-of-day-{day}"
+    return replace(SUBJECT, report_id=report_id, request_id=request_id, window=window), written(
+        [header]
+    )
+
+
+def changed(convert: Convert, day: int, *header: str) -> bool:
+    """Whether the delivery of a day says so."""
+    subject, content = of_day(day, *header)
+    convert.stored(subject, content, items_count=0)
+    notification = convert(subject)
+    assert notification["schema_changed"] == convert.manifest(subject)["schema_changed"]
+    return bool(notification["schema_changed"])
+
+
+def test_the_first_header_of_a_definition_is_no_change_and_the_same_one_neither(
+    convert: Convert,
+) -> None:
+    assert not changed(convert, 1, "id", "to")
+    assert not changed(convert, 2, "id", "to")
+
+
+@pytest.mark.parametrize("header", [("id",), ("id", "provider", "to"), ("to", "id")])
+def test_a_newer_window_with_another_header_says_so_once(
+    header: Sequence[str], convert: Convert
+) -> None:
+    changed(convert, 1, "id", "to")
+    assert changed(convert, 2, *header)
+    assert not changed(convert, 3, *header)
+
+
+def test_an_older_window_says_nothing_and_changes_nothing(convert: Convert) -> None:
+    changed(convert, 2, "id", "to")
+    assert not changed(convert, 1, "id")
+    assert not changed(convert, 3, "id", "to")
+
+
+def test_a_window_that_is_made_again_says_it_again(convert: Convert) -> None:
+    changed(convert, 1, "id", "to")
+    assert changed(convert, 2, "id")
+    assert changed(convert, 2, "id")
+    assert not changed(convert, 3, "id")
+
+
+def test_a_run_that_died_before_its_manifest_leaves_it_to_the_next_to_say(
+    convert: Convert,
+) -> None:
+    changed(convert, 1, "id", "to")
+    convert.refuse_once(of_day(2)[0].manifest_key)
+    with pytest.raises(ClientError):
+        changed(convert, 2, "id")
+    assert changed(convert, 2, "id")
+
+
+def test_a_window_without_a_file_is_no_change(convert: Convert) -> None:
+    changed(convert, 1, "id", "to")
+    subject, _ = of_day(2)
+    convert.stored(subject, file=False, items_count=0)
+    assert convert(subject)["schema_changed"] is False
+    assert changed(convert, 3, "id")
+
+
+def test_every_account_of_a_definition_has_a_header_of_its_own(convert: Convert) -> None:
+    changed(convert, 1, "id", "to")
+    subject, content = of_day(2, "id")
+    other = replace(subject, account_id="ef567890")
+    convert.stored(other, content, items_count=0)
+    assert convert(other)["schema_changed"] is False
+
+
+# The catalogue
+
+
+def test_a_delivery_is_a_partition_of_its_products_table(convert: Convert) -> None:
+    convert.stored()
+    convert()
+    values = ["sms-outbound", "abcd1234", "2026-11-21"]
+    partition = convert.glue.get_partition(
+        DatabaseName=DATABASE, TableName="sms", PartitionValues=values
+    )["Partition"]
+    folder = DATASET.rpartition("/")[0]
+    assert partition["StorageDescriptor"] == storage("SMS", f"s3://{BUCKET}/{folder}/")
+
+
+def test_a_partition_that_is_there_is_left_alone(convert: Convert) -> None:
+    convert.stored()
+    convert()
+    convert(replace(SUBJECT, run=2))
+    assert convert.partitions() == [["sms-outbound", "abcd1234", "2026-11-21"]]
+
+
+def test_the_catalogue_knows_the_dataset_before_it_is_announced(convert: Convert) -> None:
+    convert.stored()
+    refusals = iter([refusal_of_aws(400, "AccessDeniedException")])
+    instead_of(convert.glue, "CreatePartition", lambda **_: next(refusals, None))
+    with pytest.raises(ClientError):
+        convert()
+    assert convert.made() == [DATASET]
+    convert(replace(SUBJECT, run=2))
+    assert convert.partitions() != []
+    assert MANIFEST in convert.made()
+
+
+def test_a_product_that_nobody_described_is_delivered_without_the_catalogue(
+    convert: Convert,
+) -> None:
+    subject = replace(SUBJECT, product="BRAND-NEW")
+    convert.stored(subject)
+    instead_of(convert.glue, "CreatePartition", lambda **_: pytest.fail("it has no table"))
+    notification = convert(subject)
+    assert notification["dataset"] == DATASET.replace("SMS", "BRAND-NEW")
+    assert [column["name"] for column in convert.manifest()["columns"]] == [*HEADER, "_rescued"]

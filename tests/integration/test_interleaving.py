@@ -5,11 +5,13 @@ Functions, SNS), and hypothesis chooses who goes on, and who dies there. DynamoD
 moto's; Vonage and the runs are stand-ins that keep state.
 """
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from random import Random
 from typing import Any
@@ -21,6 +23,8 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from tests.ledger_table import create_ledger_table
+from vonage_reports.aws import backfill
+from vonage_reports.aws.again import recollect
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import Ledger
@@ -28,8 +32,10 @@ from vonage_reports.aws.plan import plan
 from vonage_reports.aws.settle import settle
 from vonage_reports.aws.submit import resolve, submit
 from vonage_reports.client import ReportRequest
+from vonage_reports.domain.backfill import checked_backfill
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.errors import RateLimited, ReportExpired, SubmissionUnknown
+from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.reports import Report, RequestStatus, State
 from vonage_reports.domain.transitions import Run, RunStatus
 from vonage_reports.domain.windows import Window, WindowLength
@@ -51,8 +57,9 @@ class Scheduler:
     Time passes at every call, and who lives too long is killed, as Lambda does.
     """
 
-    def __init__(self, random: Random, deaths: int) -> None:
+    def __init__(self, random: Random, deaths: int, restlessness: float) -> None:
         self.now = START
+        self._restlessness = restlessness
         self._random = random
         self._deaths = deaths
         self._turns: dict[threading.Thread, threading.Semaphore] = {}
@@ -91,8 +98,7 @@ class Scheduler:
         alive = list(threads)
         thread = threads[0]
         while alive:
-            # Mostly the same one goes on, so that the others are stopped for long.
-            if thread not in alive or self._random.random() < 0.15:
+            if thread not in alive or self._random.random() < self._restlessness:
                 thread = self._random.choice(alive)
             if self._deaths and self._random.random() < 0.08:
                 self._deaths -= 1
@@ -147,6 +153,8 @@ class Vonage:
         self.reports: dict[str, AtVonage] = {}
         self.most_at_work = 0
         self.troubles = True
+        self.most_hours: dict[str, float] = {}
+        """What a report of a country holds at most; one of a longer window is cut short."""
         self._lag = timedelta(minutes=random.choice([0, 1, 4]))
 
     def create_report(
@@ -213,7 +221,15 @@ class Vonage:
             each.status = RequestStatus.PROCESSING
             if each.work_left == 0:
                 failed = self.troubles and self._random.random() < 0.1
-                each.status = RequestStatus.FAILED if failed else RequestStatus.SUCCESS
+                each.status = RequestStatus.FAILED if failed else self._whole_or_not(each)
+
+    def _whole_or_not(self, each: AtVonage) -> RequestStatus:
+        start, end = each.request.date_start, each.request.date_end
+        assert start is not None
+        assert end is not None
+        most = self.most_hours.get(str(each.request.echo["country"]), 24.0)
+        is_whole = end - start <= timedelta(hours=most)
+        return RequestStatus.SUCCESS if is_whole else RequestStatus.TRUNCATED
 
     def at_work(self) -> int:
         return sum(not each.status.is_terminal for each in self.reports.values())
@@ -236,7 +252,6 @@ class Runs:
 
     def start(self, report: Report) -> None:
         self._scheduler.before_a_call()
-        assert report.request_id is not None
         assert report.execution_input is not None
         before = self.started.setdefault(report.execution_name, report.execution_input)
         assert before == report.execution_input, "a run is started with one input only"
@@ -245,6 +260,8 @@ class Runs:
         self._scheduler.before_a_call()
         if report.execution_name not in self.started:
             return Run(RunStatus.MISSING)
+        if json.loads(self.started[report.execution_name])["entry"] == "convert":
+            return Run(RunStatus.SUCCEEDED, rows=1)
         status = self._vonage.reports[report.request_id or ""].status
         if status is RequestStatus.SUCCESS:
             return Run(RunStatus.SUCCEEDED, rows=1)
@@ -315,23 +332,61 @@ def a_person_resolves(edges: Edges, vonage: Vonage, *, now: datetime) -> None:
         resolve(held.report_id, request_id, edges, now=now)
 
 
-@settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(
-    seed=st.integers(0, 2**32),
-    reports=st.integers(1, 9),
-    deaths=st.integers(0, 6),
-    rounds=st.integers(1, 5),
-)
-def test_each_window_is_bought_once_whoever_runs_beside_whom_and_dies_where(
-    dynamodb: Any, seed: int, reports: int, deaths: int, rounds: int
-) -> None:
+@dataclass
+class World:
+    """What the submitters of one example share."""
+
+    scheduler: Scheduler
+    random: Random
+    vonage: Vonage
+    topic: Topic
+    edges: Edges
+    table: Any
+
+    def settle(self, invocation: Invocation) -> None:
+        _, faults = settle(
+            self.edges.ledger.open_work(), self.edges, invocation, clock=lambda: self.scheduler.now
+        )
+        assert faults == []
+
+    def submit(self, invocation: Invocation) -> None:
+        done = submit(self.edges, invocation, clock=lambda: self.scheduler.now)
+        assert done.faults == []
+
+    def time_passes(self, minutes: int) -> None:
+        self.vonage.work()
+        self.scheduler.now += timedelta(minutes=minutes)
+
+    def until_all_is_done(self, submitter: Callable[[str], Callable[[], object]]) -> None:
+        """Sweep without further troubles until nothing is open."""
+        self.vonage.troubles = self.scheduler.time_passes = False
+        for _ in range(300):
+            self.scheduler.run(submitter("the sweep"))
+            a_person_resolves(self.edges, self.vonage, now=self.scheduler.now)
+            self.time_passes(minutes=5)
+            work = self.edges.ledger.open_work()
+            if not work.reports and not work.backfills:
+                break
+        assert work.reports == (), "every report comes to its end"
+        assert work.backfills == ()
+        assert work.slots == {}, "no slot leaks"
+        assert self.vonage.most_at_work <= 5
+
+    def finished(self) -> list[Report]:
+        items = self.table.scan()["Items"]
+        names = [str(item["sk"]) for item in items if str(item["pk"]).startswith("finished#")]
+        reports = [self.edges.ledger.finished_report(name) for name in names]
+        return [report for report in reports if report is not None]
+
+
+@contextmanager
+def a_world(
+    dynamodb: Any, seed: int, *, deaths: int, restlessness: float = 0.15
+) -> Iterator[World]:
+    """Make one in which mostly the same submitter goes on, so that others are stopped for long."""
     # Drawn inside the threads: an example of hypothesis's own could end in the middle of one.
     random = Random(seed)
-    scheduler = Scheduler(random, deaths)
+    scheduler = Scheduler(random, deaths, restlessness)
     name = f"ledger-{next(NUMBERS)}"
     create_ledger_table(dynamodb.meta.client, name)
     table = dynamodb.Table(name)
@@ -347,51 +402,136 @@ def test_each_window_is_bought_once_whoever_runs_beside_whom_and_dies_where(
         topic=topic,  # type: ignore[arg-type]
         bucket=EmptyBucket(),  # type: ignore[arg-type]
     )
-    asked_for = definitions(reports)
-
-    def submit_reports(owner: str) -> Callable[[], object]:
-        def program() -> None:
-            invocation = Invocation(owner, scheduler.seconds_left)
-            _, faults = settle(
-                edges.ledger.open_work(), edges, invocation, clock=lambda: scheduler.now
-            )
-            plan(asked_for, edges, at=START, now=scheduler.now)
-            done = submit(edges, invocation, clock=lambda: scheduler.now)
-            assert faults == done.faults == []
-
-        return program
-
     try:
-        for _ in range(rounds):
-            scheduler.run(*(submit_reports(f"owner-{n}") for n in range(SUBMITTERS)))
-            assert vonage.at_work() <= 5
-            scheduler.now += timedelta(minutes=random.choice([1, 8]))
-            vonage.work()
-
-        vonage.troubles = scheduler.time_passes = False
-        for _ in range(40):
-            scheduler.run(submit_reports("the sweep"))
-            a_person_resolves(edges, vonage, now=scheduler.now)
-            vonage.work()
-            scheduler.now += timedelta(minutes=5)
-            open_work = edges.ledger.open_work()
-            if not open_work.reports:
-                break
+        yield World(scheduler, random, vonage, topic, edges, table)
     finally:
         client.meta.events.unregister(hook, before_call)
         table.delete()
 
-    assert open_work.reports == (), "every report comes to its end"
-    assert open_work.slots == {}, "no slot leaks"
-    assert vonage.most_at_work <= 5
-    bought = Counter(each.request.echo["country"] for each in vonage.reports.values())
-    failed = Counter(
-        each.request.echo["country"]
-        for each in vonage.reports.values()
-        if each.status is RequestStatus.FAILED
-    )
-    for definition in asked_for:
-        country = definition.filters["country"]
-        told = [body for body in topic.announced if body["definition"] == definition.name]
-        assert bought[country] == min(1 + failed[country], 3)
-        assert len(told) >= failed[country]
+
+EXAMPLES = settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@EXAMPLES
+@given(
+    seed=st.integers(0, 2**32),
+    reports=st.integers(1, 6),
+    days=st.integers(0, 3),
+    deaths=st.integers(0, 6),
+    rounds=st.integers(1, 5),
+)
+def test_each_window_is_bought_once_whoever_runs_beside_whom_and_dies_where(
+    dynamodb: Any, *, seed: int, reports: int, days: int, deaths: int, rounds: int
+) -> None:
+    asked_for = definitions(reports)
+    # The newest of their windows is the calendar's as well.
+    ranges = [
+        checked_backfill(
+            definition,
+            date(2026, 11, 19) - timedelta(days=days),
+            date(2026, 11, 19),
+            confirmed=False,
+            now=START,
+        )
+        for definition in asked_for[: 2 if days else 0]
+    ]
+    with a_world(dynamodb, seed, deaths=deaths) as world:
+        world.vonage.most_hours = {
+            definition.filters["country"]: world.random.choice([24, 24, 12, 6])
+            for definition in asked_for
+        }
+
+        def submit_reports(owner: str) -> Callable[[], object]:
+            def program() -> None:
+                invocation = Invocation(owner, world.scheduler.seconds_left)
+                for each in ranges if owner != "the sweep" else ():
+                    backfill.begin(each, world.edges, max_billed_records=10**9)
+                world.settle(invocation)
+                plan(asked_for, world.edges, at=START, now=world.scheduler.now)
+                backfill.plan_backfills(
+                    world.edges,
+                    invocation,
+                    max_billed_records=10**9,
+                    clock=lambda: world.scheduler.now,
+                )
+                world.submit(invocation)
+
+            return program
+
+        for _ in range(rounds):
+            world.scheduler.run(*(submit_reports(f"owner-{n}") for n in range(SUBMITTERS)))
+            assert world.vonage.at_work() <= 5
+            in_slots = [each for each in world.edges.ledger.open_reports() if each.slot is not None]
+            assert len([each for each in in_slots if each.backfill is not None]) <= 4
+            world.time_passes(minutes=world.random.choice([1, 8]))
+        begun = world.edges.ledger.open_work().backfills
+        world.until_all_is_done(submit_reports)
+        finished = {each.report_id: each for each in world.finished()}
+        vonage, topic = world.vonage, world.topic
+
+    def part(each: AtVonage) -> tuple[object, ...]:
+        return each.request.echo["country"], each.request.date_start, each.request.date_end
+
+    bought = Counter(map(part, vonage.reports.values()))
+    ended = [each for each in vonage.reports.values() if each.status is RequestStatus.FAILED]
+    failed = Counter(map(part, ended))
+    for window, times in bought.items():
+        assert times == min(1 + failed[window], 3)
+    for each in finished.values():
+        told = [body for body in topic.announced if body["report_id"] == each.report_id]
+        assert len(told) >= failed[each.filters["country"], each.window.start, each.window.end]
+        assert not each.is_half or finished[each.root or ""].is_at_end
+    whole = [each for each in finished.values() if not each.is_half]
+    assert {each.state for each in whole} <= {State.DELIVERED, State.FAILED}
+    planned = {(each.definition, each.window.first_date) for each in whole}
+    assert {(each.name, date(2026, 11, 18)) for each in asked_for} <= planned
+    for asked in begun:
+        assert {(asked.definition.name, window.first_date) for window in asked.windows} <= planned
+
+
+@EXAMPLES
+@given(seed=st.integers(0, 2**32), deaths=st.integers(0, 3), rounds=st.integers(1, 4))
+def test_a_part_that_is_collected_again_at_any_moment_is_in_what_is_delivered(
+    dynamodb: Any, seed: int, deaths: int, rounds: int
+) -> None:
+    (asked_for,) = definitions(1)
+    with a_world(dynamodb, seed, deaths=deaths, restlessness=0.4) as world:
+        world.vonage.most_hours = {"X0": 12}
+        world.vonage.troubles = False
+        (day,), _ = plan([asked_for], world.edges, at=START, now=START)
+        tokens = count()
+
+        def submit_reports(owner: str) -> Callable[[], object]:
+            def program() -> None:
+                invocation = Invocation(owner, world.scheduler.seconds_left)
+                world.settle(invocation)
+                world.submit(invocation)
+
+            return program
+
+        def a_person() -> None:
+            """Collect the first part again that is stored."""
+            stored: list[Report] = []
+            for _ in range(20):
+                stored = stored or [each for each in world.finished() if each.is_half]
+            for each in stored[:1]:
+                token = f"token-{next(tokens)}"
+                recollect(each.report_id, token, world.edges, now=world.scheduler.now)
+
+        # Both halves have ended at Vonage, and nobody has seen it yet.
+        for _ in range(4):
+            world.scheduler.run(submit_reports("the first"))
+            world.time_passes(minutes=5)
+        for _ in range(rounds):
+            world.scheduler.run(submit_reports("one"), a_person, submit_reports("two"))
+            world.time_passes(minutes=5)
+        world.until_all_is_done(submit_reports)
+        halves = [each for each in world.finished() if each.is_half]
+        (root,) = [each for each in world.finished() if not each.is_half]
+    halves.sort(key=lambda each: each.window.start)
+    assert (root.report_id, root.state) == (day, State.DELIVERED)
+    assert root.receipts == tuple(receipt_key(each) for each in halves)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -18,17 +18,25 @@ from tests.integration.conftest import instead_of, refusal_of_aws
 from tests.ledger_table import create_ledger_table
 from vonage_reports.aws.ledger import (
     SLOTS,
-    Cursor,
+    Calendar,
+    Change,
     Ledger,
+    OpenWork,
     Outrun,
     RequestServesAnother,
     SlotTaken,
 )
+from vonage_reports.domain.backfill import Backfill, Progress
+from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.reports import Priority, Report, Revision, State, report_id
-from vonage_reports.domain.windows import Window
+from vonage_reports.domain.windows import Window, WindowLength
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 MIDNIGHT = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+ENDS = (State.STORED, State.DELIVERED, State.SUPERSEDED, State.FAILED, State.CANCELLED)
 
 
 def a_report(number: int = 0, **changes: Any) -> Report:
@@ -71,9 +79,7 @@ def items(table: Table) -> list[dict[str, Any]]:
 
 
 def planned(ledger: Ledger, number: int = 0, **changes: Any) -> Report:
-    report = a_report(number, **changes)
-    assert ledger.plan(report)
-    return report
+    return ledger.write(None, a_report(number, **changes))
 
 
 def submitted(ledger: Ledger, number: int = 0, slot: int = 1) -> Report:
@@ -93,13 +99,15 @@ def calls_to(table: Table) -> list[str]:
     return seen
 
 
-def refuse_next_transaction(table: Table, *codes: str) -> None:
-    """Answer the next transaction as DynamoDB does when it cancels it, one code for each write."""
+def refuse_transaction(table: Table, *codes: str, after: int = 0) -> None:
+    """Answer one transaction as DynamoDB does when it cancels it, one code for each write.
+
+    It is the next one, or that which follows so many more.
+    """
     reasons = [{"Code": code} for code in codes]
-    refusals = iter(
-        [refusal_of_aws(400, "TransactionCanceledException", CancellationReasons=reasons)]
-    )
-    instead_of(table.meta.client, "TransactWriteItems", lambda **_: next(refusals, None))
+    refusal = refusal_of_aws(400, "TransactionCanceledException", CancellationReasons=reasons)
+    answers = iter([*[None] * after, refusal])
+    instead_of(table.meta.client, "TransactWriteItems", lambda **_: next(answers, None))
 
 
 # Plan
@@ -107,6 +115,7 @@ def refuse_next_transaction(table: Table, *codes: str) -> None:
 
 def test_a_planned_report_is_open_work(ledger: Ledger) -> None:
     report = planned(ledger)
+    assert report == a_report()
     work = ledger.open_work()
     assert work.reports == (report,)
     assert work.slots == {}
@@ -115,42 +124,40 @@ def test_a_planned_report_is_open_work(ledger: Ledger) -> None:
 
 
 def test_an_empty_ledger_has_no_open_work(ledger: Ledger) -> None:
-    assert ledger.open_work().reports == ()
-    assert ledger.calendar().cursors == {}
+    assert ledger.open_work() == OpenWork((), {}, frozenset())
+    assert ledger.calendar() == Calendar({}, {}, {}, {})
 
 
 def test_planning_an_open_report_again_changes_nothing(ledger: Ledger, table: Table) -> None:
     submitted(ledger)
     before = items(table)
-    assert not ledger.plan(a_report(planned_at=NOW + timedelta(days=1)))
+    with pytest.raises(Outrun):
+        ledger.write(None, a_report(planned_at=NOW + timedelta(days=1)))
     assert items(table) == before
 
 
-@pytest.mark.parametrize("end", [State.DELIVERED, State.FAILED])
+@pytest.mark.parametrize("end", ENDS)
 def test_planning_a_finished_report_again_changes_nothing(
     end: State, ledger: Ledger, table: Table
 ) -> None:
     report = submitted(ledger)
     ledger.write(report, replace(report, state=end, slot=None))
     before = items(table)
-    assert not ledger.plan(a_report())
+    with pytest.raises(Outrun):
+        ledger.write(None, a_report())
     assert items(table) == before
     assert ledger.open_reports() == ()
 
 
-def test_a_plan_that_ran_into_another_transaction_is_not_taken_for_an_old_one(
+def test_a_plan_that_ran_into_another_transaction_is_not_taken_for_a_success(
     ledger: Ledger, table: Table
 ) -> None:
-    """TransactionConflict says nothing of what is there: the window must not be passed over.
-
-    The cursor moves behind it next, so a window that was not put is never collected.
-    """
-    refuse_next_transaction(table, "TransactionConflict", "None")
-    try:
-        assert ledger.plan(a_report()) == bool(ledger.open_reports())
-    except ClientError:
-        return  # said aloud, and the cursor stays
-    assert len(ledger.open_reports()) == 1
+    """TransactionConflict says nothing of what is there: the window must not be passed over."""
+    refuse_transaction(table, "TransactionConflict", "None")
+    with pytest.raises(Outrun):
+        ledger.write(None, a_report())
+    assert ledger.report(a_report().report_id) is None
+    planned(ledger)
 
 
 # Write
@@ -178,7 +185,7 @@ def test_who_writes_what_another_has_moved_is_outrun_and_writes_nothing(
     assert ledger.report_served_by("request-1") is None
 
 
-@pytest.mark.parametrize("end", [State.DELIVERED, State.FAILED])
+@pytest.mark.parametrize("end", ENDS)
 def test_who_ends_what_another_has_moved_is_outrun_and_writes_nothing(
     end: State, ledger: Ledger, table: Table
 ) -> None:
@@ -205,7 +212,7 @@ def test_who_writes_what_another_has_ended_is_outrun_and_writes_nothing(
 def test_a_transaction_that_ran_into_another_writes_nothing(ledger: Ledger, table: Table) -> None:
     report = planned(ledger)
     before = items(table)
-    refuse_next_transaction(table, "TransactionConflict", "None")
+    refuse_transaction(table, "TransactionConflict", "None")
     with pytest.raises(Outrun):
         ledger.write(report, replace(report, state=State.SUBMITTING, slot=1))
     assert items(table) == before
@@ -216,7 +223,7 @@ def test_a_transaction_that_failed_for_another_reason_is_no_race(
     code: str, ledger: Ledger, table: Table
 ) -> None:
     report = planned(ledger)
-    refuse_next_transaction(table, code, "ConditionalCheckFailed")
+    refuse_transaction(table, code, "ConditionalCheckFailed")
     with pytest.raises(ClientError):
         ledger.write(report, replace(report, state=State.SUBMITTING, slot=1))
 
@@ -226,35 +233,125 @@ def test_every_write_is_one_request(ledger: Ledger, table: Table) -> None:
     calls = calls_to(table)
     taken = ledger.write(report, replace(report, state=State.SUBMITTING, slot=1))
     sent = ledger.write(taken, replace(taken, state=State.SUBMITTED, request_id="request-1"))
-    ledger.write(sent, replace(sent, state=State.DELIVERED, slot=None, rows=3))
+    ledger.write(sent, replace(sent, state=State.FAILED, slot=None))
     assert calls == ["TransactWriteItems"] * 3
 
 
-# Reopen
+# To its end, and back
 
 
-def test_a_finished_report_is_open_again(ledger: Ledger) -> None:
-    report = planned(ledger)
-    end = ledger.write(report, replace(report, state=State.DELIVERED))
-    assert ledger.reopen(end, replace(end, state=State.PLANNED))
+@pytest.mark.parametrize("end", ENDS)
+def test_a_report_at_its_end_is_open_work_no_more_and_still_known(
+    end: State, ledger: Ledger
+) -> None:
+    report = submitted(ledger)
     assert ledger.finished_report(report.report_id) is None
-    (found,) = ledger.open_reports()
-    assert found == replace(end, state=State.PLANNED, version=end.version + 1)
+    assert ledger.report(report.report_id) == report
+    ended = ledger.write(report, replace(report, state=end, slot=None))
+    assert ledger.open_reports() == ()
+    assert ledger.finished_report(report.report_id) == ended
+    assert ledger.report(report.report_id) == ended
+
+
+def test_a_window_that_is_split_is_open_and_a_half_that_is_split_is_not(ledger: Ledger) -> None:
+    window, half = planned(ledger, 1), planned(ledger, 2, root="the window")
+    for report in (window, half):
+        ledger.write(report, replace(report, state=State.SPLIT))
+    (still_open,) = ledger.open_reports()
+    assert still_open.report_id == window.report_id
+    finished = ledger.finished_report(half.report_id)
+    assert finished is not None
+    assert finished.state is State.SPLIT
+
+
+def test_a_report_that_nobody_planned_is_not_known(ledger: Ledger) -> None:
+    planned(ledger, 1)
+    assert ledger.report(a_report(2).report_id) is None
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_finished_report_is_open_again(end: State, ledger: Ledger) -> None:
+    report = planned(ledger)
+    ended = ledger.write(report, replace(report, state=end))
+    again = ledger.write(ended, replace(ended, state=State.PLANNED))
+    assert again == replace(ended, state=State.PLANNED, version=ended.version + 1)
+    assert ledger.finished_report(report.report_id) is None
+    assert ledger.open_reports() == (again,)
 
 
 def test_of_two_that_reopen_a_report_one_does(ledger: Ledger, table: Table) -> None:
     report = planned(ledger)
     end = ledger.write(report, replace(report, state=State.DELIVERED))
-    assert ledger.reopen(end, replace(end, state=State.PLANNED))
+    ledger.write(end, replace(end, state=State.PLANNED))
     before = items(table)
-    assert not ledger.reopen(end, replace(end, state=State.PLANNED))
+    with pytest.raises(Outrun):
+        ledger.write(end, replace(end, state=State.PLANNED))
     assert items(table) == before
 
 
-def test_a_report_that_is_open_is_not_reopened(ledger: Ledger, table: Table) -> None:
-    report = submitted(ledger)
+def test_who_reopens_what_ended_anew_meanwhile_is_outrun(ledger: Ledger, table: Table) -> None:
+    report = planned(ledger)
+    seen = ledger.write(report, replace(report, state=State.FAILED))
+    again = ledger.write(seen, replace(seen, state=State.PLANNED))
+    ledger.write(again, replace(again, state=State.DELIVERED))
     before = items(table)
-    assert not ledger.reopen(report, replace(report, state=State.PLANNED))
+    with pytest.raises(Outrun):
+        ledger.write(seen, replace(seen, state=State.PLANNED))
+    assert items(table) == before
+
+
+# Several at once
+
+
+def split_in_two(ledger: Ledger) -> tuple[Change, Change, Change]:
+    """What splitting writes: a window, a half that is new and one that was there before."""
+    window, known = submitted(ledger, 1), planned(ledger, 2)
+    ended = ledger.write(known, replace(known, state=State.FAILED))
+    return (
+        (window, replace(window, state=State.SPLIT, slot=None)),
+        (None, a_report(3)),
+        (ended, replace(ended, state=State.PLANNED)),
+    )
+
+
+def test_changes_are_written_together_and_returned_as_written(ledger: Ledger, table: Table) -> None:
+    changes = split_in_two(ledger)
+    calls = calls_to(table)
+    written = ledger.write_all(changes)
+    assert calls == ["TransactWriteItems"]
+    assert [report.version for report in written] == [3, 0, 2]
+    assert [replace(report, version=0) for report in written] == [
+        replace(new, version=0) for _, new in changes
+    ]
+    assert {report.report_id: report for report in ledger.open_reports()} == {
+        report.report_id: report for report in written
+    }
+    assert ledger.open_work().slots == {}
+
+
+@pytest.mark.parametrize("moved", [0, 1, 2])
+def test_when_one_of_the_changes_is_outrun_none_is_written(
+    moved: int, ledger: Ledger, table: Table
+) -> None:
+    changes = split_in_two(ledger)
+    old, new = changes[moved]
+    ledger.write(old, replace(new, owner="somebody else", state=State.PLANNED))
+    before = items(table)
+    with pytest.raises(Outrun):
+        ledger.write_all(changes)
+    assert items(table) == before
+
+
+def test_when_one_of_the_changes_finds_its_slot_taken_none_is_written(
+    ledger: Ledger, table: Table
+) -> None:
+    submitted(ledger, 1, slot=1)
+    other = planned(ledger, 2)
+    before = items(table)
+    with pytest.raises(SlotTaken):
+        ledger.write_all(
+            [(None, a_report(3)), (other, replace(other, state=State.SUBMITTING, slot=1))]
+        )
     assert items(table) == before
 
 
@@ -307,7 +404,7 @@ def test_a_slot_is_freed_with_the_report(ledger: Ledger) -> None:
     assert ledger.open_work().slots == {}
 
 
-@pytest.mark.parametrize("end", [State.DELIVERED, State.FAILED])
+@pytest.mark.parametrize("end", ENDS)
 def test_a_report_that_still_holds_a_slot_frees_it_at_its_end(end: State, ledger: Ledger) -> None:
     report = submitted(ledger, slot=5)
     ledger.write(report, replace(report, state=end, slot=None))
@@ -366,32 +463,61 @@ def test_a_request_of_an_earlier_attempt_still_serves_its_report(ledger: Ledger)
 # The end
 
 
-@pytest.mark.parametrize("end", [State.DELIVERED, State.FAILED])
-def test_a_report_at_its_end_leaves_the_open_work(end: State, ledger: Ledger) -> None:
-    report = submitted(ledger)
-    assert ledger.finished_report(report.report_id) is None
-    written = ledger.write(report, replace(report, state=end, slot=None, rows=7, reason="so"))
-    assert ledger.open_reports() == ()
-    assert ledger.finished_report(report.report_id) == written
-
-
 def test_a_delivery_notes_how_many_rows_an_hour_has(ledger: Ledger) -> None:
     report = submitted(ledger)
     ledger.write(report, replace(report, state=State.DELIVERED, slot=None, rows=240_000))
     assert ledger.calendar().volumes == {("sms-outbound", "abcd1234"): 10_000}
 
 
-def test_the_latest_delivery_counts_also_when_it_was_empty(ledger: Ledger) -> None:
-    for number, rows in ((1, 24), (2, 0)):
-        report = submitted(ledger, number)
-        ledger.write(report, replace(report, state=State.DELIVERED, slot=None, rows=rows))
-    assert ledger.calendar().volumes == {("sms-outbound", "abcd1234"): 0}
+def deliver(ledger: Ledger, number: int, rows: int, **changes: Any) -> None:
+    """Deliver the window so many days back; a second time as if it was collected again."""
+    report = ledger.finished_report(a_report(number).report_id) or planned(ledger, number)
+    if report.is_at_end:
+        report = ledger.write(report, replace(report, state=State.PLANNED))
+    ledger.write(report, replace(report, state=State.DELIVERED, rows=rows, **changes))
+
+
+def test_the_newest_window_counts_in_whatever_order_windows_are_delivered(ledger: Ledger) -> None:
+    # A backfill delivers what is older later.
+    for number, rows, per_hour in ((5, 48, 2), (9, 240, 2), (4, 24, 1), (5, 480, 1)):
+        deliver(ledger, number, rows)
+        assert ledger.calendar().volumes == {("sms-outbound", "abcd1234"): per_hour}
+
+
+def test_the_newest_window_counts_also_when_it_was_empty_or_is_collected_again(
+    ledger: Ledger,
+) -> None:
+    deliver(ledger, 2, 24)
+    for rows in (0, 48):
+        deliver(ledger, 1, rows)
+        assert ledger.calendar().volumes == {("sms-outbound", "abcd1234"): rows / 24}
+
+
+def test_where_the_rows_lay_is_noted_with_how_many_there_were(ledger: Ledger) -> None:
+    evening = Profile(((12, 10), (12, 90)))
+    deliver(ledger, 3, 100, profile=evening)
+    assert ledger.calendar().profiles == {("sms-outbound", "abcd1234"): evening}
+    deliver(ledger, 2, 10)
+    assert ledger.calendar().profiles == {}, "the newest window was none that was split"
+
+
+def test_a_delivery_stands_though_another_notes_its_volume_at_the_same_moment(
+    ledger: Ledger, table: Table
+) -> None:
+    report = submitted(ledger)
+    refuse_transaction(table, "TransactionConflict", after=1)
+    delivered = ledger.write(report, replace(report, state=State.DELIVERED, slot=None, rows=24))
+    assert ledger.report(report.report_id) == delivered
+    assert ledger.calendar().volumes == {}
 
 
 @pytest.mark.parametrize(
-    ("end", "rows"), [(State.FAILED, 5), (State.FAILED, None), (State.DELIVERED, None)]
+    ("end", "rows"),
+    [(State.FAILED, 5), (State.STORED, 5), (State.SUPERSEDED, None), (State.DELIVERED, None)],
 )
-def test_rows_that_nobody_knows_are_not_noted(end: State, rows: int | None, ledger: Ledger) -> None:
+def test_rows_of_no_whole_window_are_not_noted(
+    end: State, rows: int | None, ledger: Ledger
+) -> None:
     report = submitted(ledger)
     ledger.write(report, replace(report, state=end, slot=None, rows=rows))
     assert ledger.calendar().volumes == {}
@@ -414,6 +540,9 @@ windows = st.builds(
     st.integers(1, 800),
     st.sampled_from(["UTC", "Europe/London", "Asia/Kathmandu"]),
 )
+profiles = st.lists(
+    st.tuples(st.floats(0.1, 800), st.floats(0, 10**9)), min_size=1, max_size=4
+).map(lambda parts: Profile(tuple(parts)))
 reports = st.builds(
     Report,
     report_id=st.from_regex(r"[a-z0-9-]{1,30}-20261121T0000Z-[0-9a-f]{12}", fullmatch=True),
@@ -428,7 +557,17 @@ reports = st.builds(
     planned_at=instants,
     expected_rows=st.none() | counts,
     currency=st.none() | texts,
-    state=st.sampled_from([state for state in State if not state.is_end]),
+    delay_index=st.integers(0, 9),
+    delay_days=st.integers(0, 60),
+    revisions=st.integers(1, 9),
+    profile=st.none() | profiles,
+    max_records=st.integers(1, 10**9),
+    backfill=st.none() | texts,
+    # A half that is split is at its end.
+    root=st.none() | texts,
+    split_path=st.text("01", max_size=2),
+    leaves=st.integers(1, 4),
+    state=st.sampled_from([state for state in State if state not in {*ENDS, State.SPLIT}]),
     version=counts,
     not_before=st.none() | instants,
     slot=st.none() | st.sampled_from(SLOTS),
@@ -439,10 +578,12 @@ reports = st.builds(
     tokens=st.lists(texts, max_size=3).map(tuple),
     submitted_at=st.none() | instants,
     absent_since=st.none() | instants,
+    unheard=st.booleans(),
     request_id=st.none() | texts,
     run=counts,
     resumes=counts,
     execution_input=st.none() | texts,
+    receipts=st.lists(texts, max_size=4).map(tuple),
     rows=st.none() | counts,
     error=st.none() | texts,
     reason=st.none() | texts,
@@ -459,9 +600,10 @@ def test_every_field_comes_back_as_it_was(report: Report, table: Table) -> None:
     for item in items(table):
         table.delete_item(Key={"pk": item["pk"], "sk": item["sk"]})
     ledger = Ledger(table)
-    ledger.plan(report)
+    ledger.write(None, report)
     (found,) = ledger.open_reports()
-    assert found == report
+    assert ledger.report(report.report_id) == found
+    assert found == replace(report, version=0)
     assert {name: type(value) for name, value in vars(found).items()} == {
         name: type(value) for name, value in vars(report).items()
     }
@@ -496,26 +638,22 @@ def test_a_finished_report_comes_back_as_it_was(ledger: Ledger) -> None:
 # The calendar
 
 
-def until(end: datetime) -> Cursor:
-    return Cursor(end, '{"product": "SMS"}')
-
-
 def test_a_cursor_is_kept_for_each_definition_account_and_delay(ledger: Ledger) -> None:
-    ledger.move_cursor("sms", "a", 0, until(NOW))
-    ledger.move_cursor("sms", "a", 1, until(NOW - timedelta(days=3)))
-    ledger.move_cursor("sms", "b", 0, until(NOW + timedelta(days=1)))
+    ledger.move_cursor("sms", "a", 0, NOW)
+    ledger.move_cursor("sms", "a", 3, NOW - timedelta(days=3))
+    ledger.move_cursor("sms", "b", 0, NOW + timedelta(days=1))
     assert ledger.calendar().cursors == {
-        ("sms", "a", 0): until(NOW),
-        ("sms", "a", 1): until(NOW - timedelta(days=3)),
-        ("sms", "b", 0): until(NOW + timedelta(days=1)),
+        ("sms", "a", 0): NOW,
+        ("sms", "a", 3): NOW - timedelta(days=3),
+        ("sms", "b", 0): NOW + timedelta(days=1),
     }
 
 
 def test_a_cursor_moves_forwards_and_never_back(ledger: Ledger) -> None:
     moves = [(0, 0), (5, 5), (3, 5), (5, 5), (6, 6), (-400, 6)]
     for move, expected in moves:
-        ledger.move_cursor("sms", "a", 0, until(NOW + timedelta(hours=move)))
-        assert ledger.calendar().cursors["sms", "a", 0] == until(NOW + timedelta(hours=expected))
+        ledger.move_cursor("sms", "a", 0, NOW + timedelta(hours=move))
+        assert ledger.calendar().cursors["sms", "a", 0] == NOW + timedelta(hours=expected)
 
 
 @pytest.mark.parametrize(
@@ -532,8 +670,126 @@ def test_a_cursor_goes_by_the_instant_not_by_how_it_is_written(
 ) -> None:
     early, late = datetime.fromisoformat(there), datetime.fromisoformat(then)
     for end in (early, late, early):
-        ledger.move_cursor("sms", "a", 0, until(end))
-    assert ledger.calendar().cursors["sms", "a", 0] == until(late)
+        ledger.move_cursor("sms", "a", 0, end)
+    assert ledger.calendar().cursors["sms", "a", 0] == late
+
+
+def definition(**changes: Any) -> ReportDefinition:
+    made = ReportDefinition(
+        name="sms-outbound",
+        product="SMS",
+        account_ids=("abcd1234",),
+        include_subaccounts=False,
+        filters={"direction": "outbound"},
+        window=WindowLength.DAY,
+        time_zone="UTC",
+    )
+    return replace(made, **changes)
+
+
+def test_what_a_definition_collects_is_noted_at_first_sight_and_stays(ledger: Ledger) -> None:
+    first, changed = definition(), definition(filters={"direction": "inbound"})
+    for each in (first, changed, definition(name="other")):
+        ledger.note_what_is_collected(each)
+    assert ledger.calendar().collects == {
+        "sms-outbound": first.collects,
+        "other": first.collects,
+    }
+
+
+# Backfills
+
+
+def a_backfill(**changes: Any) -> Backfill:
+    made = Backfill(definition(), date(2026, 11, 1), date(2026, 11, 5), begun_at=NOW)
+    return replace(made, **changes)
+
+
+def begun(ledger: Ledger) -> Backfill:
+    ledger.write_all([], (None, a_backfill()))
+    (backfill,) = ledger.open_work().backfills
+    return backfill
+
+
+def test_a_backfill_that_began_is_open_work(ledger: Ledger) -> None:
+    assert begun(ledger) == a_backfill()
+    assert ledger.open_work().reports == ()
+
+
+def test_a_backfill_that_runs_is_not_begun_again(ledger: Ledger, table: Table) -> None:
+    begun(ledger)
+    before = items(table)
+    with pytest.raises(Outrun):
+        ledger.write_all([], (None, a_backfill(confirmed=True)))
+    assert items(table) == before
+
+
+def test_a_backfill_moves_on_with_the_report_that_it_plans(ledger: Ledger, table: Table) -> None:
+    backfill = begun(ledger)
+    after = backfill.after(skipped=1, planned=1)
+    calls = calls_to(table)
+    (report,) = ledger.write_all([(None, a_report(backfill=backfill.name))], (backfill, after))
+    assert calls == ["TransactWriteItems"]
+    work = ledger.open_work()
+    assert work.reports == (report,)
+    assert work.backfills == (replace(after, version=1),)
+
+
+def test_when_the_backfill_is_outrun_its_report_is_not_planned(
+    ledger: Ledger, table: Table
+) -> None:
+    backfill = begun(ledger)
+    ledger.write_all([], (backfill, backfill.after(planned=1)))
+    before = items(table)
+    with pytest.raises(Outrun):
+        ledger.write_all([(None, a_report())], (backfill, backfill.after(planned=1)))
+    assert items(table) == before
+
+
+def test_when_the_report_is_outrun_the_backfill_stays_where_it_is(
+    ledger: Ledger, table: Table
+) -> None:
+    backfill = begun(ledger)
+    planned(ledger)
+    before = items(table)
+    with pytest.raises(Outrun):
+        ledger.write_all([(None, a_report())], (backfill, backfill.after(planned=1)))
+    assert items(table) == before
+
+
+@pytest.mark.parametrize("progress", [Progress.PLANNED, Progress.CANCELLED, Progress.STOPPED])
+def test_a_backfill_that_is_over_is_open_work_no_more_and_may_begin_again(
+    progress: Progress, ledger: Ledger, table: Table
+) -> None:
+    backfill = begun(ledger)
+    over = replace(backfill, progress=progress, seen_to=2)
+    ledger.write_all([], (backfill, over))
+    assert ledger.open_work().backfills == ()
+    (item,) = table.query(KeyConditionExpression=Key("pk").eq("backfills"))["Items"]
+    assert item["sk"] == backfill.name
+    assert Backfill.from_json(str(item["backfill"])) == replace(over, version=1)
+    with pytest.raises(Outrun):
+        ledger.write_all([], (backfill, backfill.after(planned=1)))
+    assert begun(ledger) == a_backfill()
+
+
+def test_who_ends_a_backfill_that_another_has_moved_on_is_outrun(
+    ledger: Ledger, table: Table
+) -> None:
+    """Who cancels it withdraws what is planned: what was planned since would be left over."""
+    backfill = begun(ledger)
+    ledger.write_all([], (backfill, backfill.after(planned=1)))
+    before = items(table)
+    with pytest.raises(Outrun):
+        ledger.write_all([], (backfill, replace(backfill, progress=Progress.CANCELLED)))
+    assert items(table) == before
+
+
+def test_a_backfill_that_another_version_wrote_is_left_alone(ledger: Ledger, table: Table) -> None:
+    report = planned(ledger)
+    table.put_item(Item={"pk": "open", "sk": "backfill#sms-1", "backfill": '{"start": 1}'})
+    work = ledger.open_work()
+    assert (work.reports, work.backfills, work.unreadable) == ((report,), (), ("sms-1",))
 
 
 # Notices
@@ -550,7 +806,7 @@ def test_a_note_that_ran_into_another_transaction_is_not_taken_for_an_old_one(
     ledger: Ledger, table: Table
 ) -> None:
     """Else what was never announced counts as announced."""
-    refuse_next_transaction(table, "TransactionConflict")
+    refuse_transaction(table, "TransactionConflict")
     try:
         assert ledger.note("rejected#401") == bool(ledger.open_work().notices)
     except ClientError:
@@ -573,8 +829,7 @@ def finished(table: Table, count: int) -> None:
     """As many finished reports as a year brings, put as they are written at their end."""
     one = a_report()
     ledger = Ledger(table)
-    ledger.plan(one)
-    ledger.write(one, replace(one, state=State.DELIVERED))
+    ledger.write(ledger.write(None, one), replace(one, state=State.DELIVERED))
     (item,) = table.query(KeyConditionExpression=Key("pk").eq("finished#sms-outbound"))["Items"]
     with table.batch_writer() as batch:
         for number in range(count):

@@ -90,25 +90,32 @@ def test_a_preliminary_that_is_under_way_is_not_stopped_by_the_final(stack: Stac
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [([3], [0, 3]), ([0, 3], [3]), ([0, 1, 3], [0, 3]), ([0, 3], [0, 1, 3]), ([3], [3])],
+    [
+        ([3], [0, 3]),
+        ([0, 3], [3]),
+        ([0, 1, 3], [0, 3]),
+        ([0, 3], [0, 1, 3]),
+        ([3], [1]),
+        ([3], [5]),
+        ([0, 3], [0, 1]),
+    ],
     ids=str,
 )
 def test_changed_delays_lose_no_final_and_buy_nothing_twice(
     stack: Stack, before: list[int], after: list[int]
 ) -> None:
     asked_for: list[tuple[datetime, int]] = []
+    finals: list[int] = []
     for days, delays in enumerate([before] * 2 + [after] * 5):
-        plan_at(stack, delays, at=SCHEDULED + days * DAY)
+        at = SCHEDULED + days * DAY
+        plan_at(stack, delays, at=at)
         collected = collect_all(stack)
         asked_for += [(each.window.start, each.delay_days) for each in collected]
-        assert stack.open() == []
+        finals += [each.window.start.day for each in collected if each.revision is FINAL]
     assert len(set(asked_for)) == len(asked_for), "no window is bought twice as one revision"
     assert len(stack.created()) == len(asked_for)
-    assert finals_of(asked_for) == list(range(18, 25))
-
-
-def finals_of(asked_for: list[tuple[datetime, int]]) -> list[int]:
-    return sorted(start.day for start, delay_days in asked_for if delay_days == 3)
+    due_last = (at - after[-1] * DAY).day - 1
+    assert sorted(finals) == list(range(18, due_last + 1))
 
 
 def test_a_final_that_bears_the_name_of_a_preliminary_under_way_waits_for_it(

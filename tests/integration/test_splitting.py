@@ -3,12 +3,14 @@
 import json
 from typing import Any
 
+import boto3
 import pytest
 
 from tests.integration.stack import Stack, definition
-from vonage_reports.aws.again import recollect
+from vonage_reports.aws.again import recollect, reconvert
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.objects import receipt_key
+from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.reports import Report, State
 
 
@@ -25,11 +27,11 @@ def into_quarters(stack: Stack) -> str:
     return day
 
 
-def deliver(stack: Stack, report_id: str) -> Report:
+def deliver(stack: Stack, report_id: str, *, rows: int = 40) -> Report:
     """End the run that converts a window, and return the report as it is then."""
     converting = stack.known(report_id)
     assert converting.state is State.CONVERTING
-    stack.runs.end(converting, rows=40)
+    stack.runs.end(converting, rows=rows)
     assert stack.settle() == [report_id]
     return stack.known(report_id)
 
@@ -260,7 +262,7 @@ def test_a_window_split_unpaid_precedes_its_earlier_self_when_it_is_collected_ag
 ) -> None:
     day = after_a_day_of(stack, 2400, max_records=1200)
     stack.collect("SUCCESS", "SUCCESS")
-    first = deliver(stack, day)
+    first = deliver(stack, day, rows=2400)
     recollect(day, "token", stack.edges, now=stack.now)
     parts = stack.collect("SUCCESS", "SUCCESS")
     converting = stack.known(day)
@@ -373,6 +375,18 @@ def test_a_run_that_failed_to_convert_is_made_good_without_buying_anything(stack
     assert resumed.receipts == converting.receipts
     deliver(stack, day)
     assert len(stack.created()) == 3
+
+
+def test_a_window_that_is_converted_again_still_says_where_its_rows_lay(stack: Stack) -> None:
+    day = into_quarters(stack)
+    stack.collect("SUCCESS", "SUCCESS", "SUCCESS", "SUCCESS")
+    for key in deliver(stack, day).receipts:
+        boto3.client("s3").put_object(Bucket="reports", Key=key, Body=b"{}")
+    before = stack.edges.ledger.calendar().profiles
+    assert reconvert(day, stack.edges, now=stack.now) == [day]
+    deliver(stack, day)
+    assert list(before.values()) == [Profile(((6, 10),) * 4)]
+    assert stack.edges.ledger.calendar().profiles == before
 
 
 def test_halves_come_before_the_calendar(stack: Stack) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYER = ROOT / "layers" / "shared"
+DATASET_LAYER = ROOT / "layers" / "dataset"
 PACKAGE = LAYER / "vonage_reports"
 FUNCTIONS = sorted((ROOT / "functions").glob("*/app.py"))
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -132,6 +133,16 @@ def test_only_submit_reports_reads_what_people_write() -> None:
     assert readers == ["functions/submit_reports/app.py"]
 
 
+def test_only_convert_report_knows_the_dataset() -> None:
+    knowing = [
+        label(path)
+        for path in (*FUNCTIONS, *MODULES)
+        if "vonage_dataset" in {each.split(".")[0] for each in imports(path)}
+    ]
+
+    assert knowing == ["functions/convert_report/app.py"]
+
+
 @pytest.mark.parametrize("path", [*FUNCTIONS, *MODULES], ids=label)
 def test_every_module_says_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
@@ -160,7 +171,10 @@ def modules_after_import(path: Path) -> set[str]:
     code = "import sys, app; print(*sys.modules, sep='\\n')"
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={"PYTHONPATH": f"{path.parent}:{LAYER}", "AWS_DEFAULT_REGION": "eu-west-1"},
+        env={
+            "PYTHONPATH": f"{path.parent}:{LAYER}:{DATASET_LAYER}",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+        },
         capture_output=True,
         text=True,
         check=True,
@@ -172,16 +186,29 @@ def modules_after_import(path: Path) -> set[str]:
 def loaded() -> dict[str, set[str]]:
     return {
         name: modules_after_import(ROOT / "functions" / name / "app.py")
-        for name in ("check_report", "store_report")
+        for name in ("check_report", "store_report", "convert_report", "submit_reports")
     }
 
 
-@pytest.mark.parametrize("function", ["check_report", "store_report"])
+@pytest.mark.parametrize("function", ["check_report", "store_report", "convert_report"])
 @pytest.mark.parametrize("module", ["pydantic", "aws_xray_sdk", "moto", f"{OURS}.inputs"])
 def test_a_cold_start_waits_for_nothing_that_is_not_used(
     loaded: dict[str, set[str]], function: str, module: str
 ) -> None:
     assert module not in loaded[function]
+
+
+@pytest.mark.parametrize("function", ["check_report", "store_report", "submit_reports"])
+@pytest.mark.parametrize("module", ["pyarrow", "vonage_dataset"])
+def test_the_others_start_without_what_makes_the_dataset(
+    loaded: dict[str, set[str]], function: str, module: str
+) -> None:
+    assert module in loaded["convert_report"]
+    assert module not in loaded[function]
+
+
+def test_convert_report_starts_without_what_asks_vonage(loaded: dict[str, set[str]]) -> None:
+    assert not {f"{OURS}.client", "requests"} & loaded["convert_report"]
 
 
 @pytest.mark.parametrize(

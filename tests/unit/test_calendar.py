@@ -5,10 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vonage_reports.domain.calendar import due_windows, planned_report
+from vonage_reports.domain.calendar import (
+    due_windows,
+    is_too_late,
+    last_due_revision,
+    planned_report,
+)
 from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.reports import Priority, Report, Revision, State
-from vonage_reports.domain.windows import Window, WindowLength
+from vonage_reports.domain.windows import Window, WindowLength, windows_ending_after
 
 DAILY = ReportDefinition(
     name="sms-outbound",
@@ -108,7 +114,12 @@ WINDOW = Window(
 
 
 def planned(
-    definition: ReportDefinition, *, delay_index: int = 0, rows_per_hour: float | None = None
+    definition: ReportDefinition,
+    *,
+    delay_index: int = 0,
+    rows_per_hour: float | None = None,
+    profile: Profile | None = None,
+    backfill: str | None = None,
 ) -> Report:
     return planned_report(
         definition,
@@ -117,6 +128,8 @@ def planned(
         WINDOW,
         rows_per_hour=rows_per_hour,
         now=SUNDAY_NIGHT,
+        profile=profile,
+        backfill=backfill,
     )
 
 
@@ -143,6 +156,67 @@ def test_the_rows_to_expect_follow_the_length_of_the_window() -> None:
     assert planned(DAILY, rows_per_hour=None).expected_rows is None
 
 
+def test_a_window_knows_which_revision_it_is_and_how_often_it_is_collected() -> None:
+    thrice = replace(DAILY, delay_days=(0, 3, 30), max_records=5)
+
+    report = planned(thrice, delay_index=1)
+
+    assert (report.delay_index, report.delay_days, report.revisions) == (1, 3, 3)
+    assert report.max_records == 5
+    assert report.later_revisions == (planned(thrice, delay_index=2).report_id,)
+
+
+def test_where_the_rows_lay_in_an_earlier_window_they_are_expected_in_this_one() -> None:
+    evening = Profile(((12, 10), (11, 90)))
+
+    report = planned(DAILY, rows_per_hour=100, profile=evening)
+
+    assert report.profile == Profile(((12, 230), (11, 2070)))
+    assert planned(DAILY, rows_per_hour=100).profile is None
+
+
+def test_a_window_of_a_backfill_comes_after_the_calendar_and_is_otherwise_the_same() -> None:
+    backfilled = planned(DAILY, backfill="sms-outbound-20260301-20260401")
+
+    assert backfilled.priority is Priority.BACKFILL
+    assert replace(backfilled, priority=Priority.CALENDAR, backfill=None) == planned(DAILY)
+
+
+@pytest.mark.parametrize(
+    ("days", "index"),
+    [(-1, None), (0, 0), (2.99, 0), (3, 1), (29, 1), (30, 2), (400, 2)],
+)
+def test_a_window_is_collected_as_the_last_revision_that_is_due(
+    days: float, index: int | None
+) -> None:
+    thrice = replace(DAILY, delay_days=(0, 3, 30))
+
+    assert last_due_revision(thrice, WINDOW, WINDOW.end + timedelta(days=days)) == index
+
+
+def test_no_revision_of_an_hour_is_due_within_the_hour_after_it() -> None:
+    hour = replace(WINDOW, end=WINDOW.start + timedelta(hours=1))
+    an_hour_later = hour.end + timedelta(hours=1)
+
+    assert last_due_revision(HOURLY, hour, an_hour_later) == 0
+    assert last_due_revision(HOURLY, hour, an_hour_later - timedelta(seconds=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("definition", "delay"),
+    [(DAILY, timedelta(days=3)), (HOURLY, timedelta(hours=1))],
+    ids=["days", "hours"],
+)
+def test_what_became_due_more_than_a_week_ago_is_not_bought_unasked(
+    definition: ReportDefinition, delay: timedelta
+) -> None:
+    [window] = due_windows(definition, 0, None, SUNDAY_NIGHT)
+    a_week_after_it_was_due = window.end + delay + timedelta(days=7)
+
+    assert not is_too_late(definition, 0, window, a_week_after_it_was_due)
+    assert is_too_late(definition, 0, window, a_week_after_it_was_due + timedelta(seconds=1))
+
+
 definitions = st.builds(
     lambda length, zone, delay: replace(DAILY, window=length, time_zone=zone, delay_days=(delay,)),
     st.sampled_from(WindowLength),
@@ -162,6 +236,18 @@ def test_nothing_is_due_before_its_delay_is_over(
     assert window.end + timedelta(days=definition.delay_days[0]) <= at
     if definition.window is WindowLength.HOUR:
         assert window.end + timedelta(hours=1) <= at
+
+
+@settings(deadline=None)
+@given(definitions, instants)
+def test_the_revision_that_is_due_is_the_one_that_a_first_run_finds(
+    definition: ReportDefinition, at: datetime
+) -> None:
+    [window] = due_windows(definition, 0, None, at)
+    following = next(windows_ending_after(window.end, definition.window, definition.time_zone))
+
+    assert last_due_revision(definition, window, at) == 0
+    assert last_due_revision(definition, following, at) is None
 
 
 @settings(deadline=None)

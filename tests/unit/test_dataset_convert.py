@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.csvs import member, written
-from vonage_reports.domain.errors import RowsUnreadable
 from vonage_dataset.convert import Dataset, Total, convert
 from vonage_dataset.schema import TABLES, Type
+from vonage_reports.domain.errors import RowsUnreadable
 
 MINUTE = "2026-11-20T23:59:59"
 SMS = [column.name for column in TABLES["SMS"].columns]
@@ -62,7 +62,7 @@ def filled(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def as_money(text: str) -> Decimal | None:
-    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)", text, re.ASCII):
+    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?", text, re.ASCII):
         return None
     value = Decimal(text)
     fits = abs(value) < 10**10 and value == round(value, 8)
@@ -70,17 +70,17 @@ def as_money(text: str) -> Decimal | None:
 
 
 def as_integer(text: str) -> int | None:
-    if not re.fullmatch(r"-?\d+", text, re.ASCII) or abs(int(text)) >= 2**63:
+    if not re.fullmatch(r"0|-?[1-9]\d*", text, re.ASCII) or abs(int(text)) >= 2**63:
         return None
     return int(text)
 
 
 def as_boolean(text: str) -> bool | None:
-    return {"true": True, "false": False, "1": True, "0": False}.get(text.lower())
+    return {"true": True, "false": False}.get(text.lower())
 
 
 def as_timestamp(text: str) -> datetime | None:
-    shape = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?\d\d)"
+    shape = r"\d{4}-\d\d-\d\d[T ]\d\d(:\d\d(:\d\d(\.\d{1,6})?)?)?(Z|[+-]\d\d(:?\d\d)?)"
     if not re.fullmatch(shape, text, re.ASCII):
         return None
     try:
@@ -127,6 +127,9 @@ GOOD = {
 }
 ODD = TEXTS | st.sampled_from(
     ["0.123456789", "10000000000", "1,5", "12 ", "1.0", "9223372036854775808", "yes", "-", "n/a",
+     "0x10", "007", "-007", "+1", "-0", "00", "1", "0", " 1", "1 ", "1e3", "1E-3", "0E-8", "1e-9",
+     ".5", "5.", "-.5e1", "1e9", "1e10", "007.50", "1_0", "--1", "True ", "t", "2026-11-20T23Z",
+     "2026-11-20 23:59+02", "2026-11-20T24:00:00Z", "2026-11-20T23:59:60Z",
      MINUTE, f"{MINUTE}.1234567Z", "2026-02-30T00:00:00Z", "1763683199", "2026-11-20"]
 )  # fmt: skip
 
@@ -271,6 +274,25 @@ def test_money_that_does_not_fit_is_kept_as_text_and_counted() -> None:
     assert table["_rescued"].to_pylist() == [[("total_price", "0.123456789")], None, None]
     assert dataset.rescued_cells == 1
     assert dataset.totals == (Total(None, Decimal("0.12345678"), 3, 2),)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("latency", "0x10"), ("latency", "007"), ("latency", "-0"), ("concatenated", "1")],
+)
+def test_what_may_be_a_code_is_no_number_and_no_boolean(name: str, text: str) -> None:
+    # Alone in its column, or beside what fits.
+    for others in ([], ["12"] if name == "latency" else ["True"]):
+        (row, *_) = rows_of(written([[name], [text], *([each] for each in others)]))
+        assert row == {"_rescued": {name: text}}
+
+
+@pytest.mark.parametrize(
+    ("text", "price"),
+    [("1E-7", "0.0000001"), ("0E-8", "0"), (".5", "0.5"), ("+1", "1"), ("06.50", "6.5")],
+)
+def test_a_price_is_that_number_however_it_is_written(text: str, price: str) -> None:
+    assert rows_of(f"total_price\n{text}\n".encode()) == [{"total_price": Decimal(price)}]
 
 
 def test_a_column_that_nobody_knows_is_rescued_under_its_name() -> None:

@@ -11,6 +11,8 @@ import yaml
 
 from local.template import read_template
 from vonage_reports.client import ReportRequest
+from vonage_reports.domain.backfill import Backfill
+from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.objects import Subject
 from vonage_reports.domain.reports import (
     Entry,
@@ -21,8 +23,18 @@ from vonage_reports.domain.reports import (
     execution_input,
     report_id,
 )
-from vonage_reports.domain.windows import parse_instant
-from vonage_reports.inputs import Recollection, Resolution, ScheduledRun, Sweep, parse_event
+from vonage_reports.domain.windows import WindowLength, parse_instant
+from vonage_reports.inputs import (
+    BackfillRequest,
+    Cancellation,
+    Recollection,
+    Reconversion,
+    Resolution,
+    ScheduledRun,
+    Sweep,
+    is_dry_run,
+    parse_event,
+)
 from vonage_reports.readiness import readiness
 
 ROOT = Path(__file__).parents[2]
@@ -55,25 +67,42 @@ def test_every_folder_entry_is_an_event() -> None:
     assert EVENTS
 
 
+KINDS = {
+    "schedule": ScheduledRun,
+    "sweep": Sweep,
+    "run_ended": Sweep,
+    "resolve": Resolution,
+    "recollect": Recollection,
+    "reconvert": Reconversion,
+    "backfill": BackfillRequest,
+    "dry_run": BackfillRequest,
+    "cancel": Cancellation,
+}
+
+
 @pytest.mark.parametrize("name", TO_SUBMIT_REPORTS)
-def test_submit_reports_understands_the_event(name: str) -> None:
-    assert isinstance(
-        parse_event(TO_SUBMIT_REPORTS[name]), ScheduledRun | Sweep | Resolution | Recollection
+def test_the_event_means_what_its_file_is_called(name: str) -> None:
+    asked = parse_event(EVENTS[name])
+
+    assert type(asked) is KINDS[name]
+    assert is_dry_run(asked) == (name == "dry_run")
+
+
+def test_the_backfill_that_is_cancelled_is_the_one_that_is_begun() -> None:
+    begun, cancelled = parse_event(EVENTS["backfill"]), parse_event(EVENTS["cancel"])
+    assert isinstance(begun, BackfillRequest)
+    assert isinstance(cancelled, Cancellation)
+    definition = ReportDefinition(
+        name=begun.definition,
+        product="SMS",
+        account_ids=("abcd1234",),
+        include_subaccounts=False,
+        filters={},
+        window=WindowLength.DAY,
+        time_zone="UTC",
     )
 
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("schedule", ScheduledRun),
-        ("sweep", Sweep),
-        ("run_ended", Sweep),
-        ("resolve", Resolution),
-        ("recollect", Recollection),
-    ],
-)
-def test_the_event_means_what_its_file_is_called(name: str, kind: type) -> None:
-    assert isinstance(parse_event(EVENTS[name]), kind)
+    assert Backfill(definition, begun.start, begun.end, NOW).name == cancelled.backfill
 
 
 @pytest.mark.parametrize("name", INPUTS)

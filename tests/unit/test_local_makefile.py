@@ -20,7 +20,7 @@ exec sleep 60
 def test_every_file_that_the_makefile_names_is_there() -> None:
     named = set(re.findall(r"[\w./-]+\.(?:json|toml|txt|yaml|py)\b", MAKEFILE)) - PLACEHOLDERS
     named = {name for name in named if not name.startswith("-")}  # the end of requirements-%.txt
-    assert "events/schedule.json" in named
+    assert "events/backfill.json" in named
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 

@@ -172,3 +172,18 @@ def test_a_file_of_another_kind_is_refused(
     file.write_text(content)
     with pytest.raises(BadInput, match=sentence):
         options(**{name: str(file)})
+
+
+RANGE = {"definition": "x", "start": "2026-01-01", "end": "2026-02-01"}
+
+
+@pytest.mark.parametrize("kind", ["backfill", "recollect"])
+def test_a_dry_run_is_known_before_anything_is_started(tmp_path: Path, kind: str) -> None:
+    asked = RANGE if kind == "backfill" else {"report_id": "x"}
+    path = tmp_path / "event.json"
+
+    path.write_text(json.dumps({kind: {**asked, "dry_run": True}}))
+    assert options(EVENT=str(path)).is_dry_run
+    path.write_text(json.dumps({kind: asked}))
+    assert not options(EVENT=str(path)).is_dry_run
+    assert not options().is_dry_run

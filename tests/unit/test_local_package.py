@@ -77,7 +77,7 @@ def test_the_bootstrap_exports_what_it_was_given_and_where_the_layer_is(
     ).stdout.splitlines()
     assert "WAIT_SCALE=0.01" in printed
     assert "ODD=a 'b'" in printed
-    assert f"PYTHONPATH={ROOT}/layers/shared" in printed
+    assert f"PYTHONPATH={ROOT}/layers/shared:{ROOT}/layers/dataset" in printed
     assert not any(line.startswith("LOG_LEVEL") for line in printed)
 
 

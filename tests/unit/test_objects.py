@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,7 +9,14 @@ import pytest
 from vonage_reports.domain import notifications
 from vonage_reports.domain.archive import Archive, Member
 from vonage_reports.domain.definitions import Refusal
-from vonage_reports.domain.objects import Subject, delivered_notification, manifest, receipt
+from vonage_reports.domain.objects import (
+    Precedence,
+    Subject,
+    counted_by_vonage,
+    delivered_notification,
+    manifest,
+    receipt,
+)
 from vonage_reports.domain.reports import Entry, Priority, Report, Revision, execution_input
 from vonage_reports.domain.windows import Window
 from vonage_reports.inputs import Recollection, Resolution, parse_event
@@ -45,6 +53,16 @@ TIMES = {
 DELIVERED = "2026-11-25T02:21:21Z"
 
 
+CONTENT: dict[str, Any] = {
+    "rows": 42,
+    "columns": [{"name": "id", "type": "string"}],
+    "schema_changed": True,
+    "dataset": {"bucket": "reports", "key": SUBJECT.dataset_key, "version_id": "v1", "rows": 42},
+    "totals": [{"currency": "EUR", "total_price": "1.5", "rows": 42, "rows_without_price": 0}],
+    "row_check": "equal",
+}
+
+
 def receipt_of(archive: Archive | None = ARCHIVE, items_count: int | None = 42) -> dict[str, Any]:
     made = receipt(SUBJECT, archive, items_count=items_count, times=TIMES)
     # As it comes back from the bucket.
@@ -52,12 +70,13 @@ def receipt_of(archive: Archive | None = ARCHIVE, items_count: int | None = 42) 
     return read
 
 
-def manifest_of(*receipts: dict[str, Any]) -> dict[str, Any]:
-    return manifest(SUBJECT, receipts, bucket="reports", delivered=DELIVERED)
+def manifest_of(*receipts: dict[str, Any], **content: object) -> dict[str, Any]:
+    return manifest(SUBJECT, receipts, CONTENT | content, bucket="reports", delivered=DELIVERED)
 
 
-def notification_of(*receipts: dict[str, Any]) -> dict[str, Any]:
-    return delivered_notification(manifest_of(*receipts), manifest_key=SUBJECT.manifest_key)
+def notification_of(*receipts: dict[str, Any], **content: object) -> dict[str, Any]:
+    made = manifest_of(*receipts, **content)
+    return delivered_notification(made, manifest_key=SUBJECT.manifest_key)
 
 
 def test_keys_name_definition_account_date_and_report() -> None:
@@ -157,8 +176,8 @@ def test_a_manifest_says_all_of_a_delivery() -> None:
         "revision": "final",
         "attempt": 2,
         "rows": 42,
-        "columns": [],
-        "schema_changed": False,
+        "columns": [{"name": "id", "type": "string"}],
+        "schema_changed": True,
         "archives": [
             {
                 "bucket": "reports",
@@ -172,10 +191,9 @@ def test_a_manifest_says_all_of_a_delivery() -> None:
                 ],
             }
         ],
-        "dataset": None,
-        "totals": [],
-        # Nobody has counted the rows: they are those that Vonage named.
-        "row_check": "impossible",
+        "dataset": CONTENT["dataset"],
+        "totals": CONTENT["totals"],
+        "row_check": "equal",
         "times": {
             "planned": "2026-11-25T02:15:00Z",
             "submitted": "2026-11-25T02:15:01Z",
@@ -186,28 +204,112 @@ def test_a_manifest_says_all_of_a_delivery() -> None:
     }
 
 
-def test_the_rows_of_several_archives_add_up() -> None:
-    made = manifest_of(receipt_of(items_count=40), receipt_of(items_count=2))
+def test_the_times_of_several_archives_are_from_the_first_to_the_last() -> None:
+    early = {**receipt_of(), "times": {**TIMES, "submitted": "2026-11-25T01:00:00Z"}}
+    late = {**receipt_of(), "times": {**TIMES, "stored": "2026-11-25T03:00:00Z"}}
+    unknown = {**receipt_of(), "times": dict.fromkeys(TIMES)}
 
-    assert made["rows"] == 42
-    assert [archive["items_count"] for archive in made["archives"]] == [40, 2]
+    made = manifest_of(early, late, unknown)
+
+    assert len(made["archives"]) == 3
+    assert made["times"] == {
+        "planned": "2026-11-25T02:15:00Z",
+        "submitted": "2026-11-25T01:00:00Z",
+        "ready": "2026-11-25T02:21:13Z",
+        "stored": "2026-11-25T03:00:00Z",
+        "delivered": "2026-11-25T02:21:21Z",
+    }
 
 
-def test_an_empty_report_without_a_file_is_a_delivery_of_no_rows() -> None:
+@pytest.mark.parametrize(
+    ("receipts", "counted"),
+    [
+        ([receipt_of(items_count=40), receipt_of(items_count=2)], 42),
+        ([receipt_of(items_count=40), receipt_of(None, items_count=None)], 40),
+        ([receipt_of(None, items_count=None)], 0),
+        ([receipt_of(items_count=40), receipt_of(items_count=None)], None),
+    ],
+)
+def test_what_vonage_counted_is_known_where_it_counted_every_file(
+    receipts: list[dict[str, Any]], counted: int | None
+) -> None:
+    assert counted_by_vonage(receipts) == counted
+
+
+def test_a_report_without_a_file_is_told_without_an_archive() -> None:
     empty = receipt_of(archive=None, items_count=0)
 
     assert empty["archive"] is None
-    assert (manifest_of(empty)["rows"], manifest_of(empty)["archives"]) == (0, [])
+    assert manifest_of(empty)["archives"] == []
     told = notification_of(empty)
-    assert (told["event"], told["rows"], told["bytes"]) == ("report.delivered", 0, 0)
-    assert told["archives"] == []
+    assert (told["bytes"], told["archives"]) == (0, [])
 
 
-def test_an_empty_report_with_a_file_is_a_delivery_of_no_rows() -> None:
-    made = manifest_of(receipt_of(items_count=0))
+def test_a_delivery_whose_dataset_is_a_later_revisions_names_none() -> None:
+    assert notification_of(receipt_of(), dataset=None)["dataset"] is None
 
-    assert made["rows"] == 0
-    assert len(made["archives"]) == 1
+
+@pytest.mark.parametrize("product", ["SMS", "VOICE-CALL"])
+def test_a_window_has_one_dataset_whoever_made_it(product: str) -> None:
+    subject = replace(SUBJECT, product=product)
+    others = (
+        replace(subject, attempt=7, run=9, request_id=None),
+        replace(subject, revision="preliminary", delay_days=0, report_id="another"),
+    )
+
+    assert subject.dataset_key == (
+        f"data/product={product}/definition=sms-outbound/account=abcd1234/date=2026-11-21/"
+        "20261121T000000Z_20261122T000000Z.parquet"
+    )
+    assert {other.dataset_key for other in others} == {subject.dataset_key}
+
+
+def test_hours_of_a_day_are_objects_of_one_folder() -> None:
+    hour = timedelta(hours=1)
+    start = SUBJECT.window.start
+    keys = [
+        replace(SUBJECT, window=Window(at, at + hour, "Europe/London")).dataset_key
+        for at in (start, start + hour)
+    ]
+
+    assert len(set(keys)) == 2
+    assert len({key.rpartition("/")[0] for key in keys}) == 1
+
+
+RECEIVED = ["2026-11-25T02:15:01Z", "2026-11-25T02:20:00Z"]
+IN_ORDER = [
+    Precedence.from_metadata({}),
+    Precedence(0, RECEIVED[0], 1, 1),
+    Precedence(0, RECEIVED[1], 1, 1),
+    Precedence(3, "", 1, 1),
+    Precedence(3, RECEIVED[0], 1, 1),
+    Precedence(3, RECEIVED[0], 1, 2),
+    Precedence(3, RECEIVED[0], 2, 1),
+    Precedence(3, RECEIVED[1], 1, 1),
+    Precedence(30, RECEIVED[0], 1, 1),
+]
+
+
+def test_the_later_revision_wins_then_the_later_collection_then_the_later_run() -> None:
+    assert sorted(set(IN_ORDER)) == IN_ORDER
+
+
+@pytest.mark.parametrize("precedence", IN_ORDER)
+def test_precedence_is_in_the_objects_metadata(precedence: Precedence) -> None:
+    metadata = precedence.to_metadata()
+
+    assert Precedence.from_metadata(metadata) == precedence
+    # S3 sends metadata as headers.
+    assert all(re.fullmatch(r"[a-z-]+", name) for name in metadata)
+
+
+def test_a_dataset_of_several_archives_is_as_new_as_the_newest() -> None:
+    early = {**receipt_of(), "times": {**TIMES, "submitted": RECEIVED[0]}}
+    late = {**receipt_of(), "times": {**TIMES, "submitted": RECEIVED[1]}}
+    unknown = {**receipt_of(), "times": {**TIMES, "submitted": None}}
+
+    assert Precedence.of(SUBJECT, [late, early, unknown]) == Precedence(3, RECEIVED[1], 2, 1)
+    assert Precedence.of(SUBJECT, [unknown]) == Precedence(3, "", 2, 1)
 
 
 def test_a_delivery_is_announced_with_where_it_is_and_how_much() -> None:
@@ -226,10 +328,11 @@ def test_a_delivery_is_announced_with_where_it_is_and_how_much() -> None:
             "window": manifest_of(receipt_of())["window"],
             "rows": 42,
             "bytes": 1234,
-            "totals": [],
+            "totals": CONTENT["totals"],
+            "schema_changed": True,
             "manifest": SUBJECT.manifest_key,
             "archives": [SUBJECT.archive_key],
-            "dataset": None,
+            "dataset": SUBJECT.dataset_key,
         }.items()
     )
 

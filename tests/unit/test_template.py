@@ -1,5 +1,6 @@
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from local.catalogue import with_tables
 from local.template import read_template
+from tests.unit.test_objects import SUBJECT
+from vonage_dataset.schema import TABLES
 from vonage_reports.domain.settings import Settings
 from vonage_reports.inputs import parse_definitions
 
@@ -263,7 +267,12 @@ def test_nobody_may_delete_or_publish_an_object(name: str, statement: dict[str, 
 
 @pytest.mark.parametrize(
     ("prefix", "writer"),
-    [("archives/", "StoreReportFunction"), ("manifests/", "ConvertReportFunction")],
+    [
+        ("archives/", "StoreReportFunction"),
+        ("data/", "ConvertReportFunction"),
+        ("manifests/", "ConvertReportFunction"),
+        ("headers/", "ConvertReportFunction"),
+    ],
 )
 def test_what_lands_in_the_bucket_has_one_writer(prefix: str, writer: str) -> None:
     writers = {
@@ -274,6 +283,95 @@ def test_what_lands_in_the_bucket_has_one_writer(prefix: str, writer: str) -> No
     }
 
     assert writers == {writer}
+
+
+def test_only_convert_report_loads_what_makes_the_dataset() -> None:
+    loaders = {
+        name
+        for name, each in FUNCTIONS.items()
+        if {"Ref": "DatasetLayer"} in each.get("Layers", [])
+    }
+
+    assert loaders == {"ConvertReportFunction"}
+
+
+def test_the_dataset_has_room_while_it_is_made() -> None:
+    # An archive of Vonage's has 1 GB at most, a window four of them, and Parquet is smaller.
+    assert FUNCTIONS["ConvertReportFunction"]["EphemeralStorage"]["Size"] >= 4 * 1000
+
+
+@pytest.mark.parametrize("name", ["RowCheck", "AccountCurrency"])
+def test_a_parameter_takes_what_the_setting_takes(name: str) -> None:
+    variable = {"RowCheck": "ROW_CHECK", "AccountCurrency": "ACCOUNT_CURRENCY"}[name]
+    variables = FUNCTIONS["ConvertReportFunction"]["Environment"]["Variables"]
+
+    assert variables[variable] == {"Ref": name}
+    for value in (PARAMETERS[name]["Default"], *PARAMETERS[name].get("AllowedValues", [])):
+        assert Settings.from_environment({variable: value})
+
+
+# The catalogue
+
+TABLES_OF_CATALOGUE = {
+    each["TableInput"]["StorageDescriptor"]["Location"]["Fn::Sub"]: each
+    for each in of_type("AWS::Glue::Table").values()
+}
+
+
+def test_the_tables_are_those_that_the_converter_writes() -> None:
+    # `make fmt` writes them.
+    text = (ROOT / "template.yaml").read_text()
+
+    assert with_tables(text) == text
+    assert len(TABLES_OF_CATALOGUE) == len(of_type("AWS::Glue::Table")) == len(TABLES)
+
+
+@pytest.mark.parametrize("product", TABLES)
+def test_a_products_table_has_its_columns_and_its_folder(product: str) -> None:
+    table = TABLES_OF_CATALOGUE[f"s3://${{ReportsBucket}}/data/product={product}/"]
+    described = table["TableInput"]
+
+    assert table["DatabaseName"] == {"Ref": "UsageDatabase"}
+    # What SQL need not quote: https://docs.aws.amazon.com/athena/latest/ug/tables-databases-columns-names.html
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", described["Name"])
+    assert described["Name"] == product.lower().replace("-", "_")
+    assert [(each["Name"], each["Type"]) for each in described["StorageDescriptor"]["Columns"]] == [
+        (column.name, column.type.value) for column in TABLES[product].all_columns
+    ]
+
+
+def test_a_table_is_partitioned_as_the_keys_of_its_objects_are() -> None:
+    folders = re.findall(r"([a-z]+)=", SUBJECT.dataset_key)
+
+    for table in TABLES_OF_CATALOGUE.values():
+        keys = [each["Name"] for each in table["TableInput"]["PartitionKeys"]]
+        assert ["product", *keys] == folders
+
+
+def test_two_stacks_of_one_account_have_two_databases() -> None:
+    name = RESOURCES["UsageDatabase"]["Properties"]["DatabaseInput"]["Name"]
+
+    # A stack's name has letters, digits and hyphens, and is its own.
+    assert name == {"Fn::Join": ["_", {"Fn::Split": ["-", {"Ref": "AWS::StackName"}]}]}
+
+
+def test_nobody_may_change_the_catalogue_but_by_adding_a_partition_of_this_stack() -> None:
+    found = [
+        (name, action, resource)
+        for name, statement in statements()
+        for action in many(statement["Action"])
+        if action.startswith("glue:")
+        for resource in many(statement["Resource"])
+    ]
+
+    assert {(name, action) for name, action, _ in found} == {
+        ("ConvertReportFunction", "glue:CreatePartition")
+    }
+    assert [resource["Fn::Sub"].rpartition("}:")[2] for *_, resource in found] == [
+        "catalog",
+        "database/${UsageDatabase}",
+        "table/${UsageDatabase}/*",
+    ]
 
 
 def test_the_table_has_the_keys_of_the_ledger_and_can_be_restored() -> None:

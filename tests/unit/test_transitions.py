@@ -1,12 +1,15 @@
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from itertools import product
 
 import pytest
 
 from vonage_reports.client import ReportRequest
 from vonage_reports.domain import errors
+from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.reports import (
     Entry,
     Priority,
@@ -14,12 +17,16 @@ from vonage_reports.domain.reports import (
     RequestStatus,
     Revision,
     State,
+    halves_of,
+    planned_again,
 )
 from vonage_reports.domain.transitions import (
+    MAX_LEAVES,
     Adopt,
     Again,
     AtVonage,
     Cancel,
+    Convert,
     Deliver,
     Fail,
     Found,
@@ -32,12 +39,17 @@ from vonage_reports.domain.transitions import (
     Resume,
     Run,
     RunStatus,
+    Split,
     Start,
     Stay,
+    Store,
+    Supersede,
     Unclear,
     Unreadable,
+    Withdraw,
     after_look,
     after_post,
+    before_post,
     decide,
     is_lost,
     may_be_submitted,
@@ -46,6 +58,7 @@ from vonage_reports.domain.transitions import (
     resolved,
     taken,
     while_held,
+    while_split,
 )
 from vonage_reports.domain.windows import Window
 from vonage_reports.readiness import readiness
@@ -68,7 +81,7 @@ RUN_ERRORS = (
     "KeyError",
 )
 # Retrieving it again does not mend it, and it was paid for: a person has to look.
-BROKEN_FOR_GOOD = ("RowsMismatch", "ArchiveCorrupt")
+BROKEN_FOR_GOOD = ("RowsMismatch", "RowsUnreadable", "ArchiveCorrupt")
 
 REPORT = Report(
     report_id="sms-outbound-20261121T0000Z-0123456789ab",
@@ -92,13 +105,31 @@ REPORT = Report(
 )
 
 
+HALF, OTHER_HALF = halves_of(REPORT, now=NOW)
+HALF = replace(
+    HALF,
+    state=State.SUBMITTED,
+    slot=4,
+    attempt=1,
+    submitted_at=NOW - timedelta(hours=1),
+    request_id="ri3p58f-half",
+    run=1,
+)
+CONVERTING = moved(
+    replace(REPORT, state=State.SPLIT, slot=None, leaves=2),
+    Convert(("older.json", "younger.json")),
+    now=NOW,
+)
+
+
 @dataclass(frozen=True)
 class Case:
     """A run that ended badly, and all that may bear on what comes next."""
 
+    report: Report
+    entry: Entry
     error: str | None
     at_vonage: AtVonage | None
-    stored: bool
     attempt: int
     hours: int
     """Since the POST."""
@@ -109,15 +140,19 @@ class Case:
         return self.hours > 48
 
     @property
+    def is_stored(self) -> bool:
+        return self.entry is not Entry.CHECK
+
+    @cached_property
     def move(self) -> Move:
         report = replace(
-            REPORT,
+            self.report,
             attempt=self.attempt,
             resumes=self.resumes,
             submitted_at=NOW - timedelta(hours=self.hours),
         )
         run = Run(RunStatus.FAILED, error=self.error, reason=self.error and "it went wrong")
-        return decide(report, run, self.at_vonage, stored=self.stored, now=NOW)
+        return decide(report, run, self.at_vonage, entry=self.entry, now=NOW)
 
     @property
     def last_word(self) -> Move:
@@ -126,14 +161,12 @@ class Case:
 
 
 CASES = [
-    Case(*each)
+    Case(report, entry, *each)
+    # A part is not announced.
+    for report, entries in ((REPORT, Entry), (HALF, (Entry.CHECK, Entry.CONVERT)))
+    for entry in entries
     for each in product(
-        RUN_ERRORS,
-        [None, *RequestStatus, *Gone, *Unreadable],
-        [False, True],
-        [1, 2, 3],
-        [1, 49],
-        [0, 3, 4],
+        RUN_ERRORS, [None, *RequestStatus, *Gone, *Unreadable], [1, 2, 3], [1, 49], [0, 3, 4]
     )
 ]
 
@@ -147,16 +180,31 @@ def told(cases: Iterable[Case]) -> list[tuple[Case, Move]]:
 
 
 def test_a_running_report_is_left_alone_whatever_else_is_said() -> None:
-    for at_vonage, stored in product([None, *RequestStatus, *Gone, *Unreadable], [False, True]):
-        run = Run(RunStatus.RUNNING)
+    run = Run(RunStatus.RUNNING)
+    for at_vonage, entry, report in product(
+        [None, *RequestStatus, *Gone, *Unreadable], Entry, [REPORT, HALF, CONVERTING]
+    ):
+        assert decide(report, run, at_vonage, entry=entry, now=NOW) == Stay()
 
-        assert decide(REPORT, run, at_vonage, stored=stored, now=NOW) == Stay()
 
-
-def test_a_run_that_succeeded_delivers_its_rows() -> None:
+@pytest.mark.parametrize(
+    ("report", "move", "state"),
+    [
+        (REPORT, Deliver(1200), State.DELIVERED),
+        (CONVERTING, Deliver(1200), State.DELIVERED),
+        (HALF, Store(1200), State.STORED),
+    ],
+    ids=["a window", "a window in parts", "a part"],
+)
+def test_a_run_that_succeeded_delivers_a_window_and_stores_a_part(
+    report: Report, move: Move, state: State
+) -> None:
     run = Run(RunStatus.SUCCEEDED, rows=1200)
 
-    assert decide(REPORT, run, None, stored=False, now=NOW) == Deliver(1200)
+    assert decide(report, run, None, entry=Entry.CHECK, now=NOW) == move
+    after = moved(report, move, now=NOW)
+    assert (after.state, after.rows, after.slot, after.error) == (state, 1200, None, None)
+    assert after.is_at_end
 
 
 @pytest.mark.parametrize(
@@ -173,11 +221,14 @@ def test_a_run_that_is_missing_is_started_after_its_cool_down(
 ) -> None:
     report = replace(REPORT, not_before=not_before)
 
-    assert decide(report, Run(RunStatus.MISSING), None, stored=False, now=NOW) == move
+    assert decide(report, Run(RunStatus.MISSING), None, entry=Entry.CHECK, now=NOW) == move
 
 
-def test_vonage_is_asked_only_about_runs_that_failed() -> None:
-    assert [status for status in RunStatus if needs_vonage(Run(status))] == [RunStatus.FAILED]
+def test_vonage_is_asked_only_about_its_own_reports_whose_runs_failed() -> None:
+    asked = [status for status in RunStatus if needs_vonage(REPORT, Run(status))]
+
+    assert asked == [RunStatus.FAILED]
+    assert [status for status in RunStatus if needs_vonage(CONVERTING, Run(status))] == []
 
 
 def test_nothing_is_decided_while_vonage_cannot_be_asked() -> None:
@@ -198,10 +249,10 @@ def test_a_third_attempt_is_the_last() -> None:
     assert {case.attempt for case in bought} == {1, 2}
 
 
-def test_what_is_stored_is_never_bought_again() -> None:
-    stored = [case for case in CASES if case.stored]
+def test_what_is_stored_is_never_bought_again_nor_cancelled() -> None:
+    stored = [case for case in CASES if case.is_stored]
 
-    assert [case for case in stored if isinstance(case.last_word, Again)] == []
+    assert [case for case in stored if isinstance(case.move, Again | Split | Cancel)] == []
 
 
 def test_a_file_that_can_be_fetched_is_never_bought_again() -> None:
@@ -214,12 +265,14 @@ def test_a_file_that_can_be_fetched_is_never_bought_again() -> None:
 def test_nothing_is_bought_while_vonage_may_still_deliver_it() -> None:
     at_work = [case for case in CASES if case.at_vonage in (*WORKING, *Unreadable)]
 
-    assert [case for case in at_work if isinstance(case.move, Again | Fail)] == []
+    assert [case for case in at_work if isinstance(case.move, Again | Fail | Split)] == []
 
 
 def test_a_report_that_vonage_works_on_is_awaited_until_its_deadline() -> None:
     in_time = [
-        case for case in CASES if case.at_vonage in WORKING and not case.overdue and not case.stored
+        case
+        for case in CASES
+        if case.at_vonage in WORKING and not case.overdue and not case.is_stored
     ]
 
     for case, move in told(in_time):
@@ -229,7 +282,7 @@ def test_a_report_that_vonage_works_on_is_awaited_until_its_deadline() -> None:
 
 def test_a_report_that_vonage_works_on_after_48_hours_is_cancelled_first() -> None:
     late = [
-        case for case in CASES if case.at_vonage in WORKING and case.overdue and not case.stored
+        case for case in CASES if case.at_vonage in WORKING and case.overdue and not case.is_stored
     ]
 
     for case, move in told(late):
@@ -241,14 +294,14 @@ def test_exactly_48_hours_are_not_too_late() -> None:
     report = replace(REPORT, submitted_at=NOW - timedelta(hours=48))
     run = failed_run("States.Timeout")
 
-    move = decide(report, run, RequestStatus.PROCESSING, stored=False, now=NOW)
+    move = decide(report, run, RequestStatus.PROCESSING, entry=Entry.CHECK, now=NOW)
 
     assert isinstance(move, Resume)
 
 
 def test_a_report_with_a_status_that_nobody_knows_is_cancelled_and_not_bought_again() -> None:
     unknown = [
-        case for case in CASES if case.at_vonage is Unreadable.UNKNOWN_STATUS and not case.stored
+        case for case in CASES if case.at_vonage is Unreadable.UNKNOWN_STATUS and not case.is_stored
     ]
 
     for case, move in told(unknown):
@@ -270,7 +323,7 @@ def test_a_404_ends_a_report_only_when_it_lasts() -> None:
         for case in CASES
         if case.at_vonage is Gone.GONE
         and case.resumes < 4
-        and not case.stored
+        and not case.is_stored
         and case.error not in BROKEN_FOR_GOOD
     ]
 
@@ -288,23 +341,27 @@ def test_a_slot_is_freed_once_vonage_showed_an_end() -> None:
     ]
 
     for case, move in told(over):
-        # Buying again and failing free it too.
-        assert isinstance(move, Again | Fail | Resume), case
+        # Buying again, splitting, storing and failing free it too.
+        assert isinstance(move, Again | Fail | Split | Store | Resume), case
         assert not isinstance(move, Resume) or move.frees_slot, case
 
 
-def test_what_is_stored_goes_on_to_its_announcement() -> None:
+def test_what_is_stored_goes_on_from_there() -> None:
     fit = [
         case
         for case in CASES
-        if case.stored
+        if case.is_stored
         and case.error not in BROKEN_FOR_GOOD
         and case.at_vonage not in (None, Unreadable.UNAVAILABLE)
     ]
 
     for case, move in told(fit):
-        assert isinstance(move, Resume), case
-        assert move.entry is Entry.ANNOUNCE, case
+        if case.report is HALF and case.at_vonage not in WORKING:
+            # There is nothing to do after it: the run that failed had done its work.
+            assert move == Store(None), case
+        else:
+            assert isinstance(move, Resume), case
+            assert move.entry is case.entry, case
 
 
 @pytest.mark.parametrize(
@@ -313,7 +370,7 @@ def test_what_is_stored_goes_on_to_its_announcement() -> None:
 def test_a_run_that_an_outage_ended_is_resumed_with_the_report_that_was_paid_for(
     error: str,
 ) -> None:
-    move = decide(REPORT, failed_run(error), RequestStatus.SUCCESS, stored=False, now=NOW)
+    move = decide(REPORT, failed_run(error), RequestStatus.SUCCESS, entry=Entry.CHECK, now=NOW)
 
     assert isinstance(move, Resume)
     assert (move.entry, move.frees_slot) == (Entry.CHECK, True)
@@ -321,11 +378,14 @@ def test_a_run_that_an_outage_ended_is_resumed_with_the_report_that_was_paid_for
     assert (move.error, move.reason) == (error, "it went wrong")
 
 
-@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("report", [REPORT, HALF, CONVERTING], ids=lambda report: report.state)
+@pytest.mark.parametrize("entry", Entry)
 @pytest.mark.parametrize("error", BROKEN_FOR_GOOD)
-def test_a_file_that_does_not_add_up_fails_at_once(error: str, stored: bool) -> None:  # noqa: FBT001
+def test_a_file_that_does_not_add_up_fails_at_once(
+    error: str, entry: Entry, report: Report
+) -> None:
     # Its receipt is there: what was paid for stays, and no run could make it add up.
-    move = decide(REPORT, failed_run(error), RequestStatus.SUCCESS, stored=stored, now=NOW)
+    move = decide(report, failed_run(error), RequestStatus.SUCCESS, entry=entry, now=NOW)
 
     assert move == Fail(error, "it went wrong")
 
@@ -357,7 +417,7 @@ def test_a_report_that_succeeded_right_after_its_deadline_is_fetched() -> None:
     late = replace(REPORT, submitted_at=NOW - timedelta(hours=49))
     run = how_check_report_fails(RequestStatus.PROCESSING, hours=49)
 
-    move = decide(late, run, RequestStatus.SUCCESS, stored=False, now=NOW)
+    move = decide(late, run, RequestStatus.SUCCESS, entry=Entry.CHECK, now=NOW)
 
     assert isinstance(move, Resume)
     assert move.entry is Entry.CHECK
@@ -366,18 +426,43 @@ def test_a_report_that_succeeded_right_after_its_deadline_is_fetched() -> None:
 def test_a_success_whose_link_is_missing_fails_and_is_not_bought_again() -> None:
     run = how_check_report_fails(RequestStatus.SUCCESS, items_count=14952)
 
-    move = decide(REPORT, run, RequestStatus.SUCCESS, stored=False, now=NOW)
+    move = decide(REPORT, run, RequestStatus.SUCCESS, entry=Entry.CHECK, now=NOW)
 
     assert isinstance(move, Fail)
 
 
-def test_a_report_that_was_cut_short_fails_and_is_not_bought_again() -> None:
+@pytest.mark.parametrize("report", [REPORT, HALF], ids=["a window", "a part"])
+def test_a_report_that_was_cut_short_is_split(report: Report) -> None:
     run = how_check_report_fails(RequestStatus.TRUNCATED)
 
-    move = decide(REPORT, run, RequestStatus.TRUNCATED, stored=False, now=NOW)
+    for leaves in range(1, MAX_LEAVES):
+        move = decide(
+            report, run, RequestStatus.TRUNCATED, entry=Entry.CHECK, leaves=leaves, now=NOW
+        )
+        assert move == Split()
+
+
+def an_hour_of(report: Report) -> Report:
+    """The same of a window that is a minute too short to be halved."""
+    end = report.window.start + timedelta(minutes=119)
+    return replace(report, window=replace(report.window, end=end))
+
+
+@pytest.mark.parametrize(
+    ("report", "leaves"),
+    [(HALF, MAX_LEAVES), (an_hour_of(REPORT), 1), (an_hour_of(HALF), 2)],
+    ids=["a fifth part", "an hour", "a part of an hour"],
+)
+def test_a_report_that_is_cut_short_and_cannot_be_split_fails_and_is_not_bought_again(
+    report: Report, leaves: int
+) -> None:
+    run = how_check_report_fails(RequestStatus.TRUNCATED)
+
+    move = decide(report, run, RequestStatus.TRUNCATED, entry=Entry.CHECK, leaves=leaves, now=NOW)
 
     assert isinstance(move, Fail)
     assert move.error == "ReportTruncated"
+    assert move.reason.startswith("Vonage cut the report short, more than 4 reports")
     assert "shorter window" in move.reason
 
 
@@ -387,7 +472,9 @@ def test_a_report_that_vonage_ended_without_a_file_is_bought_three_times_at_most
 ) -> None:
     run = failed_run("ReportFailed")
     moves = [
-        decide(replace(REPORT, attempt=attempt, resumes=4), run, at_vonage, stored=False, now=NOW)
+        decide(
+            replace(REPORT, attempt=attempt, resumes=4), run, at_vonage, entry=Entry.CHECK, now=NOW
+        )
         for attempt in (1, 2, 3)
     ]
 
@@ -401,7 +488,7 @@ def test_a_report_whose_file_expired_is_bought_three_times_at_most() -> None:
             replace(REPORT, attempt=attempt, resumes=4),
             run,
             RequestStatus.SUCCESS,
-            stored=False,
+            entry=Entry.CHECK,
             now=NOW,
         )
         for attempt in (1, 2, 3)
@@ -415,7 +502,7 @@ def test_runs_are_resumed_at_ever_longer_distances_up_to_an_hour() -> None:
     waits = []
     for resumes in range(6):
         report = replace(REPORT, resumes=resumes)
-        move = decide(report, run, RequestStatus.SUCCESS, stored=False, now=NOW)
+        move = decide(report, run, RequestStatus.SUCCESS, entry=Entry.CHECK, now=NOW)
         assert isinstance(move, Resume)
         waits.append((move.not_before - NOW) / timedelta(minutes=1))
 
@@ -425,7 +512,7 @@ def test_runs_are_resumed_at_ever_longer_distances_up_to_an_hour() -> None:
 def test_a_report_is_not_bought_again_in_the_same_minute() -> None:
     run = failed_run("ReportFailed")
 
-    move = decide(REPORT, run, RequestStatus.FAILED, stored=False, now=NOW)
+    move = decide(REPORT, run, RequestStatus.FAILED, entry=Entry.CHECK, now=NOW)
 
     assert isinstance(move, Again)
     assert move.not_before >= NOW + timedelta(minutes=1)
@@ -435,7 +522,7 @@ def test_a_report_is_not_bought_again_in_the_same_minute() -> None:
 def test_a_scale_of_nothing_waits_for_nothing(at_vonage: AtVonage) -> None:
     run = failed_run("VonageUnavailable")
 
-    move = decide(REPORT, run, at_vonage, stored=False, now=NOW, scale=0)
+    move = decide(REPORT, run, at_vonage, entry=Entry.CHECK, now=NOW, scale=0)
 
     assert isinstance(move, Resume | Again)
     assert move.not_before == NOW
@@ -560,17 +647,230 @@ def test_an_attempt_counts_anew_after_a_person_asked_for_the_window_again() -> N
 
     run = failed_run("ReportFailed")
 
-    move = decide(asked_again, run, RequestStatus.FAILED, stored=False, now=NOW)
+    move = decide(asked_again, run, RequestStatus.FAILED, entry=Entry.CHECK, now=NOW)
 
     assert isinstance(move, Again)
+
+
+# Before a POST
+
+PLANNED = replace(
+    REPORT, state=State.PLANNED, slot=None, attempt=0, submitted_at=None, request_id=None, run=0
+)
+TOO_LARGE = replace(PLANNED, expected_rows=7_000_001)
+
+
+@pytest.mark.parametrize("expected_rows", [None, 0, 7_000_000])
+@pytest.mark.parametrize("leaves", [1, MAX_LEAVES])
+def test_what_fits_into_one_report_is_asked_for_as_it_is(
+    expected_rows: int | None, leaves: int
+) -> None:
+    report = replace(PLANNED, expected_rows=expected_rows)
+
+    assert before_post(report, leaves=leaves, later=None) is None
+
+
+def test_what_is_expected_to_be_too_large_is_split_before_it_is_paid_for() -> None:
+    assert before_post(TOO_LARGE, leaves=1, later=None) == Split()
+    assert before_post(replace(TOO_LARGE, max_records=7_000_001), leaves=1, later=None) is None
+
+
+@pytest.mark.parametrize(
+    ("report", "leaves"), [(TOO_LARGE, MAX_LEAVES), (an_hour_of(TOO_LARGE), 1)]
+)
+def test_what_is_expected_to_fit_no_four_reports_fails_unpaid(report: Report, leaves: int) -> None:
+    move = before_post(report, leaves=leaves, later=None)
+
+    assert isinstance(move, Fail)
+    assert move.error == "ReportTruncated"
+    assert move.reason.startswith("about 7,000,001 records are expected, more than 4 reports")
+
+
+THE_LATER_REVISION_ENDED_WITHOUT_DATA = (State.FAILED, State.CANCELLED, State.SUPERSEDED)
+
+
+@pytest.mark.parametrize("later", State)
+@pytest.mark.parametrize("report", [PLANNED, TOO_LARGE], ids=["fits", "too large"])
+def test_a_preliminary_goes_by_what_became_of_the_later_revision(
+    report: Report, later: State
+) -> None:
+    move = before_post(report, leaves=1, later=later)
+
+    if later is State.DELIVERED:
+        assert move == Supersede()
+    elif later in THE_LATER_REVISION_ENDED_WITHOUT_DATA:
+        assert move == before_post(report, leaves=1, later=None)
+    else:
+        # The later one may be delivered at any moment: then this one is not paid for.
+        assert move == Stay()
+
+
+# The parts of a window
+
+
+def parts(*states: State, rows: Sequence[int | None] = (10, 20, 30, 40)) -> list[Report]:
+    """Parts of one window in these states, oldest first, of 1, 2, 3 ... hours."""
+    start = REPORT.window.start
+    return [
+        replace(
+            HALF,
+            report_id=f"sms-outbound-20261121T0000Z-part{number}",
+            window=replace(REPORT.window, start=start, end=start + timedelta(hours=number + 1)),
+            state=state,
+            request_id=f"request-{number}",
+            rows=rows[number],
+            error="ReportFailed" if state is State.FAILED else None,
+            reason="Vonage ended it" if state is State.FAILED else None,
+        )
+        for number, state in enumerate(states)
+    ]
+
+
+STATES_OF_PARTS = [state for state in State if state is not State.SPLIT]
+"""A part that is split is no part any more: its halves are."""
+
+
+def test_a_window_in_parts_waits_until_each_of_them_has_ended() -> None:
+    for states in (
+        *product(STATES_OF_PARTS, repeat=2),
+        *product((State.STORED, State.FAILED, State.SUBMITTED, State.HELD), repeat=MAX_LEAVES),
+    ):
+        leaves = parts(*states)
+        move = while_split(leaves)
+        if not all(leaf.is_at_end for leaf in leaves):
+            assert move == Stay(), states
+        elif set(states) == {State.STORED}:
+            assert isinstance(move, Convert), states
+        else:
+            assert isinstance(move, Fail), states
+
+
+def test_a_window_in_parts_is_converted_from_their_receipts_oldest_first() -> None:
+    move = while_split(parts(*[State.STORED] * 4))
+
+    assert isinstance(move, Convert)
+    assert [key.rpartition("/")[2] for key in move.receipts] == [
+        "request-0.json",
+        "request-1.json",
+        "request-2.json",
+        "request-3.json",
+    ]
+
+
+def test_where_the_rows_lay_is_kept_for_the_windows_to_come() -> None:
+    known = while_split(parts(State.STORED, State.STORED))
+    assert isinstance(known, Convert)
+    assert known.profile == Profile(((1, 10), (2, 20)))
+
+    partly_known = while_split(parts(State.STORED, State.STORED, rows=(10, None)))
+    assert isinstance(partly_known, Convert)
+    assert partly_known.profile is None
+
+
+def test_a_part_that_failed_fails_the_window_in_its_name() -> None:
+    leaves = parts(State.STORED, State.FAILED, State.STORED, State.FAILED)
+
+    move = while_split(leaves)
+
+    assert isinstance(move, Fail)
+    assert (move.error, move.part) == ("ReportFailed", leaves[1].report_id)
+    assert leaves[1].report_id in move.reason
+    assert "Vonage ended it" in move.reason
+
+
+@pytest.mark.parametrize(
+    ("report", "attempt"), [(PLANNED, 1), (REPORT, 1), (replace(PLANNED, attempt=1), 2)]
+)
+def test_a_window_that_is_split_counts_as_collected_once_paid_for_or_not(
+    report: Report, attempt: int
+) -> None:
+    # Else it could not precede what was delivered of the same window before.
+    split = moved(report, Split(), now=NOW)
+
+    assert (split.state, split.slot, split.leaves) == (State.SPLIT, None, 2)
+    assert (split.attempt, split.request_id) == (attempt, report.request_id)
+
+
+def test_a_conversion_is_a_run_of_its_own_that_begins_at_the_receipts() -> None:
+    profile = Profile(((12, 5), (12, 7)))
+    split = replace(moved(REPORT, Split(), now=NOW), resumes=3, not_before=NOW)
+
+    converting = moved(split, Convert(("older.json", "younger.json"), profile), now=NOW)
+
+    assert converting.state is State.CONVERTING
+    assert (converting.run, converting.resumes, converting.not_before) == (2, 0, None)
+    assert (converting.attempt, converting.profile) == (split.attempt, profile)
+    assert converting.execution_input is not None
+    sent = json.loads(converting.execution_input)
+    assert (sent["entry"], sent["run"], sent["announce"]) == ("convert", 2, True)
+    assert sent["receipts"] == ["older.json", "younger.json"]
+
+
+@pytest.mark.parametrize("entry", [Entry.CONVERT, Entry.ANNOUNCE])
+def test_a_conversion_that_failed_is_tried_again_without_vonage(entry: Entry) -> None:
+    for error, resumes in product(set(RUN_ERRORS) - set(BROKEN_FOR_GOOD), range(7)):
+        report = replace(CONVERTING, resumes=resumes)
+        run = Run(RunStatus.FAILED, error=error)
+
+        move = decide(report, run, None, entry=entry, now=NOW)
+        assert isinstance(move, Resume), error
+        after = moved(report, move, now=NOW)
+        assert after.state is State.CONVERTING, error
+        assert after.execution_input is not None
+        sent = json.loads(after.execution_input)
+        assert (sent["entry"], sent["run"]) == (entry.value, report.run + 1), error
+        assert sent["receipts"] == ["older.json", "younger.json"], error
+
+
+def test_a_run_that_resumes_behind_the_archive_is_given_its_receipt() -> None:
+    run = failed_run("VonageUnavailable")
+
+    move = decide(REPORT, run, RequestStatus.SUCCESS, entry=Entry.CONVERT, now=NOW)
+    resumed = moved(REPORT, move, now=NOW)
+
+    assert resumed.execution_input is not None
+    sent = json.loads(resumed.execution_input)
+    assert sent["receipts"] == list(resumed.receipts)
+    [receipt] = resumed.receipts
+    assert receipt.endswith(f"/{REPORT.report_id}/{REPORT.request_id}.json")
+
+
+def test_a_new_request_has_no_receipts_of_an_earlier_one() -> None:
+    collected = replace(CONVERTING, state=State.DELIVERED, profile=Profile(((24, 9),)))
+    planned = planned_again(collected, now=NOW)
+
+    adopted = moved(planned, Adopt("request-2"), now=NOW)
+
+    assert (adopted.receipts, adopted.profile) == ((), None)
+    assert adopted.execution_input is not None
+    assert json.loads(adopted.execution_input)["receipts"] == []
+
+
+def test_what_is_not_asked_for_any_more_is_at_its_end_and_cost_nothing() -> None:
+    waiting = replace(PLANNED, not_before=NOW + timedelta(hours=1))
+    for move, state in ((Supersede(), State.SUPERSEDED), (Withdraw(), State.CANCELLED)):
+        after = moved(waiting, move, now=NOW)
+        assert after == replace(waiting, state=state, not_before=None)
+        assert after.is_at_end
+
+
+@pytest.mark.parametrize("move", [Stay(), Start(), Cancel(then=Fail("error", "reason"))], ids=repr)
+def test_a_move_that_changes_nothing_cannot_be_written(move: Move) -> None:
+    with pytest.raises(TypeError, match="changes nothing"):
+        moved(REPORT, move, now=NOW)
 
 
 # The whole table: every state, under everything that may be seen of it, at every moment
 
 
-def seen_of(report: Report, now: datetime) -> Iterator[tuple[str, Move]]:
-    """Every move that an observation of `report` may lead to at `now`."""
-    if report.state is State.PLANNED and may_be_submitted(report, now):
+def seen_before_the_post(report: Report, now: datetime) -> Iterator[tuple[str, Move]]:
+    if report.backfill is not None and not report.is_half:
+        yield "its backfill was cancelled", Withdraw()
+    for later, leaves in product((None, *State), (1, MAX_LEAVES)):
+        move = before_post(report, leaves=leaves, later=None if report.is_half else later)
+        if move is not None:
+            yield f"the later revision: {later}, of {leaves} parts", move
+            continue
         for answer in (
             "request-1",
             errors.SubmissionUnknown("no answer"),
@@ -579,6 +879,29 @@ def seen_of(report: Report, now: datetime) -> Iterator[tuple[str, Move]]:
             errors.VonageRejected("422", status=422),
         ):
             yield f"POST: {answer}", after_post(answer, now=now)
+
+
+def seen_of_the_run(report: Report, now: datetime) -> Iterator[tuple[str, Move]]:
+    entries = [Entry.CONVERT] if report.receipts else [Entry.CHECK, Entry.CONVERT]
+    if not report.is_half:
+        entries.append(Entry.ANNOUNCE)
+    for status, error, at_vonage, entry, leaves in product(
+        RunStatus,
+        RUN_ERRORS,
+        [*RequestStatus, *Gone, *Unreadable],
+        entries,
+        (1, MAX_LEAVES),
+    ):
+        run = Run(status, error=error)
+        move = decide(report, run, at_vonage, entry=entry, leaves=leaves, now=now)
+        last = move.then if isinstance(move, Cancel) else move
+        yield f"{status.name}, {error}, {at_vonage}, {entry}, of {leaves} parts", last
+
+
+def seen_of(report: Report, now: datetime) -> Iterator[tuple[str, Move]]:
+    """Every move that an observation of `report` may lead to at `now`."""
+    if may_be_submitted(report, now):
+        yield from seen_before_the_post(report, now)
     if is_lost(report, now):
         for seen in (Found("request-1"), Unclear("gone"), *Look):
             yield f"list: {seen}", after_look(report, seen, now=now)
@@ -586,83 +909,110 @@ def seen_of(report: Report, now: datetime) -> Iterator[tuple[str, Move]]:
         yield "a day went by", while_held(report, now=now)
         yield "a person: it is this one", resolved("request-1", now=now)
         yield "a person: there is none", resolved(None, now=now)
-    if report.state is State.SUBMITTED:
-        for status, error, at_vonage, stored in product(
-            RunStatus, RUN_ERRORS, [*RequestStatus, *Gone, *Unreadable], [False, True]
-        ):
-            move = decide(report, Run(status, error=error), at_vonage, stored=stored, now=now)
-            last = move.then if isinstance(move, Cancel) else move
-            yield f"{status.name}, {error}, {at_vonage}, stored: {stored}", last
+    if report.state is State.SPLIT and not report.is_half:
+        for states in product(STATES_OF_PARTS, repeat=2):
+            yield f"parts: {states}", while_split(parts(*states))
+    if report.state in (State.SUBMITTED, State.CONVERTING):
+        yield from seen_of_the_run(report, now)
 
 
 def step(report: Report, move: Move, now: datetime) -> Report | None:
     """What the ledger has after `move`; None where it has what it had."""
     if isinstance(move, Stay | Start):
         return None
-    if report.state is State.PLANNED:
+    if report.state is State.PLANNED and not isinstance(move, Split | Supersede | Withdraw):
         lease = now + timedelta(minutes=6)
         report = taken(report, slot=1, owner="one", lease_until=lease, now=now)
     return moved(report, move, now=now)
 
 
-Shape = tuple[State, int, bool, bool, bool, bool, bool, bool]
+Shape = tuple[State, int, tuple[bool, ...]]
 
 
 def shape(report: Report) -> Shape:
     """What of a report decides where it can go; not what only counts or dates it."""
-    return (
-        report.state,
-        report.attempt,
+    attributes = (
         report.slot is not None,
         report.request_id is not None,
         report.submitted_at is not None,
         report.absent_since is not None,
         report.not_before is not None,
         report.look_after is not None,
+        report.unheard,
+        report.backfill is not None,
+        report.is_half,
+        report.receipts != (),
+        report.expected_rows is not None,
     )
+    return report.state, report.attempt, attributes
 
 
 def test_from_every_state_that_can_be_reached_something_leads_to_an_end() -> None:
-    planned = replace(
-        REPORT, state=State.PLANNED, slot=None, attempt=0, submitted_at=None, request_id=None, run=0
-    )
     # What a killed sender leaves has no move that leads to it.
-    lost = taken(planned, slot=1, owner="one", lease_until=NOW, now=NOW)
+    lost = taken(PLANNED, slot=1, owner="one", lease_until=NOW, now=NOW)
+    halves = halves_of(TOO_LARGE, now=NOW)
+    of_a_backfill = replace(PLANNED, priority=Priority.BACKFILL, backfill="sms-outbound-1")
+    # A window that is delivered may be converted once more.
+    again = moved(replace(REPORT, state=State.DELIVERED), Convert(("a.json",)), now=NOW)
     ways: dict[Shape, set[Shape]] = {}
-    to_do = [planned, lost]
+    is_end: dict[Shape, bool] = {}
+    to_do = [PLANNED, TOO_LARGE, *halves, of_a_backfill, lost, again]
     while to_do:
         report = to_do.pop()
-        if shape(report) in ways:
+        here = shape(report)
+        if here in ways:
             continue
-        ways[shape(report)] = set()
-        if report.state.is_end:
+        ways[here] = set()
+        is_end[here] = report.is_at_end
+        if report.is_at_end:
             continue
         for hours in (0, 1, 25, 49, 73):
             now = NOW + timedelta(hours=hours)
-            for _, move in seen_of(report, now):
+            for move in {move for _, move in seen_of(report, now)}:
                 after = step(report, move, now)
                 if after is not None:
-                    ways[shape(report)].add(shape(after))
                     # Whatever waits, waits until a moment that comes.
-                    to_do.append(replace(after, not_before=None))
+                    after = replace(after, not_before=None)
+                    if shape(after) not in ways[here]:
+                        ways[here].add(shape(after))
+                        to_do.append(after)
 
     assert {state for state, *_ in ways} == set(State)
-    ending = {each for each in ways if each[0].is_end}
+    ending = {each for each in ways if is_end[each]}
     while more := {each for each, after in ways.items() if after & ending} - ending:
         ending |= more
     assert set(ways) - ending == set()
 
 
-def test_at_an_end_nothing_is_held_and_nobody_is_waited_for() -> None:
+@pytest.mark.parametrize("report", [REPORT, HALF, CONVERTING], ids=["window", "half", "converting"])
+def test_at_an_end_nothing_is_held_and_nobody_is_waited_for(report: Report) -> None:
+    ends = set()
     for hours in (0, 49):
         now = NOW + timedelta(hours=hours)
-        for seen, move in seen_of(REPORT, now):
-            after = step(REPORT, move, now)
-            if after is not None and after.state.is_end:
+        for seen, move in seen_of(report, now):
+            after = step(report, move, now)
+            if after is not None and after.is_at_end:
+                ends.add(after.state)
                 assert (after.slot, after.look_after) == (None, None), seen
+    assert State.FAILED in ends
 
 
-def test_only_a_run_at_work_or_a_silent_vonage_leaves_a_submitted_report_as_it_is() -> None:
-    for seen, move in seen_of(REPORT, NOW):
+def test_a_window_that_is_split_holds_no_slot_and_nobody_is_waited_for() -> None:
+    for report in (PLANNED, REPORT, HALF):
+        split = moved(replace(report, look_after=NOW), Split(), now=NOW)
+        assert (split.slot, split.look_after, split.not_before) == (None, None, None)
+
+
+@pytest.mark.parametrize("report", [REPORT, HALF], ids=["a window", "a part"])
+def test_only_a_run_at_work_or_a_silent_vonage_leaves_a_submitted_report_as_it_is(
+    report: Report,
+) -> None:
+    for seen, move in seen_of(report, NOW):
         if isinstance(move, Stay):
             assert seen.startswith("RUNNING") or "UNAVAILABLE" in seen, seen
+
+
+def test_only_a_run_at_work_leaves_a_window_that_is_converted_as_it_is() -> None:
+    for seen, move in seen_of(CONVERTING, NOW):
+        if isinstance(move, Stay):
+            assert seen.startswith("RUNNING"), seen

@@ -166,6 +166,31 @@ def test_a_download_that_broke_is_tried_again() -> None:
     assert min(retriers[error] for error in ("ArchiveCorrupt", "VonageUnavailable")) > 0
 
 
+@pytest.mark.parametrize("error", ["ArchiveCorrupt", "RowsMismatch", "RowsUnreadable"])
+def test_what_is_wrong_with_an_archive_is_wrong_with_it_again(error: str) -> None:
+    [attempts] = [
+        retrier["MaxAttempts"]
+        for retrier in STATES["Convert Report"]["Retry"]
+        if error in retrier["ErrorEquals"]
+    ]
+
+    assert attempts == 0
+
+
+def test_a_report_is_announced_when_it_is_converted_and_a_part_never() -> None:
+    into_announce = {
+        name for name, state in STATES.items() if "Announce Report" in successors(state)
+    }
+    (part,) = [
+        choice["Next"]
+        for choice in STATES["Report Stored?"]["Choices"]
+        if "$report.announce" not in choice["Condition"]
+    ]
+
+    assert into_announce == {"Convert Report"}
+    assert STATES[part]["Type"] == "Succeed"
+
+
 @every_lambda_task
 def test_vonage_is_not_asked_about_a_report_more_often_than_every_20_seconds(name: str) -> None:
     for retrier in LAMBDA_TASKS[name]["Retry"]:

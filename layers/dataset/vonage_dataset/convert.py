@@ -45,12 +45,13 @@ _ARROW_TYPES = {
     Type.TIMESTAMP: pa.timestamp("us", "UTC"),
     Type.RESCUED: pa.map_(pa.string(), pa.string()),
 }
-# Whatever the cast takes has one of these shapes, and nearly all that has one is taken: so a column
-# in which nothing fits is dealt with at once, and not cell by cell.
+# What fits has one of these shapes, and nearly all that has one fits: so a column in which nothing
+# fits is dealt with at once, and not cell by cell. The cast takes more, which may as well be codes:
+# 0x10 for 16, 007 for 7, 1 for true. A price in any notation (1E-7, .5, +1) is that number.
 _SHAPES = {
     Type.MONEY: r"^[+-]?(0*\d{0,10}(\.\d{0,8}0*)?|[\d.]+[eE][+-]?\d+)$",
-    Type.INTEGER: r"^-?(0*\d{1,19}|0[xX][0-9a-fA-F]+)$",
-    Type.BOOLEAN: r"^(?i:true|false|0|1)$",
+    Type.INTEGER: r"^(0|-?[1-9]\d{0,18})$",
+    Type.BOOLEAN: r"^(?i:true|false)$",
     Type.TIMESTAMP: (
         r"^\d{4}-\d{2}-\d{2}[T ]\d{2}(:\d{2}(:\d{2}(\.\d{1,6})?)?)?(Z|[+-]\d{2}(:?\d{2})?)$"
     ),
@@ -221,13 +222,16 @@ def _keys(header: tuple[str, ...]) -> list[str]:
 def _fit(cells: pa.Array, column_type: Type) -> tuple[pa.Array, pa.Array | None]:
     """Return the cells as that type, null where one does not fit, and the text of those, if any.
 
-    pyarrow's cast refuses whatever would come back as another value: it rounds and cuts nothing.
+    pyarrow's cast rounds and cuts nothing; what it takes too much is seen when it is written again.
     """
     arrow_type = _ARROW_TYPES[column_type]
     if cells.type == arrow_type:
         return cells, None
     try:
-        return cells.cast(pa.string()).cast(arrow_type), None
+        texts = cells.cast(pa.string())
+        fitted = texts.cast(arrow_type)
+        if _comes_back(fitted, texts, column_type):
+            return fitted, None
     except pa.ArrowInvalid:
         pass
     if column_type is Type.TEXT:
@@ -237,6 +241,16 @@ def _fit(cells: pa.Array, column_type: Type) -> tuple[pa.Array, pa.Array | None]
         fitted = _fit_each(pc.if_else(shaped, cells, None), arrow_type)
     misfits = pc.if_else(pc.and_(fitted.is_null(), cells.is_valid()), cells, None)
     return fitted, _readable(misfits)
+
+
+def _comes_back(fitted: pa.Array, texts: pa.Array, column_type: Type) -> bool:
+    """Whether integers and booleans, written again, are what they were made of."""
+    if column_type is Type.BOOLEAN:
+        texts = pc.ascii_lower(texts)
+    elif column_type is not Type.INTEGER:
+        return True
+    same: bool = pc.all(pc.equal(fitted.cast(pa.string()), texts), min_count=0).as_py()
+    return same
 
 
 def _decoded(cell: bytes | None) -> str | None:

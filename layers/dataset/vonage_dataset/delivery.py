@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from vonage_dataset.catalogue import Catalogue
 from vonage_dataset.convert import Dataset, convert
 from vonage_dataset.members import CsvMember, Reader, csv_members
 from vonage_reports.aws.bucket import Bucket
@@ -25,6 +26,7 @@ def convert_report(
     receipt_keys: Sequence[str],
     *,
     bucket: Bucket,
+    catalogue: Catalogue,
     settings: Settings,
     clock: Callable[[], datetime],
 ) -> dict[str, Any]:
@@ -57,6 +59,7 @@ def convert_report(
             version_id = bucket.replace(
                 subject.dataset_key, body, precedence, content_type="application/vnd.apache.parquet"
             )
+    catalogue.register(subject.product, subject.partition, bucket.name)
     headers = _headers(subject, dataset, bucket)
     content = {
         "rows": dataset.rows,

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from aws_lambda_powertools.utilities.parser import parse
@@ -385,6 +385,11 @@ Asked = (
     ScheduledRun | Sweep | Resolution | Recollection | Reconversion | BackfillRequest | Cancellation
 )
 """What an event may say."""
+
+
+def is_dry_run(asked: Asked) -> TypeGuard[BackfillRequest | Recollection]:
+    """Whether somebody only wants to know what an event would do: nothing is written."""
+    return isinstance(asked, BackfillRequest | Recollection) and asked.dry_run
 
 
 def parse_event(event: object) -> Asked:

@@ -80,7 +80,7 @@ def reconvert(report_id: str, edges: Edges, *, now: datetime) -> list[str]:
     if missing:
         raise InvalidRequest(f"reconvert: {missing} is not there: collect the window again")
     try:
-        carry_out(report, Convert(receipts), edges, now=now)
+        carry_out(report, Convert(receipts, report.profile), edges, now=now)
     except Outrun:
         return []
     return [report_id]

@@ -1,16 +1,17 @@
 """Backfills: begun and cancelled by a person, planned as slots become free."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.invocation import Invocation
-from vonage_reports.aws.ledger import SLOTS, Calendar, OpenWork, Outrun
+from vonage_reports.aws.ledger import Calendar, Change, OpenWork, Outrun
 from vonage_reports.aws.moves import carry_out, isolated
-from vonage_reports.aws.plan import Planned, planning
+from vonage_reports.aws.plan import MISSING, Planned, planning
 from vonage_reports.domain import notifications
 from vonage_reports.domain.backfill import Backfill, Progress, expected_records
 from vonage_reports.domain.calendar import last_due_revision, planned_report
@@ -21,8 +22,8 @@ from vonage_reports.domain.reports import Report, State
 from vonage_reports.domain.transitions import Withdraw
 from vonage_reports.domain.windows import Window
 
-_COLLECT_AGAIN = frozenset({State.FAILED, State.CANCELLED, State.SUPERSEDED})
-"""The ends at which a window is missing: a backfill is what brings it after all."""
+_AT_ONCE = 300
+"""Reports that are looked up together: a range that was delivered before is passed quickly."""
 
 
 def begin(backfill: Backfill, edges: Edges, *, max_billed_records: int) -> None:
@@ -47,7 +48,9 @@ def cancel(name: str, edges: Edges, *, now: datetime) -> None:
     work = _ended(name, edges)
     faults: list[Exception] = []
     for report in work.reports:
-        was_never_asked_for = report.state is State.PLANNED and report.attempt == 0
+        was_never_asked_for = (
+            report.state is State.PLANNED and report.attempt == report.attempts_before
+        )
         if report.backfill == name and was_never_asked_for and not report.is_half:
             with isolated(faults):
                 carry_out(report, Withdraw(), edges, now=now)
@@ -78,12 +81,10 @@ def plan_backfills(
 ) -> list[str]:
     """Plan as many windows of the running backfills as can be submitted; return their reports.
 
-    The last slot is the calendar's, and so is every report that waits already. Of several
-    backfills the one with the newest window comes first.
+    Of several backfills the one with the newest window comes first.
     """
     work = edges.ledger.open_work()
-    waiting = sum(report.state is State.PLANNED for report in work.reports)
-    room = len(SLOTS) - len(work.slots) - 1 - waiting
+    room = work.room_for_backfills
     planned: list[str] = []
     calendar = edges.ledger.calendar()
     running = {each.name: each for each in work.backfills}
@@ -92,7 +93,7 @@ def plan_backfills(
         if reason is not None:
             _stop(backfill, reason, edges)
             del running[name]
-    while room > 0 and running and invocation.has_time_for_a_request():
+    while room > 0 and running and invocation.has_time_to_settle():
         backfill = max(running.values(), key=lambda each: (next(each.left())[0].end, each.name))
         try:
             after, report = _advance(backfill, calendar, edges, invocation, clock=clock)
@@ -123,11 +124,9 @@ def _advance(
     up. Raises Outrun where somebody else was faster.
     """
     skipped = 0
-    for window, account_id in backfill.left():
-        if not invocation.has_time_for_a_request():
+    for report, change in _left(backfill, calendar, edges, now=clock()):
+        if not invocation.has_time_to_settle():
             break
-        report = _report(backfill, window, account_id, calendar, now=clock())
-        change = planning(report, edges, again=_COLLECT_AGAIN)
         if isinstance(change, Planned):
             skipped += 1
             continue
@@ -137,6 +136,24 @@ def _advance(
     after = backfill.after(skipped=skipped)
     edges.ledger.write_all([], (backfill, after))
     return replace(after, version=backfill.version + 1), None
+
+
+def _left(
+    backfill: Backfill, calendar: Calendar, edges: Edges, *, now: datetime
+) -> Iterator[tuple[Report, Change | Planned]]:
+    """Yield, newest first, the reports that are left and what planning each of them means."""
+    left = backfill.left()
+    while some := list(islice(left, _AT_ONCE)):
+        (newest, _), (oldest, _) = some[0], some[-1]
+        known: dict[tuple[Window, str], list[Report]] = {}
+        for each in edges.ledger.reports_between(
+            backfill.definition.name, oldest.start, newest.end
+        ):
+            known.setdefault((each.window, each.account_id), []).append(each)
+        for window, account_id in some:
+            report = _report(backfill, window, account_id, calendar, now=now)
+            there = known.get((window, account_id), ())
+            yield report, planning(report, there, again=MISSING)
 
 
 def _report(
@@ -205,9 +222,8 @@ def outlook(backfill: Backfill, edges: Edges) -> dict[str, Any]:
     calendar = edges.ledger.calendar()
     skipped, records = 0, 0.0
     known = True
-    for window, account_id in backfill.left():
-        report = _report(backfill, window, account_id, calendar, now=backfill.begun_at)
-        if isinstance(planning(report, edges, again=_COLLECT_AGAIN), Planned):
+    for report, change in _left(backfill, calendar, edges, now=backfill.begun_at):
+        if isinstance(change, Planned):
             skipped += 1
         elif report.expected_rows is None:
             known = False

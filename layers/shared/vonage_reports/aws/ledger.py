@@ -21,14 +21,14 @@ Every write of a report is conditional on its version, so of two writers one win
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from boto3.dynamodb.conditions import Key
+from boto3.dynamodb.conditions import ConditionBase, Key
 
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.definitions import ReportDefinition
@@ -39,6 +39,7 @@ from vonage_reports.domain.reports import (
     Revision,
     State,
     definition_of,
+    report_ids_from,
 )
 from vonage_reports.domain.windows import Window
 
@@ -60,6 +61,13 @@ _IF_ABSENT: Mapping[str, Any] = {"ConditionExpression": "attribute_not_exists(pk
 _CONDITION = frozenset({"ConditionalCheckFailed"})
 _LOST = _CONDITION | {"TransactionConflict"}
 """Somebody else was, or is just now, at it: what is written over a report is tried again later."""
+
+OF_FINISHED_REPORTS = (
+    *("report_id", "definition", "product", "account_id", "include_subaccounts", "filters"),
+    *("window", "revision", "priority", "planned_at", "delay_index", "delay_days", "state"),
+    *("root", "leaves", "backfill", "rows", "error", "reason"),
+)
+"""What is read of many reports that have come to their end."""
 
 _TIMES = frozenset({"planned_at", "not_before", "look_after", "submitted_at", "absent_since"})
 
@@ -90,6 +98,15 @@ class OpenWork:
     unreadable: tuple[str, ...] = ()
     backfills: tuple[Backfill, ...] = ()
 
+    @property
+    def room_for_backfills(self) -> int:
+        """How many reports of backfills may be planned now.
+
+        The last slot is the calendar's, and so is every report that waits already.
+        """
+        waiting = sum(report.state is State.PLANNED for report in self.reports)
+        return len(SLOTS) - len(self.slots) - 1 - waiting
+
 
 @dataclass(frozen=True)
 class Calendar:
@@ -102,7 +119,7 @@ class Calendar:
     cursors: Mapping[tuple[str, str, int], datetime]
     volumes: Mapping[tuple[str, str], float]
     collects: Mapping[str, str]
-    profiles: Mapping[tuple[str, str], Profile]
+    profiles: Mapping[tuple[str, str], Profile] = field(default_factory=dict)
 
 
 class Ledger:
@@ -116,32 +133,7 @@ class Ledger:
 
     def open_work(self) -> OpenWork:
         """Read everything that is open."""
-        reports, slots, notices, unreadable, backfills = [], {}, set(), [], []
-        paused_until = None
-        for item in self._partition("open"):
-            kind, _, name = str(item["sk"]).partition("#")
-            if kind in ("report", "backfill"):
-                try:
-                    if kind == "report":
-                        reports.append(_report(item))
-                    else:
-                        backfills.append(Backfill.from_json(item["backfill"]))
-                except (KeyError, TypeError, ValueError):
-                    unreadable.append(name)
-            elif kind == "slot":
-                slots[int(name)] = str(item["report_id"])
-            elif kind == "pause":
-                paused_until = datetime.fromisoformat(str(item["until"]))
-            elif kind == "notice":
-                notices.add(name)
-        return OpenWork(
-            tuple(reports),
-            slots,
-            frozenset(notices),
-            paused_until,
-            tuple(unreadable),
-            tuple(backfills),
-        )
+        return open_work_of(self._partition("open"))
 
     def open_reports(self) -> tuple[Report, ...]:
         """Read the reports that have not come to their end."""
@@ -156,13 +148,31 @@ class Ledger:
         )
         for response in answer["Responses"]:
             if response.get("Item"):
-                return _report(response["Item"])
+                return report_of(response["Item"])
         return None
 
     def finished_report(self, report_id: str) -> Report | None:
         """Read a report that has come to its end; None if it has not, or is not known."""
         item = self._table.get_item(Key=_finished_key(report_id), ConsistentRead=True).get("Item")
-        return _report(item) if item else None
+        return report_of(item) if item else None
+
+    def reports_between(self, definition: str, start: datetime, end: datetime) -> list[Report]:
+        """Read a definition's reports of windows that start from `start` on and before `end`.
+
+        Of every account and revision, open or at their end; parts of windows are left aside.
+        """
+        bounds = [f"{definition}-{at:%Y%m%dT%H%MZ}" for at in (start, end)]
+        # The open ones first: a report that comes to its end in between is found there.
+        items = [
+            *self._partition("open", *(f"report#{bound}" for bound in bounds)),
+            *self._partition(f"finished#{definition}", *bounds),
+        ]
+        return [
+            report
+            for report in map(report_of, items)
+            # Between "sms-2026..." and "sms-2027..." lie the reports of a definition "sms-2026-a".
+            if report.definition == definition and not report.is_half
+        ]
 
     def report_served_by(self, request_id: str) -> str | None:
         """Return the report_id that a Vonage request serves; None if it serves none of ours."""
@@ -172,18 +182,27 @@ class Ledger:
 
     def calendar(self) -> Calendar:
         """Read the cursors, the volumes and what is collected."""
-        cursors, volumes, collects, profiles = {}, {}, {}, {}
-        for item in self._partition("calendar"):
-            kind, name, *rest = str(item["sk"]).split("#")
-            if kind == "cursor":
-                cursors[name, rest[0], int(rest[1])] = datetime.fromisoformat(str(item["end"]))
-            elif kind == "volume":
-                volumes[name, rest[0]] = float(str(item["rows_per_hour"]))
-                if "profile" in item:
-                    profiles[name, rest[0]] = Profile.from_json(str(item["profile"]))
-            else:
-                collects[name] = str(item["collects"])
-        return Calendar(cursors, volumes, collects, profiles)
+        return calendar_of(self._partition("calendar"))
+
+    def ended_backfills(self) -> tuple[Backfill, ...]:
+        """Read the backfills that have no windows left to plan."""
+        return tuple(backfill_of(item) for item in self._partition("backfills"))
+
+    def finished_reports(self, definition: str, *, since: datetime) -> Iterator[Report]:
+        """Yield the reports at their end whose window begins at `since` or later, oldest first.
+
+        They lack what only a run needs. It is an eventually consistent Query: half a read unit for
+        each 4 kB, of the whole items.
+        """
+        after = report_ids_from(definition, since)
+        names = {f"#{number}": name for number, name in enumerate(OF_FINISHED_REPORTS)}
+        query = {
+            "KeyConditionExpression": Key("pk").eq(f"finished#{definition}") & Key("sk").gte(after),
+            "ProjectionExpression": ", ".join(names),
+            "ExpressionAttributeNames": names,
+        }
+        for item in self._items(query):
+            yield report_of(item)
 
     def note_what_is_collected(self, definition: ReportDefinition) -> None:
         """Note what a definition collects, at first sight: it never changes under one name."""
@@ -298,7 +317,8 @@ class Ledger:
             "ExpressionAttributeNames": {"#end": "end"},
             "ExpressionAttributeValues": {":end": end},
         }
-        self._transact(self._put(item, newest))
+        # Whoever loses here loses an estimate: the delivery is written, and stands.
+        self._transact(self._put(item, newest), refusals=_LOST)
 
     def _writes_of_backfill(self, old: Backfill | None, new: Backfill) -> "Iterator[_Write]":
         unmoved = _IF_ABSENT if old is None else _still("version", old.version)
@@ -325,18 +345,19 @@ class Ledger:
         """Forget a note, so that the cause is announced again should it come back."""
         self._table.delete_item(Key={"pk": "open", "sk": f"notice#{cause}"})
 
-    def _partition(self, pk: str) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = []
-        query: dict[str, Any] = {
-            "KeyConditionExpression": Key("pk").eq(pk),
-            "ConsistentRead": True,
-        }
-        while True:
-            page = self._table.query(**query)
-            items += page["Items"]
-            if "LastEvaluatedKey" not in page:
-                return items
-            query["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+    def _partition(self, pk: str, *bounds: str) -> list[dict[str, Any]]:
+        """Read the items of a partition, those only whose sort key lies between two bounds."""
+        condition: ConditionBase = Key("pk").eq(pk)
+        if bounds:
+            condition &= Key("sk").between(*bounds)
+        return list(self._items({"KeyConditionExpression": condition, "ConsistentRead": True}))
+
+    def _items(self, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        page = self._table.query(**query)
+        yield from page["Items"]
+        while "LastEvaluatedKey" in page:
+            page = self._table.query(**query, ExclusiveStartKey=page["LastEvaluatedKey"])
+            yield from page["Items"]
 
     def _put(
         self, item: Mapping[str, Any], condition: Mapping[str, Any] = _ALWAYS
@@ -368,6 +389,57 @@ class Ledger:
                 raise
             return tuple(code if code in refusals else None for code in codes)
         return (None,) * len(writes)
+
+
+def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
+    """Read the open partition."""
+    reports, slots, notices, unreadable, backfills = [], {}, set(), [], []
+    paused_until = None
+    for item in items:
+        kind, _, name = str(item["sk"]).partition("#")
+        if kind in ("report", "backfill"):
+            try:
+                if kind == "report":
+                    reports.append(report_of(item))
+                else:
+                    backfills.append(backfill_of(item))
+            except (KeyError, TypeError, ValueError):
+                unreadable.append(name)
+        elif kind == "slot":
+            slots[int(name)] = str(item["report_id"])
+        elif kind == "pause":
+            paused_until = datetime.fromisoformat(str(item["until"]))
+        elif kind == "notice":
+            notices.add(name)
+    return OpenWork(
+        tuple(reports),
+        slots,
+        frozenset(notices),
+        paused_until,
+        tuple(unreadable),
+        tuple(backfills),
+    )
+
+
+def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
+    """Read the calendar's partition."""
+    cursors, volumes, collects, profiles = {}, {}, {}, {}
+    for item in items:
+        kind, name, *rest = str(item["sk"]).split("#")
+        if kind == "cursor":
+            cursors[name, rest[0], int(rest[1])] = datetime.fromisoformat(str(item["end"]))
+        elif kind == "volume":
+            volumes[name, rest[0]] = float(str(item["rows_per_hour"]))
+            if "profile" in item:
+                profiles[name, rest[0]] = Profile.from_json(str(item["profile"]))
+        else:
+            collects[name] = str(item["collects"])
+    return Calendar(cursors, volumes, collects, profiles)
+
+
+def backfill_of(item: Mapping[str, Any]) -> Backfill:
+    """Read a backfill's item."""
+    return Backfill.from_json(item["backfill"])
 
 
 def _still(attribute: str, value: str | int) -> Mapping[str, Any]:
@@ -407,8 +479,8 @@ def finished_item(report: Report) -> dict[str, Any]:
 def _attributes(report: Report) -> dict[str, Any]:
     """Return a report as DynamoDB's attributes; what is None is left out."""
     item: dict[str, Any] = {}
-    for field in fields(report):
-        value = getattr(report, field.name)
+    for each in fields(report):
+        value = getattr(report, each.name)
         if isinstance(value, datetime):
             value = value.astimezone(UTC).isoformat()
         elif isinstance(value, Window):
@@ -417,27 +489,28 @@ def _attributes(report: Report) -> dict[str, Any]:
             value = value.to_json()
         elif isinstance(value, Enum):
             value = value.value
-        elif field.name == "filters":
+        elif each.name == "filters":
             # As text: DynamoDB would give numbers back as decimals.
             value = json.dumps(value, sort_keys=True)
         elif isinstance(value, tuple):
             value = list(value)
         if value is not None:
-            item[field.name] = value
+            item[each.name] = value
     return item
 
 
-def _report(item: Mapping[str, Any]) -> Report:
+def report_of(item: Mapping[str, Any]) -> Report:
+    """Read a report's item."""
     values: dict[str, Any] = {}
-    for field in fields(Report):
-        if field.name not in item:
+    for each in fields(Report):
+        if each.name not in item:
             continue
-        value = item[field.name]
-        if field.name in _TIMES:
+        value = item[each.name]
+        if each.name in _TIMES:
             value = datetime.fromisoformat(str(value))
         elif isinstance(value, Decimal):
             value = int(value)
-        values[field.name] = value
+        values[each.name] = value
     values["filters"] = json.loads(values["filters"])
     for name in ("tokens", "receipts"):
         values[name] = tuple(values.get(name, ()))

@@ -2,16 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum
 
 from vonage_reports.aws.edges import Edges
-from vonage_reports.aws.ledger import Calendar, Change, Outrun
+from vonage_reports.aws.ledger import Change, Outrun
 from vonage_reports.domain import notifications
-from vonage_reports.domain.calendar import due_windows, is_too_late, planned_report
-from vonage_reports.domain.definitions import Refusal, ReportDefinition
+from vonage_reports.domain.calendar import due_reports
+from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.products import oldest_start
 from vonage_reports.domain.reports import Report, State, planned_again
@@ -39,37 +39,34 @@ def plan(
     planned: list[str] = []
     left_out: list[Refusal] = []
     for definition in definitions:
-        changed = _changed(definition, calendar)
+        changed = change_of(definition, calendar.collects.get(definition.name))
         if changed is not None:
             left_out.append(changed)
             continue
         edges.ledger.note_what_is_collected(definition)
-        for account_id in definition.account_ids:
-            for delay_index, delay_days in enumerate(definition.delay_days):
-                since = calendar.cursors.get((definition.name, account_id, delay_days))
-                windows = list(due_windows(definition, delay_index, since, at))
-                late = [each for each in windows if is_too_late(definition, delay_index, each, at)]
-                if late:
-                    left_out.append(_too_late(definition, late))
-                seen_to = late[-1:]
-                for window in windows[len(late) :]:
-                    report = planned_report(
-                        definition,
-                        account_id,
-                        delay_index,
-                        window,
-                        rows_per_hour=calendar.volumes.get((definition.name, account_id)),
-                        profile=calendar.profiles.get((definition.name, account_id)),
-                        now=now,
-                    )
-                    done = _plan_one(report, edges)
-                    if done is Planned.NOT_NOW:
-                        break
-                    if done is Planned.NEW:
-                        planned.append(report.report_id)
-                    seen_to = [window]
-                for window in seen_to:
-                    edges.ledger.move_cursor(definition.name, account_id, delay_days, window.end)
+        due_of_each = due_reports(
+            definition,
+            cursors=calendar.cursors,
+            volumes=calendar.volumes,
+            profiles=calendar.profiles,
+            at=at,
+            now=now,
+        )
+        for due in due_of_each:
+            if due.late:
+                left_out.append(_too_late(definition, due.late))
+            seen_to = due.late[-1:]
+            for report in due.reports:
+                done = _plan_one(report, edges)
+                if done is Planned.NOT_NOW:
+                    break
+                if done is Planned.NEW:
+                    planned.append(report.report_id)
+                seen_to = (report.window,)
+            for window in seen_to:
+                edges.ledger.move_cursor(
+                    definition.name, due.account_id, due.delay_days, window.end
+                )
     return planned, left_out
 
 
@@ -81,8 +78,14 @@ class Planned(Enum):
     NOT_NOW = "an earlier revision that bears its name is still under way"
 
 
+MISSING = frozenset({State.FAILED, State.CANCELLED, State.SUPERSEDED})
+"""The ends at which a window was not delivered."""
+
+
 def _plan_one(report: Report, edges: Edges) -> Planned:
-    change = planning(report, edges)
+    window = report.window
+    known = edges.ledger.reports_between(report.definition, window.start, window.end)
+    change = planning(report, known)
     if isinstance(change, Planned):
         return change
     try:
@@ -94,15 +97,25 @@ def _plan_one(report: Report, edges: Edges) -> Planned:
 
 
 def planning(
-    report: Report, edges: Edges, *, again: frozenset[State] = frozenset()
+    report: Report, known: Iterable[Report], *, again: frozenset[State] = frozenset()
 ) -> Change | Planned:
     """Return what is to be written to plan a report, or why nothing is.
 
-    A window that came to one of the ends `again` is planned once more. So is one that was
-    collected sooner after its end: a definition whose `delay_days` changed gives the same
-    report_id to another revision.
+    `known` are reports of the ledger, those of this window and account among them. A window that
+    came to one of the ends `again` is planned once more. So is one that was collected sooner after
+    its end: a definition whose `delay_days` changed gives the same report_id to another revision,
+    and to one revision another report_id.
     """
-    before = edges.ledger.report(report.report_id)
+    revisions = [
+        each
+        for each in known
+        if (each.account_id, each.window) == (report.account_id, report.window)
+    ]
+    before = next((each for each in revisions if each.report_id == report.report_id), None)
+    for other in revisions:
+        is_as_late = other.delay_days >= report.delay_days
+        if other is not before and is_as_late and other.state not in MISSING:
+            return Planned.THERE
     if before is None:
         return None, report
     is_later = before.delay_days < report.delay_days
@@ -135,20 +148,10 @@ def _require_records(at: datetime, now: datetime) -> None:
 
 def require_unchanged(definition: ReportDefinition, edges: Edges) -> None:
     """Raise InvalidRequest where a definition collects something else than before."""
-    changed = _changed(definition, edges.ledger.calendar())
+    collected = edges.ledger.calendar().collects.get(definition.name)
+    changed = change_of(definition, collected)
     if changed is not None:
         raise InvalidRequest(f"{changed.definition}, {changed.field}: {changed.reason}")
-
-
-def _changed(definition: ReportDefinition, calendar: Calendar) -> Refusal | None:
-    """Return why a definition is refused that collects something else than before, else None."""
-    collects = calendar.collects.get(definition.name, definition.collects)
-    before, now = json.loads(collects), json.loads(definition.collects)
-    for field in now:
-        if before.get(field) != now[field]:
-            reason = "it collects something else now: give it a new name"
-            return Refusal(definition.name, field, reason)
-    return None
 
 
 def _too_late(definition: ReportDefinition, late: Sequence[Window]) -> Refusal:

@@ -134,12 +134,13 @@ def _submit_planned(
         least = 2 if report.backfill is not None else 1
         if room < least or not invocation.has_time_for_a_request():
             continue
-        go_on = True
+        go_on, seen_free = True, len(free)
         with isolated(done.faults):
-            owned = _take_slot(report, free, edges, invocation, now=clock())
+            owned = _take_slot(report, free, edges, invocation, least=least, now=clock())
             if owned is not None:
-                room -= 1
                 go_on = _send(owned, work, edges, done, now=clock())
+        # What somebody else took meanwhile is gone as well.
+        room -= seen_free - len(free)
         if not go_on:
             break
 
@@ -181,10 +182,19 @@ def _others_at_work(work: OpenWork, edges: Edges) -> int:
 
 
 def _take_slot(
-    report: Report, free: list[int], edges: Edges, invocation: Invocation, *, now: datetime
+    report: Report,
+    free: list[int],
+    edges: Edges,
+    invocation: Invocation,
+    *,
+    least: int,
+    now: datetime,
 ) -> Report | None:
-    """Turn a PLANNED report into a SUBMITTING one that holds a slot; None: none was free."""
-    while free:
+    """Turn a PLANNED report into a SUBMITTING one that holds a slot; None: none was free for it.
+
+    `least` slots have to be free.
+    """
+    while len(free) >= least:
         owned = taken(
             report,
             slot=free.pop(0),

@@ -1,6 +1,7 @@
 """Which windows of a report definition are due."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
 
@@ -54,7 +55,75 @@ def is_too_late(
     definition: ReportDefinition, delay_index: int, window: Window, at: datetime
 ) -> bool:
     """Whether a window became due so long before `at` that a person has to ask for it."""
-    return window.end + timedelta(days=definition.delay_days[delay_index]) < at - CATCH_UP
+    return window.end + _delay(definition, delay_index) < at - CATCH_UP
+
+
+@dataclass(frozen=True)
+class Due:
+    """What became due of one account and one entry of `delay_days`, oldest first.
+
+    `late` are windows that a person has to ask for, `reports` are those of the windows after them.
+    """
+
+    account_id: str
+    delay_days: int
+    late: tuple[Window, ...]
+    reports: tuple[Report, ...]
+
+
+def due_reports(
+    definition: ReportDefinition,
+    *,
+    cursors: Mapping[tuple[str, str, int], datetime],
+    volumes: Mapping[tuple[str, str], float],
+    profiles: Mapping[tuple[str, str], Profile],
+    at: datetime,
+    now: datetime,
+) -> Iterator[Due]:
+    """Yield what became due of a definition up to the instant `at`, whether it is there or not.
+
+    `cursors`, the end of what is planned, are by definition, account and days of delay; `volumes`,
+    rows per hour, and `profiles`, where they lie, by definition and account.
+    """
+    for account_id in definition.account_ids:
+        for delay_index, delay_days in enumerate(definition.delay_days):
+            since = _planned_to(definition, account_id, delay_index, cursors)
+            windows = list(due_windows(definition, delay_index, since, at))
+            late = [each for each in windows if is_too_late(definition, delay_index, each, at)]
+            reports = (
+                planned_report(
+                    definition,
+                    account_id,
+                    delay_index,
+                    window,
+                    rows_per_hour=volumes.get((definition.name, account_id)),
+                    profile=profiles.get((definition.name, account_id)),
+                    now=now,
+                )
+                for window in windows[len(late) :]
+            )
+            yield Due(account_id, delay_days, tuple(late), tuple(reports))
+
+
+def _planned_to(
+    definition: ReportDefinition,
+    account_id: str,
+    delay_index: int,
+    cursors: Mapping[tuple[str, str, int], datetime],
+) -> datetime | None:
+    """Return up to where a revision is planned, None at first sight.
+
+    A final revision with another delay than before goes on where the one before it ended: a
+    window is neither left out nor bought as final twice.
+    """
+    ends = {
+        days: end
+        for (name, account, days), end in cursors.items()
+        if (name, account) == (definition.name, account_id)
+    }
+    own = ends.get(definition.delay_days[delay_index])
+    is_final = delay_index == len(definition.delay_days) - 1
+    return ends[max(ends)] if own is None and is_final and ends else own
 
 
 def planned_report(

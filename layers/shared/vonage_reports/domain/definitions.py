@@ -61,6 +61,19 @@ class Refusal:
         return {"definition": self.definition, "field": self.field, "reason": self.reason}
 
 
+def change_of(definition: ReportDefinition, collected: str | None) -> Refusal | None:
+    """Return why a definition is refused that collects something else than before, else None.
+
+    `collected` is the `collects` of its first sight; None: this is the first.
+    """
+    before = json.loads(collected or definition.collects)
+    for field, value in json.loads(definition.collects).items():
+        if before.get(field) != value:
+            reason = "it collects something else now: give it a new name"
+            return Refusal(definition.name, field, reason)
+    return None
+
+
 def warnings_of(definitions: Sequence[ReportDefinition]) -> list[str]:
     """Say, as sentences, what is carried out although Vonage may refuse it or be slow."""
     return [

@@ -78,11 +78,20 @@ class Subject:
     def dataset_key(self) -> str:
         """Where the rows of the window are, whatever was asked for to get them."""
         window = self.window
+        folder = "/".join(f"{name}={value}" for name, value in self.partition.items())
         return (
-            f"data/product={self.product}/definition={self.definition}/account={self.account_id}"
-            f"/date={window.first_date}/{window.start:%Y%m%dT%H%M%SZ}_{window.end:%Y%m%dT%H%M%SZ}"
-            ".parquet"
+            f"data/product={self.product}/{folder}"
+            f"/{window.start:%Y%m%dT%H%M%SZ}_{window.end:%Y%m%dT%H%M%SZ}.parquet"
         )
+
+    @property
+    def partition(self) -> dict[str, str]:
+        """The columns that the dataset's key adds to its rows, besides the product."""
+        return {
+            "definition": self.definition,
+            "account": self.account_id,
+            "date": f"{self.window.first_date}",
+        }
 
 
 def receipt_key(report: Report) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Any
 
@@ -206,7 +206,12 @@ def report_id(
         split_path,
     )
     digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:12]
-    return f"{definition}-{window.start:%Y%m%dT%H%MZ}-{digest}"
+    return f"{report_ids_from(definition, window.start)}-{digest}"
+
+
+def report_ids_from(definition: str, start: datetime) -> str:
+    """Return what no report_id of a window that begins at `start`, or later, sorts before."""
+    return f"{definition}-{start.astimezone(UTC):%Y%m%dT%H%MZ}"
 
 
 def definition_of(report_id: str) -> str:

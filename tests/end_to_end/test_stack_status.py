@@ -1,0 +1,94 @@
+"""`STACK=name make status` against a deployed stack, as a process with a person's AWS settings."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from local.deployment import STACK_NAME
+from local.emulator import ROOT
+from local.environment import child_environment
+
+if TYPE_CHECKING:
+    from tests.end_to_end.conftest import LocalStack
+
+DEFINITIONS = [
+    {"name": "verify", "product": "VERIFY-V2"},
+    {"name": "sms", "product": "SMS", "filters": {"direction": "inbound"}},
+]
+
+
+def backfill(start: str, end: str) -> dict[str, Any]:
+    return {"backfill": {"definition": "verify", "start": start, "end": end}}
+
+
+@pytest.fixture(scope="module")
+def simulator_settings() -> dict[str, Any]:
+    return {"rows_per_day": 10}
+
+
+@pytest.fixture(scope="module")
+def request_interval() -> float:
+    return 0.0
+
+
+def status(local_stack: "LocalStack", stack_name: str = STACK_NAME) -> tuple[int, str, str]:
+    """Ask in a process of its own; what it would read of AWS's own files is not there."""
+    environment = child_environment(
+        {
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "layers" / "shared")]),
+            "AWS_ENDPOINT_URL": local_stack.emulator.url,
+            "AWS_CA_BUNDLE": str(local_stack.emulator.ca_bundle),
+            "STACK": stack_name,
+            "JSON": "1",
+        }
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "local.show_status"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_gap_is_shown_with_the_event_that_closes_it(local_stack: "LocalStack") -> None:
+    local_stack.stack.set_definitions(json.dumps(DEFINITIONS))
+    for start, end in (("2026-10-01", "2026-10-03"), ("2026-10-06", "2026-10-07")):
+        local_stack.stack.submit(backfill(start, end))
+        local_stack.until(
+            lambda: not local_stack.ledger.open_work().backfills and not local_stack.states(),
+            "the backfill",
+        )
+    before = local_stack.stack.ledger_items()
+
+    code, output, errors = status(local_stack)
+
+    assert (code, errors) == (0, "")
+    document = json.loads(output)
+    verify, sms = document["definitions"]
+    assert (verify["account_id"], verify["delivered"], verify["missing"]) == ("abcd1234", 3, 3)
+    assert verify["last_delivered"]["start"] == "2026-10-06T00:00:00Z"
+    assert (sms["account_id"], sms["last_delivered"]) == ("(the API key)", None)
+    (gap,) = document["problems"]
+    assert gap["event"] == backfill("2026-10-03", "2026-10-06")
+    assert local_stack.stack.ledger_items() == before
+
+    local_stack.stack.submit(gap["event"])
+    local_stack.until(lambda: not local_stack.ledger.open_work().backfills, "the gap is planned")
+    local_stack.until(lambda: not local_stack.states(), "the gap is closed")
+    _, output, _ = status(local_stack)
+    assert json.loads(output)["problems"] == []
+
+
+def test_a_stack_that_is_not_there_is_one_sentence(local_stack: "LocalStack") -> None:
+    code, output, errors = status(local_stack, "nobody")
+
+    assert (code, output) == (2, "")
+    assert errors.startswith("make status: STACK=nobody: ")
+    assert len(errors.splitlines()) == 1

@@ -1,0 +1,429 @@
+"""Backfills: the windows of a range of dates, planned as slots become free."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.integration.stack import Stack, definition
+from vonage_reports.aws import backfill
+from vonage_reports.aws.again import recollect
+from vonage_reports.aws.invocation import Invocation
+from vonage_reports.aws.ledger import finished_item
+from vonage_reports.aws.submit import submit
+from vonage_reports.client import ReportRequest, VonageClient
+from vonage_reports.domain.backfill import Backfill, Progress
+from vonage_reports.domain.calendar import planned_report
+from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.reports import Priority, Report, State
+
+LIMIT = 10_000_000
+
+
+def the_last(stack: Stack, days: int, *, of: ReportDefinition | None = None) -> Backfill:
+    """A backfill of so many days, the newest of them four days ago: final for a day."""
+    return stack.backfill(of or definition(), stack.day(days + 4), stack.day(4))
+
+
+def sweep(stack: Stack, *, limit: int = LIMIT) -> list[Report]:
+    """Settle, plan and submit as one invocation does; return what Vonage was asked for."""
+    stack.settle()
+    stack.plan_backfills(limit)
+    done = stack.submit()
+    assert done.faults == []
+    return [stack.known(report_id) for report_id in done.submitted]
+
+
+def end(stack: Stack, *reports: Report, rows: int = 10) -> None:
+    """Have Vonage end reports at once, and their runs succeed."""
+    stack.simulator.advance(3600)
+    for report in reports:
+        stack.runs.end(report, rows=rows)
+
+
+def finish(stack: Stack) -> list[Report]:
+    """Sweep until nothing is left; return what Vonage was asked for, in that order."""
+    asked_for: list[Report] = []
+    while submitted := sweep(stack):
+        asked_for += submitted
+        end(stack, *submitted)
+    work = stack.edges.ledger.open_work()
+    assert (work.reports, work.slots, work.backfills) == ((), {}, ())
+    return asked_for
+
+
+def ended(name: str) -> Backfill:
+    """Return a backfill that has nothing left to plan."""
+    key = {"pk": "backfills", "sk": name}
+    item: Any = boto3.resource("dynamodb").Table("ledger").get_item(Key=key)["Item"]
+    return Backfill.from_json(item["backfill"])
+
+
+def days_ago(stack: Stack, reports: list[Report]) -> list[int]:
+    return [(stack.now.date() - each.window.first_date).days for each in reports]
+
+
+def test_the_newest_windows_come_first_and_none_is_left_out(stack: Stack) -> None:
+    asked = the_last(stack, 11)
+    stack.begin(asked)
+    collected = finish(stack)
+    assert days_ago(stack, collected) == list(range(5, 16))
+    assert {each.priority for each in collected} == {Priority.BACKFILL}
+    assert len(stack.created()) == 11
+    assert ended(asked.name).progress is Progress.PLANNED
+    assert ended(asked.name).skipped == 0
+
+
+def test_of_several_definitions_the_newest_windows_come_first_in_turn(stack: Stack) -> None:
+    first, second = (definition(name=name, filters={"country": name[-1:]}) for name in ("d0", "d1"))
+    stack.begin(the_last(stack, 4, of=first), the_last(stack, 6, of=second))
+    collected = finish(stack)
+    assert days_ago(stack, collected) == [5, 5, 6, 6, 7, 7, 8, 8, 9, 10]
+
+
+def test_every_account_of_a_window_is_collected_before_the_next_window(stack: Stack) -> None:
+    of = definition(account_ids=["abcd1234", "subacct1", "subacct2"])
+    stack.begin(the_last(stack, 3, of=of))
+    collected = finish(stack)
+    assert days_ago(stack, collected) == [5, 5, 5, 6, 6, 6, 7, 7, 7]
+    assert sorted(each.account_id for each in collected) == sorted([*of.account_ids] * 3)
+
+
+def test_a_sweep_plans_no_more_than_it_can_submit(stack: Stack) -> None:
+    stack.begin(the_last(stack, 300))
+    assert len(sweep(stack)) == 4
+    assert len(stack.open()) == 4
+    assert sweep(stack) == []
+    assert len(stack.open()) == 4
+
+
+def test_the_fifth_slot_is_the_calendars(stack: Stack) -> None:
+    stack.begin(the_last(stack, 9))
+    assert len(sweep(stack)) == 4
+    (due,) = stack.plan_definitions([definition(name="d1", filters={"country": "X1"})])
+    assert [each.report_id for each in sweep(stack)] == [due]
+    assert stack.slots() == 5
+    assert sweep(stack) == []
+
+
+class Meanwhile:
+    """A Vonage at which something happens while it is asked for its list."""
+
+    def __init__(self, vonage: VonageClient, something: Callable[[], object]) -> None:
+        self._vonage = vonage
+        self._something = iter([something])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._vonage, name)
+
+    def list_reports(self, account_id: str) -> Sequence[ReportRequest]:
+        for something in self._something:
+            something()
+        return self._vonage.list_reports(account_id)
+
+
+def test_who_saw_more_free_slots_than_there_are_leaves_the_fifth_too(stack: Stack) -> None:
+    stack.plan(2)
+    stack.submit()
+    stack.begin(the_last(stack, 9, of=definition(name="d9")))
+    assert len(stack.plan_backfills()) == 2
+
+    def the_calendar_is_faster() -> None:
+        stack.plan_definitions([definition(name="d3", filters={"country": "X3"})])
+        assert len(stack.submit("two").submitted) == 2
+
+    vonage: Any = Meanwhile(stack.edges.vonage, the_calendar_is_faster)
+    edges = replace(stack.edges, vonage=vonage)
+    submit(edges, Invocation("one", lambda: 300.0), clock=lambda: stack.now)
+    assert stack.slots() == 4
+
+
+def test_halves_of_a_backfill_leave_the_fifth_slot_too(stack: Stack) -> None:
+    stack.begin(the_last(stack, 4))
+    for _ in range(4):
+        stack.simulator.fault("create", "outcome", request_status="TRUNCATED", seconds=0)
+    for report in sweep(stack):
+        stack.runs.end(report, "ReportFailed")
+    halves = sweep(stack)
+    assert [each.is_half for each in halves] == [True] * 4
+    assert stack.slots() == 4
+    assert len([each for each in stack.open() if each.state is State.PLANNED]) == 4
+    for half in halves:
+        end(stack, half)
+        assert len(sweep(stack)) == 1
+        assert stack.slots() == 4
+
+
+def test_what_the_calendar_plans_overtakes_a_backfill(stack: Stack) -> None:
+    stack.begin(the_last(stack, 20))
+    in_flight = sweep(stack)
+    due = stack.plan_definitions(
+        [definition(name=name, filters={"country": name}) for name in ("d1", "d2", "d3")]
+    )
+    overtaking = sweep(stack)
+    for report in in_flight[:2]:
+        end(stack, report)
+        overtaking += sweep(stack)
+    assert [each.report_id for each in overtaking] == due
+    end(stack, *in_flight, *overtaking)
+    assert {each.backfill for each in sweep(stack)} == {the_last(stack, 20).name}
+
+
+def test_what_is_there_or_under_way_is_skipped(stack: Stack) -> None:
+    of = definition()
+    stack.plan_definitions([of], at=stack.now - timedelta(days=3))
+    (delivered,) = stack.collect("SUCCESS")
+    stack.plan_definitions([of], at=stack.now - timedelta(days=1))
+    under_way = [stack.known(report_id) for report_id in stack.submit().submitted]
+    asked = the_last(stack, 6)
+    stack.begin(asked)
+    (outlook := backfill.outlook(asked, stack.edges)).pop("windows")
+    assert (outlook["reports"], outlook["skipped"]) == (3, 3)
+    end(stack, *under_way)
+    collected = finish(stack)
+    assert not {each.window for each in collected} & {delivered.window}
+    assert sorted(days_ago(stack, [delivered, *under_way, *collected])) == list(range(5, 11))
+    assert ended(asked.name).skipped == 3
+    assert len(stack.created()) == 6
+
+
+def test_windows_that_failed_or_were_cancelled_are_collected_after_all(stack: Stack) -> None:
+    stack.begin(the_last(stack, 2))
+    stack.plan_backfills()
+    failed, _ = stack.collect("EXPLODED", "SUCCESS")
+    assert stack.known(failed.report_id).state is State.FAILED
+    stack.begin(asked := the_last(stack, 6))
+    assert days_ago(stack, stack.plan_backfills()) == [5, 7, 8, 9]
+    backfill.cancel(asked.name, stack.edges, now=stack.now)
+    assert stack.open() == []
+    stack.begin(asked)
+    assert days_ago(stack, finish(stack)) == [5, 7, 8, 9, 10]
+
+
+def test_a_cancelled_backfill_withdraws_what_vonage_was_not_asked_for(stack: Stack) -> None:
+    asked = the_last(stack, 9)
+    stack.begin(asked)
+    asked_for = sweep(stack)
+    end(stack, asked_for[0])
+    stack.settle()
+    stack.plan_backfills()
+    backfill.cancel(asked.name, stack.edges, now=stack.now)
+    left = stack.open()
+    assert {each.report_id for each in left} == {each.report_id for each in asked_for[1:]}
+    assert ended(asked.name).progress is Progress.CANCELLED
+    end(stack, *left)
+    assert finish(stack) == []
+    assert len(stack.created()) == 4
+
+
+def test_a_cancelled_backfill_finishes_what_it_paid_for(stack: Stack) -> None:
+    asked = the_last(stack, 9)
+    stack.begin(asked)
+    stack.plan_backfills()
+    failed, truncated, *_ = stack.collect("FAILED", "TRUNCATED", "SUCCESS", "SUCCESS")
+    backfill.cancel(asked.name, stack.edges, now=stack.now)
+    states = {each.report_id: each.state for each in stack.open()}
+    assert states.pop(failed.report_id) is State.PLANNED
+    assert states.pop(truncated.report_id) is State.SPLIT
+    assert [*states.values()] == [State.PLANNED] * 2
+
+
+def test_a_window_that_failed_earlier_is_withdrawn_with_the_backfill_that_planned_it(
+    stack: Stack,
+) -> None:
+    stack.begin(the_last(stack, 1))
+    stack.plan_backfills()
+    (failed,) = stack.collect("EXPLODED")
+    stack.begin(asked := the_last(stack, 9))
+    stack.plan_backfills()
+    assert stack.known(failed.report_id).state is State.PLANNED
+    backfill.cancel(asked.name, stack.edges, now=stack.now)
+    assert stack.open() == []
+    assert stack.submit().submitted == []
+
+
+def test_what_is_not_running_cannot_be_cancelled(stack: Stack) -> None:
+    stack.begin(the_last(stack, 3))
+    before = stack.table()
+    with pytest.raises(InvalidRequest, match=f"no backfill d9.*{the_last(stack, 3).name}"):
+        backfill.cancel("d9", stack.edges, now=stack.now)
+    assert stack.table() == before
+
+
+def test_the_same_backfill_a_second_time_changes_nothing(stack: Stack) -> None:
+    stack.begin(the_last(stack, 9))
+    sweep(stack)
+    before = stack.table()
+    stack.later(minutes=1)
+    stack.begin(the_last(stack, 9))
+    assert stack.table() == before
+    assert sweep(stack) == []
+
+
+def test_a_backfill_that_is_over_buys_nothing_when_it_is_asked_for_again(stack: Stack) -> None:
+    stack.begin(the_last(stack, 3))
+    finish(stack)
+    stack.begin(the_last(stack, 3))
+    assert finish(stack) == []
+    assert ended(the_last(stack, 3).name).skipped == 3
+    assert len(stack.created()) == 3
+
+
+def test_what_is_known_to_cost_too_much_is_refused_and_nothing_is_written(stack: Stack) -> None:
+    stack.begin(the_last(stack, 1))
+    end(stack, *sweep(stack), rows=2400)
+    stack.settle()
+    before = stack.table()
+    asked = the_last(stack, 10)
+    with pytest.raises(InvalidRequest, match=r'24,000 records.*20,000.*"confirm": true'):
+        stack.begin(asked, limit=20_000)
+    assert stack.table() == before
+    stack.begin(replace(asked, confirmed=True), limit=20_000)
+    assert len(sweep(stack, limit=20_000)) == 4
+
+
+def test_a_backfill_stops_when_its_first_windows_show_what_it_costs(stack: Stack) -> None:
+    asked = the_last(stack, 10)
+    stack.begin(asked, limit=10_000)
+    first = sweep(stack, limit=10_000)
+    end(stack, first[0], rows=2400)
+    assert sweep(stack, limit=10_000) == []
+    (told,) = stack.announced()
+    assert (told["event"], told["definition"]) == ("definition.refused", "d0")
+    assert "14,400 records" in told["message"]
+    assert ended(asked.name).progress is Progress.STOPPED
+    end(stack, *first[1:], rows=2400)
+    stack.settle()
+    stack.begin(replace(the_last(stack, 10), confirmed=True), limit=10_000)
+    while submitted := sweep(stack, limit=10_000):
+        end(stack, *submitted)
+    assert len(stack.created()) == 10
+    assert stack.announced() == []
+
+
+def test_a_backfill_stops_at_what_vonage_has_deleted_meanwhile(stack: Stack) -> None:
+    asked = stack.backfill(definition(product="VIDEO-API"), stack.day(85), stack.day(80))
+    stack.begin(asked)
+    first = sweep(stack)
+    stack.later(days=9)
+    end(stack, *first)
+    assert sweep(stack) == []
+    (told,) = stack.announced()
+    assert "older than the VIDEO-API records" in told["message"]
+    assert ended(asked.name).progress is Progress.STOPPED
+
+
+def test_a_dry_run_says_what_it_would_do_and_writes_nothing(stack: Stack) -> None:
+    stack.begin(the_last(stack, 1))
+    end(stack, *sweep(stack), rows=2400)
+    stack.settle()
+    before = stack.table()
+    asked = the_last(stack, 3)
+    outlook = backfill.outlook(asked, stack.edges)
+    assert stack.table() == before
+    newest = asked.windows[0].interval
+    assert outlook == {
+        "backfill": asked.name,
+        "windows": [newest, *(each.interval for each in asked.windows[1:])],
+        "reports": 2,
+        "skipped": 1,
+        "expected_rows": 4800,
+        "expected_billed_records": 4800,
+    }
+    assert len(stack.created()) == 1
+
+
+def test_a_dry_run_of_an_account_without_history_expects_nothing_in_particular(
+    stack: Stack,
+) -> None:
+    stack.begin(the_last(stack, 1))
+    end(stack, *sweep(stack), rows=2400)
+    stack.settle()
+    of = definition(account_ids=["abcd1234", "subacct1"])
+    outlook = backfill.outlook(the_last(stack, 2, of=of), stack.edges)
+    assert (outlook["reports"], outlook["expected_rows"]) == (3, None)
+
+
+def test_a_window_of_a_backfill_that_is_too_large_is_split_before_it_is_paid_for(
+    stack: Stack,
+) -> None:
+    of = definition(max_records=1500)
+    stack.begin(the_last(stack, 1, of=of))
+    end(stack, *sweep(stack), rows=2400)
+    stack.settle()
+    stack.begin(the_last(stack, 2, of=of))
+    halves = sweep(stack)
+    assert [each.split_path for each in halves] == ["0", "1"]
+    assert len(stack.created()) == 1 + 2
+
+
+def test_a_window_collected_again_is_no_part_of_its_backfill_any_more(stack: Stack) -> None:
+    stack.begin(the_last(stack, 1))
+    (collected,) = finish(stack)
+    recollect(collected.report_id, "token", stack.edges, now=stack.now)
+    again = stack.known(collected.report_id)
+    assert (again.priority, again.backfill) == (Priority.CALENDAR, None)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [([3], [0, 3]), ([0, 1, 3], [3]), ([0, 3], [3]), ([0, 3], [0, 1, 3])]
+)
+@pytest.mark.parametrize("is_under_way", [False, True], ids=["delivered", "under way"])
+def test_a_final_is_not_bought_again_under_other_delays(
+    stack: Stack, before: list[int], after: list[int], *, is_under_way: bool
+) -> None:
+    stack.begin(the_last(stack, 3, of=definition(delay_days=before)))
+    if is_under_way:
+        sweep(stack)
+    else:
+        finish(stack)
+    stack.begin(the_last(stack, 4, of=definition(delay_days=after)))
+    assert days_ago(stack, sweep(stack)) == [8]
+    assert len(stack.created()) == 4
+
+
+def test_what_cannot_be_planned_now_is_left_to_the_next_sweep(stack: Stack) -> None:
+    seconds: Callable[[], float] = iter([300.0, 300.0, *[1.0] * 99]).__next__
+    stack.begin(the_last(stack, 9))
+    planned = backfill.plan_backfills(
+        stack.edges,
+        Invocation("one", seconds),
+        max_billed_records=LIMIT,
+        clock=lambda: stack.now,
+    )
+    assert len(planned) == 1
+    assert days_ago(stack, finish(stack)) == list(range(5, 14))
+
+
+def test_a_range_that_was_delivered_before_is_passed_in_few_reads(stack: Stack) -> None:
+    asked = the_last(stack, 380)
+    table = boto3.resource("dynamodb").Table("ledger")
+    with table.batch_writer() as batch:
+        for window in asked.windows:
+            planned = planned_report(
+                asked.definition, "abcd1234", 0, window, rows_per_hour=None, now=stack.now
+            )
+            batch.put_item(Item=finished_item(replace(planned, state=State.DELIVERED)))
+    calls: list[str] = []
+    stack.edges.ledger._client.meta.events.register(
+        "before-call.dynamodb", lambda model, **_: calls.append(model.name)
+    )
+    assert backfill.outlook(asked, stack.edges)["skipped"] == 380
+    stack.begin(asked)
+    assert sweep(stack) == []
+    assert ended(asked.name).skipped == 380
+    assert len(calls) < 30
+    assert stack.created() == []
+
+
+def test_a_definition_whose_name_begins_like_anothers_is_not_taken_for_it(stack: Stack) -> None:
+    start = stack.day(7)
+    alike = definition(name=f"d0-{start:%Y%m%d}", filters={"country": "X1"})
+    stack.begin(the_last(stack, 3, of=alike))
+    finish(stack)
+    stack.begin(the_last(stack, 3))
+    assert days_ago(stack, finish(stack)) == [5, 6, 7]

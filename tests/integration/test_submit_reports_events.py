@@ -1,0 +1,272 @@
+"""What persons send to submit_reports: the handler itself, with AWS in moto."""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.integration.stack import Stack
+from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.reports import State
+
+APP = Path(__file__).parents[2] / "functions/submit_reports/app.py"
+SMS = {"name": "sms", "product": "SMS", "filters": {"direction": "outbound"}}
+VIDEO = {"name": "video", "product": "VIDEO-API"}
+BROKEN = {"name": "broken", "product": "SMS"}
+
+
+@dataclass
+class Context:
+    """What Lambda gives a handler beside the event."""
+
+    aws_request_id: str
+    function_name: str = "submit_reports"
+    memory_limit_in_mb: int = 512
+    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:submit_reports"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 300_000
+
+
+@dataclass
+class Handler:
+    """Invokes the handler; `define` is what the operator does to the parameter."""
+
+    invoke: Callable[[dict[str, Any], Context], dict[str, Any]]
+    requests: "count[int]" = field(default_factory=count)
+
+    def __call__(self, event: dict[str, Any], request_id: str | None = None) -> dict[str, Any]:
+        return self.invoke(event, Context(request_id or f"request-{next(self.requests)}"))
+
+    def define(self, *definitions: dict[str, Any], text: str | None = None) -> None:
+        value = json.dumps(definitions) if text is None else text
+        boto3.client("ssm").put_parameter(
+            Name="/definitions", Value=value, Type="String", Overwrite=True
+        )
+
+
+@pytest.fixture
+def handler(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Handler:
+    machine = boto3.client("stepfunctions").create_state_machine(
+        name="report-workflow",
+        definition='{"StartAt": "Done", "States": {"Done": {"Type": "Succeed"}}}',
+        roleArn="arn:aws:iam::123456789012:role/workflow",
+    )
+    pair = {"api_key": stack.simulator.api_key, "api_secret": stack.simulator.api_secret}
+    secret = boto3.client("secretsmanager").create_secret(
+        Name="vonage", SecretString=json.dumps(pair)
+    )
+    environment = {
+        "VONAGE_BASE_URL": stack.simulator.url,
+        "VONAGE_SECRET_ARN": secret["ARN"],
+        "TABLE_NAME": "ledger",
+        "BUCKET_NAME": "reports",
+        "TOPIC_ARN": boto3.client("sns").list_topics()["Topics"][0]["TopicArn"],
+        "STATE_MACHINE_ARN": machine["stateMachineArn"],
+        "DEFINITIONS_PARAMETER": "/definitions",
+        "MAX_BILLED_RECORDS": "10000",
+        "REQUEST_INTERVAL": "0",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    spec = importlib.util.spec_from_file_location("submit_reports_app", APP)
+    assert spec is not None
+    assert spec.loader is not None
+    app = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(app)
+    handler = Handler(app.lambda_handler)
+    handler.define(SMS, VIDEO, BROKEN)
+    return handler
+
+
+def backfill(stack: Stack, since: int, until: int, **more: Any) -> dict[str, Any]:
+    """The event for a backfill of the days from `since` to `until` days ago."""
+    start, end = stack.day(since).isoformat(), stack.day(until).isoformat()
+    return {"backfill": {"definition": "sms", "start": start, "end": end, **more}}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"definition": "nope"}, "no report definition nope: there are sms, video"),
+        ({"definition": "broken"}, r"broken, filters.direction: .*inbound"),
+        ({"start": "2026-02-01", "end": "2026-01-01"}, "sms.*end 2026-01-01.*2026-02-01"),
+        ({"start": "2026-02-01", "end": "2026-02-01"}, "sms.*not after start"),
+        ({"end": "2099-01-01"}, "sms.*2099-01-01 is in the future"),
+        ({"start": "2019-01-01"}, "sms.*2019-01-01"),
+        ({"start": "2026-02-30"}, r"backfill\.start"),
+        ({"start": "yesterday"}, r"backfill\.start.*date"),
+        ({"end": 20260101}, r"backfill\.end.*date"),
+        ({"end": "2026-1-1"}, r"backfill\.end.*date"),
+        ({"end": None}, r"backfill\.end"),
+        ({"confirm": "yes"}, r"backfill\.confirm"),
+        ({"name": "sms"}, r"backfill\.name"),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
+)
+@pytest.mark.parametrize("dry_run", [False, True], ids=["", "dry"])
+def test_a_backfill_that_cannot_be_is_refused_and_nothing_is_written(
+    stack: Stack, handler: Handler, given: dict[str, Any], says: str, *, dry_run: bool
+) -> None:
+    event = backfill(stack, 20, 4, **given)
+    if dry_run:
+        event["backfill"]["dry_run"] = True
+    with pytest.raises(InvalidRequest, match=says):
+        handler(event)
+    assert stack.table() == []
+    assert stack.simulator.state()["requests"]["total"] == 0
+
+
+def test_the_records_of_video_are_kept_for_90_days(stack: Stack, handler: Handler) -> None:
+    with pytest.raises(InvalidRequest, match="VIDEO-API"):
+        handler(backfill(stack, 100, 50, definition="video"))
+    assert handler(backfill(stack, 80, 50, definition="video", dry_run=True))["dry_run"]
+
+
+def test_a_range_without_a_window_that_is_due_is_refused(stack: Stack, handler: Handler) -> None:
+    with pytest.raises(InvalidRequest, match="no day that is due"):
+        handler(backfill(stack, 2, 1))
+    assert stack.table() == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"filters": {"direction": "inbound"}}, "filters"),
+        ({"window": "month"}, "window"),
+        ({"time_zone": "Europe/London"}, "time_zone"),
+        ({"product": "MESSAGES"}, "product"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_definition_that_collects_something_else_now_is_not_filled_back(
+    stack: Stack, handler: Handler, changed: dict[str, Any], field: str
+) -> None:
+    handler(backfill(stack, 6, 5))
+    before = stack.table()
+    handler.define({**SMS, **changed})
+    for event in (backfill(stack, 70, 5), backfill(stack, 70, 5, dry_run=True)):
+        with pytest.raises(InvalidRequest, match=rf"sms, {field}: .*give it a new name"):
+            handler(event)
+    assert stack.table() == before
+
+
+@pytest.mark.parametrize("text", ["", "[", "{}", "null"])
+def test_without_readable_definitions_there_is_no_backfill(
+    stack: Stack, handler: Handler, text: str
+) -> None:
+    handler.define(text=text or " ")
+    with pytest.raises(InvalidRequest, match="the parameter"):
+        handler(backfill(stack, 20, 4))
+    assert stack.table() == []
+
+
+UNKNOWN = "sms-20261118T0000Z-000000000000"
+
+
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        ({}, "it says nothing"),
+        ({"sweep": True, "cancel": {"backfill": "sms"}}, "cancel, sweep"),
+        ({"sweep": False}, "sweep"),
+        ({"backfil": {}}, "backfil"),
+        ({"backfill": "sms"}, "backfill"),
+        ({"backfill": None}, "backfill"),
+        ({"cancel": {"backfill": "sms-20260101-20260201"}}, "no backfill sms-20260101-20260201"),
+        ({"cancel": {}}, r"cancel\.backfill"),
+        ({"recollect": {"report_id": UNKNOWN}}, f"no report {UNKNOWN}"),
+        ({"recollect": {"report_id": UNKNOWN, "dry_run": True}}, f"no report {UNKNOWN}"),
+        ({"recollect": {"report_id": UNKNOWN, "token": ""}}, r"recollect\.token"),
+        ({"reconvert": {"report_id": UNKNOWN}}, f"no report {UNKNOWN}"),
+        ({"reconvert": {"report_id": UNKNOWN, "dry_run": True}}, r"reconvert\.dry_run"),
+        ({"resolve": {"report_id": UNKNOWN, "request_id": None}}, "is not held"),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
+)
+def test_an_event_that_means_nothing_is_refused_and_nothing_is_written(
+    stack: Stack, handler: Handler, event: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=says):
+        handler(event)
+    assert stack.table() == []
+    assert stack.simulator.state()["requests"]["total"] == 0
+
+
+def test_a_backfill_begins_with_its_event_and_goes_on_with_sweeps(
+    stack: Stack, handler: Handler
+) -> None:
+    answer = handler(backfill(stack, 20, 4))
+    assert len(answer["planned"]) == len(answer["submitted"]) == 4
+    (running,) = stack.edges.ledger.open_work().backfills
+    assert (running.name, running.seen_to) == (
+        f"sms-{stack.day(20):%Y%m%d}-{stack.day(4):%Y%m%d}",
+        4,
+    )
+    again = handler(backfill(stack, 20, 4))
+    assert (again["planned"], again["submitted"]) == ([], [])
+    handler({"cancel": {"backfill": running.name}})
+    assert stack.edges.ledger.open_work().backfills == ()
+    assert len(stack.open()) == 4
+    assert len(stack.created()) == 4
+
+
+def test_a_dry_run_writes_nothing_and_asks_vonage_nothing(stack: Stack, handler: Handler) -> None:
+    answer = handler(backfill(stack, 20, 4, dry_run=True))
+    assert answer["dry_run"]["reports"] == len(answer["dry_run"]["windows"]) == 16
+    assert answer["dry_run"]["expected_rows"] is None
+    assert stack.table() == []
+    assert stack.simulator.state()["requests"]["total"] == 0
+
+
+def test_more_than_the_limit_has_to_be_confirmed(stack: Stack, handler: Handler) -> None:
+    handler(backfill(stack, 5, 4))
+    (report,) = stack.open()
+    stack.runs.start(report)
+    stack.runs.end(report, rows=2400)
+    stack.settle()
+    before = stack.table()
+    with pytest.raises(InvalidRequest, match="MAX_BILLED_RECORDS"):
+        handler(backfill(stack, 20, 4))
+    assert stack.table() == before
+    dry = handler(backfill(stack, 20, 4, dry_run=True))["dry_run"]
+    assert (dry["skipped"], dry["expected_billed_records"]) == (1, 15 * 2400)
+    assert len(handler(backfill(stack, 20, 4, confirm=True))["submitted"]) == 4
+
+
+def test_the_same_invocation_tried_again_collects_a_window_once(
+    stack: Stack, handler: Handler
+) -> None:
+    handler(backfill(stack, 5, 4))
+    (report,) = stack.open()
+    stack.runs.start(report)
+    stack.runs.end(report)
+    stack.settle()
+    event = {"recollect": {"report_id": report.report_id}}
+    assert (
+        handler({"recollect": {**event["recollect"], "dry_run": True}})["dry_run"]["reports"] == 1
+    )
+    assert handler(event, "retried")["planned"] == [report.report_id]
+    again = stack.known(report.report_id)
+    assert (again.state, again.attempt) == (State.SUBMITTED, 2)
+    stack.runs.start(again)
+    stack.runs.end(again)
+    stack.settle()
+    assert handler(event, "retried")["planned"] == []
+    assert handler(event, "another")["planned"] == [report.report_id]
+
+
+def test_one_definition_that_is_refused_does_not_stop_the_others(
+    stack: Stack, handler: Handler
+) -> None:
+    at = (stack.now - timedelta(minutes=1)).isoformat()
+    answer = handler({"scheduled_time": at})
+    assert [each["definition"] for each in answer["refused"]] == ["broken"]
+    assert len(answer["submitted"]) == 2
