@@ -16,10 +16,8 @@ import duckdb
 
 from local.options import BadInput
 from local.queries import usage_view
+from vonage_dataset.catalogue import PARTITION_KEYS, table_name
 from vonage_dataset.schema import TABLES, Table, Type
-
-PARTITION = {"definition": "VARCHAR", "account": "VARCHAR", "date": "DATE"}
-"""The columns that are in no file but in its key."""
 
 INVOICE_COLUMNS = ("month", "product", "country", "currency", "amount")
 
@@ -117,7 +115,7 @@ class StackBucket:
         files = self._list(folder, ".parquet")
         if not files:
             return None
-        parts = pa.schema([(name, pa.string()) for name in PARTITION])
+        parts = pa.schema([(name, pa.string()) for name in PARTITION_KEYS])
         found = dataset.dataset(
             files,
             schema=pa.unify_schemas([arrow_schema(TABLES[product]), parts]),
@@ -151,11 +149,6 @@ class StackBucket:
         return sorted(each.path for each in found if each.path.endswith(suffix))
 
 
-def table_name(product: str) -> str:
-    """Return the table of a product in the catalogue."""
-    return product.lower().replace("-", "_")
-
-
 def open_dataset(
     source: Source, *, with_manifests: bool = True, invoice: Path | None = None
 ) -> duckdb.DuckDBPyConnection:
@@ -187,7 +180,7 @@ def _columns(table: Table) -> dict[str, str]:
         each.name: "MAP(VARCHAR, VARCHAR)" if each.type is Type.RESCUED else each.type.value
         for each in table.all_columns
     }
-    return columns | PARTITION
+    return columns | PARTITION_KEYS
 
 
 def _name(text: str) -> str:

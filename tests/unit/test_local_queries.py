@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from local.dataset import Folder, open_dataset, table_name
+from local.dataset import Folder, open_dataset
 from local.options import BadInput
 from local.package import NAMED_QUERY
 from local.queries import TEMPLATE, named_queries, values_from
 from local.simulator.products import PRODUCTS
 from local.template import read_template
 from tests.unit.delivered import Delivered
+from vonage_dataset.catalogue import table_name
 from vonage_dataset.schema import TABLES, Type
 
 RESOURCES: dict[str, Any] = read_template(TEMPLATE)["Resources"]
