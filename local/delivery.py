@@ -9,7 +9,7 @@ from typing import Any
 from local.deployment import Stack
 from local.emulator import Emulator
 
-PREFIXES = ("archives/", "manifests/", "data/")
+PREFIXES = ("archives/", "data/", "manifests/", "headers/")
 NOTIFICATIONS = "notifications.jsonl"
 
 
@@ -65,6 +65,11 @@ class Delivery:
     def archive_keys(self, report_id: str) -> list[str]:
         """The keys of a report's archives."""
         return self._archives.get(report_id, [])
+
+    def dataset_files(self) -> list[Path]:
+        """The files of the dataset that were announced since this was made, each once."""
+        keys = {each["dataset"] for each in self.notifications if each.get("dataset")}
+        return [self.folder / key for key in sorted(keys) if key in self.objects]
 
     def archive_bytes(self, report_id: str) -> int:
         """The size of all archives of a report."""

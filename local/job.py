@@ -20,6 +20,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 from botocore.exceptions import HTTPClientError
 
 from local import folders
+from local.costs import cost_table, costs_of
 from local.delivery import NOTIFICATIONS, Delivery
 from local.deployment import DeploymentFailed, InvocationFailed, Stack, deploy
 from local.display import Display, merged, summary
@@ -262,6 +263,9 @@ def _conclude(
     if lines:
         write_page(delivery.folder)
         display.print("\n" + summary(lines, delivery))
+        costs = cost_table(costs_of(delivery.dataset_files()))
+        if costs:
+            display.print(costs + "\n")
         display.print(f"Look in {OUT.name}/; what was announced: {OUT.name}/{NOTIFICATIONS}")
     elif not refused and not progress.bars:
         no_definitions = options.definitions == "[]"

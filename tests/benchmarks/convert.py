@@ -159,7 +159,7 @@ def run_duckdb(archive: Path, target: Path) -> None:
         f"""quote = '"', escape = '"', columns = {types})) """
         f"TO '{target}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
     )
-    database.execute(f"SELECT currency, sum(total_price) FROM '{target}' GROUP BY 1").fetchall()  # noqa: S608 - as above
+    database.execute(f"SELECT currency, sum(total_price) FROM '{target}' GROUP BY 1").fetchall()
 
 
 def run_polars(archive: Path, target: Path) -> None:

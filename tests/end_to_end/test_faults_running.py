@@ -41,6 +41,20 @@ def test_what_s3_refuses_for_a_while_is_stored_later_without_buying_it_again(cas
     assert (report.attempt, report.run > 1) == (1, True)
 
 
+def test_what_the_catalogue_refuses_for_a_while_is_made_again_from_the_archive(case: Case) -> None:
+    with refused(case, "ConvertReportFunctionRole", "glue:CreatePartition"):
+        planned = case.collect()
+        case.stack.until(lambda: case.open().resumes > 0, "a run that gave up")
+        definition = case.open().definition
+        # The dataset is there, and nobody is told of it.
+        assert len(case.stack.objects(f"data/product=VERIFY-V2/definition={definition}/")) == 1
+        assert not case.stack.objects(f"manifests/{definition}/")
+    (report,) = case.all_delivered(planned)
+    assert (report.attempt, report.run > 1) == (1, True)
+    assert case.told() == ["report.delivered"]
+    assert len(case.stack.objects(f"data/product=VERIFY-V2/definition={definition}/")) == 1
+
+
 def test_a_failure_that_cannot_be_announced_is_announced_later(case: Case) -> None:
     case.simulator.fault("create", "outcome", request_status="TRUNCATED")
     with refused(case, "SubmitReportsFunctionRole", "sns:Publish"):

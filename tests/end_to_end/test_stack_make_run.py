@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -41,7 +42,7 @@ def simulator() -> Iterator[Simulator]:
 def start(
     tree: Path, module: str = "local.run", *arguments: str, **variables: str
 ) -> subprocess.Popen[str]:
-    path = ":".join(str(tree / each) for each in (".", "layers/shared", "layers/dataset"))
+    path = f"{tree}:{tree}/layers/shared:{tree}/layers/dataset"
     environment = child_environment({"PYTHONPATH": path, **variables})
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
@@ -115,6 +116,7 @@ def test_against_another_server_everything_arrives_byte_for_byte(
     announced = (tree / "out" / "notifications.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in announced] == ["report.delivered"] * 8
     assert len(list((tree / "out").glob("manifests/**/*.json"))) == 8
+    assert len(list((tree / "out").glob("data/**/*.parquet"))) == 8
 
 
 def assert_answers_agree(tree: Path) -> None:
@@ -140,9 +142,17 @@ def test_without_variables_it_brings_its_own_simulator_and_ends_without_a_trace(
     code, output = run(tree, DEFINITIONS="one.json", SCHEDULED_TIME="2026-11-22T02:15:00Z")
     assert code == 0, output
     assert "DELIVERED   verify-20261118T0000Z-" in output
+    [manifest] = [
+        json.loads(path.read_text()) for path in (tree / "out").glob("manifests/**/*.json")
+    ]
+    in_the_table = re.findall(r"^VERIFY-V2 .* ([\d,]+) +[\d.]+ EUR$", output, re.MULTILINE)
+    assert sum(int(rows.replace(",", "")) for rows in in_the_table) == manifest["rows"] > 0
+    dataset = tree / "out" / manifest["dataset"]["key"]
+    assert hashlib.sha256(dataset.read_bytes()).hexdigest() == manifest["dataset"]["sha256"]
     assert sorted(each.name for each in (tree / "out").iterdir()) == [
         "archives",
         "data",
+        "headers",
         "manifests",
         "notifications.jsonl",
         "usage.html",
@@ -360,10 +370,10 @@ def test_a_day_that_had_to_be_split_is_one_window_of_the_summary(tree: Path) -> 
     assert " SPLIT       verify-20261118T0000Z-" in output
     assert " STORED        part from 2026-11-18 12:00 UTC, 12 h" in output
     _, _, summary = output.partition("\n\n")
-    first, state, *archives, manifest, _, _ = summary.splitlines()
+    first, state, *keys, manifest, _, _ = summary.splitlines()
     assert first.startswith("verify-20261118T0000Z-")
     assert state.startswith("  DELIVERED, 3,000 rows, ")
-    assert len(archives) == 2
+    assert len(keys) == 3
     assert manifest.startswith("  manifests/")
 
 

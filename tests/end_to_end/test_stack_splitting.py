@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.end_to_end.faults import SCHEDULED, Case
@@ -38,6 +39,13 @@ def ids_of(archive: bytes) -> Iterator[str]:
                 yield from (row["id"] for row in csv.DictReader(io.TextIOWrapper(member)))
 
 
+def ids_that_readers_see(local_stack: "LocalStack", product: str) -> list[str]:
+    """The ids in the dataset of a product, which must be one file, in its order."""
+    [content] = local_stack.objects(f"data/product={product}/").values()
+    ids: list[str] = pq.read_table(io.BytesIO(content))["id"].to_pylist()
+    return ids
+
+
 def test_a_day_that_vonage_cuts_short_twice_is_one_delivery_of_four_archives(
     case: Case, local_stack: "LocalStack"
 ) -> None:
@@ -61,6 +69,7 @@ def test_a_day_that_vonage_cuts_short_twice_is_one_delivery_of_four_archives(
     archives = local_stack.objects("archives/")
     ids = [each for key in keys for each in ids_of(archives[key])]
     assert len(ids) == len(set(ids)) == ROWS_PER_DAY
+    assert ids_that_readers_see(local_stack, "VERIFY-V2") == ids
     work = local_stack.ledger.open_work()
     assert (work.reports, work.slots) == ((), {})
 
@@ -113,6 +122,8 @@ def test_a_window_that_was_split_is_made_again_from_its_archives_and_collected_a
     [(_, again)] = local_stack.notifications()
     assert (again["report_id"], again["attempt"], again["rows"]) == (root, 1, ROWS_PER_DAY)
     assert case.bought() == bought
+    ids = ids_that_readers_see(local_stack, "NUMBER-INSIGHT")
+    assert len(ids) == len(set(ids)) == ROWS_PER_DAY
 
     local_stack.stack.submit({"recollect": {"report_id": root, "token": "because"}})
     local_stack.until(lambda: not local_stack.ledger.open_reports(), "it is collected")
@@ -120,6 +131,8 @@ def test_a_window_that_was_split_is_made_again_from_its_archives_and_collected_a
     assert (anew["report_id"], anew["attempt"], anew["rows"]) == (root, 2, ROWS_PER_DAY)
     assert len(anew["archives"]) == len(again["archives"])
     assert set(anew["archives"]).isdisjoint(again["archives"])
+    assert again["dataset"] == anew["dataset"]
+    assert ids_that_readers_see(local_stack, "NUMBER-INSIGHT") == ids
     assert set(local_stack.objects("archives/number-insight/")) >= {
         *anew["archives"],
         *again["archives"],

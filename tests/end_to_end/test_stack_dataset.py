@@ -1,0 +1,354 @@
+"""The dataset on the deployed stack: every product, the catalogue, and who wins."""
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import permutations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from local.simulator.products import PRODUCTS, Direction
+from local.simulator.records import Query, Stream, Window, rows_of
+from tests.unit.test_dataset_convert import expected, filled
+from vonage_dataset.schema import TABLES, Type
+from vonage_reports.domain.objects import Subject
+from vonage_reports.domain.reports import State
+from vonage_reports.domain.windows import format_instant
+
+if TYPE_CHECKING:
+    from tests.end_to_end.conftest import LocalStack
+
+ROWS_PER_DAY = 60
+FIRST_DAY = datetime(2026, 11, 17, tzinfo=UTC)
+DAY = timedelta(days=1)
+SECOND_DAY = FIRST_DAY + DAY
+INSERTED = "brand_new"
+CHANGED = ("sms-outbound", "messages-inbound", "verify-api")
+"""What is collected again a day later, when Vonage has put a column into the middle."""
+
+IN_DUCKDB = {
+    Type.TEXT: "VARCHAR",
+    Type.MONEY: "DECIMAL(18,8)",
+    Type.INTEGER: "BIGINT",
+    Type.BOOLEAN: "BOOLEAN",
+    Type.TIMESTAMP: "TIMESTAMP WITH TIME ZONE",
+    Type.RESCUED: "MAP(VARCHAR, VARCHAR)",
+}
+
+
+def definitions() -> Iterator[dict[str, Any]]:
+    """One for each product, or two where Vonage wants a direction; with all that can be asked."""
+    for product in PRODUCTS.values():
+        switches = dict.fromkeys(product.switches, True)
+        if product.direction is not Direction.REQUIRED:
+            yield {"name": product.name.lower(), "product": product.name, "filters": switches}
+            continue
+        for direction in product.directions:
+            yield {
+                "name": f"{product.name.lower()}-{direction}",
+                "product": product.name,
+                "filters": {"direction": direction, **switches},
+            }
+
+
+DEFINITIONS = {each["name"]: each for each in definitions()}
+
+
+def generated(definition: Mapping[str, Any], day: datetime, inserted: str = "") -> list[Any]:
+    """The records that the simulator makes up for a day, typed."""
+    product, filters = PRODUCTS[definition["product"]], definition["filters"]
+    direction = filters.get("direction", "")
+    columns = product.columns_for(direction, frozenset(product.switches))
+    if inserted:
+        columns = (*columns[: len(columns) // 2], inserted, *columns[len(columns) // 2 :])
+    window = Window.between(day, day + DAY)
+    rows = rows_of(
+        [
+            Stream(1, product.name, "abcd1234", each)
+            for each in ([direction] if direction else product.directions)
+        ],
+        Query(
+            hours=window.hours_newest_first(),
+            window=window,
+            rows_per_day=ROWS_PER_DAY,
+            columns=columns,
+        ),
+    )
+    return [expected(product.name, columns, cells) for *_, cells in rows]
+
+
+@pytest.fixture(scope="module")
+def simulator_settings() -> dict[str, Any]:
+    return {"rows_per_day": ROWS_PER_DAY, "seconds_per_report": 0.1}
+
+
+@pytest.fixture(scope="module")
+def request_interval() -> float:
+    return 0.0
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Two days of the stack, from the second on with a column more in some reports."""
+
+    data: dict[str, bytes]
+    manifests: list[dict[str, Any]]
+    notifications: list[dict[str, Any]]
+
+    def rows(self, definition: str, day: datetime) -> list[dict[str, Any]]:
+        """What a reader sees of a day, in the order of the file."""
+        [content] = [
+            content
+            for key, content in self.data.items()
+            if f"/definition={definition}/" in key and f"/date={day:%Y-%m-%d}/" in key
+        ]
+        return filled(pq.read_table(io.BytesIO(content)))
+
+
+@pytest.fixture(scope="module")
+def collected(local_stack: "LocalStack") -> Collected:
+    local_stack.stack.set_definitions(json.dumps(list(DEFINITIONS.values())))
+    local_stack.until_ended(
+        local_stack.scheduled(f"{FIRST_DAY + 4 * DAY:%Y-%m-%d}T02:15:00Z")["planned"]
+    )
+    local_stack.simulator.settings(inserted_column=INSERTED)
+    local_stack.stack.set_definitions(json.dumps([DEFINITIONS[name] for name in CHANGED]))
+    local_stack.until_ended(
+        local_stack.scheduled(f"{FIRST_DAY + 5 * DAY:%Y-%m-%d}T02:15:00Z")["planned"]
+    )
+    local_stack.simulator.settings(inserted_column="")
+    return Collected(
+        data=local_stack.objects("data/"),
+        manifests=[json.loads(each) for each in local_stack.objects("manifests/").values()],
+        notifications=[body for _, body in local_stack.notifications()],
+    )
+
+
+# Every product
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS)
+def test_the_dataset_is_what_the_product_generated_cell_by_cell(
+    definition: str, collected: Collected
+) -> None:
+    records = generated(DEFINITIONS[definition], FIRST_DAY)
+
+    assert len(records) >= ROWS_PER_DAY
+    assert collected.rows(definition, FIRST_DAY) == records
+
+
+def test_all_products_were_asked_for_and_nothing_was_rescued(collected: Collected) -> None:
+    first = [
+        each
+        for each in collected.manifests
+        if each["window"]["start"] == f"{FIRST_DAY:%Y-%m-%dT%H:%M:%SZ}"
+    ]
+
+    assert {each["product"] for each in first} == set(PRODUCTS) == set(TABLES)
+    assert [each["dataset"]["rescued_cells"] for each in first] == [0] * len(DEFINITIONS)
+    assert {each["row_check"] for each in first} == {"equal"}
+
+
+def test_the_records_are_as_hard_to_read_as_they_can_be(collected: Collected) -> None:
+    # Else the tests above would hold of a reader that splits at commas.
+    bodies = "".join(
+        row.get("message_body", "")
+        for definition in ("sms-outbound", "messages-outbound")
+        for row in collected.rows(definition, FIRST_DAY)
+    )
+
+    assert {'"', ",", "\n"} <= set(bodies)
+    assert any(ord(character) > 0xFFFF for character in bodies)
+
+
+@pytest.mark.parametrize("definition", CHANGED)
+def test_a_column_that_vonage_puts_into_the_middle_shifts_none(
+    definition: str, collected: Collected
+) -> None:
+    records = generated(DEFINITIONS[definition], SECOND_DAY, INSERTED)
+
+    assert collected.rows(definition, SECOND_DAY) == records
+    assert all(INSERTED in record["_rescued"] for record in records)
+    told = {
+        each["window"]["start"]: each["schema_changed"]
+        for each in collected.notifications
+        if each["definition"] == definition
+    }
+    assert told == {format_instant(FIRST_DAY): False, format_instant(SECOND_DAY): True}
+
+
+# The catalogue
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as the catalogue has it: its columns, and the folder and the values of each part."""
+
+    columns: dict[str, str]
+    keys: dict[str, str]
+    partitions: dict[str, list[str]]
+
+
+@pytest.fixture(scope="module")
+def catalogue(local_stack: "LocalStack", collected: Collected) -> dict[str, Table]:
+    """The tables of the stack's database, asked of the emulator's Glue."""
+    assert collected.data
+    glue = local_stack.emulator.client("glue")
+    database = local_stack.stack.outputs["DatabaseName"]
+    tables = {}
+    for table in glue.get_tables(DatabaseName=database)["TableList"]:
+        pages = glue.get_paginator("get_partitions").paginate(
+            DatabaseName=database, TableName=table["Name"]
+        )
+        tables[table["Name"]] = Table(
+            {each["Name"]: each["Type"] for each in table["StorageDescriptor"]["Columns"]},
+            {each["Name"]: each["Type"] for each in table["PartitionKeys"]},
+            {
+                part["StorageDescriptor"]["Location"]: part["Values"]
+                for page in pages
+                for part in page["Partitions"]
+            },
+        )
+    return tables
+
+
+def rows_in_duckdb(
+    table: Table, local_stack: "LocalStack", collected: Collected, folder: Path
+) -> duckdb.DuckDBPyConnection:
+    """Fill a table `t` of those types from the files of those partitions, and of no other."""
+    in_duckdb = {kind.value: name for kind, name in IN_DUCKDB.items()} | {"date": "DATE"}
+    types = {name: in_duckdb[of_glue] for name, of_glue in {**table.columns, **table.keys}.items()}
+    connection = duckdb.connect()
+    columns = ", ".join(f'"{name}" {kind}' for name, kind in types.items())
+    connection.execute(f"CREATE TABLE t ({columns})")
+    bucket = f"s3://{local_stack.stack.outputs['BucketName']}/"
+    for number, (location, values) in enumerate(table.partitions.items()):
+        assert location.startswith(bucket)
+        for key, content in collected.data.items():
+            if key.startswith(location.removeprefix(bucket)):
+                file = folder / f"{number}-{key.rpartition('/')[2]}"
+                file.write_bytes(content)
+                described = connection.execute(f"DESCRIBE SELECT * FROM '{file}'").fetchall()
+                assert {each[0]: each[1] for each in described} == {
+                    name: types[name] for name in table.columns
+                }
+                of_keys = ", ".join(
+                    f"'{value}' AS {name}" for name, value in zip(table.keys, values, strict=True)
+                )
+                connection.execute(f"INSERT INTO t BY NAME SELECT *, {of_keys} FROM '{file}'")
+    return connection
+
+
+def test_the_catalogue_has_a_table_for_each_product(catalogue: dict[str, Table]) -> None:
+    assert set(catalogue) == {product.lower().replace("-", "_") for product in PRODUCTS}
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_a_reader_of_the_catalogue_finds_every_row(
+    product: str,
+    catalogue: dict[str, Table],
+    local_stack: "LocalStack",
+    collected: Collected,
+    tmp_path: Path,
+) -> None:
+    table = catalogue[product.lower().replace("-", "_")]
+    delivered = [each for each in collected.manifests if each["product"] == product]
+
+    with rows_in_duckdb(table, local_stack, collected, tmp_path) as connection:
+        found = connection.execute(
+            "SELECT definition, account, date, count(*) FROM t GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
+        assert [(name, account, str(day), rows) for name, account, day, rows in found] == sorted(
+            (each["definition"], each["account_id"], each["window"]["start"][:10], each["rows"])
+            for each in delivered
+        )
+        if TABLES[product].price:
+            [(cost,)] = connection.execute(f"SELECT sum({TABLES[product].price}) FROM t").fetchall()
+            totals = [total for each in delivered for total in each["totals"]]
+            assert str(cost.normalize()) == str(
+                sum((Decimal(each["total_price"]) for each in totals), Decimal(0)).normalize()
+            )
+
+
+def test_two_days_with_different_headers_are_one_table(
+    catalogue: dict[str, Table],
+    local_stack: "LocalStack",
+    collected: Collected,
+    tmp_path: Path,
+) -> None:
+    with rows_in_duckdb(catalogue["verify_api"], local_stack, collected, tmp_path) as connection:
+        found = connection.execute(
+            f"SELECT date, count(*), count(id), count(_rescued['{INSERTED}'])"
+            " FROM t GROUP BY date ORDER BY date"
+        ).fetchall()
+    assert [(rows, ids, inserted) for _, rows, ids, inserted in found] == [
+        (ROWS_PER_DAY, ROWS_PER_DAY, 0),
+        (ROWS_PER_DAY, ROWS_PER_DAY, ROWS_PER_DAY),
+    ]
+
+
+# Who wins
+
+
+@pytest.fixture(scope="module")
+def three_revisions(local_stack: "LocalStack", collected: Collected) -> list[dict[str, Any]]:
+    """What convert_report was sent for one day: preliminary, final and collected again.
+
+    Each is larger than the one before it.
+    """
+    assert collected.data
+    definition = {"name": "moving", "product": "VERIFY-V2", "delay_days": [0, 3]}
+    local_stack.stack.set_definitions(json.dumps([definition]))
+    day = FIRST_DAY.date()
+    planned: list[str] = []
+    for rows, later in ((30, 1), (40, 4)):
+        local_stack.simulator.settings(rows_per_day=rows)
+        answer = local_stack.scheduled(f"{day + later * DAY}T02:15:00Z")
+        local_stack.until_ended(answer["planned"])
+        planned += [each for each in answer["planned"] if f"-{day:%Y%m%d}T" in each]
+    local_stack.simulator.settings(rows_per_day=50)
+    local_stack.stack.submit({"recollect": {"report_id": planned[-1]}})
+    local_stack.until(lambda: not local_stack.ledger.open_reports(), "it is collected again")
+    local_stack.simulator.settings(rows_per_day=ROWS_PER_DAY)
+    final = local_stack.ledger.finished_report(planned[-1])
+    assert final is not None
+    assert (final.state, final.attempt, len(set(planned))) == (State.DELIVERED, 2, 2)
+    inputs = []
+    client = local_stack.emulator.client("stepfunctions")
+    machine = local_stack.stack.outputs["StateMachineArn"]
+    for execution in client.list_executions(stateMachineArn=machine)["executions"]:
+        if execution["name"].startswith(tuple(planned)):
+            arn = execution["executionArn"]
+            report = json.loads(client.describe_execution(executionArn=arn)["input"])
+            inputs.append({"report": report, "receipts": [Subject.from_input(report).receipt_key]})
+    return sorted(inputs, key=lambda each: (each["report"]["delay_days"], each["report"]["run"]))
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+def test_in_whatever_order_they_arrive_readers_see_the_newest_so_far(
+    order: tuple[int, ...], local_stack: "LocalStack", three_revisions: list[dict[str, Any]]
+) -> None:
+    s3 = local_stack.emulator.client("s3")
+    invoke = local_stack.emulator.client("lambda").invoke
+    key = Subject.from_input(three_revisions[0]["report"]).dataset_key
+    bucket = local_stack.stack.outputs["BucketName"]
+    s3.delete_object(Bucket=bucket, Key=key)
+    for count, which in enumerate(order, start=1):
+        answer = invoke(
+            FunctionName=local_stack.stack.physical_id("ConvertReportFunction"),
+            Payload=json.dumps(three_revisions[which]).encode(),
+        )
+        told = json.load(answer["Payload"])
+        newest = max(order[:count])
+        assert told["rows"] == (30, 40, 50)[which]
+        assert told["notification"]["dataset"] == (key if which == newest else None)
+        body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        assert pq.read_metadata(io.BytesIO(body)).num_rows == (30, 40, 50)[newest]
+    assert list(local_stack.objects(key.rpartition("/")[0])) == [key]
