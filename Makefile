@@ -14,7 +14,7 @@ FIND_PYTHON313 := for python in python3.13 "$$HOME"/.pyenv/versions/3.13*/bin/py
 	"$$python" -c '' 2>/dev/null && break; done
 
 .DEFAULT_GOAL := help
-.PHONY: help run status test check fmt bench fuzz lock clean sam
+.PHONY: help run status query test check fmt bench fuzz lock clean sam
 
 help:
 	@echo 'make run    the whole stack on this machine: emulator, simulator, reports into out/'
@@ -25,6 +25,9 @@ help:
 	@echo '            SCHEDULED_TIME=2026-11-22T02:15:00Z   WAIT_SCALE=0.01 (0 to 1)'
 	@echo 'make status what is delivered, under way, missing and why, as of the last make run'
 	@echo '            STACK=name   of a stack on AWS (AWS_PROFILE, AWS_DEFAULT_REGION)   JSON=1   for scripts'
+	@echo 'make query  ask out/ with SQL: SQL="SELECT ..."   FILE=x.sql   CSV=file.csv   STACK=name (of a deployed stack)'
+	@echo '            NAMED=billing        SINCE=2026-11-01 UNTIL=2026-12-01 PERIOD=day MARK_UP=0.15 ACCOUNT_CURRENCY=EUR'
+	@echo '            NAMED=reconciliation INVOICE=file.csv   NAMED=customers'
 	@echo 'make test   everything that can be checked: style, types, all tests'
 	@echo 'make check  style and types only'
 	@echo 'make fmt    bring the code into shape'
@@ -41,6 +44,11 @@ run: .venv/installed-local
 
 status: .venv/installed-local
 	@exec env $(IMPORTS) $(BIN)/python -m local.show_status
+
+# As it was typed: make would take a dollar sign for its own.
+query: export SQL := $(value SQL)
+query: .venv/installed-local
+	@env $(IMPORTS) $(BIN)/python -m local.query
 
 test: check sam
 	$(NO_ACCOUNTS) $(BIN)/pytest -n auto --dist loadscope

@@ -15,6 +15,7 @@ from local.package import Package
 
 STACK_NAME = "vonage-usage-reports-local"
 _ARTIFACTS = "deployment-artifacts"
+_TEMPLATE = "template.json"
 _POLL_SECONDS = 0.05
 _DEPLOYMENT_SECONDS = 120
 
@@ -189,7 +190,8 @@ def deploy(
     for key, content in package.artifacts.items():
         s3.put_object(Bucket=_ARTIFACTS, Key=key, Body=content)
     parameters = {"VonageBaseUrl": vonage_base_url, "Architecture": _architecture()}
-    _create_stack(emulator, package.template, parameters)
+    s3.put_object(Bucket=_ARTIFACTS, Key=_TEMPLATE, Body=json.dumps(package.template))
+    _create_stack(emulator, parameters)
     stack = Stack(emulator, STACK_NAME)
     stack.stop_schedules()
     return stack
@@ -199,14 +201,13 @@ def _architecture() -> str:
     return "arm64" if platform.machine().lower() in ("arm64", "aarch64") else "x86_64"
 
 
-def _create_stack(
-    emulator: Emulator, template: Mapping[str, Any], parameters: Mapping[str, str]
-) -> None:
+def _create_stack(emulator: Emulator, parameters: Mapping[str, str]) -> None:
     cloudformation = emulator.client("cloudformation")
     try:
         cloudformation.create_stack(
             StackName=STACK_NAME,
-            TemplateBody=json.dumps(template),
+            # As `sam deploy` does: a template of more than 51,200 bytes has to come from S3.
+            TemplateURL=f"{emulator.url}/{_ARTIFACTS}/{_TEMPLATE}",
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
             Parameters=[
                 {"ParameterKey": name, "ParameterValue": value}

@@ -30,6 +30,7 @@ from local.folders import OUT, STATE
 from local.kept import KeptState
 from local.ledgers import LastRun
 from local.options import BadInput, Options, Server
+from local.page import write_page
 from local.plan import outlook_of, plan_of
 from local.progress import Progress
 from local.simulator.process import Simulator
@@ -260,6 +261,7 @@ def _conclude(
     for bar in progress.bars:
         display.print(f"{bar.name}: {bar.words}")
     if lines:
+        write_page(delivery.folder)
         display.print("\n" + summary(lines, delivery))
         costs = cost_table(costs_of(delivery.dataset_files()))
         if costs:

@@ -23,6 +23,7 @@ from local.template import read_template
 FUNCTION = "AWS::Serverless::Function"
 LAYER = "AWS::Serverless::LayerVersion"
 STATE_MACHINE = "AWS::Serverless::StateMachine"
+NAMED_QUERY = "AWS::Athena::NamedQuery"
 
 CODE_PROPERTY = {FUNCTION: "CodeUri", LAYER: "ContentUri", STATE_MACHINE: "DefinitionUri"}
 
@@ -39,6 +40,9 @@ class Package:
     def __init__(self, root: Path, *, bucket: str, environment: Mapping[str, str]) -> None:
         self.artifacts: dict[str, bytes] = {}
         self.template = read_template(root / "template.yaml")
+        # The emulator does not know them; `make query` reads them from the template itself.
+        for name, _ in list(self._of(NAMED_QUERY)):
+            del self.template["Resources"][name]
         layers = [root / resource["Properties"]["ContentUri"] for _, resource in self._of(LAYER)]
         bootstrap = _bootstrap(layers, environment)
         for name, resource in self._of(*CODE_PROPERTY):

@@ -3,10 +3,12 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from local.query import answer
 from vonage_reports.domain.reports import Report, State
 
 if TYPE_CHECKING:
@@ -130,6 +132,28 @@ def test_credentials_are_in_no_log_and_in_no_history(
     seen = local_stack.log_text() + json.dumps(local_stack.histories(), default=str)
     assert "checked" in seen
     assert local_stack.simulator.api_secret not in seen
+
+
+def test_a_deployed_stack_answers_sql_as_a_folder_does(
+    local_stack: "LocalStack",
+    main_job: MainJob,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", local_stack.emulator.url)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(local_stack.emulator.ca_bundle))
+    sql = (
+        "SELECT definition, count(*), (SELECT sum(rows) FROM manifests) "
+        "FROM usage GROUP BY definition ORDER BY definition"
+    )
+    assert answer({"SQL": sql, "STACK": local_stack.stack.name}, tmp_path) == 0
+    rows = {each["definition"]: each["rows"] for each in main_job.manifests.values()}
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [
+        [definition, str(rows[definition]), str(sum(rows.values()))] for definition in sorted(rows)
+    ]
+    assert answer({"SQL": sql, "STACK": "no-such-stack"}, tmp_path) == 2
+    assert capsys.readouterr().err.startswith("make query: STACK=no-such-stack cannot be read: ")
 
 
 def test_no_event_is_left_undelivered(local_stack: "LocalStack", main_job: MainJob) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,21 @@ def test_against_another_server_everything_arrives_byte_for_byte(
     assert len(list((tree / "out").glob("data/**/*.parquet"))) == 8
 
 
+def assert_answers_agree(tree: Path) -> None:
+    """The manifest, `make query` and the page say the same of what was delivered."""
+    [manifest] = [json.loads(f.read_text()) for f in (tree / "out").glob("manifests/**/*.json")]
+    [total] = manifest["totals"]
+    sql = "SELECT currency, count(*), CAST(sum(cost) AS varchar) FROM usage GROUP BY ALL"
+    query = start(tree, "local.query", SQL=sql)
+    output, _ = query.communicate(timeout=60)
+    assert query.returncode == 0, output
+    currency, rows, cost = output.splitlines()[1].split()
+    assert (currency, int(rows)) == (total["currency"], total["rows"])
+    assert Decimal(cost) == Decimal(total["total_price"]) > 0
+    page = (tree / "out" / "usage.html").read_text()
+    assert f"<td>{int(rows):,}</td><td>{Decimal(total['total_price']):,}</td>" in page
+
+
 def test_without_variables_it_brings_its_own_simulator_and_ends_without_a_trace(
     tree: Path,
 ) -> None:
@@ -139,7 +155,9 @@ def test_without_variables_it_brings_its_own_simulator_and_ends_without_a_trace(
         "headers",
         "manifests",
         "notifications.jsonl",
+        "usage.html",
     ]
+    assert_answers_agree(tree)
     assert sorted(each.name for each in (tree / ".local").iterdir()) == ["last-run.json", "lock"]
     assert processes_of(tree) == []
 

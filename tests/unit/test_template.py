@@ -312,9 +312,11 @@ def test_a_parameter_takes_what_the_setting_takes(name: str) -> None:
 
 # The catalogue
 
+BESIDE_THE_PRODUCTS = {"usage", "manifests", "invoice"}
 TABLES_OF_CATALOGUE = {
     each["TableInput"]["StorageDescriptor"]["Location"]["Fn::Sub"]: each
     for each in of_type("AWS::Glue::Table").values()
+    if each["TableInput"]["Name"] not in BESIDE_THE_PRODUCTS
 }
 
 
@@ -323,7 +325,8 @@ def test_the_tables_are_those_that_the_converter_writes() -> None:
     text = (ROOT / "template.yaml").read_text()
 
     assert with_tables(text) == text
-    assert len(TABLES_OF_CATALOGUE) == len(of_type("AWS::Glue::Table")) == len(TABLES)
+    of_catalogue = [each["TableInput"]["Name"] for each in of_type("AWS::Glue::Table").values()]
+    assert len(TABLES_OF_CATALOGUE) == len(of_catalogue) - len(BESIDE_THE_PRODUCTS) == len(TABLES)
 
 
 @pytest.mark.parametrize("product", TABLES)

@@ -180,7 +180,7 @@ class _Layout:
         known = {column.name for column in table.columns}
         return cls(
             table=table,
-            schema=_arrow_schema(table),
+            schema=arrow_schema(table),
             positions={key: position for key, position in positions.items() if key in known},
             others={key: position for key, position in positions.items() if key not in known},
         )
@@ -306,7 +306,8 @@ def _rescued_column(rescued: Mapping[str, pa.Array], rows: int) -> pa.Array:
     )
 
 
-def _arrow_schema(table: Table) -> pa.Schema:
+def arrow_schema(table: Table) -> pa.Schema:
+    """Return the columns of a table as its Parquet files have them."""
     return pa.schema(
         [(column.name, _ARROW_TYPES[column.type]) for column in table.all_columns],
         metadata={SCHEMA_VERSION_KEY: str(SCHEMA_VERSION)},
@@ -408,7 +409,7 @@ class _DatasetWriter:
             table = self.table_for(())
             self._writer = pq.ParquetWriter(
                 self._file,
-                _arrow_schema(table),
+                arrow_schema(table),
                 compression="zstd",
                 # Readers take the type of a decimal, and INT64 is the quick form of it.
                 store_decimal_as_integer=True,

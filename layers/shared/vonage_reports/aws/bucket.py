@@ -44,7 +44,8 @@ class Bucket:
 
     def write_json(self, key: str, value: Mapping[str, Any]) -> None:
         """Write a JSON object, indented for the person who opens it."""
-        self.client.put_object(Bucket=self.name, Key=key, Body=_json(value), ContentType=_JSON)
+        body = json.dumps(value, indent=2).encode()
+        self.client.put_object(Bucket=self.name, Key=key, Body=body, ContentType=_JSON)
 
     def precedence(self, key: str) -> Precedence | None:
         """Return the precedence of the object at `key`, None if there is nothing."""
@@ -54,8 +55,11 @@ class Bucket:
     def replace_json(
         self, key: str, value: Mapping[str, Any], precedence: Precedence
     ) -> str | None:
-        """Write a JSON object unless one of greater precedence is there, as `replace` does."""
-        return self.replace(key, _json(value), precedence, content_type=_JSON)
+        """Write a JSON object unless one of greater precedence is there, as `replace` does.
+
+        On one line: Athena reads JSON line by line.
+        """
+        return self.replace(key, json.dumps(value).encode(), precedence, content_type=_JSON)
 
     def replace(
         self, key: str, body: bytes | IO[bytes], precedence: Precedence, *, content_type: str
@@ -103,7 +107,3 @@ class Bucket:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.NOT_FOUND:
                 raise
             return None
-
-
-def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, indent=2).encode()
