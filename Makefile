@@ -14,7 +14,7 @@ FIND_PYTHON313 := for python in python3.13 "$$HOME"/.pyenv/versions/3.13*/bin/py
 	"$$python" -c '' 2>/dev/null && break; done
 
 .DEFAULT_GOAL := help
-.PHONY: help run status test check fmt bench lock clean sam
+.PHONY: help run status test check fmt bench fuzz lock clean sam
 
 help:
 	@echo 'make run    the whole stack on this machine: emulator, simulator, reports into out/'
@@ -28,7 +28,10 @@ help:
 	@echo 'make test   everything that can be checked: style, types, all tests'
 	@echo 'make check  style and types only'
 	@echo 'make fmt    bring the code into shape'
-	@echo 'make bench  measure'
+	@echo 'make bench  measure: memory, speed and cold start; 10 minutes'
+	@echo '            PART=store (or coldstart, convert, ledger)   SIZES="100 1000" (MB)   RUNS=5'
+	@echo '            SETTINGS="open lambda"   VARIANTS="limit upload_fileobj ours"'
+	@echo 'make fuzz   look for an archive that breaks the proof: SECONDS=60'
 	@echo 'make lock   lock the dependencies of pyproject.toml again'
 	@echo 'make clean  remove what was made; .local/ stays: it knows what was paid for'
 
@@ -55,6 +58,9 @@ fmt: .venv/installed-dev
 bench: .venv/installed-dev .venv/installed-bench
 	$(NO_ACCOUNTS) $(IMPORTS) $(BIN)/python -m tests.benchmarks
 
+fuzz: .venv/installed-dev .venv/installed-fuzz
+	$(NO_ACCOUNTS) $(IMPORTS) $(BIN)/python -m tests.fuzz
+
 # The SAM CLI is of use only where it finds the functions' own Python.
 sam:
 	@if $(FIND_PYTHON313); then $(MAKE) --no-print-directory .venv-sam/installed; \
@@ -67,6 +73,7 @@ lock: .venv-lock/installed
 	.venv-lock/bin/uv pip compile $(LOCK) --group layer-dataset -c requirements-dev.txt -o layers/dataset/requirements.txt
 	.venv-lock/bin/uv pip compile $(LOCK) --group function-submit-reports -c requirements-dev.txt -o functions/submit_reports/requirements.txt
 	.venv-lock/bin/uv pip compile $(LOCK) --group bench -c requirements-dev.txt -o requirements-bench.txt
+	.venv-lock/bin/uv pip compile $(LOCK) --group fuzz -c requirements-dev.txt -o requirements-fuzz.txt
 	.venv-lock/bin/uv pip compile $(LOCK) --group sam -o requirements-sam.txt
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-strip-extras
 
@@ -75,7 +82,7 @@ clean:
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find functions layers local tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/installed-local .venv/installed-dev .venv/installed-bench: .venv/installed-%: requirements-%.txt .venv/bin/python
+.venv/installed-local .venv/installed-dev .venv/installed-bench .venv/installed-fuzz: .venv/installed-%: requirements-%.txt .venv/bin/python
 	@echo 'installing $< into .venv' >&2
 	@$(BIN)/python -m $(PIP_INSTALL) -r $< >&2
 	@touch $@

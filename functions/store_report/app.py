@@ -12,6 +12,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.credentials import cached_credentials
 from vonage_reports.aws.store import store_report
+from vonage_reports.aws.upload import S3_CONFIG
 from vonage_reports.client import VonageClient
 from vonage_reports.domain import waits
 from vonage_reports.domain.errors import RateLimited
@@ -23,7 +24,7 @@ logger = Logger(service="store_report")
 
 
 @logger.inject_lambda_context
-def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return `{"stored", "wait_seconds", "rows", "receipt"}`; `receipt` is a key in the bucket.
 
     The event: `report`, the workflow's input; `download`, what check_report said. Only faults
@@ -33,7 +34,12 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
     logger.append_keys(report_id=subject.report_id, request_id=subject.request_id)
     try:
         receipt = store_report(
-            subject, event["download"], vonage=_vonage(), bucket=_bucket(), clock=_now
+            subject,
+            event["download"],
+            vonage=_vonage(),
+            bucket=_bucket(),
+            clock=_now,
+            seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         )
     except RateLimited as error:
         wait = waits.after_429(error)
@@ -60,7 +66,7 @@ def _vonage() -> VonageClient:
 
 @cache
 def _bucket() -> Bucket:
-    return Bucket(boto3.client("s3"), os.environ["BUCKET_NAME"])
+    return Bucket(boto3.client("s3", config=S3_CONFIG), os.environ["BUCKET_NAME"])
 
 
 def _now() -> datetime:

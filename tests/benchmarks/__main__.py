@@ -1,12 +1,26 @@
-"""Runs every benchmark, prints its table and keeps the rows in out/bench.json."""
+"""Runs the benchmarks, prints their tables and keeps the rows in out/bench.json.
+
+`PART=store` runs one of them only; the rows of the others are kept from the last time.
+"""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import coldstart, convert, ledger
+from tests.benchmarks import coldstart, convert, ledger, store
 
 OUT = Path(__file__).parents[2] / "out"
+FILE = OUT / "bench.json"
+PARTS: dict[str, Callable[[], object]] = {
+    "coldstart": coldstart.main,
+    "ledger": ledger.main,
+    "convert": convert.main,
+    "store": lambda: store.main(OUT),
+}
 
-rows = {"coldstart": coldstart.main(), "ledger": ledger.main(), "convert": convert.main()}
 OUT.mkdir(exist_ok=True)
-(OUT / "bench.json").write_text(json.dumps(rows, indent=2) + "\n")
+rows = json.loads(FILE.read_text()) if FILE.exists() else {}
+for part in os.environ.get("PART", "").split() or PARTS:
+    rows[part] = PARTS[part]()
+    FILE.write_text(json.dumps(rows, indent=2) + "\n")

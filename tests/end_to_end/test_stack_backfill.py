@@ -1,6 +1,7 @@
 """Backfills on the deployed stack."""
 
 import json
+import os
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from vonage_reports.domain.reports import State
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import LocalStack
 
-DAYS = 8
+DAYS = int(os.environ.get("BACKFILL_DAYS", "8"))
+"""With 390, the longest history, it takes a quarter of an hour."""
 END = date(2026, 11, 1)
 START = END - timedelta(days=DAYS)
 SCHEDULED = "2026-11-20T02:15:00Z"
@@ -22,6 +24,11 @@ PRODUCTS = ("VERIFY-V2", "VOICE-TTS", "AMD")
 @pytest.fixture(scope="module")
 def simulator_settings() -> dict[str, Any]:
     return {"rows_per_day": 100, "seconds_per_report": 0.3}
+
+
+@pytest.fixture(scope="module")
+def request_interval() -> float:
+    return 0.0
 
 
 def define(local_stack: "LocalStack", *names: str) -> None:
@@ -61,20 +68,27 @@ def test_a_backfill_of_three_definitions_ends_newest_first_and_a_daily_run_overt
     local_stack.until(lambda: case.bought() >= 6, "the backfills are on their way")
     assert local_stack.simulator.state()["max_in_flight"] <= 4
 
-    bought = case.bought()
     daily = local_stack.scheduled(SCHEDULED)["planned"]
+    bought = len(case.simulator.state()["reports"])
     local_stack.until_ended(daily)
 
-    asked_since = case.simulator.state()["reports"][-(case.bought() - bought) :]
-    daily_ones = [each["request"]["date_start"] > END.isoformat() for each in asked_since]
-    assert daily_ones[: len(daily) + 1].count(True) == len(daily)
+    asked = [each["request"]["date_start"] for each in case.simulator.state()["reports"]]
+    are_daily = [start > END.isoformat() for start in asked[bought:]]
+    while are_daily and not are_daily[-1]:
+        are_daily.pop()
+    # Whatever slot becomes free is the calendar's: at most one report of a backfill was faster.
+    assert are_daily.count(False) <= 1
     kill_functions(case)
-    local_stack.until(lambda: not local_stack.ledger.open_work().backfills, "all is planned")
+    local_stack.until(
+        lambda: not local_stack.ledger.open_work().backfills, "all is planned", within=3600
+    )
     local_stack.until(lambda: not local_stack.ledger.open_reports(), "all is delivered")
     case.at_rest(bought=len(PRODUCTS) * (DAYS + 1))
     for product in PRODUCTS:
         asked = [day for day in days_asked_for(case, product) if day < END.isoformat()]
-        assert asked == sorted(asked, reverse=True)
+        # Of reports that are sent at the same moment either may arrive first.
+        newest_first = sorted(asked, reverse=True)
+        assert all(abs(newest_first.index(day) - at) < 4 for at, day in enumerate(asked))
         assert len(asked) == DAYS
     told = [body["event"] for _, body in local_stack.notifications()]
     assert told.count("report.delivered") == len(PRODUCTS) * (DAYS + 1)
@@ -103,7 +117,9 @@ def test_what_is_there_is_skipped_and_what_was_cancelled_is_collected_by_the_nex
     assert not local_stack.ledger.open_work().backfills
 
     local_stack.stack.submit(backfill(name))
-    local_stack.until(lambda: not local_stack.ledger.open_work().backfills, "all is planned")
+    local_stack.until(
+        lambda: not local_stack.ledger.open_work().backfills, "all is planned", within=3600
+    )
     local_stack.until(lambda: not local_stack.ledger.open_reports(), "all is delivered")
     assert case.bought() == DAYS
     manifests = local_stack.objects(f"manifests/{name}/")

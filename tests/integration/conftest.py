@@ -149,6 +149,8 @@ class ScriptedServer:
             while line := stream.readline().decode("latin-1").strip():
                 name, _, value = line.partition(":")
                 headers[name.lower()] = value.strip()
+            if headers.get("expect") == "100-continue":
+                connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             body = stream.read(int(headers.get("content-length", 0)))
             self.requests.append(Request(method, target, headers, body))
             said = next(self.answers, answer(500, b"nothing more is scripted"))
@@ -277,8 +279,15 @@ def s3(aws: None, aws_session: boto3.Session) -> Iterator[S3Client]:  # noqa: AR
     client.create_bucket(
         Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
     )
+    client.meta.events.register_first("before-call.s3", as_moto_takes_it)
     yield client
     client.close()
+
+
+def as_moto_takes_it(params: dict[str, Any], **_: object) -> None:
+    """Make bytes of a bytearray, which HTTP takes and moto's stand-in for it does not."""
+    if isinstance(params["body"], bytearray):
+        params["body"] = bytes(params["body"])
 
 
 def an_archive(content: bytes, method: int = zipfile.ZIP_DEFLATED) -> bytes:

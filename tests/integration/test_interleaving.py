@@ -411,7 +411,6 @@ def a_world(
 
 EXAMPLES = settings(
     max_examples=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

@@ -3,9 +3,10 @@
 import hashlib
 import json
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from typing import Any
 
 import pytest
@@ -22,14 +23,16 @@ from tests.integration.conftest import (
     an_archive_of,
     answer,
     calls_to,
+    chunked,
     instead_of,
     keys_in,
     open_uploads_in,
     refusal_of_aws,
+    without_length,
 )
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.store import store_report
-from vonage_reports.aws.upload import PART_BYTES
+from vonage_reports.aws.upload import PART_BYTES, TIME_TO_STOP
 from vonage_reports.client import VonageClient
 from vonage_reports.domain.errors import (
     ArchiveCorrupt,
@@ -84,6 +87,7 @@ class Store:
     server: ScriptedServer
     vonage: VonageClient
     now: datetime = NOW
+    seconds_left: Iterator[float] = field(default_factory=lambda: repeat(900.0))
 
     def __call__(
         self, subject: Subject = SUBJECT, download: dict[str, Any] = DOWNLOAD
@@ -94,6 +98,7 @@ class Store:
             vonage=self.vonage,
             bucket=Bucket(self.s3, BUCKET),
             clock=lambda: self.now,
+            seconds_left=lambda: next(self.seconds_left),
         )
 
     def script(self, *answers: Bytes) -> None:
@@ -233,11 +238,19 @@ FAULTS: list[tuple[Bytes, type[VonageReportsError]]] = [
     (answer(body=b'{"message": "Download initiated successfully"}'), ArchiveCorrupt),
     (answer(body=ARCHIVE[:-1]), ArchiveCorrupt),
     (answer(body=ARCHIVE + b"\0"), ArchiveCorrupt),
+    (answer(body=ARCHIVE, length=len(ARCHIVE) - 1), ArchiveCorrupt),
+    (answer(body=ARCHIVE, length=len(ARCHIVE) + 1), VonageUnavailable),
+    (without_length(ARCHIVE[:-1]), ArchiveCorrupt),
+    (chunked(ARCHIVE, 100, last=False), VonageUnavailable),
+    (chunked(ARCHIVE[:-1], 100), ArchiveCorrupt),
     (WHOLE.cut(-1), VonageUnavailable),
     (WHOLE.cut(-len(ARCHIVE), "reset"), VonageUnavailable),
     (Bytes(then="reset"), VonageUnavailable),
     (answer(404), ReportExpired),
     (answer(403), VonageRejected),
+    (answer(416), VonageRejected),
+    (answer(206, ARCHIVE), VonageUnavailable),
+    (answer(302, Location="http://media.example.com/archive.zip"), VonageRejected),
     (answer(429, Retry_After="7"), RateLimited),
     (answer(500), VonageUnavailable),
 ]
@@ -254,6 +267,34 @@ def test_after_a_fault_nothing_is_there_and_the_next_run_delivers(
     assert open_uploads_in(store.s3) == []
     assert store()["items_count"] == 2
     assert len(store.server.requests) == 2
+
+
+@pytest.mark.parametrize("whole", [WHOLE, without_length(ARCHIVE)], ids=["length", "no length"])
+def test_an_archive_that_is_cut_at_any_byte_is_never_there(whole: Bytes, store: Store) -> None:
+    lengths = range(len(whole.data) - len(ARCHIVE), len(whole.data))
+    store.script(*(whole.cut(length) for length in lengths), whole)
+    for _ in lengths:
+        with pytest.raises((VonageUnavailable, ArchiveCorrupt)):
+            store()
+    assert keys_in(store.s3) == []
+    store()
+    assert store.content(ZIP) == ARCHIVE
+
+
+@pytest.mark.parametrize("chunks_in_time", [0, 1, 100, 200])
+def test_a_download_that_does_not_end_in_time_is_given_up_and_tried_again(
+    chunks_in_time: int, store: Store
+) -> None:
+    archive = an_archive_of(2 * PART_BYTES + 4711)
+    store.script(answer(body=archive), answer(body=archive))
+    in_time = repeat(TIME_TO_STOP + 1, chunks_in_time)
+    store.seconds_left = chain(in_time, [TIME_TO_STOP - 1], repeat(900.0))
+    with pytest.raises(VonageUnavailable, match="within the function's time"):
+        store()
+    assert keys_in(store.s3) == []
+    assert open_uploads_in(store.s3) == []
+    store()
+    assert store.content(ZIP) == archive
 
 
 @pytest.mark.parametrize("key", [ZIP, RECEIPT])

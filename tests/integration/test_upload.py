@@ -3,20 +3,29 @@
 import base64
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
 from functools import cache
 from io import BytesIO
 from threading import Event
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError, IncompleteReadError
 from botocore.response import StreamingBody
 from mypy_boto3_s3 import S3Client
 
+from local.emulator import Emulator
 from tests.integration.conftest import (
     BUCKET,
+    Bytes,
+    Request,
+    ScriptedServer,
+    Serve,
     an_archive,
     an_archive_of,
+    answer,
     answer_of_aws,
     calls_to,
     instead_of,
@@ -24,7 +33,7 @@ from tests.integration.conftest import (
     open_uploads_in,
     refusal_of_aws,
 )
-from vonage_reports.aws.upload import PART_BYTES, prove_stored_archive, upload_archive
+from vonage_reports.aws.upload import PART_BYTES, S3_CONFIG, prove_stored_archive, upload_archive
 from vonage_reports.domain.archive import Archive
 from vonage_reports.domain.errors import ArchiveCorrupt, VonageUnavailable
 
@@ -327,6 +336,152 @@ def test_an_abort_that_fails_does_not_hide_why_it_was_aborted(s3: S3Client) -> N
     refuse(s3, "AbortMultipartUpload", 503, "SlowDown")
     with pytest.raises(ArchiveCorrupt):
         upload(s3, in_chunks(large()[:-1]))
+
+
+# S3 over a real socket
+
+BEGUN = answer(body=b"<r><UploadId>7</UploadId></r>")
+TAKEN = answer(ETag='"0"')
+COMPLETED = answer(body=b"<r><ETag>0</ETag></r>")
+LOST = Bytes()
+
+
+def refused(status: int, code: str) -> Bytes:
+    return answer(status, f"<Error><Code>{code}</Code></Error>".encode())
+
+
+@dataclass
+class ScriptedS3:
+    """Answers each kind of request as the test says, and goes on as S3 would."""
+
+    server: ScriptedServer
+    parts: list[Bytes] = field(default_factory=list)
+    completions: list[Bytes] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.server.answers = iter(self._answer, None)
+
+    def _answer(self) -> Bytes:
+        request = self.server.requests[-1]
+        if request.method == "PUT":
+            return self.parts.pop(0) if self.parts else TAKEN
+        if request.method == "DELETE":
+            return answer(204)
+        if request.target.endswith("uploads"):
+            return BEGUN
+        return self.completions.pop(0) if self.completions else COMPLETED
+
+    def asked(self, method: str, target: str) -> list[Request]:
+        return [
+            each for each in self.server.requests if each.method == method and target in each.target
+        ]
+
+    def upload(self, session: boto3.Session) -> Archive | None:
+        client = session.client("s3", endpoint_url=self.server.url, config=S3_CONFIG)
+        with closing(client):
+            return upload(client, in_chunks(large()))
+
+
+@pytest.fixture
+def scripted_s3(serve: Serve) -> ScriptedS3:
+    return ScriptedS3(serve())
+
+
+def test_parts_arrive_exact_and_with_their_checksums(
+    scripted_s3: ScriptedS3, aws_session: boto3.Session
+) -> None:
+    assert scripted_s3.upload(aws_session) is not None
+    parts = scripted_s3.asked("PUT", "partNumber=")
+    parts.sort(key=lambda part: part.target)
+    assert b"".join(part.body for part in parts) == large()
+    for part in parts:
+        assert part.headers["x-amz-checksum-crc32"] == crc32(part.body)
+        assert "x-amz-checksum-crc32" in part.headers["authorization"]
+    assert scripted_s3.asked("DELETE", "uploadId=7") == []
+
+
+@pytest.mark.parametrize("broken", [refused(500, "InternalError"), LOST, Bytes(then="reset")])
+def test_a_part_that_does_not_arrive_is_sent_again(
+    broken: Bytes, scripted_s3: ScriptedS3, aws_session: boto3.Session
+) -> None:
+    scripted_s3.parts = [broken]
+    assert scripted_s3.upload(aws_session) is not None
+    assert len(scripted_s3.asked("PUT", "partNumber=")) == 4
+
+
+@pytest.mark.parametrize(
+    ("broken", "error"),
+    [(refused(400, "BadDigest"), ClientError), (refused(403, "AccessDenied"), ClientError)],
+)
+def test_a_part_that_s3_does_not_take_aborts_the_upload_before_it_is_completed(
+    broken: Bytes, error: type[Exception], scripted_s3: ScriptedS3, aws_session: boto3.Session
+) -> None:
+    scripted_s3.parts = [broken]
+    with pytest.raises(error):
+        scripted_s3.upload(aws_session)
+    assert scripted_s3.asked("POST", "uploadId=7") == []
+    assert len(scripted_s3.asked("DELETE", "uploadId=7")) == 1
+
+
+@pytest.mark.parametrize(
+    "again",
+    [refused(412, "PreconditionFailed"), refused(404, "NoSuchUpload")],
+    ids=["there already", "no such upload"],
+)
+def test_a_completion_whose_answer_was_lost_is_to_be_looked_at(
+    again: Bytes, scripted_s3: ScriptedS3, aws_session: boto3.Session
+) -> None:
+    scripted_s3.completions = [LOST, again]
+    assert scripted_s3.upload(aws_session) is None
+
+
+def test_a_completion_that_fails_for_good_aborts_the_upload(
+    scripted_s3: ScriptedS3, aws_session: boto3.Session
+) -> None:
+    scripted_s3.completions = [refused(409, "ConditionalRequestConflict")]
+    with pytest.raises(ClientError, match="ConditionalRequestConflict"):
+        scripted_s3.upload(aws_session)
+    assert len(scripted_s3.asked("DELETE", "uploadId=7")) == 1
+
+
+# S3 that compares checksums: the emulator of the local stack does, moto does not
+
+
+@pytest.fixture(scope="module")
+def comparing_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Client]:
+    with Emulator(tmp_path_factory.mktemp("emulator")) as emulator:
+        client = emulator.client("s3")
+        client.create_bucket(
+            Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+        )
+        yield client
+
+
+def test_checksums_are_those_that_s3_computes(comparing_s3: S3Client) -> None:
+    for key, data in (("small", SMALL), ("large", large())):
+        assert upload_archive(comparing_s3, BUCKET, key, in_chunks(data)) is not None
+        assert comparing_s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == data
+
+
+@pytest.mark.parametrize("part", [None, 1, 2, 3])
+def test_what_changes_on_its_way_to_s3_is_never_there(
+    part: int | None, comparing_s3: S3Client
+) -> None:
+    def spoil(params: dict[str, Any], **_: object) -> None:
+        if params["query_string"].get("partNumber") == part:
+            params["body"] = spoiled(params["body"], 100)
+
+    event = "before-call.s3.PutObject" if part is None else "before-call.s3.UploadPart"
+    comparing_s3.meta.events.register(event, spoil)
+    try:
+        with pytest.raises(ClientError, match="BadDigest"):
+            upload_archive(
+                comparing_s3, BUCKET, "spoiled", in_chunks(SMALL if part is None else large())
+            )
+    finally:
+        comparing_s3.meta.events.unregister(event, spoil)
+    assert comparing_s3.list_objects_v2(Bucket=BUCKET, Prefix="spoiled")["KeyCount"] == 0
+    assert comparing_s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) == []
 
 
 # Proved again

@@ -9,7 +9,7 @@ from pathlib import Path
 from local.emulator import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
-PLACEHOLDERS = {"file.json"}
+PLACEHOLDERS = {"file.json", ".local/last-run.json"}
 
 FAKE_PYTHON = """#!/bin/sh
 echo $$ > pid

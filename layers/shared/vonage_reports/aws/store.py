@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from vonage_reports.aws.bucket import Bucket
-from vonage_reports.aws.upload import CHUNK_BYTES, prove_stored_archive, upload_archive
+from vonage_reports.aws.upload import CHUNK_BYTES, in_time, prove_stored_archive, upload_archive
 from vonage_reports.client import VonageClient
 from vonage_reports.domain import objects
 from vonage_reports.domain.archive import Archive
@@ -20,18 +20,20 @@ def store_report(
     vonage: VonageClient,
     bucket: Bucket,
     clock: Callable[[], datetime],
+    seconds_left: Callable[[], float],
 ) -> dict[str, Any]:
     """Bring a report's archive into the bucket and return the receipt that proves it.
 
     `download` is what check_report said: file_id (None where Vonage made no file), items_count,
     and the times submitted and ready.
-    Run again, it finds what is there, and asks Vonage for nothing twice.
+    Run again, it finds what is there, and asks Vonage for nothing twice. A download that does not
+    end while there are `seconds_left` is given up in time, with VonageUnavailable.
 
     Raises ArchiveCorrupt, ReportExpired, RateLimited, VonageRejected, VonageUnavailable.
     """
     receipt = bucket.read_json(subject.receipt_key)
     if receipt is None:
-        archive = _store_archive(subject, download["file_id"], vonage, bucket)
+        archive = _store_archive(subject, download["file_id"], vonage, bucket, seconds_left)
         receipt = objects.receipt(
             subject,
             archive,
@@ -47,14 +49,18 @@ def store_report(
 
 
 def _store_archive(
-    subject: Subject, file_id: str | None, vonage: VonageClient, bucket: Bucket
+    subject: Subject,
+    file_id: str | None,
+    vonage: VonageClient,
+    bucket: Bucket,
+    seconds_left: Callable[[], float],
 ) -> Archive | None:
     if file_id is None:
         return None
     key = subject.archive_key
     if not bucket.exists(key):
         with vonage.download(file_id, CHUNK_BYTES) as chunks:
-            archive = upload_archive(bucket.client, bucket.name, key, chunks)
+            archive = upload_archive(bucket.client, bucket.name, key, in_time(chunks, seconds_left))
         if archive is not None:
             return archive
     # A run that died before its receipt left the archive here.

@@ -1,16 +1,25 @@
-"""Streams an archive into S3: proved while it passes, visible only once it is proved."""
+"""Streams an archive into S3: proved while it passes, visible only once it is proved.
+
+The caller's thread takes the bytes off the wire and hashes them, a second one inflates and sums
+them, and others send them on, a part each. Nearly all of that is done in C, outside the
+interpreter's lock. They share buffers of one part each: memory does not grow with the archive.
+"""
 
 import base64
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Self
 
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from isal import isal_zlib
 
 from vonage_reports.domain.archive import Archive, ArchiveProof
+from vonage_reports.domain.errors import VonageUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -20,52 +29,91 @@ PART_BYTES = 8 * 1024 * 1024
 """S3 takes up to 10,000 parts: 80 GB, where Vonage's archives have 1 GB at most."""
 
 PARTS_IN_FLIGHT = 4
-"""Uploads that run beside the download; each holds one part in memory."""
+"""Uploads that run beside the download."""
 
-CHUNK_BYTES = 1024 * 1024
+_BUFFERS = PARTS_IN_FLIGHT + 2
+"""One more is being filled, and one waits for its proof or its upload."""
 
+CHUNK_BYTES = 64 * 1024
+"""What is read at once. From 128 kB on, the kernel would map and zero the memory of each chunk."""
+
+_WALK_BYTES = 1024 * 1024
+"""What the thread of the proof is given at once."""
+
+TIME_TO_STOP = 150.0
+"""Seconds that stopping may take: a stall of the download shows after 30, and S3 is tried three
+times for 30 with the parts on their way."""
+
+S3_CONFIG = Config(
+    connect_timeout=5,
+    read_timeout=30,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    s3={"payload_signing_enabled": False},
+)
+"""For the client that `upload_archive` is given. TLS protects the bytes on the way, and S3 compares
+them with the CRC32 in the signed headers; botocore would sign a SHA-256 of each part as well, which
+takes as long as sending it."""
+
+_DONE_BEFORE = {
+    "PreconditionFailed",  # by another run
+    "NoSuchUpload",  # by this one, if the answer to the completion was lost and it was tried again
+}
 _CONTENT_TYPE = "application/zip"
 
 
 def upload_archive(
     client: "S3Client", bucket: str, key: str, chunks: Iterator[bytes]
 ) -> Archive | None:
-    """Store the archive that `chunks` make up, if it proves whole; None: `key` exists already.
+    """Store the archive that `chunks` make up, if it proves whole; None: see what `key` holds.
 
     S3 verifies the CRC32 of every part, taken from the bytes that were proved. Nothing is visible
-    before the proof is complete, and no upload stays open after an error.
+    before the proof is complete, and no upload stays open after an error. None is returned where
+    something else, or an answer that was lost, completed the upload before: that is to be proved.
 
     Raises ArchiveCorrupt, whatever `chunks` raises, and botocore's errors.
     """
     proof = ArchiveProof(deflate=isal_zlib)
-    parts = _parts(proof, chunks)
-    first = next(parts, b"")
-    second = next(parts, None)
-    try:
-        if second is None:
-            # It fits one part, as most do: one request instead of three.
-            archive = proof.finish()
-            client.put_object(
-                Bucket=bucket,
-                Key=key,
-                Body=first,
-                ContentType=_CONTENT_TYPE,
-                ChecksumCRC32=_crc32(first),
-                IfNoneMatch="*",
-            )
-            return archive
-        with _Upload(client, bucket, key) as upload:
-            upload.add(first)
-            upload.add(second)
-            for part in parts:
-                upload.add(part)
-            archive = proof.finish()
-            upload.complete()
-            return archive
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "PreconditionFailed":
-            return None
-        raise
+    with ThreadPoolExecutor(1) as prover:
+        parts = _parts(chunks, proof, prover)
+        first = next(parts, _Part(bytearray()))
+        second = next(parts, None)
+        try:
+            if second is None:
+                # It fits one part, as most do: one request instead of three.
+                first.wait()
+                archive = proof.finish()
+                body = first.body
+                client.put_object(
+                    Bucket=bucket,
+                    Key=key,
+                    Body=body,  # type: ignore[arg-type]  # see `_Part.body`
+                    ContentType=_CONTENT_TYPE,
+                    ChecksumCRC32=_crc32(body),
+                    IfNoneMatch="*",
+                )
+                return archive
+            with _Upload(client, bucket, key) as upload:
+                for part in chain((first, second), parts):
+                    upload.add(part)
+                part.wait()
+                archive = proof.finish()
+                upload.complete()
+                return archive
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _DONE_BEFORE:
+                return None
+            raise
+
+
+def in_time(chunks: Iterator[bytes], seconds_left: Callable[[], float]) -> Iterator[bytes]:
+    """Pass chunks on while `seconds_left` of the function's time are enough to stop cleanly.
+
+    Raises VonageUnavailable, which the workflow retries: the next download may be faster.
+    """
+    for chunk in chunks:
+        if seconds_left() < TIME_TO_STOP:
+            raise VonageUnavailable("the download did not end within the function's time")
+        yield chunk
 
 
 def prove_stored_archive(client: "S3Client", bucket: str, key: str) -> Archive:
@@ -78,17 +126,81 @@ def prove_stored_archive(client: "S3Client", bucket: str, key: str) -> Archive:
     return proof.finish()
 
 
-def _parts(proof: ArchiveProof, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Gather chunks into parts of PART_BYTES, the last one shorter, proving each byte once."""
-    part = bytearray()
+@dataclass
+class _Part:
+    """A buffer, how much of it is filled and under proof, and the work that still reads it."""
+
+    buffer: bytearray
+    filled: int = 0
+    walked: int = 0
+    readers: "list[Future[Any]]" = field(default_factory=list)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room left."""
+        return self.filled == len(self.buffer)
+
+    @property
+    def body(self) -> bytearray:
+        """What is filled, as a bytearray.
+
+        botocore takes it, which its stubs do not know, and sends it as it is. Bytes it would send
+        in small pieces.
+        """
+        return self.buffer if self.is_full else self.buffer[: self.filled]
+
+    def fill(self, data: memoryview) -> memoryview:
+        """Take what there is room for, and return the rest."""
+        taken = min(len(self.buffer) - self.filled, len(data))
+        memoryview(self.buffer)[self.filled : self.filled + taken] = data[:taken]
+        self.filled += taken
+        return data[taken:]
+
+    def walk(self, proof: ArchiveProof, prover: ThreadPoolExecutor) -> None:
+        """Let the proof go on over what was filled since."""
+        piece = memoryview(self.buffer)[self.walked : self.filled]
+        self.walked = self.filled
+        self.readers.append(prover.submit(proof.walk, piece))
+
+    def wait(self) -> None:
+        """Wait until nobody reads it any more. Raises what they raised."""
+        for reader in self.readers:
+            reader.result()
+
+
+def _parts(
+    chunks: Iterator[bytes], proof: ArchiveProof, prover: ThreadPoolExecutor
+) -> Iterator[_Part]:
+    """Gather chunks into parts of PART_BYTES, the last one shorter, proving each byte once.
+
+    A buffer is used again when its readers are done: they hold the download back.
+    """
+    in_use: deque[_Part] = deque()
+
+    def new_part() -> _Part:
+        if len(in_use) < _BUFFERS:
+            return _Part(bytearray(PART_BYTES))
+        oldest = in_use.popleft()
+        oldest.wait()
+        return _Part(oldest.buffer)
+
+    part = None
     for chunk in chunks:
-        proof.update(chunk)
-        part += chunk
-        while len(part) >= PART_BYTES:
-            yield bytes(part[:PART_BYTES])
-            del part[:PART_BYTES]
-    if part:
-        yield bytes(part)
+        proof.hash(chunk)
+        rest = memoryview(chunk)
+        while rest:
+            if part is None:
+                part = new_part()
+                in_use.append(part)
+            rest = part.fill(rest)
+            if part.is_full or part.filled - part.walked >= _WALK_BYTES:
+                part.walk(proof, prover)
+            if part.is_full:
+                yield part
+                part = None
+    if part is not None:
+        part.walk(proof, prover)
+        yield part
 
 
 class _Upload:
@@ -98,65 +210,66 @@ class _Upload:
         self._client = client
         self._bucket = bucket
         self._key = key
-        self._id = ""
-        self._done: list[CompletedPartTypeDef] = []
-        self._in_flight: deque[Future[CompletedPartTypeDef]] = deque()
+        self._sent: list[Future[CompletedPartTypeDef]] = []
         self._pool = ThreadPoolExecutor(PARTS_IN_FLIGHT)
+        self._id = self._pool.submit(self._create)  # the download need not wait for it
         self._completed = False
 
     def __enter__(self) -> Self:
-        self._id = self._client.create_multipart_upload(
-            Bucket=self._bucket,
-            Key=self._key,
-            ContentType=_CONTENT_TYPE,
-            ChecksumAlgorithm="CRC32",
-        )["UploadId"]
         return self
 
     def __exit__(self, *_: object) -> None:
         # Completing is said aloud (`complete`): an error on the way out never publishes.
         self._pool.shutdown(cancel_futures=True)
-        if not self._completed:
+        if not self._completed and not self._id.cancelled():
             # The error on its way out says more than a failing abort; the bucket's lifecycle
             # drops what is left.
             with suppress(ClientError, BotoCoreError):
                 self._client.abort_multipart_upload(
-                    Bucket=self._bucket, Key=self._key, UploadId=self._id
+                    Bucket=self._bucket, Key=self._key, UploadId=self._id.result()
                 )
 
-    def add(self, part: bytes) -> None:
-        """Send a part; wait for the oldest one where enough are on their way."""
-        number = len(self._done) + len(self._in_flight) + 1
-        self._in_flight.append(self._pool.submit(self._send, number, part))
-        while len(self._in_flight) > PARTS_IN_FLIGHT:
-            self._done.append(self._in_flight.popleft().result())
+    def add(self, part: _Part) -> None:
+        """Send a part."""
+        sent = self._pool.submit(self._send, len(self._sent) + 1, part)
+        self._sent.append(sent)
+        part.readers.append(sent)
 
     def complete(self) -> None:
         """Make the object visible, if there is none at its key."""
-        self._done += [future.result() for future in self._in_flight]
-        self._in_flight.clear()
         self._client.complete_multipart_upload(
             Bucket=self._bucket,
             Key=self._key,
-            UploadId=self._id,
-            MultipartUpload={"Parts": self._done},
+            UploadId=self._id.result(),
+            MultipartUpload={"Parts": [sent.result() for sent in self._sent]},
             IfNoneMatch="*",
         )
         self._completed = True
 
-    def _send(self, number: int, part: bytes) -> "CompletedPartTypeDef":
-        checksum = _crc32(part)
+    def _create(self) -> str:
+        return self._client.create_multipart_upload(
+            Bucket=self._bucket,
+            Key=self._key,
+            ContentType=_CONTENT_TYPE,
+            # And not ChecksumType="FULL_OBJECT": S3 compares each part, and the list of all their
+            # checksums, already; what it would do with one for the whole cannot be tried here.
+            ChecksumAlgorithm="CRC32",
+        )["UploadId"]
+
+    def _send(self, number: int, part: _Part) -> "CompletedPartTypeDef":
+        body = part.body
+        checksum = _crc32(body)
         answer = self._client.upload_part(
             Bucket=self._bucket,
             Key=self._key,
-            UploadId=self._id,
+            UploadId=self._id.result(),
             PartNumber=number,
-            Body=part,
+            Body=body,  # type: ignore[arg-type]  # see `_Part.body`
             ChecksumCRC32=checksum,
         )
         return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}
 
 
-def _crc32(data: bytes) -> str:
+def _crc32(data: bytearray) -> str:
     """Return the CRC-32 as S3 takes it: base64 of four bytes, big-endian."""
     return base64.b64encode(isal_zlib.crc32(data).to_bytes(4)).decode()

@@ -141,9 +141,11 @@ _UNICODE_PATH_FIELD = 0x7075  # [4.6.9]
 
 _RAW_DEFLATE = -15  # no header around it, the largest window
 # Inflated and summed in pieces that stay in the processor's cache. An input piece can become 1,032
-# times as long: an output piece bounds the memory, whatever comes.
+# times as long: an output piece bounds the memory, whatever comes. Below 128 kB the C library keeps
+# the memory of the last piece for the next one; beyond, each piece is mapped and zeroed anew by the
+# kernel, which takes as long as inflating does (measured: 4.1 s for 1 GB, against 7.7 s at 512 kB).
 _INPUT_PIECE = 64 * 2**10
-_OUTPUT_PIECE = 512 * 2**10
+_OUTPUT_PIECE = 120 * 2**10
 
 
 class _Content(NamedTuple):
@@ -241,7 +243,10 @@ class ArchiveProof:
 
     `update` and `finish` raise ArchiveCorrupt as soon as something is wrong, and from then on
     always. The verdict does not depend on where the chunks begin and end. Memory: one header
-    (64 kB), one piece of output (512 kB), and a short record of each member.
+    (64 kB), one piece of output (120 kB), and a short record of each member.
+
+    `update` is `hash` and then `walk`. Who has two threads may run them side by side, each over all
+    chunks in their order: both leave the interpreter to others while they work.
     """
 
     def __init__(self, *, deflate: Deflate = zlib, limits: Limits | None = None) -> None:
@@ -249,6 +254,7 @@ class ArchiveProof:
         self._limits = limits or Limits()
         self._stream = _Stream()
         self._sha256 = hashlib.sha256()
+        self._hashed = 0
         self._bytes = 0
         self._content_bytes = 0
         self._members: list[Member] = []
@@ -261,9 +267,18 @@ class ArchiveProof:
 
     def update(self, chunk: bytes | memoryview) -> None:
         """Read on. The chunk is the caller's again afterwards; chunks of about 1 MB are fast."""
+        self.hash(chunk)
+        self.walk(chunk)
+
+    def hash(self, chunk: bytes | memoryview) -> None:
+        """Take the chunk into the SHA-256, and do nothing else with it."""
+        self._sha256.update(chunk)
+        self._hashed += len(chunk)
+
+    def walk(self, chunk: bytes | memoryview) -> None:
+        """Take the chunk into the proof, and do nothing else with it."""
         if self._refused is not None:
             raise ArchiveCorrupt(self._refused)
-        self._sha256.update(chunk)
         self._bytes += len(chunk)
         self._stream.give(memoryview(chunk))
         try:
@@ -280,6 +295,8 @@ class ArchiveProof:
             self._refused = self._cut_off()
         if self._refused is not None:
             raise ArchiveCorrupt(self._refused)
+        if self._hashed != self._bytes:
+            raise ValueError(f"{self._hashed} bytes were hashed and {self._bytes} walked")
         return Archive(self._bytes, self._sha256.hexdigest(), tuple(self._members))
 
     def _walk_archive(self) -> Generator[None, None, None]:

@@ -1,0 +1,281 @@
+"""Ways to bring an archive from Vonage into S3, side by side: what a proof costs, and what ours.
+
+    make bench PART=store                       100 MB: 4 minutes
+    make bench PART=store SIZES="100 1000"      1 GB as well: half an hour
+    RUNS=5 VARIANTS="limit ours" SETTINGS=lambda    fewer or more of each
+
+Each transfer is a process of its own. A round measures every variant once, one after the other,
+and ratios are taken within a round, so that the machine's mood is in both sides of them. What is
+shown are medians over RUNS rounds.
+"""
+
+import json
+import os
+import platform
+import ssl
+import statistics
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import trustme
+
+from tests.benchmarks.store_archive import write_archive
+from tests.benchmarks.store_servers import SETTINGS
+from tests.benchmarks.store_variants import VARIANTS
+
+ROOT = Path(__file__).parents[2]
+SIZES = [int(size) for size in os.environ.get("SIZES", "100").split()]
+RUNS = int(os.environ.get("RUNS", "5"))
+CHOSEN = os.environ.get("VARIANTS", "").split() or [v for v in VARIANTS if v != "idle"]
+CHOSEN_SETTINGS = os.environ.get("SETTINGS", "").split() or list(SETTINGS)
+SLOWEST = 600  # seconds that a transfer may take
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Which cores are whose, as a list with commas; empty: all of them."""
+
+    client: str
+    servers: str
+
+
+def cores_for(setting: str) -> Cores:
+    """Keep the client away from the servers, as far as there are cores."""
+    if not hasattr(os, "sched_getaffinity"):
+        return Cores("", "")
+    cores = [str(core) for core in sorted(os.sched_getaffinity(0))]
+    clients = 1 if setting == "lambda" else 2
+    # Two cores have to do for all in "open", where the client may use two.
+    return Cores(",".join(cores[:clients]), ",".join(cores[clients:]))
+
+
+class Link:
+    """A source and a sink of one setting, and the transfers between them."""
+
+    def __init__(self, setting: str, archive: Path, folder: Path, stack: ExitStack) -> None:
+        self._setting = setting
+        self._archive = archive
+        self._cores = cores_for(setting)
+        self._environment = {
+            **os.environ,
+            "REQUESTS_CA_BUNDLE": str(folder / "ca.pem"),
+            "AWS_CA_BUNDLE": str(folder / "ca.pem"),
+        }
+        self._trust = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+        self._ends = [
+            stack.enter_context(self._server(kind, folder)) for kind in ("source", "sink")
+        ]
+
+    def transfer(self, variant: str) -> dict[str, float]:
+        """Run one variant once, and see that all of it arrived."""
+        done = subprocess.run(
+            [*self._module("store_variants"), variant, self._setting, *self._ends, self._archive],
+            env=self._environment | {"CORES": self._cores.client},
+            check=True,
+            stdout=subprocess.PIPE,
+            timeout=SLOWEST,
+        )
+        stored = self._stored()
+        expected = 0 if variant in ("inflate_only", "idle") else self._archive.stat().st_size
+        if stored != expected:
+            raise RuntimeError(f"{variant} stored {stored} bytes of {expected}")
+        figures: dict[str, float] = json.loads(done.stdout)
+        return figures
+
+    def _stored(self) -> int:
+        with urllib.request.urlopen(f"{self._ends[1]}/stored", context=self._trust) as answer:
+            return int(answer.read())
+
+    @contextmanager
+    def _server(self, kind: str, folder: Path) -> Iterator[str]:
+        certificate = folder / "server.pem"
+        with subprocess.Popen(
+            [*self._module("store_servers"), kind, certificate, self._setting, self._archive],
+            env=self._environment | {"CORES": self._cores.servers},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as server:
+            assert server.stdin
+            assert server.stdout
+            yield f"https://localhost:{server.stdout.readline().strip()}"
+            server.stdin.close()
+
+    @staticmethod
+    def _module(name: str) -> list[str]:
+        return [sys.executable, "-m", f"tests.benchmarks.{name}"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one variant did with one size in one setting, round by round."""
+
+    variant: str
+    setting: str
+    size_mb: int
+    megabytes: float
+    rounds: list[dict[str, float]]
+
+    def median(self, figure: str) -> float:
+        return statistics.median(each[figure] for each in self.rounds)
+
+    def times_as_fast_as(self, other: "Result") -> float:
+        pairs = zip(self.rounds, other.rounds, strict=True)
+        return statistics.median(theirs["seconds"] / mine["seconds"] for mine, theirs in pairs)
+
+    def row(self) -> Row:
+        return {
+            "variant": self.variant,
+            "setting": self.setting,
+            "size_mb": self.size_mb,
+            "mb_per_s": round(self.megabytes / self.median("seconds"), 1),
+            "cpu_s_per_gb": round(self.median("cpu_seconds") / self.megabytes * 1000, 2),
+            "rss_mb": round(self.median("rss_mb"), 1),
+        }
+
+
+Results = dict[tuple[str, str, int], Result]
+
+
+def measure(folder: Path) -> Results:
+    """Measure every variant; keys are variant, setting and size."""
+    results: Results = {}
+    for size in SIZES:
+        archive = folder / f"{size}.zip"
+        write_archive(archive, size * 10**6)
+        megabytes = archive.stat().st_size / 1e6
+        for setting in CHOSEN_SETTINGS:
+            rounds = []
+            with ExitStack() as stack:
+                link = Link(setting, archive, folder, stack)
+                idle = link.transfer("idle")  # the first one writes the bytecode, too
+                for number in range(1, RUNS + 1):
+                    print(f"store: {size} MB, {setting}, {number} of {RUNS}", file=sys.stderr)
+                    rounds.append({each: link.transfer(each) for each in CHOSEN} | {"idle": idle})
+            for variant in (*CHOSEN, "idle"):
+                of_variant = [each[variant] for each in rounds]
+                results[variant, setting, size] = Result(
+                    variant, setting, size, megabytes, of_variant
+                )
+        archive.unlink()
+    return results
+
+
+def print_table(results: Results) -> None:
+    print(f"{'variant':<16}{'MB/s':>8}{'of the limit':>14}{'CPU s/GB':>10}{'peak RSS MB':>13}")
+    for size in SIZES:
+        for setting in CHOSEN_SETTINGS:
+            idle = results["idle", setting, size].median("rss_mb")
+            print(f"-- {setting}, {size} MB; an idle handler has {idle:.0f} MB")
+            for variant in CHOSEN:
+                result = results[variant, setting, size]
+                limit = results.get(("limit", setting, size))
+                ratio = f"{result.times_as_fast_as(limit):.2f}" if limit else "-"
+                row = result.row()
+                print(
+                    f"{variant:<16}{row['mb_per_s']:>8}{ratio:>14}"
+                    f"{row['cpu_s_per_gb']:>10}{row['rss_mb']:>13}"
+                )
+
+
+GOALS = [
+    ("lambda", "limit", 0.95),
+    ("lambda", "upload_fileobj", 1.0),
+    ("open", "stream_unzip", 2.2),
+    ("open", "tmp_unzip", 2.0),
+    ("open", "inflate_only", 0.9),
+]
+RSS_OVER_IDLE = 110
+
+
+def print_goals(results: Results) -> None:
+    """Say which goals are reached, as far as they were measured."""
+
+    def say(what: str, value: float, goal: str, *, reached: bool) -> None:
+        print(f"{'reached' if reached else 'MISSED':<8} {what}: {value:.2f} (goal: {goal})")
+
+    for size in SIZES:
+        for setting, other, goal in GOALS:
+            ours = results.get(("ours", setting, size))
+            theirs = results.get((other, setting, size))
+            if ours and theirs:
+                ratio = ours.times_as_fast_as(theirs)
+                what = f"{setting}, {size} MB: ours / {other}"
+                say(what, ratio, f">= {goal}", reached=ratio >= goal)
+    for setting in CHOSEN_SETTINGS:
+        if "ours" not in CHOSEN:
+            continue
+        for size in SIZES:
+            over = results["ours", setting, size].median("rss_mb")
+            over -= results["idle", setting, size].median("rss_mb")
+            what = f"{setting}, {size} MB: MB of memory over an idle handler"
+            say(what, over, f"<= {RSS_OVER_IDLE}", reached=over <= RSS_OVER_IDLE)
+        if len(SIZES) > 1:
+            small, large = (results["ours", setting, size] for size in (SIZES[0], SIZES[-1]))
+            sizes = f"{setting}: {SIZES[-1]} MB / {SIZES[0]} MB"
+            memory = large.median("rss_mb") / small.median("rss_mb")
+            say(f"{sizes}, peak RSS", memory, "<= 1.1", reached=memory <= 1.1)
+            speed = large.row()["mb_per_s"] / small.row()["mb_per_s"]
+            say(f"{sizes}, MB/s", speed, ">= 0.9", reached=speed >= 0.9)
+
+
+def plot(rows: list[Row], path: Path) -> None:
+    """Draw throughput and memory of the largest size."""
+    mpl.use("Agg")
+    figures = {"mb_per_s": "MB/s of archive", "rss_mb": "peak RSS, MB"}
+    chart, axes = plt.subplots(
+        len(CHOSEN_SETTINGS), 2, figsize=(11, 3.2 * len(CHOSEN_SETTINGS)), squeeze=False
+    )
+    for line, setting in zip(axes, CHOSEN_SETTINGS, strict=True):
+        shown = [row for row in rows if (row["setting"], row["size_mb"]) == (setting, SIZES[-1])][
+            ::-1
+        ]
+        for axis, (figure, label) in zip(line, figures.items(), strict=True):
+            colors = ["tab:green" if row["variant"] == "ours" else "tab:gray" for row in shown]
+            bars = axis.barh(
+                [row["variant"] for row in shown], [row[figure] for row in shown], color=colors
+            )
+            axis.bar_label(bars, padding=3)
+            axis.margins(x=0.15)
+            axis.set_xlabel(label)
+            axis.set_title(f"{setting}, {SIZES[-1]} MB")
+    chart.tight_layout()
+    chart.savefig(path, dpi=120)
+
+
+def machine() -> str:
+    """Say on what this was measured."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    return f"{os.cpu_count()} x {model}, {platform.system()}, Python {platform.python_version()}"
+
+
+def main(out: Path) -> list[Row]:
+    """Print the tables, draw the picture and return the rows."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+        certificate = authority.issue_cert("localhost")
+        certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
+        results = measure(folder)
+    print(f"store, median of {RUNS} paired runs; {machine()}")
+    print_table(results)
+    print_goals(results)
+    rows = [result.row() for result in results.values() if result.variant != "idle"]
+    plot(rows, out / "bench.png")
+    return rows

@@ -1,0 +1,98 @@
+"""Looks for an archive that breaks the proof, guided by the lines of it that were reached.
+
+    make fuzz SECONDS=60        for each of the targets
+
+`bytes` changes the small archives of the corpus beside this file. `parts` builds archives and
+spoils their parts, as a test does. What must hold: a verdict on whatever comes, the same in chunks
+of any size, and nothing accepted that Python's zipfile refuses or reads otherwise. What broke it is
+left as a file in out/fuzz, and named.
+"""
+
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from isal import isal_zlib
+
+try:
+    import atheris
+except ImportError:
+    sys.exit("there is no wheel of atheris for this Python or machine: nothing was fuzzed")
+
+CORPUS = Path(__file__).parent / "corpus"
+OUT = Path(__file__).parents[2] / "out" / "fuzz"
+SECONDS = int(os.environ.get("SECONDS", "60"))
+LONGEST = 4096
+HANGS_AFTER = 10
+MEMORY_MB = 1024
+
+with atheris.instrument_imports(include=["vonage_reports.domain.archive"]):
+    from tests.unit import test_archive
+    from vonage_reports.domain.archive import Archive, Deflate
+    from vonage_reports.domain.errors import ArchiveCorrupt
+
+
+def verdict(archive: bytes, chunk: int, deflate: Deflate) -> Archive | str:
+    """What was proved, or why not."""
+    try:
+        return test_archive.prove(archive, chunk=chunk, deflate=deflate)
+    except ArchiveCorrupt as error:
+        return str(error)
+
+
+def judge(archive: bytes) -> None:
+    verdicts = {chunk: verdict(archive, chunk, isal_zlib) for chunk in (1, 7, LONGEST)}
+    assert len(set(verdicts.values())) == 1, verdicts
+    proven = verdicts[LONGEST]
+    if isinstance(proven, str) or "not valid Deflate" in str(verdict(archive, LONGEST, zlib)):
+        return  # refused, or the one known difference between isal and zlib, which zipfile uses
+    read = test_archive.contents_by_zipfile(archive)
+    assert read is not None, "zipfile refuses it"
+    assert proven.members == test_archive.described(read)
+
+
+@given(st.data())
+def judge_spoiled(data: st.DataObject) -> None:
+    spoil: Any = test_archive.test_nothing_is_accepted_that_zipfile_refuses_or_reads_otherwise
+    spoil.hypothesis.inner_test(isal_zlib, data)
+
+
+TARGETS: dict[str, Callable[[bytes], object]] = {
+    "bytes": judge,
+    "parts": judge_spoiled.hypothesis.fuzz_one_input,  # type: ignore[attr-defined]  # set by given
+}
+
+
+def fuzz(target: str, found: str) -> None:
+    """Run one target; libFuzzer ends the process."""
+    limits = {
+        "max_total_time": SECONDS,
+        "max_len": LONGEST,
+        "timeout": HANGS_AFTER,
+        "rss_limit_mb": MEMORY_MB,
+        "len_control": 0,
+        "verbosity": 0,
+        "artifact_prefix": f"{OUT}/{target}-",
+    }
+    options = [f"-{name}={value}" for name, value in limits.items()]
+    if target == "parts":
+        (Path(found) / "seed").write_bytes(bytes(LONGEST // 4))  # choices, not an archive
+    corpus = [str(CORPUS)] if target == "bytes" else []
+    atheris.Setup([sys.argv[0], *options, found, *corpus], TARGETS[target])
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    OUT.mkdir(parents=True, exist_ok=True)
+    if sys.argv[1:]:
+        fuzz(*sys.argv[1:])
+    for name in TARGETS:
+        with TemporaryDirectory() as folder:
+            subprocess.run([sys.executable, "-m", "tests.fuzz", name, folder], check=True)
