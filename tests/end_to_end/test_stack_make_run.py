@@ -369,12 +369,13 @@ def test_a_day_that_had_to_be_split_is_one_window_of_the_summary(tree: Path) -> 
     assert code == 0, output
     assert " SPLIT       verify-20261118T0000Z-" in output
     assert " STORED        part from 2026-11-18 12:00 UTC, 12 h" in output
-    _, _, summary = output.partition("\n\n")
-    first, state, *keys, manifest, _, _ = summary.splitlines()
+    _, summary, costs, _ = output.split("\n\n")
+    first, state, *archives, manifest = summary.splitlines()
     assert first.startswith("verify-20261118T0000Z-")
     assert state.startswith("  DELIVERED, 3,000 rows, ")
-    assert len(keys) == 3
+    assert len(archives) == 2
     assert manifest.startswith("  manifests/")
+    assert costs.startswith("product ")
 
 
 def test_a_backfill_of_a_definition_that_is_not_there_is_one_sentence(tree: Path) -> None:
