@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.end_to_end.conftest import LocalStack
 
 DAYS = int(os.environ.get("BACKFILL_DAYS", "8"))
-"""With 390, the longest history, it takes a quarter of an hour."""
+"""With 370, a year and more, it takes some ten minutes."""
 END = date(2026, 11, 1)
 START = END - timedelta(days=DAYS)
 SCHEDULED = "2026-11-20T02:15:00Z"
