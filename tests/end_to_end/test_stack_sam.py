@@ -62,6 +62,12 @@ def test_sam_builds_and_deploys_the_template_twice(tmp_path: Path) -> None:
     built = tree / ".aws-sam" / "build"
     assert (built / "SharedLayer" / "python" / "vonage_reports" / "client.py").exists()
     assert (built / "SharedLayer" / "python" / "requests").is_dir()
+    assert (built / "DatasetLayer" / "python" / "vonage_dataset" / "convert.py").exists()
+    assert (built / "DatasetLayer" / "python" / "pyarrow").is_dir()
+    # Lambda's limit is for a function with its layers.
+    parts = ("ConvertReportFunction", "SharedLayer", "DatasetLayer")
+    files = (path for part in parts for path in (built / part).rglob("*") if path.is_file())
+    assert sum(path.stat().st_size for path in files) < 250 * 2**20
 
     with Emulator(tmp_path / "emulator") as emulator:
         endpoint = {"AWS_ENDPOINT_URL": emulator.url, "AWS_CA_BUNDLE": str(emulator.ca_bundle)}
@@ -74,7 +80,8 @@ def test_sam_builds_and_deploys_the_template_twice(tmp_path: Path) -> None:
         deployed = {each["LogicalResourceId"] for each in resources["StackResources"]}
         template = read_template(ROOT / "template.yaml")
         # The name of a layer version ends in the digest of its content.
-        assert set(template["Resources"]) - {"SharedLayer"} <= deployed
+        layers = {"SharedLayer", "DatasetLayer"}
+        assert set(template["Resources"]) - layers <= deployed
         outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
         assert outputs.keys() == template["Outputs"].keys()
         function = emulator.client("lambda").get_function_configuration(

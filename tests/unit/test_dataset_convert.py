@@ -130,6 +130,7 @@ ODD = TEXTS | st.sampled_from(
      "0x10", "007", "-007", "+1", "-0", "00", "1", "0", " 1", "1 ", "1e3", "1E-3", "0E-8", "1e-9",
      ".5", "5.", "-.5e1", "1e9", "1e10", "007.50", "1_0", "--1", "True ", "t", "2026-11-20T23Z",
      "2026-11-20 23:59+02", "2026-11-20T24:00:00Z", "2026-11-20T23:59:60Z",
+     "0000-01-01T00:00:00Z", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00",
      MINUTE, f"{MINUTE}.1234567Z", "2026-02-30T00:00:00Z", "1763683199", "2026-11-20"]
 )  # fmt: skip
 
@@ -285,6 +286,13 @@ def test_what_may_be_a_code_is_no_number_and_no_boolean(name: str, text: str) ->
     for others in ([], ["12"] if name == "latency" else ["True"]):
         (row, *_) = rows_of(written([[name], [text], *([each] for each in others)]))
         assert row == {"_rescued": {name: text}}
+
+
+@pytest.mark.parametrize("text", ["0000-00-00T00:00:00Z", "0000-01-01T00:00:00Z"])
+@pytest.mark.parametrize("beside", [f"{MINUTE}Z", "misfit"])
+def test_a_time_that_nobody_could_read_is_rescued(text: str, beside: str) -> None:
+    (row, *_) = rows_of(written([["date_received"], [text], [beside]]))
+    assert row == {"_rescued": {"date_received": text}}
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,8 @@ _SHAPES = {
         r"^\d{4}-\d{2}-\d{2}[T ]\d{2}(:\d{2}(:\d{2}(\.\d{1,6})?)?)?(Z|[+-]\d{2}(:?\d{2})?)$"
     ),
 }
+# Microseconds: from the year 1 to the end of 9999, beyond which readers have no time.
+_INSTANTS = range(-62_135_596_800 * 10**6, 253_402_300_800 * 10**6)
 # Ids that no two records, or few of them, share: a dictionary of them is lost time.
 _NEARLY_UNIQUE = {"id", "message_id", "call_id", "request_id", "leg_id", "trace_id"}
 _MONEY = Context(prec=60)
@@ -230,7 +232,7 @@ def _fit(cells: pa.Array, column_type: Type) -> tuple[pa.Array, pa.Array | None]
     try:
         texts = cells.cast(pa.string())
         fitted = texts.cast(arrow_type)
-        if _comes_back(fitted, texts, column_type):
+        if _is_sound(fitted, texts, column_type):
             return fitted, None
     except pa.ArrowInvalid:
         pass
@@ -239,12 +241,21 @@ def _fit(cells: pa.Array, column_type: Type) -> tuple[pa.Array, pa.Array | None]
     else:
         shaped = pc.match_substring_regex(cells, _SHAPES[column_type])
         fitted = _fit_each(pc.if_else(shaped, cells, None), arrow_type)
+        if column_type is Type.TIMESTAMP:
+            since_1970 = fitted.cast(pa.int64())
+            readable = pc.and_(
+                pc.greater_equal(since_1970, _INSTANTS.start), pc.less(since_1970, _INSTANTS.stop)
+            )
+            fitted = pc.if_else(readable, fitted, None)
     misfits = pc.if_else(pc.and_(fitted.is_null(), cells.is_valid()), cells, None)
     return fitted, _readable(misfits)
 
 
-def _comes_back(fitted: pa.Array, texts: pa.Array, column_type: Type) -> bool:
-    """Whether integers and booleans, written again, are what they were made of."""
+def _is_sound(fitted: pa.Array, texts: pa.Array, column_type: Type) -> bool:
+    """Whether integers and booleans, written again, are what they were made of; times readable."""
+    if column_type is Type.TIMESTAMP:
+        ends = pc.min_max(fitted)
+        return all(end.value in _INSTANTS for end in ends.values() if end.is_valid)
     if column_type is Type.BOOLEAN:
         texts = pc.ascii_lower(texts)
     elif column_type is not Type.INTEGER:
