@@ -89,7 +89,7 @@ def _described(report: Report) -> str:
 
 
 def _left(backfill: Backfill, calendar: Calendar) -> str:
-    records = _number(expected_records(backfill, calendar.volumes))
+    records = _number(expected_records(backfill, calendar.volumes) or None)
     left = backfill.total - backfill.seen_to
     return (
         f"the backfill {backfill.name}: {left:,} of {backfill.total:,} reports are left, "

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 
 from local.bars import Bar, bar_of
 from local.delivery import Delivery
@@ -134,7 +134,10 @@ class Progress:
         stuck = {
             line.root for line in self._lines.values() if line.is_settled and not line.is_at_end
         }
-        is_going_on = self._work.backfills and self._work.room_for_backfills > 0
+        now = datetime.now(UTC)
+        is_going_on = self._work.room_for_backfills(now) > 0 and any(
+            not self._work.is_stuck(backfill, now) for backfill in self._work.backfills
+        )
         return (
             not is_going_on
             and len(self._lines) == len(self._began)

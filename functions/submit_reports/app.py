@@ -17,7 +17,7 @@ from vonage_reports.aws.executions import Executions
 from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.moves import isolated
-from vonage_reports.aws.plan import announce_refusals, plan, require_unchanged
+from vonage_reports.aws.plan import announce_refusals, forget_mended, plan, require_unchanged
 from vonage_reports.aws.settle import settle
 from vonage_reports.aws.submit import resolve, submit
 from vonage_reports.aws.topic import Topic
@@ -65,11 +65,14 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         definitions, refused = _definitions(edges)
         for warning in warnings_of(definitions):
             logger.warning(warning)
-        due, left_out = plan(definitions, edges, at=asked.scheduled_time, now=_now())
-        planned += due
-        refused += left_out
         with isolated(faults):
             announce_refusals(refused, work.notices, edges)
+        due = plan(definitions, edges, noted=work.notices, at=asked.scheduled_time, now=_now())
+        planned += due.planned
+        refused += due.left_out
+        faults += due.faults
+        with isolated(faults):
+            forget_mended(refused, work.notices, edges)
     if work.backfills or isinstance(asked, BackfillRequest):
         with isolated(faults):
             planned += backfill.plan_backfills(

@@ -56,7 +56,7 @@ def test_what_the_catalogue_refuses_for_a_while_is_made_again_from_the_archive(c
 
 
 def test_a_failure_that_cannot_be_announced_is_announced_later(case: Case) -> None:
-    case.simulator.fault("create", "outcome", request_status="TRUNCATED")
+    case.simulator.fault("create", "outcome", request_status="EXPLODED")
     with refused(case, "SubmitReportsFunctionRole", "sns:Publish"):
         planned = case.collect()
         # Sweeps, until one says what it cannot do.

@@ -14,6 +14,7 @@ from local.template import read_template
 
 SAM = ROOT / ".venv-sam" / "bin" / "sam"
 STACK_NAME = "vonage-usage-reports-local"
+NAMED_QUERY = "AWS::Athena::NamedQuery"
 
 
 def python313() -> Path | None:
@@ -69,6 +70,13 @@ def test_sam_builds_and_deploys_the_template_twice(tmp_path: Path) -> None:
     files = (path for part in parts for path in (built / part).rglob("*") if path.is_file())
     assert sum(path.stat().st_size for path in files) < 250 * 2**20
 
+    # The emulator has no named queries; cfn-lint has read them.
+    template = read_template(built / "template.yaml")
+    resources = template["Resources"]
+    for name in [name for name in resources if resources[name]["Type"] == NAMED_QUERY]:
+        del resources[name]
+    (built / "template.yaml").write_text(json.dumps(template))
+
     with Emulator(tmp_path / "emulator") as emulator:
         endpoint = {"AWS_ENDPOINT_URL": emulator.url, "AWS_CA_BUNDLE": str(emulator.ca_bundle)}
         sam(tree, python, "deploy", **endpoint)
@@ -76,9 +84,8 @@ def test_sam_builds_and_deploys_the_template_twice(tmp_path: Path) -> None:
         cloudformation = emulator.client("cloudformation")
         stack = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]
         assert stack["StackStatus"] in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
-        resources = cloudformation.describe_stack_resources(StackName=STACK_NAME)
-        deployed = {each["LogicalResourceId"] for each in resources["StackResources"]}
-        template = read_template(ROOT / "template.yaml")
+        described = cloudformation.describe_stack_resources(StackName=STACK_NAME)
+        deployed = {each["LogicalResourceId"] for each in described["StackResources"]}
         # The name of a layer version ends in the digest of its content.
         layers = {"SharedLayer", "DatasetLayer"}
         assert set(template["Resources"]) - layers <= deployed

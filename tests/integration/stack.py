@@ -94,9 +94,9 @@ class Stack:
     def plan_definitions(
         self, definitions: Sequence[ReportDefinition], at: datetime = SCHEDULED
     ) -> list[str]:
-        planned, left_out = plan(definitions, self.edges, at=at, now=max(self.now, at))
-        assert left_out == []
-        return planned
+        done = plan(definitions, self.edges, at=at, now=max(self.now, at))
+        assert (done.left_out, done.faults) == ([], [])
+        return done.planned
 
     def submit(self, owner: str = "one") -> Submitted:
         return submit(self.edges, Invocation(owner, lambda: LIFETIME), clock=lambda: self.now)

@@ -357,7 +357,7 @@ def test_a_window_of_a_backfill_that_is_too_large_is_split_before_it_is_paid_for
     stack.settle()
     stack.begin(the_last(stack, 2, of=of))
     halves = sweep(stack)
-    assert [each.split_path for each in halves] == ["0", "1"]
+    assert [each.split_path for each in halves] == ["1", "0"]
     assert len(stack.created()) == 1 + 2
 
 
@@ -427,3 +427,81 @@ def test_a_definition_whose_name_begins_like_anothers_is_not_taken_for_it(stack:
     finish(stack)
     stack.begin(the_last(stack, 3))
     assert days_ago(stack, finish(stack)) == [5, 6, 7]
+
+
+# Who is in whose way
+
+
+def test_reports_that_vonage_refuses_for_now_are_in_no_backfills_way(stack: Stack) -> None:
+    stack.plan(4)
+    for report in stack.open():
+        stack.edges.ledger.write(report, replace(report, not_before=stack.now + timedelta(hours=1)))
+    stack.begin(the_last(stack, 3, of=definition(name="other", filters={"country": "X9"})))
+    assert len(stack.plan_backfills()) == 3
+
+
+def test_a_backfill_that_is_refused_piles_nothing_up_and_is_in_no_others_way(stack: Stack) -> None:
+    stack.begin(the_last(stack, 12))
+    for _ in range(3):
+        stack.plan_backfills()
+        for report in stack.open():
+            later = stack.now + timedelta(hours=1)
+            stack.edges.ledger.write(report, replace(report, not_before=later))
+    assert len(stack.open()) == 4
+    stack.begin(the_last(stack, 2, of=definition(name="other", filters={"country": "X9"})))
+    assert len(stack.plan_backfills()) == 2
+
+
+def test_halves_of_a_backfill_wait_for_the_calendar(stack: Stack) -> None:
+    of = definition(max_records=1500)
+    stack.begin(the_last(stack, 1, of=of))
+    end(stack, *sweep(stack), rows=2400)
+    stack.settle()
+    stack.begin(the_last(stack, 3, of=of))
+    stack.plan_backfills()
+    daily_one = definition(name="daily", filters={"country": "X8"})
+    (daily,) = stack.plan_definitions([daily_one])
+    assert stack.submit().submitted[0] == daily
+
+
+def test_what_the_calendar_finds_planned_by_a_backfill_outlives_its_cancellation(
+    stack: Stack,
+) -> None:
+    wanted = the_last(stack, 9)
+    stack.begin(wanted)
+    stack.plan_backfills()
+    before = max(stack.open(), key=lambda each: each.window.start)
+    window_end = before.window.end + timedelta(days=3, hours=2)
+    assert stack.plan_definitions([wanted.definition], at=window_end) == [before.report_id]
+    backfill.cancel(wanted.name, stack.edges, now=stack.now)
+    (kept,) = stack.open()
+    assert (kept.state, kept.priority, kept.backfill) == (State.PLANNED, Priority.CALENDAR, None)
+
+
+def test_what_a_cancelled_backfill_had_first_is_collected_by_the_calendar(stack: Stack) -> None:
+    wanted = the_last(stack, 9)
+    stack.begin(wanted)
+    stack.plan_backfills()
+    before = max(stack.open(), key=lambda each: each.window.start)
+    backfill.cancel(wanted.name, stack.edges, now=stack.now)
+    assert stack.known(before.report_id).state is State.CANCELLED
+    window_end = before.window.end + timedelta(days=3, hours=2)
+    assert stack.plan_definitions([wanted.definition], at=window_end) == [before.report_id]
+    assert stack.known(before.report_id).state is State.PLANNED
+
+
+def test_a_cancellation_may_be_sent_again(stack: Stack) -> None:
+    wanted = the_last(stack, 9)
+    stack.begin(wanted)
+    stack.plan_backfills()
+    backfill.cancel(wanted.name, stack.edges, now=stack.now)
+    backfill.cancel(wanted.name, stack.edges, now=stack.now)
+    assert stack.open() == []
+
+
+def test_a_running_backfill_can_be_confirmed(stack: Stack) -> None:
+    wanted = the_last(stack, 9)
+    stack.begin(wanted)
+    stack.begin(replace(wanted, confirmed=True))
+    (running,) = stack.edges.ledger.open_work().backfills
+    assert (running.confirmed, running.total) == (True, 9)

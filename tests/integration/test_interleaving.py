@@ -501,7 +501,7 @@ def test_a_part_that_is_collected_again_at_any_moment_is_in_what_is_delivered(
     with a_world(dynamodb, seed, deaths=deaths, restlessness=0.4) as world:
         world.vonage.most_hours = {"X0": 12}
         world.vonage.troubles = False
-        (day,), _ = plan([asked_for], world.edges, at=START, now=START)
+        (day,) = plan([asked_for], world.edges, at=START, now=START).planned
         tokens = count()
 
         def submit_reports(owner: str) -> Callable[[], object]:

@@ -1,18 +1,21 @@
 """Settle, plan and submit, against the simulator over HTTP and DynamoDB and SNS in moto."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.integration.stack import SCHEDULED, Stack
 from vonage_reports.aws.again import recollect
 from vonage_reports.aws.invocation import Invocation
-from vonage_reports.aws.plan import announce_refusals, plan
+from vonage_reports.aws.plan import announce_refusals, forget_mended, plan
 from vonage_reports.aws.submit import resolve, submit
+from vonage_reports.aws.topic import Topic
 from vonage_reports.client import Credentials, VonageClient
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import InvalidRequest
@@ -373,9 +376,9 @@ def test_a_definition_that_collects_something_else_is_refused_by_field(stack: St
         '[{"name": "d0", "product": "VERIFY-V2", "filters": {"country": "X0"}, "window": "month"}]',
         api_key="abcd1234",
     )
-    planned, left_out = plan([changed], stack.edges, at=SCHEDULED, now=stack.now)
-    assert planned == []
-    assert [(each.definition, each.field) for each in left_out] == [("d0", "window")]
+    done = plan([changed], stack.edges, at=SCHEDULED, now=stack.now)
+    assert done.planned == []
+    assert [(each.definition, each.field) for each in done.left_out] == [("d0", "window")]
 
 
 @pytest.mark.parametrize(
@@ -389,6 +392,16 @@ def test_a_time_of_which_there_are_no_records_is_refused(
         plan([], stack.edges, at=at, now=stack.now)
 
 
+class DeafTopic(Topic):
+    """A topic that SNS does not let anybody publish to."""
+
+    def __init__(self) -> None:
+        pass
+
+    def announce(self, body: Mapping[str, Any]) -> None:  # noqa: ARG002 - the topic's signature
+        raise ClientError({"Error": {"Code": "AuthorizationError"}}, "Publish")
+
+
 def test_windows_that_became_due_long_ago_are_told_and_not_bought(stack: Stack) -> None:
     stack.plan()
     definitions, _ = parse_definitions(
@@ -396,10 +409,25 @@ def test_windows_that_became_due_long_ago_are_told_and_not_bought(stack: Stack) 
         api_key="abcd1234",
     )
     later = SCHEDULED + timedelta(days=200)
-    planned, left_out = plan(definitions, stack.edges, at=later, now=later)
-    assert len(planned) == 7
-    assert [(each.definition, each.field) for each in left_out] == [("d0", "window")]
-    assert "193 windows from 2026-11-19" in left_out[0].reason
+    done = plan(definitions, stack.edges, at=later, now=later)
+    assert len(done.planned) == 7
+    assert [(each.definition, each.field) for each in done.left_out] == [("d0", "window")]
+    assert "193 windows from 2026-11-19" in done.left_out[0].reason
+    assert [body["field"] for body in stack.announced()] == ["window"]
+
+
+def test_windows_that_are_late_are_told_before_anything_counts_them_as_seen(stack: Stack) -> None:
+    stack.plan()
+    definitions, _ = parse_definitions(
+        '[{"name": "d0", "product": "VERIFY-V2", "filters": {"country": "X0"}}]',
+        api_key="abcd1234",
+    )
+    later = SCHEDULED + timedelta(days=200)
+    refused = plan(definitions, replace(stack.edges, topic=DeafTopic()), at=later, now=later)
+    assert (len(refused.faults), refused.planned) == (1, [])
+    done = plan(definitions, stack.edges, at=later, now=later)
+    assert [(each.definition, each.field) for each in done.left_out] == [("d0", "window")]
+    assert len(done.planned) == 7
 
 
 def test_reports_of_other_tools_take_slots_too(stack: Stack) -> None:
@@ -694,7 +722,9 @@ def test_a_refused_definition_is_announced_once_until_it_is_mended(stack: Stack)
     refusal = Refusal("sms", "filters.direction", "SMS needs a direction")
 
     def announce(refusals: list[Refusal]) -> list[str]:
-        announce_refusals(refusals, stack.edges.ledger.open_work().notices, stack.edges)
+        noted = stack.edges.ledger.open_work().notices
+        announce_refusals(refusals, noted, stack.edges)
+        forget_mended(refusals, noted, stack.edges)
         return [each["definition"] for each in stack.announced()]
 
     assert announce([refusal]) == ["sms"]

@@ -295,11 +295,11 @@ def test_each_account_is_expected_to_have_its_own_rows() -> None:
     assert expected_records(backfill().after(skipped=8), volumes) == 0
 
 
-def test_of_an_account_without_a_history_nothing_is_expected() -> None:
+def test_of_an_account_without_a_history_nothing_is_expected_and_of_the_others_all() -> None:
     known = {("sms-outbound", "abcd1234"): 100, ("sms-inbound", "efgh5678"): 100}
 
-    assert expected_records(backfill(), known) is None
-    # Nobody has to know more of an account that has nothing left.
+    assert expected_records(backfill(), known) == 4 * 24 * 100
+    assert expected_records(backfill(), {}) == 0
     alone = replace(DAILY, account_ids=("efgh5678", "abcd1234"))
     assert expected_records(backfill(alone).after(planned=7), known) == 2400
 

@@ -25,6 +25,10 @@ def recollect(report_id: str, token: str, edges: Edges, *, now: datetime) -> lis
     report = _known(report_id, "recollect", edges)
     if not report.is_at_end or token in report.tokens:
         return []
+    if report.state is State.SPLIT:
+        parts = parts_of(report, edges.ledger, now=now) or []
+        if not all(part.is_at_end for part in parts):
+            return []
     planned = planned_again(report, now=now, token=token)
     changes: list[Change] = [(report, planned)]
     if report.root is None:

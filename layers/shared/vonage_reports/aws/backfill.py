@@ -33,17 +33,22 @@ def begin(backfill: Backfill, edges: Edges, *, max_billed_records: int) -> None:
     confirmed that.
     """
     records = expected_records(backfill, edges.ledger.calendar().volumes)
-    if records is not None and records > max_billed_records and not backfill.confirmed:
+    if records > max_billed_records and not backfill.confirmed:
         raise InvalidRequest(f"backfill: {_too_expensive(records, max_billed_records)}")
     edges.ledger.note_what_is_collected(backfill.definition)
-    with suppress(Outrun):
-        edges.ledger.write_all([], (None, backfill))
+    running = {each.name: each for each in edges.ledger.open_work().backfills}.get(backfill.name)
+    if running is None:
+        with suppress(Outrun):
+            edges.ledger.write_all([], (None, backfill))
+    elif backfill.confirmed and not running.confirmed:
+        edges.ledger.write_all([], (running, replace(running, confirmed=True)))
 
 
 def cancel(name: str, edges: Edges, *, now: datetime) -> None:
     """Plan nothing more of a backfill, and withdraw what Vonage was not asked for yet.
 
-    Raises InvalidRequest for one that is not running.
+    Once more, it withdraws what is left. Raises InvalidRequest for one that neither runs nor was
+    cancelled.
     """
     work = _ended(name, edges)
     faults: list[Exception] = []
@@ -61,7 +66,10 @@ def cancel(name: str, edges: Edges, *, now: datetime) -> None:
 def _ended(name: str, edges: Edges) -> OpenWork:
     """End a backfill, and return the open work as it is afterwards."""
     while True:
-        running = {each.name: each for each in edges.ledger.open_work().backfills}
+        work = edges.ledger.open_work()
+        running = {each.name: each for each in work.backfills}
+        if name not in running and _was_cancelled(name, edges):
+            return work
         if name not in running:
             names = ", ".join(running) or "none is running"
             raise InvalidRequest(f"cancel: there is no backfill {name} running: {names}")
@@ -70,6 +78,13 @@ def _ended(name: str, edges: Edges) -> OpenWork:
         with suppress(Outrun):
             edges.ledger.write_all([], (running[name], cancelled))
             return edges.ledger.open_work()
+
+
+def _was_cancelled(name: str, edges: Edges) -> bool:
+    return any(
+        each.name == name and each.progress is Progress.CANCELLED
+        for each in edges.ledger.ended_backfills()
+    )
 
 
 def plan_backfills(
@@ -84,7 +99,7 @@ def plan_backfills(
     Of several backfills the one with the newest window comes first.
     """
     work = edges.ledger.open_work()
-    room = work.room_for_backfills
+    room = work.room_for_backfills(clock())
     planned: list[str] = []
     calendar = edges.ledger.calendar()
     running = {each.name: each for each in work.backfills}
@@ -92,6 +107,7 @@ def plan_backfills(
         reason = _reason_to_stop(backfill, calendar, max_billed_records, now=clock())
         if reason is not None:
             _stop(backfill, reason, edges)
+        if reason is not None or work.is_stuck(backfill, clock()):
             del running[name]
     while room > 0 and running and invocation.has_time_to_settle():
         backfill = max(running.values(), key=lambda each: (next(each.left())[0].end, each.name))
@@ -184,10 +200,12 @@ def _reason_to_stop(
 ) -> str | None:
     """Say why a backfill may not go on: what it costs, or what Vonage has deleted meanwhile."""
     records = expected_records(backfill, calendar.volumes)
-    if records is not None and records > max_billed_records and not backfill.confirmed:
+    if records > max_billed_records and not backfill.confirmed:
         return f"{_too_expensive(records, max_billed_records)}. What it has delivered is skipped"
-    window, _ = next(backfill.left())
+    window, _ = next(backfill.left(), (None, None))
     product = backfill.definition.product
+    if window is None:
+        return "it has no windows left, because the time zone's rules have changed"
     if window.start < oldest_start(product, now):
         return (
             f"its windows up to {window.first_date} are older than the {product} records that "

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _JSON = "application/json"
 
-_CHANGED = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED)
+_CHANGED = ("NoSuchKey", "ConditionalRequestConflict", "PreconditionFailed")
 """S3's answers to a conditional write of an object that is, or just becomes, another."""
 
 
@@ -86,7 +86,7 @@ class Bucket:
                     **unmoved,
                 )
             except ClientError as error:
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] not in _CHANGED:
+                if error.response["Error"]["Code"] not in _CHANGED:
                     raise
             else:
                 return answer.get("VersionId", "null")

@@ -41,6 +41,7 @@ from vonage_reports.domain.reports import (
     definition_of,
     report_ids_from,
 )
+from vonage_reports.domain.transitions import may_be_submitted
 from vonage_reports.domain.windows import Window
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ OF_FINISHED_REPORTS = (
     *("root", "leaves", "backfill", "rows", "error", "reason"),
 )
 """What is read of many reports that have come to their end."""
+
+_READS = 5
 
 _TIMES = frozenset({"planned_at", "not_before", "look_after", "submitted_at", "absent_since"})
 
@@ -98,14 +101,24 @@ class OpenWork:
     unreadable: tuple[str, ...] = ()
     backfills: tuple[Backfill, ...] = ()
 
-    @property
-    def room_for_backfills(self) -> int:
+    def room_for_backfills(self, now: datetime) -> int:
         """How many reports of backfills may be planned now.
 
-        The last slot is the calendar's, and so is every report that waits already.
+        The last slot is the calendar's, and so is the place of every report that could take one:
+        what Vonage refuses for now is in nobody's way.
         """
-        waiting = sum(report.state is State.PLANNED for report in self.reports)
+        waiting = sum(may_be_submitted(report, now) for report in self.reports)
         return len(SLOTS) - len(self.slots) - 1 - waiting
+
+    def is_stuck(self, backfill: Backfill, now: datetime) -> bool:
+        """Whether so many reports of a backfill were put back that more would only pile up."""
+        put_back = sum(
+            report.backfill == backfill.name
+            and report.state is State.PLANNED
+            and not may_be_submitted(report, now)
+            for report in self.reports
+        )
+        return put_back >= len(SLOTS) - 1
 
 
 @dataclass(frozen=True)
@@ -143,13 +156,19 @@ class Ledger:
         """Read a report, open or at its end; None if it is not known."""
         keys = (_open_key(report_id), _finished_key(report_id))
         # In one transaction: between two reads it could move from the one place to the other.
-        answer = self._client.transact_get_items(
-            TransactItems=[{"Get": {"TableName": self._name, "Key": key}} for key in keys]
-        )
-        for response in answer["Responses"]:
-            if response.get("Item"):
-                return report_of(response["Item"])
-        return None
+        for attempt in range(_READS):
+            try:
+                answer = self._client.transact_get_items(
+                    TransactItems=[{"Get": {"TableName": self._name, "Key": key}} for key in keys]
+                )
+            except self._client.exceptions.TransactionCanceledException:
+                # It is just being written; a transaction takes milliseconds.
+                if attempt == _READS - 1:
+                    raise
+            else:
+                found = (each["Item"] for each in answer["Responses"] if each.get("Item"))
+                return next((report_of(item) for item in found), None)
+        raise AssertionError("the last attempt raises")
 
     def finished_report(self, report_id: str) -> Report | None:
         """Read a report that has come to its end; None if it has not, or is not known."""
@@ -211,7 +230,7 @@ class Ledger:
             "sk": f"collects#{definition.name}",
             "collects": definition.collects,
         }
-        self._transact(self._put(item, _IF_ABSENT))
+        self._transact(self._put(item, _IF_ABSENT), refusals=_LOST)
 
     def move_cursor(self, definition: str, account_id: str, delay_days: int, to: datetime) -> None:
         """Note that every window that ends up to `to` is planned.
@@ -229,7 +248,7 @@ class Ledger:
             "ExpressionAttributeNames": {"#end": "end"},
             "ExpressionAttributeValues": {":end": end},
         }
-        self._transact(self._put(item, forwards))
+        self._transact(self._put(item, forwards), refusals=_LOST)
 
     def write(self, old: Report | None, new: Report) -> Report:
         """Write what `new` changes about `old`, and return it as written; see `write_all`."""

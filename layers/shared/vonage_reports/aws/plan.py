@@ -3,14 +3,15 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.ledger import Change, Outrun
+from vonage_reports.aws.moves import isolated
 from vonage_reports.domain import notifications
-from vonage_reports.domain.calendar import due_reports
+from vonage_reports.domain.calendar import Due, due_reports
 from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.products import oldest_start
@@ -21,53 +22,79 @@ _CLOCK_DIFFERENCE = timedelta(minutes=5)
 """By which the schedule's clock may be ahead of the function's."""
 
 
-def plan(
-    definitions: Sequence[ReportDefinition], edges: Edges, *, at: datetime, now: datetime
-) -> tuple[list[str], list[Refusal]]:
-    """Plan the windows that are due at `at` (the schedule's time).
+@dataclass
+class Calendared:
+    """What a run of the calendar planned, left out, and could not do for AWS."""
 
-    Returns the new report_ids, and the definitions of which something was left out: those that
-    collect something else than before under the same name, and windows that are too late.
+    planned: list[str] = field(default_factory=list)
+    left_out: list[Refusal] = field(default_factory=list)
+    """Definitions that collect something else than before, and windows that are too late."""
+    faults: list[Exception] = field(default_factory=list)
+
+
+def plan(
+    definitions: Sequence[ReportDefinition],
+    edges: Edges,
+    *,
+    at: datetime,
+    now: datetime,
+    noted: frozenset[str] = frozenset(),
+) -> Calendared:
+    """Plan the windows that are due at `at` (the schedule's time); `noted` was announced before.
+
     Windows are put first, the cursor moves after: a run that dies in between is made good by the
-    next, which finds its windows there already.
+    next, which finds its windows there already. One definition's trouble does not stop the others.
 
     Raises InvalidRequest for a time in the future, whose windows have not ended, and for one of
     which Vonage keeps no records.
     """
     _require_records(at, now)
     calendar = edges.ledger.calendar()
-    planned: list[str] = []
-    left_out: list[Refusal] = []
+    done = Calendared()
     for definition in definitions:
         changed = change_of(definition, calendar.collects.get(definition.name))
         if changed is not None:
-            left_out.append(changed)
+            done.left_out.append(changed)
+            with isolated(done.faults):
+                announce_refusals([changed], noted, edges)
             continue
-        edges.ledger.note_what_is_collected(definition)
-        due_of_each = due_reports(
-            definition,
-            cursors=calendar.cursors,
-            volumes=calendar.volumes,
-            profiles=calendar.profiles,
-            at=at,
-            now=now,
-        )
-        for due in due_of_each:
-            if due.late:
-                left_out.append(_too_late(definition, due.late))
-            seen_to = due.late[-1:]
-            for report in due.reports:
-                done = _plan_one(report, edges)
-                if done is Planned.NOT_NOW:
-                    break
-                if done is Planned.NEW:
-                    planned.append(report.report_id)
-                seen_to = (report.window,)
-            for window in seen_to:
-                edges.ledger.move_cursor(
-                    definition.name, due.account_id, due.delay_days, window.end
-                )
-    return planned, left_out
+        with isolated(done.faults):
+            edges.ledger.note_what_is_collected(definition)
+            for due in due_reports(
+                definition,
+                cursors=calendar.cursors,
+                volumes=calendar.volumes,
+                profiles=calendar.profiles,
+                at=at,
+                now=now,
+            ):
+                _plan_due(definition, due, done, edges, noted=noted)
+    return done
+
+
+def _plan_due(
+    definition: ReportDefinition,
+    due: Due,
+    done: Calendared,
+    edges: Edges,
+    *,
+    noted: frozenset[str],
+) -> None:
+    if due.late:
+        late = _too_late(definition, due.late)
+        done.left_out.append(late)
+        # Said before the cursor moves past them: no later run would find them late.
+        announce_refusals([late], noted, edges)
+    seen_to = due.late[-1:]
+    for report in due.reports:
+        planned = _plan_one(report, edges)
+        if planned is Planned.NOT_NOW:
+            break
+        if planned is Planned.NEW:
+            done.planned.append(report.report_id)
+        seen_to = (report.window,)
+    for window in seen_to:
+        edges.ledger.move_cursor(definition.name, due.account_id, due.delay_days, window.end)
 
 
 class Planned(Enum):
@@ -82,10 +109,14 @@ MISSING = frozenset({State.FAILED, State.CANCELLED, State.SUPERSEDED})
 """The ends at which a window was not delivered."""
 
 
+_LEFT_TO_THE_CALENDAR = frozenset({State.CANCELLED})
+"""A window that a backfill had first is the calendar's again when the backfill is cancelled."""
+
+
 def _plan_one(report: Report, edges: Edges) -> Planned:
     window = report.window
     known = edges.ledger.reports_between(report.definition, window.start, window.end)
-    change = planning(report, known)
+    change = planning(report, known, again=_LEFT_TO_THE_CALENDAR)
     if isinstance(change, Planned):
         return change
     try:
@@ -119,6 +150,9 @@ def planning(
     if before is None:
         return None, report
     is_later = before.delay_days < report.delay_days
+    if before.state is State.PLANNED and before.backfill and report.backfill is None:
+        # The calendar's turn has come before the backfill's: nobody can cancel it any more.
+        return before, replace(before, priority=report.priority, backfill=None)
     if not before.is_at_end:
         return Planned.NOT_NOW if is_later else Planned.THERE
     if not is_later and before.state not in again:
@@ -164,12 +198,16 @@ def _too_late(definition: ReportDefinition, late: Sequence[Window]) -> Refusal:
 
 
 def announce_refusals(refusals: Sequence[Refusal], noted: frozenset[str], edges: Edges) -> None:
-    """Announce each refusal once, and again when it comes back after it was mended."""
-    causes = {_cause(each): each for each in refusals}
-    for cause, refusal in causes.items():
+    """Announce each refusal that was not announced before."""
+    for cause, refusal in {_cause(each): each for each in refusals}.items():
         if cause not in noted:
             edges.topic.announce(notifications.refused(refusal))
             edges.ledger.note(cause)
+
+
+def forget_mended(refusals: Sequence[Refusal], noted: frozenset[str], edges: Edges) -> None:
+    """Forget the refusals that came no more, so that they are announced when they come back."""
+    causes = {_cause(each) for each in refusals}
     for cause in noted:
         if cause.startswith("refused#") and cause not in causes:
             edges.ledger.forget(cause)

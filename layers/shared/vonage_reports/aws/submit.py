@@ -150,12 +150,16 @@ def _is_paused(work: OpenWork, now: datetime) -> bool:
 
 
 def _queue(reports: Iterable[Report], now: datetime) -> list[Report]:
-    """Return what may be submitted, first come first: the calendar by age, a backfill by youth."""
+    """Return what may be submitted, first come first: the calendar by age, a backfill by youth.
 
-    def rank(report: Report) -> tuple[int, float, str]:
+    Halves come before what is whole, those of a backfill after the calendar all the same.
+    """
+
+    def rank(report: Report) -> tuple[int, int, float, str]:
         start = report.window.start.timestamp()
-        newest_first = report.priority is Priority.BACKFILL
-        return report.priority, -start if newest_first else start, report.report_id
+        of_backfill = report.backfill is not None
+        whose = Priority.BACKFILL if of_backfill else Priority.CALENDAR
+        return whose, report.priority, -start if of_backfill else start, report.report_id
 
     return sorted((each for each in reports if may_be_submitted(each, now)), key=rank)
 

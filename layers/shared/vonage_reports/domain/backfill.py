@@ -176,16 +176,16 @@ def oldest_date(product: str, time_zone: str, now: datetime) -> date:
 _COUNTS = ("confirmed", "progress", "seen_to", "skipped", "version")
 
 
-def expected_records(backfill: Backfill, volumes: Mapping[tuple[str, str], float]) -> int | None:
+def expected_records(backfill: Backfill, volumes: Mapping[tuple[str, str], float]) -> int:
     """Return how many records the reports that are left are expected to hold, and to be billed.
 
-    `volumes` are rows per hour by definition and account. None: an account has no history yet.
+    `volumes` are rows per hour by definition and account. An account without history counts for
+    nothing: they are at least so many.
     """
-    hours_left = backfill.hours_left()
     name = backfill.definition.name
-    if not all((name, account_id) in volumes for account_id in hours_left):
-        return None
-    return round(sum(hours * volumes[name, each] for each, hours in hours_left.items()))
+    return round(
+        sum(hours * volumes.get((name, each), 0) for each, hours in backfill.hours_left().items())
+    )
 
 
 @lru_cache(maxsize=8)

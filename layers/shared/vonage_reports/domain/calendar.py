@@ -89,7 +89,12 @@ def due_reports(
         for delay_index, delay_days in enumerate(definition.delay_days):
             since = _planned_to(definition, account_id, delay_index, cursors)
             windows = list(due_windows(definition, delay_index, since, at))
-            late = [each for each in windows if is_too_late(definition, delay_index, each, at)]
+            # What is seen for the first time is never late: it is where collecting begins.
+            late = [
+                each
+                for each in windows
+                if since is not None and is_too_late(definition, delay_index, each, at)
+            ]
             reports = (
                 planned_report(
                     definition,

@@ -121,7 +121,8 @@ class Precedence:
     @classmethod
     def of(cls, subject: Subject, receipts: Sequence[Mapping[str, Any]]) -> "Precedence":
         """Return the precedence of what is made from these receipts."""
-        received = max((each["times"]["submitted"] or "" for each in receipts), default="")
+        times = [each["times"] for each in receipts]
+        received = max((each["submitted"] or each["ready"] or "" for each in times), default="")
         return cls(subject.delay_days, received, subject.attempt, subject.run)
 
     def to_metadata(self) -> dict[str, str]:

@@ -279,19 +279,13 @@ def before_post(report: Report, *, leaves: int, later: State | None) -> Move | N
     if later not in (None, State.FAILED, State.CANCELLED, State.SUPERSEDED):
         return Stay()
     if report.expected_rows is not None and report.expected_rows > report.max_records:
-        expected = f"about {report.expected_rows:,} records are expected"
-        return _split(report, leaves=leaves, why=expected)
+        # What can be split no further is asked for all the same: Vonage knows, we only expect.
+        return Split() if _can_be_split(report, leaves) else None
     return None
 
 
-def _split(report: Report, *, leaves: int, why: str) -> Split | Fail:
-    if leaves >= MAX_LEAVES or not report.window.can_be_halved:
-        return Fail(
-            "ReportTruncated",
-            f"{why}, more than {MAX_LEAVES} reports, or one of an hour, can hold: use a definition "
-            "of a new name with a shorter window, or raise its max_records",
-        )
-    return Split()
+def _can_be_split(report: Report, leaves: int) -> bool:
+    return leaves < MAX_LEAVES and report.window.can_be_halved
 
 
 def after_post(answer: str | VonageReportsError, *, now: datetime, scale: float = 1) -> Move:
@@ -397,7 +391,8 @@ def decide(
     error, reason = run.error or "unknown", run.reason or "the run ended without a word"
     later = now + scale * waits.cool_down(report.resumes + 1)
     if report.state is State.CONVERTING:
-        if error in _FINAL_ERRORS:
+        # What is missing in the bucket does not come back: a person has to collect it again.
+        if error in _FINAL_ERRORS or error == "InvalidRequest":
             return Fail(error, reason)
         return Resume(entry, later, frees_slot=False, error=error, reason=reason)
     if at_vonage is None or at_vonage is Unreadable.UNAVAILABLE:
@@ -418,7 +413,13 @@ def decide(
             return Cancel(then=_buy_again(report, "ReportFailed", late, now, scale))
         return Resume(Entry.CHECK, later, frees_slot=False, error=error, reason=reason)
     if at_vonage is RequestStatus.TRUNCATED:
-        return _split(report, leaves=leaves, why="Vonage cut the report short")
+        if _can_be_split(report, leaves):
+            return Split()
+        return Fail(
+            "ReportTruncated",
+            f"Vonage cut the report short, and {MAX_LEAVES} reports, or one of an hour, are the "
+            "most for one window: use a definition of a new name with a shorter window",
+        )
     if at_vonage is RequestStatus.SUCCESS:
         if error != "ReportExpired" or report.resumes < waits.NOT_FOUND_PATIENCE:
             return Resume(Entry.CHECK, later, frees_slot=True, error=error, reason=reason)
