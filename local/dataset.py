@@ -79,9 +79,9 @@ class StackBucket:
 
     def __init__(self, stack: str) -> None:
         # Only a query of a deployed stack waits for these.
-        import boto3  # noqa: PLC0415
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-        from pyarrow.fs import S3FileSystem  # noqa: PLC0415
+        import boto3  # noqa: PLC0415 - slow to import, and only needed here
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - slow to import, and only needed here
+        from pyarrow.fs import S3FileSystem  # noqa: PLC0415 - slow to import, and only needed here
 
         try:
             session = boto3.Session()
@@ -107,9 +107,9 @@ class StackBucket:
     def relation(self, product: str, connection: duckdb.DuckDBPyConnection) -> str | None:
         """Give DuckDB the product's files as a dataset of pyarrow, which reads what is needed."""
         import pyarrow as pa  # noqa: PLC0415 - see above
-        from pyarrow import dataset  # noqa: PLC0415
+        from pyarrow import dataset  # noqa: PLC0415 - slow to import, and only needed here
 
-        from vonage_dataset.convert import arrow_schema  # noqa: PLC0415
+        from vonage_dataset.convert import arrow_schema  # noqa: PLC0415 - slow to import, and only needed here
 
         folder = f"{self._bucket}/data/product={product}"
         files = self._list(folder, ".parquet")

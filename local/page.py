@@ -54,7 +54,7 @@ class _Chart:
 def write_page(folder: Path) -> Path | None:
     """Write the page of a folder's dataset into it; None where there is no dataset."""
     # Only who has something to show waits for these.
-    from local.dataset import Folder, open_dataset  # noqa: PLC0415
+    from local.dataset import Folder, open_dataset  # noqa: PLC0415 - slow to import, and only needed here
 
     try:
         source = Folder(folder)

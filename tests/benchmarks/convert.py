@@ -98,8 +98,8 @@ def run_pyarrow(archive: Path, target: Path) -> None:
 
 def _stream_with_pyarrow(archive: Path, target: Path, types: dict[str, Any], *, sums: bool) -> None:
     import pyarrow as pa  # noqa: PLC0415 - as above
-    import pyarrow.parquet as pq  # noqa: PLC0415
-    from pyarrow import csv  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415 - slow to import, and only needed here
+    from pyarrow import csv  # noqa: PLC0415 - slow to import, and only needed here
 
     totals: dict[str | None, Decimal] = {}
     (member,) = members_of(archive)
@@ -183,8 +183,8 @@ def run_polars(archive: Path, target: Path) -> None:
 def run_pandas(archive: Path, target: Path) -> None:
     """Read in chunks; decimals are pyarrow's, since pandas has none."""
     import pandas as pd  # noqa: PLC0415 - as above
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415 - slow to import, and only needed here
+    import pyarrow.parquet as pq  # noqa: PLC0415 - slow to import, and only needed here
 
     (member,) = members_of(archive)
     writer: pq.ParquetWriter | None = None

@@ -105,9 +105,9 @@ def edges_to(table: Any) -> Edges:
     return Edges(
         ledger=Ledger(table),
         vonage=None,  # type: ignore[arg-type]  # nothing is asked of these in such a run
-        executions=Running(),  # type: ignore[arg-type]
-        topic=None,  # type: ignore[arg-type]
-        bucket=None,  # type: ignore[arg-type]
+        executions=Running(),  # type: ignore[arg-type]  # a fake of what is used
+        topic=None,  # type: ignore[arg-type]  # a fake of what is used
+        bucket=None,  # type: ignore[arg-type]  # a fake of what is used
     )
 
 

@@ -398,9 +398,9 @@ def a_world(
     edges = Edges(
         ledger=Ledger(table),
         vonage=vonage,  # type: ignore[arg-type]  # stand-ins that keep state
-        executions=Runs(scheduler, vonage),  # type: ignore[arg-type]
-        topic=topic,  # type: ignore[arg-type]
-        bucket=EmptyBucket(),  # type: ignore[arg-type]
+        executions=Runs(scheduler, vonage),  # type: ignore[arg-type]  # a fake of what is used
+        topic=topic,  # type: ignore[arg-type]  # a fake of what is used
+        bucket=EmptyBucket(),  # type: ignore[arg-type]  # a fake of what is used
     )
     try:
         yield World(scheduler, random, vonage, topic, edges, table)

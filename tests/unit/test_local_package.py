@@ -23,7 +23,7 @@ def test_short_tags_are_written_out(tmp_path: Path) -> None:
     template.write_text(
         "[!Ref A, !GetAtt A.B.C, !Sub 'x${A}', !If [C, 1, !Ref 'AWS::NoValue'], !Condition D]"
     )
-    assert read_template(template) == [  # type: ignore[comparison-overlap]
+    assert read_template(template) == [  # type: ignore[comparison-overlap]  # JSON
         {"Ref": "A"},
         {"Fn::GetAtt": ["A", "B.C"]},
         {"Fn::Sub": "x${A}"},

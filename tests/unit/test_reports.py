@@ -110,7 +110,7 @@ def test_everything_that_makes_a_report_another_one_is_in_its_id(change: dict[st
         "split_path": "",
     }
 
-    assert report_id(**same) != report_id(**(same | change))  # type: ignore[arg-type]
+    assert report_id(**same) != report_id(**(same | change))  # type: ignore[arg-type]  # keywords, whichever they are
 
 
 @given(identities)

@@ -152,7 +152,7 @@ class Parts:
     trailer: bytes = b""
 
     def but(self, **changes: object) -> Self:
-        return replace(self, **changes)  # type: ignore[arg-type]
+        return replace(self, **changes)  # type: ignore[arg-type]  # keywords, whichever they are
 
     def build(self) -> bytes:
         archive = bytearray()
