@@ -13,6 +13,9 @@ NO_ACCOUNTS := env $(foreach name,$(filter AWS_% VONAGE_%,$(.VARIABLES)),-u $(na
 FIND_PYTHON313 := for python in python3.13 "$$HOME"/.pyenv/versions/3.13*/bin/python3.13; do \
 	"$$python" -c '' 2>/dev/null && break; done
 
+# One more than cores: the end-to-end tests wait much of their time, for the pace that Vonage sets.
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+
 .DEFAULT_GOAL := help
 .PHONY: help run status query test check fmt bench fuzz lock clean sam
 
@@ -51,7 +54,7 @@ query: .venv/installed-local
 	@env $(IMPORTS) $(BIN)/python -m local.query
 
 test: check sam
-	$(NO_ACCOUNTS) $(BIN)/pytest -n auto --dist loadscope
+	$(NO_ACCOUNTS) $(BIN)/pytest -n $(WORKERS) --dist loadscope
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .
