@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from local.deployment import Stack, deploy
+from local.deployment import LOCAL_PACE, Stack, deploy
 from local.emulator import Emulator
 from local.environment import forget_real_accounts
 from local.simulator.process import Simulator
@@ -150,7 +150,8 @@ def _running(
 
     Hundreds of reports would otherwise take most of their time to keep Vonage's pace.
     """
-    limit = {} if request_interval is None else {"requests_per_second": 0}
+    keeps_pace = request_interval is None
+    limit = {} if keeps_pace else {"requests_per_second": 0}
     with (
         Simulator(**{"seconds_per_report": 0.5, **limit, **settings}) as simulator,
         Emulator(folder, wait_scale=WAIT_SCALE) as emulator,
@@ -160,10 +161,10 @@ def _running(
             folder,
             vonage_base_url=simulator.url,
             wait_scale=WAIT_SCALE,
-            request_interval=request_interval,
+            request_interval=LOCAL_PACE if request_interval is None else request_interval,
         )
         stack.set_credentials(simulator.api_key, simulator.api_secret)
-        yield LocalStack(emulator, stack, simulator, keeps_pace=request_interval is None)
+        yield LocalStack(emulator, stack, simulator, keeps_pace=keeps_pace)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.csvs import member, written
@@ -201,6 +201,7 @@ def test_the_dataset_does_not_depend_on_where_chunks_end(
     width=st.integers(1, 3),
     block=st.sampled_from([12, 30, 2**20]),
 )
+@example(text='aaaaaa\0,"', width=2, block=12)
 @settings(deadline=None, max_examples=600)
 def test_any_text_gives_the_rows_that_pythons_reader_sees_or_an_error(
     text: str, width: int, block: int
