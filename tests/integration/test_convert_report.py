@@ -682,3 +682,10 @@ def test_a_product_that_nobody_described_is_delivered_without_the_catalogue(
     notification = convert(subject)
     assert notification["dataset"] == DATASET.replace("SMS", "BRAND-NEW")
     assert [column["name"] for column in convert.manifest()["columns"]] == [*HEADER, "_rescued"]
+
+
+def test_a_bucket_that_is_gone_is_an_error_and_no_other_object(s3: S3Client) -> None:
+    bucket = Bucket(s3, BUCKET)
+    instead_of(s3, "PutObject", lambda **_: refusal_of_aws(404, "NoSuchBucket"))
+    with pytest.raises(ClientError, match="NoSuchBucket"):
+        bucket.replace_json("manifests/one.json", {}, Precedence(3, "", 1, 1))

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain, repeat
 from typing import Any
 
 import boto3
@@ -875,3 +876,22 @@ def test_open_work_of_several_pages_is_read_whole(ledger: Ledger, table: Table) 
     calls = calls_to(table)
     assert {report.report_id for report in ledger.open_reports()} == ids
     assert len(calls) > 2
+
+
+def test_a_report_that_is_just_being_written_is_read_a_moment_later(
+    table: Table, ledger: Ledger
+) -> None:
+    report = submitted(ledger)
+    reasons = [{"Code": "TransactionConflict"}, {"Code": "None"}]
+    conflict = refusal_of_aws(400, "TransactionCanceledException", CancellationReasons=reasons)
+    answers = chain([conflict, conflict], repeat(None))
+    instead_of(table.meta.client, "TransactGetItems", lambda **_: next(answers))
+    assert ledger.report(report.report_id) == report
+
+
+def test_a_report_that_can_never_be_read_is_an_error(table: Table, ledger: Ledger) -> None:
+    reasons = [{"Code": "TransactionConflict"}, {"Code": "None"}]
+    conflict = refusal_of_aws(400, "TransactionCanceledException", CancellationReasons=reasons)
+    instead_of(table.meta.client, "TransactGetItems", lambda **_: conflict)
+    with pytest.raises(ClientError, match="TransactionCanceled"):
+        ledger.report(a_report().report_id)

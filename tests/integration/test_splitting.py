@@ -11,7 +11,7 @@ from vonage_reports.aws.again import recollect, reconvert
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.profile import Profile
-from vonage_reports.domain.reports import Report, State
+from vonage_reports.domain.reports import Report, State, halves_of
 
 
 def plan_a_day(stack: Stack, **entry: Any) -> str:
@@ -391,3 +391,12 @@ def test_halves_come_before_the_calendar(stack: Stack) -> None:
     halves_first = stack.submit().submitted[:2]
     assert [stack.known(each).split_path for each in halves_first] == ["0", "1"]
     assert stack.slots() == 5
+
+
+def test_a_half_is_not_collected_again_while_its_own_halves_are_under_way(stack: Stack) -> None:
+    day = into_quarters(stack)
+    (older, _) = halves_of(stack.known(day), now=stack.now)
+    assert stack.known(older.report_id).state is State.SPLIT
+    before = stack.table()
+    assert recollect(older.report_id, "token", stack.edges, now=stack.now) == []
+    assert stack.table() == before

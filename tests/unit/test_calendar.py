@@ -1,11 +1,12 @@
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vonage_reports.domain.calendar import (
+    due_reports,
     due_windows,
     is_too_late,
     last_due_revision,
@@ -266,3 +267,14 @@ def test_however_often_it_is_looked_every_window_is_due_exactly_once(
     assert [window.start for window in seen[1:]] == [window.end for window in seen[:-1]]
     # And none is missing at the end: a first look now would find the same newest one.
     assert seen[-1:] == list(due_windows(definition, 0, None, at))
+
+
+def test_what_is_seen_for_the_first_time_is_never_late() -> None:
+    # October became due 12 days before: a week is only for what was collected before.
+    monthly = replace(DAILY, window=WindowLength.MONTH)
+    at = datetime(2026, 11, 15, 2, 15, tzinfo=UTC)
+
+    (due,) = due_reports(monthly, cursors={}, volumes={}, profiles={}, at=at, now=at)
+
+    assert due.late == ()
+    assert [report.window.first_date for report in due.reports] == [date(2026, 10, 1)]
