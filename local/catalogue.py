@@ -51,7 +51,7 @@ def _table(product: str) -> str:
     )
 
 
-def _written(value: Any) -> str:  # noqa: ANN401 - what JSON can say
+def _written(value: Any) -> str:  # noqa: ANN401 - a value of JSON is anything
     """Write a value of a mapping or text as YAML in one line."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key}: {_written(each)}" for key, each in value.items()) + " }"

@@ -12,11 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
+import boto3
 import duckdb
+import pyarrow as pa
+from botocore.exceptions import BotoCoreError, ClientError
+from pyarrow import dataset
+from pyarrow.fs import FileSelector, S3FileSystem
 
 from local.options import BadInput
 from local.queries import usage_view
 from vonage_dataset.catalogue import PARTITION_KEYS, table_name
+from vonage_dataset.convert import arrow_schema
 from vonage_dataset.schema import TABLES, Table, Type
 
 INVOICE_COLUMNS = ("month", "product", "country", "currency", "amount")
@@ -78,11 +84,6 @@ class StackBucket:
     """
 
     def __init__(self, stack: str) -> None:
-        # Only a query of a deployed stack waits for these.
-        import boto3  # noqa: PLC0415 - slow to import, and only needed here
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - slow to import, and only needed here
-        from pyarrow.fs import S3FileSystem  # noqa: PLC0415 - slow to import, and only needed here
-
         try:
             session = boto3.Session()
             stacks = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
@@ -106,11 +107,6 @@ class StackBucket:
 
     def relation(self, product: str, connection: duckdb.DuckDBPyConnection) -> str | None:
         """Give DuckDB the product's files as a dataset of pyarrow, which reads what is needed."""
-        import pyarrow as pa  # noqa: PLC0415 - see above
-        from pyarrow import dataset  # noqa: PLC0415 - slow to import, and only needed here
-
-        from vonage_dataset.convert import arrow_schema  # noqa: PLC0415 - slow to import, and only needed here
-
         folder = f"{self._bucket}/data/product={product}"
         files = self._list(folder, ".parquet")
         if not files:
@@ -138,8 +134,6 @@ class StackBucket:
         return value
 
     def _list(self, folder: str, suffix: str) -> list[str]:
-        from pyarrow.fs import FileSelector  # noqa: PLC0415 - see above
-
         selector = FileSelector(folder, recursive=True, allow_not_found=True)
         try:
             found = self._files.get_file_info(selector)
@@ -213,7 +207,7 @@ def _create_table(
     connection.execute(f"CREATE TABLE {name} ({columns})")
     if rows:
         marks = ", ".join("?" for _ in rows[0])
-        connection.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)  # noqa: S608 - names of ours
+        connection.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)  # noqa: S608 - `name` is one of two constants
 
 
 def _invoice_lines(path: Path) -> list[list[str]]:

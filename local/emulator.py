@@ -86,7 +86,7 @@ class Emulator:
         seconds = _LONGEST_INVOCATION_SECONDS if service == "lambda" else _ANSWER_SECONDS
         return self._session.client(service, **self._connection(seconds))
 
-    def table(self, name: str) -> Any:  # noqa: ANN401 - as above
+    def table(self, name: str) -> Any:  # noqa: ANN401 - boto3's resources have no static type
         """Return a DynamoDB table, as boto3's resource."""
         return self._session.resource("dynamodb", **self._connection(_ANSWER_SECONDS)).Table(name)
 
@@ -157,7 +157,7 @@ class Emulator:
         options = ["--bind", f"fd://{listener.fileno()}", "--workers", "0"]
         tls = ["--certfile", certificate, "--keyfile", certificate]
         with self.log.open("wb") as log:
-            return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            return subprocess.Popen(  # noqa: S603 - starts our own interpreter with a module that is named here
                 [*command, *options, *tls],
                 cwd=self._folder,
                 env=environment,

@@ -241,6 +241,7 @@ def _unhurried() -> Iterator[None]:
     """Look at what there is, then leave the machine to the stack for as long at least."""
     began = time.monotonic()
     yield
+    # Whoever looks all the time takes the processor from what is looked at.
     time.sleep(max(_TICK_SECONDS, time.monotonic() - began))
 
 

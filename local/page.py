@@ -53,8 +53,7 @@ class _Chart:
 
 def write_page(folder: Path) -> Path | None:
     """Write the page of a folder's dataset into it; None where there is no dataset."""
-    # Only who has something to show waits for these.
-    from local.dataset import Folder, open_dataset  # noqa: PLC0415 - slow to import, and only needed here
+    from local.dataset import Folder, open_dataset  # noqa: PLC0415 - slow: a run starts without it
 
     try:
         source = Folder(folder)
@@ -73,7 +72,7 @@ def write_page(folder: Path) -> Path | None:
 
 
 def _page(connection: "DuckDBPyConnection") -> str:
-    from plotly.offline import get_plotlyjs  # noqa: PLC0415 - see above
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415 - slow: a run starts without it
 
     charts = [
         *_by_day(connection),
@@ -115,7 +114,7 @@ def _totals(connection: "DuckDBPyConnection") -> str:
         f"<td>{records:,}</td><td>{'' if cost is None else _money(cost)}</td></tr>"
         for product, currency, records, cost in _rows(
             connection,
-            f"SELECT product, CASE WHEN count(cost) > 0 THEN {_CURRENCY} ELSE '' END, count(*), "  # noqa: S608 - text of ours
+            f"SELECT product, CASE WHEN count(cost) > 0 THEN {_CURRENCY} ELSE '' END, count(*), "  # noqa: S608 - `_CURRENCY` is a constant
             f"sum(cost) FROM records GROUP BY product, currency ORDER BY 4 DESC NULLS LAST, 1",
         )
     )
@@ -259,7 +258,7 @@ def _latency(connection: "DuckDBPyConnection") -> Iterable[_Chart]:
 
 def _chart(title: str, bars: Sequence[Mapping[str, Any]], **layout: object) -> _Chart:
     # plotly checks every name and value.
-    from plotly.graph_objects import Figure  # noqa: PLC0415 - see above
+    from plotly.graph_objects import Figure  # noqa: PLC0415 - slow: a run starts without it
 
     figure = Figure(
         data=bars,
@@ -297,7 +296,7 @@ def _costs(
     names = dict(_coloured(connection))
     for currency, product, value, cost in _rows(
         connection,
-        f"SELECT {_CURRENCY}, product, {key}, sum(cost) FROM records "  # noqa: S608 - text of ours
+        f"SELECT {_CURRENCY}, product, {key}, sum(cost) FROM records "  # noqa: S608 - `_CURRENCY` is a constant
         f"WHERE cost IS NOT NULL AND occurred_at IS NOT NULL AND {where} "
         "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
     ):

@@ -141,5 +141,5 @@ class Simulator:
             method=method,
             data=None if document is None else json.dumps(document).encode(),
         )
-        with urllib.request.urlopen(request, timeout=_CONTROL_SECONDS) as response:  # noqa: S310 - as above
+        with urllib.request.urlopen(request, timeout=_CONTROL_SECONDS) as response:  # noqa: S310 - the URL is the simulator's own
             return json.load(response)

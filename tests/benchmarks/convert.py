@@ -79,7 +79,7 @@ def run_ours(archive: Path, target: Path) -> None:
 
 def run_bare(archive: Path, target: Path) -> None:
     """Write every column as text."""
-    import pyarrow as pa  # noqa: PLC0415 - as above
+    import pyarrow as pa  # noqa: PLC0415 - a variant loads what it measures alone
 
     _stream_with_pyarrow(
         archive, target, dict.fromkeys(columns_of(archive), pa.string()), sums=False
@@ -88,7 +88,7 @@ def run_bare(archive: Path, target: Path) -> None:
 
 def run_pyarrow(archive: Path, target: Path) -> None:
     """Let the reader give the types; it ends at the first cell that does not fit."""
-    import pyarrow as pa  # noqa: PLC0415 - as above
+    import pyarrow as pa  # noqa: PLC0415 - a variant loads what it measures alone
 
     types = dict.fromkeys(columns_of(archive), pa.string())
     types |= dict.fromkeys(TIMES, pa.timestamp("us", "UTC"))
@@ -97,9 +97,9 @@ def run_pyarrow(archive: Path, target: Path) -> None:
 
 
 def _stream_with_pyarrow(archive: Path, target: Path, types: dict[str, Any], *, sums: bool) -> None:
-    import pyarrow as pa  # noqa: PLC0415 - as above
-    import pyarrow.parquet as pq  # noqa: PLC0415 - slow to import, and only needed here
-    from pyarrow import csv  # noqa: PLC0415 - slow to import, and only needed here
+    import pyarrow as pa  # noqa: PLC0415 - a variant loads what it measures alone
+    import pyarrow.parquet as pq  # noqa: PLC0415 - a variant loads what it measures alone
+    from pyarrow import csv  # noqa: PLC0415 - a variant loads what it measures alone
 
     totals: dict[str | None, Decimal] = {}
     (member,) = members_of(archive)
@@ -134,7 +134,7 @@ def _write(writer: Any, rows: Any, totals: dict[str | None, Decimal] | None) -> 
 
 def run_duckdb(archive: Path, target: Path) -> None:
     """COPY through a FIFO, with one thread and bounded memory."""
-    import duckdb  # noqa: PLC0415 - as above
+    import duckdb  # noqa: PLC0415 - a variant loads what it measures alone
 
     fifo = target.with_suffix(".fifo")
     os.mkfifo(fifo)
@@ -164,7 +164,7 @@ def run_duckdb(archive: Path, target: Path) -> None:
 
 def run_polars(archive: Path, target: Path) -> None:
     """Sink a lazy frame; it reads files, so the CSV is unpacked first."""
-    import polars as pl  # noqa: PLC0415 - as above
+    import polars as pl  # noqa: PLC0415 - a variant loads what it measures alone
 
     (member,) = members_of(archive)
     unpacked = target.with_suffix(".csv")
@@ -182,9 +182,9 @@ def run_polars(archive: Path, target: Path) -> None:
 
 def run_pandas(archive: Path, target: Path) -> None:
     """Read in chunks; decimals are pyarrow's, since pandas has none."""
-    import pandas as pd  # noqa: PLC0415 - as above
-    import pyarrow as pa  # noqa: PLC0415 - slow to import, and only needed here
-    import pyarrow.parquet as pq  # noqa: PLC0415 - slow to import, and only needed here
+    import pandas as pd  # noqa: PLC0415 - a variant loads what it measures alone
+    import pyarrow as pa  # noqa: PLC0415 - a variant loads what it measures alone
+    import pyarrow.parquet as pq  # noqa: PLC0415 - a variant loads what it measures alone
 
     (member,) = members_of(archive)
     writer: pq.ParquetWriter | None = None

@@ -528,7 +528,7 @@ def test_rows_of_no_whole_window_are_not_noted(
 
 instants = st.datetimes(
     min_value=datetime(2000, 1, 1),  # noqa: DTZ001 - hypothesis adds the time zone
-    max_value=datetime(2100, 1, 1),  # noqa: DTZ001 - as above
+    max_value=datetime(2100, 1, 1),  # noqa: DTZ001 - hypothesis adds the zone
     timezones=st.just(UTC),
 )
 seconds = instants.map(lambda instant: instant.replace(microsecond=0))

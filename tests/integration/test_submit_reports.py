@@ -289,7 +289,7 @@ def test_an_attempt_that_ended_is_not_taken_for_the_one_that_got_lost(stack: Sta
 def test_without_a_usable_secret_nothing_is_begun(stack: Stack) -> None:
     stack.plan(3)
 
-    def no_credentials(_fresh: bool) -> Credentials:  # noqa: FBT001
+    def no_credentials(_fresh: bool) -> Credentials:  # noqa: FBT001 - the client calls it by place
         raise InvalidRequest("the secret has no value yet")
 
     vonage = VonageClient(stack.simulator.url, no_credentials, pacer=Pacer(0))

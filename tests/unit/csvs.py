@@ -20,7 +20,7 @@ class Content(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # a buffer is enough
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: any buffer; io gives this one
         data = self._stream.read(min(len(buffer), self._piece))
         buffer[: len(data)] = data
         return len(data)

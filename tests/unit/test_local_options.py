@@ -43,7 +43,7 @@ def test_credentials_alone_mean_vonage_itself_at_its_own_pace() -> None:
         ("https://192.168.0.1", False),
     ],
 )
-def test_only_loopback_needs_no_confirmation(url: str, is_on_loopback: bool) -> None:  # noqa: FBT001
+def test_only_loopback_needs_no_confirmation(url: str, is_on_loopback: bool) -> None:  # noqa: FBT001 - a parameter of the test
     server = options(**CREDENTIALS, VONAGE_BASE_URL=url).server
     assert server is not None
     assert server.is_on_loopback is is_on_loopback

@@ -59,10 +59,10 @@ ALL_ZONES = sorted(available_timezones() - {"localtime", "Factory"})
 zones = st.sampled_from(ODD_ZONES) | st.sampled_from(ALL_ZONES)
 lengths = st.sampled_from(WindowLength)
 recent = st.datetimes(datetime(2000, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
-instants = recent | st.datetimes(datetime(1850, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - as above
+instants = recent | st.datetimes(datetime(1850, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
 dates_skipped_in_apia = st.datetimes(
-    datetime(2011, 12, 27),  # noqa: DTZ001 - as above
-    datetime(2012, 1, 3),  # noqa: DTZ001 - as above
+    datetime(2011, 12, 27),  # noqa: DTZ001 - hypothesis adds the zone
+    datetime(2012, 1, 3),  # noqa: DTZ001 - hypothesis adds the zone
     timezones=st.just(UTC),
 )
 over_windows = given(time_zone=zones, length=lengths, instant=instants | dates_skipped_in_apia)

@@ -442,7 +442,7 @@ class _HashedFile(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: bytes) -> int:  # type: ignore[override]  # what pyarrow gives
+    def write(self, data: bytes) -> int:  # type: ignore[override]  # typeshed: any buffer; pyarrow gives bytes
         self.sha256.update(data)
         written = self._file.write(data)
         self.bytes += written

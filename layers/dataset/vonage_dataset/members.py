@@ -102,7 +102,7 @@ class _Ranges(io.RawIOBase):
             raise OSError("a seek to before the start")
         return self._position
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # a buffer is enough
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: any buffer; io gives this one
         length = min(len(buffer), self._source.size - self._position)
         if length <= 0:
             return 0
@@ -127,7 +127,7 @@ class _Stream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # a buffer is enough
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: any buffer; io gives this one
         while not self._rest:
             piece = next(self._pieces, None)
             if piece is None:

@@ -160,7 +160,7 @@ class _Ended(io.RawIOBase):
         self._ending = line
         self._in_a_line = self._in_a_line and not now
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # a buffer is enough
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: any buffer; io gives this one
         count = self._stream.readinto(buffer) or 0
         if count:
             self._in_a_line = bytes(buffer[count - 1 : count]) not in b"\r\n"

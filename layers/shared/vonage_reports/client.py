@@ -116,11 +116,11 @@ class VonageClient:
     @property
     def api_key(self) -> str:
         """The key in use, which is also the id of the account it belongs to."""
-        return self._credentials(False).api_key  # noqa: FBT003 - see the constructor
+        return self._credentials(False).api_key  # noqa: FBT003 - a callable's type names no keywords
 
     def require_credentials(self) -> None:
         """Read the credentials. Raises InvalidRequest where they cannot be used."""
-        self._credentials(False)  # noqa: FBT003 - see the constructor
+        self._credentials(False)  # noqa: FBT003 - a callable's type names no keywords
 
     def create_report(
         self,

@@ -64,7 +64,7 @@ _AccountId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]{1,40}$")]
 
 def _filter_value(value: object) -> object:
     if not isinstance(value, str | bool | int):
-        raise ValueError("a filter is a text, a whole number, or true or false")  # noqa: TRY004 - pydantic's contract
+        raise ValueError("a filter is a text, a whole number, or true or false")  # noqa: TRY004 - pydantic reports ValueError alone
     if isinstance(value, str) and not value.isprintable():
         raise ValueError("a filter's text is printable")
     return value
@@ -78,7 +78,7 @@ def _an_id(value: str) -> str:
 
 def _text(value: object) -> object:
     if not isinstance(value, str):
-        raise ValueError("a time is a text, such as 2026-11-22T02:15:00Z")  # noqa: TRY004 - as above
+        raise ValueError("a time is a text, such as 2026-11-22T02:15:00Z")  # noqa: TRY004 - pydantic reports ValueError alone
     return value
 
 
@@ -197,7 +197,7 @@ def _entries(text: str) -> list[Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"the parameter is not valid JSON: {error}") from error
     if not isinstance(entries, list):
-        raise ValueError("the parameter must be a list of definitions, in [ ]")  # noqa: TRY004 - one error for one caller
+        raise ValueError("the parameter must be a list of definitions, in [ ]")  # noqa: TRY004 - the caller takes ValueError
     return entries
 
 

@@ -24,7 +24,7 @@ def cached_credentials(
     """
     kept: tuple[float, Credentials] | None = None
 
-    def credentials(fresh: bool) -> Credentials:  # noqa: FBT001 - the client's contract
+    def credentials(fresh: bool) -> Credentials:  # noqa: FBT001 - the client calls it by place
         nonlocal kept
         if kept is None or fresh or clock() - kept[0] > MAX_AGE:
             kept = clock(), _read(client, secret_arn)

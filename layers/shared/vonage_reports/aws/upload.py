@@ -86,7 +86,7 @@ def upload_archive(
                 client.put_object(
                     Bucket=bucket,
                     Key=key,
-                    Body=body,  # type: ignore[arg-type]  # see `_Part.body`
+                    Body=body,  # type: ignore[arg-type]  # a bytearray, which botocore takes
                     ContentType=_CONTENT_TYPE,
                     ChecksumCRC32=_crc32(body),
                     IfNoneMatch="*",
@@ -264,7 +264,7 @@ class _Upload:
             Key=self._key,
             UploadId=self._id.result(),
             PartNumber=number,
-            Body=body,  # type: ignore[arg-type]  # see `_Part.body`
+            Body=body,  # type: ignore[arg-type]  # a bytearray, which botocore takes
             ChecksumCRC32=checksum,
         )
         return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}

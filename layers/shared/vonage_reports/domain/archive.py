@@ -89,7 +89,7 @@ class Deflate(Protocol):
     """
 
     @property
-    def error(self) -> Any:  # noqa: ANN401 - an exception's class; isal's stubs say an instance
+    def error(self) -> Any:  # noqa: ANN401 - a class; isal's stubs say an instance
         """Raised where the data is not Deflate's."""
 
     def decompressobj(self, wbits: int) -> Decompressor:
