@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from mypy_boto3_glue import GlueClient
 from mypy_boto3_s3 import S3Client
 
 from tests.integration.conftest import BUCKET, an_archive, instead_of, keys_in, refusal_of_aws
+from tests.integration.subject import DAY, MIDNIGHT, NOW, REPORT_ID, SUBJECT
 from tests.unit.csvs import written
 from vonage_dataset.catalogue import Catalogue, storage
 from vonage_dataset.delivery import convert_report
@@ -38,26 +39,6 @@ from vonage_reports.domain.reports import Entry
 from vonage_reports.domain.settings import Settings
 from vonage_reports.domain.windows import Window
 
-NOW = datetime(2026, 11, 22, 2, 20, tzinfo=UTC)
-MIDNIGHT = datetime(2026, 11, 20, 13, tzinfo=UTC)  # in Auckland
-DAY = timedelta(days=1)
-REPORT_ID = "sms-outbound-20261120T1300Z-0123456789ab"
-SUBJECT = Subject(
-    report_id=REPORT_ID,
-    request_id="request-1",
-    attempt=1,
-    run=1,
-    entry=Entry.CHECK,
-    definition="sms-outbound",
-    product="SMS",
-    account_id="abcd1234",
-    include_subaccounts=False,
-    filters={"direction": "outbound", "include_message": False},
-    window=Window(MIDNIGHT, MIDNIGHT + DAY, "Pacific/Auckland"),
-    revision="final",
-    delay_days=3,
-    planned="2026-11-22T02:15:00Z",
-)
 PRELIMINARY = replace(
     SUBJECT,
     report_id="sms-outbound-20261120T1300Z-ba9876543210",

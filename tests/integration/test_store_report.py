@@ -5,7 +5,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import chain, repeat
 from typing import Any
 
@@ -30,6 +30,7 @@ from tests.integration.conftest import (
     refusal_of_aws,
     without_length,
 )
+from tests.integration.subject import NOW, REPORT_ID, SUBJECT
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.store import store_report
 from vonage_reports.aws.upload import PART_BYTES, TIME_TO_STOP
@@ -43,31 +44,10 @@ from vonage_reports.domain.errors import (
     VonageUnavailable,
 )
 from vonage_reports.domain.objects import Subject
-from vonage_reports.domain.reports import Entry
-from vonage_reports.domain.windows import Window
 
 CSV = b'"id","to"\n"1","447700900000"\n"2","447700900001"\n'
 ARCHIVE = an_archive(CSV)
 WHOLE = answer(body=ARCHIVE, content_type="application/octet-stream")
-NOW = datetime(2026, 11, 22, 2, 20, tzinfo=UTC)
-MIDNIGHT = datetime(2026, 11, 20, 13, tzinfo=UTC)  # in Auckland
-REPORT_ID = "sms-outbound-20261120T1300Z-0123456789ab"
-SUBJECT = Subject(
-    report_id=REPORT_ID,
-    request_id="request-1",
-    attempt=1,
-    run=1,
-    entry=Entry.CHECK,
-    definition="sms-outbound",
-    product="SMS",
-    account_id="abcd1234",
-    include_subaccounts=False,
-    filters={"direction": "outbound", "include_message": False},
-    window=Window(MIDNIGHT, MIDNIGHT + timedelta(days=1), "Pacific/Auckland"),
-    revision="final",
-    delay_days=3,
-    planned="2026-11-22T02:15:00Z",
-)
 DOWNLOAD = {
     "file_id": "file-1",
     "items_count": 2,

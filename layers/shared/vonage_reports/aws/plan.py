@@ -59,7 +59,8 @@ def plan(
                 announce_refusals([changed], noted, edges)
             continue
         with isolated(done.faults):
-            edges.ledger.note_what_is_collected(definition)
+            if definition.name not in calendar.collects:
+                edges.ledger.note_what_is_collected(definition)
             for due in due_reports(
                 definition,
                 cursors=calendar.cursors,
