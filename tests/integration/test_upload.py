@@ -435,6 +435,15 @@ def test_a_completion_whose_answer_was_lost_is_to_be_looked_at(
     assert scripted_s3.upload(aws_session) is None
 
 
+def test_a_completion_that_fails_after_it_was_answered_with_200_is_tried_again(
+    scripted_s3: ScriptedS3, aws_session: boto3.Session
+) -> None:
+    """S3 may say 200 before it knows: the error then stands in the body."""
+    scripted_s3.completions = [refused(200, "InternalError")]
+    assert scripted_s3.upload(aws_session) is not None
+    assert len(scripted_s3.asked("POST", "uploadId=7")) == 2
+
+
 def test_a_completion_that_fails_for_good_aborts_the_upload(
     scripted_s3: ScriptedS3, aws_session: boto3.Session
 ) -> None:
