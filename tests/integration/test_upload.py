@@ -190,6 +190,39 @@ def test_nothing_is_visible_before_the_last_byte_was_proved(s3: S3Client) -> Non
     assert keys_in(s3) == [KEY]
 
 
+class SlowS3:
+    """Reads the first part when the download is over, or does not go on."""
+
+    def __init__(self) -> None:
+        self.parts: dict[int, bytes] = {}
+        self.all_was_read = Event()
+
+    def create_multipart_upload(self, **_: object) -> dict[str, str]:
+        return {"UploadId": "7"}
+
+    def upload_part(self, **given: Any) -> dict[str, str]:
+        if given["PartNumber"] == 1:
+            self.all_was_read.wait(0.3)
+        self.parts[given["PartNumber"]] = bytes(given["Body"])
+        return {"ETag": "0"}
+
+    def complete_multipart_upload(self, **_: object) -> None:
+        pass
+
+
+def test_the_download_waits_for_the_part_whose_memory_it_would_use_again() -> None:
+    """What it wrote over would be sent with a right checksum, after it was proved."""
+    slow: Any = SlowS3()
+    data = an_archive_of(6 * PART_BYTES + 1)
+
+    def chunks() -> Iterator[bytes]:
+        yield from in_chunks(data)
+        slow.all_was_read.set()
+
+    upload(slow, chunks())
+    assert b"".join(slow.parts[number] for number in sorted(slow.parts)) == data
+
+
 # Broken
 
 
