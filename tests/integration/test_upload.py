@@ -33,7 +33,14 @@ from tests.integration.conftest import (
     open_uploads_in,
     refusal_of_aws,
 )
-from vonage_reports.aws.upload import PART_BYTES, S3_CONFIG, prove_stored_archive, upload_archive
+from vonage_reports.aws.upload import (
+    PART_BYTES,
+    S3_CONFIG,
+    TIME_TO_STOP,
+    prove_stored_archive,
+    upload_archive,
+)
+from vonage_reports.client import READ_TIMEOUT
 from vonage_reports.domain.archive import Archive
 from vonage_reports.domain.errors import ArchiveCorrupt, VonageUnavailable
 
@@ -475,6 +482,14 @@ def test_a_completion_that_fails_after_it_was_answered_with_200_is_tried_again(
     scripted_s3.completions = [refused(200, "InternalError")]
     assert scripted_s3.upload(aws_session) is not None
     assert len(scripted_s3.asked("POST", "uploadId=7")) == 2
+
+
+def test_there_is_time_to_stop_after_a_stall_of_the_download_and_one_of_s3() -> None:
+    config: Any = S3_CONFIG
+    stall_of_s3 = config.retries["total_max_attempts"] * (
+        config.connect_timeout + config.read_timeout
+    )
+    assert READ_TIMEOUT + stall_of_s3 < TIME_TO_STOP
 
 
 def test_a_completion_that_fails_for_good_aborts_the_upload(
