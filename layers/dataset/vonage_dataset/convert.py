@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Context, Decimal
 from itertools import accumulate
 from pathlib import Path
@@ -21,8 +22,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vonage_dataset.members import CsvMember
-from vonage_dataset.rows import BLOCK_BYTES, read_rows
+from vonage_dataset.rows import BLOCK_BYTES, Rows, read_rows
 from vonage_dataset.schema import (
+    COLLECTED_AT,
+    CURRENCY,
+    RESCUED,
+    REVISION,
     SCHEMA_VERSION,
     SCHEMA_VERSION_KEY,
     TABLES,
@@ -86,13 +91,28 @@ class Total:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What is true of all rows of a window, and not said in them.
+
+    Attributes:
+        revision: `final` or `preliminary`.
+        collected_at: When Vonage received the request, None where nobody knows.
+        currency: What an empty currency means, None where nobody knows.
+    """
+
+    revision: str | None = None
+    collected_at: datetime | None = None
+    currency: str | None = None
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A Parquet file that was written, and what is in it.
 
     Attributes:
         rows: As the parser counted them.
-        columns: Of the file, in order; the last one is `_rescued`.
+        columns: Of the file, in order; ours are the last.
         headers: The headers of the CSV files, each once, in the order seen.
         rescued: How many cells `_rescued` has, by name.
         totals: One for each currency, by its name; none for products without a price.
@@ -119,13 +139,13 @@ def convert(
     *,
     product: str,
     target: Path,
-    currency: str | None = None,
+    collection: Collection | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> Dataset:
     """Write the rows of all members, in their order, to the Parquet file `target`.
 
-    `currency` is what an empty currency means in the totals; the rows stay as Vonage sent them.
-    Memory does not grow with the rows. Without a row the file has the columns all the same.
+    What Vonage sent stays as it is; what `collection` adds to it has columns of its own. Memory
+    does not grow with the rows. Without a row the file has the columns all the same.
 
     Raises:
         RowsUnreadable: Some row cannot be read. There is no dataset then; what `target` has is
@@ -135,7 +155,7 @@ def convert(
     rows = 0
     headers: list[tuple[str, ...]] = []
     rescued: Counter[str] = Counter()
-    totals = _Totals(currency)
+    totals = _Totals()
     with (
         target.open("wb") as file,
         _HashedFile(file) as hashed,
@@ -145,7 +165,8 @@ def convert(
             read = read_rows(member, block_bytes=block_bytes)
             if read.header and read.header not in headers:
                 headers.append(read.header)
-            layout = _Layout.of(read.header, writer.table_for(read.header), member)
+            table = writer.table_for(read.header)
+            layout = _Layout.of(read, table, collection or Collection(), member)
             for batch in read.batches:
                 fitted, without_column = layout.fit(batch)
                 rescued.update(without_column)
@@ -168,21 +189,23 @@ class _Layout:
 
     table: Table
     schema: pa.Schema
+    collection: Collection
     positions: Mapping[str, int]
     others: Mapping[str, int]
 
     @classmethod
-    def of(cls, header: tuple[str, ...], table: Table, member: CsvMember) -> "_Layout":
-        keys = _keys(header)
+    def of(cls, rows: Rows, table: Table, collection: Collection, member: CsvMember) -> "_Layout":
+        keys = _keys(rows.header)
         positions = {key: position for position, key in enumerate(keys)}
         if len(positions) < len(keys):
             raise RowsUnreadable(
-                f"{member.name}, line 1: names in the header cannot be told apart."
+                f"{member.name}, line {rows.header_line}: names in the header cannot be told apart."
             )
         known = {column.name for column in table.columns}
         return cls(
             table=table,
             schema=arrow_schema(table),
+            collection=collection,
             positions={key: position for key, position in positions.items() if key in known},
             others={key: position for key, position in positions.items() if key not in known},
         )
@@ -190,24 +213,38 @@ class _Layout:
     def fit(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Mapping[str, int]]:
         """Give the cells their columns and types, and say how many were rescued, by name."""
         rescued: dict[str, pa.Array] = {}
-        columns = []
+        columns: dict[str, pa.Array] = {}
         for column in self.table.columns:
             position = self.positions.get(column.name)
             if position is None:
-                columns.append(pa.nulls(batch.num_rows, _ARROW_TYPES[column.type]))
+                columns[column.name] = pa.nulls(batch.num_rows, _ARROW_TYPES[column.type])
                 continue
             cells = batch.column(position)
-            fitted, misfits = _fit(cells, column.type)
-            columns.append(fitted)
+            columns[column.name], misfits = _fit(cells, column.type)
             if misfits is not None:
                 rescued[column.name] = misfits
         for key, position in self.others.items():
             cells = batch.column(position)
             if cells.null_count < len(cells):
                 rescued[key] = _readable(cells)
-        columns.append(_rescued_column(rescued, batch.num_rows))
+        columns |= {
+            CURRENCY.name: self._currencies(columns, batch.num_rows),
+            REVISION.name: _repeated(self.collection.revision, REVISION, batch.num_rows),
+            COLLECTED_AT.name: _repeated(
+                self.collection.collected_at, COLLECTED_AT, batch.num_rows
+            ),
+            RESCUED.name: _rescued_column(rescued, batch.num_rows),
+        }
         counts = {key: len(cells) - cells.null_count for key, cells in rescued.items()}
-        return pa.RecordBatch.from_arrays(columns, schema=self.schema), counts
+        arrays = [columns[name] for name in self.schema.names]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema), counts
+
+    def _currencies(self, columns: Mapping[str, pa.Array], rows: int) -> pa.Array:
+        """Return the currency of each price; null where nobody names one, or there is no price."""
+        if self.table.price is None:
+            return _repeated(None, CURRENCY, rows)
+        default = _repeated(self.collection.currency, CURRENCY, rows)
+        return pc.coalesce(columns["currency"], default) if "currency" in columns else default
 
 
 def _keys(header: tuple[str, ...]) -> list[str]:
@@ -284,6 +321,10 @@ def _fit_each(cells: pa.Array, arrow_type: pa.DataType) -> pa.Array:
     )
 
 
+def _repeated(value: object, column: Column, rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, _ARROW_TYPES[column.type]), rows)
+
+
 def _readable(cells: pa.Array) -> pa.Array:
     r"""Return the cells as text; a byte that is not UTF-8 is written \xNN."""
     try:
@@ -328,22 +369,18 @@ def arrow_schema(table: Table) -> pa.Schema:
 class _Totals:
     """Adds up the prices by currency."""
 
-    def __init__(self, default_currency: str | None) -> None:
-        self._default = default_currency or None
+    def __init__(self) -> None:
         self._by_currency: dict[str | None, Total] = {}
 
     def add(self, rows: pa.Table, price: str | None) -> None:
         if price is None:
             return
-        names = {"currency", price} & set(rows.column_names)
-        if "currency" not in names:
-            rows = rows.append_column("currency", pa.nulls(rows.num_rows, pa.string()))
-        sums = rows.group_by("currency", use_threads=False).aggregate(
+        sums = rows.group_by(CURRENCY.name, use_threads=False).aggregate(
             [(price, "sum"), (price, "count"), ([], "count_all")]
         )
         for group in sums.to_pylist():
             self._add(
-                group["currency"] or self._default,
+                group[CURRENCY.name],
                 group[f"{price}_sum"] or Decimal(0),
                 group["count_all"],
                 group["count_all"] - group[f"{price}_count"],
@@ -425,7 +462,9 @@ class _DatasetWriter:
                 # Readers take the type of a decimal, and INT64 is the quick form of it.
                 store_decimal_as_integer=True,
                 use_dictionary=[
-                    column.name for column in table.columns if column.name not in _NEARLY_UNIQUE
+                    column.name
+                    for column in table.all_columns
+                    if column.name not in _NEARLY_UNIQUE and column is not RESCUED
                 ],
             )
         return self._writer
