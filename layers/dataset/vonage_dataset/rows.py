@@ -146,7 +146,8 @@ class _Blocks:
         self.quotes += block.count(b'"')
         self._held = b"\r" if block.endswith(b"\r") and len(block) > 1 else b""
         block = block.removesuffix(self._held)
-        self.has_lone_cr |= block.count(b"\r") > block.count(b"\r\n")
+        if b"\r" in block:  # nearly always not, and to look is quicker than to count
+            self.has_lone_cr |= block.count(b"\r") > block.count(b"\r\n")
         return block
 
     def close(self) -> None:
