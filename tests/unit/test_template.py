@@ -351,6 +351,26 @@ def test_a_table_is_partitioned_as_the_keys_of_its_objects_are() -> None:
         assert ["product", *keys] == folders
 
 
+NAMED = [
+    pytest.param(name, key, id=f"{name}-{key}")
+    for name, resource in RESOURCES.items()
+    for key in resource.get("Properties", {})
+    # A table is named within its database.
+    if re.fullmatch(r"Name|\w+Name", key) and key not in ("DatabaseName", "OmitName")
+]
+
+
+@pytest.mark.parametrize(("name", "key"), NAMED)
+def test_what_has_a_name_bears_the_stacks(name: str, key: str) -> None:
+    # A name that two stacks share would let only one of them be deployed.
+    assert "AWS::StackName" in str(RESOURCES[name]["Properties"][key])
+
+
+def test_nothing_is_exported() -> None:
+    # The name of an export is one for all stacks of an account and region.
+    assert not any("Export" in output for output in TEMPLATE["Outputs"].values())
+
+
 def test_two_stacks_of_one_account_have_two_databases() -> None:
     name = RESOURCES["UsageDatabase"]["Properties"]["DatabaseInput"]["Name"]
 
