@@ -362,11 +362,13 @@ def test_a_variable_that_is_not_set_is_named(
                 world.handlers.cold(function)(event)
 
 
-def test_every_operation_of_aws_that_is_called_belongs_to_a_resource() -> None:
+def test_every_operation_of_aws_that_is_called_belongs_to_a_resource(
+    aws_session: boto3.Session,
+) -> None:
     services = ("dynamodb", "s3", "sns", "stepfunctions", "ssm", "secretsmanager", "glue")
     operations: dict[str, str] = {}
     for service in services:
-        client: Any = boto3.Session(region_name="eu-west-1").client(service)  # type: ignore[call-overload]  # by a variable
+        client: Any = aws_session.client(service)  # type: ignore[call-overload]  # by a variable
         operations |= client.meta.method_to_api_mapping
     called = {
         operations[node.func.attr]
