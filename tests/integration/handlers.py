@@ -75,6 +75,10 @@ class Handlers:
         }
         for name, value in self.environment.items():
             monkeypatch.setenv(name, value)
+        self.start_cold()
+
+    def start_cold(self) -> None:
+        """Forget what warm functions keep: credentials, connections, what they read before."""
         self.submit_reports = self.cold("submit_reports")
         self.check_report = self.cold("check_report")
         self.store_report = self.cold("store_report")
