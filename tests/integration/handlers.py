@@ -1,4 +1,4 @@
-"""The handlers as Lambda calls them, in this process, with AWS in moto and the simulator."""
+"""The functions' handlers in process, with AWS in moto and the simulator as Vonage."""
 
 import importlib.util
 import json
@@ -14,8 +14,8 @@ import pytest
 from tests.integration.stack import Stack
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
-DEFINITIONS_PARAMETER = "/definitions"
-DATABASE = "usage"
+
+Invoke = Callable[[dict[str, Any], "Context"], dict[str, Any]]
 
 
 @dataclass
@@ -23,9 +23,9 @@ class Context:
     """What Lambda gives a handler beside the event."""
 
     aws_request_id: str
-    function_name: str = "function"
+    function_name: str = "submit_reports"
     memory_limit_in_mb: int = 512
-    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:function"
+    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:submit_reports"
 
     def get_remaining_time_in_millis(self) -> int:
         return 300_000
@@ -33,9 +33,9 @@ class Context:
 
 @dataclass
 class Handler:
-    """Invokes one handler; `define` is what the operator does to the parameter."""
+    """Invokes the handler; `define` is what the operator does to the parameter."""
 
-    invoke: Callable[[dict[str, Any], Context], dict[str, Any]]
+    invoke: Invoke
     requests: "count[int]" = field(default_factory=count)
 
     def __call__(self, event: dict[str, Any], request_id: str | None = None) -> dict[str, Any]:
@@ -44,58 +44,47 @@ class Handler:
     def define(self, *definitions: dict[str, Any], text: str | None = None) -> None:
         value = json.dumps(definitions) if text is None else text
         boto3.client("ssm").put_parameter(
-            Name=DEFINITIONS_PARAMETER, Value=value, Type="String", Overwrite=True
+            Name="/definitions", Value=value, Type="String", Overwrite=True
         )
 
 
-class Handlers:
-    """The handlers of one stack, warm from their first invocation on, and what they are told."""
+def set_secret(api_key: str, api_secret: str) -> None:
+    """Put the credentials that the functions use."""
+    value = json.dumps({"api_key": api_key, "api_secret": api_secret})
+    boto3.client("secretsmanager").put_secret_value(SecretId="vonage", SecretString=value)
 
-    def __init__(self, stack: Stack, monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
-        machine = boto3.client("stepfunctions").create_state_machine(
-            name="report-workflow",
-            definition='{"StartAt": "Done", "States": {"Done": {"Type": "Succeed"}}}',
-            roleArn="arn:aws:iam::123456789012:role/workflow",
-        )
-        self.secret_arn: str = boto3.client("secretsmanager").create_secret(Name="vonage")["ARN"]
-        self.api_key = stack.simulator.api_key
-        self.put_secret(stack.simulator.api_secret)
-        self.environment = {
-            "VONAGE_BASE_URL": stack.simulator.url,
-            "VONAGE_SECRET_ARN": self.secret_arn,
-            "TABLE_NAME": "ledger",
-            "BUCKET_NAME": "reports",
-            "TOPIC_ARN": boto3.client("sns").list_topics()["Topics"][0]["TopicArn"],
-            "STATE_MACHINE_ARN": machine["stateMachineArn"],
-            "DEFINITIONS_PARAMETER": DEFINITIONS_PARAMETER,
-            "DATABASE_NAME": DATABASE,
-            "MAX_BILLED_RECORDS": "10000",
-            "REQUEST_INTERVAL": "0",
-            **settings,
-        }
-        for name, value in self.environment.items():
-            monkeypatch.setenv(name, value)
-        self.start_cold()
 
-    def start_cold(self) -> None:
-        """Forget what warm functions keep: credentials, connections, what they read before."""
-        self.submit_reports = self.cold("submit_reports")
-        self.check_report = self.cold("check_report")
-        self.store_report = self.cold("store_report")
+def set_environment(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set what the template gives the functions."""
+    machine = boto3.client("stepfunctions").create_state_machine(
+        name="report-workflow",
+        definition='{"StartAt": "Done", "States": {"Done": {"Type": "Succeed"}}}',
+        roleArn="arn:aws:iam::123456789012:role/workflow",
+    )
+    secret = boto3.client("secretsmanager").create_secret(Name="vonage")
+    set_secret(stack.simulator.api_key, stack.simulator.api_secret)
+    environment = {
+        "VONAGE_BASE_URL": stack.simulator.url,
+        "VONAGE_SECRET_ARN": secret["ARN"],
+        "TABLE_NAME": "ledger",
+        "BUCKET_NAME": "reports",
+        "TOPIC_ARN": boto3.client("sns").list_topics()["Topics"][0]["TopicArn"],
+        "STATE_MACHINE_ARN": machine["stateMachineArn"],
+        "DEFINITIONS_PARAMETER": "/definitions",
+        "MAX_BILLED_RECORDS": "10000",
+        "REQUEST_INTERVAL": "0",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
 
-    def put_secret(self, api_secret: str) -> None:
-        """Put a pair into the secret, as a person does it."""
-        pair = {"api_key": self.api_key, "api_secret": api_secret}
-        boto3.client("secretsmanager").put_secret_value(
-            SecretId=self.secret_arn, SecretString=json.dumps(pair)
-        )
 
-    @staticmethod
-    def cold(name: str) -> Handler:
-        """Load a function as a cold start does: nothing is kept of another one's."""
-        spec = importlib.util.spec_from_file_location(f"{name}_app", FUNCTIONS / name / "app.py")
-        assert spec is not None
-        assert spec.loader is not None
-        app = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(app)
-        return Handler(app.lambda_handler)
+def load_handler(function: str) -> Invoke:
+    """Load a handler as a cold start does; what it keeps is its own."""
+    path = FUNCTIONS / function / "app.py"
+    spec = importlib.util.spec_from_file_location(f"{function}_app", path)
+    assert spec is not None
+    assert spec.loader is not None
+    app = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(app)
+    invoke: Invoke = app.lambda_handler
+    return invoke

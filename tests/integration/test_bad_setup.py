@@ -12,7 +12,7 @@ import boto3
 import pytest
 
 from tests.integration.conftest import answer_of_aws, as_moto_takes_it, refusal_of_aws
-from tests.integration.handlers import DATABASE, DEFINITIONS_PARAMETER, Handlers
+from tests.integration.handlers import Handler, load_handler, set_environment, set_secret
 from tests.integration.stack import Stack
 from tests.ledger_table import create_ledger_table
 from vonage_reports.aws.resources import RESOURCES
@@ -27,6 +27,7 @@ from vonage_reports.domain.windows import format_instant
 ROOT = Path(__file__).parents[2]
 EVENTS = ROOT / "events"
 VERIFY = {"name": "verify", "product": "VERIFY-V2"}
+DATABASE = "usage"
 NEW_SECRET = "n3w-secret-of-the-tests"
 TABLES_KEYS = [{"Name": name} for name in ("definition", "account", "date")]
 
@@ -36,15 +37,20 @@ class World:
     """A stack whose workflow is run by hand; `answers` are AWS's, by operation."""
 
     stack: Stack
-    handlers: Handlers
     answers: dict[str, Any]
-    kept: dict[str, Any] = field(default_factory=dict)
+    warm: dict[str, Handler] = field(default_factory=dict)
+
+    def invoke(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
+        """Invoke a function, which keeps what it has until the next cold start."""
+        if function not in self.warm:
+            self.warm[function] = Handler(load_handler(function))
+        return self.warm[function](event)
 
     def schedule(self) -> dict[str, Any]:
-        return self.handlers.submit_reports({"scheduled_time": format_instant(datetime.now(UTC))})
+        return self.invoke("submit_reports", {"scheduled_time": format_instant(datetime.now(UTC))})
 
     def sweep(self) -> dict[str, Any]:
-        return self.handlers.submit_reports({"sweep": True})
+        return self.invoke("submit_reports", {"sweep": True})
 
     def submitted(self) -> Report:
         """Let the schedule plan and submit its one window, which is ready at Vonage at once."""
@@ -58,26 +64,29 @@ class World:
 
     def check(self, report: Report) -> dict[str, Any]:
         assert report.execution_input is not None
-        return self.handlers.check_report(
+        return self.invoke(
+            "check_report",
             {
                 "report": json.loads(report.execution_input),
                 "waited_seconds": 20,
                 "started": format_instant(datetime.now(UTC)),
-            }
+            },
         )
 
     def store(self, report: Report, checked: dict[str, Any]) -> dict[str, Any]:
         assert report.execution_input is not None
-        return self.handlers.store_report(
-            {"report": json.loads(report.execution_input), "download": checked["download"]}
+        return self.invoke(
+            "store_report",
+            {"report": json.loads(report.execution_input), "download": checked["download"]},
         )
 
     def run_steps(self, report: Report) -> int:
         """Do what the workflow does for a report; return its rows."""
         assert report.execution_input is not None
         stored = self.store(report, self.check(report))
-        converted = self.handlers.cold("convert_report")(
-            {"report": json.loads(report.execution_input), "receipts": [stored["receipt"]]}
+        converted = self.invoke(
+            "convert_report",
+            {"report": json.loads(report.execution_input), "receipts": [stored["receipt"]]},
         )
         rows: int = converted["rows"]
         return rows
@@ -102,8 +111,16 @@ class World:
         self.answers[operation] = refusal_of_aws(status, code)
         self.answers[operation][1]["Error"]["Message"] = message or code
 
+    def put_secret(self, api_secret: str) -> None:
+        set_secret(self.stack.simulator.api_key, api_secret)
+
     def put_definitions(self) -> None:
-        self.handlers.submit_reports.define(VERIFY)
+        self.define(VERIFY)
+
+    def define(self, *definitions: dict[str, Any]) -> None:
+        boto3.client("ssm").put_parameter(
+            Name="/definitions", Value=json.dumps(definitions), Type="String", Overwrite=True
+        )
 
 
 @pytest.fixture
@@ -117,7 +134,10 @@ def world(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     assert session is not None
     session.events.register("before-call", answer)
     session.events.register_first("before-call.s3", as_moto_takes_it)
-    world = World(stack, Handlers(stack, monkeypatch, WAIT_SCALE="0"), answers)
+    set_environment(stack, monkeypatch)
+    monkeypatch.setenv("DATABASE_NAME", DATABASE)
+    monkeypatch.setenv("WAIT_SCALE", "0")
+    world = World(stack, answers)
     world.put_definitions()
     make_database()
     yield world
@@ -155,23 +175,23 @@ def refused(
 def a_secret_of(text: str) -> Cause:
     """The secret has a value that is no pair."""
 
-    def spoil(world: World) -> None:
+    def spoil(_: World) -> None:
         client = boto3.client("secretsmanager")
-        client.put_secret_value(SecretId=world.handlers.secret_arn, SecretString=text)
+        client.put_secret_value(SecretId="vonage", SecretString=text)
 
     return Cause(spoil, mend_secret, ("the secret arn:aws:secretsmanager", "api_key"))
 
 
 def mend_secret(world: World) -> None:
-    world.handlers.put_secret(world.stack.simulator.api_secret)
+    world.put_secret(world.stack.simulator.api_secret)
 
 
-def delete_secret(world: World) -> None:
-    boto3.client("secretsmanager").delete_secret(SecretId=world.handlers.secret_arn)
+def delete_secret(_: World) -> None:
+    boto3.client("secretsmanager").delete_secret(SecretId="vonage")
 
 
-def restore_secret(world: World) -> None:
-    boto3.client("secretsmanager").restore_secret(SecretId=world.handlers.secret_arn)
+def restore_secret(_: World) -> None:
+    boto3.client("secretsmanager").restore_secret(SecretId="vonage")
 
 
 KEY_DENIED = "is not authorized to perform: kms:GenerateDataKey on this resource"
@@ -191,7 +211,7 @@ OF_SUBMIT_REPORTS = {
         "TransactWriteItems", ("TABLE_NAME", NOT_OPEN), code="AccessDeniedException"
     ),
     "the definitions are gone": Cause(
-        lambda _: boto3.client("ssm").delete_parameter(Name=DEFINITIONS_PARAMETER),
+        lambda _: boto3.client("ssm").delete_parameter(Name="/definitions"),
         World.put_definitions,
         ("/definitions (DEFINITIONS_PARAMETER", "aws ssm put-parameter --name /definitions"),
     ),
@@ -225,7 +245,7 @@ def test_what_submit_reports_cannot_use_is_named_and_the_next_schedule_makes_it_
 ) -> None:
     for name, cause in OF_SUBMIT_REPORTS.items():
         with subtests.test(name):
-            world.handlers.start_cold()
+            world.warm.clear()
             cause.spoil(world)
             with pytest.raises((ResourceUnusable, InvalidRequest)) as raised:
                 world.submitted()
@@ -244,7 +264,7 @@ def test_what_submit_reports_cannot_use_is_named_and_the_next_schedule_makes_it_
 
 
 def test_what_cannot_be_announced_stops_nothing_and_is_announced_later(world: World) -> None:
-    world.handlers.submit_reports.define(VERIFY, {"name": "broken", "product": "SMS"})
+    world.define(VERIFY, {"name": "broken", "product": "SMS"})
     world.refuse("Publish", 404, "NotFound", "Topic does not exist")
     with pytest.raises(ResourceUnusable, match=r"the topic arn:.*reports \(TOPIC_ARN; .*not there"):
         world.submitted()
@@ -261,19 +281,19 @@ def test_without_definitions_what_is_open_goes_on(world: World) -> None:
     world.stack.simulator.fault("create", "status", status=401)
     world.schedule()
     assert world.one().state is State.PLANNED
-    boto3.client("ssm").delete_parameter(Name=DEFINITIONS_PARAMETER)
+    boto3.client("ssm").delete_parameter(Name="/definitions")
     with pytest.raises(ResourceUnusable, match="DEFINITIONS_PARAMETER"):
         world.submitted()
     assert world.one().state is State.SUBMITTED
 
 
 def test_a_key_that_is_refused_is_told_once_and_used_when_it_is_right(world: World) -> None:
-    world.handlers.put_secret("wr0ng")
+    world.put_secret("wr0ng")
     for _ in range(3):
         world.schedule()
     (told,) = world.stack.announced()
     assert (told["event"], told["error"]) == ("report.failed", "VonageRejected")
-    assert world.handlers.secret_arn in told["message"]
+    assert "the secret arn:aws:secretsmanager" in told["message"]
     assert (world.one().state, world.one().attempt, world.one().slot) == (State.PLANNED, 0, None)
     mend_secret(world)
     world.deliver(world.submitted())
@@ -284,7 +304,7 @@ OF_THE_WORKFLOW = {
     "the secret is empty": a_secret_of("{}"),
     "the key was revoked": Cause(
         lambda world: world.stack.simulator.settings(secrets=[NEW_SECRET]),
-        lambda world: world.handlers.put_secret(NEW_SECRET),
+        lambda world: world.put_secret(NEW_SECRET),
         ("401", "the API key and secret in the secret arn:aws:secretsmanager"),
     ),
     "the bucket is gone": Cause(
@@ -315,7 +335,7 @@ def test_what_a_step_of_the_workflow_cannot_use_is_named_and_the_step_is_done_la
     ledger = world.stack.table()
     for name, cause in OF_THE_WORKFLOW.items():
         with subtests.test(name):
-            world.handlers.start_cold()
+            world.warm.clear()
             cause.spoil(world)
             with pytest.raises(VonageReportsError) as raised:
                 world.run_steps(report)
@@ -333,7 +353,7 @@ def test_a_secret_that_is_rotated_in_mid_run_fails_nothing(world: World) -> None
     checked = world.check(report)
     # Vonage takes both for a while, and the functions keep the old one for minutes.
     world.stack.simulator.settings(secrets=[old, NEW_SECRET])
-    world.handlers.put_secret(NEW_SECRET)
+    world.put_secret(NEW_SECRET)
     assert world.check(report) == checked
     world.stack.simulator.settings(secrets=[NEW_SECRET])
     assert world.store(report, world.check(report))["stored"]
@@ -354,8 +374,9 @@ VARIABLES = {
 }
 
 
+@pytest.mark.usefixtures("world")
 def test_a_variable_that_is_not_set_is_named(
-    world: World, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+    monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
     for function, variables in VARIABLES.items():
         name = "schedule" if function == "submit_reports" else function
@@ -364,7 +385,7 @@ def test_a_variable_that_is_not_set_is_named(
             with subtests.test(f"{function}, {variable}"), monkeypatch.context() as patch:
                 patch.delenv(variable)
                 with pytest.raises(ResourceUnusable, match=f"no environment variable {variable}: "):
-                    world.handlers.cold(function)(event)
+                    Handler(load_handler(function))(event)
 
 
 def test_every_operation_of_aws_that_is_called_belongs_to_a_resource(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.handlers import Handler, Handlers
+from tests.integration.handlers import Handler
 from tests.integration.stack import Stack
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.reports import State
@@ -16,11 +16,9 @@ VIDEO = {"name": "video", "product": "VIDEO-API"}
 BROKEN = {"name": "broken", "product": "SMS"}
 
 
-@pytest.fixture
-def handler(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Handler:
-    handler = Handlers(stack, monkeypatch).submit_reports
+@pytest.fixture(autouse=True)
+def definitions(handler: Handler) -> None:
     handler.define(SMS, VIDEO, BROKEN)
-    return handler
 
 
 def backfill(stack: Stack, since: int, until: int, **more: Any) -> dict[str, Any]:
