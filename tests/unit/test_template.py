@@ -13,6 +13,7 @@ from local.catalogue import with_tables
 from local.template import read_template
 from tests.unit.test_objects import SUBJECT
 from vonage_dataset.schema import TABLES
+from vonage_reports.aws.resources import VARIABLES
 from vonage_reports.domain.settings import Settings
 from vonage_reports.inputs import parse_definitions
 
@@ -99,6 +100,11 @@ def test_a_function_gets_the_environment_that_it_reads_and_no_more(name: str) ->
     optional = {each.upper() for each in vars(Settings())}
 
     assert variables_read(name) == variables_set(name) - optional
+
+
+@every_function
+def test_a_variable_that_is_missing_would_be_named_as_one(name: str) -> None:
+    assert variables_read(name) <= VARIABLES
 
 
 def test_the_functions_are_the_folders_under_functions() -> None:

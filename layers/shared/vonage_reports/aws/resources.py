@@ -88,7 +88,8 @@ RESOURCES = (
     ),
 )
 
-_VARIABLES = frozenset({"VONAGE_BASE_URL", *(each.variable for each in RESOURCES)})
+VARIABLES = frozenset({"VONAGE_BASE_URL", *(each.variable for each in RESOURCES)})
+"""What the template gives the functions that need it, and nobody else."""
 
 _FORBIDDEN = ("AccessDenied", "AuthorizationError", "Forbidden", "403")
 _MISSING = ("NotFound", "NoSuchBucket", "DoesNotExist", "404")
@@ -106,7 +107,7 @@ def named_resources(environment: Mapping[str, str]) -> Iterator[None]:
         yield
     except KeyError as error:
         name = str(error.args[0]) if error.args else ""
-        if name not in _VARIABLES or name in environment:
+        if name not in VARIABLES or name in environment:
             raise
         raise ResourceUnusable(
             f"the function has no environment variable {name}: the template sets it, so deploy it"
