@@ -110,7 +110,7 @@ def named_resources(environment: Mapping[str, str]) -> Iterator[None]:
         if name not in VARIABLES or name in environment:
             raise
         raise ResourceUnusable(
-            f"the function has no environment variable {name}: the template sets it, so deploy it"
+            f"the function has no environment variable {name}: deploy the template, which sets it"
         ) from error
     except ClientError as error:
         raise ResourceUnusable(_sentence(error, environment)) from error
