@@ -1,6 +1,7 @@
 """Deployments: two stacks side by side, and a new version while reports are in flight."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from local.deployment import deploy
+from local.emulator import ROOT
 from local.simulator.process import Simulator
 from tests.end_to_end.conftest import WAIT_SCALE, LocalStack, copy_of_the_tree
 from vonage_reports.domain.reports import State
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
     from local.deployment import Stack
 
 SECOND = "vonage-usage-reports-second"
+SCHEDULED = {"scheduled_time": "2026-11-23T02:15:00Z"}
+IMPORTED = {
+    "ReportsBucket": ("AWS::S3::Bucket", "BucketName"),
+    "LedgerTable": ("AWS::DynamoDB::Table", "TableName"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +150,52 @@ def states_of(local_stack: LocalStack, execution_name: str) -> list[str]:
         for event in local_stack.histories()[execution_name]
         if "stateEnteredEventDetails" in event
     ]
+
+
+def test_a_stack_that_was_removed_is_made_anew_over_what_it_left(
+    local_stack: LocalStack, second_stack: LocalStack, tmp_path: Path
+) -> None:
+    left, definitions = second_stack.stack.outputs, second_stack.stack.definitions()
+    objects = second_stack.objects("")
+    assert objects
+    cloudformation = local_stack.emulator.client("cloudformation")
+    cloudformation.delete_stack(StackName=SECOND)
+    cloudformation.get_waiter("stack_delete_complete").wait(
+        StackName=SECOND, WaiterConfig={"Delay": 1}
+    )
+    (kept,) = re.findall(
+        r"cat > kept\.json <<'END'\n(.*?)\nEND\n", (ROOT / "README.md").read_text(), re.DOTALL
+    )
+    cloudformation.create_change_set(
+        StackName=SECOND,
+        ChangeSetName="kept",
+        ChangeSetType="IMPORT",
+        TemplateBody=kept,
+        ResourcesToImport=[
+            {
+                "ResourceType": kind,
+                "LogicalResourceId": logical_id,
+                "ResourceIdentifier": {output: left[output]},
+            }
+            for logical_id, (kind, output) in IMPORTED.items()
+        ],
+    )
+    cloudformation.execute_change_set(StackName=SECOND, ChangeSetName="kept")
+    cloudformation.get_waiter("stack_import_complete").wait(
+        StackName=SECOND, WaiterConfig={"Delay": 1}
+    )
+    again = deploy(
+        local_stack.emulator,
+        tmp_path,
+        vonage_base_url=second_stack.simulator.url,
+        wait_scale=WAIT_SCALE,
+        name=SECOND,
+    )
+
+    assert [again.outputs[name] for _, name in IMPORTED.values()] == [
+        left[name] for _, name in IMPORTED.values()
+    ]
+    again.set_credentials(second_stack.simulator.api_key, second_stack.simulator.api_secret)
+    again.set_definitions(definitions)
+    assert again.submit(SCHEDULED)["planned"] == []
+    assert second_stack.objects("") == objects
