@@ -32,6 +32,7 @@ from tests.integration.conftest import (
 )
 from tests.integration.subject import NOW, REPORT_ID, SUBJECT
 from vonage_reports.aws.bucket import Bucket
+from vonage_reports.aws.metrics import Metrics
 from vonage_reports.aws.store import store_report
 from vonage_reports.aws.upload import PART_BYTES, TIME_TO_STOP
 from vonage_reports.client import VonageClient
@@ -77,6 +78,7 @@ class Store:
             download,
             vonage=self.vonage,
             bucket=Bucket(self.s3, BUCKET),
+            metrics=Metrics("stack-of-tests"),
             clock=lambda: self.now,
             seconds_left=lambda: next(self.seconds_left),
         )
