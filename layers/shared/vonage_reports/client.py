@@ -94,7 +94,7 @@ class VonageClient:
 
     `credentials` is called with False for the ones at hand, and with True for fresh ones, once,
     after Vonage refused those (401): a secret may have been rotated. `on_refusal` hears of every
-    answer of 429, and of 401 with fresh credentials too.
+    429 and 403, and of a 401 with fresh credentials too.
     Raises InvalidRequest where `base_url` is neither https nor on loopback.
     """
 
@@ -307,7 +307,7 @@ class VonageClient:
                     stream=stream,
                     allow_redirects=False,
                 )
-            if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            if response.status_code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.FORBIDDEN):
                 self._on_refusal(response.status_code)
             if response.status_code != HTTPStatus.UNAUTHORIZED:
                 return response

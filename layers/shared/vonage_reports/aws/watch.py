@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.ledger import OpenWork
 from vonage_reports.domain import notifications
@@ -11,6 +13,7 @@ from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.metrics import expires_soon, of_open_work
 from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.overdue import Undelivered, undelivered, unplanned
+from vonage_reports.domain.reports import Report
 from vonage_reports.domain.windows import HOUR
 
 _OVERDUE = "overdue#"
@@ -36,8 +39,7 @@ def watch(
     expiring = [
         report
         for report in work.reports
-        # A run that stored the archive may be at work still: the bucket knows.
-        if expires_soon(report, now) and not edges.bucket.exists(receipt_key(report))
+        if expires_soon(report, now) and not _is_stored(report, edges)
     ]
     gauges = of_open_work(work.reports, slots=len(work.slots), expiring=len(expiring), now=now)
     if defined is None:
@@ -47,6 +49,17 @@ def watch(
     hours = max(((now - each.since) / HOUR for each in late), default=0)
     edges.metrics.emit({**gauges, "OldestUndeliveredHours": max(hours, 0)})
     _announce([each for each in late if now - each.since >= overdue_after], work, edges)
+
+
+def _is_stored(report: Report, edges: Edges) -> bool:
+    """Whether the archive is in the bucket: the run that stored it may be at work still.
+
+    A bucket that cannot be asked may be what keeps the archive from being stored.
+    """
+    try:
+        return edges.bucket.exists(receipt_key(report))
+    except (ClientError, BotoCoreError):
+        return False
 
 
 def _undelivered(

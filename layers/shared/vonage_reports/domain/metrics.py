@@ -116,6 +116,6 @@ def of_archive(product: str, receipt: Mapping[str, Any]) -> dict[str, float]:
 
 
 def of_refusal(status: int) -> dict[str, float]:
-    """Return what an answer of Vonage that wants no such request adds: 429, or 401."""
+    """Return what an answer of Vonage that wants no such request adds: 429, or 401 and 403."""
     is_throttled = status == HTTPStatus.TOO_MANY_REQUESTS
     return {"RequestsThrottled" if is_throttled else "RequestsRefused": 1}

@@ -39,7 +39,7 @@ class Settings:
             max_billed_records=int(
                 _number(environment, "MAX_BILLED_RECORDS", cls.max_billed_records, 0, 10**12)
             ),
-            overdue_hours=_number(environment, "OVERDUE_HOURS", cls.overdue_hours, 0, 10_000),
+            overdue_hours=_number(environment, "OVERDUE_HOURS", cls.overdue_hours, 0, 10**6),
             row_check=_choice(environment, "ROW_CHECK", ("enforce", "warn")),
             account_currency=environment.get("ACCOUNT_CURRENCY") or None,
             pacing_file=environment.get("PACING_FILE") or None,
