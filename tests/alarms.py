@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import ge, gt, le, lt
 from pathlib import Path
@@ -20,13 +20,13 @@ ALARMS: dict[str, dict[str, Any]] = {
 STACK = "stack-of-tests"
 OURS = "VonageUsageReports"
 
-_COMPARISONS = {
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "GreaterThanOrEqualToThreshold": ge,
     "GreaterThanThreshold": gt,
     "LessThanOrEqualToThreshold": le,
     "LessThanThreshold": lt,
 }
-_STATISTICS = {"Sum": sum, "Maximum": max, "Minimum": min}
+_STATISTICS: dict[str, Callable[[list[float]], float]] = {"Sum": sum, "Maximum": max}
 
 Series = tuple[str, str, frozenset[tuple[str, str]]]
 """What CloudWatch keeps apart: namespace, name, dimensions."""
@@ -97,7 +97,7 @@ def goes_off(alarm: Mapping[str, Any], *periods: Sequence[Datum]) -> bool | None
             breaching.append(alarm["TreatMissingData"] == "breaching")
     if not breaching:
         return None
-    return sum(breaching) >= alarm.get("DatapointsToAlarm", alarm["EvaluationPeriods"])
+    return sum(breaching) >= int(alarm.get("DatapointsToAlarm", alarm["EvaluationPeriods"]))
 
 
 def widgets() -> list[dict[str, Any]]:
