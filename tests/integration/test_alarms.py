@@ -352,14 +352,11 @@ def test_rows_far_off_their_weekday_are_an_alarm_if_it_is_known(
 
 def remember(stack: Stack, report: Report, history: list[int]) -> None:
     """Put into the ledger what the weeks before were delivered with, and the day after each."""
-    day = report.window.end - report.window.start
-    daily = definition(**{**DAILY, "name": report.definition})
-    for start, rows in zip(alike_before(report.window), history, strict=False):
-        for begin, delivered in ((start, rows), (start + day, 10**6)):
-            window = Window(begin, begin + day, "UTC")
-            past = planned_report(
-                daily, report.account_id, 0, window, rows_per_hour=None, now=stack.now
-            )
+    of = definition(**{**DAILY, "name": report.definition})
+    for window, rows in zip(alike_before(report.window), history, strict=False):
+        next_day = Window(window.end, window.end + timedelta(days=1), "UTC")
+        for each, delivered in ((window, rows), (next_day, 10**6)):
+            past = planned_report(of, report.account_id, 0, each, rows_per_hour=None, now=stack.now)
             item = finished_item(replace(past, state=State.DELIVERED, rows=delivered))
             boto3.resource("dynamodb").Table("ledger").put_item(Item=item)
 

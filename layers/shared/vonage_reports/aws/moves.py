@@ -28,7 +28,7 @@ from vonage_reports.domain.transitions import (
     Stay,
     moved,
 )
-from vonage_reports.domain.volume import alike_before, deviation
+from vonage_reports.domain.volume import deviation, reports_before
 
 
 @contextmanager
@@ -80,9 +80,7 @@ def _emit(values: Mapping[str, float], report: Report, edges: Edges) -> None:
 
 def _compare_volume(report: Report, edges: Edges) -> None:
     """Say how far off its usual rows a window is. Of a backfill nobody knows what is usual."""
-    history = edges.ledger.delivered_rows(
-        report.definition, report.account_id, alike_before(report.window)
-    )
+    history = edges.ledger.delivered_rows(reports_before(report))
     found = deviation(report.rows or 0, history)
     if found is not None:
         _emit({"VolumeDeviation": found}, report, edges)

@@ -1,11 +1,12 @@
 """Whether a window has as many rows as those of the same weekday had."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from statistics import median
 from zoneinfo import ZoneInfo
 
-from vonage_reports.domain.windows import HOUR, Window
+from vonage_reports.domain.reports import Report, report_id
+from vonage_reports.domain.windows import Window
 
 WEEKS = 8
 """So far back: two months are enough for a median, and near enough for what grows."""
@@ -16,22 +17,36 @@ LEAST_HISTORY = 3
 NEGLIGIBLE_ROWS = 100
 """Added on both sides: ten rows after one are no anomaly."""
 
-_LONGER_THAN_A_WEEK = 8 * 24 * HOUR
+_A_WEEK_WITH_ANY_CLOCK = timedelta(days=8)
 
 
-def alike_before(window: Window) -> Iterator[datetime]:
-    """Yield when the windows began that are comparable, the nearest first.
+def alike_before(window: Window) -> Iterator[Window]:
+    """Yield the windows that are comparable, the nearest first.
 
     The same weekday and local time in the weeks before; for a month, the months before.
     """
     zone = ZoneInfo(window.time_zone)
-    start = window.start.astimezone(zone)
+    start, end = window.start.astimezone(zone), window.end.astimezone(zone)
+    is_month = window.end - window.start > _A_WEEK_WITH_ANY_CLOCK
     for _ in range(WEEKS):
-        if window.end - window.start < _LONGER_THAN_A_WEEK:
-            start -= timedelta(days=7)
+        if is_month:
+            start, end = (start - timedelta(days=1)).replace(day=1), start
         else:
-            start = (start - timedelta(days=1)).replace(day=1)
-        yield start.astimezone(UTC)
+            start, end = start - timedelta(days=7), end - timedelta(days=7)
+        yield Window(start.astimezone(UTC), end.astimezone(UTC), window.time_zone)
+
+
+def reports_before(report: Report) -> list[str]:
+    """Return the report_ids of the windows that a report's rows are compared with."""
+    return [
+        report_id(
+            definition=report.definition,
+            account_id=report.account_id,
+            window=window,
+            delay_index=report.delay_index,
+        )
+        for window in alike_before(report.window)
+    ]
 
 
 def deviation(rows: int, history: Sequence[int]) -> float | None:
