@@ -342,6 +342,7 @@ def test_the_handler_returns_a_wait_after_a_429_and_stops_before_its_time_is_ove
     monkeypatch.setenv("VONAGE_BASE_URL", store.server.url)
     monkeypatch.setenv("BUCKET_NAME", BUCKET)
     monkeypatch.setenv("REQUEST_INTERVAL", "0")
+    monkeypatch.setenv("STACK_NAME", "stack-of-tests")
     path = ROOT / "functions/store_report/app.py"
     spec = importlib.util.spec_from_file_location("store_report_app", path)
     assert spec is not None

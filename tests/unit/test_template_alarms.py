@@ -81,6 +81,18 @@ def test_silence_is_an_alarm_where_every_sweep_speaks() -> None:
     assert loud == {"DeliveryOverdue"}
 
 
+def test_every_dead_letter_comes_to_the_queue_that_is_watched() -> None:
+    function = RESOURCES["SubmitReportsFunction"]["Properties"]
+    asynchronous = function["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]["Destination"]
+    events = [each["Properties"]["DeadLetterConfig"]["Arn"] for each in function["Events"].values()]
+
+    queue = {"Fn::GetAtt": ["UndeliveredEventsQueue", "Arn"]}
+    assert [asynchronous, *events] == [queue] * 4
+    assert ALARMS["UndeliveredEvents"]["Dimensions"] == [
+        {"Name": "QueueName", "Value": {"Fn::GetAtt": ["UndeliveredEventsQueue", "QueueName"]}}
+    ]
+
+
 def test_only_cloudwatch_of_this_account_may_publish_alarms() -> None:
     policy = RESOURCES["AlarmTopicPolicy"]["Properties"]
     (statement,) = policy["PolicyDocument"]["Statement"]

@@ -22,7 +22,8 @@ class Metrics:
         """
         if not values:
             return
-        # Powertools' usual class is shared: what two threads add would go out under one name.
+        # Powertools' usual class gathers what an invocation adds under one set of dimensions, and
+        # loses it when the invocation dies: this is written at once.
         line = EphemeralMetrics(namespace=NAMESPACE)
         line.add_dimension("stack", self._stack)
         if definition is not None:

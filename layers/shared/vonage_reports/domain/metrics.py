@@ -38,7 +38,10 @@ UNITS: Mapping[str, str] = {
     "RequestsThrottled": "Count",
     "RequestsRefused": "Count",
 }
-"""The unit of each metric, in CloudWatch's words; it has none for hours and ratios."""
+"""The unit of each metric, in CloudWatch's words; it has none for hours and ratios.
+
+Hours, because the threshold of their alarm is a parameter that a person sets in hours.
+"""
 
 _UNBILLED = "REPORTS-USAGE"
 """The one product that Vonage does not bill (its knowledge base, article 4408147718036)."""
