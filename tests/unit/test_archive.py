@@ -649,6 +649,14 @@ def test_a_ratio_beyond_the_limit_is_judged_alike_in_all_chunkings() -> None:
         assert prove(archive, limits=replace(limits, ratio=accepted)).members
 
 
+def test_many_short_members_are_a_bomb_together() -> None:
+    files = tuple(File(name=b"%d.csv" % each, content=bytes(50_000)) for each in range(4))
+    archive = Parts(files=files).build()
+    assert prove(archive, limits=Limits(ratio_from=200_000)).members
+    reason = "member 4, '3.csv' (byte 383): all so far is compressed more than 200 times"
+    assert reason in refusal(archive, limits=Limits(ratio_from=190_000))
+
+
 def test_a_short_member_may_be_compressed_as_much_as_deflate_can() -> None:
     assert prove(one(content=bytes(10 * 2**20))).members[0].bytes == 10 * 2**20
 

@@ -50,9 +50,10 @@ class Limits:
     """What no honest archive reaches: 1 GB, about 7 million rows, is the most that Vonage sends.
 
     `content_bytes` of all members together, uncompressed, are 9 kB for each of these rows.
-    `ratio` counts once a member is longer than `ratio_from`. SMS records shrink 5 times; rows alike
-    in all but their random ids, each with the same long message, 90 times at most (measured for
-    messages of 300 to 30,000 characters). A bomb shrinks up to 1,032 times.
+    `ratio` counts once a member, or all so far together, are longer than `ratio_from`. SMS records
+    shrink 5 times; rows alike in all but their random ids, each with the same long message, 90
+    times at most (measured for messages of 300 to 30,000 characters). A bomb shrinks up to 1,032
+    times.
     """
 
     members: int = 1_000
@@ -256,6 +257,7 @@ class ArchiveProof:
         self._sha256 = hashlib.sha256()
         self._hashed = 0
         self._bytes = 0
+        self._compressed_bytes = 0
         self._content_bytes = 0
         self._members: list[Member] = []
         self._seen: list[_Seen] = []
@@ -361,6 +363,7 @@ class ArchiveProof:
             proven = yield from self._inflate()
         else:
             proven = yield from self._copy(said.compressed)
+        self._compressed_bytes += proven.compressed
         self._content_bytes += proven.bytes
 
         if header.flags & _HAS_DESCRIPTOR:
@@ -481,8 +484,14 @@ class ArchiveProof:
             raise self._corrupt(f"more than {self._limits.content_bytes:,} bytes uncompressed")
 
     def _check_ratio(self, compressed: int, size: int) -> None:
-        if size > self._limits.ratio_from and size > self._limits.ratio * compressed:
-            raise self._corrupt(f"it is compressed more than {self._limits.ratio} times")
+        limits = self._limits
+        if size > limits.ratio_from and size > limits.ratio * compressed:
+            raise self._corrupt(f"it is compressed more than {limits.ratio} times")
+        # A thousand members that are each a little too short to be judged are a bomb as well.
+        compressed += self._compressed_bytes
+        size += self._content_bytes
+        if size > limits.ratio_from and size > limits.ratio * compressed:
+            raise self._corrupt(f"all so far is compressed more than {limits.ratio} times")
 
     def _descriptor(self, proven: _Content, *, has_zip64: bool) -> Generator[None, None, _Content]:
         """Read a data descriptor: its signature is optional [4.3.9.3], its sizes 32 or 64 bits.
