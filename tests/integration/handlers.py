@@ -11,6 +11,7 @@ from typing import Any
 import boto3
 import pytest
 
+from tests.alarms import STACK
 from tests.integration.stack import Stack
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
@@ -73,6 +74,7 @@ def set_environment(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
         "DEFINITIONS_PARAMETER": "/definitions",
         "MAX_BILLED_RECORDS": "10000",
         "REQUEST_INTERVAL": "0",
+        "STACK_NAME": STACK,
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -38,6 +38,7 @@ from tests.integration.conftest import (
 )
 from tests.integration.subject import NOW, REPORT_ID, SUBJECT
 from vonage_reports.aws.bucket import Bucket
+from vonage_reports.aws.metrics import Metrics
 from vonage_reports.aws.store import store_report
 from vonage_reports.aws.upload import PART_BYTES, TIME_TO_STOP
 from vonage_reports.client import VonageClient
@@ -84,6 +85,7 @@ class Store:
             download,
             vonage=self.vonage,
             bucket=Bucket(self.s3, BUCKET),
+            metrics=Metrics("stack-of-tests"),
             clock=lambda: self.now,
             seconds_left=lambda: next(self.seconds_left),
         )
@@ -340,6 +342,7 @@ def test_the_handler_returns_a_wait_after_a_429_and_stops_before_its_time_is_ove
     monkeypatch.setenv("VONAGE_BASE_URL", store.server.url)
     monkeypatch.setenv("BUCKET_NAME", BUCKET)
     monkeypatch.setenv("REQUEST_INTERVAL", "0")
+    monkeypatch.setenv("STACK_NAME", "stack-of-tests")
     path = ROOT / "functions/store_report/app.py"
     spec = importlib.util.spec_from_file_location("store_report_app", path)
     assert spec is not None

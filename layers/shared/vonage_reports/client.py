@@ -94,7 +94,8 @@ class VonageClient:
     """Calls to one Vonage account.
 
     `credentials` is called with False for the ones at hand, and with True for fresh ones, once,
-    after Vonage refused those (401): a secret may have been rotated.
+    after Vonage refused those (401): a secret may have been rotated. `on_refusal` hears of every
+    429 and 403, and of a 401 with fresh credentials too.
     Raises InvalidRequest where `base_url` is neither https nor on loopback.
     """
 
@@ -104,12 +105,14 @@ class VonageClient:
         credentials: Callable[[bool], Credentials],
         *,
         pacer: Pacer,
+        on_refusal: Callable[[int], None] = lambda _status: None,
         session: requests.Session | None = None,
         timeout: tuple[float, float] = (CONNECT_TIMEOUT, READ_TIMEOUT),
     ) -> None:
         self._base_url = require_safe_url(base_url).rstrip("/")
         self._credentials = credentials
         self._pacer = pacer
+        self._on_refusal = on_refusal
         self._timeout = timeout
         self._session = session or requests.Session()
         self._session.headers["User-Agent"] = USER_AGENT
@@ -305,10 +308,13 @@ class VonageClient:
                     stream=stream,
                     allow_redirects=False,
                 )
+            if response.status_code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.FORBIDDEN):
+                self._on_refusal(response.status_code)
             if response.status_code != HTTPStatus.UNAUTHORIZED:
                 return response
             if not fresh:
                 response.close()
+        self._on_refusal(response.status_code)
         with response:
             problem = _problem(response)
             raise VonageRejected(

@@ -39,7 +39,7 @@ RESOURCES = (
         "TABLE_NAME",
         "the table",
         "LedgerTable",
-        "Query GetItem DeleteItem TransactGetItems TransactWriteItems",
+        "Query GetItem BatchGetItem DeleteItem TransactGetItems TransactWriteItems",
         "restore the backup that DynamoDB made of it: aws dynamodb restore-table-from-backup "
         "--target-table-name {name}",
     ),
@@ -88,7 +88,7 @@ RESOURCES = (
     ),
 )
 
-VARIABLES = frozenset({"VONAGE_BASE_URL", *(each.variable for each in RESOURCES)})
+VARIABLES = frozenset({"VONAGE_BASE_URL", "STACK_NAME", *(each.variable for each in RESOURCES)})
 """What the template gives the functions that need it, and nobody else."""
 
 _FORBIDDEN = ("AccessDenied", "AuthorizationError", "Forbidden", "403")
