@@ -168,12 +168,15 @@ def deploy(
     wait_scale: float,
     request_interval: float = LOCAL_PACE,
     root: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
 ) -> Stack:
     """Deploy the template of `root`. `folder` gets what the functions share on this machine.
 
     `request_interval` are the seconds between two requests, by default a little more than on AWS:
-    this machine may be slow enough for six of them to arrive within a second. The secret is still
-    empty, and no schedule fires. Raises DeploymentFailed.
+    this machine may be slow enough for six of them to arrive within a second. `environment` is what
+    the functions get besides. The secret is still empty, and no schedule fires.
+
+    Raises DeploymentFailed.
     """
     package = Package(
         root,
@@ -186,6 +189,7 @@ def deploy(
             # Vonage in a second than on AWS, where polls are 20 s apart.
             "PACING_FILE": str(folder / "pace"),
             "REQUEST_INTERVAL": str(request_interval),
+            **(environment or {}),
         },
     )
     s3 = emulator.client("s3")

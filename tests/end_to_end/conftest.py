@@ -16,11 +16,15 @@ from local.deployment import LOCAL_PACE, Stack, deploy
 from local.emulator import Emulator
 from local.environment import forget_real_accounts
 from local.simulator.process import Simulator
+from local.simulator.values import TEXTS
 from tests.end_to_end.faults import Case
+from tests.end_to_end.leaks import Forbidden
+from tests.end_to_end.permissions import RECORDER, Permission, allowed, beyond, used
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.domain.reports import Report, State
 
 WAIT_SCALE = 0.001
+_CALLS = "calls.jsonl"
 _TICK_SECONDS = 0.1
 _SWEEP_SECONDS = 3.0
 _QUIET_WITHIN_SECONDS = 240.0
@@ -44,6 +48,7 @@ class LocalStack:
         self.simulator = simulator
         self.ledger = Ledger(emulator.table(stack.outputs["TableName"]))
         self._queue = stack.subscribe_queue("notifications-of-tests")
+        self.announced: list[tuple[dict[str, str], dict[str, Any]]] = []
 
     def scheduled(self, time_: str = "2026-11-23T02:15:00Z") -> dict[str, Any]:
         """Send what the calendar's schedule sends at `time_`; return the answer."""
@@ -100,6 +105,7 @@ class LocalStack:
                 }
                 taken.append((attributes, json.loads(message["Body"])))
                 sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
+        self.announced += taken
         return taken
 
     def undelivered(self) -> list[str]:
@@ -131,6 +137,14 @@ class LocalStack:
             for execution in executions
         }
 
+    def used(self) -> set[Permission]:
+        """What the functions needed at AWS so far."""
+        return used(self.stack, self.emulator.log.with_name(_CALLS))
+
+    def allowed(self) -> set[Permission]:
+        """What the roles of the functions allow."""
+        return allowed(self.stack, self.emulator)
+
     def log_text(self) -> str:
         """What the functions logged, without the lines of Lambda's own."""
         own = ("START RequestId", "END RequestId", "REPORT RequestId")
@@ -140,6 +154,38 @@ class LocalStack:
             for line in [f"== {group}", *lines]
             if not line.startswith(own)
         )
+
+
+def _hold_what_always_holds(running: LocalStack) -> None:
+    """Hold of all that was done to a stack: nothing leaked, and nobody needed more rights."""
+    running.notifications()
+    forbidden = Forbidden(
+        api_key=running.simulator.api_key,
+        api_secret=running.simulator.api_secret,
+        ranges=running.simulator.numbers(),
+        texts=TEXTS,
+    )
+    logs, archives = running.stack.logs(), running.objects("archives/")
+    said = {
+        "logs": logs,
+        "notifications": running.announced,
+        "undelivered events": running.undelivered(),
+        "receipts": _texts(archives),
+        "headers": _texts(running.objects("headers/")),
+    }
+    beside_definitions = {
+        "histories": running.histories(),
+        "ledger": running.stack.ledger_items(),
+        "manifests": _texts(running.objects("manifests/")),
+    }
+    assert forbidden.within(said) + forbidden.beside_definitions(beside_definitions) == []
+    assert any(logs.values()), "no log was read"
+    assert running.used(), "no call was recorded"
+    assert beyond(running.used(), running.allowed()) == []
+
+
+def _texts(objects: Mapping[str, bytes]) -> dict[str, str]:
+    return {key: body.decode() for key, body in objects.items() if key.endswith(".json")}
 
 
 @contextmanager
@@ -162,9 +208,12 @@ def _running(
             vonage_base_url=simulator.url,
             wait_scale=WAIT_SCALE,
             request_interval=LOCAL_PACE if request_interval is None else request_interval,
+            environment={"PYTHONPATH": str(RECORDER), "CALLS_FILE": str(folder / _CALLS)},
         )
         stack.set_credentials(simulator.api_key, simulator.api_secret)
-        yield LocalStack(emulator, stack, simulator, keeps_pace=keeps_pace)
+        running = LocalStack(emulator, stack, simulator, keeps_pace=keeps_pace)
+        yield running
+        _hold_what_always_holds(running)
 
 
 @pytest.fixture(scope="module")
