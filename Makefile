@@ -67,7 +67,7 @@ check: .venv/installed-dev .venv-security/installed
 
 LOCKED := $(wildcard requirements-*.txt layers/*/requirements.txt functions/*/requirements.txt)
 audit: .venv-security/installed
-	.venv-security/bin/pip-audit --disable-pip --require-hashes $(addprefix -r ,$(LOCKED))
+	.venv-security/bin/pip-audit --strict --disable-pip --require-hashes $(addprefix -r ,$(LOCKED))
 
 fmt: .venv/installed-dev
 	$(IMPORTS) $(BIN)/python -m local.catalogue

@@ -16,7 +16,6 @@ from local.deployment import LOCAL_PACE, Stack, deploy
 from local.emulator import Emulator
 from local.environment import forget_real_accounts
 from local.simulator.process import Simulator
-from local.simulator.values import TEXTS
 from tests.end_to_end.faults import Case
 from tests.end_to_end.leaks import Forbidden
 from tests.end_to_end.permissions import RECORDER, Permission, allowed, beyond, used
@@ -159,12 +158,7 @@ class LocalStack:
 def _hold_what_always_holds(running: LocalStack) -> None:
     """Hold of all that was done to a stack: nothing leaked, and nobody needed more rights."""
     running.notifications()
-    forbidden = Forbidden(
-        api_key=running.simulator.api_key,
-        api_secret=running.simulator.api_secret,
-        ranges=running.simulator.numbers(),
-        texts=TEXTS,
-    )
+    forbidden = Forbidden.of(running.simulator)
     logs, archives = running.stack.logs(), running.objects("archives/")
     said = {
         "logs": logs,

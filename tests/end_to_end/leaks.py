@@ -11,7 +11,10 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from itertools import accumulate, takewhile
-from typing import Any
+from typing import Any, Self
+
+from local.simulator.process import Simulator
+from local.simulator.values import TEXTS
 
 _ENOUGH = 8
 
@@ -41,8 +44,18 @@ class Forbidden:
             "a Basic token": f"{_BASIC}|{re.escape(token.rstrip('='))}",
             "the key as a credential": rf"api_key\W{{1,12}}{re.escape(api_key)}",
             "a phone number": "|".join(numbers),
-            "the text of a message": "|".join(map(re.escape, _pieces(texts))),
+            "the text of a message": "|".join(map(re.escape, _pieces(texts))) or r"(?!)",
         }
+
+    @classmethod
+    def of(cls, simulator: Simulator) -> Self:
+        """Return what belongs to the account of a simulator, and its records."""
+        return cls(
+            api_key=simulator.api_key,
+            api_secret=simulator.api_secret,
+            ranges=simulator.numbers(),
+            texts=TEXTS,
+        )
 
     def within(self, said: Mapping[str, object]) -> list[str]:
         """Return what leaked, and around what; `said` is text or JSON, by where it was said."""

@@ -1,8 +1,11 @@
 import base64
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from local.simulator.countries import COUNTRIES, OWN_NUMBERS
+from local.simulator.records import Query, Stream, Window, rows_of
 from local.simulator.values import TEXTS
 from tests.end_to_end.leaks import Forbidden
 
@@ -70,6 +73,32 @@ def test_a_definition_may_name_numbers_in_its_filters_and_nowhere_else() -> None
     assert kinds(FORBIDDEN.beside_definitions({"histories": [*history, cause]})) == [
         "a phone number"
     ]
+
+
+@pytest.mark.parametrize("direction", ["inbound", "outbound"])
+def test_a_record_of_the_simulator_is_known_by_its_numbers(direction: str) -> None:
+    ranges = [each.numbers for each in COUNTRIES] + [OWN_NUMBERS]
+    everyones = Forbidden(
+        api_key="abcd1234",
+        api_secret=SECRET,
+        ranges=[{"first": str(each.first), "last": str(each.last)} for each in ranges],
+        texts=(),
+    )
+    day = datetime(2026, 11, 17, tzinfo=UTC)
+    window = Window.between(day, day + timedelta(days=1))
+    query = Query(
+        hours=window.hours_newest_first(),
+        window=window,
+        rows_per_day=500,
+        columns=("from", "to", "country"),
+    )
+    stream = Stream(1, "SMS", "abcd1234", direction)
+    rows = [cells for *_, cells in rows_of([stream], query)]
+
+    assert len({country for *_, country in rows}) == len(COUNTRIES)
+    for row in rows:
+        assert kinds(everyones.within({"logs": row})) == ["a phone number"]
+        assert kinds(everyones.within({"logs": json.dumps(row[:2])})) == ["a phone number"]
 
 
 def test_most_texts_of_the_simulator_are_known_again() -> None:

@@ -6,8 +6,11 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import yaml
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
 
 from local.catalogue import with_tables
 from local.template import read_template
@@ -347,7 +350,20 @@ def test_a_function_writes_into_no_log_group_but_its_own(name: str) -> None:
 
 @every_schedule
 def test_a_schedule_acts_with_the_one_role_that_only_this_accounts_schedules_get(name: str) -> None:
-    assert SCHEDULES[name]["RoleArn"] == {"Fn::GetAtt": ["ScheduleRole", "Arn"]}
+    schedule = SCHEDULES[name]
+    given = {
+        (action, json.dumps(statement["Resource"]))
+        for owner, statement in statements()
+        if owner == "ScheduleRole"
+        for action in many(statement["Action"])
+    }
+
+    assert schedule["RoleArn"] == {"Fn::GetAtt": ["ScheduleRole", "Arn"]}
+    function = name.partition(".")[0]
+    assert given == {
+        ("lambda:InvokeFunction", json.dumps({"Fn::GetAtt": [function, "Arn"]})),
+        ("sqs:SendMessage", json.dumps(schedule["DeadLetterConfig"]["Arn"])),
+    }
     [trust] = RESOURCES["ScheduleRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
 
@@ -491,6 +507,68 @@ def test_a_parameter_takes_what_the_setting_takes(name: str) -> None:
     assert variables[variable] == {"Ref": name}
     for value in (PARAMETERS[name]["Default"], *PARAMETERS[name].get("AllowedValues", [])):
         assert Settings.from_environment({variable: value})
+
+
+# What SAM adds
+
+
+@pytest.fixture(scope="module")
+def expanded() -> dict[str, dict[str, Any]]:
+    """The resources as CloudFormation gets them."""
+    template = read_template(ROOT / "template.yaml")
+    for resource in template["Resources"].values():
+        for name in {"CodeUri", "ContentUri", "DefinitionUri"} & set(resource["Properties"]):
+            resource["Properties"][name] = "s3://bucket/key"
+    managed = {name: f"arn:aws:iam::aws:policy/{name}" for name in SAMS_OWN}
+    translator = Translator(managed, Parser(), boto_session=boto3.Session(region_name="eu-west-1"))
+    resources: dict[str, dict[str, Any]] = translator.translate(template, {})["Resources"]
+    return resources
+
+
+SAMS_OWN = {
+    "AWSLambdaBasicExecutionRole",  # every log group: NoLogsButItsOwn takes back all but one
+    "AWSXrayWriteOnlyAccess",  # its actions know no resources
+}
+
+
+def test_sam_adds_no_right_but_those_that_were_judged(expanded: dict[str, dict[str, Any]]) -> None:
+    roles = {
+        name: each["Properties"]
+        for name, each in expanded.items()
+        if each["Type"] == "AWS::IAM::Role"
+    }
+    ours = re.compile(r"(Function|Workflow)RolePolicy0|wake-submit-reports")
+
+    assert roles.keys() == {f"{name}Role" for name in (*FUNCTIONS, "ReportWorkflow", "Schedule")}
+    attached = {arn for role in roles.values() for arn in role.get("ManagedPolicyArns", [])}
+    assert {arn.rpartition("/")[2] for arn in attached} == SAMS_OWN
+    [added] = [
+        policy
+        for role in roles.values()
+        for policy in role["Policies"]
+        if not ours.search(policy["PolicyName"])
+    ]
+    # Lambda sends with the function's role what failed three times.
+    assert added["PolicyDocument"]["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Action": "sqs:SendMessage",
+            "Resource": {"Fn::GetAtt": ["UndeliveredEventsQueue", "Arn"]},
+        }
+    ]
+
+
+def test_only_the_rule_may_invoke_a_function_from_outside(
+    expanded: dict[str, dict[str, Any]],
+) -> None:
+    [permission] = [
+        each["Properties"]
+        for each in expanded.values()
+        if each["Type"] == "AWS::Lambda::Permission"
+    ]
+
+    assert permission["Principal"] == "events.amazonaws.com"
+    assert permission["SourceArn"] == {"Fn::GetAtt": ["SubmitReportsFunctionRunEnded", "Arn"]}
 
 
 # The catalogue
