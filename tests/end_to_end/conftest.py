@@ -113,11 +113,12 @@ class LocalStack:
         answer = self.emulator.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10)
         return [message["Body"] for message in answer.get("Messages", [])]
 
-    def objects(self, prefix: str) -> dict[str, bytes]:
-        """The objects of the bucket below `prefix`, by key."""
+    def objects(self, prefix: str, suffix: str = "") -> dict[str, bytes]:
+        """The objects of the bucket whose keys begin and end like this, by key."""
         s3, bucket = self.emulator.client("s3"), self.stack.outputs["BucketName"]
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
+        found = [each["Key"] for page in pages for each in page.get("Contents", [])]
+        keys = [key for key in found if key.endswith(suffix)]
         return {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
     def histories(self) -> dict[str, list[Mapping[str, Any]]]:
@@ -159,15 +160,16 @@ def _hold_what_always_holds(running: LocalStack) -> None:
     """Hold of all that was done to a stack: nothing leaked, and nobody needed more rights."""
     running.notifications()
     forbidden = Forbidden.of(running.simulator)
-    logs, archives = running.stack.logs(), running.objects("archives/")
+    logs = running.stack.logs()
     said = {
         "logs": logs,
         "notifications": running.announced,
-        "undelivered events": running.undelivered(),
-        "receipts": _texts(archives),
+        "receipts": _texts(running.objects("archives/", ".json")),
         "headers": _texts(running.objects("headers/")),
     }
     beside_definitions = {
+        # The event of a run's end has the run's input.
+        "undelivered events": running.undelivered(),
         "histories": running.histories(),
         "ledger": running.stack.ledger_items(),
         "manifests": _texts(running.objects("manifests/")),
@@ -179,7 +181,7 @@ def _hold_what_always_holds(running: LocalStack) -> None:
 
 
 def _texts(objects: Mapping[str, bytes]) -> dict[str, str]:
-    return {key: body.decode() for key, body in objects.items() if key.endswith(".json")}
+    return {key: body.decode() for key, body in objects.items()}
 
 
 @contextmanager
