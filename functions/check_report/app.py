@@ -10,9 +10,11 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from vonage_reports.aws.credentials import cached_credentials
+from vonage_reports.aws.metrics import Metrics
 from vonage_reports.client import VonageClient
 from vonage_reports.domain import waits
 from vonage_reports.domain.errors import RateLimited
+from vonage_reports.domain.metrics import of_refusal
 from vonage_reports.domain.pacing import Pacer
 from vonage_reports.domain.settings import Settings
 from vonage_reports.domain.windows import parse_instant
@@ -29,11 +31,18 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
     `started`, when the run began. Only faults raise: a 429 is a wait.
     """
     report = event["report"]
-    logger.append_keys(report_id=report["report_id"], request_id=report["request_id"])
+    logger.append_keys(
+        report_id=report["report_id"],
+        definition=report["definition"]["name"],
+        request_id=report["request_id"],
+        execution=f"{report['report_id']}-r{report['run']}",
+    )
     try:
         answer = _vonage().get_report(report["request_id"])
     except RateLimited as error:
-        return {"ready": False, "wait_seconds": waits.after_429(error), "download": None}
+        wait = waits.after_429(error)
+        logger.warning("throttled", extra={"wait_seconds": wait})
+        return {"ready": False, "wait_seconds": wait, "download": None}
     result = readiness(
         answer,
         waited=event["waited_seconds"],
@@ -50,5 +59,10 @@ def _vonage() -> VonageClient:
     credentials = cached_credentials(
         boto3.client("secretsmanager"), os.environ["VONAGE_SECRET_ARN"]
     )
-    pacer = Pacer.from_settings(Settings.from_environment(os.environ))
-    return VonageClient(os.environ["VONAGE_BASE_URL"], credentials, pacer=pacer)
+    metrics = Metrics(os.environ["STACK_NAME"])
+    return VonageClient(
+        os.environ["VONAGE_BASE_URL"],
+        credentials,
+        pacer=Pacer.from_settings(Settings.from_environment(os.environ)),
+        on_refusal=lambda status: metrics.emit(of_refusal(status)),
+    )

@@ -25,7 +25,12 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
     The event: `report`, the workflow's input; `receipts`, the keys of the archives' receipts.
     """
     subject = Subject.from_input(event["report"])
-    logger.append_keys(report_id=subject.report_id, request_id=subject.request_id)
+    logger.append_keys(
+        report_id=subject.report_id,
+        definition=subject.definition,
+        request_id=subject.request_id,
+        execution=subject.execution_name,
+    )
     notification = convert_report(
         subject,
         event["receipts"],

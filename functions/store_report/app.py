@@ -11,11 +11,13 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.credentials import cached_credentials
+from vonage_reports.aws.metrics import Metrics
 from vonage_reports.aws.store import store_report
 from vonage_reports.aws.upload import S3_CONFIG
 from vonage_reports.client import VonageClient
 from vonage_reports.domain import waits
 from vonage_reports.domain.errors import RateLimited
+from vonage_reports.domain.metrics import of_refusal
 from vonage_reports.domain.objects import Subject
 from vonage_reports.domain.pacing import Pacer
 from vonage_reports.domain.settings import Settings
@@ -31,18 +33,25 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     raise: a 429 is a wait.
     """
     subject = Subject.from_input(event["report"])
-    logger.append_keys(report_id=subject.report_id, request_id=subject.request_id)
+    logger.append_keys(
+        report_id=subject.report_id,
+        definition=subject.definition,
+        request_id=subject.request_id,
+        execution=subject.execution_name,
+    )
     try:
         receipt = store_report(
             subject,
             event["download"],
             vonage=_vonage(),
             bucket=_bucket(),
+            metrics=_metrics(),
             clock=_now,
             seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         )
     except RateLimited as error:
         wait = waits.after_429(error)
+        logger.warning("throttled", extra={"wait_seconds": wait})
         return {"stored": False, "wait_seconds": wait, "rows": None, "receipt": None}
     archive, rows = receipt["archive"], receipt["items_count"]
     logger.info("stored", extra={"rows": rows, "bytes": archive["bytes"] if archive else 0})
@@ -60,13 +69,22 @@ def _vonage() -> VonageClient:
     credentials = cached_credentials(
         boto3.client("secretsmanager"), os.environ["VONAGE_SECRET_ARN"]
     )
-    pacer = Pacer.from_settings(Settings.from_environment(os.environ))
-    return VonageClient(os.environ["VONAGE_BASE_URL"], credentials, pacer=pacer)
+    metrics = _metrics()
+    return VonageClient(
+        os.environ["VONAGE_BASE_URL"],
+        credentials,
+        pacer=Pacer.from_settings(Settings.from_environment(os.environ)),
+        on_refusal=lambda status: metrics.emit(of_refusal(status)),
+    )
 
 
 @cache
 def _bucket() -> Bucket:
     return Bucket(boto3.client("s3", config=S3_CONFIG), os.environ["BUCKET_NAME"])
+
+
+def _metrics() -> Metrics:
+    return Metrics(os.environ["STACK_NAME"])
 
 
 def _now() -> datetime:

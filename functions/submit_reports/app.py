@@ -1,13 +1,14 @@
 """Settles what ended, plans what is due, submits what fits. EventBridge-triggered."""
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import BotoCoreError, ClientError
 
 from vonage_reports.aws import again, backfill
 from vonage_reports.aws.bucket import Bucket
@@ -16,18 +17,22 @@ from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.executions import Executions
 from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import Ledger
+from vonage_reports.aws.metrics import Metrics
 from vonage_reports.aws.moves import isolated
 from vonage_reports.aws.plan import announce_refusals, forget_mended, plan, require_unchanged
 from vonage_reports.aws.settle import settle
 from vonage_reports.aws.submit import resolve, submit
 from vonage_reports.aws.topic import Topic
+from vonage_reports.aws.watch import Defined, watch
 from vonage_reports.client import VonageClient
 from vonage_reports.domain.backfill import Backfill, checked_backfill
 from vonage_reports.domain.definitions import Refusal, ReportDefinition, warnings_of
 from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.metrics import of_refusal
 from vonage_reports.domain.pacing import Pacer
 from vonage_reports.domain.settings import Settings
 from vonage_reports.inputs import (
+    EVERY_DEFINITION,
     Asked,
     BackfillRequest,
     Cancellation,
@@ -35,11 +40,15 @@ from vonage_reports.inputs import (
     Reconversion,
     Resolution,
     ScheduledRun,
+    Sweep,
     definition_named,
     is_dry_run,
     parse_definitions,
     parse_event,
 )
+
+if TYPE_CHECKING:
+    from mypy_boto3_ssm.type_defs import ParameterTypeDef
 
 logger = Logger(service="submit_reports")
 
@@ -78,7 +87,12 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
             planned += backfill.plan_backfills(
                 edges, invocation, max_billed_records=settings.max_billed_records, clock=_now
             )
-    done = submit(edges, invocation, clock=_now)
+    try:
+        done = submit(edges, invocation, clock=_now)
+    finally:
+        if isinstance(asked, Sweep):
+            with isolated(faults):
+                _watch(edges, settings)
     answer = {
         "settled": settled,
         "planned": planned,
@@ -122,6 +136,26 @@ def _outlook(asked: BackfillRequest | Recollection, edges: Edges) -> dict[str, A
     return {"dry_run": backfill.outlook(_backfill(asked, edges), edges)}
 
 
+def _watch(edges: Edges, settings: Settings) -> None:
+    """Tell the alarms how things stand. No other part of a sweep needs the definitions."""
+    try:
+        defined: Defined | None = _defined(edges)
+    except (ClientError, BotoCoreError, InvalidRequest) as error:
+        # Said in a log only: a sweep that fails is tried again, and changes nothing about it.
+        logger.warning("nobody can tell what is overdue", extra={"reason": str(error)})
+        defined = None
+    watch(defined, edges, overdue_after=timedelta(hours=settings.overdue_hours), now=_now())
+
+
+def _defined(edges: Edges) -> Defined:
+    parameter = _parameter()
+    definitions, refused = parse_definitions(parameter["Value"], api_key=edges.vonage.api_key)
+    for refusal in refused:
+        if refusal.definition == EVERY_DEFINITION:
+            raise InvalidRequest(refusal.reason)
+    return Defined(definitions, parameter["LastModifiedDate"])
+
+
 def _backfill(asked: BackfillRequest, edges: Edges) -> Backfill:
     definition = definition_named(asked.definition, *_definitions(edges))
     require_unchanged(definition, edges)
@@ -130,9 +164,12 @@ def _backfill(asked: BackfillRequest, edges: Edges) -> Backfill:
 
 def _definitions(edges: Edges) -> tuple[list[ReportDefinition], list[Refusal]]:
     """Read the definitions anew in each run: they change without a deployment."""
+    return parse_definitions(_parameter()["Value"], api_key=edges.vonage.api_key)
+
+
+def _parameter() -> "ParameterTypeDef":
     name = os.environ["DEFINITIONS_PARAMETER"]
-    text = boto3.client("ssm").get_parameter(Name=name)["Parameter"]["Value"]
-    return parse_definitions(text, api_key=edges.vonage.api_key)
+    return boto3.client("ssm").get_parameter(Name=name)["Parameter"]
 
 
 def _settings() -> Settings:
@@ -145,14 +182,19 @@ def _edges() -> Edges:
     credentials = cached_credentials(
         boto3.client("secretsmanager"), os.environ["VONAGE_SECRET_ARN"]
     )
+    metrics = Metrics(os.environ["STACK_NAME"])
     return Edges(
         ledger=Ledger(boto3.resource("dynamodb").Table(os.environ["TABLE_NAME"])),
         vonage=VonageClient(
-            os.environ["VONAGE_BASE_URL"], credentials, pacer=Pacer.from_settings(_settings())
+            os.environ["VONAGE_BASE_URL"],
+            credentials,
+            pacer=Pacer.from_settings(_settings()),
+            on_refusal=lambda status: metrics.emit(of_refusal(status)),
         ),
         executions=Executions(boto3.client("stepfunctions"), os.environ["STATE_MACHINE_ARN"]),
         topic=Topic(boto3.client("sns"), os.environ["TOPIC_ARN"]),
         bucket=Bucket(boto3.client("s3"), os.environ["BUCKET_NAME"]),
+        metrics=metrics,
         wait_scale=_settings().wait_scale,
     )
 

@@ -22,6 +22,7 @@ from vonage_reports.aws.backfill import plan_backfills
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import Ledger, finished_item
+from vonage_reports.aws.metrics import Metrics
 from vonage_reports.aws.plan import plan
 from vonage_reports.aws.settle import settle
 from vonage_reports.domain.backfill import checked_backfill
@@ -108,6 +109,7 @@ def edges_to(table: Any) -> Edges:
         executions=Running(),  # type: ignore[arg-type]  # a fake of what is used
         topic=None,  # type: ignore[arg-type]  # a fake of what is used
         bucket=None,  # type: ignore[arg-type]  # a fake of what is used
+        metrics=Metrics("benchmark"),
     )
 
 

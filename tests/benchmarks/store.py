@@ -1,7 +1,7 @@
 """Ways to bring an archive from Vonage into S3, side by side: what a proof costs, and what ours.
 
     make bench PART=store                       100 MB: 4 minutes
-    make bench PART=store SIZES="100 1000"      1 GB as well: half an hour
+    make bench PART=store SIZES="100 1000"      1 GB as well: 20 minutes
     RUNS=5 VARIANTS="limit ours" SETTINGS=lambda    fewer or more of each
 
 Each transfer is a process of its own. A round measures every variant once, one after the other,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from local.query import answer
+from tests.alarms import ALARMS, OURS, metrics_in, series_of, widgets
 from vonage_reports.domain.reports import Report, State
 
 if TYPE_CHECKING:
@@ -145,6 +146,66 @@ def test_a_deployed_stack_answers_sql_as_a_folder_does(
     ]
     assert answer({"SQL": sql, "STACK": "no-such-stack"}, tmp_path) == 2
     assert capsys.readouterr().err.startswith("make query: STACK=no-such-stack cannot be read: ")
+
+
+def test_the_metrics_of_a_delivery_are_in_the_logs_once(
+    local_stack: "LocalStack", main_job: MainJob
+) -> None:
+    local_stack.sweep()
+    found = metrics_in(local_stack.log_text())
+    stack = ("stack", local_stack.stack.name)
+
+    def total(name: str, *dimensions: tuple[str, str]) -> float:
+        series = (OURS, name, frozenset({stack, *dimensions}))
+        return sum(each.value for each in found if each.series == series)
+
+    rows = {each["definition"]: each["rows"] for each in main_job.manifests.values()}
+    for definition, count in rows.items():
+        of_definition = ("definition", definition)
+        assert total("Deliveries", of_definition) == total("ReportsRequested", of_definition) == 1
+        assert total("RowsDelivered", of_definition) == count
+        assert total("BilledRecords", of_definition) == count
+        assert total("GenerationSeconds", of_definition) > 0
+    assert total("Deliveries") == 8
+    gauges = [each for each in found if each.name == "OldestUndeliveredHours"]
+    assert {each.series[2] for each in gauges} == {frozenset({stack})}
+    assert max(each.value for each in found if each.name == "SlotsInUse") > 0
+
+
+def test_the_alarms_are_there_and_read_what_this_stack_alone_emits(
+    local_stack: "LocalStack", main_job: MainJob
+) -> None:
+    assert main_job.reports
+    cloudwatch = local_stack.emulator.client("cloudwatch")
+    alarms = cloudwatch.describe_alarms(MaxRecords=100)["MetricAlarms"]
+    assert len(alarms) == len(ALARMS)
+    topic = local_stack.stack.outputs["AlarmTopicArn"]
+    for alarm in alarms:
+        assert alarm["AlarmActions"] == [topic]
+    ours = {series_of(alarm)[2] for alarm in alarms if alarm["Namespace"] == OURS}
+    assert ours == {frozenset({("stack", local_stack.stack.name)})}
+    (dashboard,) = cloudwatch.list_dashboards()["DashboardEntries"]
+    body = cloudwatch.get_dashboard(DashboardName=dashboard["DashboardName"])["DashboardBody"]
+    assert len(json.loads(body)["widgets"]) == len(widgets())
+    assert "${" not in body
+
+
+def test_each_line_of_a_log_says_which_report_it_is_about(
+    local_stack: "LocalStack", main_job: MainJob
+) -> None:
+    lines = [
+        json.loads(line) for line in local_stack.log_text().splitlines() if line.startswith("{")
+    ]
+    of_reports = [line for line in lines if line.get("service") != "submit_reports"]
+    gauges = [line for line in of_reports if "SlotsInUse" in line]
+    messages = {line.get("message") for line in of_reports}
+    assert messages == {"checked", "stored", "converted", None}, "None: metrics"
+    for line in of_reports:
+        if line not in gauges:
+            report = main_job.reports[line["report_id"]]
+            assert line["definition"] == report.definition
+            assert line["request_id"] == report.request_id
+            assert line["execution"] == report.execution_name
 
 
 def test_no_event_is_left_undelivered(local_stack: "LocalStack", main_job: MainJob) -> None:

@@ -23,6 +23,7 @@ from moto import mock_aws
 from mypy_boto3_s3 import S3Client
 
 from local.simulator.process import Simulator
+from tests.integration.handlers import Handler, load_handler, set_environment
 from tests.integration.stack import Stack, a_stack
 from vonage_reports.client import Credentials, VonageClient
 from vonage_reports.domain.pacing import Pacer
@@ -259,6 +260,13 @@ def slow_simulator() -> Iterator[Simulator]:
 def stack(slow_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     with a_stack(slow_simulator, monkeypatch) as stack:
         yield stack
+
+
+@pytest.fixture
+def handler(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Handler:
+    """The handler of submit_reports, which works with what `stack` works with."""
+    set_environment(stack, monkeypatch)
+    return Handler(load_handler("submit_reports"))
 
 
 @pytest.fixture

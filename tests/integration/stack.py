@@ -13,12 +13,14 @@ import pytest
 from moto import mock_aws
 
 from local.simulator.process import Simulator
+from tests.alarms import STACK
 from tests.ledger_table import create_ledger_table
 from vonage_reports.aws import backfill
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import Ledger, OpenWork
+from vonage_reports.aws.metrics import Metrics
 from vonage_reports.aws.plan import plan
 from vonage_reports.aws.settle import settle
 from vonage_reports.aws.submit import Submitted, submit
@@ -221,5 +223,6 @@ def a_stack(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
             executions=runs,  # type: ignore[arg-type]  # a stand-in that keeps state
             topic=Topic(boto3.client("sns"), topic_arn),
             bucket=Bucket(s3, "reports"),
+            metrics=Metrics(STACK),
         )
         yield Stack(edges, runs, simulator, credentials, queue_url)

@@ -2,14 +2,18 @@
 
 import io
 import ssl
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
+import requests
+import urllib3
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -38,6 +42,7 @@ from vonage_reports.domain.errors import (
     VonageReportsError,
     VonageUnavailable,
 )
+from vonage_reports.domain.pacing import Pacer
 from vonage_reports.domain.windows import Window
 
 ARCHIVE = Random(1).randbytes(100_003)
@@ -129,10 +134,11 @@ def test_bytes_are_not_decoded_whatever_the_encoding_says(serve: Serve, connect:
     assert read(connect(server.url)) == ARCHIVE
 
 
-def test_the_first_chunk_is_there_before_the_last_was_sent(serve: Serve, connect: Connect) -> None:
-    server = serve(WHOLE.cut(HEAD + 50_000, "stall"))
+def test_what_has_come_is_there_however_long_the_rest_takes(serve: Serve, connect: Connect) -> None:
+    """Who reads can give up between two chunks only: a few bytes now and then must not hold one."""
+    server = serve(WHOLE.cut(HEAD + 10, "stall"))
     with connect(server.url).download(FILE, 10_000) as chunks:
-        assert next(chunks) == ARCHIVE[:10_000]
+        assert next(chunks) == ARCHIVE[:10]
 
 
 def test_an_empty_body_is_no_chunk(serve: Serve, connect: Connect) -> None:
@@ -317,6 +323,21 @@ def test_what_is_not_the_whole_file_is_not_read(
         pytest.fail("it was opened")
 
 
+@pytest.mark.parametrize("status", [206, 500])
+def test_a_file_under_another_status_is_not_read_into_memory(
+    status: int, serve: Serve, connect: Connect
+) -> None:
+    server = serve(answer(status, bytes(20_000_000)))
+    client = connect(server.url)
+    tracemalloc.start()
+    try:
+        with pytest.raises(VonageUnavailable), client.download(FILE, 1000):
+            pytest.fail("it was opened")
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_file_is_expired_after_72_hours(simulator: Simulator, connect: Connect) -> None:
     client, file_id = at_simulator(simulator, connect)
     simulator.advance(72 * 3600 + 60)
@@ -348,6 +369,33 @@ def test_a_redirect_to_the_hosts_own_url_is_followed_with_credentials(
     server.answers = iter([answer(302, Location=f"{server.url}/elsewhere"), WHOLE])
     assert read(connect(server.url)) == ARCHIVE
     assert "authorization" in server.requests[1].headers
+
+
+class Nexmo(requests.adapters.HTTPAdapter):
+    """Stands where the port 443 would have to be served: redirects, then answers with a file."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__()
+        self.requests: list[requests.PreparedRequest] = []
+        self.answers = iter([(302, {"Location": location}, b""), (200, {}, b"PK")])
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        self.requests.append(request)
+        status, headers, body = next(self.answers)
+        said = urllib3.HTTPResponse(io.BytesIO(body), headers, status, preload_content=False)
+        return self.build_response(request, said)
+
+
+@pytest.mark.parametrize("own", ["api.nexmo.com", "api.nexmo.com:443", "API.nexmo.com:443"])
+def test_a_host_is_the_same_with_and_without_its_port(own: str) -> None:
+    nexmo = Nexmo(f"https://{own}/elsewhere")
+    with requests.Session() as session:
+        session.mount("https://", nexmo)
+        client = VonageClient("https://api.nexmo.com", Keys(), pacer=Pacer(0), session=session)
+        assert read(client) == b"PK"
+    assert [request.headers["authorization"] for request in nexmo.requests] == [
+        basic(API_KEY, API_SECRET)
+    ] * 2
 
 
 def test_a_host_is_the_same_whatever_the_case_of_its_name(serve: Serve, connect: Connect) -> None:
@@ -432,6 +480,19 @@ def test_a_redirect_to_another_http_host_is_refused(
     server = serve(answer(302, Location=f"{other.url}{PATH}"))
     with pytest.raises(VonageRejected, match="without https"):
         read(connect(server.url, keep()))
+    assert other.requests == []
+
+
+def test_a_redirect_that_one_parser_takes_for_the_own_host_gets_no_credentials(
+    serve: Serve, connect: Connect
+) -> None:
+    """urllib3 ends the host at a backslash, urllib.parse begins it behind the last @."""
+    other = serve(WHOLE)
+    server = serve()
+    own = f"127.0.0.1:{server.port}"
+    server.answers = iter([answer(302, Location=f"{other.url}\\@{own}/x"), WHOLE])
+    with pytest.raises(VonageRejected, match="without https"):
+        read(connect(server.url))
     assert other.requests == []
 
 

@@ -28,6 +28,7 @@ from vonage_reports.aws.again import recollect
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import Ledger
+from vonage_reports.aws.metrics import Metrics
 from vonage_reports.aws.plan import plan
 from vonage_reports.aws.settle import settle
 from vonage_reports.aws.submit import resolve, submit
@@ -401,6 +402,7 @@ def a_world(
         executions=Runs(scheduler, vonage),  # type: ignore[arg-type]  # a fake of what is used
         topic=topic,  # type: ignore[arg-type]  # a fake of what is used
         bucket=EmptyBucket(),  # type: ignore[arg-type]  # a fake of what is used
+        metrics=Metrics("stack-of-tests"),
     )
     try:
         yield World(scheduler, random, vonage, topic, edges, table)

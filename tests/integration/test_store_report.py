@@ -1,20 +1,26 @@
 """Storing a report: a real download from a scripted server, S3 as moto has it."""
 
 import hashlib
+import importlib.util
 import json
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain, repeat
+from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 from mypy_boto3_s3 import S3Client
 
 from tests.integration.conftest import (
+    API_KEY,
+    API_SECRET,
     BUCKET,
+    REGION,
     Bytes,
     Connect,
     ScriptedServer,
@@ -32,6 +38,7 @@ from tests.integration.conftest import (
 )
 from tests.integration.subject import NOW, REPORT_ID, SUBJECT
 from vonage_reports.aws.bucket import Bucket
+from vonage_reports.aws.metrics import Metrics
 from vonage_reports.aws.store import store_report
 from vonage_reports.aws.upload import PART_BYTES, TIME_TO_STOP
 from vonage_reports.client import VonageClient
@@ -45,6 +52,7 @@ from vonage_reports.domain.errors import (
 )
 from vonage_reports.domain.objects import Subject
 
+ROOT = Path(__file__).parents[2]
 CSV = b'"id","to"\n"1","447700900000"\n"2","447700900001"\n'
 ARCHIVE = an_archive(CSV)
 WHOLE = answer(body=ARCHIVE, content_type="application/octet-stream")
@@ -77,6 +85,7 @@ class Store:
             download,
             vonage=self.vonage,
             bucket=Bucket(self.s3, BUCKET),
+            metrics=Metrics("stack-of-tests"),
             clock=lambda: self.now,
             seconds_left=lambda: next(self.seconds_left),
         )
@@ -302,3 +311,54 @@ def test_a_bucket_that_cannot_be_read_is_not_an_empty_one(
         instead_of(s3, operation, lambda **_: refusal_of_aws(403, "AccessDenied"))
     with pytest.raises(ClientError):
         read(Bucket(s3, BUCKET))
+
+
+# As Lambda calls it
+
+
+@dataclass
+class Context:
+    """What Lambda gives a handler beside the event."""
+
+    milliseconds_left: int
+    function_name: str = "store_report"
+    memory_limit_in_mb: int = 1769
+    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:store_report"
+    aws_request_id: str = "request-of-the-test"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.milliseconds_left
+
+
+def test_the_handler_returns_a_wait_after_a_429_and_stops_before_its_time_is_over(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    secret = boto3.client("secretsmanager").create_secret(
+        Name="vonage",
+        SecretString=json.dumps({"api_key": API_KEY, "api_secret": API_SECRET}),
+    )
+    monkeypatch.setenv("VONAGE_SECRET_ARN", secret["ARN"])
+    monkeypatch.setenv("VONAGE_BASE_URL", store.server.url)
+    monkeypatch.setenv("BUCKET_NAME", BUCKET)
+    monkeypatch.setenv("REQUEST_INTERVAL", "0")
+    monkeypatch.setenv("STACK_NAME", "stack-of-tests")
+    path = ROOT / "functions/store_report/app.py"
+    spec = importlib.util.spec_from_file_location("store_report_app", path)
+    assert spec is not None
+    assert spec.loader is not None
+    app = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(app)
+    event = json.loads((ROOT / "events/store_report.json").read_text())
+    store.script(answer(429, Retry_After="700"), WHOLE)
+    assert app.lambda_handler(event, Context(milliseconds_left=900_000)) == {
+        "stored": False,
+        "wait_seconds": 700,
+        "rows": None,
+        "receipt": None,
+    }
+    # One millisecond too few to stop cleanly; in seconds it would be more than a day.
+    too_late = round(TIME_TO_STOP * 1000) - 1
+    with pytest.raises(VonageUnavailable, match="within the function's time"):
+        app.lambda_handler(event, Context(milliseconds_left=too_late))
+    assert keys_in(store.s3) == []

@@ -1,89 +1,24 @@
 """What persons send to submit_reports: the handler itself, with AWS in moto."""
 
-import importlib.util
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import count
-from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
+from tests.integration.handlers import Handler
 from tests.integration.stack import Stack
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.reports import State
 
-APP = Path(__file__).parents[2] / "functions/submit_reports/app.py"
 SMS = {"name": "sms", "product": "SMS", "filters": {"direction": "outbound"}}
 VIDEO = {"name": "video", "product": "VIDEO-API"}
 BROKEN = {"name": "broken", "product": "SMS"}
 
 
-@dataclass
-class Context:
-    """What Lambda gives a handler beside the event."""
-
-    aws_request_id: str
-    function_name: str = "submit_reports"
-    memory_limit_in_mb: int = 512
-    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:submit_reports"
-
-    def get_remaining_time_in_millis(self) -> int:
-        return 300_000
-
-
-@dataclass
-class Handler:
-    """Invokes the handler; `define` is what the operator does to the parameter."""
-
-    invoke: Callable[[dict[str, Any], Context], dict[str, Any]]
-    requests: "count[int]" = field(default_factory=count)
-
-    def __call__(self, event: dict[str, Any], request_id: str | None = None) -> dict[str, Any]:
-        return self.invoke(event, Context(request_id or f"request-{next(self.requests)}"))
-
-    def define(self, *definitions: dict[str, Any], text: str | None = None) -> None:
-        value = json.dumps(definitions) if text is None else text
-        boto3.client("ssm").put_parameter(
-            Name="/definitions", Value=value, Type="String", Overwrite=True
-        )
-
-
-@pytest.fixture
-def handler(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Handler:
-    machine = boto3.client("stepfunctions").create_state_machine(
-        name="report-workflow",
-        definition='{"StartAt": "Done", "States": {"Done": {"Type": "Succeed"}}}',
-        roleArn="arn:aws:iam::123456789012:role/workflow",
-    )
-    pair = {"api_key": stack.simulator.api_key, "api_secret": stack.simulator.api_secret}
-    secret = boto3.client("secretsmanager").create_secret(
-        Name="vonage", SecretString=json.dumps(pair)
-    )
-    environment = {
-        "VONAGE_BASE_URL": stack.simulator.url,
-        "VONAGE_SECRET_ARN": secret["ARN"],
-        "TABLE_NAME": "ledger",
-        "BUCKET_NAME": "reports",
-        "TOPIC_ARN": boto3.client("sns").list_topics()["Topics"][0]["TopicArn"],
-        "STATE_MACHINE_ARN": machine["stateMachineArn"],
-        "DEFINITIONS_PARAMETER": "/definitions",
-        "MAX_BILLED_RECORDS": "10000",
-        "REQUEST_INTERVAL": "0",
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    spec = importlib.util.spec_from_file_location("submit_reports_app", APP)
-    assert spec is not None
-    assert spec.loader is not None
-    app = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(app)
-    handler = Handler(app.lambda_handler)
+@pytest.fixture(autouse=True)
+def definitions(handler: Handler) -> None:
     handler.define(SMS, VIDEO, BROKEN)
-    return handler
 
 
 def backfill(stack: Stack, since: int, until: int, **more: Any) -> dict[str, Any]:

@@ -33,7 +33,14 @@ from tests.integration.conftest import (
     open_uploads_in,
     refusal_of_aws,
 )
-from vonage_reports.aws.upload import PART_BYTES, S3_CONFIG, prove_stored_archive, upload_archive
+from vonage_reports.aws.upload import (
+    PART_BYTES,
+    S3_CONFIG,
+    TIME_TO_STOP,
+    prove_stored_archive,
+    upload_archive,
+)
+from vonage_reports.client import READ_TIMEOUT
 from vonage_reports.domain.archive import Archive
 from vonage_reports.domain.errors import ArchiveCorrupt, VonageUnavailable
 
@@ -188,6 +195,39 @@ def test_nothing_is_visible_before_the_last_byte_was_proved(s3: S3Client) -> Non
     upload(s3, watched())
     assert seen == []
     assert keys_in(s3) == [KEY]
+
+
+class SlowS3:
+    """Reads the first part when the download is over, or does not go on."""
+
+    def __init__(self) -> None:
+        self.parts: dict[int, bytes] = {}
+        self.all_was_read = Event()
+
+    def create_multipart_upload(self, **_: object) -> dict[str, str]:
+        return {"UploadId": "7"}
+
+    def upload_part(self, **given: Any) -> dict[str, str]:
+        if given["PartNumber"] == 1:
+            self.all_was_read.wait(0.3)
+        self.parts[given["PartNumber"]] = bytes(given["Body"])
+        return {"ETag": "0"}
+
+    def complete_multipart_upload(self, **_: object) -> None:
+        pass
+
+
+def test_the_download_waits_for_the_part_whose_memory_it_would_use_again() -> None:
+    """What it wrote over would be sent with a right checksum, after it was proved."""
+    slow: Any = SlowS3()
+    data = an_archive_of(6 * PART_BYTES + 1)
+
+    def chunks() -> Iterator[bytes]:
+        yield from in_chunks(data)
+        slow.all_was_read.set()
+
+    upload(slow, chunks())
+    assert b"".join(slow.parts[number] for number in sorted(slow.parts)) == data
 
 
 # Broken
@@ -433,6 +473,23 @@ def test_a_completion_whose_answer_was_lost_is_to_be_looked_at(
 ) -> None:
     scripted_s3.completions = [LOST, again]
     assert scripted_s3.upload(aws_session) is None
+
+
+def test_a_completion_that_fails_after_it_was_answered_with_200_is_tried_again(
+    scripted_s3: ScriptedS3, aws_session: boto3.Session
+) -> None:
+    """S3 may say 200 before it knows: the error then stands in the body."""
+    scripted_s3.completions = [refused(200, "InternalError")]
+    assert scripted_s3.upload(aws_session) is not None
+    assert len(scripted_s3.asked("POST", "uploadId=7")) == 2
+
+
+def test_there_is_time_to_stop_after_a_stall_of_the_download_and_one_of_s3() -> None:
+    config: Any = S3_CONFIG
+    stall_of_s3 = config.retries["total_max_attempts"] * (
+        config.connect_timeout + config.read_timeout
+    )
+    assert READ_TIMEOUT + stall_of_s3 < TIME_TO_STOP
 
 
 def test_a_completion_that_fails_for_good_aborts_the_upload(

@@ -249,6 +249,7 @@ def test_bucket_topic_and_queue_are_reached_over_tls_only() -> None:
     assert {json.dumps(resources[0]) for resources in denied} == {
         '{"Fn::GetAtt": ["ReportsBucket", "Arn"]}',
         '{"Ref": "ReportsTopic"}',
+        '{"Ref": "AlarmTopic"}',
         '{"Fn::GetAtt": ["UndeliveredEventsQueue", "Arn"]}',
     }
     assert {json.dumps(each[-1]) for each in denied} == {
@@ -482,6 +483,15 @@ def test_what_lands_in_the_bucket_has_one_writer(prefix: str, writer: str) -> No
     }
 
     assert writers == {writer}
+
+
+def test_an_upload_that_a_killed_function_left_open_is_dropped() -> None:
+    rules = RESOURCES["ReportsBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    (rule,) = [each for each in rules if "AbortIncompleteMultipartUpload" in each]
+
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    assert rule["Status"] == "Enabled"
+    assert not {"Prefix", "Filter"} & set(rule)  # everywhere in the bucket
 
 
 def test_only_convert_report_loads_what_makes_the_dataset() -> None:

@@ -49,6 +49,7 @@ _PHONE_NUMBER = re.compile(r"(?<![\w-])\+?\d{9,15}(?![\w-])")
 _MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LONGEST_RETRY_AFTER = 86_400
+_LONGEST_PROBLEM = 64 * 1024  # bytes; what is longer is no problem+json, perhaps a whole archive
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ class VonageClient:
     """Calls to one Vonage account.
 
     `credentials` is called with False for the ones at hand, and with True for fresh ones, once,
-    after Vonage refused those (401): a secret may have been rotated.
+    after Vonage refused those (401): a secret may have been rotated. `on_refusal` hears of every
+    429 and 403, and of a 401 with fresh credentials too.
     Raises InvalidRequest where `base_url` is neither https nor on loopback.
     """
 
@@ -106,12 +108,14 @@ class VonageClient:
         credentials: Callable[[bool], Credentials],
         *,
         pacer: Pacer,
+        on_refusal: Callable[[int], None] = lambda _status: None,
         session: requests.Session | None = None,
         timeout: tuple[float, float] = (CONNECT_TIMEOUT, READ_TIMEOUT),
     ) -> None:
         self._base_url = require_safe_url(base_url).rstrip("/")
         self._credentials = credentials
         self._pacer = pacer
+        self._on_refusal = on_refusal
         self._timeout = timeout
         self._session = session or requests.Session()
         self._session.headers["User-Agent"] = USER_AGENT
@@ -237,7 +241,7 @@ class VonageClient:
         with response:
             _raise_for_status(response)
             if response.status_code != HTTPStatus.OK:
-                raise VonageUnavailable(f"{_said(response)}: not with a whole file")
+                raise VonageUnavailable(f"{_said(response, {})}: not with a whole file")
             yield _chunks(response, chunk_bytes)
 
     def _redirected(self, response: requests.Response) -> requests.Response:
@@ -307,16 +311,20 @@ class VonageClient:
                     stream=stream,
                     allow_redirects=False,
                 )
+            if response.status_code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.FORBIDDEN):
+                self._on_refusal(response.status_code)
             if response.status_code != HTTPStatus.UNAUTHORIZED:
                 return response
             if not fresh:
                 response.close()
+        self._on_refusal(response.status_code)
         with response:
+            problem = _problem(response)
             raise VonageRejected(
-                f"{_said(response)} (check the API key and secret in {credentials.source}, and "
-                "that the product is enabled for the account)",
+                f"{_said(response, problem)} (check the API key and secret in "
+                f"{credentials.source}, and that the product is enabled for the account)",
                 status=response.status_code,
-                problem=_problem_type(response),
+                problem=_type(problem),
             )
 
 
@@ -350,7 +358,9 @@ def _path_segment(opaque_id: str) -> str:
 
 def _origin(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
-    return parts.scheme, parts.netloc.lower()
+    # As it is written, and not the host that this parser finds in it: urllib3's may find another.
+    host = parts.netloc.lower()
+    return parts.scheme, host.removesuffix(":443") if parts.scheme == "https" else host
 
 
 @contextmanager
@@ -380,7 +390,9 @@ def _never_connected(error: Exception) -> bool:
 def _chunks(response: requests.Response, size: int) -> Iterator[bytes]:
     with _foreign_errors():
         # `raw` and not `iter_content`: the archive's bytes as they are, whatever the encoding.
-        while chunk := response.raw.read(size, decode_content=False):
+        # `read1` and not `read`, which waits until `size` bytes have come: from a server that
+        # sends one now and then that takes longer than the caller has.
+        while chunk := response.raw.read1(size, decode_content=False):
             yield chunk
 
 
@@ -388,7 +400,8 @@ def _raise_for_status(response: requests.Response) -> None:
     status = response.status_code
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return
-    text = _said(response)
+    problem = _problem(response)
+    text = _said(response, problem)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
         raise VonageUnavailable(text)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -397,12 +410,10 @@ def _raise_for_status(response: requests.Response) -> None:
         raise ReportExpired(text)
     invalid = [
         (str(each.get("name", "")), _without_numbers(str(each.get("reason", ""))))
-        for each in _dicts(_problem(response).get("invalid_parameters"))
+        for each in _dicts(problem.get("invalid_parameters"))
     ]
     text += "".join(f"; {name}: {reason}" for name, reason in invalid)
-    raise VonageRejected(
-        text, status=status, problem=_problem_type(response), invalid_parameters=invalid
-    )
+    raise VonageRejected(text, status=status, problem=_type(problem), invalid_parameters=invalid)
 
 
 def _seconds(text: str) -> int | None:
@@ -414,9 +425,8 @@ def _seconds(text: str) -> int | None:
     )
 
 
-def _said(response: requests.Response) -> str:
+def _said(response: requests.Response, problem: Mapping[str, Any]) -> str:
     """Return the status and what the problem+json says of it, if there is one."""
-    problem = _problem(response)
     parts = (str(problem[key]) for key in ("title", "detail") if problem.get(key))
     said = _without_numbers(", ".join(parts))
     text = f"Vonage answered {response.status_code} to {response.request.method}"
@@ -428,27 +438,39 @@ def _without_numbers(text: str) -> str:
     return _PHONE_NUMBER.sub("(number)", text)
 
 
-def _problem_type(response: requests.Response) -> str:
-    return str(_problem(response).get("type", "")).rpartition("#")[2]
+def _type(problem: Mapping[str, Any]) -> str:
+    return str(problem.get("type", "")).rpartition("#")[2]
 
 
 def _problem(response: requests.Response) -> dict[str, Any]:
+    """Return the problem+json, {} if there is none. Of a stream, it takes the bytes away."""
+    content = b""
     try:
-        return _object(response)
+        with _foreign_errors():
+            for piece in response.iter_content(_LONGEST_PROBLEM):
+                content += piece
+                if len(content) > _LONGEST_PROBLEM:
+                    break
     except VonageUnavailable:
         return {}
+    return _parsed(content) or {}
 
 
 def _object(response: requests.Response) -> dict[str, Any]:
     with _foreign_errors():
         content = response.content
+    answer = _parsed(content)
+    if answer is None:
+        raise VonageUnavailable(f"Vonage answered {response.status_code} without a JSON object")
+    return answer
+
+
+def _parsed(content: bytes) -> dict[str, Any] | None:
     try:
         answer = json.loads(content)
     except (ValueError, RecursionError):
-        answer = None
-    if not isinstance(answer, dict):
-        raise VonageUnavailable(f"Vonage answered {response.status_code} without a JSON object")
-    return answer
+        return None
+    return answer if isinstance(answer, dict) else None
 
 
 def _request_id(answer: Mapping[str, Any]) -> str:

@@ -141,6 +141,10 @@ class _Object(dict[str, Any]):
         self.repeated = next((name for name in names if names.count(name) > 1), None)
 
 
+EVERY_DEFINITION = "(all)"
+"""The name in the refusal of a parameter that cannot be read at all."""
+
+
 def parse_definitions(text: str, *, api_key: str) -> tuple[list[ReportDefinition], list[Refusal]]:
     """Parse the definitions parameter; what cannot be carried out is refused, one by one.
 
@@ -149,7 +153,7 @@ def parse_definitions(text: str, *, api_key: str) -> tuple[list[ReportDefinition
     try:
         entries = _entries(text)
     except ValueError as error:
-        return [], [Refusal("(all)", "(JSON)", str(error))]
+        return [], [Refusal(EVERY_DEFINITION, "(JSON)", str(error))]
     accepted: dict[int, ReportDefinition] = {}
     refused: list[Refusal] = []
     for number, entry in enumerate(entries, 1):
@@ -178,7 +182,7 @@ def definition_named(
         if definition.name == name:
             return definition
     for refusal in refused:
-        if refusal.definition in (name, "(all)"):
+        if refusal.definition in (name, EVERY_DEFINITION):
             raise InvalidRequest(f"{refusal.definition}, {refusal.field}: {refusal.reason}")
     names = ", ".join(definition.name for definition in accepted) or "none"
     raise InvalidRequest(f"there is no report definition {name}: there are {names}")

@@ -193,6 +193,20 @@ class Ledger:
             if report.definition == definition and not report.is_half
         ]
 
+    def delivered_rows(self, report_ids: Iterable[str]) -> list[int]:
+        """Return with how many rows reports were delivered; what was not is left out.
+
+        At best effort: what DynamoDB does not answer at once is left out as well.
+        """
+        keys = [_finished_key(report_id) for report_id in report_ids]
+        answer = self._client.batch_get_item(RequestItems={self._name: {"Keys": keys}})
+        reports = [report_of(item) for item in answer["Responses"].get(self._name, [])]
+        return [
+            report.rows
+            for report in reports
+            if report.state is State.DELIVERED and report.rows is not None
+        ]
+
     def report_served_by(self, request_id: str) -> str | None:
         """Return the report_id that a Vonage request serves; None if it serves none of ours."""
         key = _request_key(request_id)

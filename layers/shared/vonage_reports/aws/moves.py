@@ -1,6 +1,6 @@
 """Carries out what the transition table decided: announce, write, start."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -11,12 +11,14 @@ from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.ledger import Change, Outrun, RequestServesAnother
 from vonage_reports.domain import notifications, waits
 from vonage_reports.domain.errors import VonageReportsError
+from vonage_reports.domain.metrics import of_transition
 from vonage_reports.domain.reports import Entry, Report, halves_of, planned_again
 from vonage_reports.domain.transitions import (
     MAX_LEAVES,
     Adopt,
     Again,
     Convert,
+    Deliver,
     Fail,
     Hold,
     Move,
@@ -26,6 +28,7 @@ from vonage_reports.domain.transitions import (
     Stay,
     moved,
 )
+from vonage_reports.domain.volume import deviation, reports_before
 
 
 @contextmanager
@@ -56,10 +59,31 @@ def carry_out(report: Report, move: Move, edges: Edges, *, now: datetime) -> Rep
         return _split(report, edges, now=now)
     if _is_to_be_announced(report, move):
         report = _announce(report, move, edges, now=now)
-    report = edges.ledger.write(report, moved(report, move, now=now))
+    before, report = report, edges.ledger.write(report, moved(report, move, now=now))
+    _emit(of_transition(before, report, now=now), report, edges)
     if isinstance(move, Adopt | Convert):
         edges.executions.start(report)
+    if isinstance(move, Deliver) and before.rows is None and report.backfill is None:
+        _compare_volume(report, edges)
     return report
+
+
+def _emit(values: Mapping[str, float], report: Report, edges: Edges) -> None:
+    edges.metrics.emit(
+        values,
+        definition=report.definition,
+        report_id=report.report_id,
+        request_id=report.request_id,
+        execution=report.execution_name,
+    )
+
+
+def _compare_volume(report: Report, edges: Edges) -> None:
+    """Say how far off its usual rows a window is. Of a backfill nobody knows what is usual."""
+    history = edges.ledger.delivered_rows(reports_before(report))
+    found = deviation(report.rows or 0, history)
+    if found is not None:
+        _emit({"VolumeDeviation": found}, report, edges)
 
 
 def _split(report: Report, edges: Edges, *, now: datetime) -> Report:

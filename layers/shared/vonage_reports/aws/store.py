@@ -5,10 +5,12 @@ from datetime import datetime
 from typing import Any
 
 from vonage_reports.aws.bucket import Bucket
+from vonage_reports.aws.metrics import Metrics
 from vonage_reports.aws.upload import CHUNK_BYTES, in_time, prove_stored_archive, upload_archive
 from vonage_reports.client import VonageClient
 from vonage_reports.domain import objects
 from vonage_reports.domain.archive import Archive
+from vonage_reports.domain.metrics import of_archive
 from vonage_reports.domain.objects import Subject
 from vonage_reports.domain.windows import format_instant
 
@@ -19,6 +21,7 @@ def store_report(
     *,
     vonage: VonageClient,
     bucket: Bucket,
+    metrics: Metrics,
     clock: Callable[[], datetime],
     seconds_left: Callable[[], float],
 ) -> dict[str, Any]:
@@ -45,6 +48,13 @@ def store_report(
             },
         )
         bucket.write_json(subject.receipt_key, receipt)
+        metrics.emit(
+            of_archive(subject.product, receipt),
+            definition=subject.definition,
+            report_id=subject.report_id,
+            request_id=subject.request_id,
+            execution=subject.execution_name,
+        )
     return receipt
 
 

@@ -228,7 +228,8 @@ def _send(report: Report, work: OpenWork, edges: Edges, done: Submitted, *, now:
         answer = error
     else:
         # Should what follows fail, this line still says what was paid for.
-        logger.info("created", extra={"report_id": report.report_id, "request_id": answer})
+        known = {"report_id": report.report_id, "definition": report.definition}
+        logger.info("created", extra={**known, "request_id": answer})
     move = after_post(answer, now=now, scale=edges.wait_scale)
     if isinstance(answer, RateLimited) and isinstance(move, PutBack):
         edges.ledger.pause(move.not_before)

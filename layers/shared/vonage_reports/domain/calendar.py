@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import takewhile
+from itertools import islice, takewhile
 
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.profile import Profile
@@ -40,6 +40,13 @@ def last_due_revision(definition: ReportDefinition, window: Window, at: datetime
         if window.end <= at - _delay(definition, index)
     ]
     return due[-1] if due else None
+
+
+def due_at(window: Window, delay_days: int) -> datetime:
+    """Return when a window is due that is collected so many days after its end."""
+    # Of all windows only an hour, or half of one, is that short.
+    least = HOUR if window.hours <= 1 else timedelta()
+    return window.end + max(timedelta(days=delay_days), least)
 
 
 def _delay(definition: ReportDefinition, delay_index: int) -> timedelta:
@@ -108,6 +115,32 @@ def due_reports(
                 for window in windows[len(late) :]
             )
             yield Due(account_id, delay_days, tuple(late), tuple(reports))
+
+
+def next_unplanned(
+    definition: ReportDefinition,
+    *,
+    cursors: Mapping[tuple[str, str, int], datetime],
+    defined_at: datetime,
+    now: datetime,
+) -> Iterator[tuple[Report, datetime]]:
+    """Yield the next window that the calendar will plan, if it is due, and since when it is.
+
+    One of each account and revision. What was never planned is due from `defined_at` on, when it
+    came to be among the definitions.
+    """
+    for account_id in definition.account_ids:
+        for delay_index, delay_days in enumerate(definition.delay_days):
+            planned_to = _planned_to(definition, account_id, delay_index, cursors)
+            at = defined_at if planned_to is None else now
+            for window in islice(due_windows(definition, delay_index, planned_to, at), 1):
+                since = defined_at if planned_to is None else due_at(window, delay_days)
+                yield (
+                    planned_report(
+                        definition, account_id, delay_index, window, rows_per_hour=None, now=now
+                    ),
+                    since,
+                )
 
 
 def _planned_to(

@@ -5,11 +5,13 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import VonageRejected, VonageReportsError
 from vonage_reports.domain.reports import Report
+from vonage_reports.domain.windows import format_instant
 
 FILTERABLE = ("event", "definition", "product", "account_id", "revision")
 """The fields that are message attributes as well, for subscriptions' filter policies."""
@@ -41,6 +43,15 @@ def held(report: Report, *, reason: str, request_id: str | None) -> dict[str, An
         "request_id, or with null to create it, which is billed",
         run_again={"resolve": {"report_id": report.report_id, "request_id": request_id}},
     )
+
+
+def overdue(report: Report, *, since: datetime, is_planned: bool) -> dict[str, Any]:
+    """Make the body of `report.overdue`: due for long, and neither delivered nor given up."""
+    state = f"it is {report.state}" if is_planned else "the calendar has not planned it yet"
+    reason = f"due since {format_instant(since)} and not delivered: {state}"
+    if report.reason:
+        reason += f", because {report.reason}"
+    return _problem("report.overdue", report, "Overdue", reason)
 
 
 def made_by_somebody(report: Report, request_id: str) -> dict[str, Any]:

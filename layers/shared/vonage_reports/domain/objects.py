@@ -60,6 +60,11 @@ class Subject:
         )
 
     @property
+    def execution_name(self) -> str:
+        """The name of the run, as the ledger gives it."""
+        return f"{self.report_id}-r{self.run}"
+
+    @property
     def archive_key(self) -> str:
         """Where the archive is, exactly as Vonage sent it."""
         return f"{_archive_folder(self)}/{self.request_id}.zip"

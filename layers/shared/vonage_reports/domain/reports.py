@@ -168,6 +168,11 @@ class Report:
         return self.root is not None
 
     @property
+    def is_asked_for(self) -> bool:
+        """Whether a person wants it now, by a backfill or once more; else the calendar does."""
+        return bool(self.backfill or self.tokens or self.attempts_before)
+
+    @property
     def is_at_end(self) -> bool:
         """Whether nothing moves the report any more, but a person.
 

@@ -20,6 +20,8 @@ class Settings:
     """`REQUEST_INTERVAL`: seconds between two requests to Vonage; it allows 5 in a second."""
     max_billed_records: int = 10_000_000
     """`MAX_BILLED_RECORDS`: a backfill that is expected to cost more has to be confirmed."""
+    overdue_hours: float = 30.0
+    """`OVERDUE_HOURS`: hours after which a window that is due and not delivered is announced."""
     row_check: str = "enforce"
     """`ROW_CHECK`: `enforce` fails a report whose rows are not as many as Vonage says, `warn` says
     so in the manifest."""
@@ -37,6 +39,7 @@ class Settings:
             max_billed_records=int(
                 _number(environment, "MAX_BILLED_RECORDS", cls.max_billed_records, 0, 10**12)
             ),
+            overdue_hours=_number(environment, "OVERDUE_HOURS", cls.overdue_hours, 0, 10**6),
             row_check=_choice(environment, "ROW_CHECK", ("enforce", "warn")),
             account_currency=environment.get("ACCOUNT_CURRENCY") or None,
             pacing_file=environment.get("PACING_FILE") or None,

@@ -26,6 +26,18 @@ RATE_LIMIT_WAIT = timedelta(seconds=60)
 REFUSED_WAIT = timedelta(minutes=15)
 """After a 401, a 403 and whatever else is not about the report: somebody has to act first."""
 
+FILE_KEPT = timedelta(hours=72)
+"""For which Vonage keeps a generated file (OpenAPI 3.1.4)."""
+
+EXPIRES_SOON = timedelta(hours=12)
+"""Before that: time enough for a person to set right what keeps the file from being fetched."""
+
+SLOWEST_RECORD = timedelta(minutes=30) / 1_000_000
+"""What Vonage ever said that generating takes; today's documents say a sixth of it."""
+
+BESIDE_GENERATION = timedelta(hours=1)
+"""For which a report may wait, be stored and be converted, however few rows it has."""
+
 MAX_ATTEMPTS = 3
 """Reports that we pay for per window and revision, before a person has to look."""
 

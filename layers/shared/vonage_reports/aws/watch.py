@@ -1,0 +1,90 @@
+"""Watch: how things stand, told to the alarms by every sweep."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from vonage_reports.aws.edges import Edges
+from vonage_reports.aws.ledger import OpenWork
+from vonage_reports.domain import notifications
+from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.metrics import expires_soon, of_open_work
+from vonage_reports.domain.objects import receipt_key
+from vonage_reports.domain.overdue import Undelivered, undelivered, unplanned
+from vonage_reports.domain.reports import Report
+from vonage_reports.domain.windows import HOUR
+
+_OVERDUE = "overdue#"
+
+
+@dataclass(frozen=True)
+class Defined:
+    """The report definitions that can be carried out, and when they were last changed."""
+
+    definitions: Sequence[ReportDefinition]
+    at: datetime
+
+
+def watch(
+    defined: Defined | None, edges: Edges, *, overdue_after: timedelta, now: datetime
+) -> None:
+    """Emit the gauges, and announce, once for each definition, what is overdue.
+
+    Where the definitions cannot be read (`defined` is None), nobody knows what is due: that gauge
+    is left out then, and its alarm takes the silence for what it is.
+    """
+    work = edges.ledger.open_work()
+    expiring = [
+        report
+        for report in work.reports
+        if expires_soon(report, now) and not _is_stored(report, edges)
+    ]
+    gauges = of_open_work(work.reports, slots=len(work.slots), expiring=len(expiring), now=now)
+    if defined is None:
+        edges.metrics.emit(gauges)
+        return
+    late = _undelivered(work, defined, edges, now=now)
+    hours = max(((now - each.since) / HOUR for each in late), default=0)
+    edges.metrics.emit({**gauges, "OldestUndeliveredHours": max(hours, 0)})
+    _announce([each for each in late if now - each.since >= overdue_after], work, edges)
+
+
+def _is_stored(report: Report, edges: Edges) -> bool:
+    """Whether the archive is in the bucket: the run that stored it may be at work still.
+
+    A bucket that cannot be asked may be what keeps the archive from being stored.
+    """
+    try:
+        return edges.bucket.exists(receipt_key(report))
+    except (ClientError, BotoCoreError):
+        return False
+
+
+def _undelivered(
+    work: OpenWork, defined: Defined, edges: Edges, *, now: datetime
+) -> list[Undelivered]:
+    calendar = edges.ledger.calendar()
+    never_planned = unplanned(
+        defined.definitions,
+        cursors=calendar.cursors,
+        collects=calendar.collects,
+        defined_at=defined.at,
+        now=now,
+    )
+    return [*undelivered(work.reports), *never_planned]
+
+
+def _announce(overdue: Sequence[Undelivered], work: OpenWork, edges: Edges) -> None:
+    """Say of each definition what is overdue longest; once, until nothing of it is any more."""
+    youngest_first = sorted(overdue, key=lambda each: each.since, reverse=True)
+    oldest = {_OVERDUE + each.report.definition: each for each in youngest_first}
+    for cause, each in oldest.items():
+        if cause not in work.notices:
+            body = notifications.overdue(each.report, since=each.since, is_planned=each.is_planned)
+            edges.topic.announce(body)
+            edges.ledger.note(cause)
+    for cause in work.notices:
+        if cause.startswith(_OVERDUE) and cause not in oldest:
+            edges.ledger.forget(cause)

@@ -1,0 +1,395 @@
+"""Each alarm's condition, brought about: the handlers write the metric that the template reads."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.alarms import ALARMS, Datum, drawn_by, goes_off, metrics_in, widgets
+from tests.integration.conftest import as_moto_takes_it
+from tests.integration.handlers import Context, Handler, load_handler, set_secret
+from tests.integration.stack import Stack, definition
+from vonage_reports.aws.ledger import finished_item
+from vonage_reports.domain.calendar import planned_report
+from vonage_reports.domain.errors import VonageRejected
+from vonage_reports.domain.reports import Report, State
+from vonage_reports.domain.volume import alike_before
+from vonage_reports.domain.windows import Window
+
+DAILY = {"name": "daily", "product": "VERIFY-V2"}
+Period = Callable[[], list[Datum]]
+OURS = {name: each for name, each in ALARMS.items() if each["Namespace"] == "VonageUsageReports"}
+
+
+@dataclass
+class Steps:
+    """Checks and stores a report as the workflow would, each time by a function that is cold."""
+
+    def check(self, report: Report) -> dict[str, Any]:
+        event = {"report": _input(report), "waited_seconds": 20, "started": "2026-11-22T02:16:00Z"}
+        return load_handler("check_report")(event, Context("check"))
+
+    def store(self, report: Report) -> int:
+        """Store a report that is ready; its rows."""
+        event = {"report": _input(report), "download": self.check(report)["download"]}
+        return int(load_handler("store_report")(event, Context("store"))["rows"])
+
+
+def _input(report: Report) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(report.execution_input or "")
+    return value
+
+
+@pytest.fixture
+def steps(handler: Handler) -> Steps:
+    assert handler, "it sets the environment"
+    assert boto3.DEFAULT_SESSION is not None
+    boto3.DEFAULT_SESSION.events.register_first(
+        "before-call.s3", as_moto_takes_it, unique_id="once for all tests"
+    )
+    return Steps()
+
+
+@pytest.fixture
+def period(handler: Handler, capsys: pytest.CaptureFixture[str]) -> Period:
+    """Sweep, and return the metrics in the log since the last time."""
+
+    def end() -> list[Datum]:
+        handler({"sweep": True})
+        return metrics_in(capsys.readouterr().out)
+
+    return end
+
+
+def schedule(handler: Handler, stack: Stack, **ago: float) -> dict[str, Any]:
+    return handler({"scheduled_time": (stack.now - timedelta(**ago)).isoformat()})
+
+
+def deliver(stack: Stack, rows: Mapping[str, int] = MappingProxyType({})) -> None:
+    """End the runs of all reports with so many rows of a definition, by default ten."""
+    for report in stack.open():
+        stack.runs.start(report)
+        stack.runs.end(report, rows=rows.get(report.definition, 10))
+    stack.settle()
+
+
+def gone_off(*periods: list[Datum]) -> set[str]:
+    """The alarms on metrics of ours that are in ALARM after these periods, the last one first."""
+    return {name for name, alarm in OURS.items() if goes_off(alarm, *periods)}
+
+
+def test_no_alarm_goes_off_while_all_is_well(
+    stack: Stack, handler: Handler, period: Period, steps: Steps
+) -> None:
+    handler.define(DAILY)
+    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
+    schedule(handler, stack, minutes=1)
+    (report,) = stack.open()
+    rows = steps.store(report)
+    stack.runs.start(report)
+    stack.runs.end(report, rows=rows)
+    seen = stack.edges.ledger.open_work()
+    for _ in ("one who settles", "another at the same moment"):
+        stack.settle_seen(seen)
+    healthy = period()
+
+    assert gone_off(healthy, healthy, healthy, healthy) == set()
+    values = {each.name: each.value for each in healthy}
+    assert values["ReportsRequested"] == 1
+    assert [each.value for each in healthy if each.name == "Deliveries"] == [1, 1], (
+        "of the stack, and of its definition"
+    )
+    assert values["RowsDelivered"] == values["BilledRecords"] == rows > 0
+    assert values["OldestUndeliveredHours"] == 0
+    assert values["HoursToDelivery"] >= 72
+
+
+def test_one_sweep_that_is_late_is_no_alarm_and_three_are(
+    stack: Stack, handler: Handler, period: Period
+) -> None:
+    handler.define(DAILY)
+    schedule(handler, stack, minutes=1)
+    well = period()
+
+    assert gone_off([], well, well) == gone_off([], [], well) == set()
+    assert gone_off([], [], []) == {"DeliveryOverdue"}
+
+
+def test_a_calendar_that_stands_still_is_overdue_although_nothing_is_open(
+    stack: Stack, handler: Handler, period: Period
+) -> None:
+    handler.define(DAILY)
+    schedule(handler, stack, days=4)
+    deliver(stack)
+    stack.announced()
+
+    late = period()
+
+    assert stack.open() == []
+    assert gone_off(late, late, late) == {"DeliveryOverdue"}
+    (told,) = stack.announced()
+    assert (told["event"], told["definition"]) == ("report.overdue", "daily")
+    assert "the calendar has not planned it yet" in told["message"]
+    schedule(handler, stack, minutes=1)
+    deliver(stack)
+    well = period()
+    assert gone_off(well, late, late) == set()
+    # It is said again when it comes back, and once each time.
+    assert not [each for each in stack.edges.ledger.open_work().notices if "overdue" in each]
+
+
+def test_a_report_that_nobody_delivers_is_overdue_and_named_once(
+    stack: Stack, handler: Handler, period: Period
+) -> None:
+    handler.define(DAILY)
+    schedule(handler, stack, days=2)
+    schedule(handler, stack, minutes=1)
+
+    late = [period() for _ in range(3)]
+
+    assert gone_off(*late) == {"DeliveryOverdue"}
+    (told,) = stack.announced()
+    assert (told["event"], told["definition"]) == ("report.overdue", "daily")
+    oldest = min(stack.open(), key=lambda each: each.window.end)
+    assert told["report_id"] == oldest.report_id
+    assert told["message"].endswith("not delivered: it is SUBMITTED")
+
+
+def test_what_a_person_asks_for_is_not_overdue_although_its_window_is_old(
+    stack: Stack, handler: Handler, period: Period
+) -> None:
+    handler.define(DAILY)
+    days = {"start": stack.day(20).isoformat(), "end": stack.day(19).isoformat()}
+    handler({"backfill": {"definition": "daily", **days}})
+    (report,) = stack.open()
+    asked = period()
+    assert gone_off(asked, asked, asked) == set()
+    deliver(stack)
+
+    handler({"recollect": {"report_id": report.report_id}})
+    again = period()
+    assert len(stack.open()) == 1
+    assert gone_off(again, again, again) == set()
+
+
+def test_a_definition_that_is_taken_away_is_not_overdue(
+    stack: Stack, handler: Handler, period: Period
+) -> None:
+    handler.define(DAILY)
+    schedule(handler, stack, days=4)
+    deliver(stack)
+    handler.define({**DAILY, "name": "another"})
+    well = period()
+
+    assert gone_off(well, well, well) == set()
+
+
+def test_what_cannot_be_told_is_heard_by_its_silence_and_heals(
+    stack: Stack, handler: Handler, period: Period
+) -> None:
+    handler.define(DAILY)
+    set_secret("", "")
+    without_secret = period()
+    set_secret(stack.simulator.api_key, stack.simulator.api_secret)
+    handler.define(text='{"name": "daily"}')
+    unreadable = period()
+    handler.define(DAILY)
+    well = period()
+
+    for silent in (unreadable, without_secret):
+        assert {each.name for each in well} - {each.name for each in silent} == {
+            "OldestUndeliveredHours"
+        }
+    assert gone_off(unreadable, unreadable, without_secret) == {"DeliveryOverdue"}
+    assert gone_off(well, unreadable, without_secret) == set()
+    assert stack.announced() == []
+
+
+def test_a_report_that_is_given_up_is_an_alarm_and_overdue_no_more(
+    stack: Stack, handler: Handler, period: Period
+) -> None:
+    handler.define({**DAILY, "product": "NEW-PRODUCT"})
+    schedule(handler, stack, days=2)
+    schedule(handler, stack, minutes=1)
+    assert gone_off(period()) == {"ReportFailed"}
+
+    after = period()
+    assert gone_off(after, after, after) == set()
+
+
+def test_a_held_report_is_an_alarm_until_somebody_resolves_it(
+    stack: Stack, handler: Handler, period: Period
+) -> None:
+    handler.define(DAILY)
+    stack.now -= timedelta(minutes=11)
+    stack.simulator.fault("create", "accept_then_cut")
+    stack.plan_definitions([definition(**DAILY)], at=stack.now)
+    stack.submit()
+    stack.simulator.fault("list", "status", status=404, times=1)
+    stack.later(minutes=10)
+    (held,) = stack.submit().held
+
+    assert gone_off(period()) == {"ReportHeld"}
+    # It is silent about a sweep that fails.
+    assert goes_off(OURS["ReportHeld"], []) is None
+    (at_vonage,) = stack.created()
+    handler({"resolve": {"report_id": held, "request_id": at_vonage["request_id"]}})
+    assert gone_off(period()) == set()
+
+
+def in_flight_since(stack: Stack, *, hours: float, **entry: Any) -> Report:
+    """Return a report that was submitted so long ago."""
+    now = stack.now
+    stack.now -= timedelta(hours=hours)
+    stack.plan_definitions([definition(**{**DAILY, **entry})], at=stack.now)
+    (name,) = stack.submit().submitted
+    stack.now = now
+    return stack.known(name)
+
+
+def test_an_archive_that_expires_is_an_alarm_until_it_is_stored(
+    stack: Stack, handler: Handler, period: Period, steps: Steps
+) -> None:
+    handler.define(DAILY)
+    in_flight_since(stack, hours=59)
+    assert "ArchiveExpiring" not in gone_off(period())
+    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
+    report = in_flight_since(stack, hours=61, name="another")
+    assert "ArchiveExpiring" in gone_off(period())
+
+    # The run is at work still, and the ledger knows of no receipt.
+    steps.store(report)
+    assert "ArchiveExpiring" not in gone_off(period())
+
+
+def test_a_run_that_takes_far_longer_than_expected_is_an_alarm(
+    stack: Stack, handler: Handler, period: Period
+) -> None:
+    # Of unknown size: 7 million rows, half an hour each million, an hour more, three times that.
+    handler.define(DAILY)
+    in_flight_since(stack, hours=13)
+    assert "RunTooLong" not in gone_off(period())
+    in_flight_since(stack, hours=14, name="another")
+    assert "RunTooLong" in gone_off(period())
+
+
+def test_a_wrong_secret_is_an_alarm_whoever_meets_it(
+    stack: Stack, handler: Handler, period: Period, steps: Steps
+) -> None:
+    handler.define(DAILY)
+    set_secret(stack.simulator.api_key, "wrong")
+    schedule(handler, stack, minutes=1)
+    assert gone_off(period()) == {"AccessRefused"}
+    assert gone_off(period()) == set()
+
+    report = in_flight_since(stack, hours=1, name="another")
+    with pytest.raises(VonageRejected):
+        steps.check(report)
+    assert gone_off(period()) == {"AccessRefused"}
+
+    set_secret(stack.simulator.api_key, stack.simulator.api_secret)
+    stack.simulator.fault("get", "status", status=403, times=1)
+    with pytest.raises(VonageRejected):
+        steps.check(report)
+    assert gone_off(period()) == {"AccessRefused"}
+
+
+def test_a_secret_that_was_rotated_is_no_alarm(
+    stack: Stack, handler: Handler, period: Period
+) -> None:
+    handler.define(DAILY)
+    set_secret(stack.simulator.api_key, "of-yesterday")
+    period()
+    set_secret(stack.simulator.api_key, stack.simulator.api_secret)
+    assert len(schedule(handler, stack, minutes=1)["submitted"]) == 1
+    assert gone_off(period()) == set()
+
+
+def test_429_is_an_alarm_when_it_lasts(
+    stack: Stack, handler: Handler, period: Period, steps: Steps
+) -> None:
+    handler.define(DAILY)
+    report = in_flight_since(stack, hours=1, name="another")
+    well = period()
+    stack.simulator.fault("create", "status", status=429, times=1)
+    schedule(handler, stack, minutes=1)
+    posting = period()
+    stack.simulator.fault("get", "status", status=429, times=1)
+    assert not steps.check(report)["ready"]
+    polling = period()
+
+    assert gone_off(posting, well, well, well) == set()
+    assert gone_off(polling, posting, well, well) == set()
+    assert gone_off(polling, well, posting, polling) == {"Throttled"}
+
+
+def test_rows_far_off_their_weekday_are_an_alarm_if_it_is_known(
+    stack: Stack, handler: Handler, period: Period
+) -> None:
+    known = {"usual": 2000, "more": 9000, "fewer": 500}
+    handler.define(
+        *(
+            {**DAILY, "name": name, "filters": {"country": name[:2].upper()}}
+            for name in [*known, "new"]
+        )
+    )
+    schedule(handler, stack, minutes=1)
+    for report in stack.open():
+        remember(stack, report, [2400, 2300, 2500][: 2 if report.definition == "new" else 3])
+    period()
+    deliver(stack, known)
+
+    found = period()
+    deviations = {
+        name: each.value
+        for each in found
+        if each.name == "VolumeDeviation"
+        for key, name in each.series[2]
+        if key == "definition"
+    }
+    assert set(deviations) == set(known)
+    assert [name for name, value in deviations.items() if value >= 3] == ["fewer", "more"]
+    assert gone_off(found) == {"VolumeAnomaly"}
+
+
+def remember(stack: Stack, report: Report, history: list[int]) -> None:
+    """Put into the ledger what the weeks before were delivered with, and the day after each."""
+    of = definition(**{**DAILY, "name": report.definition})
+    for window, rows in zip(alike_before(report.window), history, strict=False):
+        next_day = Window(window.end, window.end + timedelta(days=1), "UTC")
+        for each, delivered in ((window, rows), (next_day, 10**6)):
+            past = planned_report(of, report.account_id, 0, each, rows_per_hour=None, now=stack.now)
+            item = finished_item(replace(past, state=State.DELIVERED, rows=delivered))
+            boto3.resource("dynamodb").Table("ledger").put_item(Item=item)
+
+
+def test_each_line_of_the_dashboard_has_data_after_days_with_everything_in_them(
+    stack: Stack, handler: Handler, period: Period, steps: Steps
+) -> None:
+    handler.define(DAILY, {"name": "unknown", "product": "NEW-PRODUCT"})
+    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0, times=None)
+    stack.simulator.fault("create", "status", status=429, retry_after=0, times=1)
+    for minutes in (2, 1):
+        schedule(handler, stack, minutes=minutes)
+    report = next(each for each in stack.open() if each.definition == "daily")
+    remember(stack, report, [10, 10, 10])
+    deliver(stack, {"daily": steps.store(report)})
+    set_secret(stack.simulator.api_key, "wrong")
+    with pytest.raises(VonageRejected):
+        steps.check(report)
+
+    data = period()
+    drawn = {
+        metric: has_data
+        for widget in widgets()
+        if widget["type"] == "metric"
+        for metric, has_data in drawn_by(widget, data).items()
+    }
+    assert [metric for metric, has_data in drawn.items() if has_data is False] == []
+    assert sum(has_data is None for has_data in drawn.values()) == 8, "those of AWS's own"
+    assert {each.unit for each in data} == {"Count", "Seconds", "None"}
