@@ -4,6 +4,7 @@ import json
 import platform
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class InvocationFailed(RuntimeError):
     def __init__(self, payload: Mapping[str, Any]) -> None:
         self.kind = str(payload.get("errorType", ""))
         # What a person has to mend is a sentence; anything else is shown whole.
-        is_sentence = self.kind == "InvalidRequest"
+        is_sentence = self.kind in ("InvalidRequest", "ResourceUnusable")
         super().__init__(payload["errorMessage"] if is_sentence else json.dumps(payload, indent=2))
 
 
@@ -169,12 +170,14 @@ def deploy(
     request_interval: float = LOCAL_PACE,
     root: Path = ROOT,
     environment: Mapping[str, str] | None = None,
+    name: str = STACK_NAME,
 ) -> Stack:
-    """Deploy the template of `root`. `folder` gets what the functions share on this machine.
+    """Deploy the template of `root`, over the stack `name` if there is one.
 
+    `folder` gets what the functions share on this machine, `environment` is what they get besides.
     `request_interval` are the seconds between two requests, by default a little more than on AWS:
-    this machine may be slow enough for six of them to arrive within a second. `environment` is what
-    the functions get besides. The secret is still empty, and no schedule fires.
+    this machine may be slow enough for six of them to arrive within a second. The secret of a new
+    stack is empty, and no schedule fires.
 
     Raises DeploymentFailed.
     """
@@ -193,7 +196,10 @@ def deploy(
         },
     )
     s3 = emulator.client("s3")
-    s3.create_bucket(Bucket=_ARTIFACTS, CreateBucketConfiguration={"LocationConstraint": REGION})
+    with suppress(s3.exceptions.BucketAlreadyOwnedByYou):
+        s3.create_bucket(
+            Bucket=_ARTIFACTS, CreateBucketConfiguration={"LocationConstraint": REGION}
+        )
     for key, content in package.artifacts.items():
         s3.put_object(Bucket=_ARTIFACTS, Key=key, Body=content)
     parameters = {
@@ -203,8 +209,8 @@ def deploy(
         "OverdueHours": "1000000",
     }
     s3.put_object(Bucket=_ARTIFACTS, Key=_TEMPLATE, Body=json.dumps(package.template))
-    _create_stack(emulator, parameters)
-    stack = Stack(emulator, STACK_NAME)
+    _create_or_update(emulator, name, parameters)
+    stack = Stack(emulator, name)
     stack.stop_schedules()
     return stack
 
@@ -213,32 +219,41 @@ def _architecture() -> str:
     return "arm64" if platform.machine().lower() in ("arm64", "aarch64") else "x86_64"
 
 
-def _create_stack(emulator: Emulator, parameters: Mapping[str, str]) -> None:
+def _create_or_update(emulator: Emulator, name: str, parameters: Mapping[str, str]) -> None:
     cloudformation = emulator.client("cloudformation")
+    found = _statuses(cloudformation)
+    verb = "UPDATE" if name in found else "CREATE"
+    send = cloudformation.update_stack if name in found else cloudformation.create_stack
     try:
-        cloudformation.create_stack(
-            StackName=STACK_NAME,
+        send(
+            StackName=name,
             # As `sam deploy` does: a template of more than 51,200 bytes has to come from S3.
             TemplateURL=f"{emulator.url}/{_ARTIFACTS}/{_TEMPLATE}",
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
             Parameters=[
-                {"ParameterKey": name, "ParameterValue": value}
-                for name, value in parameters.items()
+                {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
             ],
         )
     except ClientError as error:
         raise DeploymentFailed(f"the template is refused: {error}") from error
     deadline = time.monotonic() + _DEPLOYMENT_SECONDS
-    status = "CREATE_IN_PROGRESS"
-    while status == "CREATE_IN_PROGRESS" and time.monotonic() < deadline:
+    status = f"{verb}_IN_PROGRESS"
+    while status.endswith("_IN_PROGRESS") and time.monotonic() < deadline:
         # CloudFormation tells nobody when it is done: it is asked.
         time.sleep(_POLL_SECONDS)
-        status = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]["StackStatus"]
-    if status != "CREATE_COMPLETE":
-        events = cloudformation.describe_stack_events(StackName=STACK_NAME)["StackEvents"]
+        status = _statuses(cloudformation)[name]
+    if status != f"{verb}_COMPLETE":
+        events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
         reasons = [
             f"  {event['LogicalResourceId']}: {event['ResourceStatusReason']}"
             for event in reversed(events)
             if "FAILED" in event["ResourceStatus"] and event.get("ResourceStatusReason")
         ]
         raise DeploymentFailed("\n".join([f"the deployment ended in {status}", *reasons]))
+
+
+def _statuses(cloudformation: Any) -> dict[str, str]:  # noqa: ANN401 - boto3's clients have no static type
+    return {
+        stack["StackName"]: stack["StackStatus"]
+        for stack in cloudformation.describe_stacks()["Stacks"]
+    }

@@ -76,7 +76,7 @@ def _run(options: Options, display: Display, resources: ExitStack) -> int:
     emulator, stack = _deployed(options, server, display, resources)
     delivery = Delivery(emulator, stack, OUT if kept is None else kept.out)
     if kept is not None:
-        kept.restore(emulator, stack, delivery)
+        kept.restore(emulator, stack, delivery, options.event)
     ledger = Ledger(emulator.table(stack.outputs["TableName"]))
     event = options.event
     if event is None:

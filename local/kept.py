@@ -42,10 +42,17 @@ class KeptState:
         self._items()
         self._metadata()
 
-    def restore(self, emulator: Emulator, stack: Stack, delivery: Delivery) -> None:
-        """Put everything back, but for archives of finished reports: they stay on the disk.
+    def restore(
+        self,
+        emulator: Emulator,
+        stack: Stack,
+        delivery: Delivery,
+        event: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Put everything back, but for archives that neither `event` nor an open window needs.
 
-        What a person has moved away since is not missed. Raises BadInput for a garbled ledger.
+        The others stay on the disk. What a person has moved away since is not missed. Raises
+        BadInput for a garbled ledger.
         """
         dynamodb = emulator.client("dynamodb")
         items = self._items()
@@ -54,11 +61,10 @@ class KeptState:
                 dynamodb.put_item(TableName=stack.outputs["TableName"], Item=_tried_at_once(item))
             except (ClientError, ParamValidationError) as error:
                 raise self._garbled("ledger.json") from error
-        finished = {item["sk"]["S"] for item in items if item["pk"]["S"].startswith("finished#")}
+        at_rest = _finished(items) - _needed(items, event or {})
         for key, metadata in self._metadata().items():
             is_archive = key.startswith("archives/") and key.endswith(".zip")
-            of_a_finished_report = is_archive and finished & set(key.split("/"))
-            if not of_a_finished_report and (self.out / key).exists():
+            if not (is_archive and at_rest & set(key.split("/"))) and (self.out / key).exists():
                 delivery.upload(key, metadata)
 
     def save(self, items: Sequence[Mapping[str, Any]], delivery: Delivery) -> None:
@@ -109,6 +115,24 @@ class KeptState:
 def _is_item(item: object) -> bool:
     keys = (item.get("pk"), item.get("sk")) if isinstance(item, dict) else ()
     return bool(keys) and all(isinstance(key, dict) and "S" in key for key in keys)
+
+
+def _finished(items: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {item["sk"]["S"] for item in items if item["pk"]["S"].startswith("finished#")}
+
+
+def _needed(items: Sequence[Mapping[str, Any]], event: Mapping[str, Any]) -> set[str]:
+    """The reports whose archives a run may read: of what is open or asked for, with its parts."""
+    roots = {
+        item["sk"]["S"].removeprefix("report#"): item.get("root", {}).get("S")
+        for item in items
+        if "state" in item
+    }
+    asked = [event.get(kind) for kind in ("reconvert", "recollect")]
+    named = {each.get("report_id") for each in asked if isinstance(each, dict)}
+    needed = (roots.keys() - _finished(items)) | (roots.keys() & named)
+    needed |= {root for name in needed if (root := roots[name]) is not None}
+    return needed | {name for name, root in roots.items() if root in needed}
 
 
 def _tried_at_once(item: dict[str, Any]) -> dict[str, Any]:

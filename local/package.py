@@ -6,6 +6,7 @@ Retry of the workflow would match. So the copy that is deployed here, and only t
 `provided.al2023` and brings a `bootstrap` that runs that client in our own virtual environment.
 """
 
+import hashlib
 import io
 import json
 import shlex
@@ -49,12 +50,14 @@ class Package:
             properties, kind = resource["Properties"], resource["Type"]
             source = root / properties[CODE_PROPERTY[kind]]
             if kind == STATE_MACHINE:
-                key, content = f"{name}.json", _definition(source).encode()
+                suffix, content = "json", _definition(source).encode()
             elif kind == LAYER:
-                key, content = f"{name}.zip", _zip(source)
+                suffix, content = "zip", _zip(source)
             else:
-                key, content = f"{name}.zip", _zip(source, bootstrap=bootstrap)
+                suffix, content = "zip", _zip(source, bootstrap=bootstrap)
                 properties["Runtime"] = "provided.al2023"
+            # As `sam package` does it: an update takes another key for another content.
+            key = f"{name}-{hashlib.sha256(content).hexdigest()[:16]}.{suffix}"
             self.artifacts[key] = content
             properties[CODE_PROPERTY[kind]] = {"Bucket": bucket, "Key": key}
             if kind != STATE_MACHINE:

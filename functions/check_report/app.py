@@ -11,6 +11,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from vonage_reports.aws.credentials import cached_credentials
 from vonage_reports.aws.metrics import Metrics
+from vonage_reports.aws.resources import named_resources
 from vonage_reports.client import VonageClient
 from vonage_reports.domain import waits
 from vonage_reports.domain.errors import RateLimited
@@ -24,6 +25,7 @@ logger = Logger(service="check_report")
 
 
 @logger.inject_lambda_context
+@named_resources(os.environ)
 def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Return `{"ready", "wait_seconds", "download"}`.
 

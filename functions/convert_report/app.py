@@ -12,6 +12,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from vonage_dataset.catalogue import Catalogue
 from vonage_dataset.delivery import convert_report
 from vonage_reports.aws.bucket import Bucket
+from vonage_reports.aws.resources import named_resources
 from vonage_reports.domain.objects import Subject
 from vonage_reports.domain.settings import Settings
 
@@ -19,6 +20,7 @@ logger = Logger(service="convert_report")
 
 
 @logger.inject_lambda_context
+@named_resources(os.environ)
 def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Return `{"rows", "notification"}`.
 

@@ -12,6 +12,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.credentials import cached_credentials
 from vonage_reports.aws.metrics import Metrics
+from vonage_reports.aws.resources import named_resources
 from vonage_reports.aws.store import store_report
 from vonage_reports.aws.upload import S3_CONFIG
 from vonage_reports.client import VonageClient
@@ -26,6 +27,7 @@ logger = Logger(service="store_report")
 
 
 @logger.inject_lambda_context
+@named_resources(os.environ)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return `{"stored", "wait_seconds", "rows", "receipt"}`; `receipt` is a key in the bucket.
 

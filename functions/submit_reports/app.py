@@ -19,7 +19,14 @@ from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.metrics import Metrics
 from vonage_reports.aws.moves import isolated
-from vonage_reports.aws.plan import announce_refusals, forget_mended, plan, require_unchanged
+from vonage_reports.aws.plan import (
+    Calendared,
+    announce_refusals,
+    forget_mended,
+    plan,
+    require_unchanged,
+)
+from vonage_reports.aws.resources import named_resources
 from vonage_reports.aws.settle import settle
 from vonage_reports.aws.submit import resolve, submit
 from vonage_reports.aws.topic import Topic
@@ -54,6 +61,7 @@ logger = Logger(service="submit_reports")
 
 
 @logger.inject_lambda_context
+@named_resources(os.environ)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Do what is due now, whatever the trigger; the README's table of events says what each adds.
 
@@ -71,17 +79,12 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     settled, faults = settle(work, edges, invocation, clock=_now)
     refused: list[Refusal] = []
     if isinstance(asked, ScheduledRun):
-        definitions, refused = _definitions(edges)
-        for warning in warnings_of(definitions):
-            logger.warning(warning)
+        # Without definitions nothing new is planned; what is open goes on all the same.
         with isolated(faults):
-            announce_refusals(refused, work.notices, edges)
-        due = plan(definitions, edges, noted=work.notices, at=asked.scheduled_time, now=_now())
-        planned += due.planned
-        refused += due.left_out
-        faults += due.faults
-        with isolated(faults):
-            forget_mended(refused, work.notices, edges)
+            due = _plan_calendar(asked, edges, work.notices)
+            planned += due.planned
+            refused += due.left_out
+            faults += due.faults
     if work.backfills or isinstance(asked, BackfillRequest):
         with isolated(faults):
             planned += backfill.plan_backfills(
@@ -127,6 +130,21 @@ def _follow(asked: Asked, edges: Edges, settings: Settings, *, token: str) -> li
         case Cancellation():
             backfill.cancel(asked.backfill, edges, now=now)
     return []
+
+
+def _plan_calendar(asked: ScheduledRun, edges: Edges, noted: frozenset[str]) -> Calendared:
+    """Plan what is due of the definitions as they are now; what is left out is announced."""
+    definitions, refused = _definitions(edges)
+    for warning in warnings_of(definitions):
+        logger.warning(warning)
+    faults: list[Exception] = []
+    with isolated(faults):
+        announce_refusals(refused, noted, edges)
+    due = plan(definitions, edges, noted=noted, at=asked.scheduled_time, now=_now())
+    left_out = [*refused, *due.left_out]
+    with isolated(faults):
+        forget_mended(left_out, noted, edges)
+    return Calendared(due.planned, left_out, [*faults, *due.faults])
 
 
 def _outlook(asked: BackfillRequest | Recollection, edges: Edges) -> dict[str, Any]:

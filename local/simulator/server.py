@@ -136,13 +136,16 @@ class _Handler(BaseHTTPRequestHandler):
                 return simulation.download(subject)
 
     def _check_credentials(self) -> None:
-        account = self.server.simulation.account
+        simulation = self.server.simulation
+        account = simulation.account
+        secrets = simulation.world.settings.secrets or (account.api_secret,)
         scheme, _, encoded = self.headers.get("Authorization", "").partition(" ")
         try:
             given = base64.b64decode(encoded, validate=True)
         except ValueError:
             given = b""
-        if scheme != "Basic" or given != f"{account.api_key}:{account.api_secret}".encode():
+        valid = {f"{account.api_key}:{secret}".encode() for secret in secrets}
+        if scheme != "Basic" or given not in valid:
             raise wrong_credentials()
 
     def _check_rate(self) -> None:

@@ -31,6 +31,8 @@ class Settings:
         retry_after: The header of every 429, in seconds.
         max_records: A report with more becomes TRUNCATED and holds the newest. Vonage names 7
             million as what an archive of 1 GB has room for.
+        secrets: Those that are valid for the key, of which Vonage allows two at once while they are
+            rotated. None: the one that the simulator was started with.
         unprovisioned_products: Answered with the 401 that means "not enabled for the account".
         empty_report: How a report without rows looks.
         extra_columns: Columns that Vonage might add at the end.
@@ -52,6 +54,7 @@ class Settings:
     jobs_policy: str = "refuse"
     retry_after: int = 1
     max_records: int = 7_000_000
+    secrets: tuple[str, ...] = ()
     unprovisioned_products: tuple[str, ...] = ()
     empty_report: str = "header_only"
     extra_columns: tuple[str, ...] = ()

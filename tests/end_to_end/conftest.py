@@ -4,6 +4,7 @@ Each xdist worker has an emulator of its own, on a port of its own.
 """
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from local.deployment import LOCAL_PACE, Stack, deploy
-from local.emulator import Emulator
+from local.emulator import ROOT, Emulator
 from local.environment import forget_real_accounts
 from local.simulator.process import Simulator
 from tests.end_to_end.faults import Case
@@ -39,14 +40,20 @@ class LocalStack:
     """What end-to-end tests look at: the deployed stack from outside, and Vonage's side of it."""
 
     def __init__(
-        self, emulator: Emulator, stack: Stack, simulator: Simulator, *, keeps_pace: bool = True
+        self,
+        emulator: Emulator,
+        stack: Stack,
+        simulator: Simulator,
+        *,
+        keeps_pace: bool = True,
+        queue: str = "notifications-of-tests",
     ) -> None:
         self.keeps_pace = keeps_pace
         self.emulator = emulator
         self.stack = stack
         self.simulator = simulator
         self.ledger = Ledger(emulator.table(stack.outputs["TableName"]))
-        self._queue = stack.subscribe_queue("notifications-of-tests")
+        self._queue = stack.subscribe_queue(queue)
         self.announced: list[tuple[dict[str, str], dict[str, Any]]] = []
 
     def scheduled(self, time_: str = "2026-11-23T02:15:00Z") -> dict[str, Any]:
@@ -182,6 +189,15 @@ def _hold_what_always_holds(running: LocalStack) -> None:
 
 def _texts(objects: Mapping[str, bytes]) -> dict[str, str]:
     return {key: body.decode() for key, body in objects.items()}
+
+
+def copy_of_the_tree(tmp_path: Path) -> Path:
+    """Copy what is deployed, so that a test may change it."""
+    tree = tmp_path / "tree"
+    for name in ("functions", "layers"):
+        shutil.copytree(ROOT / name, tree / name)
+    shutil.copy(ROOT / "template.yaml", tree)
+    return tree
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from local.deployment import DeploymentFailed, InvocationFailed, deploy
-from local.emulator import ROOT, Emulator
+from local.emulator import Emulator
+from tests.end_to_end.conftest import copy_of_the_tree
 
 
 def group_members(leader: int) -> list[str]:
@@ -23,14 +23,6 @@ def group_members(leader: int) -> list[str]:
     )
     rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
     return [row[2] for row in rows if row[0] == str(leader) and not row[1].startswith("Z")]
-
-
-def copy_of_the_tree(tmp_path: Path) -> Path:
-    tree = tmp_path / "tree"
-    for name in ("functions", "layers"):
-        shutil.copytree(ROOT / name, tree / name)
-    shutil.copy(ROOT / "template.yaml", tree)
-    return tree
 
 
 def test_it_listens_on_loopback_only_and_speaks_tls_only(tmp_path: Path) -> None:

@@ -433,6 +433,14 @@ def test_a_run_that_goes_on_from_a_receipt_that_is_not_there_is_refused(convert:
     assert keys_in(convert.s3) == []
 
 
+def test_an_archive_that_somebody_deleted_is_named_with_what_to_do(convert: Convert) -> None:
+    convert.stored()
+    convert.s3.delete_object(Bucket=BUCKET, Key=SUBJECT.archive_key)
+    with pytest.raises(InvalidRequest, match=f"^{SUBJECT.archive_key} is not there: restore"):
+        convert()
+    assert convert.made() == []
+
+
 # Run again
 
 

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +32,16 @@ class FakeEmulator:
 class FakeStack:
     def __init__(self) -> None:
         self.outputs = {"TableName": "table"}
+
+
+class FakeDelivery:
+    """Takes the objects that are put back."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+
+    def upload(self, key: str, _metadata: dict[str, str]) -> None:
+        self.keys.append(key)
 
 
 def restored(kept: KeptState) -> list[dict[str, Any]]:
@@ -75,3 +86,55 @@ def test_a_run_tries_at_once_what_was_refused_in_an_earlier_one(
     (tmp_path / "ledger.json").write_text(f'[{ITEM}, {later}, "error": {{"S": "{error}"}}}}]')
     (item,) = restored(KeptState(tmp_path))
     assert [name for name in item if name == "not_before"] == times
+
+
+DAY, PARTS = "sms-20261118T0000Z-aaaaaaaaaaaa", ("sms-20261118T0000Z-0", "sms-20261118T1200Z-1")
+OTHER = "sms-20261117T0000Z-bbbbbbbbbbbb"
+
+
+def a_report(name: str, state: str, root: str | None = None) -> dict[str, Any]:
+    is_open = state in ("SPLIT", "SUBMITTED")
+    return {
+        "pk": {"S": "open" if is_open else "finished#sms"},
+        "sk": {"S": f"report#{name}" if is_open else name},
+        "state": {"S": state},
+        **({"root": {"S": root}} if root else {}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "archives"),
+    [
+        ("DELIVERED", None, set()),
+        ("DELIVERED", {"scheduled_time": "2026-11-22T02:15:00Z"}, set()),
+        ("DELIVERED", {"reconvert": {"report_id": DAY}}, set(PARTS)),
+        ("DELIVERED", {"recollect": {"report_id": PARTS[0]}}, set(PARTS)),
+        ("DELIVERED", {"reconvert": {"report_id": OTHER}}, {OTHER}),
+        ("DELIVERED", {"reconvert": "nonsense"}, set()),
+        ("SPLIT", None, set(PARTS)),
+    ],
+)
+def test_the_archives_that_a_run_may_read_are_put_back(
+    tmp_path: Path, state: str, event: dict[str, Any] | None, archives: set[str]
+) -> None:
+    items = [
+        a_report(DAY, state),
+        *(a_report(part, "STORED", root=DAY) for part in PARTS),
+        a_report(OTHER, "DELIVERED"),
+    ]
+    (tmp_path / "ledger.json").write_text(json.dumps(items))
+    keys = {name: f"archives/sms/abcd1234/2026/11/18/{name}/r.zip" for name in (*PARTS, OTHER)}
+    metadata: dict[str, dict[str, str]] = {}
+    for key in [*keys.values(), "manifests/sms.json"]:
+        metadata[key] = {}
+        (tmp_path / "out" / key).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / key).touch()
+    (tmp_path / "objects.json").write_text(json.dumps(metadata))
+    delivery = FakeDelivery()
+    KeptState(tmp_path).restore(
+        cast("Emulator", FakeEmulator()),
+        cast("Stack", FakeStack()),
+        cast("Delivery", delivery),
+        event,
+    )
+    assert set(delivery.keys) == {"manifests/sms.json", *(keys[name] for name in archives)}

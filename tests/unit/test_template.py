@@ -16,6 +16,7 @@ from local.catalogue import with_tables
 from local.template import read_template
 from tests.unit.test_objects import SUBJECT
 from vonage_dataset.schema import TABLES
+from vonage_reports.aws.resources import VARIABLES
 from vonage_reports.domain.settings import Settings
 from vonage_reports.inputs import parse_definitions
 
@@ -120,6 +121,11 @@ def test_a_function_gets_the_environment_that_it_reads_and_no_more(name: str) ->
     optional = {each.upper() for each in vars(Settings())}
 
     assert variables_read(name) == variables_set(name) - optional
+
+
+@every_function
+def test_a_variable_that_is_missing_would_be_named_as_one(name: str) -> None:
+    assert variables_read(name) <= VARIABLES
 
 
 def test_the_functions_are_the_folders_under_functions() -> None:
@@ -620,6 +626,26 @@ def test_a_table_is_partitioned_as_the_keys_of_its_objects_are() -> None:
     for table in TABLES_OF_CATALOGUE.values():
         keys = [each["Name"] for each in table["TableInput"]["PartitionKeys"]]
         assert ["product", *keys] == folders
+
+
+NAMED = [
+    pytest.param(name, key, id=f"{name}-{key}")
+    for name, resource in RESOURCES.items()
+    for key in resource.get("Properties", {})
+    # A table is named within its database.
+    if re.fullmatch(r"Name|\w+Name", key) and key not in ("DatabaseName", "OmitName")
+]
+
+
+@pytest.mark.parametrize(("name", "key"), NAMED)
+def test_what_has_a_name_bears_the_stacks(name: str, key: str) -> None:
+    # A name that two stacks share would let only one of them be deployed.
+    assert "AWS::StackName" in str(RESOURCES[name]["Properties"][key])
+
+
+def test_nothing_is_exported() -> None:
+    # The name of an export is one for all stacks of an account and region.
+    assert not any("Export" in output for output in TEMPLATE["Outputs"].values())
 
 
 def test_two_stacks_of_one_account_have_two_databases() -> None:

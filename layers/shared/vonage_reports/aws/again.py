@@ -80,7 +80,8 @@ def reconvert(report_id: str, edges: Edges, *, now: datetime) -> list[str]:
     receipts = report.receipts or (receipt_key(report),)
     if report.request_id is None and not report.receipts:
         raise InvalidRequest(f"reconvert: {report_id} was never asked for: collect it first")
-    missing = next((key for key in receipts if not edges.bucket.exists(key)), None)
+    # Read, where a look would do: S3 says "not there" of an object in a bucket that is not.
+    missing = next((key for key in receipts if edges.bucket.read_json(key) is None), None)
     if missing:
         raise InvalidRequest(f"reconvert: {missing} is not there: collect the window again")
     try:

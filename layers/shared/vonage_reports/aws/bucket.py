@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.objects import Precedence
 
 if TYPE_CHECKING:
@@ -93,10 +94,18 @@ class Bucket:
 
     @contextmanager
     def open(self, key: str, start: int, length: int) -> Iterator["StreamingBody"]:
-        """Stream `length` bytes of an object, from `start` on."""
-        body = self.client.get_object(
-            Bucket=self.name, Key=key, Range=f"bytes={start}-{start + length - 1}"
-        )["Body"]
+        """Stream `length` bytes of an object, from `start` on.
+
+        Raises InvalidRequest where there is none: only a person can bring it back.
+        """
+        try:
+            body = self.client.get_object(
+                Bucket=self.name, Key=key, Range=f"bytes={start}-{start + length - 1}"
+            )["Body"]
+        except self.client.exceptions.NoSuchKey as error:
+            raise InvalidRequest(
+                f"{key} is not there: restore its version, or collect the window again"
+            ) from error
         with body:
             yield body
 

@@ -14,6 +14,7 @@
     ├── ArchiveCorrupt          the bytes are not the whole archive
     ├── RowsMismatch            the rows do not add up to `items_count`
     ├── RowsUnreadable          a row of a proven archive cannot be read
+    ├── ResourceUnusable        AWS refuses a resource of the stack, or its name is not set
     └── InvalidRequest          an event or a definition that a person must mend
 
 The class names are a contract: the workflow's Retry and the notifications name them.
@@ -110,6 +111,13 @@ class RowsUnreadable(VonageReportsError):
     """A CSV in a proven archive cannot be read as rows. Another download would be the same bytes.
 
     The text names the member and the line, and quotes nothing of it: rows hold phone numbers.
+    """
+
+
+class ResourceUnusable(VonageReportsError):
+    """A resource of the stack is missing, forbidden or out of order, or a function lacks its name.
+
+    The text names the resource and its setting. It may pass: what it stopped is tried again.
     """
 
 

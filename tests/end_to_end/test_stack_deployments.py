@@ -1,0 +1,145 @@
+"""Deployments: two stacks side by side, and a new version while reports are in flight."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from local.deployment import deploy
+from local.simulator.process import Simulator
+from tests.end_to_end.conftest import WAIT_SCALE, LocalStack, copy_of_the_tree
+from vonage_reports.domain.reports import State
+
+if TYPE_CHECKING:
+    from local.deployment import Stack
+
+SECOND = "vonage-usage-reports-second"
+
+
+@pytest.fixture(scope="module")
+def simulator_settings() -> dict[str, Any]:
+    return {"rows_per_day": 50}
+
+
+@pytest.fixture(scope="module")
+def second_stack(
+    local_stack: LocalStack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalStack]:
+    """A stack beside the module's, in the same account and region, for another API key."""
+    folder = tmp_path_factory.mktemp("second")
+    with Simulator(api_key="wxyz9876", seconds_per_report=0.5, rows_per_day=50) as simulator:
+        stack = deploy(
+            local_stack.emulator,
+            folder,
+            vonage_base_url=simulator.url,
+            wait_scale=WAIT_SCALE,
+            name=SECOND,
+        )
+        stack.set_credentials(simulator.api_key, simulator.api_secret)
+        yield LocalStack(local_stack.emulator, stack, simulator, queue="notifications-of-second")
+
+
+def physical_ids(local_stack: LocalStack) -> dict[tuple[str, str], str]:
+    """The resources of a stack by type and name, the tables with their database."""
+    described = local_stack.emulator.client("cloudformation").describe_stack_resources(
+        StackName=local_stack.stack.name
+    )["StackResources"]
+    return {
+        (each["ResourceType"], each["PhysicalResourceId"]): each["LogicalResourceId"]
+        for each in described
+        # A table is named within its database, which is the stack's own.
+        if each["ResourceType"] != "AWS::Glue::Table"
+    }
+
+
+def test_two_stacks_of_one_account_have_nothing_in_common(
+    local_stack: LocalStack, second_stack: LocalStack
+) -> None:
+    first, second = physical_ids(local_stack), physical_ids(second_stack)
+    assert set(first.values()) == set(second.values())
+    assert {key: name for key, name in first.items() if key in second} == {}
+    assert set(local_stack.stack.outputs.values()).isdisjoint(second_stack.stack.outputs.values())
+
+
+@pytest.fixture(scope="module")
+def in_flight(local_stack: LocalStack) -> str:
+    """A report of the module's stack that Vonage works on until its clock is moved."""
+    local_stack.stack.set_definitions(json.dumps([{"name": "mine", "product": "VOICE-CALL"}]))
+    local_stack.simulator.settings(seconds_per_report=3600)
+    [report_id] = local_stack.scheduled()["planned"]
+    return str(report_id)
+
+
+def test_a_stack_delivers_its_own_and_another_sees_nothing_of_it(
+    local_stack: LocalStack, in_flight: str, second_stack: LocalStack
+) -> None:
+    second_stack.stack.set_definitions(json.dumps([{"name": "theirs", "product": "VERIFY-V2"}]))
+    (report,) = second_stack.until_ended(second_stack.scheduled()["planned"]).values()
+    key = second_stack.simulator.api_key
+    assert (report.state, report.account_id) == (State.DELIVERED, key)
+    assert [body["report_id"] for _, body in second_stack.notifications()] == [report.report_id]
+    assert len(second_stack.objects(f"archives/theirs/{key}/")) == 2
+    assert local_stack.notifications() == []
+    assert local_stack.objects("") == {}
+    assert local_stack.states() == {in_flight: State.SUBMITTED}
+    assert local_stack.undelivered() == second_stack.undelivered() == []
+
+
+def changed(stack: "Stack", local_stack: LocalStack) -> dict[str, Any]:
+    """What the next deployment changes: a function's memory and a name in the workflow."""
+    function = local_stack.emulator.client("lambda").get_function_configuration(
+        FunctionName=stack.physical_id("CheckReportFunction")
+    )
+    machine = local_stack.emulator.client("stepfunctions").describe_state_machine(
+        stateMachineArn=stack.outputs["StateMachineArn"]
+    )
+    return {
+        "memory": function["MemorySize"],
+        "start": json.loads(machine["definition"])["StartAt"],
+    }
+
+
+def test_a_new_version_is_deployed_while_a_report_is_in_flight_and_nothing_is_lost(
+    local_stack: LocalStack, in_flight: str, tmp_path: Path
+) -> None:
+    before = local_stack.stack
+    set_by_a_person = before.definitions()
+    tree = copy_of_the_tree(tmp_path)
+    template, workflow = tree / "template.yaml", tree / "functions/report_workflow.asl.yaml"
+    template.write_text(template.read_text().replace("MemorySize: 256", "MemorySize: 320"))
+    workflow.write_text(workflow.read_text().replace("Where To Begin?", "Where To Start?"))
+    after = deploy(
+        local_stack.emulator,
+        tmp_path,
+        vonage_base_url=local_stack.simulator.url,
+        wait_scale=WAIT_SCALE,
+        root=tree,
+    )
+
+    assert changed(after, local_stack) == {"memory": 320, "start": "Where To Start?"}
+    assert after.outputs == before.outputs
+    assert after.definitions() == set_by_a_person
+    assert local_stack.states() == {in_flight: State.SUBMITTED}
+    local_stack.simulator.advance(3600)
+    (report,) = local_stack.until_ended([in_flight]).values()
+    assert (report.state, report.attempt, report.run) == (State.DELIVERED, 1, 1)
+    assert [body["report_id"] for _, body in local_stack.notifications()] == [in_flight]
+    assert len(local_stack.simulator.state()["reports"]) == 1
+    # A run goes on as it began; the next one begins as the workflow is now.
+    assert "Where To Begin?" in states_of(local_stack, report.execution_name)
+    local_stack.stack.submit({"reconvert": {"report_id": in_flight}})
+    local_stack.until(lambda: not local_stack.ledger.open_reports(), "it is converted")
+    again = local_stack.ledger.finished_report(in_flight)
+    assert again is not None
+    assert "Where To Start?" in states_of(local_stack, again.execution_name)
+
+
+def states_of(local_stack: LocalStack, execution_name: str) -> list[str]:
+    """The states that a run entered, in order."""
+    return [
+        event["stateEnteredEventDetails"]["name"]
+        for event in local_stack.histories()[execution_name]
+        if "stateEnteredEventDetails" in event
+    ]

@@ -1,0 +1,407 @@
+"""What is missing, wrong or forbidden around the functions: it is named, and heals when mended."""
+
+import ast
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.integration.conftest import answer_of_aws, as_moto_takes_it, refusal_of_aws
+from tests.integration.handlers import Handler, load_handler, set_environment, set_secret
+from tests.integration.stack import Stack
+from tests.ledger_table import create_ledger_table
+from vonage_reports.aws.resources import RESOURCES
+from vonage_reports.domain.errors import (
+    InvalidRequest,
+    ResourceUnusable,
+    VonageReportsError,
+)
+from vonage_reports.domain.reports import Report, State
+from vonage_reports.domain.windows import format_instant
+
+ROOT = Path(__file__).parents[2]
+EVENTS = ROOT / "events"
+VERIFY = {"name": "verify", "product": "VERIFY-V2"}
+DATABASE = "usage"
+NEW_SECRET = "n3w-secret-of-the-tests"
+TABLES_KEYS = [{"Name": name} for name in ("definition", "account", "date")]
+
+
+@dataclass
+class World:
+    """A stack whose workflow is run by hand; `answers` are AWS's, by operation."""
+
+    stack: Stack
+    answers: dict[str, Any]
+    warm: dict[str, Handler] = field(default_factory=dict)
+
+    def invoke(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
+        """Invoke a function, which keeps what it has until the next cold start."""
+        if function not in self.warm:
+            self.warm[function] = Handler(load_handler(function))
+        return self.warm[function](event)
+
+    def schedule(self) -> dict[str, Any]:
+        return self.invoke("submit_reports", {"scheduled_time": format_instant(datetime.now(UTC))})
+
+    def sweep(self) -> dict[str, Any]:
+        return self.invoke("submit_reports", {"sweep": True})
+
+    def submitted(self) -> Report:
+        """Let the schedule plan and submit its one window, which is ready at Vonage at once."""
+        self.stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
+        self.schedule()
+        return self.one()
+
+    def one(self) -> Report:
+        (report,) = self.stack.open()
+        return report
+
+    def check(self, report: Report) -> dict[str, Any]:
+        assert report.execution_input is not None
+        return self.invoke(
+            "check_report",
+            {
+                "report": json.loads(report.execution_input),
+                "waited_seconds": 20,
+                "started": format_instant(datetime.now(UTC)),
+            },
+        )
+
+    def store(self, report: Report, checked: dict[str, Any]) -> dict[str, Any]:
+        assert report.execution_input is not None
+        return self.invoke(
+            "store_report",
+            {"report": json.loads(report.execution_input), "download": checked["download"]},
+        )
+
+    def run_steps(self, report: Report) -> int:
+        """Do what the workflow does for a report; return its rows."""
+        assert report.execution_input is not None
+        stored = self.store(report, self.check(report))
+        converted = self.invoke(
+            "convert_report",
+            {"report": json.loads(report.execution_input), "receipts": [stored["receipt"]]},
+        )
+        rows: int = converted["rows"]
+        return rows
+
+    def deliver(self, report: Report) -> None:
+        """Run the workflow to its end; the ledger hears of it."""
+        rows = self.run_steps(report)
+        assert rows > 0
+        succeeded = {"status": "SUCCEEDED", "output": json.dumps({"rows": rows})}
+        self.answers["DescribeExecution"] = answer_of_aws(200, succeeded)
+        assert self.sweep()["settled"] == [report.report_id]
+
+    def is_at_rest_having_bought(self, reports: int) -> None:
+        """Hold that nothing is open, all is delivered, and so many reports were paid for."""
+        work = self.stack.edges.ledger.open_work()
+        assert (work.reports, work.slots, work.unreadable) == ((), {}, ())
+        assert len(self.stack.created()) == reports
+        finished = [item for item in self.stack.table() if item["pk"].startswith("finished#")]
+        assert {item["state"] for item in finished} == {State.DELIVERED}
+
+    def refuse(self, operation: str, status: int, code: str, message: str = "") -> None:
+        self.answers[operation] = refusal_of_aws(status, code)
+        self.answers[operation][1]["Error"]["Message"] = message or code
+
+    def put_secret(self, api_secret: str) -> None:
+        set_secret(self.stack.simulator.api_key, api_secret)
+
+    def put_definitions(self) -> None:
+        self.define(VERIFY)
+
+    def define(self, *definitions: dict[str, Any]) -> None:
+        boto3.client("ssm").put_parameter(
+            Name="/definitions", Value=json.dumps(definitions), Type="String", Overwrite=True
+        )
+
+
+@pytest.fixture
+def world(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    answers: dict[str, Any] = {}
+
+    def answer(model: Any, **_: object) -> Any:
+        return answers.get(model.name)
+
+    session = boto3.DEFAULT_SESSION
+    assert session is not None
+    session.events.register("before-call", answer)
+    session.events.register_first("before-call.s3", as_moto_takes_it)
+    set_environment(stack, monkeypatch)
+    monkeypatch.setenv("DATABASE_NAME", DATABASE)
+    monkeypatch.setenv("WAIT_SCALE", "0")
+    world = World(stack, answers)
+    world.put_definitions()
+    make_database()
+    yield world
+    session.events.unregister("before-call.s3", as_moto_takes_it)
+    session.events.unregister("before-call", answer)
+
+
+def make_database() -> None:
+    glue = boto3.client("glue")
+    glue.create_database(DatabaseInput={"Name": DATABASE})
+    table: Any = {"Name": "verify_v2", "PartitionKeys": TABLES_KEYS}
+    glue.create_table(DatabaseName=DATABASE, TableInput=table)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What is wrong, what mends it, and what the error says of it."""
+
+    spoil: Callable[[World], object]
+    mend: Callable[[World], object]
+    says: tuple[str, ...]
+
+
+def refused(
+    operation: str, says: tuple[str, ...], *, status: int = 400, code: str, message: str = ""
+) -> Cause:
+    """AWS refuses one operation."""
+    return Cause(
+        lambda world: world.refuse(operation, status, code, message),
+        lambda world: world.answers.pop(operation),
+        (operation, *says),
+    )
+
+
+def a_secret_of(text: str) -> Cause:
+    """The secret has a value that is no pair."""
+
+    def spoil(_: World) -> None:
+        client = boto3.client("secretsmanager")
+        client.put_secret_value(SecretId="vonage", SecretString=text)
+
+    return Cause(spoil, mend_secret, ("the secret arn:aws:secretsmanager", "api_key"))
+
+
+def mend_secret(world: World) -> None:
+    world.put_secret(world.stack.simulator.api_secret)
+
+
+def delete_secret(_: World) -> None:
+    boto3.client("secretsmanager").delete_secret(SecretId="vonage")
+
+
+def restore_secret(_: World) -> None:
+    boto3.client("secretsmanager").restore_secret(SecretId="vonage")
+
+
+KEY_DENIED = "is not authorized to perform: kms:GenerateDataKey on this resource"
+NOT_OPEN = "is not open to this function"
+OF_A_KEY = "a key that this function may not use"
+
+OF_SUBMIT_REPORTS = {
+    "the table is gone": Cause(
+        lambda _: boto3.client("dynamodb").delete_table(TableName="ledger"),
+        lambda _: create_ledger_table(boto3.client("dynamodb"), "ledger"),
+        ("the table ledger (TABLE_NAME", "LedgerTable", "restore-table-from-backup"),
+    ),
+    "the table may not be read": refused(
+        "Query", ("TABLE_NAME", NOT_OPEN), code="AccessDeniedException"
+    ),
+    "the table may not be written": refused(
+        "TransactWriteItems", ("TABLE_NAME", NOT_OPEN), code="AccessDeniedException"
+    ),
+    "the definitions are gone": Cause(
+        lambda _: boto3.client("ssm").delete_parameter(Name="/definitions"),
+        World.put_definitions,
+        ("/definitions (DEFINITIONS_PARAMETER", "aws ssm put-parameter --name /definitions"),
+    ),
+    "the secret is deleted": Cause(
+        delete_secret, restore_secret, ("VONAGE_SECRET_ARN", "aws secretsmanager restore-secret")
+    ),
+    "the secret may not be read": refused(
+        "GetSecretValue",
+        ("VONAGE_SECRET_ARN", "VonageSecretArn", NOT_OPEN),
+        code="AccessDeniedException",
+    ),
+    "the secret's key is denied": refused(
+        "GetSecretValue",
+        ("VONAGE_SECRET_ARN", OF_A_KEY),
+        code="AccessDeniedException",
+        message="Access to KMS is not allowed",
+    ),
+    "the secret is empty": a_secret_of(" "),
+    "the secret is no JSON": a_secret_of('{"api_key": "abcd1234", '),
+    "the workflow may not be started": refused(
+        "StartExecution", ("STATE_MACHINE_ARN", NOT_OPEN), code="AccessDeniedException"
+    ),
+    "the workflow is gone": refused(
+        "StartExecution", ("ReportWorkflow", "REVERT_DRIFT"), code="StateMachineDoesNotExist"
+    ),
+}
+
+
+def test_what_submit_reports_cannot_use_is_named_and_the_next_schedule_makes_it_good(
+    world: World, subtests: pytest.Subtests
+) -> None:
+    for name, cause in OF_SUBMIT_REPORTS.items():
+        with subtests.test(name):
+            world.warm.clear()
+            cause.spoil(world)
+            with pytest.raises((ResourceUnusable, InvalidRequest)) as raised:
+                world.submitted()
+            cause.mend(world)
+            world.stack.simulator.clear_faults()
+            for words in cause.says:
+                assert words in str(raised.value)
+            # Nothing is half planned: what is open was asked for, once.
+            assert {report.state for report in world.stack.open()} <= {State.SUBMITTED}
+            assert len(world.stack.created()) == len(world.stack.open()) <= 1
+    world.schedule()
+    report = world.one()
+    assert (report.state, report.attempt, report.slot) == (State.SUBMITTED, 1, 1)
+    world.deliver(report)
+    world.is_at_rest_having_bought(1)
+
+
+def test_what_cannot_be_announced_stops_nothing_and_is_announced_later(world: World) -> None:
+    world.define(VERIFY, {"name": "broken", "product": "SMS"})
+    world.refuse("Publish", 404, "NotFound", "Topic does not exist")
+    with pytest.raises(ResourceUnusable, match=r"the topic arn:.*reports \(TOPIC_ARN; .*not there"):
+        world.submitted()
+    del world.answers["Publish"]
+    for _ in range(2):
+        world.schedule()
+    assert [each["event"] for each in world.stack.announced()] == ["definition.refused"]
+    world.deliver(world.one())
+    world.is_at_rest_having_bought(1)
+
+
+def test_without_definitions_what_is_open_goes_on(world: World) -> None:
+    world.stack.simulator.fault("create", "status", status=401)
+    world.stack.simulator.fault("create", "status", status=401)
+    world.schedule()
+    assert world.one().state is State.PLANNED
+    boto3.client("ssm").delete_parameter(Name="/definitions")
+    with pytest.raises(ResourceUnusable, match="DEFINITIONS_PARAMETER"):
+        world.submitted()
+    assert world.one().state is State.SUBMITTED
+
+
+def test_a_key_that_is_refused_is_told_once_and_used_when_it_is_right(world: World) -> None:
+    world.put_secret("wr0ng")
+    for _ in range(3):
+        world.schedule()
+    (told,) = world.stack.announced()
+    assert (told["event"], told["error"]) == ("report.failed", "VonageRejected")
+    assert "the secret arn:aws:secretsmanager" in told["message"]
+    assert (world.one().state, world.one().attempt, world.one().slot) == (State.PLANNED, 0, None)
+    mend_secret(world)
+    world.deliver(world.submitted())
+    world.is_at_rest_having_bought(1)
+
+
+OF_THE_WORKFLOW = {
+    "the secret is empty": a_secret_of("{}"),
+    "the key was revoked": Cause(
+        lambda world: world.stack.simulator.settings(secrets=[NEW_SECRET]),
+        lambda world: world.put_secret(NEW_SECRET),
+        ("401", "the API key and secret in the secret arn:aws:secretsmanager"),
+    ),
+    "the bucket is gone": Cause(
+        lambda _: boto3.client("s3").delete_bucket(Bucket="reports"),
+        lambda _: boto3.client("s3").create_bucket(
+            Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+        ),
+        ("the bucket reports (BUCKET_NAME", "ReportsBucket", "aws s3 mb s3://reports"),
+    ),
+    "the bucket may not be looked into": refused(
+        "HeadObject", ("BUCKET_NAME", NOT_OPEN), status=403, code="403", message="Forbidden"
+    ),
+    "the bucket's key is denied": refused(
+        "PutObject", ("BUCKET_NAME", OF_A_KEY), status=403, code="AccessDenied", message=KEY_DENIED
+    ),
+    "the database is gone": Cause(
+        lambda _: boto3.client("glue").delete_database(Name=DATABASE),
+        lambda _: make_database(),
+        ("the Glue database usage (DATABASE_NAME", "REVERT_DRIFT"),
+    ),
+}
+
+
+def test_what_a_step_of_the_workflow_cannot_use_is_named_and_the_step_is_done_later(
+    world: World, subtests: pytest.Subtests
+) -> None:
+    report = world.submitted()
+    ledger = world.stack.table()
+    for name, cause in OF_THE_WORKFLOW.items():
+        with subtests.test(name):
+            world.warm.clear()
+            cause.spoil(world)
+            with pytest.raises(VonageReportsError) as raised:
+                world.run_steps(report)
+            cause.mend(world)
+            for words in cause.says:
+                assert words in str(raised.value)
+            assert world.stack.table() == ledger
+    world.deliver(report)
+    world.is_at_rest_having_bought(1)
+
+
+def test_a_secret_that_is_rotated_in_mid_run_fails_nothing(world: World) -> None:
+    old = world.stack.simulator.api_secret
+    report = world.submitted()
+    checked = world.check(report)
+    # Vonage takes both for a while, and the functions keep the old one for minutes.
+    world.stack.simulator.settings(secrets=[old, NEW_SECRET])
+    world.put_secret(NEW_SECRET)
+    assert world.check(report) == checked
+    world.stack.simulator.settings(secrets=[NEW_SECRET])
+    assert world.store(report, world.check(report))["stored"]
+    world.deliver(report)
+    world.is_at_rest_having_bought(1)
+    assert world.stack.announced() == []
+
+
+OF_VONAGE = ("VONAGE_BASE_URL", "VONAGE_SECRET_ARN")
+VARIABLES = {
+    "submit_reports": (
+        *OF_VONAGE,
+        *("TABLE_NAME", "BUCKET_NAME", "TOPIC_ARN", "STATE_MACHINE_ARN", "DEFINITIONS_PARAMETER"),
+    ),
+    "check_report": OF_VONAGE,
+    "store_report": (*OF_VONAGE, "BUCKET_NAME"),
+    "convert_report": ("BUCKET_NAME", "DATABASE_NAME"),
+}
+
+
+@pytest.mark.usefixtures("world")
+def test_a_variable_that_is_not_set_is_named(
+    monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    for function, variables in VARIABLES.items():
+        name = "schedule" if function == "submit_reports" else function
+        event = json.loads((EVENTS / f"{name}.json").read_text())
+        for variable in variables:
+            with subtests.test(f"{function}, {variable}"), monkeypatch.context() as patch:
+                patch.delenv(variable)
+                with pytest.raises(ResourceUnusable, match=f"no environment variable {variable}: "):
+                    Handler(load_handler(function))(event)
+
+
+def test_every_operation_of_aws_that_is_called_belongs_to_a_resource(
+    aws_session: boto3.Session,
+) -> None:
+    services = ("dynamodb", "s3", "sns", "stepfunctions", "ssm", "secretsmanager", "glue")
+    operations: dict[str, str] = {}
+    for service in services:
+        client: Any = aws_session.client(service)  # type: ignore[call-overload]  # by a variable
+        operations |= client.meta.method_to_api_mapping
+    called = {
+        operations[node.func.attr]
+        for path in [*ROOT.glob("layers/**/*.py"), *ROOT.glob("functions/*/app.py")]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in operations
+    }
+    assert called == frozenset().union(*(each.operations for each in RESOURCES))

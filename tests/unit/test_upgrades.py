@@ -1,0 +1,100 @@
+"""What an earlier version left is read by this one: runs in flight, the ledger.
+
+A run that began before a deployment goes on with the workflow as it was, and calls the functions as
+they are now, with an input that was stored when it began. So what stands here, as version 0.1 wrote
+it, is never changed: a field that comes later has a default, and none is taken away.
+"""
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vonage_reports.aws.ledger import open_work_of, report_of
+from vonage_reports.domain.objects import Subject
+
+ROOT = Path(__file__).parents[2]
+REPORT_ID = "sms-outbound-20261118T0000Z-5f4b1bd31d45"
+REQUEST_ID = "6c5506b7-f16a-44dc-af06-756bbf467488"
+RUN_INPUT = (
+    '{"announce": true, "attempt": 1, "definition": {"account_id": "abcd1234", "currency": null, '
+    '"filters": {"direction": "outbound"}, "include_subaccounts": false, "name": "sms-outbound", '
+    '"product": "SMS"}, "delay_days": 3, "entry": "check", "expected_rows": null, "planned": '
+    f'"2026-11-22T02:15:00Z", "receipts": [], "report_id": "{REPORT_ID}", "request_id": '
+    f'"{REQUEST_ID}", "revision": "final", "run": 1, "window": {{"end": "2026-11-19T00:00:00Z", '
+    '"start": "2026-11-18T00:00:00Z", "time_zone": "UTC"}}'
+)
+ITEM: dict[str, Any] = {
+    "pk": "open",
+    "sk": f"report#{REPORT_ID}",
+    "report_id": REPORT_ID,
+    "definition": "sms-outbound",
+    "product": "SMS",
+    "account_id": "abcd1234",
+    "include_subaccounts": False,
+    "filters": '{"direction": "outbound"}',
+    "window": {"start": "2026-11-18T00:00:00Z", "end": "2026-11-19T00:00:00Z", "time_zone": "UTC"},
+    "revision": "final",
+    "priority": 1,
+    "planned_at": "2026-11-22T02:15:00+00:00",
+    "delay_index": 0,
+    "delay_days": 3,
+    "revisions": 1,
+    "max_records": 7000000,
+    "split_path": "",
+    "leaves": 1,
+    "state": "SUBMITTED",
+    "version": 2,
+    "slot": 1,
+    "owner": "an-invocation",
+    "attempt": 1,
+    "attempts_before": 0,
+    "tokens": [],
+    "submitted_at": "2026-11-22T02:15:00+00:00",
+    "unheard": False,
+    "request_id": REQUEST_ID,
+    "run": 1,
+    "resumes": 0,
+    "execution_input": RUN_INPUT,
+    "receipts": [],
+}
+PAYLOADS = {
+    "check_report": {"report", "waited_seconds", "started"},
+    "store_report": {"report", "download"},
+    "convert_report": {"report", "receipts"},
+}
+
+
+def test_a_report_that_is_in_flight_is_read_with_its_run() -> None:
+    work = open_work_of([ITEM])
+    assert work.unreadable == ()
+    (report,) = work.reports
+    assert report == report_of(ITEM)
+    assert report.execution_name == f"{REPORT_ID}-r1"
+    # The input of a run that may have been started is the same to the byte.
+    assert report.execution_input == RUN_INPUT
+
+
+def test_a_run_finds_what_it_stored_before() -> None:
+    subject = Subject.from_input(json.loads(RUN_INPUT))
+    folder = f"sms-outbound/abcd1234/2026/11/18/{REPORT_ID}"
+    assert subject.archive_key == f"archives/{folder}/{REQUEST_ID}.zip"
+    assert subject.receipt_key == f"archives/{folder}/{REQUEST_ID}.json"
+    assert subject.manifest_key == f"manifests/{folder}.json"
+    assert subject.dataset_key == (
+        "data/product=SMS/definition=sms-outbound/account=abcd1234/date=2026-11-18/"
+        "20261118T000000Z_20261119T000000Z.parquet"
+    )
+
+
+@pytest.mark.parametrize("function", PAYLOADS)
+def test_a_function_needs_nothing_that_a_run_in_flight_does_not_send(function: str) -> None:
+    module = ast.parse((ROOT / "functions" / function / "app.py").read_text())
+    needed = {
+        ast.literal_eval(node.slice)
+        for node in ast.walk(module)
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "event"
+    }
+    assert needed == PAYLOADS[function]
