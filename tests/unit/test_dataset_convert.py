@@ -242,6 +242,26 @@ def test_a_line_break_in_a_message_survives_the_end_of_a_block(block: int) -> No
     assert [row["message_body"] for row in rows_of(content, block_bytes=block)] == bodies
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["1e-999999999", "1e999999999", "-1E-400", f"0.{'0' * 100}1", "9" * 100, "1e10", "NaN", "0x1F"],
+)
+@pytest.mark.parametrize("beside", [[], ["0.5"], ["misfit"]])
+def test_a_price_that_is_no_price_is_text_and_not_the_end_of_the_process(
+    text: str, beside: list[str]
+) -> None:
+    found = rows_of(written([["total_price"], [text], *([each] for each in beside)]))
+
+    assert found[0] == {"_rescued": {"total_price": text}}
+
+
+@pytest.mark.parametrize(
+    ("text", "price"), [(f"0.5{'0' * 100}", "0.5"), (f"{'0' * 100}7", "7"), ("0e-999999999", "0")]
+)
+def test_a_price_with_many_zeros_is_that_price(text: str, price: str) -> None:
+    assert rows_of(written([["total_price"], [text]])) == [{"total_price": Decimal(price)}]
+
+
 NEAR = st.text(st.sampled_from("0123456789+-.eExXaAfTZ: trulsy"), min_size=1, max_size=26)
 MADE_OF_PARTS = st.lists(
     st.sampled_from(["2026-11-20", "T", " ", "12", ":", "59", ".", "5", "Z", "+00", "0", "e", "-"]),
