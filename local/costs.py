@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vonage_dataset.schema import TABLES, table_as_it_comes
+from vonage_dataset.schema import CURRENCY, TABLES, table_as_it_comes
 
 _MOST_COUNTRIES = 5
 """Of each product and currency; the others are one line."""
@@ -68,11 +68,7 @@ def _costs_of_file(file: Path) -> Iterator[Cost]:
     with pq.ParquetFile(file) as opened:
         names = tuple(opened.schema_arrow.names)
         price = (TABLES.get(product) or table_as_it_comes(names)).price
-        keys = [name for name in (*_COUNTRY, "currency") if name in names]
-        if not keys and not price:
-            if rows := opened.metadata.num_rows:
-                yield Cost(product, "", "", rows, None)
-            return
+        keys = [name for name in (*_COUNTRY, CURRENCY.name) if name in names]
         for batch in opened.iter_batches(columns=[*keys, *([price] if price else [])]):
             of_batch = pa.Table.from_batches([batch])
             sums = [([], "count_all"), *([(price, "sum")] if price else [])]
@@ -80,7 +76,7 @@ def _costs_of_file(file: Path) -> Iterator[Cost]:
                 yield Cost(
                     product,
                     next((group[name] or "" for name in _COUNTRY if name in keys), ""),
-                    group.get("currency") or "",
+                    group[CURRENCY.name] or "",
                     group["count_all"],
                     (group[f"{price}_sum"] or Decimal(0)) if price else None,
                 )

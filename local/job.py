@@ -30,6 +30,7 @@ from local.folders import OUT, STATE
 from local.kept import KeptState
 from local.ledgers import LastRun
 from local.options import BadInput, Options, Server
+from local.page import NAME as PAGE
 from local.page import write_page
 from local.plan import outlook_of, plan_of
 from local.progress import Progress
@@ -267,7 +268,10 @@ def _conclude(
         costs = cost_table(costs_of(delivery.dataset_files()))
         if costs:
             display.print(costs + "\n")
-        display.print(f"Look in {OUT.name}/; what was announced: {OUT.name}/{NOTIFICATIONS}")
+        display.print(
+            f"Look in {OUT.name}/; charts: {OUT.name}/{PAGE}; "
+            f"what was announced: {OUT.name}/{NOTIFICATIONS}"
+        )
     elif not refused and not progress.bars:
         no_definitions = options.definitions == "[]"
         display.print("There are no report definitions." if no_definitions else "Nothing is due.")

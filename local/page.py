@@ -43,6 +43,10 @@ _GREYS = ("#999999", "#C4C4C4", "#777777", "#DDDDDD")
 _REDS = ("#D55E00", "#F0A36B", "#882255", "#F2CDB2", "#AA4466", "#7A3600")
 
 
+_LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"}
+_AMOUNTS = ",~f"
+
+
 @dataclass(frozen=True)
 class _Chart:
     """One chart: its title, and the figure as plotly's JSON."""
@@ -63,7 +67,8 @@ def write_page(folder: Path) -> Path | None:
         # No more than the charts need, and nobody's number.
         connection.execute(
             "CREATE TABLE records AS "
-            "SELECT product, occurred_at, country, status, cost, currency, latency FROM usage"
+            "SELECT product, occurred_at, country, status, cost, currency, latency, revision "
+            "FROM usage"
         )
         page = _page(connection)
     target = folder / NAME
@@ -93,15 +98,20 @@ def _page(connection: "DuckDBPyConnection") -> str:
 
 
 def _period(connection: "DuckDBPyConnection") -> str:
-    [(first, last, records)] = _rows(
+    [(first, last, records, preliminary)] = _rows(
         connection,
-        "SELECT CAST(min(occurred_at) AS date), CAST(max(occurred_at) AS date), count(*) "
-        "FROM records",
+        "SELECT CAST(min(occurred_at) AS date), CAST(max(occurred_at) AS date), count(*), "
+        "count(*) FILTER (WHERE revision = 'preliminary') FROM records",
     )
     if not records:
         return "No records were delivered."
     days = " to ".join(dict.fromkeys(_day(each) for each in (first, last) if each is not None))
-    return f"{records:,} records, {days or 'without a time'} (UTC). Each record counts once."
+    moving = (
+        f" {preliminary:,} are preliminary: their prices may still move." if preliminary else ""
+    )
+    return (
+        f"{records:,} records, {days or 'without a time'} (UTC). Each record counts once.{moving}"
+    )
 
 
 def _day(day: date) -> str:
@@ -109,14 +119,17 @@ def _day(day: date) -> str:
 
 
 def _totals(connection: "DuckDBPyConnection") -> str:
+    rows = _rows(
+        connection,
+        f"SELECT product, CASE WHEN count(cost) > 0 THEN {_CURRENCY} ELSE '' END, count(*), "  # noqa: S608 - `_CURRENCY` is a constant
+        f"sum(cost) FROM records GROUP BY product, currency ORDER BY 4 DESC NULLS LAST, 1",
+    )
+    # As many as the most exact one needs, so that the points stand below each other.
+    places = max([2, *(len(_exact(cost).partition(".")[2]) for *_, cost in rows)])
     lines = "".join(
         f"<tr><td>{html.escape(product)}</td><td>{html.escape(currency)}</td>"
-        f"<td>{records:,}</td><td>{'' if cost is None else _money(cost)}</td></tr>"
-        for product, currency, records, cost in _rows(
-            connection,
-            f"SELECT product, CASE WHEN count(cost) > 0 THEN {_CURRENCY} ELSE '' END, count(*), "  # noqa: S608 - `_CURRENCY` is a constant
-            f"sum(cost) FROM records GROUP BY product, currency ORDER BY 4 DESC NULLS LAST, 1",
-        )
+        f"<td>{records:,}</td><td>{'' if cost is None else f'{cost:,.{places}f}'}</td></tr>"
+        for product, currency, records, cost in rows
     )
     return lines or '<tr><td colspan="4">none</td></tr>'
 
@@ -144,7 +157,8 @@ def _by_day(connection: "DuckDBPyConnection") -> Iterable[_Chart]:
             # A single day is no wall.
             bargap=max(0.2, 1 - 0.15 * len(days)),
             xaxis=_days_axis(days),
-            yaxis={"title": {"text": currency}, "rangemode": "tozero", "gridcolor": "#e5e5e5"},
+            yaxis={"title": {"text": currency}, "rangemode": "tozero", "gridcolor": "#e5e5e5",
+                   "tickformat": _AMOUNTS},
         )  # fmt: skip
 
 
@@ -158,12 +172,14 @@ def _by_country(connection: "DuckDBPyConnection") -> Iterable[_Chart]:
         sums: dict[str, Decimal] = defaultdict(Decimal)
         for (_, country), cost in costs.items():
             sums[country] += cost
-        ranked = sorted(sums, key=lambda country: (-sums[country], country))
+        costly = (country for country, cost in sums.items() if cost)
+        ranked = sorted(costly, key=lambda country: (-sums[country], country))
         shown, others = ranked[:_MOST_COUNTRIES], ranked[_MOST_COUNTRIES:]
         merged: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
         rest = f"{len(others)} others"
         for (product, country), cost in costs.items():
-            merged[product, country if country in shown else rest] += cost
+            if sums[country]:
+                merged[product, country if country in shown else rest] += cost
         names = [*shown, rest] if others else shown
         bars = [
             {
@@ -178,7 +194,7 @@ def _by_country(connection: "DuckDBPyConnection") -> Iterable[_Chart]:
         yield _chart(
             f"Cost by country, {currency}", bars, barmode="stack",
             xaxis={"title": {"text": currency, "standoff": 8}, "rangemode": "tozero",
-                   "gridcolor": "#e5e5e5"},
+                   "gridcolor": "#e5e5e5", "tickformat": _AMOUNTS},
             yaxis={"type": "category", "autorange": "reversed", "dtick": 1, "automargin": True},
         )  # fmt: skip
 
@@ -220,6 +236,8 @@ def _statuses(connection: "DuckDBPyConnection") -> Iterable[_Chart]:
         })  # fmt: skip
     yield _chart(
         "Delivery status, share of records", bars, barmode="stack",
+        # They are many: small and in columns, else a telephone shows little else.
+        legend=_LEGEND | {"entrywidth": 70, "font": {"size": 11}},
         xaxis={"title": {"text": "% of the product's records", "standoff": 8}, "range": [0, 100],
                "gridcolor": "#e5e5e5"},
         yaxis={"type": "category", "categoryorder": "array", "categoryarray": products[::-1],
@@ -266,8 +284,7 @@ def _chart(title: str, bars: Sequence[Mapping[str, Any]], **layout: object) -> _
             "template": "none",
             "font": {"family": "system-ui, sans-serif", "size": 13},
             "margin": {"l": 75, "r": 25, "t": 10, "b": 60},
-            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom",
-                       "traceorder": "normal"},
+            "legend": _LEGEND,
             "showlegend": True,
             **layout,
         },
@@ -336,12 +353,6 @@ def _exact(cost: Decimal | None) -> str:
     return "" if cost is None else f"{cost.normalize():f}"
 
 
-def _money(cost: Decimal) -> str:
-    """Write all digits that there are, two at least."""
-    whole, _, decimals = f"{cost:,f}".partition(".")
-    return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
-
-
 def _rows(connection: "DuckDBPyConnection", sql: str) -> list[tuple[Any, ...]]:
     return connection.execute(sql).fetchall()
 
@@ -368,6 +379,11 @@ main {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 
 section {{ min-width: 0; }}
 .chart {{ height: 430px; }}
 .note {{ color: #666; }}
+@media (max-width: 600px) {{
+  body {{ margin: 1em auto; padding: 0 .8em; }}
+  table {{ font-size: .85em; }}
+  th, td {{ padding: .2em .3em; }}
+}}
 </style>
 </head>
 <body>
@@ -378,7 +394,8 @@ section {{ min-width: 0; }}
 <tbody>{totals}</tbody>
 </table>
 <p class="note">Vonage leaves the currency of some products (SMS, VERIFY-API, NUMBER-INSIGHT) empty:
-it is that of your account. Products without a cost have no price of their own.</p>
+where no definition names one, it is that of your account. Products without a cost have no price of
+their own.</p>
 <main>{places}</main>
 <script>{script}</script>
 <script type="application/json" id="figures">{data}</script>

@@ -22,6 +22,7 @@ TEMPLATE = Path(__file__).parents[1] / "template.yaml"
 
 _MARK_UP = re.compile(r"-?[0-9]{1,5}(\.[0-9]{1,4})?")
 _CURRENCY = re.compile(r"[A-Z]{3}")
+_BY_MONTH = ("reconciliation",)
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,12 @@ def _template() -> dict[str, Any]:
     return read_template(TEMPLATE)
 
 
-def values_from(given: Mapping[str, str]) -> dict[str, str]:
-    """Read the parameters of named queries from the environment. Raises BadInput."""
+def values_from(given: Mapping[str, str], *, query: str) -> dict[str, str]:
+    """Read the parameters of a named query from the environment. Raises BadInput."""
     values = {}
     for variable, name in (("SINCE", "Since"), ("UNTIL", "Until")):
         if variable in given:
-            values[name] = _date(variable, given[variable])
+            values[name] = _date(variable, given[variable], of_month=query in _BY_MONTH)
     if "PERIOD" in given:
         values["Period"] = given["PERIOD"]
         if values["Period"] not in ("day", "month"):
@@ -88,8 +89,14 @@ def values_from(given: Mapping[str, str]) -> dict[str, str]:
     return values
 
 
-def _date(variable: str, text: str) -> str:
+def _date(variable: str, text: str, *, of_month: bool) -> str:
     try:
-        return f"DATE '{date.fromisoformat(text):%Y-%m-%d}'"
+        day = date.fromisoformat(text)
     except ValueError as error:
         raise BadInput(f"{variable} is {text!r}: it takes a date like 2026-11-01") from error
+    if of_month and day.day != 1:
+        raise BadInput(
+            f"{variable} is {text!r}: invoices are about whole months; it takes the first day of "
+            "one, like 2026-11-01"
+        )
+    return f"DATE '{day:%Y-%m-%d}'"

@@ -67,9 +67,12 @@ def _sql(given: Mapping[str, str]) -> str:
             return Path(given["FILE"]).read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(f"FILE: {given['FILE']} cannot be read: {error}") from error
-    if given["NAMED"] not in named:
-        raise BadInput(f"NAMED is {given['NAMED']!r}: it takes {', '.join(named)}")
-    return named[given["NAMED"]].render(values_from(given))
+    name = given["NAMED"]
+    if name not in named:
+        raise BadInput(f"NAMED is {name!r}: it takes {', '.join(named)}")
+    if name == "reconciliation" and "INVOICE" not in given:
+        raise BadInput("reconciliation compares with an invoice: INVOICE=file.csv")
+    return named[name].render(values_from(given, query=name))
 
 
 def _run(connection: duckdb.DuckDBPyConnection, sql: str, target: str | None) -> None:

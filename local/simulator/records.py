@@ -1,7 +1,8 @@
-"""The synthetic records: a pure function of seed, product, account, direction and hour.
+"""The synthetic records: a pure function of seed, product, account, direction, hour and age.
 
 Because nothing else goes in, a window that is asked for in halves gives exactly the records of
-the whole, filters select from the same records, and the same request gives the same CSV.
+the whole, filters select from the same records, and the same request gives the same CSV. With age
+only statuses and prices move, until they are settled.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from datetime import datetime
 from itertools import accumulate
 from operator import itemgetter
 
-from .values import Draw, Value, knows, value_of
+from .values import Draw, Value, knows, seconds_to_settle, value_of
 
 SECONDS_PER_HOUR = 3600
 
@@ -72,6 +73,8 @@ class Query:
         columns: Of the CSV, in order.
         filters: Column to the text it must equal. One that the records do not have (`status` of
             CONVERSATION-EVENT) selects all of them.
+        as_of: The second since the epoch at which the records are looked at.
+        settling_hours: How old the slowest record is when it is settled.
     """
 
     hours: range
@@ -79,6 +82,8 @@ class Query:
     rows_per_day: int
     columns: Sequence[str]
     filters: Mapping[str, str] = field(default_factory=dict)
+    as_of: float = math.inf
+    settling_hours: float = 72.0
 
 
 def rows_of(streams: Sequence[Stream], query: Query) -> Iterator[Row]:
@@ -111,6 +116,8 @@ def _rows_of_stream(stream: Stream, query: Query) -> Iterator[Row]:
             time = hour * SECONDS_PER_HOUR + int(slot * SECONDS_PER_HOUR / count)
             if not start <= time < end:
                 continue
-            draw = Draw(stream.account, stream.direction, time, raw)
+            settled_at = time + seconds_to_settle(raw, query.settling_hours)
+            is_settled = settled_at <= query.as_of
+            draw = Draw(stream.account, stream.direction, time, raw, is_settled=is_settled)
             if all(value(draw) == text for value, text in wanted):
                 yield time, stream, hour, sequence, [value(draw) for value in values]

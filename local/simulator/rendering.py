@@ -49,7 +49,8 @@ class Rendering:
 
     Attributes:
         accounts: Whose records.
-        created: The generation day and time that the archive bears; records end there too.
+        created: The generation day and time that the archive bears; records end there too, and
+            are as they were then.
         max_rows: Where to cut.
         empty: Leave out all rows, in this way.
     """
@@ -132,6 +133,8 @@ class Rendering:
                 rows_per_day=self.settings.rows_per_day_of(product.name),
                 columns=self.columns(),
                 filters=self.request.filters,
+                as_of=self.created.timestamp(),
+                settling_hours=self.settings.settling_hours,
             ),
         )
 

@@ -21,6 +21,7 @@ class Settings:
         seed: Selects one world of records out of many.
         rows_per_day: Records per UTC day of each product, account and direction.
         rows_per_day_by_product: The same for single products.
+        settling_hours: For how long statuses and prices of records may move; Vonage names 72.
         seconds_per_report: Simulated seconds from the POST to SUCCESS, at least.
         rows_per_second: Rows that a report gains per simulated second; 0 sets no limit. Vonage
             names 5 to 10 minutes per million, about 2,000 a second.
@@ -47,6 +48,7 @@ class Settings:
     seed: int = 1
     rows_per_day: int = 3000
     rows_per_day_by_product: Mapping[str, int] = field(default_factory=dict)
+    settling_hours: float = 72.0
     seconds_per_report: float = 1.0
     rows_per_second: float = 20_000.0
     requests_per_second: int = 5

@@ -286,7 +286,7 @@ def make_archive(rows: int, path: Path) -> int:
         request=request,
         settings=Settings(rows_per_day=rows),
         accounts=["abcd1234"],
-        created=day + timedelta(days=3),
+        created=day + timedelta(days=4),
         max_rows=rows,
         empty=None,
     ).run(path, threading.Event())

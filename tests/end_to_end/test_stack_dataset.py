@@ -303,15 +303,17 @@ def test_two_days_with_different_headers_are_one_table(
 def three_revisions(local_stack: "LocalStack", collected: Collected) -> list[dict[str, Any]]:
     """What convert_report was sent for one day: preliminary, final and collected again.
 
-    Each is larger than the one before it.
+    Each costs more than the one before it: a preliminary one is not settled, as Vonage's are for
+    72 hours, and the last one has more records.
     """
     assert collected.data
     definition = {"name": "moving", "product": "VERIFY-V2", "delay_days": [0, 3]}
     local_stack.stack.set_definitions(json.dumps([definition]))
     day = FIRST_DAY.date()
     planned: list[str] = []
-    for rows, later in ((30, 1), (40, 4)):
-        local_stack.simulator.settings(rows_per_day=rows)
+    # Years, since the simulator's time is today's.
+    for settling_hours, later in ((1e6, 1), (72.0, 4)):
+        local_stack.simulator.settings(rows_per_day=40, settling_hours=settling_hours)
         answer = local_stack.scheduled(f"{day + later * DAY}T02:15:00Z")
         local_stack.until_ended(answer["planned"])
         planned += [each for each in answer["planned"] if f"-{day:%Y%m%d}T" in each]
@@ -339,18 +341,28 @@ def test_in_whatever_order_they_arrive_readers_see_the_newest_so_far(
 ) -> None:
     s3 = local_stack.emulator.client("s3")
     invoke = local_stack.emulator.client("lambda").invoke
-    key = Subject.from_input(three_revisions[0]["report"]).dataset_key
+    subjects = [Subject.from_input(each["report"]) for each in three_revisions]
+    key = subjects[0].dataset_key
     bucket = local_stack.stack.outputs["BucketName"]
-    s3.delete_object(Bucket=bucket, Key=key)
+    for made in (key, *(subject.manifest_key for subject in subjects)):
+        s3.delete_object(Bucket=bucket, Key=made)
+    costs: dict[int, str] = {}
     for count, which in enumerate(order, start=1):
         answer = invoke(
             FunctionName=local_stack.stack.physical_id("ConvertReportFunction"),
             Payload=json.dumps(three_revisions[which]).encode(),
         )
-        told = json.load(answer["Payload"])
+        told = json.load(answer["Payload"])["notification"]
         newest = max(order[:count])
-        assert told["rows"] == (30, 40, 50)[which]
-        assert told["notification"]["dataset"] == (key if which == newest else None)
+        # The last two are attempts of one report: of these the newer one is announced.
+        seen = newest if which == 1 else which
+        assert told["revision"] == ("preliminary", "final", "final")[seen]
+        assert told["rows"] == (40, 40, 50)[seen]
+        assert told["dataset"] == (key if seen == newest else None)
+        costs[seen] = told["totals"][0]["total_price"]
         body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-        assert pq.read_metadata(io.BytesIO(body)).num_rows == (30, 40, 50)[newest]
+        rows = pq.read_table(io.BytesIO(body)).to_pylist()
+        assert {row["_revision"] for row in rows} == {("preliminary", "final", "final")[newest]}
+        assert sum(row["total_price"] for row in rows) == Decimal(costs[newest])
     assert list(local_stack.objects(key.rpartition("/")[0])) == [key]
+    assert Decimal(costs[0]) < Decimal(costs[2])

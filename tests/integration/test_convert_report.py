@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from tests.integration.subject import DAY, MIDNIGHT, NOW, REPORT_ID, SUBJECT
 from tests.unit.csvs import written
 from vonage_dataset.catalogue import Catalogue, storage
 from vonage_dataset.delivery import convert_report
+from vonage_dataset.schema import OURS
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.domain import objects
 from vonage_reports.domain.archive import ArchiveProof
@@ -265,6 +266,17 @@ def test_an_empty_currency_is_the_definitions_else_the_accounts(convert: Convert
     assert [total["currency"] for total in convert()["totals"]] == ["EUR", "USD"]
     (total,) = convert(replace(SUBJECT, currency="EUR"))["totals"]
     assert (total["currency"], total["total_price"], total["rows"]) == ("EUR", "0.12925678", 2)
+    rows = pq.read_table(io.BytesIO(convert.read(DATASET))).to_pylist()
+    assert [(row["currency"], row["_currency"]) for row in rows] == [(None, "EUR"), ("EUR", "EUR")]
+
+
+@pytest.mark.parametrize("submitted", ["2026-11-22T02:16:00Z", None])
+def test_every_row_says_of_which_collection_it_is(submitted: str | None, convert: Convert) -> None:
+    convert.stored(PRELIMINARY, times={**TIMES, "submitted": submitted, "ready": submitted})
+    convert(PRELIMINARY)
+    rows = pq.read_table(io.BytesIO(convert.read(DATASET))).to_pylist()
+    at = datetime(2026, 11, 22, 2, 16, tzinfo=UTC) if submitted else None
+    assert [(row["_revision"], row["_collected_at"]) for row in rows] == [("preliminary", at)] * 2
 
 
 def test_a_cell_that_does_not_fit_is_counted_and_its_price_missed(convert: Convert) -> None:
@@ -497,11 +509,17 @@ def test_a_later_collection_takes_the_place_of_the_earlier_one(convert: Convert)
     assert convert.ids() == ["1", "2", "3"]
 
 
-def test_a_forgotten_run_does_not_take_the_place_of_a_later_collection(convert: Convert) -> None:
+def test_a_forgotten_run_changes_nothing_and_announces_what_readers_see(convert: Convert) -> None:
     convert.delivered(LATER, numbered(1, 2, 3), 3, times=LATER_TIMES)
-    convert.delivered(SUBJECT, numbered(1, 2), 2)
-    assert convert.manifest()["attempt"] == 2
+    convert.stored(SUBJECT, b'"id","new"\n"1","x"\n', items_count=1)
+    told = convert(SUBJECT)
+    manifest = convert.manifest()
+    assert told == objects.delivered_notification(manifest, manifest_key=MANIFEST)
+    assert (told["attempt"], told["rows"], told["dataset"]) == (2, 3, DATASET)
+    assert manifest["archives"][0]["request_id"] == "request-2"
     assert convert.ids() == ["1", "2", "3"]
+    # Nor does the header of what nobody sees count for the next day.
+    assert not changed(convert, 1, *HEADER)
 
 
 def test_the_final_revision_takes_the_place_of_the_preliminary_one(convert: Convert) -> None:
@@ -527,21 +545,21 @@ def test_a_late_preliminary_leaves_the_final_ones_dataset_and_says_that_it_has_n
 
 def test_of_two_that_write_at_once_the_later_collection_wins(convert: Convert) -> None:
     convert.stored()
-    bucket = Bucket(convert.s3, BUCKET)
-    greater = Precedence(3, "2026-11-23T02:16:00Z", 2, 2)
+    convert.stored(LATER, numbered(1, 2, 3), items_count=3, times=LATER_TIMES)
     meanwhile = iter([refusal_of_aws(412, "PreconditionFailed")])
+    told = []
 
     def be_first(**_: object) -> object:
         answer = next(meanwhile, None)
         if answer is not None:
-            for key in (DATASET, MANIFEST):
-                assert bucket.replace_json(key, {"rows": 99}, greater)
+            told.append(convert(LATER))
         return answer
 
     instead_of(convert.s3, "PutObject", be_first)
-    assert convert()["dataset"] is None
-    assert convert.manifest() == json.loads(convert.read(DATASET)) == {"rows": 99}
-    assert bucket.precedence(MANIFEST) == bucket.precedence(DATASET) == greater
+    # Twice the same, and never what is not there.
+    assert [convert()] == told
+    assert convert.ids() == ["1", "2", "3"]
+    assert convert.manifest()["attempt"] == 2
 
 
 def test_what_s3_refuses_is_not_taken_for_a_delivery(convert: Convert) -> None:
@@ -670,7 +688,8 @@ def test_a_product_that_nobody_described_is_delivered_without_the_catalogue(
     instead_of(convert.glue, "CreatePartition", lambda **_: pytest.fail("it has no table"))
     notification = convert(subject)
     assert notification["dataset"] == DATASET.replace("SMS", "BRAND-NEW")
-    assert [column["name"] for column in convert.manifest()["columns"]] == [*HEADER, "_rescued"]
+    names = [column["name"] for column in convert.manifest()["columns"]]
+    assert names == [*HEADER, *(column.name for column in OURS)]
 
 
 def test_a_bucket_that_is_gone_is_an_error_and_no_other_object(s3: S3Client) -> None:

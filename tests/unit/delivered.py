@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.unit.csvs import member, written
-from vonage_dataset.convert import convert
+from vonage_dataset.convert import Collection, convert
 
 
 class Delivered:
@@ -23,6 +24,8 @@ class Delivered:
         day: str = "2026-11-19",
         revision: str = "final",
         account: str = "abcd1234",
+        currency: str | None = None,
+        collected_at: datetime = datetime(2026, 11, 23, 2, 15, tzinfo=UTC),
     ) -> None:
         names = sorted({name for row in rows for name in row})
         cells = [names, *([row.get(name, "") for name in names] for row in rows)]
@@ -32,7 +35,12 @@ class Delivered:
         )
         file = self.root / key
         file.parent.mkdir(parents=True, exist_ok=True)
-        dataset = convert([member(written(cells))], product=product, target=file)
+        dataset = convert(
+            [member(written(cells))],
+            product=product,
+            target=file,
+            collection=Collection(revision, collected_at, currency),
+        )
         manifest = {
             "report_id": f"{definition}-{day}-{revision}",
             "definition": definition,

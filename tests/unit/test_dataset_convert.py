@@ -19,12 +19,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.csvs import member, written
-from vonage_dataset.convert import Dataset, Total, convert
-from vonage_dataset.schema import TABLES, Type
+from vonage_dataset.convert import Collection, Dataset, Total, convert
+from vonage_dataset.schema import OURS, RESCUED, TABLES, Type
 from vonage_reports.domain.errors import RowsUnreadable
 
 MINUTE = "2026-11-20T23:59:59"
 SMS = [column.name for column in TABLES["SMS"].columns]
+OUR_NAMES = [column.name for column in OURS]
 
 
 def converted(*contents: bytes, product: str = "SMS", **options: Any) -> tuple[Dataset, pa.Table]:
@@ -48,6 +49,8 @@ def rows_of(*contents: bytes, product: str = "SMS", **options: Any) -> list[dict
 
 
 def filled(table: pa.Table) -> list[dict[str, Any]]:
+    """What Vonage said: of our own columns only that of the rescued cells."""
+    table = table.drop_columns([name for name in OUR_NAMES if name != RESCUED.name])
     return [
         {
             name: dict(cell) if name == "_rescued" else cell
@@ -207,14 +210,28 @@ def test_any_text_gives_the_rows_that_pythons_reader_sees_or_an_error(
     text: str, width: int, block: int
 ) -> None:
     content = ",".join("xyz"[:width]) + "\n" + text
-    theirs = [row or [""] for row in csv.reader(io.StringIO(text, newline="")) if row or width == 1]
+    theirs: list[list[str]] | None
+    try:
+        theirs = [r or [""] for r in csv.reader(io.StringIO(text, newline="\n")) if r or width == 1]
+    except csv.Error:
+        theirs = None
 
     try:
         ours = rows_of(content.encode(), block_bytes=block)
     except RowsUnreadable:
         return
 
+    assert theirs is not None
     assert ours == [expected("SMS", "xyz"[:width], row) for row in theirs]
+
+
+@pytest.mark.parametrize("block", [12, 2**20])
+def test_a_cr_alone_is_text_in_quotes_and_the_end_of_a_file_that_was_cut(block: int) -> None:
+    assert rows_of(b'id,status\n1,"a\rb"\n2,c\n3,d\r', block_bytes=block) == [
+        {"id": "1", "status": "a\rb"},
+        {"id": "2", "status": "c"},
+        {"id": "3", "status": "d"},
+    ]
 
 
 @pytest.mark.parametrize("block", range(8, 60))
@@ -223,6 +240,26 @@ def test_a_line_break_in_a_message_survives_the_end_of_a_block(block: int) -> No
     content = written([["message_body", "id"], *([body, "1"] for body in bodies)], line_end="\r\n")
 
     assert [row["message_body"] for row in rows_of(content, block_bytes=block)] == bodies
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1e-999999999", "1e999999999", "-1E-400", f"0.{'0' * 100}1", "9" * 100, "1e10", "NaN", "0x1F"],
+)
+@pytest.mark.parametrize("beside", [[], ["0.5"], ["misfit"]])
+def test_a_price_that_is_no_price_is_text_and_not_the_end_of_the_process(
+    text: str, beside: list[str]
+) -> None:
+    found = rows_of(written([["total_price"], [text], *([each] for each in beside)]))
+
+    assert found[0] == {"_rescued": {"total_price": text}}
+
+
+@pytest.mark.parametrize(
+    ("text", "price"), [(f"0.5{'0' * 100}", "0.5"), (f"{'0' * 100}7", "7"), ("0e-999999999", "0")]
+)
+def test_a_price_with_many_zeros_is_that_price(text: str, price: str) -> None:
+    assert rows_of(written([["total_price"], [text]])) == [{"total_price": Decimal(price)}]
 
 
 NEAR = st.text(st.sampled_from("0123456789+-.eExXaAfTZ: trulsy"), min_size=1, max_size=26)
@@ -327,14 +364,14 @@ def test_without_a_row_there_is_a_dataset_with_every_column(content: bytes) -> N
     dataset, table = converted(content)
 
     assert (dataset.rows, table.num_rows, dataset.totals) == (0, 0, ())
-    assert table.column_names == [*SMS, "_rescued"]
+    assert table.column_names == [*SMS, *OUR_NAMES]
 
 
 def test_without_an_archive_there_is_a_dataset_too() -> None:
     dataset, table = converted()
 
     assert (dataset.rows, dataset.headers) == (0, ())
-    assert table.column_names == [*SMS, "_rescued"]
+    assert table.column_names == [*SMS, *OUR_NAMES]
 
 
 def test_a_product_that_nobody_described_has_the_columns_of_its_first_header() -> None:
@@ -347,6 +384,9 @@ def test_a_product_that_nobody_described_has_the_columns_of_its_first_header() -
         ("cost_centre", "string"),
         ("total_price", "decimal(18,8)"),
         ("currency", "string"),
+        ("_currency", "string"),
+        ("_revision", "string"),
+        ("_collected_at", "timestamp"),
         ("_rescued", "map<string,string>"),
     ]
     assert table["_rescued"].to_pylist() == [None, [("other", "b")]]
@@ -410,12 +450,50 @@ def test_totals_are_exact_and_by_currency() -> None:
 def test_an_empty_currency_is_the_definitions() -> None:
     content = b"currency,total_price\n,1.10\nEUR,2.20\n"
 
-    dataset, table = converted(content, currency="EUR")
+    dataset, table = converted(content, collection=Collection(currency="EUR"))
 
     assert [total.to_dict() for total in dataset.totals] == [
         {"currency": "EUR", "total_price": "3.3", "rows": 2, "rows_without_price": 0}
     ]
+    assert table["_currency"].to_pylist() == ["EUR", "EUR"]
+    # What Vonage said stays as it is.
     assert table["currency"].to_pylist() == [None, "EUR"]
+
+
+def test_what_costs_nothing_has_no_currency() -> None:
+    _, table = converted(b"id\n1\n", product="VOICE-FAILED", collection=Collection(currency="EUR"))
+
+    assert table["_currency"].to_pylist() == [None]
+
+
+def test_an_unknown_product_without_a_currency_has_the_definitions() -> None:
+    dataset, table = converted(
+        b"id,total_price\n1,0.5\n", product="NEW", collection=Collection(currency="EUR")
+    )
+
+    assert table["_currency"].to_pylist() == ["EUR"]
+    assert dataset.totals == (Total("EUR", Decimal("0.5"), 1, 0),)
+
+
+def test_every_row_says_of_which_collection_it_is() -> None:
+    at = datetime(2026, 11, 23, 2, 15, 59, tzinfo=UTC)
+
+    _, table = converted(b"id\n1\n", b"id\n2\n", collection=Collection("preliminary", at))
+
+    assert table["_revision"].to_pylist() == ["preliminary"] * 2
+    assert table["_collected_at"].to_pylist() == [at] * 2
+
+
+@pytest.mark.parametrize("product", ["SMS", "NEW"])
+def test_a_column_of_vonages_that_is_named_as_ours_is_rescued(product: str) -> None:
+    content = b"id,_currency,_revision,total_price\n1,GBP,x,0.5\n"
+
+    dataset, table = converted(content, product=product, collection=Collection("final"))
+
+    assert table["_currency"].to_pylist() == [None]
+    assert table["_revision"].to_pylist() == ["final"]
+    assert dict(table["_rescued"][0].as_py()) == {"_currency": "GBP", "_revision": "x"}
+    assert dataset.totals == (Total(None, Decimal("0.5"), 1, 0),)
 
 
 def test_a_whole_amount_is_written_without_an_exponent() -> None:
@@ -450,6 +528,9 @@ def test_products_without_a_price_have_no_totals() -> None:
         (b'id\n1\n"2\n3\n', "line 3: a quote in this record is never closed"),
         (b'id,"status\n1,a\n2,b\n', "line 1: a name in the header goes over several lines"),
         (b"id,st\xff\n1,a\n", "line 1: a name in the header is not UTF-8"),
+        (b"id,status\n1,a\n2,b\r3,c\n", "line 3: a CR alone, outside of quotes"),
+        (b"id,status\r1,a\r2,b\r", "line 1: a CR alone, outside of quotes"),
+        (b"\n\nx,x,x#1\n1,2,3\n", "line 3: names in the header cannot be told apart"),
     ],
 )
 @pytest.mark.parametrize("block", [30, 2**20])

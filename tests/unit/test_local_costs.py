@@ -6,14 +6,15 @@ from pathlib import Path
 
 from local.costs import Cost, cost_table, costs_of
 from tests.unit.csvs import member, written
-from vonage_dataset.convert import convert
+from vonage_dataset.convert import Collection, convert
 
 
-def file_of(folder: Path, product: str, *rows: Sequence[str]) -> Path:
+def file_of(folder: Path, product: str, *rows: Sequence[str], currency: str = "") -> Path:
     """Convert a CSV whose first row is its header."""
     target = folder / f"product={product}" / f"{len(list(folder.rglob('*')))}.parquet"
     target.parent.mkdir(exist_ok=True)
-    convert([member(written(rows))], product=product, target=target)
+    collection = Collection(currency=currency or None)
+    convert([member(written(rows))], product=product, target=target, collection=collection)
     return target
 
 
@@ -25,6 +26,7 @@ def test_prices_are_added_by_product_country_and_currency_to_the_last_digit(
         file_of(tmp_path, "SMS", header, ["NA", "0.00000001", ""], ["GB", "0.1", ""]),
         file_of(tmp_path, "SMS", header, ["NA", "9999999999.99999999", ""], ["GB", "", "EUR"]),
         file_of(tmp_path, "VERIFY-API", ["country", "price"], ["GB", "0.05"], ["", "0.05"]),
+        file_of(tmp_path, "VERIFY-API", ["country", "price"], ["GB", "0.01"], currency="EUR"),
         file_of(tmp_path, "VOICE-FAILED", ["country", "status"], ["GB", "failed"]),
         file_of(tmp_path, "NETWORK-API-EVENT", ["country_code", "total_price"], ["SE", "1"]),
         file_of(tmp_path, "ASR", ["total_price"], ["2"]),
@@ -37,6 +39,7 @@ def test_prices_are_added_by_product_country_and_currency_to_the_last_digit(
         Cost("SMS", "GB", "", 1, Decimal("0.1")),
         Cost("SMS", "GB", "EUR", 1, Decimal(0)),
         Cost("VERIFY-API", "GB", "", 1, Decimal("0.05")),
+        Cost("VERIFY-API", "GB", "EUR", 1, Decimal("0.01")),
         Cost("VERIFY-API", "", "", 1, Decimal("0.05")),
         Cost("VOICE-FAILED", "GB", "", 1, None),
         Cost("NETWORK-API-EVENT", "SE", "", 1, Decimal(1)),

@@ -99,7 +99,23 @@ def test_charts_hold_the_exact_sums_of_the_records(out: Delivered) -> None:
     latency = page.chart("Latency, share of records")["SMS"]
     assert latency["customdata"] == [1, 1, 0, 0, 0, 0, 0, 1]
     assert page.cells == ["SMS", "account's currency", "3", "7.30000001",
-                          "VOICE-CALL", "USD", "1", "2.50"]  # fmt: skip
+                          "VOICE-CALL", "USD", "1", "2.50000000"]  # fmt: skip
+
+
+def test_the_currency_of_a_definition_is_named_and_preliminary_records_are_counted(
+    out: Delivered,
+) -> None:
+    out.deliver(
+        "SMS", [sms("r1", "0.5"), sms("r2", "0", country="NA")],
+        definition="x", currency="EUR", revision="preliminary",
+    )  # fmt: skip
+
+    page = page_of(out)
+
+    assert page.cells == ["SMS", "EUR", "2", "0.50"]
+    # A country that cost nothing is no bar.
+    assert page.chart("Cost by country, EUR")["SMS"]["y"] == ["GB"]
+    assert "2 are preliminary" in (out.root / NAME).read_text()
 
 
 def test_countries_beyond_the_first_are_added_up(out: Delivered) -> None:

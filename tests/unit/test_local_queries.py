@@ -1,7 +1,7 @@
 """The SQL of the template, on a dataset that is small enough to add up by hand."""
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def ask(
     out: Delivered, name: str, *, invoice: Path | None = None, **variables: str
 ) -> list[dict[str, Any]]:
     """Ask a named query; return its rows, with the names of their columns."""
-    sql = named_queries()[name].render(values_from({**NOVEMBER, **variables}))
+    sql = named_queries()[name].render(values_from({**NOVEMBER, **variables}, query=name))
     with open_dataset(Folder(out.root), invoice=invoice) as connection:
         found = connection.execute(sql)
         names = [each[0] for each in found.description or ()]
@@ -132,19 +132,29 @@ def test_a_query_runs_with_the_values_that_the_template_gives_it(out: Delivered)
         assert isinstance(rows(out, query.render({})), list)
 
 
-def test_a_record_counts_once_although_two_definitions_cover_it(out: Delivered) -> None:
-    early = sms("r1", total_price="0.05", status="submitted")
-    late = {**early, "status": "delivered", "date_finalized": "2026-11-19T10:00:05Z"}
-    out.deliver("SMS", [early, sms("r2", total_price="0.01")], definition="all")
-    out.deliver("SMS", [late], definition="of-a-sub-account", account="efgh5678")
+@pytest.mark.parametrize("first_name", ["a", "z"])
+def test_of_two_copies_of_a_record_the_one_that_was_collected_last_counts(
+    out: Delivered, first_name: str
+) -> None:
+    call = {"id": "c1", "date_start": "2026-11-19T10:00:00Z", "total_price": "9"}
+    later = datetime(2026, 11, 23, 2, 16, tzinfo=UTC)
+    out.deliver("VOICE-CALL", [call, {**call, "id": "c2"}], definition=first_name)
+    out.deliver(
+        "VOICE-CALL", [{**call, "total_price": "0.05"}],
+        definition="m", account="efgh5678", collected_at=later,
+    )  # fmt: skip
 
-    found = rows(out, "SELECT record_id, status, definition, cost FROM usage ORDER BY record_id")
+    found = rows(out, "SELECT record_id, definition, cost FROM usage ORDER BY record_id")
 
-    # Of two copies the one that was settled last.
-    assert found == [
-        ("r1", "delivered", "of-a-sub-account", Decimal("0.05")),
-        ("r2", "delivered", "all", Decimal("0.01")),
-    ]
+    assert found == [("c1", "m", Decimal("0.05")), ("c2", first_name, Decimal(9))]
+
+
+def test_a_record_that_two_windows_have_at_their_edge_counts_once(out: Delivered) -> None:
+    at_the_edge = sms("r1", date_received="2026-11-20T00:00:00Z", total_price="1")
+    for day in ("2026-11-19", "2026-11-20"):
+        out.deliver("SMS", [at_the_edge], definition="x", day=day)
+
+    assert rows(out, "SELECT count(*), sum(cost) FROM usage") == [(1, Decimal(1))]
 
 
 def test_records_without_an_id_are_all_there(out: Delivered) -> None:
@@ -180,12 +190,52 @@ def test_billing_adds_up_each_customer_exactly_and_puts_the_mark_up_on(out: Deli
 
     assert texts(found) == [
         ("2026-11-01", "aaaa1111", "shop", "SMS", "GB", "EUR", "3", "None",
-         "0.12345679", "0.142037036895", "1"),
+         "0.12345679", "0.142037036895", "1", "0"),
         ("2026-11-01", "aaaa1111", "None", "VOICE-CALL", "NA", "USD", "2", "122",
-         "1.00000000", "1.150500000000", "0"),
+         "1.00000000", "1.150500000000", "0", "0"),
         ("2026-11-01", "bbbb2222", "None", "SMS", "GB", "EUR", "1", "None",
-         "9999999999.99999999", "11504999999.999999988495", "0"),
+         "9999999999.99999999", "11504999999.999999988495", "0", "0"),
     ]  # fmt: skip
+
+
+def test_the_currency_is_the_records_else_the_definitions_else_the_one_that_is_asked_with(
+    out: Delivered, tmp_path: Path
+) -> None:
+    out.deliver("SMS", [sms("r1", total_price="1")], definition="x", currency="USD")
+    out.deliver("SMS", [sms("r2", total_price="2")], definition="y")
+    out.deliver("MESSAGES", [message("m", total_price="4")], definition="z", currency="USD")
+    bill = invoice(tmp_path, "2026-11,SMS,GB,USD,1", "2026-11,SMS,GB,GBP,2")
+
+    asked = {name: ask(out, name, ACCOUNT_CURRENCY="GBP") for name in ("billing", "customers")}
+    compared = ask(out, "reconciliation", invoice=bill, ACCOUNT_CURRENCY="GBP")
+
+    for found in asked.values():
+        assert {(each["product"], each["currency"]): each["cost"] for each in found} == {
+            ("SMS", "USD"): 1, ("SMS", "GBP"): 2, ("MESSAGES", "EUR"): 4,
+        }  # fmt: skip
+    assert {each["currency"]: each["difference"] for each in compared} == {
+        "USD": 0, "GBP": 0, "EUR": -4,
+    }  # fmt: skip
+    assert rows(out, "SELECT DISTINCT currency FROM sms") == [(None,)]
+
+
+def test_billing_says_how_many_records_may_still_change(out: Delivered) -> None:
+    out.deliver("SMS", [sms("r1"), sms("r2")], definition="x", revision="preliminary")
+    out.deliver("SMS", [sms("r3")], definition="y")
+
+    assert [(each["records"], each["preliminary_records"]) for each in ask(out, "billing")] == [
+        (3, 2)
+    ]
+
+
+def test_a_month_that_is_one_window_is_billed_by_its_records_days(out: Delivered) -> None:
+    times = ["2026-11-01T00:00:00Z", "2026-11-30T23:59:59Z"]
+    records = [sms(f"r{n}", date_received=time) for n, time in enumerate(times)]
+    out.deliver("SMS", records, definition="monthly", day="2026-11-01")
+
+    found = ask(out, "billing", PERIOD="day")
+
+    assert [str(each["period"]) for each in found] == ["2026-11-01", "2026-11-30"]
 
 
 def test_billing_by_day_begins_and_ends_at_midnight_utc(out: Delivered) -> None:
@@ -236,6 +286,40 @@ def test_reconciliation_shows_the_difference_of_each_line_of_either_side(
         ("2026-11", "SMS", "GB", "EUR", "0.30000001", "0.30000000", "-0.00000001", "2", "0", "0"),
         ("2026-11", "VERIFY-V2", "DE", "EUR", "None", "-3.00000000", "-3.00000000", "0", "0", "0"),
     ]
+
+
+@pytest.mark.parametrize("until", ["2026-11-02", "2026-11-20", "2026-12-01"])
+def test_reconciliation_takes_whole_months_of_both_sides(
+    out: Delivered, tmp_path: Path, until: str
+) -> None:
+    times = ["2026-10-31T23:59:59Z", "2026-11-01T00:00:00Z", "2026-11-30T23:59:59Z",
+             "2026-12-01T00:00:00Z"]  # fmt: skip
+    records = [sms(f"r{n}", date_received=t, total_price="1") for n, t in enumerate(times)]
+    out.deliver("SMS", records, definition="x")
+    bill = invoice(tmp_path, *(f"2026-{month},SMS,GB,EUR,2" for month in (10, 11, 12)))
+    # As a person may change it in Athena.
+    sql = named_queries()["reconciliation"].render(
+        {"Since": "DATE '2026-11-01'", "Until": f"DATE '{until}'", "AccountCurrency": "EUR"}
+    )
+
+    [line] = rows(out, sql, invoice=bill)
+
+    month, _, _, _, our_total, invoiced, difference, *_ = line
+    assert (month, our_total, invoiced, difference) == ("2026-11", 2, 2, 0)
+
+
+@pytest.mark.parametrize("variable", ["SINCE", "UNTIL"])
+def test_reconciliation_of_half_a_month_is_refused(variable: str) -> None:
+    with pytest.raises(BadInput, match=f"^{variable} is '2026-11-15': .* whole months"):
+        values_from({variable: "2026-11-15"}, query="reconciliation")
+
+
+def test_reconciliation_counts_the_days_of_a_preliminary_month(out: Delivered) -> None:
+    days = ("03", "03", "17")
+    records = [sms(f"r{n}", date_received=f"2026-11-{day}T10:00:00Z") for n, day in enumerate(days)]
+    out.deliver("SMS", records, definition="x", day="2026-11-01", revision="preliminary")
+
+    assert [each["preliminary_days"] for each in ask(out, "reconciliation")] == [2]
 
 
 def test_reconciliation_counts_the_days_of_which_a_window_is_not_final(out: Delivered) -> None:
@@ -307,7 +391,7 @@ def test_what_looks_like_a_number_in_a_key_stays_text(out: Delivered) -> None:
 )
 def test_a_value_that_a_query_cannot_take_is_named(variable: str, value: str) -> None:
     with pytest.raises(BadInput, match=f"^{variable} is "):
-        values_from({variable: value})
+        values_from({variable: value}, query="billing")
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_a_named_query_takes_its_parameters_from_the_environment(
     asked = {"NAMED": "billing", "SINCE": "2026-11-19", "UNTIL": "2026-11-20", "MARK_UP": "1"}
 
     assert answer(asked, out) == 0
-    assert printed(capsys)[1].split()[-3:] == ["1234.50000001", "2469.000000020000", "0"]
+    assert printed(capsys)[1].split()[-4:] == ["1234.50000001", "2469.000000020000", "0", "0"]
 
 
 def test_a_csv_has_every_row_and_exact_values(out: Path, tmp_path: Path) -> None:
@@ -95,6 +95,7 @@ def test_no_rows_are_called_that(out: Path, capsys: pytest.CaptureFixture[str]) 
         ({}, "say what to ask: "),
         ({"SQL": "SELECT 1", "NAMED": "billing"}, "say what to ask: "),
         ({"NAMED": "bill"}, "NAMED is 'bill': it takes billing, reconciliation, customers"),
+        ({"NAMED": "reconciliation"}, "reconciliation compares with an invoice: INVOICE=file.csv"),
         ({"FILE": "/nowhere/x.sql"}, "FILE: /nowhere/x.sql cannot be read: "),
         ({"NAMED": "billing", "MARK_UP": "ten"}, "MARK_UP is 'ten': "),
         ({"SQL": "SELECT 1", "CSV": "/nowhere/x.csv"}, "CSV: /nowhere/x.csv cannot be written: "),

@@ -1,5 +1,6 @@
 """The simulator's synthetic records: deterministic, splittable, fictional, in the API's columns."""
 
+import math
 import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -38,6 +39,7 @@ def rows_between(
     rows_per_day: int = 500,
     seed: int = 1,
     filters: dict[str, str] | None = None,
+    as_of: datetime | None = None,
 ) -> list[Row]:
     window = Window.between(start, end)
     definition = PRODUCTS[product]
@@ -47,6 +49,7 @@ def rows_between(
         rows_per_day=rows_per_day,
         columns=definition.columns_for(directions[0], frozenset(definition.switches)),
         filters=filters or {},
+        as_of=as_of.timestamp() if as_of else math.inf,
     )
     streams = [Stream(seed, product, account, d) for account in accounts for d in directions]
     return list(rows_of(streams, query))
@@ -135,6 +138,51 @@ def test_a_filter_selects_from_the_same_records(name: str, text: str) -> None:
     selected = rows_between(DAY, end, filters={name: text})
     assert selected
     assert selected == [row for row in everything if row[4][column] == text]
+
+
+@pytest.mark.parametrize(
+    ("product", "moving"),
+    [
+        ("SMS", {"status", "error_code", "error_code_description", "date_finalized", "latency",
+                 "total_price"}),
+        ("MESSAGES", {"status", "error_code", "date_finalized", "latency", "total_price"}),
+        ("VERIFY-API", {"status", "date_finalized", "price"}),
+        ("VERIFY-V2", {"status", "total_price"}),
+        ("VOICE-CALL", set()),
+    ],
+)  # fmt: skip
+def test_statuses_and_prices_move_for_72_hours_and_nothing_else_does(
+    product: str, moving: set[str]
+) -> None:
+    direction = PRODUCTS[product].directions[0]
+    columns = PRODUCTS[product].columns_for(direction, frozenset(PRODUCTS[product].switches))
+    end = DAY + timedelta(days=1)
+
+    def looked_at(as_of: datetime | None) -> list[Row]:
+        return rows_between(DAY, end, product=product, directions=(direction,), as_of=as_of, seed=2)
+
+    early, late = looked_at(end), looked_at(None)
+
+    changes = {
+        name
+        for before, after in zip(early, late, strict=True)
+        for name, a, b in zip(columns, before[4], after[4], strict=True)
+        if a != b
+    }
+    assert changes == moving
+    assert [row[:4] for row in early] == [row[:4] for row in late]
+    assert looked_at(end + timedelta(hours=72)) == late
+
+
+def test_a_filter_goes_by_the_status_of_the_moment() -> None:
+    end = DAY + timedelta(days=1)
+    status = PRODUCTS["SMS"].columns.index("status")
+    everything = rows_between(DAY, end, as_of=end)
+
+    selected = rows_between(DAY, end, as_of=end, filters={"status": "submitted"})
+
+    assert selected
+    assert selected == [row for row in everything if row[4][status] == "submitted"]
 
 
 @every_stream

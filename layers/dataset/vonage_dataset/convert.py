@@ -6,10 +6,12 @@ left out, and the rows keep their order.
 
 import hashlib
 import io
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Context, Decimal
 from itertools import accumulate
 from pathlib import Path
@@ -21,8 +23,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vonage_dataset.members import CsvMember
-from vonage_dataset.rows import BLOCK_BYTES, read_rows
+from vonage_dataset.rows import BLOCK_BYTES, Rows, read_rows
 from vonage_dataset.schema import (
+    COLLECTED_AT,
+    CURRENCY,
+    RESCUED,
+    REVISION,
     SCHEMA_VERSION,
     SCHEMA_VERSION_KEY,
     TABLES,
@@ -45,22 +51,25 @@ _ARROW_TYPES = {
     Type.TIMESTAMP: pa.timestamp("us", "UTC"),
     Type.RESCUED: pa.map_(pa.string(), pa.string()),
 }
-# What fits has one of these shapes, and nearly all that has one fits: so a column in which nothing
-# fits is dealt with at once, and not cell by cell. The cast takes more, which may as well be codes:
-# 0x10 for 16, 007 for 7, 1 for true. A price in any notation (1E-7, .5, +1) is that number.
-_SHAPES = {
-    Type.MONEY: r"^[+-]?(0*\d{0,10}(\.\d{0,8}0*)?|[\d.]+[eE][+-]?\d+)$",
-    Type.INTEGER: r"^(0|-?[1-9]\d{0,18})$",
-    Type.BOOLEAN: r"^(?i:true|false)$",
-    Type.TIMESTAMP: (
-        r"^\d{4}-\d{2}-\d{2}[T ]\d{2}(:\d{2}(:\d{2}(\.\d{1,6})?)?)?(Z|[+-]\d{2}(:?\d{2})?)$"
-    ),
-}
+# What pyarrow casts takes more than this, which may as well be codes: 0x10 for 16, 007 for 7, 1 for
+# true. A price in any notation (1E-7, .5, +1) is that number.
+_PRICE = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,9})?")
+_INTEGER = re.compile(rb"0|-?[1-9]\d{0,18}")
+_TIME = re.compile(
+    rb"\d{4}-\d{2}-\d{2}[T ]([01]\d|2[0-3])(:\d{2}(:\d{2}(\.\d{1,6})?)?)?"
+    rb"(Z|[+-]\d{2}(:?\d{2})?)"
+)
+_INTEGERS = range(-(2**63), 2**63)
 # Microseconds: from the year 1 to the end of 9999, beyond which readers have no time.
 _INSTANTS = range(-62_135_596_800 * 10**6, 253_402_300_800 * 10**6)
 # Ids that no two records, or few of them, share: a dictionary of them is lost time.
 _NEARLY_UNIQUE = {"id", "message_id", "call_id", "request_id", "leg_id", "trace_id"}
 _MONEY = Context(prec=60)
+_LAST_PLACE = Decimal("1e-8")
+_WHOLE_DIGITS = 10
+# Of a price with more places pyarrow reads a power of ten that it does not have: 1e-999999999 ends
+# the process (seen in release 26).
+_PLAIN_BYTES = 38
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +95,28 @@ class Total:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What is true of all rows of a window, and not said in them.
+
+    Attributes:
+        revision: `final` or `preliminary`.
+        collected_at: When Vonage received the request, None where nobody knows.
+        currency: What an empty currency means, None where nobody knows.
+    """
+
+    revision: str | None = None
+    collected_at: datetime | None = None
+    currency: str | None = None
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A Parquet file that was written, and what is in it.
 
     Attributes:
         rows: As the parser counted them.
-        columns: Of the file, in order; the last one is `_rescued`.
+        columns: Of the file, in order; ours are the last.
         headers: The headers of the CSV files, each once, in the order seen.
         rescued: How many cells `_rescued` has, by name.
         totals: One for each currency, by its name; none for products without a price.
@@ -119,13 +143,13 @@ def convert(
     *,
     product: str,
     target: Path,
-    currency: str | None = None,
+    collection: Collection | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> Dataset:
     """Write the rows of all members, in their order, to the Parquet file `target`.
 
-    `currency` is what an empty currency means in the totals; the rows stay as Vonage sent them.
-    Memory does not grow with the rows. Without a row the file has the columns all the same.
+    What Vonage sent stays as it is; what `collection` adds to it has columns of its own. Memory
+    does not grow with the rows. Without a row the file has the columns all the same.
 
     Raises:
         RowsUnreadable: Some row cannot be read. There is no dataset then; what `target` has is
@@ -135,7 +159,7 @@ def convert(
     rows = 0
     headers: list[tuple[str, ...]] = []
     rescued: Counter[str] = Counter()
-    totals = _Totals(currency)
+    totals = _Totals()
     with (
         target.open("wb") as file,
         _HashedFile(file) as hashed,
@@ -145,7 +169,8 @@ def convert(
             read = read_rows(member, block_bytes=block_bytes)
             if read.header and read.header not in headers:
                 headers.append(read.header)
-            layout = _Layout.of(read.header, writer.table_for(read.header), member)
+            table = writer.table_for(read.header)
+            layout = _Layout.of(read, table, collection or Collection(), member)
             for batch in read.batches:
                 fitted, without_column = layout.fit(batch)
                 rescued.update(without_column)
@@ -168,21 +193,23 @@ class _Layout:
 
     table: Table
     schema: pa.Schema
+    collection: Collection
     positions: Mapping[str, int]
     others: Mapping[str, int]
 
     @classmethod
-    def of(cls, header: tuple[str, ...], table: Table, member: CsvMember) -> "_Layout":
-        keys = _keys(header)
+    def of(cls, rows: Rows, table: Table, collection: Collection, member: CsvMember) -> "_Layout":
+        keys = _keys(rows.header)
         positions = {key: position for position, key in enumerate(keys)}
         if len(positions) < len(keys):
             raise RowsUnreadable(
-                f"{member.name}, line 1: names in the header cannot be told apart."
+                f"{member.name}, line {rows.header_line}: names in the header cannot be told apart."
             )
         known = {column.name for column in table.columns}
         return cls(
             table=table,
             schema=arrow_schema(table),
+            collection=collection,
             positions={key: position for key, position in positions.items() if key in known},
             others={key: position for key, position in positions.items() if key not in known},
         )
@@ -190,24 +217,38 @@ class _Layout:
     def fit(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Mapping[str, int]]:
         """Give the cells their columns and types, and say how many were rescued, by name."""
         rescued: dict[str, pa.Array] = {}
-        columns = []
+        columns: dict[str, pa.Array] = {}
         for column in self.table.columns:
             position = self.positions.get(column.name)
             if position is None:
-                columns.append(pa.nulls(batch.num_rows, _ARROW_TYPES[column.type]))
+                columns[column.name] = pa.nulls(batch.num_rows, _ARROW_TYPES[column.type])
                 continue
             cells = batch.column(position)
-            fitted, misfits = _fit(cells, column.type)
-            columns.append(fitted)
+            columns[column.name], misfits = _fit(cells, column.type)
             if misfits is not None:
                 rescued[column.name] = misfits
         for key, position in self.others.items():
             cells = batch.column(position)
             if cells.null_count < len(cells):
                 rescued[key] = _readable(cells)
-        columns.append(_rescued_column(rescued, batch.num_rows))
+        columns |= {
+            CURRENCY.name: self._currencies(columns, batch.num_rows),
+            REVISION.name: _repeated(self.collection.revision, REVISION, batch.num_rows),
+            COLLECTED_AT.name: _repeated(
+                self.collection.collected_at, COLLECTED_AT, batch.num_rows
+            ),
+            RESCUED.name: _rescued_column(rescued, batch.num_rows),
+        }
         counts = {key: len(cells) - cells.null_count for key, cells in rescued.items()}
-        return pa.RecordBatch.from_arrays(columns, schema=self.schema), counts
+        arrays = [columns[name] for name in self.schema.names]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema), counts
+
+    def _currencies(self, columns: Mapping[str, pa.Array], rows: int) -> pa.Array:
+        """Return the currency of each price; null where nobody names one, or there is no price."""
+        if self.table.price is None:
+            return _repeated(None, CURRENCY, rows)
+        default = _repeated(self.collection.currency, CURRENCY, rows)
+        return pc.coalesce(columns["currency"], default) if "currency" in columns else default
 
 
 def _keys(header: tuple[str, ...]) -> list[str]:
@@ -215,8 +256,9 @@ def _keys(header: tuple[str, ...]) -> list[str]:
 
     Which of two columns of one name is the true one cannot be known: neither has its name.
     """
+    counts = Counter(header)
     return [
-        name if name and header.count(name) == 1 else f"{name}#{place}"
+        name if name and counts[name] == 1 else f"{name}#{place}"
         for place, name in enumerate(header, start=1)
     ]
 
@@ -225,30 +267,32 @@ def _fit(cells: pa.Array, column_type: Type) -> tuple[pa.Array, pa.Array | None]
     """Return the cells as that type, null where one does not fit, and the text of those, if any.
 
     pyarrow's cast rounds and cuts nothing; what it takes too much is seen when it is written again.
+    Where one cell does not fit, each is read alone: what is said of it depends on no other.
     """
     arrow_type = _ARROW_TYPES[column_type]
     if cells.type == arrow_type:
         return cells, None
-    try:
-        texts = cells.cast(pa.string())
-        fitted = texts.cast(arrow_type)
-        if _is_sound(fitted, texts, column_type):
-            return fitted, None
-    except pa.ArrowInvalid:
-        pass
-    if column_type is Type.TEXT:
-        fitted = pa.array([_decoded(cell) for cell in cells.to_pylist()], arrow_type)
-    else:
-        shaped = pc.match_substring_regex(cells, _SHAPES[column_type])
-        fitted = _fit_each(pc.if_else(shaped, cells, None), arrow_type)
-        if column_type is Type.TIMESTAMP:
-            since_1970 = fitted.cast(pa.int64())
-            readable = pc.and_(
-                pc.greater_equal(since_1970, _INSTANTS.start), pc.less(since_1970, _INSTANTS.stop)
-            )
-            fitted = pc.if_else(readable, fitted, None)
+    if column_type is not Type.MONEY or _is_plain(cells):
+        try:
+            texts = cells.cast(pa.string())
+            fitted = texts.cast(arrow_type)
+            if _is_sound(fitted, texts, column_type):
+                return fitted, None
+        except pa.ArrowInvalid:
+            pass
+    read = _READ[column_type]
+    fitted = pa.array(
+        [cell and read(cell) for cell in cells.cast(pa.binary()).to_pylist()], arrow_type
+    )
     misfits = pc.if_else(pc.and_(fitted.is_null(), cells.is_valid()), cells, None)
     return fitted, _readable(misfits)
+
+
+def _is_plain(cells: pa.Array) -> bool:
+    """Whether all prices are short and without an exponent, so that pyarrow may read them."""
+    longest = pc.max(pc.binary_length(cells)).as_py() or 0
+    exponents = (pc.any(pc.match_substring(cells, letter)).as_py() for letter in "eE")
+    return longest <= _PLAIN_BYTES and not any(exponents)
 
 
 def _is_sound(fitted: pa.Array, texts: pa.Array, column_type: Type) -> bool:
@@ -264,24 +308,52 @@ def _is_sound(fitted: pa.Array, texts: pa.Array, column_type: Type) -> bool:
     return same
 
 
-def _decoded(cell: bytes | None) -> str | None:
+def _decoded(cell: bytes) -> str | None:
     try:
-        return None if cell is None else cell.decode()
+        return cell.decode()
     except UnicodeDecodeError:
         return None
 
 
-def _fit_each(cells: pa.Array, arrow_type: pa.DataType) -> pa.Array:
-    """Cast so that the verdict on a cell does not depend on its neighbours: halve, if need be."""
+def _price(cell: bytes) -> Decimal | None:
+    if not _PRICE.fullmatch(cell):
+        return None
+    price = Decimal(cell.decode())
+    if price and price.adjusted() >= _WHOLE_DIGITS:
+        return None
+    fitted = price.quantize(_LAST_PLACE, context=_MONEY) if price else Decimal(0)
+    return fitted if fitted == price else None
+
+
+def _integer(cell: bytes) -> int | None:
+    number = int(cell) if _INTEGER.fullmatch(cell) else None
+    return number if number in _INTEGERS else None
+
+
+def _boolean(cell: bytes) -> bool | None:
+    return {b"true": True, b"false": False}.get(cell.lower())
+
+
+def _instant(cell: bytes) -> datetime | None:
     try:
-        return cells.cast(pa.string()).cast(arrow_type)
-    except pa.ArrowInvalid:
-        if len(cells) == 1:
-            return pa.nulls(1, arrow_type)
-    half = len(cells) // 2
-    return pa.concat_arrays(
-        [_fit_each(cells[:half], arrow_type), _fit_each(cells[half:], arrow_type)]
-    )
+        return (
+            datetime.fromisoformat(cell.decode()).astimezone(UTC) if _TIME.fullmatch(cell) else None
+        )
+    except (ValueError, OverflowError):
+        return None
+
+
+_READ: Mapping[Type, Callable[[bytes], object]] = {
+    Type.TEXT: _decoded,
+    Type.MONEY: _price,
+    Type.INTEGER: _integer,
+    Type.BOOLEAN: _boolean,
+    Type.TIMESTAMP: _instant,
+}
+
+
+def _repeated(value: object, column: Column, rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, _ARROW_TYPES[column.type]), rows)
 
 
 def _readable(cells: pa.Array) -> pa.Array:
@@ -328,22 +400,18 @@ def arrow_schema(table: Table) -> pa.Schema:
 class _Totals:
     """Adds up the prices by currency."""
 
-    def __init__(self, default_currency: str | None) -> None:
-        self._default = default_currency or None
+    def __init__(self) -> None:
         self._by_currency: dict[str | None, Total] = {}
 
     def add(self, rows: pa.Table, price: str | None) -> None:
         if price is None:
             return
-        names = {"currency", price} & set(rows.column_names)
-        if "currency" not in names:
-            rows = rows.append_column("currency", pa.nulls(rows.num_rows, pa.string()))
-        sums = rows.group_by("currency", use_threads=False).aggregate(
+        sums = rows.group_by(CURRENCY.name, use_threads=False).aggregate(
             [(price, "sum"), (price, "count"), ([], "count_all")]
         )
         for group in sums.to_pylist():
             self._add(
-                group["currency"] or self._default,
+                group[CURRENCY.name],
                 group[f"{price}_sum"] or Decimal(0),
                 group["count_all"],
                 group["count_all"] - group[f"{price}_count"],
@@ -393,9 +461,8 @@ class _DatasetWriter:
         """Return the table; that of an unknown product has the columns of the first header."""
         if self._table is not None:
             return self._table
-        table = table_as_it_comes(
-            tuple(name for name in header if header.count(name) == 1 and name)
-        )
+        counts = Counter(header)
+        table = table_as_it_comes(tuple(name for name in header if counts[name] == 1 and name))
         if header:
             self._table = table
         return table
@@ -425,7 +492,9 @@ class _DatasetWriter:
                 # Readers take the type of a decimal, and INT64 is the quick form of it.
                 store_decimal_as_integer=True,
                 use_dictionary=[
-                    column.name for column in table.columns if column.name not in _NEARLY_UNIQUE
+                    column.name
+                    for column in table.all_columns
+                    if column.name not in _NEARLY_UNIQUE and column is not RESCUED
                 ],
             )
         return self._writer

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from vonage_dataset.catalogue import Catalogue
-from vonage_dataset.convert import Dataset, convert
+from vonage_dataset.convert import Collection, Dataset, convert
 from vonage_dataset.members import CsvMember, Reader, csv_members
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.domain import objects
@@ -34,16 +34,15 @@ def convert_report(
 
     `receipt_keys` are those of its archives, oldest first: several where it was split. Run again,
     it does all of it again, and nothing is different; a run that only announces takes the manifest
-    that is there. What a later revision or collection wrote is left alone: then the manifest says
-    that it has no dataset.
+    that is there. What a later revision wrote is left alone: then the manifest says that it has no
+    dataset. So is what a later collection of the same report wrote: then that one is announced,
+    once more, because it is what readers see.
 
     Raises RowsMismatch, RowsUnreadable and ArchiveCorrupt, before anything is written, and
     InvalidRequest where a receipt is missing.
     """
-    if subject.entry is Entry.ANNOUNCE:
-        manifest = bucket.read_json(subject.manifest_key)
-        if manifest is not None:
-            return objects.delivered_notification(manifest, manifest_key=subject.manifest_key)
+    if subject.entry is Entry.ANNOUNCE and (said := _said_by_manifest(subject, bucket)):
+        return said
     receipts = [_receipt(bucket, key) for key in receipt_keys]
     precedence = Precedence.of(subject, receipts)
     with TemporaryDirectory() as scratch:
@@ -52,7 +51,11 @@ def convert_report(
             [member for receipt in receipts for member in _members(receipt, bucket)],
             product=subject.product,
             target=file,
-            currency=subject.currency or settings.account_currency,
+            collection=Collection(
+                subject.revision,
+                parse_instant(precedence.received) if precedence.received else None,
+                subject.currency or settings.account_currency,
+            ),
         )
         row_check = _row_check(dataset.rows, receipts, settings)
         with file.open("rb") as body:
@@ -73,11 +76,19 @@ def convert_report(
     manifest = objects.manifest(
         subject, receipts, content, bucket=bucket.name, delivered=format_instant(clock())
     )
-    bucket.replace_json(subject.manifest_key, manifest, precedence)
+    written = bucket.replace_json(subject.manifest_key, manifest, precedence)
+    if written is None and (said := _said_by_manifest(subject, bucket)):
+        return said
     if headers is not None:
         # After the manifest: a run that dies before it has to say again what changed.
         bucket.write_json(_headers_key(subject), headers)
     return objects.delivered_notification(manifest, manifest_key=subject.manifest_key)
+
+
+def _said_by_manifest(subject: Subject, bucket: Bucket) -> dict[str, Any] | None:
+    """Return the notification of what is delivered, None where it is not."""
+    manifest = bucket.read_json(subject.manifest_key)
+    return manifest and objects.delivered_notification(manifest, manifest_key=subject.manifest_key)
 
 
 def _receipt(bucket: Bucket, key: str) -> dict[str, Any]:

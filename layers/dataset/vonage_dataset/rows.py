@@ -8,6 +8,7 @@ record:
 - fields are separated by commas; records end with LF, CR LF or with the file;
 - a field in double quotes may hold anything, a quote in it is doubled; a quote in a field that
   does not begin with one is text;
+- a CR that no LF follows is text in quotes, and an error outside of them;
 - a line without anything is no record, except in a file of one column: there it is an empty cell;
 - every record has as many fields as the header.
 """
@@ -48,12 +49,14 @@ _SENTINEL = "-"
 class Rows:
     """What a CSV file has: the names in its header, none where there is no record at all.
 
+    `header_line` is where the header begins, counted from 1.
     `batches` can be read once: a column for each name, in their order, of strings, or of bytes
     where they may not be UTF-8. Empty cells are null.
     Reading raises RowsUnreadable, and what reading the member raises.
     """
 
     header: tuple[str, ...]
+    header_line: int
     batches: Iterator[pa.RecordBatch]
 
 
@@ -63,7 +66,7 @@ def read_rows(member: CsvMember, *, block_bytes: int = BLOCK_BYTES) -> Rows:
     Raises RowsUnreadable, and what reading the member raises.
     """
     file = _CsvFile(member)
-    return Rows(file.header, _batches(member, file, block_bytes))
+    return Rows(file.header, file.header_line, _batches(member, file, block_bytes))
 
 
 def _batches(member: CsvMember, file: "_CsvFile", block_bytes: int) -> Iterator[pa.RecordBatch]:
@@ -104,14 +107,16 @@ def _fast_batches(file: "_CsvFile", block_bytes: int) -> Iterator[pa.RecordBatch
         # One batch is held back: the sentinel is at the end of the last.
         held: pa.RecordBatch | None = None
         for batch in reader:
+            if blocks.has_lone_cr:
+                raise pa.ArrowInvalid("a CR without an LF may be taken for the end of a line")
             if held is not None and batch.num_rows:
                 yield held
             held = batch if batch.num_rows else held
     if held is None or {column[-1].as_py() for column in held.columns} != {_SENTINEL}:
         raise pa.ArrowInvalid("the last record is not the one behind the last")
-    if blocks.quotes % 2:
+    if blocks.quotes % 2 or blocks.has_lone_cr:
         # At the end of a block a quote that is open may count as closed (seen in release 26).
-        raise pa.ArrowInvalid("a quote may never be closed")
+        raise pa.ArrowInvalid("a quote may never be closed, or as above")
     yield held.slice(0, held.num_rows - 1)
 
 
@@ -129,6 +134,8 @@ class _Blocks:
         self._held = _UTF8_BOM
         self.quotes = 0
         """How many there were so far."""
+        self.has_lone_cr = False
+        """Whether there was a CR that no LF followed: pyarrow takes it for a line's end."""
 
     def readable(self) -> bool:
         return True
@@ -138,7 +145,9 @@ class _Blocks:
         block = self._held + self._file.read(size - len(self._held))
         self.quotes += block.count(b'"')
         self._held = b"\r" if block.endswith(b"\r") and len(block) > 1 else b""
-        return block.removesuffix(self._held)
+        block = block.removesuffix(self._held)
+        self.has_lone_cr |= block.count(b"\r") > block.count(b"\r\n")
+        return block
 
     def close(self) -> None:
         """Leave the file open: it is not pyarrow's."""
@@ -163,7 +172,7 @@ class _Ended(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: any buffer; io gives this one
         count = self._stream.readinto(buffer) or 0
         if count:
-            self._in_a_line = bytes(buffer[count - 1 : count]) not in b"\r\n"
+            self._in_a_line = bytes(buffer[count - 1 : count]) != _LINE_END
         elif self._ending:
             if self._in_a_line:
                 self._ending, self._in_a_line = _LINE_END + self._ending, False
@@ -192,6 +201,7 @@ class _CsvFile:
         self._record_bytes = 0
         self._at_end = False
         self._records = self._read_records()
+        self.header_line = 1
         try:
             self.header = self._read_header()
         except BaseException:
@@ -227,6 +237,7 @@ class _CsvFile:
                 raise self._unreadable(line, "a name in the header goes over several lines")
             ending = ",".join([_SENTINEL] * len(header)).encode() + _LINE_END
             self._ended.end_with(ending, now=self._at_end)
+            self.header_line = line
             return header
         return ()
 

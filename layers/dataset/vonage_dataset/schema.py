@@ -37,16 +37,28 @@ class Column:
     type: Type
 
 
+CURRENCY = Column("_currency", Type.TEXT)
+"""What the price is in: what the record says, else the definition, else the account's setting."""
+
+REVISION = Column("_revision", Type.TEXT)
+"""`final` or `preliminary`: whether prices and statuses may still move."""
+
+COLLECTED_AT = Column("_collected_at", Type.TIMESTAMP)
+"""When Vonage was asked: of two copies of a record the later one is the truer one."""
+
 RESCUED = Column("_rescued", Type.RESCUED)
-"""The last column of every table: cells that have no column or do not fit theirs, as text.
+"""Cells that have no column or do not fit theirs, as text.
 
 The keys are the names in the CSV's header. NULL where nothing was rescued.
 """
 
+OURS = (CURRENCY, REVISION, COLLECTED_AT, RESCUED)
+"""The last columns of every table, which Vonage does not have; none of its names begins so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The columns of a product, without `_rescued`, and the one that says what a record costs.
+    """The columns of a product, without ours, and the one that says what a record costs.
 
     `price` is None where records have no price of their own (they are billed elsewhere or not).
     """
@@ -57,7 +69,7 @@ class Table:
     @property
     def all_columns(self) -> tuple[Column, ...]:
         """What a Parquet file and the catalogue have."""
-        return (*self.columns, RESCUED)
+        return (*self.columns, *OURS)
 
 
 _TYPES = {
@@ -188,7 +200,7 @@ def table_as_it_comes(names: tuple[str, ...]) -> Table:
         tuple(
             Column(name, Type.MONEY if name == "total_price" else Type.TEXT)
             for name in names
-            if name != RESCUED.name
+            if name not in {ours.name for ours in OURS}
         ),
         "total_price" if "total_price" in names else None,
     )
