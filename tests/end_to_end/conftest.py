@@ -17,7 +17,7 @@ from local.deployment import LOCAL_PACE, Stack, deploy
 from local.emulator import ROOT, Emulator
 from local.environment import forget_real_accounts
 from local.simulator.process import Simulator
-from tests.end_to_end.faults import Case
+from tests.end_to_end.faults import WRONG_SECRET, Case
 from tests.end_to_end.leaks import Forbidden
 from tests.end_to_end.permissions import RECORDER, Permission, allowed, beyond, used
 from vonage_reports.aws.ledger import Ledger
@@ -132,7 +132,7 @@ class LocalStack:
         """Every execution's history, by its name."""
         client = self.emulator.client("stepfunctions")
         machine = self.stack.outputs["StateMachineArn"]
-        executions = client.list_executions(stateMachineArn=machine)["executions"]
+        pages = client.get_paginator("list_executions").paginate(stateMachineArn=machine)
         return {
             execution["name"]: [
                 event
@@ -141,7 +141,8 @@ class LocalStack:
                 )
                 for event in page["events"]
             ]
-            for execution in executions
+            for executions in pages
+            for execution in executions["executions"]
         }
 
     def used(self) -> set[Permission]:
@@ -166,7 +167,7 @@ class LocalStack:
 def _hold_what_always_holds(running: LocalStack) -> None:
     """Hold of all that was done to a stack: nothing leaked, and nobody needed more rights."""
     running.notifications()
-    forbidden = Forbidden.of(running.simulator)
+    forbidden = Forbidden.of(running.simulator, WRONG_SECRET)
     logs = running.stack.logs()
     said = {
         "logs": logs,

@@ -9,7 +9,7 @@ Archives and dataset hold the records, and nothing else does.
 import base64
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, takewhile
 from typing import Any, Self
 
@@ -33,26 +33,27 @@ class Forbidden:
         self,
         *,
         api_key: str,
-        api_secret: str,
+        secrets: Sequence[str],
         ranges: Iterable[Mapping[str, str]],
         texts: Iterable[str],
     ) -> None:
-        token = base64.b64encode(f"{api_key}:{api_secret}".encode()).decode()
+        pairs = (f"{api_key}:{secret}".encode() for secret in secrets)
+        tokens = [base64.b64encode(pair).decode().rstrip("=") for pair in pairs]
         numbers = (_number(each["first"], each["last"]) for each in ranges)
         self._patterns = {
-            "the secret": re.escape(api_secret),
-            "a Basic token": f"{_BASIC}|{re.escape(token.rstrip('='))}",
+            "the secret": "|".join(map(re.escape, secrets)),
+            "a Basic token": "|".join([_BASIC, *map(re.escape, tokens)]),
             "the key as a credential": rf"api_key\W{{1,12}}{re.escape(api_key)}",
             "a phone number": "|".join(numbers),
             "the text of a message": "|".join(map(re.escape, _pieces(texts))) or r"(?!)",
         }
 
     @classmethod
-    def of(cls, simulator: Simulator) -> Self:
+    def of(cls, simulator: Simulator, *more_secrets: str) -> Self:
         """Return what belongs to the account of a simulator, and its records."""
         return cls(
             api_key=simulator.api_key,
-            api_secret=simulator.api_secret,
+            secrets=(simulator.api_secret, *more_secrets),
             ranges=simulator.numbers(),
             texts=TEXTS,
         )

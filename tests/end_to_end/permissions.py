@@ -34,8 +34,9 @@ _S3_OBJECT = {
 }
 _MAY_BE_MISSING = frozenset({"GetObject", "HeadObject"})
 
-# A transaction is allowed by the actions of its parts.
+# A transaction is allowed by the actions of its parts, a batch by its own.
 _PARTS = {
+    "BatchGetItem": "BatchGetItem",
     "Get": "GetItem",
     "Put": "PutItem",
     "Update": "UpdateItem",

@@ -14,7 +14,7 @@ TOKEN = base64.b64encode(f"abcd1234:{SECRET}".encode()).decode()
 OF_SOMEBODY_ELSE = base64.b64encode(b"efgh5678:another").decode()
 FORBIDDEN = Forbidden(
     api_key="abcd1234",
-    api_secret=SECRET,
+    secrets=[SECRET],
     ranges=[
         {"country": "GB", "first": "447700900000", "last": "447700900999"},
         {"country": "SE", "first": "46701740605", "last": "46701740699"},
@@ -80,7 +80,7 @@ def test_a_record_of_the_simulator_is_known_by_its_numbers(direction: str) -> No
     ranges = [each.numbers for each in COUNTRIES] + [OWN_NUMBERS]
     everyones = Forbidden(
         api_key="abcd1234",
-        api_secret=SECRET,
+        secrets=[SECRET],
         ranges=[{"first": str(each.first), "last": str(each.last)} for each in ranges],
         texts=(),
     )

@@ -23,6 +23,12 @@ def test_a_transaction_needs_what_its_parts_need() -> None:
     ) == {("dynamodb:PutItem", TABLE), ("dynamodb:ConditionCheckItem", TABLE)}
 
 
+def test_a_batch_needs_its_own_action_for_each_table() -> None:
+    assert permissions_for("dynamodb:BatchGetItem", ("BatchGetItem", "ledger")) == {
+        ("dynamodb:BatchGetItem", TABLE)
+    }
+
+
 def test_a_look_at_what_may_be_missing_needs_the_bucket_as_well() -> None:
     assert permissions_for("s3:HeadObject", Bucket="b", Key="archives/a.zip") == {
         ("s3:GetObject", "arn:aws:s3:::b/archives/a.zip"),

@@ -24,9 +24,12 @@ def _note(params: dict[str, Any], model: Any, **_: object) -> None:
         if name in _NAMES and isinstance(value, str)  # DynamoDB's Key is none
     }
     items = [
-        {"kind": kind, "TableName": item["TableName"]}
-        for each in params.get("TransactItems", ())
-        for kind, item in each.items()
+        *(
+            {"kind": kind, "TableName": item["TableName"]}
+            for each in params.get("TransactItems", ())
+            for kind, item in each.items()
+        ),
+        *({"kind": model.name, "TableName": table} for table in params.get("RequestItems", ())),
     ]
     line = {
         "function": os.environ["AWS_LAMBDA_FUNCTION_NAME"],
