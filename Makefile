@@ -17,7 +17,7 @@ FIND_PYTHON313 := for python in python3.13 "$$HOME"/.pyenv/versions/3.13*/bin/py
 WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run status query test check fmt bench fuzz lock clean sam
+.PHONY: help run status query test check fmt bench fuzz lock audit clean sam
 
 help:
 	@echo 'make run    the whole stack on this machine: emulator, simulator, reports into out/'
@@ -32,12 +32,13 @@ help:
 	@echo '            NAMED=billing        SINCE=2026-11-01 UNTIL=2026-12-01 PERIOD=day MARK_UP=0.15 ACCOUNT_CURRENCY=EUR'
 	@echo '            NAMED=reconciliation INVOICE=file.csv   NAMED=customers'
 	@echo 'make test   everything that can be checked: style, types, all tests'
-	@echo 'make check  style and types only'
+	@echo 'make check  style, types and security, without running anything'
 	@echo 'make fmt    bring the code into shape'
 	@echo 'make bench  measure: memory, speed and cold start; 10 minutes'
 	@echo '            PART=store (or coldstart, convert, ledger)   SIZES="100 1000" (MB)   RUNS=5'
 	@echo '            SETTINGS="open lambda"   VARIANTS="limit upload_fileobj ours"'
 	@echo 'make fuzz   look for an archive that breaks the proof: SECONDS=60'
+	@echo 'make audit  look the locked dependencies up among the known vulnerabilities, at PyPI'
 	@echo 'make lock   lock the dependencies of pyproject.toml again'
 	@echo 'make clean  remove what was made; .local/ stays: it knows what was paid for'
 
@@ -56,10 +57,17 @@ query: .venv/installed-local
 test: check sam
 	$(NO_ACCOUNTS) $(BIN)/pytest -n $(WORKERS) --dist loadscope
 
-check: .venv/installed-dev
+check: .venv/installed-dev .venv-security/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(CODE)
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive functions layers
+	$(BIN)/cfn-lint template.yaml
+	$(NO_ACCOUNTS) .venv-security/bin/checkov --config-file .checkov.yaml
+
+LOCKED := $(wildcard requirements-*.txt layers/*/requirements.txt functions/*/requirements.txt)
+audit: .venv-security/installed
+	.venv-security/bin/pip-audit --strict --disable-pip --require-hashes $(addprefix -r ,$(LOCKED))
 
 fmt: .venv/installed-dev
 	$(IMPORTS) $(BIN)/python -m local.catalogue
@@ -86,10 +94,11 @@ lock: .venv-lock/installed
 	.venv-lock/bin/uv pip compile $(LOCK) --group bench -c requirements-dev.txt -o requirements-bench.txt
 	.venv-lock/bin/uv pip compile $(LOCK) --group fuzz -c requirements-dev.txt -o requirements-fuzz.txt
 	.venv-lock/bin/uv pip compile $(LOCK) --group sam -o requirements-sam.txt
+	.venv-lock/bin/uv pip compile $(LOCK) --group security -o requirements-security.txt
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-strip-extras
 
 clean:
-	rm -rf .venv .venv-sam .venv-lock .aws-sam out tests/node_modules .local/run-* .local/last-run.json
+	rm -rf .venv .venv-sam .venv-security .venv-lock .aws-sam out tests/node_modules .local/run-* .local/last-run.json
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find functions layers local tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -98,8 +107,9 @@ clean:
 	@$(BIN)/python -m $(PIP_INSTALL) -r $< >&2
 	@touch $@
 
-.venv-sam/installed: requirements-sam.txt .venv-sam/bin/python
-	.venv-sam/bin/python -m $(PIP_INSTALL) -r $<
+.venv-sam/installed .venv-security/installed: .venv-%/installed: requirements-%.txt .venv-%/bin/python
+	@echo 'installing $< into $(@D)' >&2
+	@$(@D)/bin/python -m $(PIP_INSTALL) -r $< >&2
 	@touch $@
 
 .venv-lock/installed: pyproject.toml .venv-lock/bin/python
@@ -107,7 +117,7 @@ clean:
 	.venv-lock/bin/python -m pip install --quiet --group lock
 	@touch $@
 
-.venv/bin/python .venv-sam/bin/python .venv-lock/bin/python:
+.venv/bin/python .venv-sam/bin/python .venv-security/bin/python .venv-lock/bin/python:
 	@command -v $(PYTHON) >/dev/null || { \
 	echo '$(PYTHON) is not there: name a Python, as in make run PYTHON=python3.12' >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -169,14 +169,17 @@ def deploy(
     wait_scale: float,
     request_interval: float = LOCAL_PACE,
     root: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
     name: str = STACK_NAME,
 ) -> Stack:
     """Deploy the template of `root`, over the stack `name` if there is one.
 
-    `folder` gets what the functions share on this machine. `request_interval` are the seconds
-    between two requests, by default a little more than on AWS: this machine may be slow enough for
-    six of them to arrive within a second. The secret of a new stack is empty, and no schedule
-    fires. Raises DeploymentFailed.
+    `folder` gets what the functions share on this machine, `environment` is what they get besides.
+    `request_interval` are the seconds between two requests, by default a little more than on AWS:
+    this machine may be slow enough for six of them to arrive within a second. The secret of a new
+    stack is empty, and no schedule fires.
+
+    Raises DeploymentFailed.
     """
     package = Package(
         root,
@@ -189,6 +192,7 @@ def deploy(
             # Vonage in a second than on AWS, where polls are 20 s apart.
             "PACING_FILE": str(folder / "pace"),
             "REQUEST_INTERVAL": str(request_interval),
+            **(environment or {}),
         },
     )
     s3 = emulator.client("s3")

@@ -74,8 +74,9 @@ def _bootstrap(layers: list[Path], environment: Mapping[str, str]) -> str:
 
     A layer's own packages are in our virtual environment already, locked to the same versions.
     """
-    path = ":".join(str(layer) for layer in layers)
-    exports = {"PYTHONPATH": path, **environment}
+    first = [environment["PYTHONPATH"]] if "PYTHONPATH" in environment else []
+    path = ":".join([*first, *(str(layer) for layer in layers)])
+    exports = {**environment, "PYTHONPATH": path}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
     command = f'exec {shlex.quote(sys.executable)} -m awslambdaric "$_HANDLER"'
     # The emulator's own variables reach the functions; Powertools would take this one for its own.

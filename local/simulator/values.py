@@ -131,7 +131,7 @@ _FAILURES = (
     ("FAILED", "404", "Not Found"),
 )
 # Bodies with everything that a CSV parser can stumble over.
-_TEXTS = (
+TEXTS = (
     "Your code is {code}",
     "Your parcel arrives today, between 10:00 and 12:00. Reference {code}",
     'Reply "STOP" to end, "HELP" for help ({code})',
@@ -145,6 +145,7 @@ _TEXTS = (
     "  spaces around {code}  ",
     "予約番号は{code}です",
 )
+"""What messages say."""
 
 
 def _handset(d: Draw) -> str:
@@ -245,7 +246,7 @@ def _reference(d: Draw) -> str:
 
 
 def _message_body(d: Draw) -> str:
-    return _TEXTS[d.raw[TEXT] % len(_TEXTS)].format(code=d.hex[22:28])
+    return TEXTS[d.raw[TEXT] % len(TEXTS)].format(code=d.hex[22:28])
 
 
 def _failure(d: Draw) -> tuple[str, str, str]:

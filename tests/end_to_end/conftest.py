@@ -17,11 +17,14 @@ from local.deployment import LOCAL_PACE, Stack, deploy
 from local.emulator import ROOT, Emulator
 from local.environment import forget_real_accounts
 from local.simulator.process import Simulator
-from tests.end_to_end.faults import Case
+from tests.end_to_end.faults import WRONG_SECRET, Case
+from tests.end_to_end.leaks import Forbidden
+from tests.end_to_end.permissions import RECORDER, Permission, allowed, beyond, used
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.domain.reports import Report, State
 
 WAIT_SCALE = 0.001
+_CALLS = "calls.jsonl"
 _TICK_SECONDS = 0.1
 _SWEEP_SECONDS = 3.0
 _QUIET_WITHIN_SECONDS = 240.0
@@ -51,6 +54,7 @@ class LocalStack:
         self.simulator = simulator
         self.ledger = Ledger(emulator.table(stack.outputs["TableName"]))
         self._queue = stack.subscribe_queue(queue)
+        self.announced: list[tuple[dict[str, str], dict[str, Any]]] = []
 
     def scheduled(self, time_: str = "2026-11-23T02:15:00Z") -> dict[str, Any]:
         """Send what the calendar's schedule sends at `time_`; return the answer."""
@@ -107,6 +111,7 @@ class LocalStack:
                 }
                 taken.append((attributes, json.loads(message["Body"])))
                 sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
+        self.announced += taken
         return taken
 
     def undelivered(self) -> list[str]:
@@ -115,18 +120,19 @@ class LocalStack:
         answer = self.emulator.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10)
         return [message["Body"] for message in answer.get("Messages", [])]
 
-    def objects(self, prefix: str) -> dict[str, bytes]:
-        """The objects of the bucket below `prefix`, by key."""
+    def objects(self, prefix: str, suffix: str = "") -> dict[str, bytes]:
+        """The objects of the bucket whose keys begin and end like this, by key."""
         s3, bucket = self.emulator.client("s3"), self.stack.outputs["BucketName"]
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
+        found = [each["Key"] for page in pages for each in page.get("Contents", [])]
+        keys = [key for key in found if key.endswith(suffix)]
         return {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
     def histories(self) -> dict[str, list[Mapping[str, Any]]]:
         """Every execution's history, by its name."""
         client = self.emulator.client("stepfunctions")
         machine = self.stack.outputs["StateMachineArn"]
-        executions = client.list_executions(stateMachineArn=machine)["executions"]
+        pages = client.get_paginator("list_executions").paginate(stateMachineArn=machine)
         return {
             execution["name"]: [
                 event
@@ -135,8 +141,17 @@ class LocalStack:
                 )
                 for event in page["events"]
             ]
-            for execution in executions
+            for executions in pages
+            for execution in executions["executions"]
         }
+
+    def used(self) -> set[Permission]:
+        """What the functions needed at AWS so far."""
+        return used(self.stack, self.emulator.log.with_name(_CALLS))
+
+    def allowed(self) -> set[Permission]:
+        """What the roles of the functions allow."""
+        return allowed(self.stack, self.emulator)
 
     def log_text(self) -> str:
         """What the functions logged, without the lines of Lambda's own."""
@@ -147,6 +162,34 @@ class LocalStack:
             for line in [f"== {group}", *lines]
             if not line.startswith(own)
         )
+
+
+def _hold_what_always_holds(running: LocalStack) -> None:
+    """Hold of all that was done to a stack: nothing leaked, and nobody needed more rights."""
+    running.notifications()
+    forbidden = Forbidden.of(running.simulator, WRONG_SECRET)
+    logs = running.stack.logs()
+    said = {
+        "logs": logs,
+        "notifications": running.announced,
+        "receipts": _texts(running.objects("archives/", ".json")),
+        "headers": _texts(running.objects("headers/")),
+    }
+    beside_definitions = {
+        # The event of a run's end has the run's input.
+        "undelivered events": running.undelivered(),
+        "histories": running.histories(),
+        "ledger": running.stack.ledger_items(),
+        "manifests": _texts(running.objects("manifests/")),
+    }
+    assert forbidden.within(said) + forbidden.beside_definitions(beside_definitions) == []
+    assert any(logs.values()), "no log was read"
+    assert running.used(), "no call was recorded"
+    assert beyond(running.used(), running.allowed()) == []
+
+
+def _texts(objects: Mapping[str, bytes]) -> dict[str, str]:
+    return {key: body.decode() for key, body in objects.items()}
 
 
 def copy_of_the_tree(tmp_path: Path) -> Path:
@@ -178,9 +221,12 @@ def _running(
             vonage_base_url=simulator.url,
             wait_scale=WAIT_SCALE,
             request_interval=LOCAL_PACE if request_interval is None else request_interval,
+            environment={"PYTHONPATH": str(RECORDER), "CALLS_FILE": str(folder / _CALLS)},
         )
         stack.set_credentials(simulator.api_key, simulator.api_secret)
-        yield LocalStack(emulator, stack, simulator, keeps_pace=keeps_pace)
+        running = LocalStack(emulator, stack, simulator, keeps_pace=keeps_pace)
+        yield running
+        _hold_what_always_holds(running)
 
 
 @pytest.fixture(scope="module")

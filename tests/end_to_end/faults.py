@@ -13,6 +13,7 @@ from vonage_reports.domain.reports import Report, State
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import LocalStack
 
+WRONG_SECRET = "not-the-secret"
 SCHEDULED = "2026-11-22T02:15:00Z"
 
 

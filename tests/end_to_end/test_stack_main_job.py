@@ -126,15 +126,6 @@ def test_a_repeated_schedule_asks_for_nothing_twice(
     assert local_stack.simulator.state()["bill"] == main_job.at_vonage["bill"]
 
 
-def test_credentials_are_in_no_log_and_in_no_history(
-    local_stack: "LocalStack", main_job: MainJob
-) -> None:
-    assert main_job.reports
-    seen = local_stack.log_text() + json.dumps(local_stack.histories(), default=str)
-    assert "checked" in seen
-    assert local_stack.simulator.api_secret not in seen
-
-
 def test_a_deployed_stack_answers_sql_as_a_folder_does(
     local_stack: "LocalStack",
     main_job: MainJob,

@@ -19,6 +19,7 @@ import pytest
 from local.emulator import ROOT
 from local.environment import child_environment
 from local.simulator.process import Simulator
+from tests.end_to_end.leaks import Forbidden
 
 ONE_DEFINITION = [{"name": "verify", "product": "VERIFY-V2"}]
 
@@ -117,6 +118,9 @@ def test_against_another_server_everything_arrives_byte_for_byte(
     assert [json.loads(line)["event"] for line in announced] == ["report.delivered"] * 8
     assert len(list((tree / "out").glob("manifests/**/*.json"))) == 8
     assert len(list((tree / "out").glob("data/**/*.parquet"))) == 8
+    page = (tree / "out" / "usage.html").read_text()
+    said = {"output": output, "notifications": announced, "page": page}
+    assert Forbidden.of(simulator).within(said) == []
 
 
 def assert_answers_agree(tree: Path) -> None:

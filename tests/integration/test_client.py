@@ -323,6 +323,20 @@ def test_every_invalid_parameter_is_in_the_error_and_in_its_text(
         assert text in str(refused.value)
 
 
+def test_a_number_that_vonage_quotes_is_not_said_again(serve: Serve, connect: Connect) -> None:
+    # A definition's filters may name numbers, and an error's text is logged and announced.
+    number = "447700900123"
+    invalid = [{"name": "to", "reason": f"+{number} is no number of the account"}]
+    detail = f"Invalid value '{number}', at most 20000000 records"
+    server = serve(problem(422, f"No {number}", detail, invalid_parameters=invalid))
+    with pytest.raises(VonageRejected) as refused:
+        create(connect(server.url), filters={"direction": "outbound", "to": number})
+    assert number not in str(refused.value)
+    assert number not in str(refused.value.invalid_parameters)
+    assert "to: (number) is no number of the account" in str(refused.value)
+    assert "at most 20000000 records" in str(refused.value)
+
+
 @pytest.mark.parametrize(
     "body",
     [

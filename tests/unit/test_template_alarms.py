@@ -95,7 +95,8 @@ def test_every_dead_letter_comes_to_the_queue_that_is_watched() -> None:
 
 def test_only_cloudwatch_of_this_account_may_publish_alarms() -> None:
     policy = RESOURCES["AlarmTopicPolicy"]["Properties"]
-    (statement,) = policy["PolicyDocument"]["Statement"]
+    statements = policy["PolicyDocument"]["Statement"]
+    (statement,) = [each for each in statements if each["Effect"] == "Allow"]
 
     assert policy["Topics"] == [{"Ref": "AlarmTopic"}]
     assert statement["Principal"] == {"Service": "cloudwatch.amazonaws.com"}

@@ -5,6 +5,7 @@ Facts about the API come from its OpenAPI text 3.1.4, or 2.1.17 where that is sa
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ HTTP_TIMEOUT = CONNECT_TIMEOUT + READ_TIMEOUT
 _JSON = {"Accept": "application/json"}
 # Compressed on the way it would not be the archive.
 _AS_IT_IS = {"Accept": "application/octet-stream", "Accept-Encoding": "identity"}
+# Shorter runs of digits are counts; E.164 has 15 at most; an id has letters or hyphens around.
+_PHONE_NUMBER = re.compile(r"(?<![\w-])\+?\d{9,15}(?![\w-])")
 _MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LONGEST_RETRY_AFTER = 86_400
@@ -406,7 +409,7 @@ def _raise_for_status(response: requests.Response) -> None:
     if status == HTTPStatus.NOT_FOUND:
         raise ReportExpired(text)
     invalid = [
-        (str(each.get("name", "")), str(each.get("reason", "")))
+        (str(each.get("name", "")), _without_numbers(str(each.get("reason", ""))))
         for each in _dicts(problem.get("invalid_parameters"))
     ]
     text += "".join(f"; {name}: {reason}" for name, reason in invalid)
@@ -424,9 +427,15 @@ def _seconds(text: str) -> int | None:
 
 def _said(response: requests.Response, problem: Mapping[str, Any]) -> str:
     """Return the status and what the problem+json says of it, if there is one."""
-    said = ", ".join(str(problem[key]) for key in ("title", "detail") if problem.get(key))
+    parts = (str(problem[key]) for key in ("title", "detail") if problem.get(key))
+    said = _without_numbers(", ".join(parts))
     text = f"Vonage answered {response.status_code} to {response.request.method}"
     return f"{text}: {said}" if said else text
+
+
+def _without_numbers(text: str) -> str:
+    """Leave out what may be a phone number: a refusal may quote a filter, and is announced."""
+    return _PHONE_NUMBER.sub("(number)", text)
 
 
 def _type(problem: Mapping[str, Any]) -> str:

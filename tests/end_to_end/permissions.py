@@ -1,0 +1,153 @@
+"""What the functions did at AWS, in IAM's words, beside what their roles allow."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from local.emulator import ROOT
+from local.template import read_template
+
+if TYPE_CHECKING:
+    from local.deployment import Stack
+    from local.emulator import Emulator
+
+RECORDER = Path(__file__).parent / "recorder"
+
+FUNCTIONS = tuple(
+    name
+    for name, resource in read_template(ROOT / "template.yaml")["Resources"].items()
+    if resource["Type"] == "AWS::Serverless::Function"
+)
+
+_S3_OBJECT = {
+    "GetObject": "GetObject",
+    "HeadObject": "GetObject",
+    "PutObject": "PutObject",
+    "CreateMultipartUpload": "PutObject",
+    "UploadPart": "PutObject",
+    "CompleteMultipartUpload": "PutObject",
+    "AbortMultipartUpload": "AbortMultipartUpload",
+}
+_MAY_BE_MISSING = frozenset({"GetObject", "HeadObject"})
+
+# A transaction is allowed by the actions of its parts, a batch by its own.
+_PARTS = {
+    "BatchGetItem": "BatchGetItem",
+    "Get": "GetItem",
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+    "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+}
+
+_NAMED_BY_ARN = {
+    "secretsmanager:GetSecretValue": ("secretsmanager:GetSecretValue", "SecretId"),
+    "sns:Publish": ("sns:Publish", "TopicArn"),
+    "stepfunctions:StartExecution": ("states:StartExecution", "stateMachineArn"),
+    "stepfunctions:DescribeExecution": ("states:DescribeExecution", "executionArn"),
+}
+
+
+@dataclass(frozen=True, order=True)
+class Permission:
+    """One action of a function on one resource; with wildcards where a policy allows it."""
+
+    function: str
+    action: str
+    resource: str
+
+    def covers(self, other: "Permission") -> bool:
+        """Whether this, as a policy says it, allows the other."""
+        return (self.function, self.action) == (other.function, other.action) and fnmatchcase(
+            other.resource, self.resource
+        )
+
+
+def needed(call: Mapping[str, Any], *, function: str, scope: str) -> Iterator[Permission]:
+    """Yield what IAM asks for one recorded call; `scope` is `<region>:<account>`.
+
+    Source: the service authorization reference of AWS. An operation that is not known here is a
+    KeyError: it has to be looked up there.
+    """
+    service, _, operation = call["call"].partition(":")
+    named = call["named"]
+    if service == "s3":
+        bucket = f"arn:aws:s3:::{named['Bucket']}"
+        yield Permission(function, f"s3:{_S3_OBJECT[operation]}", f"{bucket}/{named['Key']}")
+        if operation in _MAY_BE_MISSING:
+            # Otherwise the answer to a missing object is 403.
+            yield Permission(function, "s3:ListBucket", bucket)
+    elif service == "dynamodb":
+        table = f"arn:aws:dynamodb:{scope}:table"
+        for item in call["items"]:
+            action = f"dynamodb:{_PARTS[item['kind']]}"
+            yield Permission(function, action, f"{table}/{item['TableName']}")
+        if not call["items"]:
+            yield Permission(function, f"dynamodb:{operation}", f"{table}/{named['TableName']}")
+    elif service == "glue":
+        database, name = named["DatabaseName"], named["TableName"]
+        for resource in ("catalog", f"database/{database}", f"table/{database}/{name}"):
+            yield Permission(function, f"glue:{operation}", f"arn:aws:glue:{scope}:{resource}")
+    elif service == "ssm":
+        parameter = f"arn:aws:ssm:{scope}:parameter{named['Name']}"
+        yield Permission(function, f"ssm:{operation}", parameter)
+    else:
+        action, name = _NAMED_BY_ARN[call["call"]]
+        yield Permission(function, action, named[name])
+
+
+def used(stack: "Stack", calls_file: Path) -> set[Permission]:
+    """Read what the functions of a stack needed so far."""
+    function_of = {stack.physical_id(name): name for name in FUNCTIONS}
+    scope = ":".join(stack.outputs["TopicArn"].split(":")[3:5])
+    lines = set(calls_file.read_text().splitlines()) if calls_file.exists() else set()
+    return {
+        permission
+        for call in map(json.loads, lines)
+        for permission in needed(call, function=function_of[call["function"]], scope=scope)
+    }
+
+
+def allowed(stack: "Stack", emulator: "Emulator") -> set[Permission]:
+    """Read what the roles of a stack's functions allow, all intrinsics resolved.
+
+    The managed policies that SAM attaches are left out: the template narrows one of them, and the
+    other (X-Ray) knows no resources.
+    """
+    iam, functions = emulator.client("iam"), emulator.client("lambda")
+    found = set()
+    for function in FUNCTIONS:
+        configuration = functions.get_function_configuration(
+            FunctionName=stack.physical_id(function)
+        )
+        role = configuration["Role"].rpartition("/")[2]
+        for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+            document = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+            found |= set(_permissions(function, document))
+    return found
+
+
+def _permissions(function: str, document: Mapping[str, Any]) -> Iterator[Permission]:
+    for statement in document["Statement"]:
+        if statement["Effect"] == "Allow":
+            for action in _many(statement["Action"]):
+                for resource in _many(statement["Resource"]):
+                    yield Permission(function, action, resource)
+
+
+def _many(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def beyond(use: Iterable[Permission], policies: AbstractSet[Permission]) -> list[Permission]:
+    """Return what was done, and no policy allows."""
+    return sorted(each for each in use if not any(policy.covers(each) for policy in policies))
+
+
+def idle(use: AbstractSet[Permission], policies: Iterable[Permission]) -> list[Permission]:
+    """Return what a policy allows, and nobody did."""
+    return sorted(policy for policy in policies if not any(policy.covers(each) for each in use))
