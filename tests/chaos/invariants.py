@@ -1,0 +1,299 @@
+"""What has to hold of every outcome, whatever went wrong on the way."""
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import re
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import boto3
+import pyarrow.parquet as pq
+
+from local.simulator import control
+from local.simulator.reports import Report as AtVonage
+from tests.chaos.amazon import BUCKET, TOPIC
+from tests.chaos.campaign import API_KEY, Outcome
+from vonage_reports.domain.calendar import due_windows
+from vonage_reports.domain.reports import Report, State
+from vonage_reports.domain.transitions import MAX_LEAVES
+from vonage_reports.domain.waits import NOT_FOUND_PATIENCE
+from vonage_reports.domain.windows import Window, format_instant
+from vonage_reports.inputs import parse_definitions, parse_event
+
+Key = tuple[str, str, datetime, datetime]
+"""What Vonage was asked for: product, account, start and end."""
+
+
+def broken(outcome: Outcome) -> list[str]:
+    """Return every promise that was not kept, as sentences."""
+    return [sentence for check in _CHECKS for sentence in check(outcome)]
+
+
+def _came_to_rest(outcome: Outcome) -> Iterator[str]:
+    work = outcome.open_work
+    if not outcome.at_rest:
+        states = Counter(report.state.value for report in work.reports)
+        yield f"days after the last fault it has not come to rest: {dict(states)}"
+    for report in work.reports:
+        yield f"{report.report_id} is still open: {report.state}, {report.error}: {report.reason}"
+    if work.slots:
+        yield f"slots are still taken: {dict(work.slots)}"
+    if work.backfills or work.unreadable:
+        yield f"still in the ledger: {work.backfills} {work.unreadable}"
+
+
+def _every_due_window_is_delivered_or_announced(outcome: Outcome) -> Iterator[str]:
+    known = {
+        (each.definition, each.account_id, each.delay_days, each.window): each
+        for each in outcome.reports
+        if not each.is_half
+    }
+    for name, account_id, delay_days, window in _due(outcome):
+        if (name, account_id, delay_days, window) not in known:
+            yield f"{name} of {account_id}, {window.interval} + {delay_days}: never planned"
+    for report in known.values():
+        yield from _delivered_or_announced(report, outcome)
+
+
+def _due(outcome: Outcome) -> Iterator[tuple[str, str, int, Window]]:
+    """Yield the windows that the calendar's runs owe, by the first and the last that was done."""
+    done = sorted(at for at, good in outcome.scheduled if good)
+    definitions, refused = parse_definitions(json.dumps(outcome.definitions), api_key=API_KEY)
+    assert not refused
+    for definition in definitions:
+        for account_id in definition.account_ids:
+            for index, delay_days in enumerate(definition.delay_days):
+                (first,) = due_windows(definition, index, None, done[0])
+                for window in [first, *due_windows(definition, index, first.end, done[-1])]:
+                    yield definition.name, account_id, delay_days, window
+
+
+def _delivered_or_announced(report: Report, outcome: Outcome) -> Iterator[str]:
+    said = _said_of(report, outcome)
+    match report.state:
+        case State.DELIVERED:
+            if "report.delivered" not in said:
+                yield f"{report.report_id} is delivered, and nobody was told"
+        case State.SUPERSEDED:
+            later = {each.report_id: each.state for each in outcome.reports}
+            if State.DELIVERED not in [later.get(name) for name in report.later_revisions]:
+                yield f"{report.report_id} is superseded by nothing"
+        case State.CANCELLED:
+            if not any("cancel" in event for event in outcome.asked):
+                yield f"{report.report_id} was cancelled by nobody"
+        case State.FAILED:
+            if "report.failed" not in said:
+                yield f"{report.report_id} failed, and nobody was told"
+        case _:
+            yield f"{report.report_id} is {report.state} at the end"
+
+
+def _said_of(report: Report, outcome: Outcome) -> list[str]:
+    messages = outcome.amazon.messages
+    return [each["event"] for each in messages if each.get("report_id") == report.report_id]
+
+
+def _nothing_is_bought_twice(outcome: Outcome) -> Iterator[str]:
+    """Count what Vonage was asked for against what there was reason to ask for."""
+    created: defaultdict[Key, list[AtVonage]] = defaultdict(list)
+    for made in outcome.vonage.simulation.world.reports.values():
+        request = made.request
+        key = (request.product.name, request.account_id, request.start, request.end)
+        created[key].append(made)
+    wanted: defaultdict[Key, list[Report]] = defaultdict(list)
+    for report in outcome.reports:
+        window = report.window
+        wanted[report.product, report.account_id, window.start, window.end].append(report)
+    for key, made_of_key in created.items():
+        reports = wanted[key]
+        asked = sum(_asked_for(report, outcome) for report in reports)
+        lost = sum(_was_lost(made, outcome) for made in made_of_key)
+        if len(made_of_key) > len(reports) + asked + lost:
+            names = [(each.report_id, each.state.value) for each in reports]
+            how = [(each.request_id, each.outcome) for each in made_of_key]
+            yield f"{key} was bought {len(how)} times: {how}, for {names}"
+
+
+def _asked_for(report: Report, outcome: Outcome) -> int:
+    """How often a person had it collected again, or created: each event counts as sent."""
+    names = {report.report_id, report.root}
+    parts = {each.report_id for each in outcome.reports if each.root == report.report_id}
+    return sum(
+        1
+        for event in outcome.asked
+        for said in (event.get("recollect"), event.get("resolve"))
+        if said and said["report_id"] in names | parts and said.get("request_id") is None
+    )
+
+
+def _was_lost(made: AtVonage, outcome: Outcome) -> bool:
+    """Whether Vonage itself ended it without a file that could be fetched."""
+    ended = made.status(outcome.vonage.simulation.world.clock.elapsed())
+    return (
+        ended not in ("SUCCESS", "TRUNCATED")
+        or outcome.vonage.not_found.get(made.request_id, 0) > NOT_FOUND_PATIENCE
+    )
+
+
+def _never_more_than_five_at_work(outcome: Outcome) -> Iterator[str]:
+    most = outcome.vonage.simulation.world.max_in_flight
+    if most > 5:
+        yield f"{most} reports were in flight at once"
+
+
+def _manifests_are_true(outcome: Outcome) -> Iterator[str]:
+    s3 = boto3.client("s3")
+    listed = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+    keys = {each["Key"] for page in listed for each in page.get("Contents", [])}
+    delivered = {each.report_id for each in outcome.reports if each.state is State.DELIVERED}
+    told = set()
+    newest: dict[str, tuple[int, dict[str, Any]]] = {}
+    for key in sorted(keys):
+        if not key.startswith("manifests/"):
+            continue
+        manifest = _json(s3, key)
+        told.add(manifest["report_id"])
+        yield from _archives_are_whole(manifest, keys, s3, outcome)
+        if manifest["dataset"] is not None:
+            name = manifest["dataset"]["key"]
+            delay = next(
+                each.delay_days
+                for each in outcome.reports
+                if each.report_id == manifest["report_id"]
+            )
+            newest[name] = max(newest.get(name, (-1, {})), (delay, manifest), key=lambda x: x[0])
+    for name in delivered - told:
+        yield f"{name} is delivered without a manifest"
+    for name in (key for key in keys if key.startswith("data/")):
+        if name in newest:
+            yield from _rows_are_right(name, newest[name][1], s3)
+
+
+def _json(s3: Any, key: str) -> dict[str, Any]:
+    value: dict[str, Any] = json.load(s3.get_object(Bucket=BUCKET, Key=key)["Body"])
+    return value
+
+
+def _archives_are_whole(
+    manifest: Mapping[str, Any], keys: set[str], s3: Any, outcome: Outcome
+) -> Iterator[str]:
+    name = manifest["report_id"]
+    if len(manifest["archives"]) > MAX_LEAVES:
+        yield f"{name} has {len(manifest['archives'])} archives"
+    ends = []
+    for archive in manifest["archives"]:
+        made = outcome.vonage.simulation.world.reports[archive["request_id"]]
+        if archive["key"] not in keys:
+            yield f"{name}: {archive['key']} is not there"
+            continue
+        data = s3.get_object(Bucket=BUCKET, Key=archive["key"])["Body"].read()
+        digest = hashlib.sha256(data).hexdigest()
+        assert made.rendered is not None
+        if not digest == archive["sha256"] == made.rendered.sha256:
+            yield f"{name}: {archive['key']} is not what Vonage made"
+        if made.rendered.truncated or made.outcome != "SUCCESS":
+            yield f"{name}: {archive['key']} is cut short"
+        ends.append((format_instant(made.request.start), format_instant(made.request.end)))
+    if ends and sorted(ends)[0][0] != manifest["window"]["start"]:
+        # Empty parts have no archive, perhaps: only what is there has to fit.
+        fits = all(start >= manifest["window"]["start"] for start, _ in ends)
+        if not fits:
+            yield f"{name}: its archives are of other windows"
+
+
+def _rows_are_right(key: str, manifest: Mapping[str, Any], s3: Any) -> Iterator[str]:
+    data = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    dataset = manifest["dataset"]
+    if hashlib.sha256(data).hexdigest() != dataset["sha256"]:
+        yield f"{key} is not what the manifest of {manifest['report_id']} says"
+        return
+    ids = sorted(pq.read_table(io.BytesIO(data)).column("id").to_pylist())
+    said = sorted(
+        row["id"]
+        for archive in manifest["archives"]
+        for row in _rows(s3.get_object(Bucket=BUCKET, Key=archive["key"])["Body"].read())
+    )
+    if ids != said or len(ids) != manifest["rows"]:
+        yield f"{key} has {len(ids)} rows, its archives {len(said)}, says {manifest['rows']}"
+    if len(set(ids)) != len(ids):
+        yield f"{key} has records twice"
+
+
+def _rows(archive: bytes) -> Iterator[dict[str, str]]:
+    with zipfile.ZipFile(io.BytesIO(archive)) as members:
+        for name in members.namelist():
+            yield from csv.DictReader(io.StringIO(members.read(name).decode()))
+
+
+def _nothing_unproved_lies_about(outcome: Outcome) -> Iterator[str]:
+    s3 = boto3.client("s3")
+    listed = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+    keys = [each["Key"] for page in listed for each in page.get("Contents", [])]
+    for key in keys:
+        if not (key.startswith("archives/") and key.endswith(".zip")):
+            continue
+        made = outcome.vonage.simulation.world.reports[key.rpartition("/")[2][: -len(".zip")]]
+        data = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        if made.rendered is None or hashlib.sha256(data).hexdigest() != made.rendered.sha256:
+            yield f"{key} is visible, and not what Vonage made"
+    uploads = s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
+    if len(uploads) > outcome.killed_uploads:
+        yield f"{len(uploads)} uploads are open"
+
+
+def _notifications_can_be_acted_on(outcome: Outcome) -> Iterator[str]:
+    known = {each.report_id for each in outcome.reports}
+    for message in outcome.amazon.messages:
+        event = message.get("run_again")
+        if event is None:
+            continue
+        parse_event(event)
+        (said,) = event.values()
+        if said["report_id"] not in known:
+            yield f"{event} names a report that nobody knows"
+
+
+def _no_secret_is_told(outcome: Outcome) -> Iterator[str]:
+    executions = outcome.amazon.executions.values()
+    told = "\n".join(
+        [
+            outcome.logs,
+            json.dumps(outcome.amazon.messages),
+            json.dumps(list(outcome.amazon.table.items.values())),
+            *(f"{each.input} {each.output} {each.error} {each.cause}" for each in executions),
+        ]
+    )
+    for secret in outcome.secrets:
+        token = base64.b64encode(f"{API_KEY}:{secret}".encode()).decode()
+        if secret in told or token in told:
+            yield "a secret is told"
+    numbers = control._numbers(outcome.vonage.simulation, {})
+    assert isinstance(numbers, list)
+    ranges = [(int(each["first"]), int(each["last"])) for each in numbers]
+    for digits in set(re.findall(r"(?<![\w.-])\d{8,15}(?![\w.-])", told)):
+        if any(first <= int(digits) <= last for first, last in ranges):
+            yield f"a phone number is told: {digits}"
+
+
+def _nothing_surprises(outcome: Outcome) -> Iterator[str]:
+    yield from outcome.surprises
+
+
+_CHECKS: tuple[Callable[[Outcome], Iterator[str]], ...] = (
+    _came_to_rest,
+    _every_due_window_is_delivered_or_announced,
+    _nothing_is_bought_twice,
+    _never_more_than_five_at_work,
+    _manifests_are_true,
+    _nothing_unproved_lies_about,
+    _notifications_can_be_acted_on,
+    _no_secret_is_told,
+    _nothing_surprises,
+)
+_ = (TOPIC, timedelta)
