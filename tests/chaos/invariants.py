@@ -63,14 +63,15 @@ def _every_due_window_is_delivered_or_announced(outcome: Outcome) -> Iterator[st
 
 def _due(outcome: Outcome) -> Iterator[tuple[str, str, int, Window]]:
     """Yield the windows that the calendar's runs owe, by the first and the last that was done."""
-    done = sorted(at for at, good in outcome.scheduled if good)
+    # The first that came through is not the earliest: it may have overtaken a late one.
+    done = [at for at, good in outcome.scheduled if good]
     definitions, refused = parse_definitions(json.dumps(outcome.definitions), api_key=API_KEY)
     assert not refused
     for definition in definitions:
         for account_id in definition.account_ids:
             for index, delay_days in enumerate(definition.delay_days):
                 (first,) = due_windows(definition, index, None, done[0])
-                for window in [first, *due_windows(definition, index, first.end, done[-1])]:
+                for window in [first, *due_windows(definition, index, first.end, max(done))]:
                     yield definition.name, account_id, delay_days, window
 
 
