@@ -107,6 +107,10 @@ class Invocation:
         self._thread = threading.Thread(target=self._run, args=(program,), daemon=True)
         self._thread.start()
 
+    def is_here(self) -> bool:
+        """Whether this is the thread that takes turns, and none that it started."""
+        return threading.current_thread() is self._thread
+
     def seconds_left(self) -> float:
         """What Lambda says is left of the function's time."""
         return (self._deadline - self._loop.now).total_seconds()

@@ -212,7 +212,7 @@ def announce_refusals(refusals: Sequence[Refusal], noted: frozenset[str], edges:
 def forget_mended(refusals: Sequence[Refusal], noted: frozenset[str], edges: Edges) -> None:
     """Forget the refusals that came no more, so that they are announced when they come back."""
     causes = {_cause(each) for each in refusals}
-    for cause in noted:
+    for cause in sorted(noted):
         if cause.startswith("refused#") and cause not in causes:
             edges.ledger.forget(cause)
 
