@@ -1,4 +1,4 @@
-"""`make chaos`: many seeds, on every core; a seed that breaks a promise says how to run it again."""
+"""`make chaos`: many seeds on every core; one that breaks a promise says how to run it again."""
 
 import multiprocessing
 import os

@@ -1,7 +1,7 @@
 """AWS in this process: stand-ins that keep state, and every call passes the weather first.
 
 They take botocore's requests, as they are about to be sent, and give what it would have read. moto
-would do, and takes most of a seed's time; the two whose rules matter are compared with it by a test.
+would do, but takes most of a seed's time; the two whose rules matter a test compares with it.
 """
 
 import json

@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -171,12 +172,10 @@ class Campaign:
         self.calm = start + timedelta(days=DAYS + 1)
         self.weather = Weather(Random(f"{self.seed} weather"), start, self.calm)
         self.digest = hashlib.sha256()
-        self.amazon = Amazon(
-            self.loop, self.weather, self._latency, self._execute, self._note
-        )
-        self.definitions = [
-            dict(each) for each in _DEFINITIONS if self.random.random() < 0.7
-        ] or [dict(_DEFINITIONS[0])]
+        self.amazon = Amazon(self.loop, self.weather, self._latency, self._execute, self._note)
+        self.definitions = [dict(each) for each in _DEFINITIONS if self.random.random() < 0.7] or [
+            dict(_DEFINITIONS[0])
+        ]
         if self.random.random() < 0.5:
             for each in self.definitions:
                 each["max_records"] = 60
@@ -192,10 +191,10 @@ class Campaign:
                 empty_report=self.random.choice(["header_only", "zero_bytes", "no_link"]),
             ),
             self.folder,
-            self.loop,
-            self.weather,
-            Random(f"{self.seed} vonage"),
-        )  # fmt: skip
+            loop=self.loop,
+            weather=self.weather,
+            random=Random(f"{self.seed} vonage"),
+        )
         self.workflow = Workflow.of_file(
             ROOT / "functions/report_workflow.asl.yaml",
             {
@@ -272,8 +271,9 @@ class Campaign:
         start = self.loop.now
         random = self.random
         if random.random() < 0.4:
-            of = random.choice([each for each in self.definitions if "window" not in each] or [None])
-            if of is not None:
+            daily = [each for each in self.definitions if "window" not in each]
+            if daily:
+                of = random.choice(daily)
                 first = start - timedelta(days=random.randrange(5, 9))
                 event = {
                     "backfill": {
@@ -367,8 +367,7 @@ class Campaign:
             for each in self.vonage.simulation.world.reports.values()
             if each.request.product.name == report.product
             and each.request.account_id == report.account_id
-            and (each.request.start, each.request.end)
-            == (report.window.start, report.window.end)
+            and (each.request.start, each.request.end) == (report.window.start, report.window.end)
             and clock.at(each.received) >= report.submitted_at - timedelta(minutes=1)
             and not each.is_forgotten(clock.elapsed())
             and self.ledger.report_served_by(each.request_id) is None
@@ -429,9 +428,10 @@ class Campaign:
     _open = False
 
     def _is_quiet(self) -> bool:
-        return not (
-            self.expected or self._running or self._executing or self._has_open_work()
-        ) and len(self.amazon.messages) == self._heard
+        return (
+            not (self.expected or self._running or self._executing or self._has_open_work())
+            and len(self.amazon.messages) == self._heard
+        )
 
     # Functions and the workflow.
 
@@ -448,9 +448,7 @@ class Campaign:
                 over(good or mends)
                 return
             wait = 60 * (3 - retries)
-            self.loop.after(
-                wait, lambda: self._submit(event, over=over, retries=retries - 1)
-            )
+            self.loop.after(wait, lambda: self._submit(event, over=over, retries=retries - 1))
 
         self._invoke("submit_reports", event, ended)
 
@@ -585,6 +583,24 @@ _TRACES = bool(os.environ.get("TRACE"))
 
 
 @contextlib.contextmanager
+def _loggers_to(stream: io.StringIO) -> Iterator[None]:
+    """Let the functions' loggers, which other tests may have made, write to a stream."""
+    handlers = [
+        handler
+        for function in FUNCTIONS
+        for handler in logging.getLogger(_app(function).logger.name).handlers
+        if isinstance(handler, logging.StreamHandler)
+    ]
+    before = [handler.setStream(stream) for handler in handlers]
+    try:
+        yield
+    finally:
+        for handler, old in zip(handlers, before, strict=True):
+            if old is not None:
+                handler.setStream(old)
+
+
+@contextlib.contextmanager
 def campaign(seed: int) -> Iterator[Campaign]:
     """Make the stack of a seed; what the outcome holds is there until it is left."""
     environment = {
@@ -606,6 +622,7 @@ def campaign(seed: int) -> Iterator[Campaign]:
     _LOGS.seek(0)
     _LOGS.truncate()
     with (
+        _loggers_to(_LOGS),
         tempfile.TemporaryDirectory() as folder,
         patch.dict(os.environ, environment, clear=True),
         contextlib.redirect_stdout(_LOGS),
@@ -620,4 +637,3 @@ def campaign(seed: int) -> Iterator[Campaign]:
                 yield made
         finally:
             made.loop.close()
-

@@ -19,10 +19,11 @@ from local.simulator.reports import Report as AtVonage
 from tests.chaos.campaign import API_KEY, Outcome
 from tests.chaos.s3 import Objects, read_json
 from vonage_reports.domain.calendar import due_windows
+from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.reports import Report, State
 from vonage_reports.domain.transitions import MAX_LEAVES
 from vonage_reports.domain.waits import NOT_FOUND_PATIENCE
-from vonage_reports.domain.windows import Window, format_instant
+from vonage_reports.domain.windows import Window
 from vonage_reports.inputs import parse_definitions, parse_event
 
 Key = tuple[str, str, datetime, datetime]
@@ -123,10 +124,19 @@ def _nothing_is_bought_twice(outcome: Outcome) -> Iterator[str]:
 
 
 def _asked_for(report: Report, outcome: Outcome) -> int:
-    """How often a person had it collected again, or created: each event counts as sent."""
+    """How often a person had it collected again, or created: each event counts as sent.
+
+    A backfill collects again what failed. The one that planned a report is its first reason.
+    """
     names = {report.report_id, report.root}
     parts = {each.report_id for each in outcome.reports if each.root == report.report_id}
-    return sum(
+    of_its_own = [
+        event
+        for event in outcome.asked
+        if event.get("backfill", {}).get("definition") == report.definition
+        and event["backfill"]["start"] <= f"{report.window.first_date}" < event["backfill"]["end"]
+    ]
+    return max(0, len(of_its_own) - bool(report.backfill)) + sum(
         1
         for event in outcome.asked
         for said in (event.get("recollect"), event.get("resolve"))
@@ -152,6 +162,7 @@ def _never_more_than_five_at_work(outcome: Outcome) -> Iterator[str]:
 def _manifests_are_true(outcome: Outcome) -> Iterator[str]:
     objects = outcome.amazon.objects
     delivered = {each.report_id for each in outcome.reports if each.state is State.DELIVERED}
+    delays = {each.report_id: each.delay_days for each in outcome.reports}
     told = set()
     newest: dict[str, tuple[int, dict[str, Any]]] = {}
     for key in objects.keys:
@@ -159,15 +170,12 @@ def _manifests_are_true(outcome: Outcome) -> Iterator[str]:
             continue
         manifest = read_json(objects, key)
         told.add(manifest["report_id"])
-        yield from _archives_are_whole(manifest, outcome)
-        if manifest["dataset"] is not None:
+        untrue = list(_archives_are_whole(manifest, outcome))
+        yield from untrue
+        if manifest["dataset"] is not None and not untrue:
             name = manifest["dataset"]["key"]
-            delay = next(
-                each.delay_days
-                for each in outcome.reports
-                if each.report_id == manifest["report_id"]
-            )
-            newest[name] = max(newest.get(name, (-1, {})), (delay, manifest), key=lambda x: x[0])
+            delay = delays.get(manifest["report_id"], -1)
+            newest[name] = max(newest.get(name, (-2, {})), (delay, manifest), key=lambda x: x[0])
     for name in delivered - told:
         yield f"{name} is delivered without a manifest"
     for name, (_, manifest) in newest.items():
@@ -190,12 +198,18 @@ def _archives_are_whole(manifest: Mapping[str, Any], outcome: Outcome) -> Iterat
             yield f"{name}: {archive['key']} is not what Vonage made"
         if made.rendered.truncated or made.outcome != "SUCCESS":
             yield f"{name}: {archive['key']} is cut short"
-        ends.append((format_instant(made.request.start), format_instant(made.request.end)))
-    if ends and sorted(ends)[0][0] != manifest["window"]["start"]:
-        # Empty parts have no archive, perhaps: only what is there has to fit.
-        fits = all(start >= manifest["window"]["start"] for start, _ in ends)
-        if not fits:
-            yield f"{name}: its archives are of other windows"
+        ends.append((made.request.start, made.request.end))
+    made_empty = {
+        (each.request.product.name, each.request.start, each.request.end)
+        for each in outcome.vonage.simulation.world.reports.values()
+        if each.rendered is not None and each.rendered.rows == 0
+    }
+    window = Window.from_dict(manifest["window"])
+    at = window.start
+    for start, end in [*sorted(ends), (window.end, window.end)]:
+        if start != at and (manifest["product"], at, start) not in made_empty:
+            yield f"{name}: nothing of it is from {at} to {start}"
+        at = end
 
 
 def _rows_are_right(key: str, manifest: Mapping[str, Any], objects: Objects) -> Iterator[str]:
@@ -206,9 +220,7 @@ def _rows_are_right(key: str, manifest: Mapping[str, Any], objects: Objects) -> 
         return
     ids = sorted(pq.read_table(io.BytesIO(data)).column("id").to_pylist())
     said = sorted(
-        row["id"]
-        for archive in manifest["archives"]
-        for row in _rows(objects.body(archive["key"]))
+        row["id"] for archive in manifest["archives"] for row in _rows(objects.body(archive["key"]))
     )
     if ids != said or len(ids) != manifest["rows"]:
         yield f"{key} has {len(ids)} rows, its archives {len(said)}, says {manifest['rows']}"
@@ -241,7 +253,11 @@ def _notifications_can_be_acted_on(outcome: Outcome) -> Iterator[str]:
         event = message.get("run_again")
         if event is None:
             continue
-        parse_event(event)
+        try:
+            parse_event(event)
+        except InvalidRequest as error:
+            yield f"{event} is no event: {error}"
+            continue
         (said,) = event.values()
         if said["report_id"] not in known:
             yield f"{event} names a report that nobody knows"

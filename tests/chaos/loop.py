@@ -63,7 +63,9 @@ class Loop:
         then: Callable[["Invocation"], None],
     ) -> None:
         """Begin an invocation; `then` is called at its end, however it comes."""
-        invocation = Invocation(self, number, program, lifetime, dies_at_call, then)
+        invocation = Invocation(
+            self, number, program, lifetime=lifetime, dies_at_call=dies_at_call, then=then
+        )
         self._alive[number] = invocation
         invocation.go_on()
 
@@ -87,6 +89,7 @@ class Invocation:
         loop: Loop,
         number: int,
         program: Callable[["Invocation"], object],
+        *,
         lifetime: float,
         dies_at_call: int | None,
         then: Callable[["Invocation"], None],

@@ -65,7 +65,7 @@ class Objects:
 
     def answer(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Do one operation, as botocore is about to send it. Raises Refused."""
-        key = unquote(params["url_path"]).lstrip("/")
+        key = unquote(params["url_path"].partition("?")[0]).lstrip("/")
         headers = {name.lower(): value for name, value in params["headers"].items()}
         return _OPERATIONS[operation](self, key, headers, params)
 
@@ -83,9 +83,7 @@ class Objects:
             "ContentLength": len(newest.body),
         }
 
-    def _get(
-        self, key: str, headers: Mapping[str, Any], _: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def _get(self, key: str, headers: Mapping[str, Any], _: Mapping[str, Any]) -> dict[str, Any]:
         if key not in self.versions:
             raise Refused(404, "NoSuchKey")
         body = self.body(key)
@@ -94,7 +92,7 @@ class Objects:
             if int(first) >= len(body):
                 raise Refused(416, "InvalidRange")
             body = body[int(first) : int(last) + 1]
-        stream = StreamingBody(io.BytesIO(body), len(body))  # type: ignore[arg-type]  # any file
+        stream = StreamingBody(io.BytesIO(body), len(body))
         return {**self._described(key), "Body": stream, "ContentLength": len(body)}
 
     def _put(

@@ -40,9 +40,15 @@ class Vonage:
     """An account at Vonage, and the wire to it."""
 
     def __init__(
-        self, account: Account, settings: Settings, folder: Path, loop: Loop, weather: Weather,
+        self,
+        account: Account,
+        settings: Settings,
+        folder: Path,
+        *,
+        loop: Loop,
+        weather: Weather,
         random: Random,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.simulation = Simulation(
             account,
             settings,

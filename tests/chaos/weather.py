@@ -158,15 +158,15 @@ def _outage(random: Random, start: datetime, end: datetime) -> Outage:
         if random.random() < 0.3:
             operation = random.choice(["create", "list", "get", "download"])
         return Outage("vonage", how, begins, min(ends, end), operation)
-    how = random.choice([*_OF_AWS, "lost"])
+    refusal = random.choice([*_OF_AWS, "lost"])
     operation = None
     service = random.choice(AWS)
-    if how == "lost":
+    if refusal == "lost":
         operation = {
             "dynamodb": "TransactWriteItems", "s3": "PutObject", "sns": "Publish",
             "sfn": "StartExecution", "glue": "CreatePartition",
         }.get(service)  # fmt: skip
-    return Outage(service, how, begins, min(ends, end), operation)
+    return Outage(service, refusal, begins, min(ends, end), operation)
 
 
 def _fault(operation: str, said: Mapping[str, Any]) -> Fault:

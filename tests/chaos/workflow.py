@@ -125,9 +125,7 @@ def _task(state: Mapping[str, Any], arguments: Any, random: Random) -> Steps:
             return (yield Call(state["Resource"], arguments))
         except StateError as error:
             # The first retrier that names the error decides, also where it is used up.
-            number = next(
-                (n for n, each in enumerate(state["Retry"]) if _names(each, error)), None
-            )
+            number = next((n for n, each in enumerate(state["Retry"]) if _names(each, error)), None)
             if number is None or used[number] >= state["Retry"][number].get("MaxAttempts", 3):
                 raise
             retrier = state["Retry"][number]
