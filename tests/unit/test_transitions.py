@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from vonage_reports.client import ReportRequest
-from vonage_reports.domain import errors
+from vonage_reports.domain import errors, waits
 from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.reports import (
     Entry,
@@ -820,6 +820,20 @@ def test_a_conversion_that_failed_is_tried_again_without_vonage(entry: Entry) ->
         sent = json.loads(after.execution_input)
         assert (sent["entry"], sent["run"]) == (entry.value, report.run + 1), error
         assert sent["receipts"] == ["older.json", "younger.json"], error
+
+
+@pytest.mark.parametrize("report", [REPORT, CONVERTING], ids=lambda report: report.state)
+def test_an_archive_that_cannot_be_converted_for_three_days_is_left_to_a_person(
+    report: Report,
+) -> None:
+    tried = replace(report, resumes=waits.MAX_RESUMES)
+    run = failed_run("MemoryError")
+
+    move = decide(tried, run, RequestStatus.SUCCESS, entry=Entry.CONVERT, now=NOW)
+    assert move == Fail("MemoryError", "it went wrong", is_stored=True)
+    # What is converted has only to be announced: that goes on.
+    move = decide(tried, run, RequestStatus.SUCCESS, entry=Entry.ANNOUNCE, now=NOW)
+    assert isinstance(move, Resume)
 
 
 def test_a_conversion_of_what_is_not_in_the_bucket_any_more_fails() -> None:

@@ -21,7 +21,8 @@
                    ├──expected too large┴──> SPLIT ──every half STORED──> CONVERTING
                    │                         └──a half FAILED────────────────> FAILED
                    ├──a later revision is delivered──> SUPERSEDED
-                   └──its backfill is cancelled──────> CANCELLED
+                   └──its backfill is cancelled, or
+                      another half has FAILED────────> CANCELLED
 
 An observation goes in (`before_post`, `after_post`, `after_look`, `decide`, `while_held`,
 `while_split`), a move comes out, and
@@ -193,6 +194,8 @@ class Fail:
     reason: str
     part: str | None = None
     """Of a window that was split: the report_id of the part that has to be collected again."""
+    is_stored: bool = False
+    """Whether the archive is there: then to convert it once more costs nothing."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +228,7 @@ class Supersede:
 
 @dataclass(frozen=True)
 class Withdraw:
-    """CANCELLED: its backfill was, before Vonage was asked."""
+    """CANCELLED before Vonage was asked: its backfill was, or another part cannot be had."""
 
 
 @dataclass(frozen=True)
@@ -351,7 +354,8 @@ def while_split(leaves: Sequence[Report]) -> Move:
     """
     if not all(leaf.is_at_end for leaf in leaves):
         return Stay()
-    for leaf in leaves:
+    # What was withdrawn because another part cannot be had is not the reason.
+    for leaf in sorted(leaves, key=lambda leaf: leaf.state is State.CANCELLED):
         if leaf.state is not State.STORED:
             reason = f"a part of the window, {leaf.report_id}, could not be had: {leaf.reason}"
             return Fail(leaf.error or leaf.state, reason, leaf.report_id)
@@ -394,6 +398,8 @@ def decide(
         # What is missing in the bucket does not come back: a person has to collect it again.
         if error in _FINAL_ERRORS or error == "InvalidRequest":
             return Fail(error, reason)
+        if _is_hopeless(report, entry):
+            return Fail(error, reason, is_stored=True)
         return Resume(entry, later, frees_slot=False, error=error, reason=reason)
     if at_vonage is None or at_vonage is Unreadable.UNAVAILABLE:
         return Stay()
@@ -403,6 +409,8 @@ def decide(
     if entry is not Entry.CHECK:
         if report.is_half and not working:
             return Store(run.rows)
+        if _is_hopeless(report, entry) and not working:
+            return Fail(error, reason, is_stored=True)
         return Resume(entry, later, frees_slot=not working, error=error, reason=reason)
     if at_vonage is Unreadable.UNKNOWN_STATUS:
         return Cancel(then=Fail("ReportFailed", reason))
@@ -431,6 +439,11 @@ def decide(
         return _buy_again(report, "ReportExpired", reason, now, scale)
     ended = f"Vonage ended the report as {at_vonage.value}"
     return _buy_again(report, "ReportFailed", ended, now, scale)
+
+
+def _is_hopeless(report: Report, entry: Entry) -> bool:
+    """Whether a stored archive was converted in vain for so long that a person has to look."""
+    return entry is Entry.CONVERT and report.resumes >= waits.MAX_RESUMES
 
 
 def _buy_again(
@@ -531,7 +544,13 @@ def moved(report: Report, move: Move, *, now: datetime) -> Report:
             return replace(report, slot=None)
         case Deliver(rows):
             return replace(
-                report, state=State.DELIVERED, slot=None, rows=rows, error=None, reason=None
+                report,
+                state=State.DELIVERED,
+                slot=None,
+                rows=rows,
+                delivered_from=report.receipts or (receipt_key(report),),
+                error=None,
+                reason=None,
             )
         case Fail(error, reason):
             return replace(report, state=State.FAILED, slot=None, error=error, reason=reason)
