@@ -291,9 +291,34 @@ class Campaign:
             self._ask(start + timedelta(days=2 + 6 * random.random()), self._reconversion)
         if random.random() < 0.3:
             self._expect(start + timedelta(days=1 + 5 * random.random()), self._rotate)
+        self._let_persons_err(start)
+
+    def _let_persons_err(self, start: datetime) -> None:
+        random = self.random
+        if random.random() < 0.2:
+            self._mistake(start + timedelta(days=DAYS * random.random()), "secret", "{}")
+        if random.random() < 0.3:
+            wrong = random.choice(["[", json.dumps([*self.definitions, {"name": "voice-2"}])])
+            self._mistake(start + timedelta(days=DAYS * random.random()), "definitions", wrong)
         if random.random() < 0.3:
             for _ in range(3):
                 self._expect(start + timedelta(days=DAYS * random.random()), self._abort_a_run)
+
+    def _mistake(self, when: datetime, name: str, wrong: str) -> None:
+        """Let a person put something wrong, and mend it some hours later."""
+
+        def mend(right: str) -> None:
+            # Unless it was put right by a rotation meanwhile.
+            if getattr(self.amazon, name) == wrong:
+                setattr(self.amazon, name, right)
+
+        def go() -> None:
+            right = getattr(self.amazon, name)
+            setattr(self.amazon, name, wrong)
+            later = self.loop.now + timedelta(hours=self.random.uniform(0.5, 20))
+            self._expect(later, lambda: mend(right))
+
+        self._expect(when, go)
 
     def _rotate(self) -> None:
         """Let a person change the secret: at Vonage first, or in the stack first."""
@@ -445,7 +470,9 @@ class Campaign:
             good = error is None and not invocation.killed
             mends = isinstance(error, InvalidRequest) and "recollect" not in event
             if good or mends or not retries:
-                over(good or mends)
+                answer: Any = invocation.result if good else {}
+                refused = [each["definition"] for each in answer.get("refused", ())]
+                over((good or mends) and "(all)" not in refused)
                 return
             wait = 60 * (3 - retries)
             self.loop.after(wait, lambda: self._submit(event, over=over, retries=retries - 1))

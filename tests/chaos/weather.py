@@ -106,6 +106,7 @@ class Weather:
         self.end = end
         self._per_call = random.choice([0, 0.003, 0.01, 0.03])
         self._of_vonage = random.choice([0.02, 0.05, 0.12])
+        self._lag = random.choice([0, 0, 60, 240])
         self._deaths = random.choice([0, 0.02, 0.05])
         self.outages = [_outage(random, start, end) for _ in range(random.randrange(1, 6))]
 
@@ -125,14 +126,20 @@ class Weather:
     def over_vonage(self, operation: str, now: datetime) -> Fault | None:
         """How a request to Vonage goes wrong; "unreachable" is for who sends it."""
         if now >= self.end:
-            return None
+            return self._lagging(operation)
         for outage in self.outages:
             if outage.hits("vonage", operation, now):
                 return _fault(operation, outage.how)
         if self._random.random() >= self._of_vonage:
-            return None
+            return self._lagging(operation)
         faults = (*_OF_THE_WIRE, *_OF_OPERATIONS[operation], *_OF_OPERATIONS[operation])
         return _fault(operation, self._random.choice(faults))
+
+    def _lagging(self, operation: str) -> Fault | None:
+        """Let Vonage's list be late, as long as the campaign lasts: nobody promised otherwise."""
+        if operation != "list" or not self._lag:
+            return None
+        return Fault("list", "lag", parameters={"seconds": self._lag})
 
     def over_lambda(self, now: datetime) -> str | None:
         """How the workflow's call of a function goes wrong, beyond what the function raises."""
@@ -157,6 +164,11 @@ def _outage(random: Random, start: datetime, end: datetime) -> Outage:
         operation, how = None, random.choice(_OF_THE_WIRE)
         if random.random() < 0.3:
             operation = random.choice(["create", "list", "get", "download"])
+        if random.random() < 0.15:
+            # The file is gone when this is over; or is it only said to be not found?
+            operation, hours = "download", random.choice([3, 80])
+            how = random.choice([how, {"fault": "status", "status": 404}])
+            ends = begins + timedelta(hours=hours)
         return Outage("vonage", how, begins, min(ends, end), operation)
     refusal = random.choice([*_OF_AWS, "lost"])
     operation = None
