@@ -102,11 +102,15 @@ class Amazon:
     def _before(self, model: Any, params: dict[str, Any], context: dict[str, Any], **_: Any) -> Any:
         service = model.service_model.service_id.hyphenize()
         invocation = self.loop.current
-        # An invocation's own threads send the parts of an upload: they take no turns.
         if invocation is not None and invocation.is_here():
             refusal = self._weathered(service, model.name, context, invocation)
             if refusal is not None:
                 return refusal
+        elif invocation is not None:
+            # Its own threads send the parts of an upload: they take no turns, and have no order.
+            how = self.weather.over_part(f"{model.name} {params['query_string']}", self.loop.now)
+            if how in _REFUSALS_OF_S3:
+                return refusal_of_aws(*_REFUSALS_OF_S3[how])
         return self._answer(service, model.name, params)
 
     def _weathered(

@@ -179,13 +179,15 @@ class Campaign:
         if self.random.random() < 0.5:
             for each in self.definitions:
                 each["max_records"] = 60
+        # An archive of more than 8 MB goes up in parts.
+        is_large = self.random.random() < 0.08
         self.secrets.append(f"5ecret-{self.random.getrandbits(64):016x}")
         self.vonage = Vonage(
             Account(api_key=API_KEY, api_secret=self.secrets[0], others=(SUBACCOUNT,)),
             Settings(
                 rows_per_day=24,
-                rows_per_day_by_product={"VERIFY-V2": 90, "MESSAGES": 3},
-                max_records=60,
+                rows_per_day_by_product={"VERIFY-V2": 90, "MESSAGES": 18_000 if is_large else 3},
+                max_records=10**6 if is_large else 60,
                 requests_per_second=0,
                 seconds_per_report=self.random.choice([10, 120, 900]),
                 empty_report=self.random.choice(["header_only", "zero_bytes", "no_link"]),

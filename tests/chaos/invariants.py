@@ -8,13 +8,14 @@ import json
 import re
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from local.simulator import control
+from local.simulator.reports import FILE_LIFETIME
 from local.simulator.reports import Report as AtVonage
 from tests.chaos.campaign import API_KEY, Outcome
 from tests.chaos.s3 import Objects, read_json
@@ -116,7 +117,7 @@ def _nothing_is_bought_twice(outcome: Outcome) -> Iterator[str]:
     for key, made_of_key in created.items():
         reports = wanted[key]
         asked = sum(_asked_for(report, outcome) for report in reports)
-        lost = sum(_was_lost(made, outcome) for made in made_of_key)
+        lost = sum(_was_lost(made, made_of_key, outcome) for made in made_of_key)
         if len(made_of_key) > len(reports) + asked + lost:
             names = [(each.report_id, each.state.value) for each in reports]
             how = [(each.request_id, each.outcome) for each in made_of_key]
@@ -144,8 +145,11 @@ def _asked_for(report: Report, outcome: Outcome) -> int:
     )
 
 
-def _was_lost(made: AtVonage, outcome: Outcome) -> bool:
+def _was_lost(made: AtVonage, others: Sequence[AtVonage], outcome: Outcome) -> bool:
     """Whether Vonage itself ended it without a file that could be fetched."""
+    end = made.ended()
+    if end is not None and any(each.received >= end + FILE_LIFETIME for each in others):
+        return True
     ended = made.status(outcome.vonage.simulation.world.clock.elapsed())
     return (
         ended not in ("SUCCESS", "TRUNCATED")
@@ -178,8 +182,10 @@ def _manifests_are_true(outcome: Outcome) -> Iterator[str]:
             newest[name] = max(newest.get(name, (-2, {})), (delay, manifest), key=lambda x: x[0])
     for name in delivered - told:
         yield f"{name} is delivered without a manifest"
-    for name, (_, manifest) in newest.items():
+    for name, (delay, manifest) in newest.items():
         yield from _rows_are_right(name, manifest, objects)
+        if int(objects.versions[name][-1].metadata["delay-days"]) != delay:
+            yield f"{name} is of another revision than {manifest['report_id']}"
 
 
 def _archives_are_whole(manifest: Mapping[str, Any], outcome: Outcome) -> Iterator[str]:

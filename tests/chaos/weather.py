@@ -103,10 +103,12 @@ class Weather:
 
     def __init__(self, random: Random, start: datetime, end: datetime) -> None:
         self._random = random
+        self._name = random.getrandbits(64)
         self.end = end
         self._per_call = random.choice([0, 0.003, 0.01, 0.03])
         self._of_vonage = random.choice([0.02, 0.05, 0.12])
-        self._lag = random.choice([0, 0, 60, 240])
+        # Below the shortest lease and the two minutes between two looks, 285 s together.
+        self._lag = random.choice([0, 0, 60, 270])
         self._deaths = random.choice([0, 0.02, 0.05])
         self.outages = [_outage(random, start, end) for _ in range(random.randrange(1, 6))]
 
@@ -122,6 +124,13 @@ class Weather:
         if operation == "TransactWriteItems" and self._random.random() < 0.3:
             return "conflict"
         return self._random.choice([*_OF_AWS, "lost", "lost", "slow"])
+
+    def over_part(self, call: str, now: datetime) -> str | None:
+        """How the upload of a part goes wrong: by what it is, not by when it is asked."""
+        random = Random(f"{self._name} {call} {now}")
+        if now >= self.end or random.random() >= 4 * self._per_call:
+            return None
+        return random.choice(_OF_AWS)
 
     def over_vonage(self, operation: str, now: datetime) -> Fault | None:
         """How a request to Vonage goes wrong; "unreachable" is for who sends it."""
@@ -164,7 +173,10 @@ def _outage(random: Random, start: datetime, end: datetime) -> Outage:
         operation, how = None, random.choice(_OF_THE_WIRE)
         if random.random() < 0.3:
             operation = random.choice(["create", "list", "get", "download"])
-        if random.random() < 0.15:
+        if random.random() < 0.2:
+            # Each of them may have made a report, and takes half a minute of an invocation.
+            operation, how = "create", random.choice(_AFTER_THE_EFFECT[:3])
+        elif random.random() < 0.2:
             # The file is gone when this is over; or is it only said to be not found?
             operation, hours = "download", random.choice([3, 80])
             how = random.choice([how, {"fault": "status", "status": 404}])

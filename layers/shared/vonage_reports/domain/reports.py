@@ -149,6 +149,8 @@ class Report:
     run: int = 0
     resumes: int = 0
     """Runs that failed since the present attempt began."""
+    not_found: int = 0
+    """Those of them, the last in a row, after which Vonage did not know the report or its file."""
     execution_input: str | None = None
     """What the present run is started with, to the byte."""
     receipts: tuple[str, ...] = ()

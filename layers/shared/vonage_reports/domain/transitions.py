@@ -141,6 +141,8 @@ class Resume:
     frees_slot: bool
     error: str
     reason: str
+    not_found: bool = False
+    """Whether Vonage said 404, of the report or of its file."""
 
 
 @dataclass(frozen=True)
@@ -429,12 +431,18 @@ def decide(
             "most for one window: use a definition of a new name with a shorter window",
         )
     if at_vonage is RequestStatus.SUCCESS:
-        if error != "ReportExpired" or report.resumes < waits.NOT_FOUND_PATIENCE:
+        if error != "ReportExpired":
             return Resume(Entry.CHECK, later, frees_slot=True, error=error, reason=reason)
+        if report.not_found < waits.NOT_FOUND_PATIENCE:
+            return Resume(
+                Entry.CHECK, later, frees_slot=True, error=error, reason=reason, not_found=True
+            )
         return _buy_again(report, error, reason, now, scale)
     if at_vonage is Gone.GONE:
-        if report.resumes < waits.NOT_FOUND_PATIENCE:
-            return Resume(Entry.CHECK, later, frees_slot=False, error=error, reason=reason)
+        if report.not_found < waits.NOT_FOUND_PATIENCE:
+            return Resume(
+                Entry.CHECK, later, frees_slot=False, error=error, reason=reason, not_found=True
+            )
         reason = "Vonage deleted the report before it was stored"
         return _buy_again(report, "ReportExpired", reason, now, scale)
     ended = f"Vonage ended the report as {at_vonage.value}"
@@ -481,6 +489,7 @@ def moved(report: Report, move: Move, *, now: datetime) -> Report:
                 attempt=report.attempt + 1,
                 run=report.run + 1,
                 resumes=0,
+                not_found=0,
                 receipts=(),
                 profile=None,
                 unheard=False,
@@ -499,18 +508,20 @@ def moved(report: Report, move: Move, *, now: datetime) -> Report:
                 profile=profile,
                 run=report.run + 1,
                 resumes=0,
+                not_found=0,
                 not_before=None,
                 error=None,
                 reason=None,
             )
             return replace(converting, execution_input=execution_input(converting, Entry.CONVERT))
-        case Resume(entry, not_before, frees_slot, error, reason):
+        case Resume(entry, not_before, frees_slot, error, reason, not_found):
             own = () if entry is Entry.CHECK else (receipt_key(report),)
             resumed = replace(
                 report,
                 receipts=report.receipts or own,
                 run=report.run + 1,
                 resumes=report.resumes + 1,
+                not_found=report.not_found + 1 if not_found else 0,
                 not_before=not_before,
                 slot=None if frees_slot else report.slot,
                 error=error,
@@ -527,6 +538,7 @@ def moved(report: Report, move: Move, *, now: datetime) -> Report:
                 absent_since=None,
                 unheard=report.unheard or (isinstance(move, PutBack) and move.unheard),
                 resumes=0,
+                not_found=0,
                 error=error,
                 reason=reason,
             )
