@@ -1,20 +1,26 @@
 """The simulator's clock: real time, moved ahead on request."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 
 class Clock:
-    """Counts seconds since its start on the monotonic clock, plus what it was advanced by."""
+    """Counts seconds since its start on a monotonic clock, plus what it was advanced by."""
 
-    def __init__(self) -> None:
-        self._started_at = datetime.now(UTC)
-        self._started = time.monotonic()
+    def __init__(
+        self,
+        monotonic: Callable[[], float] = time.monotonic,
+        started_at: datetime | None = None,
+    ) -> None:
+        self._monotonic = monotonic
+        self._started_at = started_at or datetime.now(UTC)
+        self._started = monotonic()
         self._advanced = 0.0
 
     def elapsed(self) -> float:
         """Seconds of simulated time since the clock was started."""
-        return time.monotonic() - self._started + self._advanced
+        return self._monotonic() - self._started + self._advanced
 
     def now(self) -> datetime:
         """The simulated instant, in UTC."""

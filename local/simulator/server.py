@@ -1,11 +1,5 @@
-"""The HTTP side: routes, credentials, rate limit, faults, one thread per connection.
+"""The HTTP side: one thread per connection, and faults on the wire."""
 
-Of the API it serves what asynchronous reports need. The synchronous GET /v2/reports/records and
-the info and deletion of media are not there; a callback_url is accepted and never called.
-"""
-
-import base64
-import re
 import socketserver
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,23 +7,11 @@ from threading import Event
 from urllib.parse import urlsplit
 
 from . import control
-from .answers import Answer, Problem, not_found, too_many_requests, wrong_credentials
-from .delivery import NOT_DONE, altered, send, send_with_fault
-from .faults import BEFORE_ACTING, Fault, Hit
+from .api import Request, answer_to
+from .delivery import altered, send, send_with_fault
 from .simulation import Simulation
 
 HOST = "127.0.0.1"
-
-_ROUTES = tuple(
-    (method, re.compile(path), operation)
-    for method, path, operation in (
-        ("POST", r"/v2/reports/?", "create"),
-        ("GET", r"/v2/reports/?", "list"),
-        ("GET", r"/v2/reports/([^/]+)", "get"),
-        ("DELETE", r"/v2/reports/([^/]+)", "cancel"),
-        ("GET", r"/v3/media/([^/]+)", "download"),
-    )
-)
 
 
 class Server(ThreadingHTTPServer):
@@ -88,7 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
             send(self, answer)
             return
         with simulation.lock:
-            answer, fault = self._answer(path, body)
+            request = Request(self.command, self.path, self.headers, body)
+            answer, fault = answer_to(simulation, request)
             seen = altered(answer, fault) if fault else answer
             if seen:
                 simulation.world.traffic.by_status[str(int(seen.status))] += 1
@@ -96,72 +79,3 @@ class _Handler(BaseHTTPRequestHandler):
             send_with_fault(self, seen, fault, self.server.stopping)
         else:
             send(self, answer)
-
-    def _answer(self, path: str, body: bytes) -> tuple[Answer, Fault | None]:
-        """Do what is asked, and say what shall go wrong on the way back."""
-        simulation = self.server.simulation
-        operation, subject = _route(self.command, path)
-        simulation.world.traffic.arrived(operation, self.path, self.headers)
-        try:
-            self._check_credentials()
-            self._check_rate()
-            if operation is None:
-                raise not_found()
-            hit = simulation.world.faults.take(
-                operation, simulation.facts(operation, subject, body)
-            )
-        except Problem as problem:
-            return problem.answer(), None
-        if hit.answer and hit.answer.fault in BEFORE_ACTING:
-            return NOT_DONE, hit.answer
-        try:
-            return self._act(operation, subject, body, hit), hit.answer
-        except Problem as problem:
-            return problem.answer(), hit.answer
-
-    def _act(self, operation: str, subject: str, body: bytes, hit: Hit) -> Answer:
-        simulation = self.server.simulation
-        match operation:
-            case "create":
-                return simulation.create(body, hit.report)
-            case "list":
-                return simulation.list(urlsplit(self.path).query, hit.report)
-            case "get" if hit.answer and hit.answer.fault == "list_form":
-                return simulation.get_in_list_form(subject, hit.report)
-            case "get":
-                return simulation.get(subject, hit.report)
-            case "cancel":
-                return simulation.cancel(subject)
-            case _:
-                return simulation.download(subject)
-
-    def _check_credentials(self) -> None:
-        simulation = self.server.simulation
-        account = simulation.account
-        secrets = simulation.world.settings.secrets or (account.api_secret,)
-        scheme, _, encoded = self.headers.get("Authorization", "").partition(" ")
-        try:
-            given = base64.b64decode(encoded, validate=True)
-        except ValueError:
-            given = b""
-        valid = {f"{account.api_key}:{secret}".encode() for secret in secrets}
-        if scheme != "Basic" or given not in valid:
-            raise wrong_credentials()
-
-    def _check_rate(self) -> None:
-        simulation = self.server.simulation
-        settings = simulation.world.settings
-        if not simulation.world.traffic.admit(settings.requests_per_second):
-            reset = simulation.world.clock.now().timestamp() + settings.retry_after
-            raise too_many_requests(
-                retry_after=settings.retry_after,
-                limit=settings.requests_per_second,
-                reset_ms=int(reset * 1000),
-            )
-
-
-def _route(method: str, path: str) -> tuple[str | None, str]:
-    for route_method, pattern, operation in _ROUTES:
-        if method == route_method and (match := pattern.fullmatch(path)):
-            return operation, match[1] if match.groups() else ""
-    return None, ""

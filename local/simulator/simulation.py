@@ -3,8 +3,8 @@
 import sys
 import traceback
 import uuid
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -73,7 +73,7 @@ class World:
     """
 
     settings: Settings
-    clock: Clock = field(default_factory=Clock)
+    clock: Clock
     traffic: Traffic = field(default_factory=Traffic)
     faults: FaultBook = field(default_factory=FaultBook)
     bill: Bill = field(default_factory=Bill)
@@ -84,16 +84,30 @@ class World:
 class Simulation:
     """One account at a simulated Vonage.
 
-    `lock` guards everything; whoever calls a method holds it. Rendering runs outside of it.
+    `lock` guards everything; whoever calls a method holds it. Rendering runs outside of it, on
+    `renderers`. Those, the clock and the ids are arguments for whoever needs each run to be alike.
     """
 
-    def __init__(self, account: Account, settings: Settings, folder: Path) -> None:
+    def __init__(
+        self,
+        account: Account,
+        settings: Settings,
+        folder: Path,
+        *,
+        new_clock: Callable[[], Clock] = Clock,
+        new_id: Callable[[], uuid.UUID] = uuid.uuid4,
+        renderers: Executor | None = None,
+    ) -> None:
         self.account = account
         self.lock = RLock()
         self._initial_settings = settings
         self._folder = folder
-        self._renderers = ThreadPoolExecutor(_RENDERING_THREADS, thread_name_prefix="render")
-        self.world = World(settings)
+        self._new_clock = new_clock
+        self._new_id = new_id
+        self._renderers = renderers or ThreadPoolExecutor(
+            _RENDERING_THREADS, thread_name_prefix="render"
+        )
+        self.world = World(settings, new_clock())
 
     # What the control endpoint does.
 
@@ -101,7 +115,7 @@ class Simulation:
         """Forget everything since the start."""
         for report in self.world.reports.values():
             self._discard(report)
-        self.world = World(self._initial_settings)
+        self.world = World(self._initial_settings, self._new_clock())
 
     def close(self) -> None:
         """Stop rendering."""
@@ -283,8 +297,8 @@ class Simulation:
         prefix = "" if number % 3 else "ri3p58f-"
         report = Report(
             number=number,
-            request_id=f"{prefix}{uuid.uuid4()}",
-            file_id=str(uuid.uuid4()),
+            request_id=f"{prefix}{self._new_id()}",
+            file_id=str(self._new_id()),
             request=request,
             settings=world.settings,
             received=now,

@@ -57,6 +57,34 @@ def test_a_reconversion_is_a_run_from_the_receipt_and_costs_nothing(
     assert stack.announced() == []
 
 
+def test_what_was_delivered_outlives_a_collection_that_ended_badly(
+    stack: Stack, delivered: Report
+) -> None:
+    recollect(delivered.report_id, "token", stack.edges, now=stack.now)
+    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
+    stack.submit()
+    again = stack.known(delivered.report_id)
+    stack.runs.end(again, "ArchiveCorrupt")
+    stack.settle()
+    assert stack.known(delivered.report_id).state is State.FAILED
+    assert reconvert(delivered.report_id, stack.edges, now=stack.now) == [delivered.report_id]
+    converting = stack.known(delivered.report_id)
+    assert converting.receipts == (receipt_key(delivered),)
+    stack.runs.end(converting)
+    stack.settle()
+    assert stack.known(delivered.report_id).state is State.DELIVERED
+    # An archive that came whole, and that only the comparison of its rows refused, comes first.
+    recollect(delivered.report_id, "another", stack.edges, now=stack.now)
+    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
+    stack.submit()
+    newest = stack.known(delivered.report_id)
+    store(stack, newest)
+    stack.runs.end(newest, "RowsMismatch")
+    stack.settle()
+    reconvert(delivered.report_id, stack.edges, now=stack.now)
+    assert stack.known(delivered.report_id).receipts == (receipt_key(newest),)
+
+
 def test_a_window_that_was_split_is_reconverted_from_all_its_archives(
     stack: Stack, halves: list[Report]
 ) -> None:

@@ -1,11 +1,18 @@
 """Windows that are collected more than once, and definitions whose delay_days change."""
 
+import contextlib
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
+from tests.integration.conftest import refusal_of_aws
 from tests.integration.stack import SCHEDULED, Stack, definition
 from vonage_reports.aws.moves import carry_out
+from vonage_reports.aws.plan import plan
 from vonage_reports.domain.reports import Report, Revision, State
 from vonage_reports.domain.transitions import Withdraw
 
@@ -92,6 +99,7 @@ def test_a_preliminary_that_is_under_way_is_not_stopped_by_the_final(stack: Stac
     ("before", "after"),
     [
         ([3], [0, 3]),
+        ([0], [0, 3]),
         ([0, 3], [3]),
         ([0, 1, 3], [0, 3]),
         ([0, 3], [0, 1, 3]),
@@ -115,7 +123,31 @@ def test_changed_delays_lose_no_final_and_buy_nothing_twice(
     assert len(set(asked_for)) == len(asked_for), "no window is bought twice as one revision"
     assert len(stack.created()) == len(asked_for)
     due_last = (at - after[-1] * DAY).day - 1
-    assert sorted(finals) == list(range(18, due_last + 1))
+    assert sorted(finals) == list(range(21 - before[-1], due_last + 1))
+
+
+def test_a_first_run_that_breaks_off_anywhere_loses_no_final(stack: Stack) -> None:
+    for calls in range(13):
+        of = definition(name=f"d{calls}", filters={"country": f"X{calls}"}, delay_days=[0, 3])
+        seen = count()
+
+        def breaks_off(seen: Iterator[int] = seen, calls: int = calls, **_: Any) -> Any:
+            return refusal_of_aws(500, "InternalServerError") if next(seen) == calls else None
+
+        client = stack.edges.ledger._client
+        client.meta.events.register("before-call.dynamodb", breaks_off)
+        with contextlib.suppress(ClientError):
+            plan([of], stack.edges, at=SCHEDULED, now=stack.now)
+        client.meta.events.unregister("before-call.dynamodb", breaks_off)
+        for days in (0, 4):
+            stack.plan_definitions([of], at=SCHEDULED + days * DAY)
+        finals = [
+            each.window.start.day
+            for each in stack.open()
+            if each.definition == of.name and each.revision is FINAL
+        ]
+        assert sorted(finals) == list(range(18, 23))
+    assert next(seen) < calls, "the last one broke off nowhere"
 
 
 def test_a_final_that_bears_the_name_of_a_preliminary_under_way_waits_for_it(

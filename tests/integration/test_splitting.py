@@ -141,6 +141,26 @@ def test_the_event_of_a_window_that_failed_buys_the_part_that_failed_alone(stack
     assert stack.announced() == []
 
 
+def test_what_is_left_of_a_window_that_cannot_be_had_is_not_bought(stack: Stack) -> None:
+    day = into_quarters(stack)
+    stack.simulator.fault("create", "status", status=422)
+    stack.simulator.fault("create", "status", status=429)
+    stack.submit()
+    bought = len(stack.created())
+    stack.settle()
+    assert (stack.known(day).state, stack.open()) == (State.FAILED, [])
+    (told,) = stack.announced()
+    stack.later(minutes=2)
+    assert stack.submit().submitted == []
+    again = told["run_again"]["recollect"]["report_id"]
+    assert stack.known(again).state is State.FAILED
+    assert recollect(again, "token", stack.edges, now=stack.now) == [again]
+    stack.collect(*["SUCCESS"] * 4)
+    assert len(stack.known(day).receipts) == 4
+    assert deliver(stack, day).state is State.DELIVERED
+    assert len(stack.created()) == bought + 4
+
+
 def test_a_window_that_fits_no_four_reports_fails_and_says_what_to_change(stack: Stack) -> None:
     day = into_quarters(stack)
     stack.collect("TRUNCATED", "SUCCESS", "SUCCESS", "SUCCESS")
@@ -173,9 +193,9 @@ def test_of_two_parts_that_are_cut_short_at_the_same_moment_one_is_split(stack: 
     stack.settle_seen(stack.edges.ledger.open_work())
     assert stack.known(day).leaves == 4
     stack.settle()
-    stack.collect("SUCCESS", "SUCCESS")
     assert stack.known(day).state is State.FAILED
-    assert len(stack.created()) == 1 + 2 + 2 + 2
+    assert stack.submit().submitted == [], "the parts of the one would be bought for nothing"
+    assert len(stack.created()) == 1 + 2 + 2
     (told,) = stack.announced()
     assert told["error"] == "ReportTruncated"
 

@@ -10,10 +10,11 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.integration.stack import SCHEDULED, Stack
+from tests.integration.stack import LIFETIME, SCHEDULED, Stack
 from vonage_reports.aws.again import recollect
 from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.plan import announce_refusals, forget_mended, plan
+from vonage_reports.aws.settle import settle
 from vonage_reports.aws.submit import resolve, submit
 from vonage_reports.aws.topic import Topic
 from vonage_reports.client import Credentials, VonageClient
@@ -22,6 +23,7 @@ from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.objects import Precedence, manifest_key, receipt_key
 from vonage_reports.domain.pacing import Pacer
 from vonage_reports.domain.reports import Report, State
+from vonage_reports.domain.transitions import Run
 from vonage_reports.inputs import parse_definitions
 
 
@@ -649,6 +651,31 @@ def test_while_vonage_does_not_answer_nothing_is_decided(stack: Stack) -> None:
     assert the_report(stack).slot == report.slot
     stack.settle()
     assert the_report(stack).state is State.PLANNED
+
+
+def test_reports_that_nobody_foresaw_are_not_in_the_way_of_the_others(stack: Stack) -> None:
+    stack.plan(3)
+    stack.submit()
+    *poisonous, fine = stack.open()
+    stack.runs.end(fine)
+
+    class Runs:
+        def describe(self, report: Report) -> Run:
+            if report in poisonous:
+                raise KeyError("rows")
+            return stack.runs.describe(report)
+
+    edges = replace(stack.edges, executions=Runs())  # type: ignore[arg-type]  # all that is asked
+    ended: list[str] = []
+    for _ in range(3):
+        # There is time for one of them.
+        invocation = Invocation("one", iter([LIFETIME, 0, 0]).__next__)
+        work = stack.edges.ledger.open_work()
+        settled, faults = settle(work, edges, invocation, clock=lambda: stack.now)
+        ended += settled
+        assert all(isinstance(fault, KeyError) for fault in faults)
+        stack.later(minutes=5)
+    assert ended == [fine.report_id]
 
 
 def test_a_report_that_vonage_forgot_is_bought_again_after_patience(stack: Stack) -> None:

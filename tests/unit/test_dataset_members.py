@@ -3,8 +3,10 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
 from local.simulator.archives import ArchiveWriter
 from tests.unit.csvs import FileSource
@@ -78,6 +80,24 @@ def test_what_is_no_archive_any_more_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ArchiveCorrupt):
         csv_members(FileSource(tmp_path / "a.zip"), receipt.members)
+
+
+def test_a_time_out_of_s3_is_no_word_about_the_archive(tmp_path: Path) -> None:
+    receipt = store(tmp_path / "a.zip")
+
+    class TimesOut(FileSource):
+        answered = 0
+
+        def open(self, start: int, length: int) -> Any:
+            if len(self.ranges) == self.answered:
+                raise ReadTimeoutError(endpoint_url="https://s3")
+            return super().open(start, length)
+
+    for answered in range(2):
+        source = TimesOut(tmp_path / "a.zip")
+        source.answered = answered
+        with pytest.raises(ReadTimeoutError):
+            csv_members(source, receipt.members)[0].open().read()
 
 
 @pytest.mark.parametrize("place", [60, 5_000, 200_000])

@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from vonage_reports.client import ReportRequest
-from vonage_reports.domain import errors
+from vonage_reports.domain import errors, waits
 from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.reports import (
     Entry,
@@ -149,6 +149,7 @@ class Case:
             self.report,
             attempt=self.attempt,
             resumes=self.resumes,
+            not_found=self.resumes,
             submitted_at=NOW - timedelta(hours=self.hours),
         )
         run = Run(RunStatus.FAILED, error=self.error, reason=self.error and "it went wrong")
@@ -333,6 +334,22 @@ def test_a_404_ends_a_report_only_when_it_lasts() -> None:
         assert not move.frees_slot, case
 
 
+@pytest.mark.parametrize("at_vonage", [RequestStatus.SUCCESS, Gone.GONE])
+def test_a_404_after_an_outage_is_awaited_as_long_as_any_other(at_vonage: AtVonage) -> None:
+    report = replace(REPORT, resumes=30)
+    for _ in range(waits.NOT_FOUND_PATIENCE):
+        move = decide(report, failed_run("ReportExpired"), at_vonage, entry=Entry.CHECK, now=NOW)
+        assert isinstance(move, Resume)
+        report = moved(report, move, now=NOW)
+    move = decide(report, failed_run("ReportExpired"), at_vonage, entry=Entry.CHECK, now=NOW)
+    assert isinstance(move, Again)
+    # It was only hidden.
+    found = decide(
+        report, failed_run("VonageUnavailable"), RequestStatus.SUCCESS, entry=Entry.CHECK, now=NOW
+    )
+    assert moved(report, found, now=NOW).not_found == 0
+
+
 def test_a_slot_is_freed_once_vonage_showed_an_end() -> None:
     over = [
         case
@@ -473,7 +490,11 @@ def test_a_report_that_vonage_ended_without_a_file_is_bought_three_times_at_most
     run = failed_run("ReportFailed")
     moves = [
         decide(
-            replace(REPORT, attempt=attempt, resumes=4), run, at_vonage, entry=Entry.CHECK, now=NOW
+            replace(REPORT, attempt=attempt, resumes=4, not_found=4),
+            run,
+            at_vonage,
+            entry=Entry.CHECK,
+            now=NOW,
         )
         for attempt in (1, 2, 3)
     ]
@@ -485,7 +506,7 @@ def test_a_report_whose_file_expired_is_bought_three_times_at_most() -> None:
     run = failed_run("ReportExpired")
     moves = [
         decide(
-            replace(REPORT, attempt=attempt, resumes=4),
+            replace(REPORT, attempt=attempt, resumes=4, not_found=4),
             run,
             RequestStatus.SUCCESS,
             entry=Entry.CHECK,
@@ -820,6 +841,20 @@ def test_a_conversion_that_failed_is_tried_again_without_vonage(entry: Entry) ->
         sent = json.loads(after.execution_input)
         assert (sent["entry"], sent["run"]) == (entry.value, report.run + 1), error
         assert sent["receipts"] == ["older.json", "younger.json"], error
+
+
+@pytest.mark.parametrize("report", [REPORT, CONVERTING], ids=lambda report: report.state)
+def test_an_archive_that_cannot_be_converted_for_three_days_is_left_to_a_person(
+    report: Report,
+) -> None:
+    tried = replace(report, resumes=waits.MAX_RESUMES)
+    run = failed_run("MemoryError")
+
+    move = decide(tried, run, RequestStatus.SUCCESS, entry=Entry.CONVERT, now=NOW)
+    assert move == Fail("MemoryError", "it went wrong", is_stored=True)
+    # What is converted has only to be announced: that goes on.
+    move = decide(tried, run, RequestStatus.SUCCESS, entry=Entry.ANNOUNCE, now=NOW)
+    assert isinstance(move, Resume)
 
 
 def test_a_conversion_of_what_is_not_in_the_bucket_any_more_fails() -> None:

@@ -67,6 +67,9 @@ def csv_members(source: Source, receipt: Sequence[Member]) -> list[CsvMember]:
         with zipfile.ZipFile(io.BufferedReader(_Ranges(source), _DIRECTORY_PIECE)) as archive:
             entries, end = archive.infolist(), archive.start_dir
     except zipfile.BadZipFile as error:
+        if isinstance(error.__context__, OSError):
+            # A time-out of S3 is one, as botocore raises it: no word about the archive.
+            raise error.__context__ from None
         raise ArchiveCorrupt(f"The stored archive is corrupt: {error}.") from error
     found = [Member(each.filename, each.file_size, f"{each.CRC:08x}") for each in entries]
     if found != list(receipt):

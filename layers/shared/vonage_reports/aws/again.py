@@ -1,5 +1,6 @@
 """What a person wants done once more: a window collected, or its archives converted."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -38,6 +39,12 @@ def recollect(report_id: str, token: str, edges: Edges, *, now: datetime) -> lis
         if not root.is_at_end and root.state is not State.SPLIT:
             return []
         changes.append((root, _with_one_part_for(report, root, edges, now=now)))
+        # Without it they were not worth their price.
+        changes += [
+            (part, planned_again(part, now=now))
+            for part in parts_of(root, edges.ledger, now=now) or []
+            if part.state is State.CANCELLED and part.report_id != report_id
+        ]
     try:
         edges.ledger.write_all(changes)
     except Outrun:
@@ -69,7 +76,8 @@ def _with_one_part_for(part: Report, root: Report, edges: Edges, *, now: datetim
 def reconvert(report_id: str, edges: Edges, *, now: datetime) -> list[str]:
     """Start a run that makes a window anew from its archives; return it, or nothing to do.
 
-    There is nothing to do while the report is unfinished. Raises InvalidRequest for a report that
+    There is nothing to do while the report is unfinished. Where the last collection has no archive,
+    it is made of those that it was delivered from before. Raises InvalidRequest for a report that
     nobody knows, for a part of a window, and where no archive was stored.
     """
     report = _known(report_id, "reconvert", edges)
@@ -77,11 +85,12 @@ def reconvert(report_id: str, edges: Edges, *, now: datetime) -> list[str]:
         return []
     if report.is_half:
         raise InvalidRequest(f"reconvert: {report_id} is a part of {report.root}: name that one")
-    receipts = report.receipts or (receipt_key(report),)
-    if report.request_id is None and not report.receipts:
+    if report.request_id is None and not (report.receipts or report.delivered_from):
         raise InvalidRequest(f"reconvert: {report_id} was never asked for: collect it first")
-    # Read, where a look would do: S3 says "not there" of an object in a bucket that is not.
-    missing = next((key for key in receipts if edges.bucket.read_json(key) is None), None)
+    receipts = report.receipts or (receipt_key(report),)
+    missing = _missing(receipts, edges)
+    if missing and report.delivered_from and not _missing(report.delivered_from, edges):
+        receipts, missing = report.delivered_from, None
     if missing:
         raise InvalidRequest(f"reconvert: {missing} is not there: collect the window again")
     try:
@@ -89,6 +98,11 @@ def reconvert(report_id: str, edges: Edges, *, now: datetime) -> list[str]:
     except Outrun:
         return []
     return [report_id]
+
+
+def _missing(receipts: Sequence[str], edges: Edges) -> str | None:
+    # Read, where a look would do: S3 says "not there" of an object in a bucket that is not.
+    return next((key for key in receipts if edges.bucket.read_json(key) is None), None)
 
 
 def outlook(report_id: str, edges: Edges) -> dict[str, Any]:

@@ -545,7 +545,7 @@ def report_of(item: Mapping[str, Any]) -> Report:
             value = int(value)
         values[each.name] = value
     values["filters"] = json.loads(values["filters"])
-    for name in ("tokens", "receipts"):
+    for name in ("tokens", "receipts", "delivered_from"):
         values[name] = tuple(values.get(name, ()))
     if "profile" in values:
         values["profile"] = Profile.from_json(values["profile"])

@@ -5,8 +5,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.ledger import Change, Outrun, RequestServesAnother
 from vonage_reports.domain import notifications, waits
@@ -35,13 +33,14 @@ from vonage_reports.domain.volume import deviation, reports_before
 def isolated(faults: list[Exception]) -> Iterator[None]:
     """Keep the trouble of one report from the others: it is put to `faults`.
 
-    Where another submit_reports was faster there is nothing left to do, and no trouble.
+    Where another submit_reports was faster there is nothing left to do, and no trouble. Whatever
+    else it is, it is raised when all others are seen to.
     """
     try:
         yield
     except (Outrun, RequestServesAnother):
         pass
-    except (ClientError, BotoCoreError, VonageReportsError) as error:
+    except Exception as error:  # noqa: BLE001 - what nobody foresaw of one report is no other's
         faults.append(error)
 
 
@@ -162,9 +161,10 @@ def _announce(report: Report, move: Move, edges: Edges, *, now: datetime) -> Rep
                 execution=execution,
                 run_again=None,
             )
-        case Fail(error=error, reason=reason, part=part):
+        case Fail(error=error, reason=reason, part=part, is_stored=is_stored):
             # Collected again, what was too large would be cut short again.
-            again = {"recollect": {"report_id": part or report.report_id}}
+            event = "reconvert" if is_stored else "recollect"
+            again = {event: {"report_id": part or report.report_id}}
             body = notifications.failed(
                 report,
                 error=error,

@@ -11,7 +11,7 @@ from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.ledger import Change, Outrun
 from vonage_reports.aws.moves import isolated
 from vonage_reports.domain import notifications
-from vonage_reports.domain.calendar import Due, due_reports
+from vonage_reports.domain.calendar import Due, due_reports, where_finals_begin
 from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.products import oldest_start
@@ -61,6 +61,9 @@ def plan(
         with isolated(done.faults):
             if definition.name not in calendar.collects:
                 edges.ledger.note_what_is_collected(definition)
+            final = definition.delay_days[-1]
+            for account_id, begin in where_finals_begin(definition, calendar.cursors, at):
+                edges.ledger.move_cursor(definition.name, account_id, final, begin)
             for due in due_reports(
                 definition,
                 cursors=calendar.cursors,
@@ -209,7 +212,7 @@ def announce_refusals(refusals: Sequence[Refusal], noted: frozenset[str], edges:
 def forget_mended(refusals: Sequence[Refusal], noted: frozenset[str], edges: Edges) -> None:
     """Forget the refusals that came no more, so that they are announced when they come back."""
     causes = {_cause(each) for each in refusals}
-    for cause in noted:
+    for cause in sorted(noted):
         if cause.startswith("refused#") and cause not in causes:
             edges.ledger.forget(cause)
 

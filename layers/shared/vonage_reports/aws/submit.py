@@ -35,7 +35,7 @@ from vonage_reports.domain.transitions import (
     taken,
 )
 
-logger = Logger(child=True)
+logger = Logger(service="submit_reports", child=True)
 
 
 @dataclass
@@ -238,7 +238,7 @@ def _send(report: Report, work: OpenWork, edges: Edges, done: Submitted, *, now:
     carry_out(report, move, edges, now=now)
     if isinstance(answer, str):
         done.submitted.append(report.report_id)
-        for cause in notifications.causes_gone_with(report) & work.notices:
+        for cause in sorted(notifications.causes_gone_with(report) & work.notices):
             edges.ledger.forget(cause)
     every_report = isinstance(answer, VonageRejected) and answer.concerns_every_report
     return not every_report and not isinstance(answer, RateLimited | VonageUnreachable)

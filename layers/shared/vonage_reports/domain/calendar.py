@@ -143,6 +143,24 @@ def next_unplanned(
                 )
 
 
+def where_finals_begin(
+    definition: ReportDefinition,
+    cursors: Mapping[tuple[str, str, int], datetime],
+    at: datetime,
+) -> Iterator[tuple[str, datetime]]:
+    """Yield account, and the end of what is planned, for final revisions without a cursor.
+
+    It is to be noted before anything is planned: the cursor of another delay goes on, and the
+    final takes its place from where that stands. So would it where a first run broke off between
+    the two, and never be due.
+    """
+    index = len(definition.delay_days) - 1
+    for account_id in definition.account_ids:
+        if (definition.name, account_id, definition.delay_days[index]) not in cursors:
+            since = _planned_to(definition, account_id, index, cursors)
+            yield account_id, since or next(due_windows(definition, index, None, at)).start
+
+
 def _planned_to(
     definition: ReportDefinition,
     account_id: str,

@@ -32,7 +32,8 @@ class State(StrEnum):
     """A preliminary revision that was not asked for: a later one had been delivered before."""
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
-    """Of a backfill that was cancelled before this window's turn came."""
+    """Of a backfill that was cancelled before this window's turn came; or a part of a window that
+    cannot be had whole."""
 
 
 class RequestStatus(StrEnum):
@@ -148,10 +149,14 @@ class Report:
     run: int = 0
     resumes: int = 0
     """Runs that failed since the present attempt began."""
+    not_found: int = 0
+    """Those of them, the last in a row, after which Vonage did not know the report or its file."""
     execution_input: str | None = None
     """What the present run is started with, to the byte."""
     receipts: tuple[str, ...] = ()
     """CONVERTING: the keys of the receipts, oldest first."""
+    delivered_from: tuple[str, ...] = ()
+    """Those of what was delivered last, whatever became of a later collection."""
     rows: int | None = None
     error: str | None = None
     """The name of the last error, and below its sentence."""

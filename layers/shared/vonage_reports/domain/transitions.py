@@ -21,7 +21,8 @@
                    ├──expected too large┴──> SPLIT ──every half STORED──> CONVERTING
                    │                         └──a half FAILED────────────────> FAILED
                    ├──a later revision is delivered──> SUPERSEDED
-                   └──its backfill is cancelled──────> CANCELLED
+                   └──its backfill is cancelled, or
+                      another half has FAILED────────> CANCELLED
 
 An observation goes in (`before_post`, `after_post`, `after_look`, `decide`, `while_held`,
 `while_split`), a move comes out, and
@@ -140,6 +141,8 @@ class Resume:
     frees_slot: bool
     error: str
     reason: str
+    not_found: bool = False
+    """Whether Vonage said 404, of the report or of its file."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,8 @@ class Fail:
     reason: str
     part: str | None = None
     """Of a window that was split: the report_id of the part that has to be collected again."""
+    is_stored: bool = False
+    """Whether the archive is there: then to convert it once more costs nothing."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +230,7 @@ class Supersede:
 
 @dataclass(frozen=True)
 class Withdraw:
-    """CANCELLED: its backfill was, before Vonage was asked."""
+    """CANCELLED before Vonage was asked: its backfill was, or another part cannot be had."""
 
 
 @dataclass(frozen=True)
@@ -351,7 +356,8 @@ def while_split(leaves: Sequence[Report]) -> Move:
     """
     if not all(leaf.is_at_end for leaf in leaves):
         return Stay()
-    for leaf in leaves:
+    # What was withdrawn because another part cannot be had is not the reason.
+    for leaf in sorted(leaves, key=lambda leaf: leaf.state is State.CANCELLED):
         if leaf.state is not State.STORED:
             reason = f"a part of the window, {leaf.report_id}, could not be had: {leaf.reason}"
             return Fail(leaf.error or leaf.state, reason, leaf.report_id)
@@ -394,6 +400,8 @@ def decide(
         # What is missing in the bucket does not come back: a person has to collect it again.
         if error in _FINAL_ERRORS or error == "InvalidRequest":
             return Fail(error, reason)
+        if _is_hopeless(report, entry):
+            return Fail(error, reason, is_stored=True)
         return Resume(entry, later, frees_slot=False, error=error, reason=reason)
     if at_vonage is None or at_vonage is Unreadable.UNAVAILABLE:
         return Stay()
@@ -403,6 +411,8 @@ def decide(
     if entry is not Entry.CHECK:
         if report.is_half and not working:
             return Store(run.rows)
+        if _is_hopeless(report, entry) and not working:
+            return Fail(error, reason, is_stored=True)
         return Resume(entry, later, frees_slot=not working, error=error, reason=reason)
     if at_vonage is Unreadable.UNKNOWN_STATUS:
         return Cancel(then=Fail("ReportFailed", reason))
@@ -421,16 +431,27 @@ def decide(
             "most for one window: use a definition of a new name with a shorter window",
         )
     if at_vonage is RequestStatus.SUCCESS:
-        if error != "ReportExpired" or report.resumes < waits.NOT_FOUND_PATIENCE:
+        if error != "ReportExpired":
             return Resume(Entry.CHECK, later, frees_slot=True, error=error, reason=reason)
+        if report.not_found < waits.NOT_FOUND_PATIENCE:
+            return Resume(
+                Entry.CHECK, later, frees_slot=True, error=error, reason=reason, not_found=True
+            )
         return _buy_again(report, error, reason, now, scale)
     if at_vonage is Gone.GONE:
-        if report.resumes < waits.NOT_FOUND_PATIENCE:
-            return Resume(Entry.CHECK, later, frees_slot=False, error=error, reason=reason)
+        if report.not_found < waits.NOT_FOUND_PATIENCE:
+            return Resume(
+                Entry.CHECK, later, frees_slot=False, error=error, reason=reason, not_found=True
+            )
         reason = "Vonage deleted the report before it was stored"
         return _buy_again(report, "ReportExpired", reason, now, scale)
     ended = f"Vonage ended the report as {at_vonage.value}"
     return _buy_again(report, "ReportFailed", ended, now, scale)
+
+
+def _is_hopeless(report: Report, entry: Entry) -> bool:
+    """Whether a stored archive was converted in vain for so long that a person has to look."""
+    return entry is Entry.CONVERT and report.resumes >= waits.MAX_RESUMES
 
 
 def _buy_again(
@@ -468,6 +489,7 @@ def moved(report: Report, move: Move, *, now: datetime) -> Report:
                 attempt=report.attempt + 1,
                 run=report.run + 1,
                 resumes=0,
+                not_found=0,
                 receipts=(),
                 profile=None,
                 unheard=False,
@@ -486,18 +508,20 @@ def moved(report: Report, move: Move, *, now: datetime) -> Report:
                 profile=profile,
                 run=report.run + 1,
                 resumes=0,
+                not_found=0,
                 not_before=None,
                 error=None,
                 reason=None,
             )
             return replace(converting, execution_input=execution_input(converting, Entry.CONVERT))
-        case Resume(entry, not_before, frees_slot, error, reason):
+        case Resume(entry, not_before, frees_slot, error, reason, not_found):
             own = () if entry is Entry.CHECK else (receipt_key(report),)
             resumed = replace(
                 report,
                 receipts=report.receipts or own,
                 run=report.run + 1,
                 resumes=report.resumes + 1,
+                not_found=report.not_found + 1 if not_found else 0,
                 not_before=not_before,
                 slot=None if frees_slot else report.slot,
                 error=error,
@@ -514,6 +538,7 @@ def moved(report: Report, move: Move, *, now: datetime) -> Report:
                 absent_since=None,
                 unheard=report.unheard or (isinstance(move, PutBack) and move.unheard),
                 resumes=0,
+                not_found=0,
                 error=error,
                 reason=reason,
             )
@@ -531,7 +556,13 @@ def moved(report: Report, move: Move, *, now: datetime) -> Report:
             return replace(report, slot=None)
         case Deliver(rows):
             return replace(
-                report, state=State.DELIVERED, slot=None, rows=rows, error=None, reason=None
+                report,
+                state=State.DELIVERED,
+                slot=None,
+                rows=rows,
+                delivered_from=report.receipts or (receipt_key(report),),
+                error=None,
+                reason=None,
             )
         case Fail(error, reason):
             return replace(report, state=State.FAILED, slot=None, error=error, reason=reason)

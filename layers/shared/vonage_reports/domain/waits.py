@@ -20,6 +20,10 @@ NOT_FOUND_PATIENCE = 4
 TOLD_AT_RESUME = 3
 """The failed run of one attempt after which somebody is told, 20 minutes after the first."""
 
+MAX_RESUMES = 72
+"""Runs, an hour apart, that may fail to convert an archive that is stored: three days, as long as
+what is not stored can be fetched. An outage is over by then; what is left is no outage."""
+
 RATE_LIMIT_WAIT = timedelta(seconds=60)
 """After a 429 that named no `Retry-After`."""
 

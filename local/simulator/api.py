@@ -1,0 +1,117 @@
+"""The API without the wire: routes, credentials, rate limit, and which faults a request meets.
+
+Of the API it serves what asynchronous reports need. The synchronous GET /v2/reports/records and
+the info and deletion of media are not there; a callback_url is accepted and never called.
+"""
+
+import base64
+import re
+from dataclasses import dataclass
+from email.message import Message
+from urllib.parse import urlsplit
+
+from .answers import Answer, Problem, not_found, too_many_requests, wrong_credentials
+from .delivery import NOT_DONE
+from .faults import BEFORE_ACTING, Fault, Hit
+from .simulation import Simulation
+
+_ROUTES = tuple(
+    (method, re.compile(path), operation)
+    for method, path, operation in (
+        ("POST", r"/v2/reports/?", "create"),
+        ("GET", r"/v2/reports/?", "list"),
+        ("GET", r"/v2/reports/([^/]+)", "get"),
+        ("DELETE", r"/v2/reports/([^/]+)", "cancel"),
+        ("GET", r"/v3/media/([^/]+)", "download"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it arrived; `target` is the path with its query."""
+
+    method: str
+    target: str
+    headers: Message
+    body: bytes
+
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return urlsplit(self.target).path
+
+
+def answer_to(simulation: Simulation, request: Request) -> tuple[Answer, Fault | None]:
+    """Do what is asked, and say what shall go wrong on the way back.
+
+    The simulation's lock is held.
+    """
+    operation, subject = operation_of(request.method, request.path)
+    simulation.world.traffic.arrived(operation, request.target, request.headers)
+    try:
+        _check_credentials(simulation, request)
+        _check_rate(simulation)
+        if operation is None:
+            raise not_found()
+        hit = simulation.world.faults.take(
+            operation, simulation.facts(operation, subject, request.body)
+        )
+    except Problem as problem:
+        return problem.answer(), None
+    if hit.answer and hit.answer.fault in BEFORE_ACTING:
+        return NOT_DONE, hit.answer
+    try:
+        return _act(simulation, operation, subject, request, hit), hit.answer
+    except Problem as problem:
+        return problem.answer(), hit.answer
+
+
+def operation_of(method: str, path: str) -> tuple[str | None, str]:
+    """Name the operation, and the report or file that it is about."""
+    for route_method, pattern, operation in _ROUTES:
+        if method == route_method and (match := pattern.fullmatch(path)):
+            return operation, match[1] if match.groups() else ""
+    return None, ""
+
+
+def _act(
+    simulation: Simulation, operation: str, subject: str, request: Request, hit: Hit
+) -> Answer:
+    match operation:
+        case "create":
+            return simulation.create(request.body, hit.report)
+        case "list":
+            return simulation.list(urlsplit(request.target).query, hit.report)
+        case "get" if hit.answer and hit.answer.fault == "list_form":
+            return simulation.get_in_list_form(subject, hit.report)
+        case "get":
+            return simulation.get(subject, hit.report)
+        case "cancel":
+            return simulation.cancel(subject)
+        case _:
+            return simulation.download(subject)
+
+
+def _check_credentials(simulation: Simulation, request: Request) -> None:
+    account = simulation.account
+    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
+    try:
+        given = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        given = b""
+    secrets = simulation.world.settings.secrets or (account.api_secret,)
+    valid = {f"{account.api_key}:{secret}".encode() for secret in secrets}
+    if scheme != "Basic" or given not in valid:
+        raise wrong_credentials()
+
+
+def _check_rate(simulation: Simulation) -> None:
+    settings = simulation.world.settings
+    if not simulation.world.traffic.admit(settings.requests_per_second):
+        reset = simulation.world.clock.now().timestamp() + settings.retry_after
+        raise too_many_requests(
+            retry_after=settings.retry_after,
+            limit=settings.requests_per_second,
+            reset_ms=int(reset * 1000),
+        )

@@ -1,0 +1,668 @@
+"""One seed: a week of several definitions under faults, until everything has come to rest.
+
+The handlers are those that Lambda calls, and the workflow is its own file. Vonage is the simulator,
+AWS is moto; both answer in this process, in virtual time.
+"""
+
+import contextlib
+import hashlib
+import importlib.util
+import io
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from random import Random
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+from boto3.dynamodb.types import TypeDeserializer
+from requests.adapters import HTTPAdapter
+
+from local.simulator.settings import Settings
+from local.simulator.simulation import Account
+from local.template import read_template
+from tests.chaos.amazon import (
+    BUCKET,
+    DATABASE,
+    MACHINE,
+    PARAMETER,
+    REGION,
+    SECRET,
+    TABLE,
+    TOPIC,
+    Amazon,
+    Execution,
+)
+from tests.chaos.loop import Invocation, Loop
+from tests.chaos.vonage import Vonage, with_secret
+from tests.chaos.weather import Weather
+from tests.chaos.workflow import Call, StateError, Steps, Wait, Workflow
+from vonage_reports.aws.ledger import Ledger, OpenWork, report_of
+from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.reports import Report, State
+
+ROOT = Path(__file__).parents[2]
+FUNCTIONS = ("submit_reports", "check_report", "store_report", "convert_report")
+API_KEY, SUBACCOUNT = "abcd1234", "subacct1"
+DAYS = 7
+FIRST_DAYS = (datetime(2026, 10, 21, tzinfo=UTC), datetime(2026, 11, 3, tzinfo=UTC))
+"""In the first week London's clocks go back."""
+PATIENCE = timedelta(days=8)
+"""After the last fault: a report that Vonage sits on is given up after two days, three times."""
+
+_DEFINITIONS: tuple[Mapping[str, Any], ...] = (
+    {
+        "name": "sms",
+        "product": "SMS",
+        "filters": {"direction": "outbound"},
+        "time_zone": "Europe/London",
+        "delay_days": [0, 3],
+    },
+    {"name": "voice", "product": "VOICE-CALL", "account_ids": [API_KEY, SUBACCOUNT],
+     "delay_days": [1]},
+    {"name": "verify", "product": "VERIFY-V2", "delay_days": [0]},
+    {"name": "messages", "product": "MESSAGES", "filters": {"direction": "inbound"},
+     "window": "week", "delay_days": [0, 1]},
+)  # fmt: skip
+
+
+@dataclass
+class Outcome:
+    """What a seed left behind, for the invariants."""
+
+    seed: int
+    definitions: list[dict[str, Any]]
+    amazon: Amazon
+    vonage: Vonage
+    reports: list[Report]
+    open_work: OpenWork
+    scheduled: list[tuple[datetime, bool]]
+    """When a run of the calendar was scheduled for, and whether it came to a good end."""
+    asked: list[dict[str, Any]]
+    """The events that a person sent, as often as they were sent."""
+    surprises: list[str]
+    """Errors of a function that no fault of the weather explains."""
+    secrets: list[str]
+    logs: str
+    trace: str
+    """A digest of every call, and of how it went: two runs of a seed have the same."""
+    killed: int
+    """Invocations that were, and may have left an upload open."""
+    at_rest: bool
+    invocations: int
+
+
+@cache
+def _app(function: str) -> ModuleType:
+    path = ROOT / "functions" / function / "app.py"
+    spec = importlib.util.spec_from_file_location(f"chaos_{function}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Its logger keeps the stream that it finds, for good.
+    with contextlib.redirect_stdout(_LOGS):
+        spec.loader.exec_module(module)
+    return module
+
+
+_LOGS = io.StringIO()
+
+
+@cache
+def _timeouts() -> dict[str, int]:
+    resources = read_template(ROOT / "template.yaml")["Resources"]
+    names = {each: each.title().replace("_", "") + "Function" for each in FUNCTIONS}
+    return {each: resources[name]["Properties"]["Timeout"] for each, name in names.items()}
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What Lambda gives a handler beside the event."""
+
+    invocation: Invocation
+    function_name: str
+    memory_limit_in_mb: int = 512
+
+    @property
+    def aws_request_id(self) -> str:
+        return f"request-{self.invocation.number}"
+
+    @property
+    def invoked_function_arn(self) -> str:
+        return f"arn:aws:lambda:{REGION}:123456789012:function:{self.function_name}"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self.invocation.seconds_left() * 1000)
+
+
+@dataclass
+class Campaign:
+    """The stack of one seed, under way."""
+
+    seed: int
+    folder: Path
+    random: Random = field(init=False)
+    definitions: list[dict[str, Any]] = field(init=False)
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    scheduled: list[tuple[datetime, bool]] = field(default_factory=list)
+    surprises: list[str] = field(default_factory=list)
+    secrets: list[str] = field(default_factory=list)
+    invocations: int = 0
+    killed: int = 0
+    expected: int = 0
+    """Events of a person, and of the calendar, that are still to come."""
+    _running: int = 0
+    _executing: int = 0
+    _heard: int = 0
+    _wait: float = 300
+
+    def __post_init__(self) -> None:
+        self.random = Random(self.seed)
+        start = self.random.choice(FIRST_DAYS)
+        self.loop = Loop(start)
+        self.calm = start + timedelta(days=DAYS + 1)
+        self.weather = Weather(Random(f"{self.seed} weather"), start, self.calm)
+        self.digest = hashlib.sha256()
+        self.amazon = Amazon(self.loop, self.weather, self._latency, self._execute, self._note)
+        self.definitions = [dict(each) for each in _DEFINITIONS if self.random.random() < 0.7] or [
+            dict(_DEFINITIONS[0])
+        ]
+        if self.random.random() < 0.5:
+            for each in self.definitions:
+                each["max_records"] = 60
+        # An archive of more than 8 MB goes up in parts.
+        is_large = self.random.random() < 0.08
+        self.secrets.append(f"5ecret-{self.random.getrandbits(64):016x}")
+        self.vonage = Vonage(
+            Account(api_key=API_KEY, api_secret=self.secrets[0], others=(SUBACCOUNT,)),
+            Settings(
+                rows_per_day=24,
+                rows_per_day_by_product={"VERIFY-V2": 90, "MESSAGES": 18_000 if is_large else 3},
+                max_records=10**6 if is_large else 60,
+                requests_per_second=0,
+                seconds_per_report=self.random.choice([10, 120, 900]),
+                empty_report=self.random.choice(["header_only", "zero_bytes", "no_link"]),
+            ),
+            self.folder,
+            loop=self.loop,
+            weather=self.weather,
+            random=Random(f"{self.seed} vonage"),
+        )
+        self.workflow = Workflow.of_file(
+            ROOT / "functions/report_workflow.asl.yaml",
+            {
+                **{each.title().replace("_", "") + "FunctionArn": each for each in FUNCTIONS},
+                "TopicArn": TOPIC,
+            },
+        )
+
+    def run(self) -> Outcome:
+        """Let a week pass, and then what time it takes to come to rest."""
+        self.amazon.definitions = json.dumps(self.definitions)
+        self._put_secret(self.secrets[0])
+        ledger = Ledger(boto3.resource("dynamodb").Table(TABLE))
+        self.ledger = ledger
+        for function in FUNCTIONS:
+            self._grow_cold(function)
+        self._set_the_calendar()
+        self._let_persons_act()
+        self.loop.after(300, self._sweep)
+        end = self.calm + PATIENCE
+        at_rest = False
+        while self.loop.now < end and self.loop.step():
+            if self.loop.now > self.calm and self._is_quiet():
+                at_rest = True
+                break
+        return Outcome(
+            seed=self.seed,
+            definitions=self.definitions,
+            amazon=self.amazon,
+            vonage=self.vonage,
+            reports=self._reports(),
+            open_work=ledger.open_work(),
+            scheduled=self.scheduled,
+            asked=self.asked,
+            surprises=self.surprises,
+            secrets=self.secrets,
+            logs=_LOGS.getvalue(),
+            trace=self.digest.hexdigest(),
+            killed=self.killed,
+            at_rest=at_rest,
+            invocations=self.invocations,
+        )
+
+    # What happens to the stack.
+
+    def _set_the_calendar(self) -> None:
+        day, missing = self.loop.now, 0
+        for number in range(DAYS + 2):
+            at = day + timedelta(days=number, hours=2, minutes=15)
+            last = number == DAYS + 1
+            if number and not last and missing == 0 and self.random.random() < 0.15:
+                missing = self.random.choice([1, 1, 2, 4])
+            if missing and not last:
+                missing -= 1
+                continue
+            late = 0.0
+            if not last and self.random.random() < 0.2:
+                late = self.random.choice([60, 3600, 40 * 3600])
+            times = 2 if self.random.random() < 0.2 else 1
+            for _ in range(times):
+                apart = self.random.choice([0, 0, 1, 600]) if times > 1 else 0
+                self._expect(at + timedelta(seconds=late + apart), self._scheduled(at))
+
+    def _scheduled(self, at: datetime) -> Callable[[], None]:
+        def go() -> None:
+            def over(good: bool) -> None:  # noqa: FBT001 - a callable's type names no keywords
+                self.scheduled.append((at, good))
+
+            self._submit({"scheduled_time": f"{at:%Y-%m-%dT%H:%M:%SZ}"}, over=over)
+
+        return go
+
+    def _let_persons_act(self) -> None:
+        start = self.loop.now
+        random = self.random
+        if random.random() < 0.4:
+            daily = [each for each in self.definitions if "window" not in each]
+            if daily:
+                of = random.choice(daily)
+                first = start - timedelta(days=random.randrange(5, 9))
+                event = {
+                    "backfill": {
+                        "definition": of["name"],
+                        "start": f"{first:%Y-%m-%d}",
+                        "end": f"{first + timedelta(days=random.randrange(2, 5)):%Y-%m-%d}",
+                    }
+                }
+                self._ask(start + timedelta(days=5 * random.random()), lambda: event)
+        if random.random() < 0.3:
+            self._ask(start + timedelta(days=1 + 5 * random.random()), self._cancellation)
+        for _ in range(random.choice([0, 1, 2])):
+            self._ask(start + timedelta(days=2 + 6 * random.random()), self._recollection)
+        for _ in range(random.choice([0, 1])):
+            self._ask(start + timedelta(days=2 + 6 * random.random()), self._reconversion)
+        if random.random() < 0.3:
+            self._expect(start + timedelta(days=1 + 5 * random.random()), self._rotate)
+        self._let_persons_err(start)
+
+    def _let_persons_err(self, start: datetime) -> None:
+        random = self.random
+        if random.random() < 0.2:
+            self._mistake(start + timedelta(days=DAYS * random.random()), "secret", "{}")
+        if random.random() < 0.3:
+            wrong = random.choice(["[", json.dumps([*self.definitions, {"name": "voice-2"}])])
+            self._mistake(start + timedelta(days=DAYS * random.random()), "definitions", wrong)
+        if random.random() < 0.3:
+            for _ in range(3):
+                self._expect(start + timedelta(days=DAYS * random.random()), self._abort_a_run)
+
+    def _mistake(self, when: datetime, name: str, wrong: str) -> None:
+        """Let a person put something wrong, and mend it some hours later."""
+
+        def mend(right: str) -> None:
+            # Unless it was put right by a rotation meanwhile.
+            if getattr(self.amazon, name) == wrong:
+                setattr(self.amazon, name, right)
+
+        def go() -> None:
+            right = getattr(self.amazon, name)
+            setattr(self.amazon, name, wrong)
+            later = self.loop.now + timedelta(hours=self.random.uniform(0.5, 20))
+            self._expect(later, lambda: mend(right))
+
+        self._expect(when, go)
+
+    def _rotate(self) -> None:
+        """Let a person change the secret: at Vonage first, or in the stack first."""
+        secret = f"5ecret-{self.random.getrandbits(64):016x}"
+        self.secrets.append(secret)
+
+        def at_vonage() -> None:
+            simulation = self.vonage.simulation
+            simulation.account = with_secret(simulation.account, secret)
+
+        def here() -> None:
+            self._put_secret(secret)
+
+        first, second = self.random.choice([(at_vonage, here), (here, at_vonage)])
+        first()
+        self._expect(self.loop.now + timedelta(hours=3 * self.random.random()), second)
+
+    def _put_secret(self, secret: str) -> None:
+        self.amazon.secret = json.dumps({"api_key": API_KEY, "api_secret": secret})
+
+    def _abort_a_run(self) -> None:
+        running = [each for each in self.amazon.executions.values() if each.status == "RUNNING"]
+        if running:
+            self._end(self.random.choice(running), "ABORTED")
+
+    def _cancellation(self) -> dict[str, Any] | None:
+        running = sorted(each.name for each in self.ledger.open_work().backfills)
+        return {"cancel": {"backfill": running[0]}} if running else None
+
+    def _some_report(self, *states: State) -> str | None:
+        names = sorted(each.report_id for each in self._reports() if each.state in states)
+        return self.random.choice(names) if names else None
+
+    def _reports(self) -> list[Report]:
+        """Every report of the ledger, open or at its end."""
+        read = TypeDeserializer().deserialize
+        return [
+            report_of({name: read(value) for name, value in item.items()})
+            for _, item in sorted(self.amazon.table.items.items())
+            if "window" in item
+        ]
+
+    def _recollection(self) -> dict[str, Any] | None:
+        name = self._some_report(State.DELIVERED, State.FAILED, State.STORED)
+        return name and {"recollect": {"report_id": name}}  # type: ignore[return-value]  # None, or an event
+
+    def _reconversion(self) -> dict[str, Any] | None:
+        name = self._some_report(State.DELIVERED)
+        return name and {"reconvert": {"report_id": name}}  # type: ignore[return-value]  # None, or an event
+
+    def _hear(self) -> None:
+        """Let a person act on what was announced: what is held always, what failed at times."""
+        for message in self.amazon.messages[self._heard :]:
+            self._heard += 1
+            event = message.get("run_again")
+            when = self.loop.now + timedelta(hours=self.random.uniform(0.2, 30))
+            if message["event"] == "report.held":
+                report_id = message["report_id"]
+                self._ask(when, lambda name=report_id: self._resolution(name))  # type: ignore[misc]  # a default binds the name
+            elif event is not None and self.random.random() < 0.3:
+                self._ask(when, lambda same=event: same)  # type: ignore[misc]  # a default binds it
+
+    def _resolution(self, report_id: str) -> dict[str, Any] | None:
+        """Look into Vonage's dashboard, as the notification says."""
+        report = self.ledger.report(report_id)
+        if report is None or report.state is not State.HELD or report.submitted_at is None:
+            return None
+        clock = self.vonage.simulation.world.clock
+        found = [
+            each.request_id
+            for each in self.vonage.simulation.world.reports.values()
+            if each.request.product.name == report.product
+            and each.request.account_id == report.account_id
+            and (each.request.start, each.request.end) == (report.window.start, report.window.end)
+            and clock.at(each.received) >= report.submitted_at - timedelta(minutes=1)
+            and not each.is_forgotten(clock.elapsed())
+            and self.ledger.report_served_by(each.request_id) is None
+        ]
+        request_id = found[0] if found else None
+        return {"resolve": {"report_id": report_id, "request_id": request_id}}
+
+    def _ask(self, when: datetime, event: Callable[[], dict[str, Any] | None]) -> None:
+        def go() -> None:
+            said = event()
+            if said is not None:
+                self._ask_until_heard(said, 6)
+
+        self._expect(when, go)
+
+    def _ask_until_heard(self, event: dict[str, Any], times: int) -> None:
+        self.asked.append(event)
+
+        def over(good: bool) -> None:  # noqa: FBT001 - a callable's type names no keywords
+            if not good and times:
+                later = self.loop.now + timedelta(hours=6)
+                self._expect(later, lambda: self._ask_until_heard(event, times - 1))
+
+        self._submit(event, over=over, retries=0)
+
+    def _expect(self, when: datetime, event: Callable[[], None]) -> None:
+        self.expected += 1
+
+        def go() -> None:
+            self.expected -= 1
+            event()
+
+        self.loop.at(when, go)
+
+    def _sweep(self) -> None:
+        """Sweep as the schedule does; where nothing is open, or nothing moves, not that often."""
+        self._hear()
+        before = self.amazon.writes
+        if not self._has_open_work():
+            self.loop.after(300, self._sweep)
+            return
+
+        def over(_: bool) -> None:  # noqa: FBT001 - a callable's type names no keywords
+            moved = self.amazon.writes > before
+            self._wait = 300 if moved else min(self._wait * 1.5, 3600)
+            self.loop.after(self._wait, self._sweep)
+
+        self._submit({"sweep": True}, over=over, retries=0)
+
+    def _has_open_work(self) -> bool:
+        if self._seen_writes != self.amazon.writes:
+            self._seen_writes = self.amazon.writes
+            work = self.ledger.open_work()
+            self._open = bool(work.reports or work.backfills)
+        return self._open
+
+    _seen_writes = -1
+    _open = False
+
+    def _is_quiet(self) -> bool:
+        return (
+            not (self.expected or self._running or self._executing or self._has_open_work())
+            and len(self.amazon.messages) == self._heard
+        )
+
+    # Functions and the workflow.
+
+    def _submit(
+        self, event: dict[str, Any], *, over: Callable[[bool], None], retries: int = 2
+    ) -> None:
+        """Invoke submit_reports as EventBridge does: asynchronously, tried again twice."""
+
+        def ended(invocation: Invocation) -> None:
+            error = invocation.error
+            good = error is None and not invocation.killed
+            mends = isinstance(error, InvalidRequest) and "recollect" not in event
+            if good or mends or not retries:
+                answer: Any = invocation.result if good else {}
+                refused = [each["definition"] for each in answer.get("refused", ())]
+                over((good or mends) and "(all)" not in refused)
+                return
+            wait = 60 * (3 - retries)
+            self.loop.after(wait, lambda: self._submit(event, over=over, retries=retries - 1))
+
+        self._invoke("submit_reports", event, ended)
+
+    def _invoke(
+        self, function: str, event: dict[str, Any], then: Callable[[Invocation], None]
+    ) -> None:
+        if self.random.random() < 0.003:
+            self._grow_cold(function)
+        self.invocations += 1
+        self._running += 1
+        number = self.invocations
+        self._note(f"{number} {function} {json.dumps(event, sort_keys=True)}")
+
+        def program(invocation: Invocation) -> object:
+            answer = _app(function).lambda_handler(event, _Context(invocation, function))
+            return json.loads(json.dumps(answer))
+
+        def ended(invocation: Invocation) -> None:
+            self._running -= 1
+            error = invocation.error
+            said = "killed" if invocation.killed else repr(error or invocation.result)
+            self._note(f"{number} {said}")
+            if isinstance(error, KeyError | TypeError | AssertionError | AttributeError):
+                self.surprises.append(f"{function}: {error!r}")
+            self.killed += invocation.killed
+            then(invocation)
+
+        self.loop.invoke(
+            number,
+            program,
+            lifetime=_timeouts()[function],
+            dies_at_call=self.weather.death(self.loop.now),
+            then=ended,
+        )
+
+    def _grow_cold(self, function: str) -> None:
+        """Let the next invocation make its clients anew."""
+        app = _app(function)
+        for name in ("_edges", "_vonage", "_bucket", "_catalogue"):
+            if hasattr(app, name):
+                getattr(app, name).cache_clear()
+
+    def _execute(self, execution: Execution) -> None:
+        self._executing += 1
+        random = Random(f"{self.seed} {execution.name}")
+        started = f"{self.loop.now:%Y-%m-%dT%H:%M:%S.%fZ}"
+        steps = self.workflow.steps(json.loads(execution.input), started=started, random=random)
+        timeout = self.workflow.timeout_seconds
+        self.loop.after(0.05, lambda: self._go_on(execution, steps, lambda: next(steps)))
+        self.loop.after(timeout, lambda: self._end(execution, "TIMED_OUT"))
+
+    def _go_on(self, execution: Execution, steps: Steps, advance: Callable[[], Any]) -> None:
+        if execution.status != "RUNNING":
+            return
+        try:
+            step = advance()
+        except StopIteration as end:
+            execution.output = json.dumps(end.value)
+            self._end(execution, "SUCCEEDED")
+            return
+        except StateError as error:
+            execution.error, execution.cause = error.name, error.cause
+            self._end(execution, "FAILED")
+            return
+        if isinstance(step, Wait):
+            self.loop.after(
+                step.seconds, lambda: self._go_on(execution, steps, lambda: steps.send(None))
+            )
+        else:
+            self._call(
+                step,
+                lambda value: self._go_on(execution, steps, lambda: steps.send(value)),
+                lambda error: self._go_on(execution, steps, lambda: steps.throw(error)),
+            )
+
+    def _call(
+        self, call: Call, then: Callable[[Any], None], fails: Callable[[StateError], None]
+    ) -> None:
+        if call.resource.endswith(":sns:publish"):
+            how = self.weather.over_aws("sns", "Publish", self.loop.now)
+            self._note(f"announce {how or ''}")
+            if how in (None, "lost", "slow"):
+                arguments = call.arguments
+                self.amazon.publish(arguments["Message"], arguments["MessageAttributes"])
+            if how in (None, "slow"):
+                self.loop.after(0.1, lambda: then({"MessageId": "m"}))
+            else:
+                self.loop.after(0.1, lambda: fails(StateError("SNS.SnsException", str(how))))
+            return
+        how = self.weather.over_lambda(self.loop.now)
+        if how not in (None, "lost"):
+            self.loop.after(0.1, lambda: fails(StateError(str(how), "Lambda")))
+            return
+
+        def ended(invocation: Invocation) -> None:
+            if how == "lost":
+                fails(StateError("Lambda.SdkClientException", "no answer"))
+            elif invocation.killed:
+                name = "Sandbox.Timedout" if invocation.timed_out else "Runtime.ExitError"
+                fails(StateError(name, "the function did not end"))
+            elif invocation.error is not None:
+                error = invocation.error
+                message = {"errorMessage": str(error), "errorType": type(error).__name__}
+                fails(StateError(type(error).__name__, json.dumps(message)))
+            else:
+                then({"Payload": invocation.result})
+
+        self._invoke(call.arguments["FunctionName"], call.arguments["Payload"], ended)
+
+    def _end(self, execution: Execution, status: str) -> None:
+        if execution.status != "RUNNING":
+            return
+        execution.status = status
+        self._executing -= 1
+        self._note(f"{execution.name} {status} {execution.error or ''}")
+        event = {"source": "aws.states", "detail": {"name": execution.name, "status": status}}
+        calm = self.loop.now >= self.calm
+        for _ in range(1 if calm else self.random.choice([0, 1, 1, 1, 2])):
+            late = 1.0 if calm else self.random.choice([0.5, 0.5, 2, 300])
+            self.loop.after(late, lambda: self._submit(event, over=lambda _: None))
+
+    def _latency(self) -> float:
+        return self.random.uniform(0.01, 0.1)
+
+    def _note(self, line: str) -> None:
+        self.digest.update(f"{self.loop.now.isoformat()} {line}\n".encode())
+        if _TRACES:
+            print(f"{self.loop.now:%m-%d %H:%M:%S} {line[:400]}", file=sys.stderr)
+
+
+_TRACES = bool(os.environ.get("TRACE"))
+
+
+@contextlib.contextmanager
+def _loggers_to(stream: io.StringIO) -> Iterator[None]:
+    """Let the functions' loggers, which other tests may have made, write to a stream."""
+    handlers = [
+        handler
+        for function in FUNCTIONS
+        for handler in logging.getLogger(_app(function).logger.name).handlers
+        if isinstance(handler, logging.StreamHandler)
+    ]
+    before = [handler.setStream(stream) for handler in handlers]
+    try:
+        yield
+    finally:
+        for handler, old in zip(handlers, before, strict=True):
+            if old is not None:
+                handler.setStream(old)
+
+
+@contextlib.contextmanager
+def campaign(seed: int) -> Iterator[Campaign]:
+    """Make the stack of a seed; what the outcome holds is there until it is left."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "VONAGE_BASE_URL": "https://api.nexmo.com",
+        "VONAGE_SECRET_ARN": SECRET,
+        "DEFINITIONS_PARAMETER": PARAMETER,
+        "BUCKET_NAME": BUCKET,
+        "TABLE_NAME": TABLE,
+        "TOPIC_ARN": TOPIC,
+        "STATE_MACHINE_ARN": MACHINE,
+        "DATABASE_NAME": DATABASE,
+        "REQUEST_INTERVAL": "0",
+        "POWERTOOLS_TRACE_DISABLED": "1",
+    }
+    _LOGS.seek(0)
+    _LOGS.truncate()
+    with (
+        _loggers_to(_LOGS),
+        tempfile.TemporaryDirectory() as folder,
+        patch.dict(os.environ, environment, clear=True),
+        contextlib.redirect_stdout(_LOGS),
+    ):
+        made = Campaign(seed, Path(folder))
+
+        def send(adapter: HTTPAdapter, request: Any, **more: Any) -> Any:
+            return made.vonage.send(adapter, request, **more)
+
+        try:
+            with patch.object(HTTPAdapter, "send", send), made.amazon.connected():
+                yield made
+        finally:
+            made.loop.close()

@@ -1,0 +1,308 @@
+"""What has to hold of every outcome, whatever went wrong on the way."""
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import re
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from local.simulator import control
+from local.simulator.reports import FILE_LIFETIME
+from local.simulator.reports import Report as AtVonage
+from tests.chaos.campaign import API_KEY, Outcome
+from tests.chaos.s3 import Objects, read_json
+from vonage_reports.domain.calendar import due_windows
+from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.reports import Report, State
+from vonage_reports.domain.transitions import MAX_LEAVES
+from vonage_reports.domain.waits import NOT_FOUND_PATIENCE
+from vonage_reports.domain.windows import Window
+from vonage_reports.inputs import parse_definitions, parse_event
+
+Key = tuple[str, str, datetime, datetime]
+"""What Vonage was asked for: product, account, start and end."""
+
+
+def broken(outcome: Outcome) -> list[str]:
+    """Return every promise that was not kept, as sentences."""
+    return [sentence for check in _CHECKS for sentence in check(outcome)]
+
+
+def _came_to_rest(outcome: Outcome) -> Iterator[str]:
+    work = outcome.open_work
+    if not outcome.at_rest:
+        states = Counter(report.state.value for report in work.reports)
+        yield f"days after the last fault it has not come to rest: {dict(states)}"
+    for report in work.reports:
+        yield f"{report.report_id} is still open: {report.state}, {report.error}: {report.reason}"
+    if work.slots:
+        yield f"slots are still taken: {dict(work.slots)}"
+    if work.backfills or work.unreadable:
+        yield f"still in the ledger: {work.backfills} {work.unreadable}"
+
+
+def _every_due_window_is_delivered_or_announced(outcome: Outcome) -> Iterator[str]:
+    known = {
+        (each.definition, each.account_id, each.delay_days, each.window): each
+        for each in outcome.reports
+        if not each.is_half
+    }
+    for name, account_id, delay_days, window in _due(outcome):
+        later = (each[2] for each in known if (*each[:2], each[3]) == (name, account_id, window))
+        # Where the later revision was planned first, the earlier one would only cost money.
+        if max(later, default=-1) < delay_days:
+            yield f"{name} of {account_id}, {window.interval} + {delay_days}: never planned"
+    for report in known.values():
+        yield from _delivered_or_announced(report, outcome)
+
+
+def _due(outcome: Outcome) -> Iterator[tuple[str, str, int, Window]]:
+    """Yield the windows that the calendar's runs owe, by the first and the last that was done."""
+    # The first that came through is not the earliest: it may have overtaken a late one.
+    done = [at for at, good in outcome.scheduled if good]
+    definitions, refused = parse_definitions(json.dumps(outcome.definitions), api_key=API_KEY)
+    assert not refused
+    for definition in definitions:
+        for account_id in definition.account_ids:
+            for index, delay_days in enumerate(definition.delay_days):
+                (first,) = due_windows(definition, index, None, done[0])
+                for window in [first, *due_windows(definition, index, first.end, max(done))]:
+                    yield definition.name, account_id, delay_days, window
+
+
+def _delivered_or_announced(report: Report, outcome: Outcome) -> Iterator[str]:
+    said = _said_of(report, outcome)
+    match report.state:
+        case State.DELIVERED:
+            if "report.delivered" not in said:
+                yield f"{report.report_id} is delivered, and nobody was told"
+        case State.SUPERSEDED:
+            later = {each.report_id: each.state for each in outcome.reports}
+            if State.DELIVERED not in [later.get(name) for name in report.later_revisions]:
+                yield f"{report.report_id} is superseded by nothing"
+        case State.CANCELLED:
+            if not any("cancel" in event for event in outcome.asked):
+                yield f"{report.report_id} was cancelled by nobody"
+        case State.FAILED:
+            if "report.failed" not in said:
+                yield f"{report.report_id} failed, and nobody was told"
+        case _:
+            yield f"{report.report_id} is {report.state} at the end"
+
+
+def _said_of(report: Report, outcome: Outcome) -> list[str]:
+    messages = outcome.amazon.messages
+    return [each["event"] for each in messages if each.get("report_id") == report.report_id]
+
+
+def _nothing_is_bought_twice(outcome: Outcome) -> Iterator[str]:
+    """Count what Vonage was asked for against what there was reason to ask for."""
+    created: defaultdict[Key, list[AtVonage]] = defaultdict(list)
+    for made in outcome.vonage.simulation.world.reports.values():
+        request = made.request
+        key = (request.product.name, request.account_id, request.start, request.end)
+        created[key].append(made)
+    wanted: defaultdict[Key, list[Report]] = defaultdict(list)
+    for report in outcome.reports:
+        window = report.window
+        wanted[report.product, report.account_id, window.start, window.end].append(report)
+    for key, made_of_key in created.items():
+        reports = wanted[key]
+        asked = sum(_asked_for(report, outcome) for report in reports)
+        lost = sum(_was_lost(made, made_of_key, outcome) for made in made_of_key)
+        if len(made_of_key) > len(reports) + asked + lost:
+            names = [(each.report_id, each.state.value) for each in reports]
+            how = [(each.request_id, each.outcome) for each in made_of_key]
+            yield f"{key} was bought {len(how)} times: {how}, for {names}"
+
+
+def _asked_for(report: Report, outcome: Outcome) -> int:
+    """How often a person had it collected again, or created: each event counts as sent.
+
+    A backfill collects again what failed. The one that planned a report is its first reason.
+    """
+    names = {report.report_id, report.root}
+    parts = {each.report_id for each in outcome.reports if each.root == report.report_id}
+    of_its_own = [
+        event
+        for event in outcome.asked
+        if event.get("backfill", {}).get("definition") == report.definition
+        and event["backfill"]["start"] <= f"{report.window.first_date}" < event["backfill"]["end"]
+    ]
+    return max(0, len(of_its_own) - bool(report.backfill)) + sum(
+        1
+        for event in outcome.asked
+        for said in (event.get("recollect"), event.get("resolve"))
+        if said and said["report_id"] in names | parts and said.get("request_id") is None
+    )
+
+
+def _was_lost(made: AtVonage, others: Sequence[AtVonage], outcome: Outcome) -> bool:
+    """Whether Vonage itself ended it without a file that could be fetched."""
+    end = made.ended()
+    if end is not None and any(each.received >= end + FILE_LIFETIME for each in others):
+        return True
+    ended = made.status(outcome.vonage.simulation.world.clock.elapsed())
+    return (
+        ended not in ("SUCCESS", "TRUNCATED")
+        or outcome.vonage.not_found.get(made.request_id, 0) > NOT_FOUND_PATIENCE
+    )
+
+
+def _never_more_than_five_at_work(outcome: Outcome) -> Iterator[str]:
+    most = outcome.vonage.simulation.world.max_in_flight
+    if most > 5:
+        yield f"{most} reports were in flight at once"
+
+
+def _manifests_are_true(outcome: Outcome) -> Iterator[str]:
+    objects = outcome.amazon.objects
+    delivered = {each.report_id for each in outcome.reports if each.state is State.DELIVERED}
+    delays = {each.report_id: each.delay_days for each in outcome.reports}
+    told = set()
+    newest: dict[str, tuple[int, dict[str, Any]]] = {}
+    for key in objects.keys:
+        if not key.startswith("manifests/"):
+            continue
+        manifest = read_json(objects, key)
+        told.add(manifest["report_id"])
+        untrue = list(_archives_are_whole(manifest, outcome))
+        yield from untrue
+        if manifest["dataset"] is not None and not untrue:
+            name = manifest["dataset"]["key"]
+            delay = delays.get(manifest["report_id"], -1)
+            newest[name] = max(newest.get(name, (-2, {})), (delay, manifest), key=lambda x: x[0])
+    for name in delivered - told:
+        yield f"{name} is delivered without a manifest"
+    for name, (delay, manifest) in newest.items():
+        yield from _rows_are_right(name, manifest, objects)
+        if int(objects.versions[name][-1].metadata["delay-days"]) != delay:
+            yield f"{name} is of another revision than {manifest['report_id']}"
+
+
+def _archives_are_whole(manifest: Mapping[str, Any], outcome: Outcome) -> Iterator[str]:
+    name = manifest["report_id"]
+    if len(manifest["archives"]) > MAX_LEAVES:
+        yield f"{name} has {len(manifest['archives'])} archives"
+    ends = []
+    for archive in manifest["archives"]:
+        made = outcome.vonage.simulation.world.reports[archive["request_id"]]
+        if archive["key"] not in outcome.amazon.objects.versions:
+            yield f"{name}: {archive['key']} is not there"
+            continue
+        digest = hashlib.sha256(outcome.amazon.objects.body(archive["key"])).hexdigest()
+        assert made.rendered is not None
+        if not digest == archive["sha256"] == made.rendered.sha256:
+            yield f"{name}: {archive['key']} is not what Vonage made"
+        if made.rendered.truncated or made.outcome != "SUCCESS":
+            yield f"{name}: {archive['key']} is cut short"
+        ends.append((made.request.start, made.request.end))
+    made_empty = {
+        (each.request.product.name, each.request.start, each.request.end)
+        for each in outcome.vonage.simulation.world.reports.values()
+        if each.rendered is not None and each.rendered.rows == 0
+    }
+    window = Window.from_dict(manifest["window"])
+    at = window.start
+    for start, end in [*sorted(ends), (window.end, window.end)]:
+        if start != at and (manifest["product"], at, start) not in made_empty:
+            yield f"{name}: nothing of it is from {at} to {start}"
+        at = end
+
+
+def _rows_are_right(key: str, manifest: Mapping[str, Any], objects: Objects) -> Iterator[str]:
+    data = objects.body(key)
+    dataset = manifest["dataset"]
+    if hashlib.sha256(data).hexdigest() != dataset["sha256"]:
+        yield f"{key} is not what the manifest of {manifest['report_id']} says"
+        return
+    ids = sorted(pq.read_table(io.BytesIO(data)).column("id").to_pylist())
+    said = sorted(
+        row["id"] for archive in manifest["archives"] for row in _rows(objects.body(archive["key"]))
+    )
+    if ids != said or len(ids) != manifest["rows"]:
+        yield f"{key} has {len(ids)} rows, its archives {len(said)}, says {manifest['rows']}"
+    if len(set(ids)) != len(ids):
+        yield f"{key} has records twice"
+
+
+def _rows(archive: bytes) -> Iterator[dict[str, str]]:
+    with zipfile.ZipFile(io.BytesIO(archive)) as members:
+        for name in members.namelist():
+            yield from csv.DictReader(io.StringIO(members.read(name).decode()))
+
+
+def _nothing_unproved_lies_about(outcome: Outcome) -> Iterator[str]:
+    objects = outcome.amazon.objects
+    for key in objects.keys:
+        if not (key.startswith("archives/") and key.endswith(".zip")):
+            continue
+        made = outcome.vonage.simulation.world.reports[key.rpartition("/")[2][: -len(".zip")]]
+        digest = hashlib.sha256(objects.body(key)).hexdigest()
+        if made.rendered is None or digest != made.rendered.sha256:
+            yield f"{key} is visible, and not what Vonage made"
+    if len(objects.uploads) > outcome.killed:
+        yield f"{len(objects.uploads)} uploads are open"
+
+
+def _notifications_can_be_acted_on(outcome: Outcome) -> Iterator[str]:
+    known = {each.report_id for each in outcome.reports}
+    for message in outcome.amazon.messages:
+        event = message.get("run_again")
+        if event is None:
+            continue
+        try:
+            parse_event(event)
+        except InvalidRequest as error:
+            yield f"{event} is no event: {error}"
+            continue
+        (said,) = event.values()
+        if said["report_id"] not in known:
+            yield f"{event} names a report that nobody knows"
+
+
+def _no_secret_is_told(outcome: Outcome) -> Iterator[str]:
+    executions = outcome.amazon.executions.values()
+    told = "\n".join(
+        [
+            outcome.logs,
+            json.dumps(outcome.amazon.messages),
+            json.dumps(list(outcome.amazon.table.items.values())),
+            *(f"{each.input} {each.output} {each.error} {each.cause}" for each in executions),
+        ]
+    )
+    for secret in outcome.secrets:
+        token = base64.b64encode(f"{API_KEY}:{secret}".encode()).decode()
+        if secret in told or token in told:
+            yield "a secret is told"
+    numbers = control._numbers(outcome.vonage.simulation, {})
+    assert isinstance(numbers, list)
+    ranges = [(int(each["first"]), int(each["last"])) for each in numbers]
+    for digits in set(re.findall(r"(?<![\w.-])\d{8,15}(?![\w.-])", told)):
+        if any(first <= int(digits) <= last for first, last in ranges):
+            yield f"a phone number is told: {digits}"
+
+
+def _nothing_surprises(outcome: Outcome) -> Iterator[str]:
+    yield from outcome.surprises
+
+
+_CHECKS: tuple[Callable[[Outcome], Iterator[str]], ...] = (
+    _came_to_rest,
+    _every_due_window_is_delivered_or_announced,
+    _nothing_is_bought_twice,
+    _never_more_than_five_at_work,
+    _manifests_are_true,
+    _nothing_unproved_lies_about,
+    _notifications_can_be_acted_on,
+    _no_secret_is_told,
+    _nothing_surprises,
+)

@@ -1,0 +1,136 @@
+"""The checker can fail: each promise, broken by hand in an outcome that kept them all."""
+
+import json
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.chaos.amazon import Amazon
+from tests.chaos.campaign import Outcome, campaign
+from tests.chaos.invariants import broken
+from tests.chaos.s3 import Objects, Version, read_json
+from vonage_reports.domain.reports import State
+
+
+@pytest.fixture(scope="module")
+def kept() -> Iterator[Outcome]:
+    with campaign(5) as it:
+        outcome = it.run()
+        assert broken(outcome) == []
+        yield outcome
+
+
+def amazon(outcome: Outcome, **changed: Any) -> Outcome:
+    return replace(outcome, amazon=replace(outcome.amazon, **changed))
+
+
+def with_body(outcome: Outcome, key: str, change: Callable[[bytes], bytes]) -> Outcome:
+    """Let an object have other bytes than it should."""
+    objects: Objects = copy(outcome.amazon.objects)
+    before = objects.versions[key][-1]
+    version = Version(change(before.body), before.metadata, before.number)
+    objects.versions = {**objects.versions, key: [version]}
+    return amazon(outcome, objects=objects)
+
+
+def a_key(outcome: Outcome, start: str, end: str) -> str:
+    keys = outcome.amazon.objects.keys
+    return next(key for key in keys if key.startswith(start) and key.endswith(end))
+
+
+def without(outcome: Outcome, key: str) -> Outcome:
+    objects: Objects = copy(outcome.amazon.objects)
+    objects.versions = {name: each for name, each in objects.versions.items() if name != key}
+    return amazon(outcome, objects=objects)
+
+
+def corrupt(body: bytes) -> bytes:
+    return bytes([body[0] ^ 1]) + body[1:]
+
+
+def one_row_more(body: bytes) -> bytes:
+    manifest = json.loads(body)
+    return json.dumps({**manifest, "rows": manifest["rows"] + 1}).encode()
+
+
+def bought_twice(outcome: Outcome) -> Outcome:
+    world = outcome.vonage.simulation.world
+    made = next(iter(world.reports.values()))
+    vonage = copy(outcome.vonage)
+    vonage.simulation = copy(vonage.simulation)
+    vonage.simulation.world = replace(world, reports={**world.reports, "again": made})
+    return replace(outcome, vonage=vonage)
+
+
+def six_at_work(outcome: Outcome) -> Outcome:
+    vonage = copy(outcome.vonage)
+    vonage.simulation = copy(vonage.simulation)
+    vonage.simulation.world = replace(vonage.simulation.world, max_in_flight=6)
+    return replace(outcome, vonage=vonage)
+
+
+def silently(outcome: Outcome, state: State) -> Outcome:
+    """Let a report have come to an end of which nothing is said."""
+    first, *others = (each for each in outcome.reports if not each.is_half)
+    changed = replace(first, state=state)
+    rest = [each for each in outcome.reports if each.report_id != first.report_id]
+    assert others
+    messages = [
+        each for each in outcome.amazon.messages if each.get("report_id") != first.report_id
+    ]
+    return amazon(replace(outcome, reports=[changed, *rest]), messages=messages)
+
+
+def saying(outcome: Outcome, run_again: object) -> Outcome:
+    message = {"event": "report.failed", "run_again": run_again}
+    return amazon(outcome, messages=[*outcome.amazon.messages, message])
+
+
+def slot_taken(outcome: Outcome) -> Outcome:
+    return replace(outcome, open_work=replace(outcome.open_work, slots={1: "sms"}))
+
+
+def upload_open(outcome: Outcome) -> Outcome:
+    objects = copy(outcome.amazon.objects)
+    objects.uploads = {"u1": None}  # type: ignore[dict-item]  # they are counted
+    return amazon(replace(outcome, killed=0), objects=objects)
+
+
+@pytest.mark.parametrize(
+    ("breaks", "says"),
+    [
+        (lambda o: replace(o, at_rest=False), "has not come to rest"),
+        (slot_taken, "slots are still taken"),
+        (lambda o: replace(o, reports=[]), "never planned"),
+        (lambda o: silently(o, State.DELIVERED), "nobody was told"),
+        (lambda o: silently(o, State.FAILED), "nobody was told"),
+        (lambda o: silently(o, State.CANCELLED), "cancelled by nobody"),
+        (lambda o: silently(o, State.HELD), "is HELD at the end"),
+        (bought_twice, "was bought 2 times"),
+        (six_at_work, "6 reports were in flight"),
+        (lambda o: with_body(o, a_key(o, "archives/", ".zip"), corrupt), "not what Vonage made"),
+        (lambda o: with_body(o, a_key(o, "data/", ".parquet"), corrupt), "not what the manifest"),
+        (lambda o: with_body(o, a_key(o, "manifests/", ".json"), one_row_more), "rows"),
+        (lambda o: without(o, a_key(o, "manifests/", ".json")), "without a manifest"),
+        (lambda o: without(o, a_key(o, "archives/", ".zip")), "is not there"),
+        (upload_open, "uploads are open"),
+        (lambda o: saying(o, {"recollect": {"report_id": "nobody"}}), "that nobody knows"),
+        (lambda o: saying(o, {"recollect": {}}), "is no event"),
+        (lambda o: replace(o, logs=o.logs + o.secrets[0]), "a secret is told"),
+        (lambda o: replace(o, surprises=["KeyError"]), "KeyError"),
+    ],
+)  # fmt: skip
+def test_a_broken_promise_is_seen(
+    kept: Outcome, breaks: Callable[[Outcome], Outcome], says: str
+) -> None:
+    assert any(says in sentence for sentence in broken(breaks(kept)))
+
+
+def test_what_the_checker_reads_is_there(kept: Outcome) -> None:
+    made: Amazon = kept.amazon
+    assert "submit_reports is done" in kept.logs
+    assert {each["event"] for each in made.messages} >= {"report.delivered"}
+    assert read_json(made.objects, a_key(kept, "manifests/", ".json"))["rows"] > 0

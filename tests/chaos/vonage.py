@@ -1,0 +1,157 @@
+"""Vonage without the wire: the simulator itself, called where requests would open a connection."""
+
+import io
+from concurrent.futures import Executor, Future
+from dataclasses import replace
+from email.message import Message
+from http import HTTPStatus
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from local.simulator.answers import Answer
+from local.simulator.api import Request, answer_to, operation_of
+from local.simulator.clock import Clock
+from local.simulator.delivery import altered
+from local.simulator.faults import Fault
+from local.simulator.settings import Settings
+from local.simulator.simulation import Account, Simulation
+from tests.chaos.loop import Loop
+from tests.chaos.weather import Weather
+
+READ_TIMEOUT = 30.0
+
+
+class AtOnce(Executor):
+    """Does what it is given before it returns: archives are ready when they were ordered."""
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+        future.set_result(function(*args, **kwargs))
+        return future
+
+
+class Vonage:
+    """An account at Vonage, and the wire to it."""
+
+    def __init__(
+        self,
+        account: Account,
+        settings: Settings,
+        folder: Path,
+        *,
+        loop: Loop,
+        weather: Weather,
+        random: Random,
+    ) -> None:
+        self.simulation = Simulation(
+            account,
+            settings,
+            folder,
+            new_clock=lambda: Clock(loop.seconds, loop.now),
+            new_id=lambda: UUID(int=random.getrandbits(128), version=4),
+            renderers=AtOnce(),
+        )
+        self.not_found: dict[str, int] = {}
+        """How often Vonage said 404 of a request, or of its file."""
+        self._loop = loop
+        self._weather = weather
+        self._random = random
+
+    def send(
+        self, adapter: HTTPAdapter, request: requests.PreparedRequest, **_: Any
+    ) -> requests.Response:
+        """Answer a request, in the place of HTTPAdapter.send."""
+        invocation = self._loop.current
+        assert invocation is not None
+        assert request.url is not None
+        invocation.spend(self._random.uniform(0.25, 0.8))
+        url = urllib3.util.parse_url(request.url)
+        headers = Message()
+        for name, value in request.headers.items():
+            headers[name] = str(value)
+        body = request.body or b""
+        arrived = Request(
+            str(request.method),
+            url.request_uri,
+            headers,
+            body if isinstance(body, bytes) else body.encode(),
+        )
+        operation, subject = operation_of(arrived.method, arrived.path)
+        assert operation is not None
+        fault = self._weather.over_vonage(operation, self._loop.now)
+        if fault is not None and fault.fault == "unreachable":
+            raise requests.ConnectionError(
+                urllib3.exceptions.MaxRetryError(
+                    None,  # type: ignore[arg-type]  # there is no pool
+                    request.url,
+                    urllib3.exceptions.NewConnectionError(None, "refused"),  # type: ignore[arg-type]  # there is no connection
+                )
+            )
+        simulation = self.simulation
+        simulation.world.faults.pending = [] if fault is None else [fault]
+        answer, met = answer_to(simulation, arrived)
+        seen = altered(answer, met) if met else answer
+        if seen is not None and seen.status == HTTPStatus.NOT_FOUND:
+            self._count_not_found(operation, subject)
+        invocation.spend(READ_TIMEOUT if met and "hang" in met.fault else 0.1)
+        if seen is None:
+            if met and "hang" in met.fault:
+                raise requests.ReadTimeout("read timed out")
+            raise requests.ConnectionError(urllib3.exceptions.ProtocolError("reset"))
+        return adapter.build_response(request, _response(seen, met))
+
+    def _count_not_found(self, operation: str, subject: str) -> None:
+        reports = self.simulation.world.reports.values()
+        name = next((each.request_id for each in reports if each.file_id == subject), subject)
+        if operation in ("get", "download"):
+            self.not_found[name] = self.not_found.get(name, 0) + 1
+
+
+class _Stalls(io.BytesIO):
+    """A body that stops in the middle."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if not data:
+            raise TimeoutError("timed out")
+        return data
+
+
+def _response(answer: Answer, fault: Fault | None) -> urllib3.HTTPResponse:
+    body = answer.body if answer.file is None else answer.file.read_bytes()
+    length, stream = len(body), io.BytesIO(body)
+    if fault is not None and answer.file is not None:
+        half = length // 2
+        match fault.parameters.get("how", fault.fault):
+            case "truncated_with_length":
+                stream = io.BytesIO(body[:half])
+            case "short_no_error":
+                length, stream = half, io.BytesIO(body[:half])
+            case "longer":
+                length, stream = length + half, io.BytesIO(body + bytes(half))
+            case "corrupt_byte_at":
+                corrupt = bytes([body[half] ^ 0xFF])
+                stream = io.BytesIO(body[:half] + corrupt + body[half + 1 :])
+            case "stall":
+                stream = _Stalls(body[:half])
+    return urllib3.HTTPResponse(
+        stream,
+        {
+            "Content-Type": answer.content_type,
+            "Content-Length": str(length),
+            **answer.headers,
+        },
+        int(answer.status),
+        preload_content=False,
+    )
+
+
+def with_secret(account: Account, secret: str) -> Account:
+    """Return the account with another secret."""
+    return replace(account, api_secret=secret)

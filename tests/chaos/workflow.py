@@ -1,0 +1,164 @@
+"""An interpreter of the workflow's own file, for the states and fields that it uses.
+
+It knows Choice, Wait, Task, Succeed and Fail, with JSONata, Assign, Arguments, Output and Retry as
+AWS documents them. Whatever else the file may come to say is refused at once, never passed over.
+"""
+
+import json
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import jsonata
+import yaml
+
+_FIELDS = {
+    "Choice": {"Choices", "Default"},
+    "Wait": {"Seconds", "Next"},
+    "Task": {"Resource", "Arguments", "Output", "Assign", "Retry", "Next"},
+    "Succeed": {"Output"},
+    "Fail": {"Error", "Cause"},
+}
+_RULE = {"Comment", "Condition", "Assign", "Next"}
+_RETRIER = {
+    *("Comment", "ErrorEquals", "IntervalSeconds", "BackoffRate", "MaxAttempts"),
+    *("MaxDelaySeconds", "JitterStrategy"),
+}
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Go on after so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Call:
+    """Send the result of a task, or throw its StateError."""
+
+    resource: str
+    arguments: Any
+
+
+class StateError(Exception):
+    """How a task fails, and in the end the execution."""
+
+    def __init__(self, name: str, cause: str) -> None:
+        super().__init__(f"{name}: {cause}")
+        self.name, self.cause = name, cause
+
+
+Steps = Generator[Wait | Call, Any, Any]
+
+
+class Workflow:
+    """A state machine."""
+
+    def __init__(self, definition: Mapping[str, Any]) -> None:
+        assert definition["QueryLanguage"] == "JSONata"
+        self.timeout_seconds: int = definition["TimeoutSeconds"]
+        self._start: str = definition["StartAt"]
+        self._states: Mapping[str, Mapping[str, Any]] = definition["States"]
+        for name, state in self._states.items():
+            _require(state.keys() <= _FIELDS[state["Type"]] | {"Type", "Comment"}, name)
+            _require(all(rule.keys() <= _RULE for rule in state.get("Choices", ())), name)
+            _require(all(retrier.keys() <= _RETRIER for retrier in state.get("Retry", ())), name)
+
+    @classmethod
+    def of_file(cls, path: Path, substitutions: Mapping[str, str]) -> "Workflow":
+        """Read an ASL file as SAM deploys it: `${Name}` is replaced."""
+        text = path.read_text()
+        for name, value in substitutions.items():
+            text = text.replace(f"${{{name}}}", value)
+        return cls(yaml.safe_load(text))
+
+    def steps(self, value: Any, *, started: str, random: Random) -> Steps:
+        """Yield what an execution does, given its input; return its output.
+
+        Raises StateError where it fails.
+        """
+        variables: dict[str, Any] = {}
+        name = self._start
+        while True:
+            state = self._states[name]
+            states = {"input": value, "context": {"Execution": {"StartTime": started}}}
+            match state["Type"]:
+                case "Choice":
+                    said: Mapping[str, Any] = {"Next": state["Default"]}
+                    for rule in state["Choices"]:
+                        if _evaluated(rule["Condition"], states, variables) is True:
+                            said = rule
+                            break
+                    output, name = value, said["Next"]
+                case "Wait":
+                    said = state
+                    yield Wait(_evaluated(state["Seconds"], states, variables))
+                    output, name = value, state["Next"]
+                case "Task":
+                    said = state
+                    arguments = _evaluated(state["Arguments"], states, variables)
+                    result = yield from _task(state, arguments, random)
+                    states = {**states, "result": result}
+                    output = _evaluated(state["Output"], states, variables)
+                    name = state["Next"]
+                case "Succeed":
+                    return _evaluated(state["Output"], states, variables)
+                case _:
+                    raise StateError(state["Error"], state["Cause"])
+            variables |= _evaluated(said.get("Assign", {}), states, variables)
+            value = output
+
+
+def _require(known: bool, name: str) -> None:  # noqa: FBT001 - reads as an assertion
+    if not known:
+        raise NotImplementedError(f"the state {name!r} says what the interpreter does not know")
+
+
+def _task(state: Mapping[str, Any], arguments: Any, random: Random) -> Steps:
+    used = [0] * len(state["Retry"])
+    while True:
+        try:
+            return (yield Call(state["Resource"], arguments))
+        except StateError as error:
+            # The first retrier that names the error decides, also where it is used up.
+            number = next((n for n, each in enumerate(state["Retry"]) if _names(each, error)), None)
+            if number is None or used[number] >= state["Retry"][number].get("MaxAttempts", 3):
+                raise
+            retrier = state["Retry"][number]
+            wait = retrier.get("IntervalSeconds", 1) * retrier.get("BackoffRate", 2) ** used[number]
+            wait = min(wait, retrier.get("MaxDelaySeconds", wait))
+            used[number] += 1
+        yield Wait(random.uniform(0, wait) if retrier.get("JitterStrategy") == "FULL" else wait)
+
+
+def _names(retrier: Mapping[str, Any], error: StateError) -> bool:
+    names = retrier["ErrorEquals"]
+    of_a_task = "States.TaskFailed" in names and error.name != "States.Timeout"
+    return error.name in names or of_a_task or "States.ALL" in names
+
+
+@cache
+def _expression(text: str) -> jsonata.Jsonata:
+    return jsonata.Jsonata(text)
+
+
+def _evaluated(template: Any, states: Mapping[str, Any], variables: Mapping[str, Any]) -> Any:
+    if isinstance(template, dict):
+        return {name: _evaluated(each, states, variables) for name, each in template.items()}
+    if isinstance(template, list):
+        return [_evaluated(each, states, variables) for each in template]
+    if not isinstance(template, str) or not template.startswith("{%"):
+        return template
+    text = template.removeprefix("{%").removesuffix("%}").strip()
+    null = jsonata.utils.Utils.NULL_VALUE
+    bound = {name: null if each is None else each for name, each in variables.items()}
+    bound["states"] = states
+    value = _expression(text).evaluate(None, bound)
+    if value is None and not _expression(f"$exists({text})").evaluate(None, bound):
+        raise StateError("States.QueryEvaluationError", f"{text} did not return a result")
+    # Its lists are of classes of its own.
+    return json.loads(json.dumps(value))
