@@ -76,8 +76,13 @@ class Amazon:
     partitions: set[tuple[str, ...]] = field(default_factory=set)
     messages: list[dict[str, Any]] = field(default_factory=list)
     executions: dict[str, Execution] = field(default_factory=dict)
+    defined_at: datetime = field(init=False)
+    """When the definitions came to be."""
     writes: int = 0
     """Calls that may have changed the ledger."""
+
+    def __post_init__(self) -> None:
+        self.defined_at = self.loop.now
 
     @contextmanager
     def connected(self) -> Iterator[None]:
@@ -167,7 +172,7 @@ class Amazon:
 
     def _parameter(self, asked: dict[str, Any]) -> dict[str, Any]:
         assert asked["Name"] == PARAMETER
-        return {"Parameter": {"Value": self.definitions}}
+        return {"Parameter": {"Value": self.definitions, "LastModifiedDate": self.defined_at}}
 
     def _create_partition(self, asked: dict[str, Any]) -> dict[str, Any]:
         partition = (asked["TableName"], *asked["PartitionInput"]["Values"])

@@ -40,6 +40,11 @@ class Table:
     def _get_together(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         return {"Responses": [self._get(each["Get"]) for each in asked["TransactItems"]]}
 
+    def _get_batch(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        ((name, wanted),) = asked["RequestItems"].items()
+        found = [self.items[_key(key)] for key in wanted["Keys"] if _key(key) in self.items]
+        return {"Responses": {name: found}, "UnprocessedKeys": {}}
+
     def _delete(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         self.items.pop(_key(asked["Key"]), None)
         return {}
@@ -90,6 +95,7 @@ class Table:
 
 _OPERATIONS: Mapping[str, Callable[[Table, Mapping[str, Any]], dict[str, Any]]] = {
     "GetItem": Table._get,
+    "BatchGetItem": Table._get_batch,
     "TransactGetItems": Table._get_together,
     "DeleteItem": Table._delete,
     "Query": Table._query,

@@ -632,8 +632,8 @@ NAMED = [
     pytest.param(name, key, id=f"{name}-{key}")
     for name, resource in RESOURCES.items()
     for key in resource.get("Properties", {})
-    # A table is named within its database.
-    if re.fullmatch(r"Name|\w+Name", key) and key not in ("DatabaseName", "OmitName")
+    # A table is named within its database, a metric is what an alarm reads.
+    if re.fullmatch(r"Name|\w+Name", key) and key not in ("DatabaseName", "OmitName", "MetricName")
 ]
 
 
