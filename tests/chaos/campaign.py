@@ -647,7 +647,7 @@ def campaign(seed: int) -> Iterator[Campaign]:
         "DATABASE_NAME": DATABASE,
         "REQUEST_INTERVAL": "0",
         "STACK_NAME": "weeks",
-        # What is overdue in the worst week is no business of the invariants: they know it themselves.
+        # The invariants know by themselves what is overdue.
         "OVERDUE_HOURS": "1000000",
         "POWERTOOLS_TRACE_DISABLED": "1",
     }
