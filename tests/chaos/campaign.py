@@ -620,13 +620,15 @@ def _loggers_to(stream: io.StringIO) -> Iterator[None]:
         for handler in logging.getLogger(_app(function).logger.name).handlers
         if isinstance(handler, logging.StreamHandler)
     ]
-    before = [handler.setStream(stream) for handler in handlers]
+    before = [handler.stream for handler in handlers]
+    # Not setStream: it flushes the old one, which pytest has closed if another test captured it.
+    for handler in handlers:
+        handler.stream = stream
     try:
         yield
     finally:
         for handler, old in zip(handlers, before, strict=True):
-            if old is not None:
-                handler.setStream(old)
+            handler.stream = old
 
 
 @contextlib.contextmanager
