@@ -60,6 +60,8 @@ def test_every_environment_is_a_stack_of_its_own_whose_name_glue_leaves_alone() 
 
 def test_only_production_collects_by_itself_and_shows_its_changes_first() -> None:
     assert overrides("dev", "deploy")["ScheduleState"] == "DISABLED"
+    # What nobody collects there is no alarm.
+    assert int(overrides("dev", "deploy")["OverdueHours"]) >= 24 * 365
     assert "ScheduleState" not in overrides("prod", "deploy")
     assert PARAMETERS["ScheduleState"]["Default"] == "ENABLED"
     confirmed = {
