@@ -263,13 +263,16 @@ def why_stopped(backfill: Backfill, *, at: datetime) -> str:
     """Say why a backfill was stopped, and what a person can do."""
     definition = backfill.definition
     kept_from = oldest_date(definition.product, definition.time_zone, at)
-    window, _ = next(backfill.left())
-    if window.first_date < kept_from:
+    left = backfill.total - backfill.seen_to
+    window, _ = next(backfill.left(), (None, None))
+    if window is None:
+        left, reason = 0, "the rules of its time zone have changed: send it again"
+    elif window.first_date < kept_from:
         reason = f"Vonage has {definition.product} records from {kept_from} on"
     else:
         reason = 'it would cost more than MAX_BILLED_RECORDS; "confirm": true lets it'
     return (
-        f"the backfill {backfill.name} was stopped with {backfill.total - backfill.seen_to:,} of "
+        f"the backfill {backfill.name} was stopped with {left:,} of "
         f"{backfill.total:,} windows left: {reason}"
     )
 
@@ -339,6 +342,13 @@ class _Subject:
         last = max(window.end for window in whole)
         windows = windows_ending_after(first, self.length, self.time_zone)
         return tuple(takewhile(lambda window: window.end <= last, windows))
+
+    @cached_property
+    def under_way(self) -> list[Report]:
+        """What is open, parts as well, but for what a person has to resolve; oldest first."""
+        left = (each for each in self.reports if not each.is_at_end)
+        by_start = sorted(left, key=lambda each: each.window.start)
+        return [each for each in by_start if each.state is not State.HELD]
 
     @cached_property
     def kept_from(self) -> date:
@@ -548,9 +558,8 @@ def _failed(subject: _Subject, account: _Account, report: Report) -> Iterator[Pr
 
 def _late(subject: _Subject, account_id: str) -> Iterator[Problem]:
     """Yield what is due for long, or takes Vonage long, and why, as far as the ledger knows."""
-    for report in sorted(subject.reports, key=lambda each: each.window.start):
-        # HELD is told of already.
-        if report.account_id != account_id or report.is_at_end or report.state is State.HELD:
+    for report in subject.under_way:
+        if report.account_id != account_id:
             continue
         said = [
             f"due since {format_instant(each.since)}"

@@ -496,6 +496,18 @@ def test_a_backfill_that_was_stopped_is_warned_of_until_it_is_sent_again() -> No
     assert again.warnings == ["nothing was planned yet of sms"]
 
 
+def test_a_backfill_that_was_stopped_with_no_window_left_is_warned_of_as_well() -> None:
+    # It was seen to by the rules of a time zone that had a window more.
+    stopped = a_backfill(seen_to=11, progress=Progress.STOPPED)
+
+    (_, warning) = status(ended_backfills=[stopped]).warnings
+
+    assert warning == (
+        "the backfill sms-20261101-20261111 was stopped with 0 of 10 windows left: the rules of "
+        "its time zone have changed: send it again"
+    )
+
+
 def test_a_schedule_that_does_not_come_is_warned_of() -> None:
     days = windows(DAILY, "2026-11-14", "2026-11-20")
     calendar = Calendar({("sms", "abcd1234", 3): days[0].end}, {}, {DAILY.name: DAILY.collects})

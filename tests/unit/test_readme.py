@@ -74,8 +74,9 @@ def test_every_command_of_the_aws_cli_names_an_operation_and_its_options() -> No
             continue
         model = session.get_service_model(service.replace("s3api", "s3"))
         names = {xform_name(name, "-"): name for name in model.operation_names}
-        members = model.operation_model(names[operation]).input_shape.members
-        known = {xform_name(member, "-") for member in members} | OF_THE_CLI
+        takes = model.operation_model(names[operation]).input_shape
+        assert takes is not None
+        known = {xform_name(member, "-") for member in takes.members} | OF_THE_CLI
         options = re.findall(r" --([a-z-]+)", re.sub(r'"[^"]*"', "", rest))
         unknown += [(operation, option) for option in options if option not in known]
     assert unknown == []
