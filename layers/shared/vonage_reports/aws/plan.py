@@ -144,7 +144,7 @@ def planning(
     revisions = [
         each
         for each in known
-        if (each.account_id, each.window) == (report.account_id, report.window)
+        if (each.account_id.lower(), each.window) == (report.account_id.lower(), report.window)
     ]
     before = next((each for each in revisions if each.report_id == report.report_id), None)
     for other in revisions:
