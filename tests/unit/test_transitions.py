@@ -641,6 +641,15 @@ def test_an_absence_proves_nothing_once_the_list_may_have_forgotten() -> None:
     assert isinstance(after_look(old, Look.ABSENT, now=NOW), Hold)
 
 
+def test_a_list_that_cannot_be_read_for_three_days_is_a_matter_for_a_person() -> None:
+    # Only a held report can be resolved: else it would keep its slot for ever.
+    in_time = replace(SUBMITTING, submitted_at=NOW - timedelta(days=3))
+    too_late = replace(SUBMITTING, submitted_at=NOW - timedelta(days=3, seconds=1))
+
+    assert after_look(in_time, Look.NOT_NOW, now=NOW) == Stay()
+    assert isinstance(after_look(too_late, Look.NOT_NOW, now=NOW), Hold)
+
+
 def test_a_report_is_held_with_its_slot_for_a_day_at_most() -> None:
     held = moved(SUBMITTING, after_look(SUBMITTING, Unclear("404"), now=NOW), now=NOW)
     assert (held.state, held.slot) == (State.HELD, 3)

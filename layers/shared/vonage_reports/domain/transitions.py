@@ -325,11 +325,12 @@ def after_look(report: Report, seen: Seen, *, now: datetime, scale: float = 1) -
         return Adopt(seen.request_id)
     if isinstance(seen, Unclear):
         return Hold(now + scale * waits.HELD_SLOT, seen.reason, seen.request_id)
-    if seen is Look.NOT_NOW:
-        return Stay()
     if report.submitted_at is None or now - report.submitted_at > waits.LOOK_UNTIL:
+        # A list that cannot be read by now may be so for ever: only what is held can be resolved.
         reason = "Vonage's list reaches back too little to tell"
         return Hold(now + scale * waits.HELD_SLOT, reason)
+    if seen is Look.NOT_NOW:
+        return Stay()
     if report.absent_since is None:
         return LookAgain(now + scale * waits.LOOK_AGAIN)
     if report.unheard:
