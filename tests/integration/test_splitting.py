@@ -161,6 +161,21 @@ def test_what_is_left_of_a_window_that_cannot_be_had_is_not_bought(stack: Stack)
     assert len(stack.created()) == bought + 4
 
 
+def test_a_half_that_is_collected_again_is_not_bought_in_its_quarters_too(stack: Stack) -> None:
+    day = into_quarters(stack)
+    stack.simulator.fault("create", "status", status=422)
+    stack.simulator.fault("create", "status", status=429)
+    stack.submit()
+    stack.settle()
+    assert stack.known(day).state is State.FAILED
+    stack.later(minutes=2)
+    (half,) = [each for each in halves(stack, day) if each.split_path == "0"]
+    recollect(half.report_id, "token", stack.edges, now=stack.now)
+    whole, third, fourth = stack.collect("SUCCESS", "SUCCESS", "SUCCESS")
+    assert whole.report_id == half.report_id
+    assert stack.known(day).receipts == receipts_of(whole, third, fourth)
+
+
 def test_a_window_that_fits_no_four_reports_fails_and_says_what_to_change(stack: Stack) -> None:
     day = into_quarters(stack)
     stack.collect("TRUNCATED", "SUCCESS", "SUCCESS", "SUCCESS")

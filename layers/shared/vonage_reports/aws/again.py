@@ -39,11 +39,11 @@ def recollect(report_id: str, token: str, edges: Edges, *, now: datetime) -> lis
         if not root.is_at_end and root.state is not State.SPLIT:
             return []
         changes.append((root, _with_one_part_for(report, root, edges, now=now)))
-        # Without it they were not worth their price.
+        # Without it they were not worth their price. Its own parts it takes the place of.
         changes += [
             (part, planned_again(part, now=now))
             for part in parts_of(root, edges.ledger, now=now) or []
-            if part.state is State.CANCELLED and part.report_id != report_id
+            if part.state is State.CANCELLED and not part.split_path.startswith(report.split_path)
         ]
     try:
         edges.ledger.write_all(changes)
