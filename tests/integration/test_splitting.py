@@ -270,6 +270,19 @@ def test_a_window_that_was_split_is_collected_again_as_a_whole(stack: Stack) -> 
     assert stack.open() == []
 
 
+def test_what_was_split_in_a_backfill_and_is_collected_again_is_nothing_of_it_any_more(
+    stack: Stack,
+) -> None:
+    stack.begin(stack.backfill(definition(), stack.day(5), stack.day(4)))
+    (planned,) = stack.plan_backfills()
+    stack.collect("TRUNCATED")
+    stack.collect("SUCCESS", "SUCCESS")
+    deliver(stack, planned.report_id)
+    recollect(planned.report_id, "token", stack.edges, now=stack.now)
+    stack.collect("TRUNCATED")
+    assert [each.backfill for each in stack.open()] == [None] * 3
+
+
 def test_collected_again_and_cut_short_again_its_parts_are_bought_anew(stack: Stack) -> None:
     day = into_quarters(stack)
     old = stack.collect("SUCCESS", "SUCCESS", "SUCCESS", "SUCCESS")
