@@ -154,7 +154,8 @@ def planning(
     if before is None:
         return None, report
     is_later = before.delay_days < report.delay_days
-    if before.state is State.PLANNED and before.backfill and report.backfill is None:
+    is_left = before.state in (State.PLANNED, State.SPLIT)
+    if is_left and before.backfill and report.backfill is None:
         # The calendar's turn has come before the backfill's: nobody can cancel it any more.
         return before, replace(before, priority=report.priority, backfill=None)
     if not before.is_at_end:

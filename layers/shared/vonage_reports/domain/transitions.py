@@ -24,6 +24,8 @@
                    └──its backfill is cancelled, or
                       another half has FAILED────────> CANCELLED
 
+A window that is SPLIT is CANCELLED with its backfill too, if Vonage was asked for no half of it.
+
 An observation goes in (`before_post`, `after_post`, `after_look`, `decide`, `while_held`,
 `while_split`), a move comes out, and
 `moved` says what the report is then. Whoever carries a move out writes it over the report as it
