@@ -121,9 +121,11 @@ def _follow(asked: Asked, edges: Edges, settings: Settings, *, token: str) -> li
         case Resolution():
             resolve(asked.report_id, asked.request_id, edges, now=now)
         case Recollection():
-            return again.recollect(asked.report_id, asked.token or token, edges, now=now)
+            return again.recollect(
+                asked.report_id, asked.token or token, edges, now=now, currencies=_currencies()
+            )
         case Reconversion():
-            again.reconvert(asked.report_id, edges, now=now)
+            again.reconvert(asked.report_id, edges, now=now, currencies=_currencies())
         case BackfillRequest():
             limit = settings.max_billed_records
             backfill.begin(_backfill(asked, edges), edges, max_billed_records=limit)
@@ -183,6 +185,12 @@ def _backfill(asked: BackfillRequest, edges: Edges) -> Backfill:
 def _definitions(edges: Edges) -> tuple[list[ReportDefinition], list[Refusal]]:
     """Read the definitions anew in each run: they change without a deployment."""
     return parse_definitions(_parameter()["Value"], api_key=edges.vonage.api_key)
+
+
+def _currencies() -> dict[str, str | None]:
+    """Read what the definitions say of currency; whose account they are about does not matter."""
+    definitions, _ = parse_definitions(_parameter()["Value"], api_key="")
+    return {each.name: each.currency for each in definitions}
 
 
 def _parameter() -> "ParameterTypeDef":

@@ -9,6 +9,7 @@ import pytest
 from tests.integration.handlers import Handler
 from tests.integration.stack import Stack
 from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.reports import State
 
 SMS = {"name": "sms", "product": "SMS", "filters": {"direction": "outbound"}}
@@ -196,6 +197,31 @@ def test_the_same_invocation_tried_again_collects_a_window_once(
     stack.settle()
     assert handler(event, "retried")["planned"] == []
     assert handler(event, "another")["planned"] == [report.report_id]
+
+
+def test_what_is_made_again_is_in_the_currency_that_its_definition_has_now(
+    stack: Stack, handler: Handler
+) -> None:
+    handler(backfill(stack, 5, 4))
+    (report,) = stack.open()
+
+    def currency_after(event: str, *definitions: dict[str, Any]) -> str | None:
+        delivered = stack.known(report.report_id)
+        stack.edges.bucket.write_json(receipt_key(delivered), {})
+        stack.runs.start(delivered)
+        stack.runs.end(delivered)
+        stack.settle()
+        handler.define(*definitions)
+        handler({event: {"report_id": report.report_id}})
+        started = json.loads(stack.known(report.report_id).execution_input or "")
+        currency: str | None = started["definition"]["currency"]
+        return currency
+
+    assert report.currency is None
+    assert currency_after("recollect", {**SMS, "currency": "EUR"}) == "EUR"
+    assert currency_after("reconvert", {**SMS, "currency": "USD"}) == "USD"
+    # Of a definition that is there no more nobody knows better than when it was planned.
+    assert currency_after("reconvert", VIDEO) == "USD"
 
 
 def test_one_definition_that_is_refused_does_not_stop_the_others(
