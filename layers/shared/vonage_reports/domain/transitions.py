@@ -251,7 +251,9 @@ Move = (
     | Fail | Split | Store | Convert | Supersede | Withdraw | Cancel
 )  # fmt: skip
 
-_FINAL_ERRORS = frozenset({"RowsMismatch", "RowsUnreadable", "ArchiveCorrupt"})
+_UNREADABLE = "RowsUnreadable"
+
+_FINAL_ERRORS = frozenset({"RowsMismatch", _UNREADABLE, "ArchiveCorrupt"})
 """What Vonage generated is not what it says: neither fetching nor buying it again mends that."""
 
 
@@ -402,7 +404,7 @@ def decide(
     if report.state is State.CONVERTING:
         # What is missing in the bucket does not come back: a person has to collect it again.
         if error in _FINAL_ERRORS or error == "InvalidRequest":
-            return Fail(error, reason)
+            return Fail(error, reason, is_stored=error == _UNREADABLE)
         if _is_hopeless(report, entry):
             return Fail(error, reason, is_stored=True)
         return Resume(entry, later, frees_slot=False, error=error, reason=reason)
@@ -410,7 +412,7 @@ def decide(
         return Stay()
     working = at_vonage in (RequestStatus.PENDING, RequestStatus.PROCESSING)
     if error in _FINAL_ERRORS and at_vonage in (RequestStatus.SUCCESS, Gone.GONE):
-        return Fail(error, reason)
+        return Fail(error, reason, is_stored=error == _UNREADABLE)
     if entry is not Entry.CHECK:
         if report.is_half and not working:
             return Store(run.rows)
