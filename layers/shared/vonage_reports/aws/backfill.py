@@ -83,7 +83,7 @@ def _ended(name: str, edges: Edges) -> OpenWork:
         if name not in running and _is_over(name, edges):
             return work
         if name not in running:
-            names = ", ".join(running) or "none is running"
+            names = ", ".join(running) or "none"
             raise InvalidRequest(f"cancel: there is no backfill {name}; running: {names}")
         cancelled = replace(running[name], progress=Progress.CANCELLED)
         # Until it is ended, another invocation may plan some more of it.
