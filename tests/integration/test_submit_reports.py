@@ -129,14 +129,18 @@ def test_wrong_credentials_are_announced_once_and_heal(stack: Stack) -> None:
 def test_a_refusal_that_cannot_be_announced_now_takes_no_slot_and_is_announced_later(
     stack: Stack,
 ) -> None:
-    stack.plan(1, account_ids=["foreign1"])
+    foreign = definition(name="d0", account_ids=["foreign1"])
+    invalid = definition(name="d1", product="NEW-PRODUCT")
+    stack.plan_definitions([foreign, invalid])
     deaf = replace(stack.edges, topic=DeafTopic())
     done = submit(deaf, Invocation("one", lambda: 300.0), clock=lambda: stack.now)
-    assert len(done.faults) == 1
-    assert (the_report(stack).state, stack.slots()) == (State.PLANNED, 0)
+    assert len(done.faults) == 2
+    assert {each.state for each in stack.open()} == {State.PLANNED}
+    assert stack.slots() == 0
     stack.later(minutes=15)
     stack.submit()
-    assert [told["account_id"] for told in stack.announced()] == ["foreign1"]
+    assert {told["definition"] for told in stack.announced()} == {"d0", "d1"}
+    assert the_report(stack).definition == "d0", "the other one is given up"
 
 
 def test_a_foreign_account_does_not_stop_the_others(stack: Stack) -> None:

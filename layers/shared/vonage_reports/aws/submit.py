@@ -24,6 +24,7 @@ from vonage_reports.domain.errors import (
 )
 from vonage_reports.domain.reports import Priority, Report, RequestStatus, State
 from vonage_reports.domain.transitions import (
+    Fail,
     PutBack,
     Stay,
     after_look,
@@ -233,6 +234,10 @@ def _send(report: Report, work: OpenWork, edges: Edges, done: Submitted, *, now:
     move = after_post(answer, now=now, scale=edges.wait_scale)
     if isinstance(answer, RateLimited) and isinstance(move, PutBack):
         edges.ledger.pause(move.not_before)
+    if isinstance(move, Fail):
+        # Put back before it is announced: see below.
+        later = now + edges.wait_scale * waits.REFUSED_WAIT
+        report = carry_out(report, PutBack(later, move.error, move.reason), edges, now=now)
     carry_out(report, move, edges, now=now)
     is_refused = isinstance(move, PutBack) and not isinstance(answer, RateLimited)
     if is_refused and isinstance(answer, VonageReportsError):
