@@ -28,7 +28,7 @@ from vonage_reports.aws.plan import (
 )
 from vonage_reports.aws.resources import named_resources
 from vonage_reports.aws.settle import settle
-from vonage_reports.aws.submit import resolve, submit
+from vonage_reports.aws.submit import Submitted, resolve, submit
 from vonage_reports.aws.topic import Topic
 from vonage_reports.aws.watch import Defined, watch
 from vonage_reports.client import VonageClient
@@ -90,12 +90,12 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
             planned += backfill.plan_backfills(
                 edges, invocation, max_billed_records=settings.max_billed_records, clock=_now
             )
-    try:
+    done = Submitted()
+    with isolated(faults):
         done = submit(edges, invocation, clock=_now)
-    finally:
-        if isinstance(asked, Sweep):
-            with isolated(faults):
-                _watch(edges, settings)
+    if isinstance(asked, Sweep):
+        with isolated(faults):
+            _watch(edges, settings)
     answer = {
         "settled": settled,
         "planned": planned,
@@ -104,13 +104,18 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         "refused": [refusal.to_dict() for refusal in refused],
         "waiting": done.waiting,
     }
-    logger.info("submit_reports is done", extra=answer)
+    faults += done.faults
     if work.unreadable:
         names = ", ".join(work.unreadable)
         faults.append(InvalidRequest(f"the ledger has entries of another version: {names}"))
-    for fault in (*faults, *done.faults):
-        # All that could be done is done; whoever retries or counts this invocation shall know.
-        raise fault
+    answer["faults"] = [str(fault) for fault in faults]
+    logger.info("submit_reports is done", extra=answer)
+    if isinstance(asked, ScheduledRun | Sweep):
+        for fault in faults:
+            # All that could be done is done; whoever retries or counts this invocation shall know.
+            raise fault
+    # What a person asked for is done: failing, it would be sent, and perhaps billed, again. What
+    # went wrong beside it the next sweep raises.
     return answer
 
 
@@ -121,9 +126,11 @@ def _follow(asked: Asked, edges: Edges, settings: Settings, *, token: str) -> li
         case Resolution():
             resolve(asked.report_id, asked.request_id, edges, now=now)
         case Recollection():
-            return again.recollect(asked.report_id, asked.token or token, edges, now=now)
+            return again.recollect(
+                asked.report_id, asked.token or token, edges, now=now, currencies=_currencies()
+            )
         case Reconversion():
-            again.reconvert(asked.report_id, edges, now=now)
+            again.reconvert(asked.report_id, edges, now=now, currencies=_currencies())
         case BackfillRequest():
             limit = settings.max_billed_records
             backfill.begin(_backfill(asked, edges), edges, max_billed_records=limit)
@@ -183,6 +190,12 @@ def _backfill(asked: BackfillRequest, edges: Edges) -> Backfill:
 def _definitions(edges: Edges) -> tuple[list[ReportDefinition], list[Refusal]]:
     """Read the definitions anew in each run: they change without a deployment."""
     return parse_definitions(_parameter()["Value"], api_key=edges.vonage.api_key)
+
+
+def _currencies() -> dict[str, str | None]:
+    """Read what the definitions say of currency; whose account they are about does not matter."""
+    definitions, _ = parse_definitions(_parameter()["Value"], api_key="")
+    return {each.name: each.currency for each in definitions}
 
 
 def _parameter() -> "ParameterTypeDef":

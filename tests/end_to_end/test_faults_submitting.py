@@ -69,15 +69,15 @@ def test_a_run_that_could_not_be_started_is_started_later(case: Case) -> None:
     case.all_delivered([report.report_id])
 
 
-def test_without_a_list_the_report_is_held_and_its_own_event_resolves_it(case: Case) -> None:
+def test_without_a_list_the_report_is_held_until_a_person_resolves_it(case: Case) -> None:
     case.simulator.fault("create", "accept_then_cut")
     case.simulator.fault("list", "status", status=404, times=None)
     (planned,) = case.collect()
     case.stack.until(lambda: case.state() is State.HELD, "a report that is held")
     [(_, held)] = case.stack.notifications()
     assert held["event"] == "report.held"
-    event = held["run_again"]
-    event["resolve"]["request_id"] = case.simulator.state()["reports"][-1]["request_id"]
+    request_id = case.simulator.state()["reports"][-1]["request_id"]
+    event = {"resolve": {"report_id": held["report_id"], "request_id": request_id}}
     case.stack.stack.submit(event)
     case.all_delivered([planned])
 

@@ -1,12 +1,14 @@
 """What a person wants done once more: a window collected, or converted from its archives."""
 
 import json
+from datetime import timedelta
 
 import pytest
 
 from tests.integration.stack import Stack, definition
 from vonage_reports.aws import backfill
 from vonage_reports.aws.again import outlook, recollect, reconvert
+from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.objects import Precedence, manifest_key, receipt_key
 from vonage_reports.domain.reports import Report, State
@@ -127,6 +129,13 @@ def test_a_reconversion_that_fails_for_good_says_so_and_may_be_asked_for_again(
     stack.settle()
     (told,) = stack.announced()
     assert (told["report_id"], told["error"]) == (delivered.report_id, "RowsMismatch")
+    of_its_day = Backfill(
+        definition(filters={"country": "X0"}),
+        delivered.window.first_date,
+        delivered.window.first_date + timedelta(days=1),
+        begun_at=stack.now,
+    )
+    assert backfill.outlook(of_its_day, stack.edges)["skipped"] == 1, "its rows are delivered still"
     assert reconvert(delivered.report_id, stack.edges, now=stack.now) == [delivered.report_id]
 
 

@@ -225,11 +225,44 @@ def test_a_cancelled_backfill_finishes_what_it_paid_for(stack: Stack) -> None:
     stack.begin(asked)
     stack.plan_backfills()
     failed, truncated, *_ = stack.collect("FAILED", "TRUNCATED", "SUCCESS", "SUCCESS")
+    stack.simulator.jobs(3, 3600)
+    (half,) = stack.submit().submitted
     backfill.cancel(asked.name, stack.edges, now=stack.now)
     states = {each.report_id: each.state for each in stack.open()}
     assert states.pop(failed.report_id) is State.PLANNED
     assert states.pop(truncated.report_id) is State.SPLIT
-    assert [*states.values()] == [State.PLANNED] * 2
+    assert states.pop(half) is State.SUBMITTED
+    assert [*states.values()] == [State.PLANNED], (
+        "the other half: without it, the one is worth nothing"
+    )
+
+
+def test_a_cancelled_backfill_withdraws_what_was_split_and_not_asked_for_in_parts(
+    stack: Stack,
+) -> None:
+    of = definition(max_records=1500)
+    stack.begin(the_last(stack, 1, of=of))
+    end(stack, *sweep(stack), rows=2400)
+    stack.settle()
+    asked = the_last(stack, 4, of=of)
+    stack.begin(asked)
+    stack.simulator.fault("create", "status", status=429)
+    sweep(stack)
+    assert {each.state for each in stack.open() if not each.is_half} == {State.SPLIT}
+    backfill.cancel(asked.name, stack.edges, now=stack.now)
+    assert stack.open() == []
+    stack.later(minutes=2)
+    assert sweep(stack) == []
+    stack.begin(asked)
+    assert {each.split_path for each in sweep(stack)} == {"0", "1"}
+
+
+def test_a_backfill_that_has_planned_everything_can_be_cancelled_too(stack: Stack) -> None:
+    stack.begin(asked := the_last(stack, 3))
+    assert len(stack.plan_backfills()) == 3
+    assert ended(asked.name).progress is Progress.PLANNED
+    backfill.cancel(asked.name, stack.edges, now=stack.now)
+    assert stack.open() == []
 
 
 def test_a_window_that_failed_earlier_is_withdrawn_with_the_backfill_that_planned_it(
@@ -476,6 +509,24 @@ def test_what_the_calendar_finds_planned_by_a_backfill_outlives_its_cancellation
     backfill.cancel(wanted.name, stack.edges, now=stack.now)
     (kept,) = stack.open()
     assert (kept.state, kept.priority, kept.backfill) == (State.PLANNED, Priority.CALENDAR, None)
+
+
+def test_what_the_calendar_finds_split_by_a_backfill_outlives_its_cancellation(
+    stack: Stack,
+) -> None:
+    of = definition(max_records=1500)
+    stack.begin(the_last(stack, 1, of=of))
+    end(stack, *sweep(stack), rows=2400)
+    stack.settle()
+    stack.begin(asked := the_last(stack, 2, of=of))
+    stack.simulator.fault("create", "status", status=429)
+    sweep(stack)
+    (split,) = (each for each in stack.open() if each.state is State.SPLIT)
+    due = split.window.end + timedelta(days=3, hours=2)
+    assert stack.plan_definitions([of], at=due) == [split.report_id]
+    backfill.cancel(asked.name, stack.edges, now=stack.now)
+    assert stack.known(split.report_id).state is State.SPLIT
+    assert len(stack.open()) == 3
 
 
 def test_what_a_cancelled_backfill_had_first_is_collected_by_the_calendar(stack: Stack) -> None:

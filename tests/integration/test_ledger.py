@@ -674,6 +674,12 @@ def test_a_cursor_goes_by_the_instant_not_by_how_it_is_written(
     assert ledger.calendar().cursors["sms", "a", 0] == late
 
 
+def test_of_two_pauses_the_longer_one_counts(ledger: Ledger) -> None:
+    for minutes, expected in ((60, 60), (1, 60), (90, 90)):
+        ledger.pause(NOW + timedelta(minutes=minutes))
+        assert ledger.open_work().paused_until == NOW + timedelta(minutes=expected)
+
+
 def definition(**changes: Any) -> ReportDefinition:
     made = ReportDefinition(
         name="sms-outbound",

@@ -161,6 +161,21 @@ def test_what_is_left_of_a_window_that_cannot_be_had_is_not_bought(stack: Stack)
     assert len(stack.created()) == bought + 4
 
 
+def test_a_half_that_is_collected_again_is_not_bought_in_its_quarters_too(stack: Stack) -> None:
+    day = into_quarters(stack)
+    stack.simulator.fault("create", "status", status=422)
+    stack.simulator.fault("create", "status", status=429)
+    stack.submit()
+    stack.settle()
+    assert stack.known(day).state is State.FAILED
+    stack.later(minutes=2)
+    (half,) = [each for each in halves(stack, day) if each.split_path == "0"]
+    recollect(half.report_id, "token", stack.edges, now=stack.now)
+    whole, third, fourth = stack.collect("SUCCESS", "SUCCESS", "SUCCESS")
+    assert whole.report_id == half.report_id
+    assert stack.known(day).receipts == receipts_of(whole, third, fourth)
+
+
 def test_a_window_that_fits_no_four_reports_fails_and_says_what_to_change(stack: Stack) -> None:
     day = into_quarters(stack)
     stack.collect("TRUNCATED", "SUCCESS", "SUCCESS", "SUCCESS")
@@ -253,6 +268,19 @@ def test_a_window_that_was_split_is_collected_again_as_a_whole(stack: Stack) -> 
     assert json.loads(stack.runs.started[whole.execution_name])["receipts"] == []
     assert stack.known(day).state is State.DELIVERED
     assert stack.open() == []
+
+
+def test_what_was_split_in_a_backfill_and_is_collected_again_is_nothing_of_it_any_more(
+    stack: Stack,
+) -> None:
+    stack.begin(stack.backfill(definition(), stack.day(5), stack.day(4)))
+    (planned,) = stack.plan_backfills()
+    stack.collect("TRUNCATED")
+    stack.collect("SUCCESS", "SUCCESS")
+    deliver(stack, planned.report_id)
+    recollect(planned.report_id, "token", stack.edges, now=stack.now)
+    stack.collect("TRUNCATED")
+    assert [each.backfill for each in stack.open()] == [None] * 3
 
 
 def test_collected_again_and_cut_short_again_its_parts_are_bought_anew(stack: Stack) -> None:

@@ -10,14 +10,14 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.integration.stack import LIFETIME, SCHEDULED, Stack
+from tests.integration.stack import LIFETIME, SCHEDULED, Stack, definition
 from vonage_reports.aws.again import recollect
 from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.plan import announce_refusals, forget_mended, plan
 from vonage_reports.aws.settle import settle
 from vonage_reports.aws.submit import resolve, submit
 from vonage_reports.aws.topic import Topic
-from vonage_reports.client import Credentials, VonageClient
+from vonage_reports.client import Credentials, ReportRequest, VonageClient
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.objects import Precedence, manifest_key, receipt_key
@@ -124,6 +124,23 @@ def test_wrong_credentials_are_announced_once_and_heal(stack: Stack) -> None:
     stack.plan_definitions(parse_definitions('[{"name": "new", "product": "AMD"}]', api_key="a")[0])
     stack.submit()
     assert len(stack.announced()) == 1, "a cause that was mended is announced when it comes back"
+
+
+def test_a_refusal_that_cannot_be_announced_now_takes_no_slot_and_is_announced_later(
+    stack: Stack,
+) -> None:
+    foreign = definition(name="d0", account_ids=["foreign1"])
+    invalid = definition(name="d1", product="NEW-PRODUCT")
+    stack.plan_definitions([foreign, invalid])
+    deaf = replace(stack.edges, topic=DeafTopic())
+    done = submit(deaf, Invocation("one", lambda: 300.0), clock=lambda: stack.now)
+    assert len(done.faults) == 2
+    assert {each.state for each in stack.open()} == {State.PLANNED}
+    assert stack.slots() == 0
+    stack.later(minutes=15)
+    stack.submit()
+    assert {told["definition"] for told in stack.announced()} == {"d0", "d1"}
+    assert the_report(stack).definition == "d0", "the other one is given up"
 
 
 def test_a_foreign_account_does_not_stop_the_others(stack: Stack) -> None:
@@ -465,7 +482,7 @@ def held(stack: Stack) -> Report:
 def test_without_a_list_a_person_says_which_request_it_is(stack: Stack, held: Report) -> None:
     (told,) = stack.announced()
     assert told["event"] == "report.held"
-    assert told["run_again"] == {"resolve": {"report_id": held.report_id, "request_id": None}}
+    assert told["run_again"] is None, "what is copied unread must not buy a report twice"
     (at_vonage,) = stack.simulator.state()["reports"]
     resolve(held.report_id, at_vonage["request_id"], stack.edges, now=stack.now)
     assert the_report(stack).request_id == at_vonage["request_id"]
@@ -480,6 +497,30 @@ def test_a_request_that_vonage_does_not_have_is_not_adopted(stack: Stack, held: 
     with pytest.raises(InvalidRequest, match="another report's"):
         resolve(held.report_id, foreign, stack.edges, now=stack.now)
     assert the_report(stack) == held
+
+
+def test_a_request_that_has_other_filters_is_not_adopted_on_a_persons_word(
+    stack: Stack, held: Report
+) -> None:
+    (foreign,) = stack.simulator.jobs(1, 3600, {**LIKE_OURS, "country": "X1"})
+    with pytest.raises(InvalidRequest, match="another report's"):
+        resolve(held.report_id, foreign, stack.edges, now=stack.now)
+    assert the_report(stack) == held
+
+
+def test_what_a_report_is_held_for_may_be_adopted_whatever_vonage_leaves_unsaid(
+    stack: Stack, held: Report
+) -> None:
+    (at_vonage,) = stack.simulator.state()["reports"]
+
+    class Vonage:
+        def get_report(self, request_id: str) -> ReportRequest:
+            said = stack.edges.vonage.get_report(request_id)
+            return replace(said, account_id="ABCD1234", date_start=None)
+
+    edges = replace(stack.edges, vonage=Vonage())  # type: ignore[arg-type]  # all that is asked
+    resolve(held.report_id, at_vonage["request_id"], edges, now=stack.now)
+    assert the_report(stack).state is State.SUBMITTED
 
 
 def test_without_a_list_a_person_may_say_that_there_is_none(stack: Stack, held: Report) -> None:
@@ -512,7 +553,7 @@ def test_resolving_what_is_not_held_changes_nothing(stack: Stack) -> None:
 
 
 def test_a_request_that_serves_another_report_is_refused(stack: Stack, held: Report) -> None:
-    stack.plan(2)
+    stack.plan_definitions([definition(name="d9", filters={"country": "X0"})])
     stack.submit()
     other = next(each for each in stack.open() if each.report_id != held.report_id)
     assert other.request_id is not None

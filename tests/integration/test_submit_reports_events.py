@@ -4,11 +4,13 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import boto3
 import pytest
 
-from tests.integration.handlers import Handler
+from tests.integration.handlers import Handler, load_handler, set_secret
 from tests.integration.stack import Stack
 from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.reports import State
 
 SMS = {"name": "sms", "product": "SMS", "filters": {"direction": "outbound"}}
@@ -195,7 +197,44 @@ def test_the_same_invocation_tried_again_collects_a_window_once(
     stack.runs.end(again)
     stack.settle()
     assert handler(event, "retried")["planned"] == []
-    assert handler(event, "another")["planned"] == [report.report_id]
+    # What goes wrong beside it does not make it look undone: sent again, it would be billed again.
+    item = {"pk": "open", "sk": "report#of-tomorrow", "state": "SPLIT", "report_id": "of-tomorrow"}
+    boto3.resource("dynamodb").Table("ledger").put_item(Item=item)
+    set_secret("", "")
+    without_secret = Handler(load_handler("submit_reports"))
+    answer = without_secret(event, "another")
+    assert answer["planned"] == [report.report_id]
+    assert stack.known(report.report_id).state is State.PLANNED
+    secret, of_tomorrow = answer["faults"]
+    assert "both of them texts" in secret
+    assert "of-tomorrow" in of_tomorrow
+    with pytest.raises(InvalidRequest, match="both of them texts"):
+        without_secret({"sweep": True})
+
+
+def test_what_is_made_again_is_in_the_currency_that_its_definition_has_now(
+    stack: Stack, handler: Handler
+) -> None:
+    handler(backfill(stack, 5, 4))
+    (report,) = stack.open()
+
+    def currency_after(event: str, *definitions: dict[str, Any]) -> str | None:
+        delivered = stack.known(report.report_id)
+        stack.edges.bucket.write_json(receipt_key(delivered), {})
+        stack.runs.start(delivered)
+        stack.runs.end(delivered)
+        stack.settle()
+        handler.define(*definitions)
+        handler({event: {"report_id": report.report_id}})
+        started = json.loads(stack.known(report.report_id).execution_input or "")
+        currency: str | None = started["definition"]["currency"]
+        return currency
+
+    assert report.currency is None
+    assert currency_after("recollect", {**SMS, "currency": "EUR"}) == "EUR"
+    assert currency_after("reconvert", {**SMS, "currency": "USD"}) == "USD"
+    # Of a definition that is there no more nobody knows better than when it was planned.
+    assert currency_after("reconvert", VIDEO) == "USD"
 
 
 def test_one_definition_that_is_refused_does_not_stop_the_others(

@@ -269,6 +269,46 @@ def test_however_often_it_is_looked_every_window_is_due_exactly_once(
     assert seen[-1:] == list(due_windows(definition, 0, None, at))
 
 
+@pytest.mark.parametrize(
+    ("delay_days", "index", "ends", "starts"),
+    [
+        # Three days, then five, and three again.
+        ((3,), 0, {3: "2026-10-01", 5: "2026-11-17"}, [17, 18]),
+        # A preliminary that was given up, and is taken up again.
+        ((0, 3), 0, {0: "2026-10-01", 3: "2026-11-19"}, [19, 20, 21]),
+    ],
+    ids=["final", "preliminary"],
+)
+def test_a_delay_that_comes_back_goes_on_where_a_longer_one_has_come_to(
+    delay_days: tuple[int, ...], index: int, ends: dict[int, str], starts: list[int]
+) -> None:
+    definition = replace(DAILY, delay_days=delay_days)
+    cursors = {
+        (DAILY.name, "abcd1234", days): datetime.fromisoformat(end).replace(tzinfo=UTC)
+        for days, end in ends.items()
+    }
+
+    due = list(
+        due_reports(
+            definition, cursors=cursors, volumes={}, profiles={}, at=SUNDAY_NIGHT, now=SUNDAY_NIGHT
+        )
+    )[index]
+
+    assert due.late == (), "they were collected, with another delay"
+    assert [report.window.start.day for report in due.reports] == starts
+
+
+def test_an_account_that_is_written_in_capitals_goes_on_where_it_stood() -> None:
+    shouted = replace(DAILY, account_ids=("ABCD1234",))
+    cursors = {(DAILY.name, "abcd1234", 3): datetime(2026, 11, 19, tzinfo=UTC)}
+
+    (due,) = due_reports(
+        shouted, cursors=cursors, volumes={}, profiles={}, at=SUNDAY_NIGHT, now=SUNDAY_NIGHT
+    )
+
+    assert due.reports == ()
+
+
 def test_what_is_seen_for_the_first_time_is_never_late() -> None:
     # October became due 12 days before: a week is only for what was collected before.
     monthly = replace(DAILY, window=WindowLength.MONTH)

@@ -41,7 +41,8 @@ def test_a_warning_is_a_sentence_that_names_definition_and_field() -> None:
 
 
 def test_sub_accounts_in_one_report_are_warned_of_when_more_than_ten_accounts_are_known() -> None:
-    together = replace(SMS, name="together", include_subaccounts=True)
+    inbound = {"direction": "inbound"}
+    together = replace(SMS, name="together", filters=inbound, include_subaccounts=True)
 
     # With the one of `together` these are eleven.
     assert warnings_of([together, of_accounts(10)]) == [
@@ -54,8 +55,45 @@ def test_sub_accounts_in_one_report_are_warned_of_when_more_than_ten_accounts_ar
     assert warnings_of([of_accounts(11)]) == []
 
 
-def test_an_account_that_several_definitions_name_is_known_once() -> None:
-    together = replace(of_accounts(10), name="together", include_subaccounts=True)
-    shouted = replace(of_accounts(10), account_ids=("ACCT0001",), name="shouted")
+def test_records_that_two_definitions_ask_for_are_warned_of() -> None:
+    sooner = replace(SMS, name="sooner", account_ids=("ABCD1234",), delay_days=(0,))
+    of_a_country = {"direction": "outbound", "country": "GB", "include_message": True}
+    british = replace(SMS, name="british", filters=of_a_country, window=WindowLength.HOUR)
+    others = [
+        replace(SMS, name="inbound", filters={"direction": "inbound"}),
+        replace(SMS, name="elsewhere", account_ids=("abcd5678",)),
+        replace(SMS, name="calls", product="VOICE-CALL", filters={}),
+    ]
 
-    assert warnings_of([together, of_accounts(10), shouted]) == []
+    assert warnings_of([SMS, *others]) == []
+    assert warnings_of([SMS, sooner, *others]) == [
+        "sooner, name: it asks for records that sms-outbound asks for: they are billed twice"
+    ]
+    assert warnings_of([SMS, *others, british]) == [
+        "british, name: it asks for records that sms-outbound asks for: they are billed twice"
+    ]
+
+
+def test_a_sub_account_whose_records_are_in_another_report_as_well_is_warned_of() -> None:
+    together = replace(SMS, name="together", include_subaccounts=True)
+    alone = replace(SMS, name="alone", account_ids=("abcd5678",))
+    both = replace(together, name="both", account_ids=("abcd1234", "abcd5678"))
+
+    assert warnings_of([together, alone]) == [
+        "alone, name: it asks for records that together asks for: they are billed twice"
+    ]
+    assert warnings_of([both]) == [
+        (
+            "both, account_ids: the report of a primary account has its sub-accounts' records: of "
+            "one that stands here too they are billed twice"
+        )
+    ]
+
+
+def test_an_account_that_several_definitions_name_is_known_once() -> None:
+    inbound = {"direction": "inbound"}
+    together = replace(SMS, name="together", account_ids=("acct0000",), include_subaccounts=True)
+    shouted = replace(SMS, name="shouted", account_ids=("ACCT0001",), filters=inbound)
+    others = replace(of_accounts(10), product="MESSAGES")
+
+    assert warnings_of([together, others, shouted]) == []

@@ -383,13 +383,24 @@ def test_a_failure_says_what_a_person_can_do() -> None:
 
 
 def test_whoever_is_told_that_a_report_is_held_is_told_how_to_go_on() -> None:
-    told = notifications.held(report_that_failed(), reason="Vonage's list is gone", request_id=None)
+    told = notifications.held(
+        report_that_failed(), reason="Vonage's list has request-1", request_id="request-1"
+    )
 
     assert (told["event"], told["error"]) == ("report.held", "SubmissionUnknown")
-    assert "request_id" in told["message"]
     event = parse_event(told["run_again"])
     assert isinstance(event, Resolution)
-    assert (event.report_id, event.request_id) == (SUBJECT.report_id, None)
+    assert (event.report_id, event.request_id) == (SUBJECT.report_id, "request-1")
+
+
+def test_the_event_that_may_buy_a_held_report_twice_is_for_a_person_to_write() -> None:
+    told = notifications.held(report_that_failed(), reason="Vonage's list is gone", request_id=None)
+
+    assert told["run_again"] is None
+    (event,) = re.findall(r"{.*}", told["message"])
+    read = parse_event(json.loads(event))
+    assert isinstance(read, Resolution)
+    assert (read.report_id, read.request_id) == (SUBJECT.report_id, None)
 
 
 def test_the_event_that_would_run_a_failed_report_again_is_understood() -> None:

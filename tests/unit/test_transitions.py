@@ -404,7 +404,8 @@ def test_a_file_that_does_not_add_up_fails_at_once(
     # Its receipt is there: what was paid for stays, and no run could make it add up.
     move = decide(report, failed_run(error), RequestStatus.SUCCESS, entry=entry, now=NOW)
 
-    assert move == Fail(error, "it went wrong")
+    # To read it once more is free, and to buy it once more would give the same rows to read.
+    assert move == Fail(error, "it went wrong", is_stored=error == "RowsUnreadable")
 
 
 def how_check_report_fails(
@@ -639,6 +640,15 @@ def test_an_absence_proves_nothing_once_the_list_may_have_forgotten() -> None:
     old = replace(SUBMITTING, submitted_at=NOW - timedelta(days=3, seconds=1), absent_since=NOW)
 
     assert isinstance(after_look(old, Look.ABSENT, now=NOW), Hold)
+
+
+def test_a_list_that_cannot_be_read_for_three_days_is_a_matter_for_a_person() -> None:
+    # Only a held report can be resolved: else it would keep its slot for ever.
+    in_time = replace(SUBMITTING, submitted_at=NOW - timedelta(days=3))
+    too_late = replace(SUBMITTING, submitted_at=NOW - timedelta(days=3, seconds=1))
+
+    assert after_look(in_time, Look.NOT_NOW, now=NOW) == Stay()
+    assert isinstance(after_look(too_late, Look.NOT_NOW, now=NOW), Hold)
 
 
 def test_a_report_is_held_with_its_slot_for_a_day_at_most() -> None:

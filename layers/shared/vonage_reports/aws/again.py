@@ -1,6 +1,6 @@
 """What a person wants done once more: a window collected, or its archives converted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -14,8 +14,20 @@ from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.reports import Priority, Report, State, planned_again
 from vonage_reports.domain.transitions import Convert
 
+Currencies = Mapping[str, str | None]
+"""By the name of a definition, what it says of currency now; a window was planned with another."""
 
-def recollect(report_id: str, token: str, edges: Edges, *, now: datetime) -> list[str]:
+_AS_PLANNED: Currencies = {}
+
+
+def recollect(
+    report_id: str,
+    token: str,
+    edges: Edges,
+    *,
+    now: datetime,
+    currencies: Currencies = _AS_PLANNED,
+) -> list[str]:
     """Plan a report again that has come to its end; return it, or nothing to do.
 
     There is nothing to do while the report, or the window that it is a part of, is unfinished,
@@ -23,7 +35,7 @@ def recollect(report_id: str, token: str, edges: Edges, *, now: datetime) -> lis
     alone, and the window is made anew of it and of the parts that are there. Raises
     InvalidRequest for a report that nobody knows, and for what is a part no more.
     """
-    report = _known(report_id, "recollect", edges)
+    report = _known(report_id, "recollect", edges, currencies)
     if not report.is_at_end or token in report.tokens:
         return []
     if report.state is State.SPLIT:
@@ -35,15 +47,15 @@ def recollect(report_id: str, token: str, edges: Edges, *, now: datetime) -> lis
     if report.root is None:
         changes = [(report, replace(planned, priority=Priority.CALENDAR, backfill=None))]
     else:
-        root = _known(report.root, "recollect", edges)
+        root = _known(report.root, "recollect", edges, currencies)
         if not root.is_at_end and root.state is not State.SPLIT:
             return []
         changes.append((root, _with_one_part_for(report, root, edges, now=now)))
-        # Without it they were not worth their price.
+        # Without it they were not worth their price. Its own parts it takes the place of.
         changes += [
             (part, planned_again(part, now=now))
             for part in parts_of(root, edges.ledger, now=now) or []
-            if part.state is State.CANCELLED and part.report_id != report_id
+            if part.state is State.CANCELLED and not part.split_path.startswith(report.split_path)
         ]
     try:
         edges.ledger.write_all(changes)
@@ -73,14 +85,16 @@ def _with_one_part_for(part: Report, root: Report, edges: Edges, *, now: datetim
     return replace(split, leaves=root.leaves - further)
 
 
-def reconvert(report_id: str, edges: Edges, *, now: datetime) -> list[str]:
+def reconvert(
+    report_id: str, edges: Edges, *, now: datetime, currencies: Currencies = _AS_PLANNED
+) -> list[str]:
     """Start a run that makes a window anew from its archives; return it, or nothing to do.
 
     There is nothing to do while the report is unfinished. Where the last collection has no archive,
     it is made of those that it was delivered from before. Raises InvalidRequest for a report that
     nobody knows, for a part of a window, and where no archive was stored.
     """
-    report = _known(report_id, "reconvert", edges)
+    report = _known(report_id, "reconvert", edges, currencies)
     if not report.is_at_end:
         return []
     if report.is_half:
@@ -122,9 +136,14 @@ def outlook(report_id: str, edges: Edges) -> dict[str, Any]:
     }
 
 
-def _known(report_id: str, event: str, edges: Edges) -> Report:
-    """Return a report of the ledger. Raises InvalidRequest where it has none of that name."""
+def _known(
+    report_id: str, event: str, edges: Edges, currencies: Currencies = _AS_PLANNED
+) -> Report:
+    """Return a report of the ledger, in the currency of now.
+
+    Raises InvalidRequest where it has none of that name.
+    """
     report = edges.ledger.report(report_id)
     if report is None:
         raise InvalidRequest(f"{event}: there is no report {report_id}")
-    return report
+    return replace(report, currency=currencies.get(report.definition, report.currency))

@@ -10,7 +10,8 @@ from typing import Any
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import Calendar, Change, OpenWork, Outrun
-from vonage_reports.aws.moves import carry_out, isolated
+from vonage_reports.aws.moves import isolated
+from vonage_reports.aws.parts import parts_of
 from vonage_reports.aws.plan import MISSING, Planned, planning
 from vonage_reports.domain import notifications
 from vonage_reports.domain.backfill import Backfill, Progress, expected_records
@@ -19,7 +20,7 @@ from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.products import oldest_start
 from vonage_reports.domain.reports import Report, State
-from vonage_reports.domain.transitions import Withdraw
+from vonage_reports.domain.transitions import Withdraw, moved
 from vonage_reports.domain.windows import Window
 
 _AT_ONCE = 300
@@ -47,20 +48,31 @@ def begin(backfill: Backfill, edges: Edges, *, max_billed_records: int) -> None:
 def cancel(name: str, edges: Edges, *, now: datetime) -> None:
     """Plan nothing more of a backfill, and withdraw what Vonage was not asked for yet.
 
-    Once more, it withdraws what is left. Raises InvalidRequest for one that neither runs nor was
-    cancelled.
+    A window that was split is withdrawn with all its parts, or finished, where one was asked for.
+    Once more, it withdraws what is left; so it does of one that has planned all its windows.
+    Raises InvalidRequest for one that nobody knows.
     """
     work = _ended(name, edges)
     faults: list[Exception] = []
     for report in work.reports:
-        was_never_asked_for = (
-            report.state is State.PLANNED and report.attempt == report.attempts_before
-        )
-        if report.backfill == name and was_never_asked_for and not report.is_half:
+        if report.backfill == name and not report.is_half:
             with isolated(faults):
-                carry_out(report, Withdraw(), edges, now=now)
+                _withdraw(report, edges, now=now)
     for fault in faults:
         raise fault
+
+
+def _withdraw(report: Report, edges: Edges, *, now: datetime) -> None:
+    """Withdraw a window, unless Vonage was asked for it, or for a part of it."""
+    parts: list[Report] = []
+    if report.state is State.SPLIT:
+        parts = parts_of(report, edges.ledger, now=now) or []
+    asked_for = parts or [report]
+    if all(
+        each.state is State.PLANNED and each.attempt == each.attempts_before for each in asked_for
+    ):
+        withdrawn = [(each, moved(each, Withdraw(), now=now)) for each in (report, *parts)]
+        edges.ledger.write_all(withdrawn)
 
 
 def _ended(name: str, edges: Edges) -> OpenWork:
@@ -68,11 +80,11 @@ def _ended(name: str, edges: Edges) -> OpenWork:
     while True:
         work = edges.ledger.open_work()
         running = {each.name: each for each in work.backfills}
-        if name not in running and _was_cancelled(name, edges):
+        if name not in running and _is_over(name, edges):
             return work
         if name not in running:
-            names = ", ".join(running) or "none is running"
-            raise InvalidRequest(f"cancel: there is no backfill {name} running: {names}")
+            names = ", ".join(running) or "none"
+            raise InvalidRequest(f"cancel: there is no backfill {name}; running: {names}")
         cancelled = replace(running[name], progress=Progress.CANCELLED)
         # Until it is ended, another invocation may plan some more of it.
         with suppress(Outrun):
@@ -80,11 +92,8 @@ def _ended(name: str, edges: Edges) -> OpenWork:
             return edges.ledger.open_work()
 
 
-def _was_cancelled(name: str, edges: Edges) -> bool:
-    return any(
-        each.name == name and each.progress is Progress.CANCELLED
-        for each in edges.ledger.ended_backfills()
-    )
+def _is_over(name: str, edges: Edges) -> bool:
+    return any(each.name == name for each in edges.ledger.ended_backfills())
 
 
 def plan_backfills(

@@ -257,12 +257,7 @@ class Ledger:
             "sk": f"cursor#{definition}#{account_id}#{delay_days}",
             "end": end,
         }
-        forwards = {
-            "ConditionExpression": "attribute_not_exists(pk) OR #end < :end",
-            "ExpressionAttributeNames": {"#end": "end"},
-            "ExpressionAttributeValues": {":end": end},
-        }
-        self._transact(self._put(item, forwards), refusals=_LOST)
+        self._transact(self._put(item, _forwards("end", end)), refusals=_LOST)
 
     def write(self, old: Report | None, new: Report) -> Report:
         """Write what `new` changes about `old`, and return it as written; see `write_all`."""
@@ -345,13 +340,8 @@ class Ledger:
             "rows_per_hour": Decimal(str(round(rows / report.window.hours, 3))),
             **({"profile": report.profile.to_json()} if report.profile else {}),
         }
-        newest = {
-            "ConditionExpression": "attribute_not_exists(pk) OR #end <= :end",
-            "ExpressionAttributeNames": {"#end": "end"},
-            "ExpressionAttributeValues": {":end": end},
-        }
         # Whoever loses here loses an estimate: the delivery is written, and stands.
-        self._transact(self._put(item, newest), refusals=_LOST)
+        self._transact(self._put(item, _forwards("end", end)), refusals=_LOST)
 
     def _writes_of_backfill(self, old: Backfill | None, new: Backfill) -> "Iterator[_Write]":
         unmoved = _IF_ABSENT if old is None else _still("version", old.version)
@@ -365,9 +355,13 @@ class Ledger:
             yield self._put({**key, **item}, unmoved), Outrun
 
     def pause(self, until: datetime) -> None:
-        """Note that Vonage wants no more requests of this key before `until`."""
-        item = {"pk": "open", "sk": "pause#", "until": until.astimezone(UTC).isoformat()}
-        self._transact(self._put(item))
+        """Note that Vonage wants no more requests of this key before `until`.
+
+        Of two answers the one that asks for more counts.
+        """
+        end = until.astimezone(UTC).isoformat()
+        item = {"pk": "open", "sk": "pause#", "until": end}
+        self._transact(self._put(item, _forwards("until", end)), refusals=_LOST)
 
     def note(self, cause: str) -> bool:
         """Note that `cause` was announced; False: it had been noted before."""
@@ -481,6 +475,15 @@ def _still(attribute: str, value: str | int) -> Mapping[str, Any]:
         "ConditionExpression": "#attribute = :value",
         "ExpressionAttributeNames": {"#attribute": attribute},
         "ExpressionAttributeValues": {":value": value},
+    }
+
+
+def _forwards(attribute: str, instant: str) -> Mapping[str, Any]:
+    """The condition that no later instant is there."""
+    return {
+        "ConditionExpression": "attribute_not_exists(pk) OR #attribute <= :instant",
+        "ExpressionAttributeNames": {"#attribute": attribute},
+        "ExpressionAttributeValues": {":instant": instant},
     }
 
 

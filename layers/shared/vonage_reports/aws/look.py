@@ -74,9 +74,13 @@ class _Likeness(Enum):
     OTHER = "different in something that both of them say"
 
 
-def _likeness(listed: ReportRequest, report: Report) -> _Likeness:
-    assert report.submitted_at is not None
-    said_and_sent = [
+def is_another(listed: ReportRequest, report: Report) -> bool:
+    """Whether something that Vonage says of a report is not what was asked for in ours."""
+    return any(said and sent and said != sent for said, sent in _said_and_sent(listed, report))
+
+
+def _said_and_sent(listed: ReportRequest, report: Report) -> list[tuple[object, object]]:
+    return [
         (listed.product, report.product),
         (listed.account_id and listed.account_id.lower(), report.account_id.lower()),
         (listed.date_start, report.window.start),
@@ -86,14 +90,18 @@ def _likeness(listed: ReportRequest, report: Report) -> _Likeness:
             for name, sent in report.filters.items()
         ),
     ]
+
+
+def _likeness(listed: ReportRequest, report: Report) -> _Likeness:
+    assert report.submitted_at is not None
     early = report.submitted_at - _CLOCK_DIFFERENCE
-    if any(said and sent and said != sent for said, sent in said_and_sent) or (
+    if is_another(listed, report) or (
         listed.receive_time is not None and listed.receive_time < early
     ):
         return _Likeness.OTHER
     unsent = EVERY_FILTER - report.filters.keys()
     alike = (
-        all(said == sent for said, sent in said_and_sent)
+        all(said == sent for said, sent in _said_and_sent(listed, report))
         and listed.receive_time is not None
         and listed.include_subaccounts == report.include_subaccounts
         and not any(_as_text(listed.echo.get(name)) for name in unsent)

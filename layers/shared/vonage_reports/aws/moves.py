@@ -97,8 +97,14 @@ def _split(report: Report, edges: Edges, *, now: datetime) -> Report:
             changes.append((None, half))
         else:
             again = planned_again(before, now=now)
-            expected = replace(again, expected_rows=half.expected_rows, profile=half.profile)
-            changes.append((before, expected))
+            renewed = replace(
+                again,
+                expected_rows=half.expected_rows,
+                profile=half.profile,
+                max_records=half.max_records,
+                backfill=half.backfill,
+            )
+            changes.append((before, renewed))
     if report.root is not None:
         root = edges.ledger.report(report.root)
         if root is None or root.is_at_end or root.leaves >= MAX_LEAVES:

@@ -144,22 +144,23 @@ def planning(
     revisions = [
         each
         for each in known
-        if (each.account_id, each.window) == (report.account_id, report.window)
+        if (each.account_id.lower(), each.window) == (report.account_id.lower(), report.window)
     ]
     before = next((each for each in revisions if each.report_id == report.report_id), None)
     for other in revisions:
         is_as_late = other.delay_days >= report.delay_days
-        if other is not before and is_as_late and other.state not in MISSING:
+        if other is not before and is_as_late and not _ended_as(MISSING, other):
             return Planned.THERE
     if before is None:
         return None, report
     is_later = before.delay_days < report.delay_days
-    if before.state is State.PLANNED and before.backfill and report.backfill is None:
+    is_left = before.state in (State.PLANNED, State.SPLIT)
+    if is_left and before.backfill and report.backfill is None:
         # The calendar's turn has come before the backfill's: nobody can cancel it any more.
         return before, replace(before, priority=report.priority, backfill=None)
     if not before.is_at_end:
         return Planned.NOT_NOW if is_later else Planned.THERE
-    if not is_later and before.state not in again:
+    if not is_later and not _ended_as(again, before):
         return Planned.THERE
     return before, replace(
         planned_again(before, now=report.planned_at),
@@ -173,6 +174,14 @@ def planning(
         max_records=report.max_records,
         currency=report.currency,
     )
+
+
+def _ended_as(ends: frozenset[State], report: Report) -> bool:
+    """Whether a report came to one of these ends; not one that was only to be converted again.
+
+    That failed, and what is delivered stays: its rows are known.
+    """
+    return report.state in ends and report.rows is None
 
 
 def _require_records(at: datetime, now: datetime) -> None:

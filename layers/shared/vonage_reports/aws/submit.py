@@ -9,7 +9,7 @@ from aws_lambda_powertools import Logger
 from vonage_reports.aws.edges import Edges
 from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.ledger import SLOTS, OpenWork, RequestServesAnother, SlotTaken
-from vonage_reports.aws.look import look
+from vonage_reports.aws.look import is_another, look
 from vonage_reports.aws.moves import announce_once, carry_out, isolated
 from vonage_reports.domain import notifications, waits
 from vonage_reports.domain.errors import (
@@ -24,6 +24,7 @@ from vonage_reports.domain.errors import (
 )
 from vonage_reports.domain.reports import Priority, Report, RequestStatus, State
 from vonage_reports.domain.transitions import (
+    Fail,
     PutBack,
     Stay,
     after_look,
@@ -233,9 +234,16 @@ def _send(report: Report, work: OpenWork, edges: Edges, done: Submitted, *, now:
     move = after_post(answer, now=now, scale=edges.wait_scale)
     if isinstance(answer, RateLimited) and isinstance(move, PutBack):
         edges.ledger.pause(move.not_before)
-    elif isinstance(answer, VonageReportsError) and isinstance(move, PutBack):
-        announce_once(report, answer, work.notices, edges)
+    if isinstance(move, Fail):
+        # Put back before it is announced: see below.
+        later = now + edges.wait_scale * waits.REFUSED_WAIT
+        report = carry_out(report, PutBack(later, move.error, move.reason), edges, now=now)
     carry_out(report, move, edges, now=now)
+    is_refused = isinstance(move, PutBack) and not isinstance(answer, RateLimited)
+    if is_refused and isinstance(answer, VonageReportsError):
+        # Last: what cannot be announced now, the next refusal announces. Until then it holds no
+        # slot, and nobody looks for a POST that had an answer.
+        announce_once(report, answer, work.notices, edges)
     if isinstance(answer, str):
         done.submitted.append(report.report_id)
         for cause in sorted(notifications.causes_gone_with(report) & work.notices):
@@ -267,8 +275,7 @@ def resolve(report_id: str, request_id: str | None, edges: Edges, *, now: dateti
     """Do what a person says about a HELD report: adopt that request, or (None) create one.
 
     Raises InvalidRequest for a report that is not held, and for a request that Vonage does not
-    have, that is another window's or account's, or that serves another report. Then nothing was
-    written.
+    have, that asks for something else, or that serves another report. Then nothing was written.
     """
     report = edges.ledger.report(report_id)
     if report is None or report.state is not State.HELD:
@@ -278,9 +285,7 @@ def resolve(report_id: str, request_id: str | None, edges: Edges, *, now: dateti
             at_vonage = edges.vonage.get_report(request_id)
         except ReportExpired as error:
             raise InvalidRequest(f"resolve: Vonage has no {request_id}: {error}") from error
-        said = (at_vonage.product, at_vonage.account_id, at_vonage.date_start, at_vonage.date_end)
-        ours = (report.product, report.account_id, report.window.start, report.window.end)
-        if said != ours:
+        if is_another(at_vonage, report):
             raise InvalidRequest(f"resolve: {request_id} is another report's")
     try:
         carry_out(report, resolved(request_id, now=now), edges, now=now)

@@ -170,16 +170,20 @@ def _planned_to(
     """Return up to where a revision is planned, None at first sight.
 
     A final revision with another delay than before goes on where the one before it ended: a
-    window is neither left out nor bought as final twice.
+    window is neither left out nor bought as final twice. With a delay that was left and comes
+    back, a revision goes on behind what a longer one has collected meanwhile.
     """
-    ends = {
-        days: end
-        for (name, account, days), end in cursors.items()
-        if (name, account) == (definition.name, account_id)
-    }
-    own = ends.get(definition.delay_days[delay_index])
+    own = definition.delay_days[delay_index]
     is_final = delay_index == len(definition.delay_days) - 1
-    return ends[max(ends)] if own is None and is_final and ends else own
+    ends = [
+        (days, end)
+        for (name, account, days), end in cursors.items()
+        # An account is the same in capitals.
+        if (name, account.lower()) == (definition.name, account_id.lower())
+    ]
+    if own in dict(ends):
+        return max(end for days, end in ends if days >= own)
+    return max(ends)[1] if is_final and ends else None
 
 
 def planned_report(

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vonage_reports.domain.products import doubts
+from vonage_reports.domain.products import SHOWING_FILTERS, doubts
 from vonage_reports.domain.windows import WindowLength
 
 DEFAULT_DELAY_DAYS = (3,)
@@ -78,12 +78,37 @@ def warnings_of(definitions: Sequence[ReportDefinition]) -> list[str]:
     """Say, as sentences, what is carried out although Vonage may refuse it or be slow."""
     return [
         f"{definition.name}, {field}: {reason}"
-        for definition in definitions
+        for number, definition in enumerate(definitions)
         for field, reason in (
             *doubts(definition.product, definition.filters),
             *_slowness(definition, definitions),
+            *_overlaps(definition, definitions[:number]),
         )
     ]
+
+
+def _overlaps(
+    definition: ReportDefinition, others: Sequence[ReportDefinition]
+) -> Iterator[tuple[str, str]]:
+    """Yield which records are asked for twice, whenever and in whatever windows they are."""
+    if definition.include_subaccounts and len(definition.account_ids) > 1:
+        reason = (
+            "the report of a primary account has its sub-accounts' records: of one that stands "
+            "here too they are billed twice"
+        )
+        yield "account_ids", reason
+    for other in others:
+        accounts = [{name.lower() for name in each.account_ids} for each in (definition, other)]
+        # The accounts that one key may ask for are one primary account and its sub-accounts.
+        has_subaccounts = definition.include_subaccounts or other.include_subaccounts
+        shared = (definition.filters.keys() & other.filters.keys()) - SHOWING_FILTERS
+        if (
+            definition.product == other.product
+            and (accounts[0] & accounts[1] or has_subaccounts)
+            and all(definition.filters[name] == other.filters[name] for name in shared)
+        ):
+            reason = f"it asks for records that {other.name} asks for: they are billed twice"
+            yield "name", reason
 
 
 def _slowness(

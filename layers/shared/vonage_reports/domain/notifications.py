@@ -34,14 +34,20 @@ def failed(
 
 
 def held(report: Report, *, reason: str, request_id: str | None) -> dict[str, Any]:
-    """Make the body of `report.held`; `request_id` is what may be the report at Vonage."""
+    """Make the body of `report.held`; `request_id` is what may be the report at Vonage.
+
+    The event that creates it is in the message alone: sent unread, it might buy it twice.
+    """
+    named = {"resolve": {"report_id": report.report_id, "request_id": request_id}}
+    create = {"resolve": {"report_id": report.report_id, "request_id": None}}
     return _problem(
         "report.held",
         report,
         "SubmissionUnknown",
-        f"{reason}. Look in Vonage's dashboard first whether it has the report: resolve with its "
-        "request_id, or with null to create it, which is billed",
-        run_again={"resolve": {"report_id": report.report_id, "request_id": request_id}},
+        f"{reason}. Look in Vonage's dashboard whether it has the report. If so, resolve it with "
+        "that request_id; only if not, create it, which is billed: "
+        f"{json.dumps(create)}",
+        run_again=named if request_id is not None else None,
     )
 
 

@@ -101,6 +101,9 @@ PRODUCTS: dict[str, Product] = {
 EVERY_FILTER = frozenset({"direction"}).union(*(each.filters for each in PRODUCTS.values()))
 """The filters that are documented for any product."""
 
+SHOWING_FILTERS = frozenset({"include_message", "show_concatenated"})
+"""Those that say what of a record is shown, not which records are."""
+
 NO_FILTERS = {
     "product": "it is a field of the definition",
     "account_id": "the definition's account_ids say it",

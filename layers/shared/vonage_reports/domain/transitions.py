@@ -24,6 +24,8 @@
                    └──its backfill is cancelled, or
                       another half has FAILED────────> CANCELLED
 
+A window that is SPLIT is CANCELLED with its backfill too, if Vonage was asked for no half of it.
+
 An observation goes in (`before_post`, `after_post`, `after_look`, `decide`, `while_held`,
 `while_split`), a move comes out, and
 `moved` says what the report is then. Whoever carries a move out writes it over the report as it
@@ -249,7 +251,9 @@ Move = (
     | Fail | Split | Store | Convert | Supersede | Withdraw | Cancel
 )  # fmt: skip
 
-_FINAL_ERRORS = frozenset({"RowsMismatch", "RowsUnreadable", "ArchiveCorrupt"})
+_UNREADABLE = "RowsUnreadable"
+
+_FINAL_ERRORS = frozenset({"RowsMismatch", _UNREADABLE, "ArchiveCorrupt"})
 """What Vonage generated is not what it says: neither fetching nor buying it again mends that."""
 
 
@@ -325,11 +329,12 @@ def after_look(report: Report, seen: Seen, *, now: datetime, scale: float = 1) -
         return Adopt(seen.request_id)
     if isinstance(seen, Unclear):
         return Hold(now + scale * waits.HELD_SLOT, seen.reason, seen.request_id)
-    if seen is Look.NOT_NOW:
-        return Stay()
     if report.submitted_at is None or now - report.submitted_at > waits.LOOK_UNTIL:
+        # A list that cannot be read by now may be so for ever: only what is held can be resolved.
         reason = "Vonage's list reaches back too little to tell"
         return Hold(now + scale * waits.HELD_SLOT, reason)
+    if seen is Look.NOT_NOW:
+        return Stay()
     if report.absent_since is None:
         return LookAgain(now + scale * waits.LOOK_AGAIN)
     if report.unheard:
@@ -399,7 +404,7 @@ def decide(
     if report.state is State.CONVERTING:
         # What is missing in the bucket does not come back: a person has to collect it again.
         if error in _FINAL_ERRORS or error == "InvalidRequest":
-            return Fail(error, reason)
+            return Fail(error, reason, is_stored=error == _UNREADABLE)
         if _is_hopeless(report, entry):
             return Fail(error, reason, is_stored=True)
         return Resume(entry, later, frees_slot=False, error=error, reason=reason)
@@ -407,7 +412,7 @@ def decide(
         return Stay()
     working = at_vonage in (RequestStatus.PENDING, RequestStatus.PROCESSING)
     if error in _FINAL_ERRORS and at_vonage in (RequestStatus.SUCCESS, Gone.GONE):
-        return Fail(error, reason)
+        return Fail(error, reason, is_stored=error == _UNREADABLE)
     if entry is not Entry.CHECK:
         if report.is_half and not working:
             return Store(run.rows)
