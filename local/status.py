@@ -552,7 +552,9 @@ def _failed(subject: _Subject, account: _Account, report: Report) -> Iterator[Pr
             # Collected again it would be cut short again.
             yield _problem("failed", subject, each, reason=reason)
         else:
-            event = {"recollect": {"report_id": each.report_id}}
+            # What cannot be read is in the bucket: to read it again is free.
+            kind = "reconvert" if each.error == "RowsUnreadable" else "recollect"
+            event = {kind: {"report_id": each.report_id}}
             yield _problem("failed", subject, each, reason=reason, event=event)
 
 

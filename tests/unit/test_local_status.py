@@ -319,6 +319,15 @@ def test_what_is_too_large_for_any_number_of_parts_is_not_collected_again_in_vai
     assert problem.event is None
 
 
+def test_rows_that_cannot_be_read_are_read_again_and_not_bought_again() -> None:
+    (window,) = windows(DAILY, "2026-11-01", "2026-11-02")
+    failed = report(DAILY, window, State.FAILED, error="RowsUnreadable", reason="a.csv, line 2")
+
+    (problem,) = status(failed).problems
+
+    assert problem.event == {"reconvert": {"report_id": failed.report_id}}
+
+
 def test_a_held_part_is_what_a_person_has_to_resolve() -> None:
     (window,) = windows(DAILY, "2026-11-19", "2026-11-20")
     reports = split(window, State.STORED, State.HELD, root=State.SPLIT)
