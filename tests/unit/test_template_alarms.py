@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from tests.alarms import ALARMS, OURS, RESOURCES, STACK, TEMPLATE, resolved, widgets
+from tests.alarms import (
+    ALARMS,
+    OURS,
+    RESOURCES,
+    STACK,
+    TEMPLATE,
+    dashboard,
+    resolved,
+    widgets,
+)
 from vonage_reports.domain.metrics import NAMESPACE, UNITS
 from vonage_reports.domain.settings import Settings
 
@@ -161,6 +170,17 @@ def test_two_stacks_of_one_account_have_two_dashboards() -> None:
     name = RESOURCES["Dashboard"]["Properties"]["DashboardName"]["Fn::Sub"]
 
     assert {"${AWS::StackName}", "${AWS::Region}"} <= set(re.findall(r"\$\{[^}]+\}", name))
+
+
+def test_a_day_is_a_day_on_the_dashboard_and_a_week_is_seen() -> None:
+    # Unasked, the console shows three hours, in periods of its own choice: of what comes once a
+    # day it would show nothing.
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
+    assert dashboard()["periodOverride"] == "inherit"
+    days = re.fullmatch(r"-P(\d+)D", dashboard()["start"])
+    assert days is not None
+    longest = max(each["properties"]["period"] for each in METRIC_WIDGETS)
+    assert int(days[1]) * 86_400 >= 7 * longest == 7 * 86_400
 
 
 def test_widgets_lie_in_a_grid_of_24_columns() -> None:
