@@ -109,15 +109,15 @@ def test_no_alarm_goes_off_while_all_is_well(
     assert values["HoursToDelivery"] >= 72
 
 
-def test_one_sweep_that_is_late_is_no_alarm_and_three_are(
+def test_a_sweep_that_is_late_is_no_alarm_and_silence_is_one_after_25_minutes(
     stack: Stack, handler: Handler, period: Period
 ) -> None:
     handler.define(DAILY)
     schedule(handler, stack, minutes=1)
     well = period()
 
-    assert gone_off([], well, well) == gone_off([], [], well) == set()
-    assert gone_off([], [], []) == {"DeliveryOverdue"}
+    assert gone_off([], well, well) == gone_off([], [], [], [], well) == set()
+    assert gone_off([], [], [], [], [], well) == {"DeliveryOverdue"}
 
 
 def test_a_calendar_that_stands_still_is_overdue_although_nothing_is_open(
