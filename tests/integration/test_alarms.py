@@ -203,11 +203,33 @@ def test_what_cannot_be_told_is_heard_by_its_silence_and_heals(
 
     for silent in (unreadable, without_secret):
         assert {each.name for each in well} - {each.name for each in silent} == {
-            "OldestUndeliveredHours"
+            "OldestUndeliveredHours",
+            "DefinitionsRefused",
         }
     assert gone_off(unreadable, unreadable, without_secret) == {"DeliveryOverdue"}
     assert gone_off(well, unreadable, without_secret) == set()
     assert stack.announced() == []
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [{**DAILY, "window": "decade"}, {**DAILY, "time_zone": "Europe/London"}],
+    ids=["never possible", "changed"],
+)
+def test_a_definition_that_is_refused_is_an_alarm_before_the_calendar_comes_to_it(
+    stack: Stack, handler: Handler, period: Period, refused: dict[str, Any]
+) -> None:
+    handler.define(DAILY)
+    schedule(handler, stack, minutes=1)
+    deliver(stack)
+    assert gone_off(period()) == set()
+
+    handler.define(refused)
+    assert gone_off(period()) == gone_off(period()) == {"DefinitionRefused"}
+    (told,) = stack.announced()
+    assert (told["event"], told["definition"]) == ("definition.refused", "daily")
+    handler.define(DAILY)
+    assert gone_off(period()) == set()
 
 
 def test_a_report_that_is_given_up_is_an_alarm_and_overdue_no_more(
