@@ -115,14 +115,30 @@ def test_only_cloudwatch_of_this_account_may_publish_alarms() -> None:
     }
 
 
-def test_an_e_mail_is_sent_to_whom_the_parameter_names_and_else_to_nobody() -> None:
-    subscription = RESOURCES["AlarmEmailSubscription"]
+@pytest.mark.parametrize(
+    ("name", "topic"),
+    [("AlarmEmailSubscription", "AlarmTopic"), ("ProblemEmailSubscription", "ReportsTopic")],
+)
+def test_an_e_mail_is_sent_to_whom_the_parameter_names_and_else_to_nobody(
+    name: str, topic: str
+) -> None:
+    subscription = RESOURCES[name]
 
     assert TEMPLATE["Parameters"]["AlarmEmail"]["Default"] == ""
     assert TEMPLATE["Conditions"][subscription["Condition"]] == {
         "Fn::Not": [{"Fn::Equals": [{"Ref": "AlarmEmail"}, ""]}]
     }
     assert subscription["Properties"]["Endpoint"] == {"Ref": "AlarmEmail"}
+    assert subscription["Properties"]["TopicArn"] == {"Ref": topic}
+
+
+def test_who_is_woken_gets_the_notifications_that_the_alarm_refers_to() -> None:
+    descriptions = str([each["AlarmDescription"] for each in ALARMS.values()])
+    named = set(re.findall(r"(?:report|definition)\.\w+", descriptions))
+    left_out = RESOURCES["ProblemEmailSubscription"]["Properties"]["FilterPolicy"]
+
+    assert named >= {"report.failed", "report.held", "report.overdue", "definition.refused"}
+    assert left_out == {"event": [{"anything-but": ["report.delivered"]}]}
 
 
 def test_the_function_and_the_alarm_agree_when_a_delivery_is_overdue() -> None:
