@@ -6,6 +6,11 @@ CODE := functions layers/shared layers/dataset local tests
 IMPORTS := PYTHONPATH=.:layers/shared:layers/dataset
 PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps --require-hashes
 
+# As they were typed: make would take a dollar sign for its own.
+override SQL := $(value SQL)
+override VONAGE_API_SECRET := $(value VONAGE_API_SECRET)
+export SQL VONAGE_API_SECRET
+
 # What tests must never see: the real accounts of the person who runs them.
 NO_ACCOUNTS := env $(foreach name,$(filter AWS_% VONAGE_%,$(.VARIABLES)),-u $(name)) SAM_CLI_TELEMETRY=0
 
@@ -51,8 +56,6 @@ run: .venv/installed-local
 status: .venv/installed-local
 	@exec env $(IMPORTS) $(BIN)/python -m local.show_status
 
-# As it was typed: make would take a dollar sign for its own.
-query: export SQL := $(value SQL)
 query: .venv/installed-local
 	@env $(IMPORTS) $(BIN)/python -m local.query
 

@@ -134,7 +134,8 @@ def _base_url(text: str) -> str:
         raise BadInput(
             f"VONAGE_BASE_URL takes a scheme, a host and perhaps a port, no more, as in {VONAGE}"
         )
-    return text.rstrip("/").lower()
+    url = text.rstrip("/").lower()
+    return url.removesuffix(":443") if url.startswith("https:") else url.removesuffix(":80")
 
 
 def _event(path: str | None) -> Mapping[str, Any] | None:

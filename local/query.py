@@ -79,13 +79,15 @@ def _run(connection: duckdb.DuckDBPyConnection, sql: str, target: str | None) ->
     found = connection.execute(sql)
     columns = [each[0] for each in found.description or ()]
     if target is not None:
+        everything = found.fetchall()
         try:
             with Path(target).open("w", newline="") as file:
                 writer = csv.writer(file)
                 writer.writerow(columns)
-                writer.writerows([_text(value) for value in row] for row in found.fetchall())
+                writer.writerows([_text(value) for value in row] for row in everything)
         except OSError as error:
             raise BadInput(f"CSV: {target} cannot be written: {error.strerror}") from error
+        print(f"{len(everything):,} rows are in {target}.")
         return
     rows = found.fetchmany(MOST_ROWS + 1)
     _print(columns, rows[:MOST_ROWS])

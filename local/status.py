@@ -22,6 +22,8 @@ from vonage_reports.domain.definitions import (
     change_of,
     warnings_of,
 )
+from vonage_reports.domain.metrics import of_open_work
+from vonage_reports.domain.overdue import undelivered
 from vonage_reports.domain.reports import Report, Revision, State
 from vonage_reports.domain.windows import (
     SECOND,
@@ -39,6 +41,12 @@ _NOT_THERE = frozenset({State.CANCELLED, State.SUPERSEDED})
 
 _SCHEDULE = timedelta(hours=25)
 """The schedule comes once a day; an hour more is not yet worth a warning."""
+
+_LATE = timedelta(days=1)
+"""A window that is due for so long and not delivered is named, before its alarm goes off."""
+
+TOO_LONG = 3
+"""The multiple of the time that a report may take of which `RunTooLongAlarm` goes off."""
 
 _RECENTLY = timedelta(days=14)
 """How long somebody is reminded of a backfill that was stopped."""
@@ -114,7 +122,8 @@ _COUNTS = ("delivered", "in_flight", "waiting", "held", "failed", "missing")
 class Problem:
     """Neighbouring windows of an account that are not delivered, and the event that fetches them.
 
-    `kind` is held, failed or missing. `event` is None where no event could: then `reason` says why.
+    `kind` is held, failed, late (under way for long) or missing. `event` is None where none could,
+    or where a person has to find something out first: then `reason` says why.
     """
 
     kind: str
@@ -254,13 +263,16 @@ def why_stopped(backfill: Backfill, *, at: datetime) -> str:
     """Say why a backfill was stopped, and what a person can do."""
     definition = backfill.definition
     kept_from = oldest_date(definition.product, definition.time_zone, at)
-    window, _ = next(backfill.left())
-    if window.first_date < kept_from:
+    left = backfill.total - backfill.seen_to
+    window, _ = next(backfill.left(), (None, None))
+    if window is None:
+        left, reason = 0, "the rules of its time zone have changed: send it again"
+    elif window.first_date < kept_from:
         reason = f"Vonage has {definition.product} records from {kept_from} on"
     else:
         reason = 'it would cost more than MAX_BILLED_RECORDS; "confirm": true lets it'
     return (
-        f"the backfill {backfill.name} was stopped with {backfill.total - backfill.seen_to:,} of "
+        f"the backfill {backfill.name} was stopped with {left:,} of "
         f"{backfill.total:,} windows left: {reason}"
     )
 
@@ -330,6 +342,13 @@ class _Subject:
         last = max(window.end for window in whole)
         windows = windows_ending_after(first, self.length, self.time_zone)
         return tuple(takewhile(lambda window: window.end <= last, windows))
+
+    @cached_property
+    def under_way(self) -> list[Report]:
+        """What is open, parts as well, but for what a person has to resolve; oldest first."""
+        left = (each for each in self.reports if not each.is_at_end)
+        by_start = sorted(left, key=lambda each: each.window.start)
+        return [each for each in by_start if each.state is not State.HELD]
 
     @cached_property
     def kept_from(self) -> date:
@@ -471,6 +490,7 @@ def _account_status(subject: _Subject, account: _Account) -> tuple[Row, list[Pro
     problems = [
         *(_held(subject, report) for report in held),
         *(each for report in in_order for each in _failed(subject, account, report)),
+        *_late(subject, account.account_id),
         *_gaps(subject, account, missing),
     ]
     return row, problems
@@ -534,6 +554,26 @@ def _failed(subject: _Subject, account: _Account, report: Report) -> Iterator[Pr
         else:
             event = {"recollect": {"report_id": each.report_id}}
             yield _problem("failed", subject, each, reason=reason, event=event)
+
+
+def _late(subject: _Subject, account_id: str) -> Iterator[Problem]:
+    """Yield what is due for long, or takes Vonage long, and why, as far as the ledger knows."""
+    for report in subject.under_way:
+        if report.account_id != account_id:
+            continue
+        said = [
+            f"due since {format_instant(each.since)}"
+            for each in undelivered([report])
+            if subject.as_of - each.since >= _LATE
+        ]
+        gauges = of_open_work([report], slots=0, expiring=0, now=subject.as_of)
+        if gauges["LongestRunRatio"] >= TOO_LONG and report.submitted_at is not None:
+            said.append(f"asked for at {format_instant(report.submitted_at)}")
+        if said:
+            reason = ", ".join([report.state, *said])
+            if report.reason:
+                reason += f": {report.reason}"
+            yield _problem("late", subject, report, reason=reason)
 
 
 def _problem(

@@ -18,6 +18,7 @@ _MOST_SHOWN = 10
 _HEADINGS = {
     "held": "held: nothing is sent before a person decides",
     "failed": "failed",
+    "late": "late: due for more than a day, or with Vonage for longer than it may take",
     "missing": "missing",
 }
 
@@ -80,6 +81,8 @@ def _section(console: Console, heading: str, problems: Sequence[Problem]) -> Non
         )
         if problem.event is not None:
             _say(console, f"    {json.dumps(problem.event)}")
+        elif problem.report_id is not None:
+            _say(console, f"    {problem.report_id}")
     if len(problems) > _MOST_SHOWN:
         _say(console, f"  and {len(problems) - _MOST_SHOWN:,} more: make status JSON=1")
 

@@ -99,8 +99,9 @@ def test_the_file_of_the_last_run_says_what_the_table_says(
     from_table = status_of(content_of(ledger, DEFINITIONS, as_of=NOW)).to_dict()
     assert from_file == from_table
     document: dict[str, Any] = from_table
-    (row,), (problem,) = document["definitions"], document["problems"]
+    (row,), (late, problem) = document["definitions"], document["problems"]
     assert (row["delivered"], row["waiting"], row["missing"]) == (44, 1, 3)
+    assert (late["kind"], late["report_id"]) == ("late", open_.report_id)
     assert problem["event"]["backfill"]["start"] == "2026-11-01"
     assert len(document["backfills"]) == 1
 

@@ -6,6 +6,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from local.emulator import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -53,13 +55,26 @@ def is_running(pid: int) -> bool:
     return True
 
 
-def test_a_signal_to_make_reaches_the_run(tmp_path: Path) -> None:
-    python = tmp_path / ".venv" / "bin" / "python"
+def installed(folder: Path, script: str) -> None:
+    """Let a script be the Python of a virtual environment that has everything."""
+    python = folder / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.write_text(FAKE_PYTHON)
+    python.write_text(script)
     python.chmod(0o755)
-    (tmp_path / "requirements-local.txt").touch()
-    (tmp_path / ".venv" / "installed-local").touch()
+    (folder / "requirements-local.txt").touch()
+    (folder / ".venv" / "installed-local").touch()
+
+
+@pytest.mark.parametrize(("verb", "name"), [("query", "SQL"), ("run", "VONAGE_API_SECRET")])
+def test_a_dollar_sign_is_not_makes(tmp_path: Path, verb: str, name: str) -> None:
+    installed(tmp_path, f"#!/bin/sh\nprintenv {name}\n")
+    typed = """'$HOME' "$.a" $$ $(PATH) #"""
+    output, _ = make(tmp_path, verb, f"{name}={typed}").communicate(timeout=30)
+    assert output == f"{typed}\n"
+
+
+def test_a_signal_to_make_reaches_the_run(tmp_path: Path) -> None:
+    installed(tmp_path, FAKE_PYTHON)
     process = make(tmp_path, "run")
     deadline = time.monotonic() + 20
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():

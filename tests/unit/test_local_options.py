@@ -124,9 +124,10 @@ def test_a_base_url_that_cannot_be_is_not_printed_back(url: str) -> None:
     assert "pass-word" not in str(refused.value)
 
 
-def test_a_base_url_is_kept_in_one_form() -> None:
-    found = options(**CREDENTIALS, VONAGE_BASE_URL="HTTPS://API.nexmo.com/")
-    assert found.server == options(**CREDENTIALS).server
+@pytest.mark.parametrize("url", ["HTTPS://API.nexmo.com/", "https://api.nexmo.com:443"])
+def test_a_base_url_is_kept_in_one_form(url: str) -> None:
+    # What was bought is kept by it: in another form it would be bought again.
+    assert options(**CREDENTIALS, VONAGE_BASE_URL=url).server == options(**CREDENTIALS).server
 
 
 @pytest.mark.parametrize(

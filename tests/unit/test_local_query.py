@@ -60,11 +60,14 @@ def test_a_named_query_takes_its_parameters_from_the_environment(
     assert printed(capsys)[1].split()[-4:] == ["1234.50000001", "2469.000000020000", "0", "0"]
 
 
-def test_a_csv_has_every_row_and_exact_values(out: Path, tmp_path: Path) -> None:
+def test_a_csv_has_every_row_and_exact_values(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     target = tmp_path / "rows.csv"
     sql = "SELECT total_price, network FROM messages, range(1000) ORDER BY id"
 
     assert answer({"SQL": sql, "CSV": str(target)}, out) == 0
+    assert printed(capsys) == [f"2,000 rows are in {target}."]
     with target.open(newline="") as file:
         header, *lines = csv.reader(file)
     assert header == ["total_price", "network"]

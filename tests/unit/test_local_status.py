@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from local.status import THE_API_KEY, Content, Problem, Row, Status, status_of
+from local.status import THE_API_KEY, TOO_LONG, Content, Problem, Row, Status, status_of
+from tests.alarms import ALARMS
 from vonage_reports.aws.ledger import Calendar, OpenWork
 from vonage_reports.domain.backfill import Backfill, Progress
 from vonage_reports.domain.calendar import planned_report
@@ -267,7 +268,7 @@ def split(window: Window, *states: State, root: State) -> list[Report]:
 
 
 def test_a_split_window_is_one_window_in_flight() -> None:
-    (window,) = windows(DAILY, "2026-11-01", "2026-11-02")
+    (window,) = windows(DAILY, "2026-11-19", "2026-11-20")
 
     of = status(*split(window, State.STORED, State.SUBMITTED, root=State.SPLIT))
 
@@ -319,7 +320,7 @@ def test_what_is_too_large_for_any_number_of_parts_is_not_collected_again_in_vai
 
 
 def test_a_held_part_is_what_a_person_has_to_resolve() -> None:
-    (window,) = windows(DAILY, "2026-11-01", "2026-11-02")
+    (window,) = windows(DAILY, "2026-11-19", "2026-11-20")
     reports = split(window, State.STORED, State.HELD, root=State.SPLIT)
 
     of = status(*reports)
@@ -329,6 +330,50 @@ def test_a_held_part_is_what_a_person_has_to_resolve() -> None:
     assert (problem.kind, problem.report_id) == ("held", reports[2].report_id)
     # Which of the two it is, a person has to find out: to create it is billed.
     assert problem.event is None
+
+
+def test_what_is_under_way_for_long_is_named_with_what_is_known_of_it() -> None:
+    days = windows(DAILY, "2026-11-18", "2026-11-20")
+    stuck = report(DAILY, days[0], State.PLANNED, reason="401: no such key")
+    # 30 minutes for a million rows and an hour besides: 4.5 hours are three times that.
+    slow = report(
+        DAILY,
+        days[1],
+        State.SUBMITTED,
+        submitted_at=NOW - timedelta(hours=4, minutes=30),
+        expected_rows=1_000_000,
+    )
+    usual = report(DAILY, days[1], State.SUBMITTED, submitted_at=NOW - timedelta(hours=4))
+
+    of = status(stuck, slow, definitions=[DAILY])
+
+    assert [(each.kind, each.report_id, each.event) for each in of.problems] == [
+        ("late", stuck.report_id, None),
+        ("late", slow.report_id, None),
+    ]
+    assert [each.reason for each in of.problems] == [
+        "PLANNED, due since 2026-11-22T00:00:00Z: 401: no such key",
+        "SUBMITTED, asked for at 2026-11-23T01:30:00Z",
+    ]
+    assert status(usual).problems == []
+
+
+def test_a_part_that_takes_long_is_named_and_what_is_held_is_not_late_besides() -> None:
+    (window,) = windows(DAILY, "2026-11-19", "2026-11-20")
+    whole, stored, slow = split(window, State.STORED, State.SUBMITTED, root=State.SPLIT)
+    slow = replace(slow, submitted_at=NOW - timedelta(hours=15), reason=None)
+    held = report(DAILY, windows(DAILY, "2026-11-18", "2026-11-19")[0], State.HELD)
+
+    of = status(replace(whole, reason=None), stored, slow, held)
+
+    assert [(each.kind, each.report_id) for each in of.problems] == [
+        ("held", held.report_id),
+        ("late", slow.report_id),
+    ]
+
+
+def test_a_report_takes_too_long_when_its_alarm_goes_off() -> None:
+    assert ALARMS["RunTooLong"]["Threshold"] == TOO_LONG
 
 
 def test_accounts_do_not_fill_each_others_gaps() -> None:
@@ -412,7 +457,9 @@ def a_backfill(**changes: Any) -> Backfill:
 def test_a_running_backfill_has_an_estimate_and_what_it_will_fetch_is_not_missing() -> None:
     days = windows(DAILY, "2026-11-01", "2026-11-11")
     backfill = a_backfill(seen_to=5, skipped=1)
-    under_way = report(DAILY, days[5], State.SUBMITTED, backfill=backfill.name)
+    under_way = report(
+        DAILY, days[5], State.SUBMITTED, backfill=backfill.name, planned_at=backfill.begun_at
+    )
     before = report(DAILY, windows(DAILY, "2026-10-31", "2026-11-01")[0])
     done = [report(DAILY, window, backfill=backfill.name) for window in days[6:]]
 
@@ -447,6 +494,18 @@ def test_a_backfill_that_was_stopped_is_warned_of_until_it_is_sent_again() -> No
     )
     again = status(ended_backfills=[stopped], backfills=[a_backfill(confirmed=True)])
     assert again.warnings == ["nothing was planned yet of sms"]
+
+
+def test_a_backfill_that_was_stopped_with_no_window_left_is_warned_of_as_well() -> None:
+    # It was seen to by the rules of a time zone that had a window more.
+    stopped = a_backfill(seen_to=11, progress=Progress.STOPPED)
+
+    (_, warning) = status(ended_backfills=[stopped]).warnings
+
+    assert warning == (
+        "the backfill sms-20261101-20261111 was stopped with 0 of 10 windows left: the rules of "
+        "its time zone have changed: send it again"
+    )
 
 
 def test_a_schedule_that_does_not_come_is_warned_of() -> None:

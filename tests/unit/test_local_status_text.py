@@ -69,6 +69,14 @@ def test_a_gap_is_told_with_the_event_that_fetches_it() -> None:
     assert event == '    {"backfill": {"definition": "sms-outbound"}}'
 
 
+def test_what_no_event_could_mend_is_told_with_the_report_that_a_person_has_to_look_for() -> None:
+    held = replace(
+        GAP, kind="held", windows=1, event=None, report_id="sms-20261103T0000Z-0a1b2c3d4e5f"
+    )
+
+    assert shown(problems=[held])[-1] == "    sms-20261103T0000Z-0a1b2c3d4e5f"
+
+
 def test_hundreds_of_failures_are_ten_and_where_the_others_are() -> None:
     failed = replace(GAP, kind="failed", windows=1, event=None, reason="[RowsMismatch] :secret:")
 

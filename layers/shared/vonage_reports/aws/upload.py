@@ -37,8 +37,9 @@ _BUFFERS = PARTS_IN_FLIGHT + 2
 CHUNK_BYTES = 64 * 1024
 """What is read at once. From 128 kB on, the kernel would map and zero the memory of each chunk."""
 
-_WALK_BYTES = 1024 * 1024
-"""What the thread of the proof is given at once."""
+_PIECE_BYTES = 1024 * 1024
+"""What is hashed, and given to the thread of the proof, at once: with smaller pieces the threads
+would hand the interpreter's lock to each other more often."""
 
 TIME_TO_STOP = 150.0
 """Seconds that stopping may take: a stall of the download shows after 30, and S3 is tried three
@@ -132,7 +133,7 @@ class _Part:
 
     buffer: bytearray
     filled: int = 0
-    walked: int = 0
+    proved: int = 0
     readers: "list[Future[Any]]" = field(default_factory=list)
 
     @property
@@ -156,11 +157,12 @@ class _Part:
         self.filled += taken
         return data[taken:]
 
-    def walk(self, proof: ArchiveProof, prover: ThreadPoolExecutor) -> None:
-        """Let the proof go on over what was filled since."""
-        piece = memoryview(self.buffer)[self.walked : self.filled]
-        self.walked = self.filled
+    def prove(self, proof: ArchiveProof, prover: ThreadPoolExecutor) -> None:
+        """Let the proof go on over what was filled since, and hash it meanwhile."""
+        piece = memoryview(self.buffer)[self.proved : self.filled]
+        self.proved = self.filled
         self.readers.append(prover.submit(proof.walk, piece))
+        proof.hash(piece)
 
     def wait(self) -> None:
         """Wait until nobody reads it any more. Raises what they raised."""
@@ -186,20 +188,19 @@ def _parts(
 
     part = None
     for chunk in chunks:
-        proof.hash(chunk)
         rest = memoryview(chunk)
         while rest:
             if part is None:
                 part = new_part()
                 in_use.append(part)
             rest = part.fill(rest)
-            if part.is_full or part.filled - part.walked >= _WALK_BYTES:
-                part.walk(proof, prover)
+            if part.is_full or part.filled - part.proved >= _PIECE_BYTES:
+                part.prove(proof, prover)
             if part.is_full:
                 yield part
                 part = None
     if part is not None:
-        part.walk(proof, prover)
+        part.prove(proof, prover)
         yield part
 
 
