@@ -82,26 +82,29 @@ def series_of(alarm: Mapping[str, Any]) -> Series:
 def goes_off(alarm: Mapping[str, Any], *periods: Sequence[Datum]) -> bool | None:
     """Whether an alarm is in ALARM after these periods, the last one first; None: as before.
 
-    As CloudWatch evaluates it: where datapoints are missing, `TreatMissingData` speaks for them.
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/AlarmThatSendsEmail.html
+    As CloudWatch evaluates it: it looks further back than the periods to evaluate, and only for
+    what it finds too few of there does `TreatMissingData` speak. How far, its documents say in an
+    example alone: five periods for three.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
     """
     series, compare = series_of(alarm), _COMPARISONS[alarm["ComparisonOperator"]]
-    looked_at = [*periods, *([()] * alarm["EvaluationPeriods"])][: alarm["EvaluationPeriods"]]
+    evaluated = int(alarm["EvaluationPeriods"])
     breaching = []
-    for period in looked_at:
+    for period in periods[: evaluated + 2]:
         values = [each.value for each in period if each.series == series]
         if values:
             value = _STATISTICS[alarm["Statistic"]](values)
             breaching.append(compare(value, float(resolved(alarm["Threshold"]))))
-        elif alarm["TreatMissingData"] != "ignore":
-            breaching.append(alarm["TreatMissingData"] == "breaching")
-    if not breaching:
+    missing = alarm["TreatMissingData"]
+    if not breaching and missing == "ignore":
         return None
-    return sum(breaching) >= int(alarm.get("DatapointsToAlarm", alarm["EvaluationPeriods"]))
+    breaching = breaching[:evaluated]
+    breaching += [missing == "breaching"] * (evaluated - len(breaching))
+    return sum(breaching) >= int(alarm.get("DatapointsToAlarm", evaluated))
 
 
-def widgets() -> list[dict[str, Any]]:
-    """The dashboard's widgets; what refers to other resources is `{Name}` or `{Name.Attribute}`."""
+def dashboard() -> dict[str, Any]:
+    """The dashboard; what refers to other resources is `{Name}` or `{Name.Attribute}`."""
     text = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
 
     def of_parameter(reference: re.Match[str]) -> str:
@@ -109,9 +112,13 @@ def widgets() -> list[dict[str, Any]]:
         known = {"AWS::StackName": STACK, "AWS::Region": "eu-west-1"}
         return str(known.get(name) or TEMPLATE["Parameters"].get(name, {}).get("Default") or name)
 
-    found: list[dict[str, Any]] = json.loads(re.sub(r"\$\{([^}]+)\}", of_parameter, text))[
-        "widgets"
-    ]
+    found: dict[str, Any] = json.loads(re.sub(r"\$\{([^}]+)\}", of_parameter, text))
+    return found
+
+
+def widgets() -> list[dict[str, Any]]:
+    """The dashboard's widgets."""
+    found: list[dict[str, Any]] = dashboard()["widgets"]
     return found
 
 

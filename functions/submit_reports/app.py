@@ -178,7 +178,7 @@ def _defined(edges: Edges) -> Defined:
     for refusal in refused:
         if refusal.definition == EVERY_DEFINITION:
             raise InvalidRequest(refusal.reason)
-    return Defined(definitions, parameter["LastModifiedDate"])
+    return Defined(definitions, refused, parameter["LastModifiedDate"])
 
 
 def _backfill(asked: BackfillRequest, edges: Edges) -> Backfill:

@@ -109,15 +109,15 @@ def test_no_alarm_goes_off_while_all_is_well(
     assert values["HoursToDelivery"] >= 72
 
 
-def test_one_sweep_that_is_late_is_no_alarm_and_three_are(
+def test_a_sweep_that_is_late_is_no_alarm_and_silence_is_one_after_25_minutes(
     stack: Stack, handler: Handler, period: Period
 ) -> None:
     handler.define(DAILY)
     schedule(handler, stack, minutes=1)
     well = period()
 
-    assert gone_off([], well, well) == gone_off([], [], well) == set()
-    assert gone_off([], [], []) == {"DeliveryOverdue"}
+    assert gone_off([], well, well) == gone_off([], [], [], [], well) == set()
+    assert gone_off([], [], [], [], [], well) == {"DeliveryOverdue"}
 
 
 def test_a_calendar_that_stands_still_is_overdue_although_nothing_is_open(
@@ -203,11 +203,30 @@ def test_what_cannot_be_told_is_heard_by_its_silence_and_heals(
 
     for silent in (unreadable, without_secret):
         assert {each.name for each in well} - {each.name for each in silent} == {
-            "OldestUndeliveredHours"
+            "OldestUndeliveredHours",
+            "DefinitionsRefused",
         }
     assert gone_off(unreadable, unreadable, without_secret) == {"DeliveryOverdue"}
     assert gone_off(well, unreadable, without_secret) == set()
     assert stack.announced() == []
+
+
+def test_a_definition_that_is_refused_is_an_alarm_before_the_calendar_comes_to_it(
+    stack: Stack, handler: Handler, period: Period
+) -> None:
+    handler.define(DAILY)
+    schedule(handler, stack, minutes=1)
+    deliver(stack)
+    assert gone_off(period()) == set()
+
+    impossible, changed = {"window": "decade"}, {"time_zone": "Europe/London"}
+    for refused in (impossible, changed):
+        handler.define({**DAILY, **refused})
+        assert gone_off(period()) == gone_off(period()) == {"DefinitionRefused"}
+        (told,) = stack.announced()
+        assert (told["event"], told["definition"]) == ("definition.refused", "daily")
+    handler.define(DAILY)
+    assert gone_off(period()) == set()
 
 
 def test_a_report_that_is_given_up_is_an_alarm_and_overdue_no_more(

@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from tests.alarms import ALARMS, OURS, RESOURCES, STACK, TEMPLATE, resolved, widgets
+from tests.alarms import (
+    ALARMS,
+    OURS,
+    RESOURCES,
+    STACK,
+    TEMPLATE,
+    dashboard,
+    resolved,
+    widgets,
+)
 from vonage_reports.domain.metrics import NAMESPACE, UNITS
 from vonage_reports.domain.settings import Settings
 
@@ -106,14 +115,30 @@ def test_only_cloudwatch_of_this_account_may_publish_alarms() -> None:
     }
 
 
-def test_an_e_mail_is_sent_to_whom_the_parameter_names_and_else_to_nobody() -> None:
-    subscription = RESOURCES["AlarmEmailSubscription"]
+@pytest.mark.parametrize(
+    ("name", "topic"),
+    [("AlarmEmailSubscription", "AlarmTopic"), ("ProblemEmailSubscription", "ReportsTopic")],
+)
+def test_an_e_mail_is_sent_to_whom_the_parameter_names_and_else_to_nobody(
+    name: str, topic: str
+) -> None:
+    subscription = RESOURCES[name]
 
     assert TEMPLATE["Parameters"]["AlarmEmail"]["Default"] == ""
     assert TEMPLATE["Conditions"][subscription["Condition"]] == {
         "Fn::Not": [{"Fn::Equals": [{"Ref": "AlarmEmail"}, ""]}]
     }
     assert subscription["Properties"]["Endpoint"] == {"Ref": "AlarmEmail"}
+    assert subscription["Properties"]["TopicArn"] == {"Ref": topic}
+
+
+def test_who_is_woken_gets_the_notifications_that_the_alarm_refers_to() -> None:
+    descriptions = str([each["AlarmDescription"] for each in ALARMS.values()])
+    named = set(re.findall(r"(?:report|definition)\.\w+", descriptions))
+    left_out = RESOURCES["ProblemEmailSubscription"]["Properties"]["FilterPolicy"]
+
+    assert named >= {"report.failed", "report.held", "report.overdue", "definition.refused"}
+    assert left_out == {"event": [{"anything-but": ["report.delivered"]}]}
 
 
 def test_the_function_and_the_alarm_agree_when_a_delivery_is_overdue() -> None:
@@ -161,6 +186,17 @@ def test_two_stacks_of_one_account_have_two_dashboards() -> None:
     name = RESOURCES["Dashboard"]["Properties"]["DashboardName"]["Fn::Sub"]
 
     assert {"${AWS::StackName}", "${AWS::Region}"} <= set(re.findall(r"\$\{[^}]+\}", name))
+
+
+def test_a_day_is_a_day_on_the_dashboard_and_a_week_is_seen() -> None:
+    # Unasked, the console shows three hours, in periods of its own choice: of what comes once a
+    # day it would show nothing.
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
+    assert dashboard()["periodOverride"] == "inherit"
+    days = re.fullmatch(r"-P(\d+)D", dashboard()["start"])
+    assert days is not None
+    longest = max(each["properties"]["period"] for each in METRIC_WIDGETS)
+    assert int(days[1]) * 86_400 >= 7 * longest == 7 * 86_400
 
 
 def test_widgets_lie_in_a_grid_of_24_columns() -> None:

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from botocore.exceptions import BotoCoreError, ClientError
 
 from vonage_reports.aws.edges import Edges
-from vonage_reports.aws.ledger import OpenWork
+from vonage_reports.aws.ledger import Calendar, OpenWork
+from vonage_reports.aws.plan import announce_refusals
 from vonage_reports.domain import notifications
-from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
 from vonage_reports.domain.metrics import expires_soon, of_open_work
 from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.overdue import Undelivered, undelivered, unplanned
@@ -21,19 +22,20 @@ _OVERDUE = "overdue#"
 
 @dataclass(frozen=True)
 class Defined:
-    """The report definitions that can be carried out, and when they were last changed."""
+    """The report definitions that can be carried out, the others, and when they last changed."""
 
     definitions: Sequence[ReportDefinition]
+    refused: Sequence[Refusal]
     at: datetime
 
 
 def watch(
     defined: Defined | None, edges: Edges, *, overdue_after: timedelta, now: datetime
 ) -> None:
-    """Emit the gauges, and announce, once for each definition, what is overdue.
+    """Emit the gauges, and announce, once for each definition, what is refused and what is overdue.
 
-    Where the definitions cannot be read (`defined` is None), nobody knows what is due: that gauge
-    is left out then, and its alarm takes the silence for what it is.
+    Where the definitions cannot be read (`defined` is None), nobody knows what is due: those gauges
+    are left out then, and an alarm takes the silence for what it is.
     """
     work = edges.ledger.open_work()
     expiring = [
@@ -45,9 +47,17 @@ def watch(
     if defined is None:
         edges.metrics.emit(gauges)
         return
-    late = _undelivered(work, defined, edges, now=now)
+    calendar = edges.ledger.calendar()
+    changed = [change_of(each, calendar.collects.get(each.name)) for each in defined.definitions]
+    refused = [*defined.refused, *filter(None, changed)]
+    late = _undelivered(work, defined, calendar, now=now)
     hours = max(((now - each.since) / HOUR for each in late), default=0)
-    edges.metrics.emit({**gauges, "OldestUndeliveredHours": max(hours, 0)})
+    of_definitions = {
+        "OldestUndeliveredHours": max(hours, 0),
+        "DefinitionsRefused": len(refused),
+    }
+    edges.metrics.emit({**gauges, **of_definitions})
+    announce_refusals(refused, work.notices, edges)
     _announce([each for each in late if now - each.since >= overdue_after], work, edges)
 
 
@@ -63,9 +73,8 @@ def _is_stored(report: Report, edges: Edges) -> bool:
 
 
 def _undelivered(
-    work: OpenWork, defined: Defined, edges: Edges, *, now: datetime
+    work: OpenWork, defined: Defined, calendar: Calendar, *, now: datetime
 ) -> list[Undelivered]:
-    calendar = edges.ledger.calendar()
     never_planned = unplanned(
         defined.definitions,
         cursors=calendar.cursors,

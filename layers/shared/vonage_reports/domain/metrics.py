@@ -18,6 +18,7 @@ NAMESPACE = "VonageUsageReports"
 UNITS: Mapping[str, str] = {
     # Gauges of each sweep
     "OldestUndeliveredHours": "None",
+    "DefinitionsRefused": "Count",
     "ReportsHeld": "Count",
     "ReportsWaiting": "Count",
     "SlotsInUse": "Count",
