@@ -15,8 +15,8 @@ from vonage_reports.domain.windows import HOUR, Window, WindowLength
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 DAY = timedelta(days=1)
 WINDOW = Window(datetime(2026, 11, 18, tzinfo=UTC), datetime(2026, 11, 19, tzinfo=UTC), "UTC")
-PLANNED = planned_report(DAILY, "abcd1234", 0, WINDOW, rows_per_hour=None, now=NOW)
 DUE = datetime(2026, 11, 22, tzinfo=UTC)  # three days after the window's end
+PLANNED = planned_report(DAILY, "abcd1234", 0, WINDOW, rows_per_hour=None, now=DUE + 2 * HOUR)
 DEFINED = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
@@ -69,7 +69,7 @@ def test_what_was_delivered_before_is_not_undelivered_while_it_is_converted_agai
 
 def test_what_a_person_asks_for_waits_since_then() -> None:
     old = replace(PLANNED, attempt=1, state=State.DELIVERED, rows=7)
-    assert waiting_since(replace(PLANNED, backfill="all")) == [NOW]
+    assert waiting_since(replace(PLANNED, backfill="all")) == [PLANNED.planned_at]
     assert waiting_since(planned_again(old, now=NOW, token="once more")) == [NOW]
     # The window that a part is collected again of.
     assert waiting_since(planned_again(old, now=NOW)) == [NOW]
@@ -77,7 +77,14 @@ def test_what_a_person_asks_for_waits_since_then() -> None:
 
 def test_a_window_that_a_cancelled_backfill_left_to_the_calendar_is_due_as_ever() -> None:
     cancelled = replace(PLANNED, state=State.CANCELLED)
-    assert waiting_since(planned_again(cancelled, now=NOW)) == [DUE]
+    assert waiting_since(planned_again(cancelled, now=DUE + DAY)) == [DUE]
+
+
+def test_the_first_month_of_a_new_definition_is_not_late_as_soon_as_it_is_planned() -> None:
+    monthly = replace(DAILY, window=WindowLength.MONTH)
+    (month,) = due_windows(monthly, 0, None, NOW)
+    report = planned_report(monthly, "abcd1234", 0, month, rows_per_hour=None, now=NOW)
+    assert waiting_since(report) == [NOW - DAY]
 
 
 def test_an_hour_is_due_an_hour_after_its_end_at_the_earliest() -> None:

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from vonage_reports.domain.calendar import due_at, next_unplanned
 from vonage_reports.domain.definitions import ReportDefinition, change_of
 from vonage_reports.domain.reports import Report, State
+
+
+PLANNED_WITHIN = timedelta(days=1)
+"""So late the calendar may come to a window that is due: it comes once a day."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,14 @@ def undelivered(reports: Iterable[Report]) -> Iterator[Undelivered]:
 
     Left out: HELD, which a person has to resolve and which has an alarm of its own; parts of a
     window, which counts as a whole; a window that was delivered and is only converted again.
-    What a person asked for is due from then on, not since its window ended.
+    What a person asked for is due from then on, not since its window ended. Nor is what was planned
+    long after it was due: the latest month of a definition that is new, what the calendar missed.
+    While it was not planned it was late enough; from then on it has the time of any other window.
     """
     for report in reports:
         if report.is_half or report.state is State.HELD or report.rows is not None:
             continue
-        due = due_at(report.window, report.delay_days)
+        due = max(due_at(report.window, report.delay_days), report.planned_at - PLANNED_WITHIN)
         yield Undelivered(report, report.planned_at if report.is_asked_for else due)
 
 
