@@ -8,7 +8,6 @@ from vonage_reports.domain.calendar import due_at, next_unplanned
 from vonage_reports.domain.definitions import ReportDefinition, change_of
 from vonage_reports.domain.reports import Report, State
 
-
 PLANNED_WITHIN = timedelta(days=1)
 """So late the calendar may come to a window that is due: it comes once a day."""
 
