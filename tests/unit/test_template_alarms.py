@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from tests.alarms import ALARMS, OURS, RESOURCES, STACK, TEMPLATE, resolved, widgets
+from tests.alarms import (
+    ALARMS,
+    OURS,
+    RESOURCES,
+    STACK,
+    TEMPLATE,
+    Datum,
+    goes_off,
+    resolved,
+    series_of,
+    widgets,
+)
 from vonage_reports.domain.metrics import NAMESPACE, UNITS
 from vonage_reports.domain.settings import Settings
 
@@ -90,6 +101,23 @@ def test_every_dead_letter_comes_to_the_queue_that_is_watched() -> None:
     assert [asynchronous, *events] == [queue] * 4
     assert ALARMS["UndeliveredEvents"]["Dimensions"] == [
         {"Name": "QueueName", "Value": {"Fn::GetAtt": ["UndeliveredEventsQueue", "QueueName"]}}
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in ALARMS if ALARMS[name]["Namespace"] != OURS])
+def test_of_what_aws_counts_one_is_enough(name: str) -> None:
+    # The others are brought about in tests/integration/test_alarms.py; these the emulator has not.
+    alarm = {**ALARMS[name], "Dimensions": []}
+    periods = range(alarm["EvaluationPeriods"])
+
+    assert goes_off(alarm, *([Datum(series_of(alarm), 1, "Count")] for _ in periods))
+    assert not goes_off(alarm, *([Datum(series_of(alarm), 0, "Count")] for _ in periods))
+
+
+def test_a_function_that_fails_again_and_again_is_an_alarm_where_nobody_waits_for_it() -> None:
+    # What the others raise is seen by the workflow.
+    assert ALARMS["SubmitReportsErrors"]["Dimensions"] == [
+        {"Name": "FunctionName", "Value": {"Ref": "SubmitReportsFunction"}}
     ]
 
 
