@@ -95,8 +95,8 @@ class Outcome:
     logs: str
     trace: str
     """A digest of every call, and of how it went: two runs of a seed have the same."""
-    killed: int
-    """Invocations that were, and may have left an upload open."""
+    unable_to_abort: int
+    """How often store_report was killed, or S3 refused it to abort an upload: each may be open."""
     at_rest: bool
     invocations: int
 
@@ -157,7 +157,7 @@ class Campaign:
     surprises: list[str] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
     invocations: int = 0
-    killed: int = 0
+    killed_storing: int = 0
     expected: int = 0
     """Events of a person, and of the calendar, that are still to come."""
     _running: int = 0
@@ -235,7 +235,7 @@ class Campaign:
             secrets=self.secrets,
             logs=_LOGS.getvalue(),
             trace=self.digest.hexdigest(),
-            killed=self.killed,
+            unable_to_abort=self.killed_storing + self.amazon.refused_aborts,
             at_rest=at_rest,
             invocations=self.invocations,
         )
@@ -502,7 +502,7 @@ class Campaign:
             self._note(f"{number} {said}")
             if isinstance(error, KeyError | TypeError | AssertionError | AttributeError):
                 self.surprises.append(f"{function}: {error!r}")
-            self.killed += invocation.killed
+            self.killed_storing += invocation.killed and function == "store_report"
             then(invocation)
 
         self.loop.invoke(

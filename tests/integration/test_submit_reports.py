@@ -17,7 +17,7 @@ from vonage_reports.aws.plan import announce_refusals, forget_mended, plan
 from vonage_reports.aws.settle import settle
 from vonage_reports.aws.submit import resolve, submit
 from vonage_reports.aws.topic import Topic
-from vonage_reports.client import Credentials, VonageClient
+from vonage_reports.client import HTTP_TIMEOUT, Credentials, VonageClient
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.objects import Precedence, manifest_key, receipt_key
@@ -33,6 +33,8 @@ def the_report(stack: Stack) -> Report:
 
 
 def test_five_reports_are_submitted_and_the_others_wait(stack: Stack) -> None:
+    # Who goes by Vonage's refusals alone would send a sixth.
+    stack.simulator.settings(jobs_policy="queue")
     stack.plan(8)
     done = stack.submit()
     assert (len(done.submitted), done.waiting) == (5, 3)
@@ -273,6 +275,14 @@ def test_nobody_touches_a_report_before_its_sender_is_over_for_sure(stack: Stack
     assert stack.simulator.state()["requests"]["by_operation"]["list"] == listed
     stack.later(seconds=2)
     assert len(stack.submit("two").submitted) == 1
+
+
+def test_who_would_be_over_before_the_answer_sends_nothing(stack: Stack) -> None:
+    stack.plan()
+    # A second request may follow a 401.
+    invocation = Invocation("one", lambda: 2 * HTTP_TIMEOUT)
+    done = submit(stack.edges, invocation, clock=lambda: stack.now)
+    assert (done.submitted, done.waiting, stack.slots(), stack.created()) == ([], 1, 0, [])
 
 
 def test_an_attempt_that_ended_is_not_taken_for_the_one_that_got_lost(stack: Stack) -> None:
@@ -667,15 +677,17 @@ def test_reports_that_nobody_foresaw_are_not_in_the_way_of_the_others(stack: Sta
 
     edges = replace(stack.edges, executions=Runs())  # type: ignore[arg-type]  # all that is asked
     ended: list[str] = []
+    troubles: list[Exception] = []
     for _ in range(3):
         # There is time for one of them.
         invocation = Invocation("one", iter([LIFETIME, 0, 0]).__next__)
         work = stack.edges.ledger.open_work()
         settled, faults = settle(work, edges, invocation, clock=lambda: stack.now)
         ended += settled
-        assert all(isinstance(fault, KeyError) for fault in faults)
+        troubles += faults
         stack.later(minutes=5)
     assert ended == [fine.report_id]
+    assert [type(each) for each in troubles] == [KeyError, KeyError]
 
 
 def test_a_report_that_vonage_forgot_is_bought_again_after_patience(stack: Stack) -> None:
