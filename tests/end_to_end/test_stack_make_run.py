@@ -256,10 +256,12 @@ def test_an_event_that_nobody_understands_is_one_sentence(tree: Path) -> None:
 def test_an_event_that_submit_reports_refuses_leaves_out_as_it_was(tree: Path) -> None:
     (tree / "out").mkdir()
     (tree / "out" / "of-an-earlier-run").touch()
-    (tree / "event.json").write_text('{"recollect": {"report_id": "x-20261118T0000Z-0"}}')
-    code, output = run(tree, EVENT="event.json")
+    write_event(tree, definition="sms")
+    code, output = run(tree, EVENT="event.json", DEFINITIONS="one.json")
     assert code == 2
-    assert "make run: recollect: " in output
+    assert output.splitlines()[-1] == (
+        "make run: there is no report definition sms: there are verify"
+    )
     assert [each.name for each in (tree / "out").iterdir()] == ["of-an-earlier-run"]
 
 
@@ -379,15 +381,6 @@ def test_a_day_that_had_to_be_split_is_one_window_of_the_summary(tree: Path) -> 
     assert len(archives) == 2
     assert manifest.startswith("  manifests/")
     assert costs.startswith("product ")
-
-
-def test_a_backfill_of_a_definition_that_is_not_there_is_one_sentence(tree: Path) -> None:
-    write_event(tree, definition="sms")
-    code, output = run(tree, EVENT="event.json", DEFINITIONS="one.json")
-    assert code == 2
-    assert output.splitlines()[-1] == (
-        "make run: there is no report definition sms: there are verify"
-    )
 
 
 def test_without_region_or_credentials_the_status_of_a_stack_is_one_sentence(tree: Path) -> None:
