@@ -181,12 +181,13 @@ class Campaign:
                 each["max_records"] = 60
         # An archive of more than 8 MB goes up in parts.
         is_large = self.random.random() < 0.08
+        self.weather.of_downloads = 0.5 if is_large else 0
         self.secrets.append(f"5ecret-{self.random.getrandbits(64):016x}")
         self.vonage = Vonage(
             Account(api_key=API_KEY, api_secret=self.secrets[0], others=(SUBACCOUNT,)),
             Settings(
                 rows_per_day=24,
-                rows_per_day_by_product={"VERIFY-V2": 90, "MESSAGES": 18_000 if is_large else 3},
+                rows_per_day_by_product={"VERIFY-V2": 90, "MESSAGES": 30_000 if is_large else 3},
                 max_records=10**6 if is_large else 60,
                 requests_per_second=0,
                 seconds_per_report=self.random.choice([10, 120, 900]),
