@@ -153,6 +153,7 @@ def test_a_function_says_how_long_it_may_take_and_where_it_logs(name: str) -> No
     properties = FUNCTIONS[name]
 
     assert 60 <= properties["Timeout"] <= 900
+    assert GLOBALS["Tracing"] == "Active"
     log_group = properties["LoggingConfig"]["LogGroup"]["Ref"]
     assert RESOURCES[log_group]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
 
@@ -447,6 +448,14 @@ def test_credentials_reach_a_function_as_an_arn_alone() -> None:
 def test_every_parameter_is_described_and_has_a_default(name: str) -> None:
     assert PARAMETERS[name]["Description"].strip()
     assert "Default" in PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_every_parameter_is_used(name: str) -> None:
+    # Else samconfig.toml would switch off a schedule that goes on, and cfn-lint says nothing.
+    rest = {section: TEMPLATE[section] for section in ("Conditions", "Globals", "Resources")}
+
+    assert re.search(rf'"Ref": "{name}"|\$\{{{name}\}}', json.dumps(rest))
 
 
 def test_the_first_definitions_are_eight_and_none_is_refused() -> None:

@@ -99,6 +99,8 @@ def test_every_dead_letter_comes_to_the_queue_that_is_watched() -> None:
 
     queue = {"Fn::GetAtt": ["UndeliveredEventsQueue", "Arn"]}
     assert [asynchronous, *events] == [queue] * 4
+    # A throttled call is none: it passes.
+    assert function["EventInvokeConfig"]["MaximumRetryAttempts"] > 0
     assert ALARMS["UndeliveredEvents"]["Dimensions"] == [
         {"Name": "QueueName", "Value": {"Fn::GetAtt": ["UndeliveredEventsQueue", "QueueName"]}}
     ]
