@@ -175,6 +175,16 @@ def test_a_download_that_broke_is_tried_again_for_longer_than_a_disturbance_last
     assert sum(waits) >= 20 * 60
 
 
+@pytest.mark.parametrize(
+    ("name", "error"), [("Check Report", "RowsMismatch"), ("Store Report", "ReportExpired")]
+)
+def test_a_link_or_a_file_that_comes_a_moment_later_is_waited_for(name: str, error: str) -> None:
+    """A run that ends with the first of them gives up what was paid for."""
+    [retrier] = [each for each in STATES[name]["Retry"] if error in each["ErrorEquals"]]
+
+    assert retrier["MaxAttempts"] * retrier["IntervalSeconds"] >= 2 * 60
+
+
 @pytest.mark.parametrize("error", ["ArchiveCorrupt", "RowsMismatch", "RowsUnreadable"])
 def test_what_is_wrong_with_an_archive_is_wrong_with_it_again(error: str) -> None:
     [attempts] = [
