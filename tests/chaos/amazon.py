@@ -40,6 +40,8 @@ _REFUSALS_OF_S3 = {
     "denied": (403, "AccessDenied"),
 }
 
+_NOT_DONE = (*_REFUSALS, "unreachable")
+
 
 @dataclass
 class Execution:
@@ -80,6 +82,8 @@ class Amazon:
     """When the definitions came to be."""
     writes: int = 0
     """Calls that may have changed the ledger."""
+    refused_aborts: int = 0
+    """Uploads that S3 did not let go."""
 
     def __post_init__(self) -> None:
         self.defined_at = self.loop.now
@@ -124,6 +128,7 @@ class Amazon:
         invocation.spend(self.latency())
         how = self.weather.over_aws(service, operation, self.loop.now)
         self.trace(f"{invocation.number} {service} {operation} {how or ''}")
+        self.refused_aborts += operation == "AbortMultipartUpload" and how in _NOT_DONE
         refusals = _REFUSALS_OF_S3 if service == "s3" else _REFUSALS
         if how in refusals:
             return refusal_of_aws(*refusals[how])

@@ -95,8 +95,8 @@ class Outcome:
     logs: str
     trace: str
     """A digest of every call, and of how it went: two runs of a seed have the same."""
-    killed: int
-    """Invocations that were, and may have left an upload open."""
+    unable_to_abort: int
+    """How often store_report was killed, or S3 refused it to abort an upload: each may be open."""
     at_rest: bool
     invocations: int
 
@@ -157,7 +157,7 @@ class Campaign:
     surprises: list[str] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
     invocations: int = 0
-    killed: int = 0
+    killed_storing: int = 0
     expected: int = 0
     """Events of a person, and of the calendar, that are still to come."""
     _running: int = 0
@@ -181,12 +181,13 @@ class Campaign:
                 each["max_records"] = 60
         # An archive of more than 8 MB goes up in parts.
         is_large = self.random.random() < 0.08
+        self.weather.of_downloads = 0.5 if is_large else 0
         self.secrets.append(f"5ecret-{self.random.getrandbits(64):016x}")
         self.vonage = Vonage(
             Account(api_key=API_KEY, api_secret=self.secrets[0], others=(SUBACCOUNT,)),
             Settings(
                 rows_per_day=24,
-                rows_per_day_by_product={"VERIFY-V2": 90, "MESSAGES": 18_000 if is_large else 3},
+                rows_per_day_by_product={"VERIFY-V2": 90, "MESSAGES": 30_000 if is_large else 3},
                 max_records=10**6 if is_large else 60,
                 requests_per_second=0,
                 seconds_per_report=self.random.choice([10, 120, 900]),
@@ -235,7 +236,7 @@ class Campaign:
             secrets=self.secrets,
             logs=_LOGS.getvalue(),
             trace=self.digest.hexdigest(),
-            killed=self.killed,
+            unable_to_abort=self.killed_storing + self.amazon.refused_aborts,
             at_rest=at_rest,
             invocations=self.invocations,
         )
@@ -502,7 +503,7 @@ class Campaign:
             self._note(f"{number} {said}")
             if isinstance(error, KeyError | TypeError | AssertionError | AttributeError):
                 self.surprises.append(f"{function}: {error!r}")
-            self.killed += invocation.killed
+            self.killed_storing += invocation.killed and function == "store_report"
             then(invocation)
 
         self.loop.invoke(

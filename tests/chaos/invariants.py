@@ -19,6 +19,7 @@ from local.simulator.reports import FILE_LIFETIME
 from local.simulator.reports import Report as AtVonage
 from tests.chaos.campaign import API_KEY, Outcome
 from tests.chaos.s3 import Objects, read_json
+from vonage_dataset.catalogue import table_name
 from vonage_reports.domain.calendar import due_windows
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.reports import Report, State
@@ -79,10 +80,10 @@ def _due(outcome: Outcome) -> Iterator[tuple[str, str, int, Window]]:
 
 
 def _delivered_or_announced(report: Report, outcome: Outcome) -> Iterator[str]:
-    said = _said_of(report, outcome)
+    told = _told_of(report, outcome)
     match report.state:
         case State.DELIVERED:
-            if "report.delivered" not in said:
+            if ("report.delivered", None) not in told:
                 yield f"{report.report_id} is delivered, and nobody was told"
         case State.SUPERSEDED:
             later = {each.report_id: each.state for each in outcome.reports}
@@ -92,15 +93,20 @@ def _delivered_or_announced(report: Report, outcome: Outcome) -> Iterator[str]:
             if not any("cancel" in event for event in outcome.asked):
                 yield f"{report.report_id} was cancelled by nobody"
         case State.FAILED:
-            if "report.failed" not in said:
+            # Of this end: that it was tried again, or refused for now, was said in the same words.
+            if ("report.failed", report.error) not in told:
                 yield f"{report.report_id} failed, and nobody was told"
         case _:
             yield f"{report.report_id} is {report.state} at the end"
 
 
-def _said_of(report: Report, outcome: Outcome) -> list[str]:
-    messages = outcome.amazon.messages
-    return [each["event"] for each in messages if each.get("report_id") == report.report_id]
+def _told_of(report: Report, outcome: Outcome) -> list[tuple[str, str | None]]:
+    """Return what was announced of a report's present attempt: the events and their errors."""
+    return [
+        (each["event"], each.get("error"))
+        for each in outcome.amazon.messages
+        if (each.get("report_id"), each.get("attempt")) == (report.report_id, report.attempt)
+    ]
 
 
 def _nothing_is_bought_twice(outcome: Outcome) -> Iterator[str]:
@@ -115,13 +121,17 @@ def _nothing_is_bought_twice(outcome: Outcome) -> Iterator[str]:
         window = report.window
         wanted[report.product, report.account_id, window.start, window.end].append(report)
     for key, made_of_key in created.items():
-        reports = wanted[key]
-        asked = sum(_asked_for(report, outcome) for report in reports)
+        reports = [each for each in wanted[key] if each.state not in _NEVER_ASKED_FOR]
+        asked = sum(_asked_for(report, outcome) for report in wanted[key])
         lost = sum(_was_lost(made, made_of_key, outcome) for made in made_of_key)
         if len(made_of_key) > len(reports) + asked + lost:
             names = [(each.report_id, each.state.value) for each in reports]
             how = [(each.request_id, each.outcome) for each in made_of_key]
             yield f"{key} was bought {len(how)} times: {how}, for {names}"
+
+
+_NEVER_ASKED_FOR = (State.SUPERSEDED, State.CANCELLED)
+"""What was bought for these is excused by what became of it at Vonage, or by a person."""
 
 
 def _asked_for(report: Report, outcome: Outcome) -> int:
@@ -168,7 +178,7 @@ def _manifests_are_true(outcome: Outcome) -> Iterator[str]:
     delivered = {each.report_id for each in outcome.reports if each.state is State.DELIVERED}
     delays = {each.report_id: each.delay_days for each in outcome.reports}
     told = set()
-    newest: dict[str, tuple[int, dict[str, Any]]] = {}
+    newest: dict[tuple[str, ...], tuple[int, dict[str, Any]]] = {}
     for key in objects.keys:
         if not key.startswith("manifests/"):
             continue
@@ -176,13 +186,18 @@ def _manifests_are_true(outcome: Outcome) -> Iterator[str]:
         told.add(manifest["report_id"])
         untrue = list(_archives_are_whole(manifest, outcome))
         yield from untrue
-        if manifest["dataset"] is not None and not untrue:
-            name = manifest["dataset"]["key"]
+        if not untrue:
+            window = (manifest["definition"], manifest["account_id"], manifest["window"]["start"])
             delay = delays.get(manifest["report_id"], -1)
-            newest[name] = max(newest.get(name, (-2, {})), (delay, manifest), key=lambda x: x[0])
+            seen = newest.get(window, (-2, {}))
+            newest[window] = max(seen, (delay, manifest), key=lambda each: each[0])
     for name in delivered - told:
         yield f"{name} is delivered without a manifest"
-    for name, (delay, manifest) in newest.items():
+    for delay, manifest in newest.values():
+        if manifest["dataset"] is None:
+            yield f"{manifest['report_id']} has no dataset, and no later revision has"
+            continue
+        name = manifest["dataset"]["key"]
         yield from _rows_are_right(name, manifest, objects)
         if int(objects.versions[name][-1].metadata["delay-days"]) != delay:
             yield f"{name} is of another revision than {manifest['report_id']}"
@@ -240,6 +255,19 @@ def _rows(archive: bytes) -> Iterator[dict[str, str]]:
             yield from csv.DictReader(io.StringIO(members.read(name).decode()))
 
 
+def _readers_find_each_window_once(outcome: Outcome) -> Iterator[str]:
+    objects = outcome.amazon.objects
+    manifests = (read_json(objects, key) for key in objects.keys if key.startswith("manifests/"))
+    told = {each["dataset"]["key"] for each in manifests if each["dataset"] is not None}
+    for key in objects.keys:
+        if key.startswith("data/"):
+            if key not in told:
+                yield f"{key} is what no manifest tells of"
+            product, *values = (part.partition("=")[2] for part in key.split("/")[1:-1])
+            if (table_name(product), *values) not in outcome.amazon.partitions:
+                yield f"{key} is in no partition of its table"
+
+
 def _nothing_unproved_lies_about(outcome: Outcome) -> Iterator[str]:
     objects = outcome.amazon.objects
     for key in objects.keys:
@@ -249,7 +277,7 @@ def _nothing_unproved_lies_about(outcome: Outcome) -> Iterator[str]:
         digest = hashlib.sha256(objects.body(key)).hexdigest()
         if made.rendered is None or digest != made.rendered.sha256:
             yield f"{key} is visible, and not what Vonage made"
-    if len(objects.uploads) > outcome.killed:
+    if len(objects.uploads) > outcome.unable_to_abort:
         yield f"{len(objects.uploads)} uploads are open"
 
 
@@ -276,6 +304,11 @@ def _no_secret_is_told(outcome: Outcome) -> Iterator[str]:
             outcome.logs,
             json.dumps(outcome.amazon.messages),
             json.dumps(list(outcome.amazon.table.items.values())),
+            *(
+                outcome.amazon.objects.body(key).decode()
+                for key in outcome.amazon.objects.keys
+                if key.endswith(".json")
+            ),
             *(f"{each.input} {each.output} {each.error} {each.cause}" for each in executions),
         ]
     )
@@ -301,6 +334,7 @@ _CHECKS: tuple[Callable[[Outcome], Iterator[str]], ...] = (
     _nothing_is_bought_twice,
     _never_more_than_five_at_work,
     _manifests_are_true,
+    _readers_find_each_window_once,
     _nothing_unproved_lies_about,
     _notifications_can_be_acted_on,
     _no_secret_is_told,

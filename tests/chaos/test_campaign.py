@@ -1,6 +1,7 @@
 """The campaign itself: twenty seeds keep every promise, and a run is the same each time.
 
-They are of the quick ones. Classes of five: pytest-xdist gives a class to one worker.
+They are of the quick ones; 1 has reports that are held, 3 and 34 one that fails for good, 393 an
+upload that is aborted. Classes of five: pytest-xdist gives a class to one worker.
 """
 
 import pytest
@@ -16,23 +17,23 @@ class Promises:
         assert said == [], f"again: make chaos SEED={seed}"
 
 
-@pytest.mark.parametrize("seed", range(11, 16))
-class TestSeedsFrom11(Promises):
+@pytest.mark.parametrize("seed", [1, 3, 12, 13, 14])
+class TestFirstFive(Promises):
     pass
 
 
-@pytest.mark.parametrize("seed", range(16, 21))
-class TestSeedsFrom16(Promises):
+@pytest.mark.parametrize("seed", range(15, 20))
+class TestSecondFive(Promises):
     pass
 
 
-@pytest.mark.parametrize("seed", range(21, 26))
-class TestSeedsFrom21(Promises):
+@pytest.mark.parametrize("seed", range(20, 25))
+class TestThirdFive(Promises):
     pass
 
 
-@pytest.mark.parametrize("seed", range(33, 38))
-class TestSeedsFrom33(Promises):
+@pytest.mark.parametrize("seed", [25, 33, 34, 37, 393])
+class TestFourthFive(Promises):
     pass
 
 

@@ -110,6 +110,8 @@ class Weather:
         # Below the shortest lease and the two minutes between two looks, 285 s together.
         self._lag = random.choice([0, 0, 60, 270])
         self._deaths = random.choice([0, 0.02, 0.05])
+        self.of_downloads = 0.0
+        """How many downloads break besides: few seeds have archives that go up in parts."""
         self.outages = [_outage(random, start, end) for _ in range(random.randrange(1, 6))]
 
     def over_aws(self, service: str, operation: str, now: datetime) -> str | None:
@@ -139,6 +141,8 @@ class Weather:
         for outage in self.outages:
             if outage.hits("vonage", operation, now):
                 return _fault(operation, outage.how)
+        if operation == "download" and 0 < self.of_downloads > self._random.random():
+            return _fault(operation, self._random.choice(_OF_OPERATIONS[operation]))
         if self._random.random() >= self._of_vonage:
             return self._lagging(operation)
         faults = (*_OF_THE_WIRE, *_OF_OPERATIONS[operation], *_OF_OPERATIONS[operation])

@@ -7,11 +7,12 @@ import signal
 import socket
 import subprocess
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from local.deployment import DeploymentFailed, InvocationFailed, deploy
+from local.deployment import DeploymentFailed, InvocationFailed, Stack, deploy
 from local.emulator import Emulator
 from tests.end_to_end.conftest import copy_of_the_tree
 
@@ -25,17 +26,27 @@ def group_members(leader: int) -> list[str]:
     return [row[2] for row in rows if row[0] == str(leader) and not row[1].startswith("Z")]
 
 
-def test_it_listens_on_loopback_only_and_speaks_tls_only(tmp_path: Path) -> None:
-    with Emulator(tmp_path) as emulator:
-        port = int(emulator.url.rsplit(":", 1)[1])
-        # Who listened on every interface would answer here as well.
-        with pytest.raises(OSError), socket.create_connection(("127.0.0.2", port), 1):  # noqa: PT011 - any refusal will do
-            pass
-        with (
-            pytest.raises(OSError),  # noqa: PT011 - any refusal will do - cut in one way or another
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/_ministack/health", timeout=5),
-        ):
-            pass
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Emulator, Stack]]:
+    """A stack that three tests look at, and none of them changes but for its definitions."""
+    folder = tmp_path_factory.mktemp("deployed")
+    with Emulator(folder) as emulator:
+        stack = deploy(emulator, folder, vonage_base_url="http://127.0.0.1:1", wait_scale=0)
+        stack.set_credentials("key", "secret")
+        yield emulator, stack
+
+
+def test_it_listens_on_loopback_only_and_speaks_tls_only(deployed: tuple[Emulator, Stack]) -> None:
+    emulator, _ = deployed
+    port = int(emulator.url.rsplit(":", 1)[1])
+    # Who listened on every interface would answer here as well.
+    with pytest.raises(OSError), socket.create_connection(("127.0.0.2", port), 1):  # noqa: PT011 - any refusal will do
+        pass
+    with (
+        pytest.raises(OSError),  # noqa: PT011 - any refusal will do - cut in one way or another
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/_ministack/health", timeout=5),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
@@ -89,24 +100,20 @@ def test_a_function_may_do_only_what_the_template_allows(tmp_path: Path) -> None
             stack.submit({"sweep": True})
 
 
-def test_no_schedule_fires_by_itself(tmp_path: Path) -> None:
-    with Emulator(tmp_path) as emulator:
-        stack = deploy(emulator, tmp_path, vonage_base_url="http://127.0.0.1:1", wait_scale=0)
-        schedules = emulator.client("scheduler").list_schedules()["Schedules"]
-        assert {each["State"] for each in schedules} == {"DISABLED"}
-        assert stack.schedule_event("SubmitReportsFunctionSweep") == {"sweep": True}
-        assert stack.schedule_event(
-            "SubmitReportsFunctionCalendar", scheduled_time="2026-11-22T02:15:00Z"
-        ) == {"scheduled_time": "2026-11-22T02:15:00Z"}
+def test_no_schedule_fires_by_itself(deployed: tuple[Emulator, Stack]) -> None:
+    emulator, stack = deployed
+    schedules = emulator.client("scheduler").list_schedules()["Schedules"]
+    assert {each["State"] for each in schedules} == {"DISABLED"}
+    assert stack.schedule_event("SubmitReportsFunctionSweep") == {"sweep": True}
+    assert stack.schedule_event(
+        "SubmitReportsFunctionCalendar", scheduled_time="2026-11-22T02:15:00Z"
+    ) == {"scheduled_time": "2026-11-22T02:15:00Z"}
 
 
 def test_definitions_of_more_than_a_template_parameter_holds_reach_the_functions(
-    tmp_path: Path,
+    deployed: tuple[Emulator, Stack],
 ) -> None:
-    definitions = json.dumps([{"name": "x" * 30, "product": "SMS", "note": "n" * 6000}])
-    with Emulator(tmp_path) as emulator:
-        stack = deploy(emulator, tmp_path, vonage_base_url="http://127.0.0.1:1", wait_scale=0)
-        stack.set_credentials("key", "secret")
-        stack.set_definitions(definitions)
-        [refused] = stack.submit({"scheduled_time": "2026-11-22T02:15:00Z"})["refused"]
-        assert (refused["definition"], refused["field"]) == ("x" * 30, "note")
+    _, stack = deployed
+    stack.set_definitions(json.dumps([{"name": "x" * 30, "product": "SMS", "note": "n" * 6000}]))
+    [refused] = stack.submit({"scheduled_time": "2026-11-22T02:15:00Z"})["refused"]
+    assert (refused["definition"], refused["field"]) == ("x" * 30, "note")

@@ -87,7 +87,9 @@ def test_a_run_goes_on_where_the_last_one_was_interrupted_and_buys_nothing_twice
     assert len(list((kept / "out").glob("manifests/**/*.json"))) == 2
 
 
-def test_the_plan_names_the_windows_that_are_due_and_not_kept(tmp_path: Path) -> None:
+def test_the_plan_names_what_is_due_and_not_kept_and_what_is_left_of_a_backfill(
+    tmp_path: Path,
+) -> None:
     now = parse_instant("2026-11-22T02:15:00Z")
     kept = KeptState(tmp_path / "kept")
     with (
@@ -116,20 +118,11 @@ def test_the_plan_names_the_windows_that_are_due_and_not_kept(tmp_path: Path) ->
         assert line.startswith(f"asks for {running.progress.lines[0].report_id}: 1 report, ")
         assert len(simulator.state()["reports"]) == 2
 
-
-def test_the_plan_has_what_is_left_of_a_backfill_that_was_interrupted(tmp_path: Path) -> None:
-    kept = KeptState(tmp_path / "kept")
-    event = {"backfill": {"definition": "sms", "start": "2026-11-01", "end": "2026-11-11"}}
-    with (
-        Simulator(seconds_per_report=60) as simulator,
-        kept_run(tmp_path / "1", kept, simulator) as running,
-    ):
-        planned = running.stack.submit(event)["planned"]
-        assert len(planned) == 4
-        now = parse_instant("2026-11-22T02:15:00Z")
-        key = simulator.api_key
+        simulator.settings(seconds_per_report=60)
+        event = {"backfill": {"definition": "sms", "start": "2026-11-01", "end": "2026-11-11"}}
+        assert len(running.stack.submit(event)["planned"]) == 4
         lines = plan_of({"sweep": True}, running.stack, running.ledger, api_key=key, now=now)
         assert lines[4] == (
             "goes on with the backfill sms-20261101-20261111: 6 of 10 reports are left, "
-            "records: unknown"
+            "records: about 18,000"
         )

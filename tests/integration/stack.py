@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import boto3
@@ -195,6 +196,12 @@ class Stack:
         return sorted(items, key=lambda item: (item["pk"], item["sk"]))
 
 
+@cache
+def _session() -> boto3.Session:
+    """One for all tests: it reads the services' models once."""
+    return boto3.Session("testing", "testing", region_name="eu-west-1")
+
+
 @contextmanager
 def a_stack(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     """Make a stack that nothing was done with yet."""
@@ -205,6 +212,8 @@ def a_stack(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     simulator.reset()
     with mock_aws():
+        # moto lets each test begin without one.
+        boto3.DEFAULT_SESSION = _session()
         create_ledger_table(boto3.client("dynamodb"), "ledger")
         table = boto3.resource("dynamodb").Table("ledger")
         s3 = boto3.client("s3")

@@ -17,7 +17,7 @@ from tests.integration.handlers import Context, Handler, load_handler, set_secre
 from tests.integration.stack import Stack, definition
 from vonage_reports.aws.ledger import finished_item
 from vonage_reports.domain.calendar import planned_report
-from vonage_reports.domain.errors import VonageRejected
+from vonage_reports.domain.errors import InvalidRequest, VonageRejected
 from vonage_reports.domain.reports import Report, State
 from vonage_reports.domain.volume import alike_before
 from vonage_reports.domain.windows import Window
@@ -232,6 +232,19 @@ def test_a_definition_that_is_refused_is_an_alarm_before_the_calendar_comes_to_i
     assert gone_off(period()) == set()
 
 
+def test_a_sweep_that_fails_has_measured_all_the_same(
+    stack: Stack, handler: Handler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler.define(DAILY)
+    stack.simulator.fault("create", "status", status=429, retry_after=0, times=1)
+    schedule(handler, stack, minutes=1)
+    set_secret("", "")
+    with pytest.raises(InvalidRequest, match="the secret"):
+        load_handler("submit_reports")({"sweep": True}, Context("cold"))
+    values = {each.name: each.value for each in metrics_in(capsys.readouterr().out)}
+    assert values["ReportsWaiting"] == 1
+
+
 def test_a_report_that_is_given_up_is_an_alarm_and_overdue_no_more(
     stack: Stack, handler: Handler, period: Period
 ) -> None:
@@ -309,6 +322,7 @@ def test_a_wrong_secret_is_an_alarm_whoever_meets_it(
     assert gone_off(period()) == {"AccessRefused"}
     assert gone_off(period()) == set()
 
+    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
     report = in_flight_since(stack, hours=1, name="another")
     with pytest.raises(VonageRejected):
         steps.check(report)
@@ -318,6 +332,10 @@ def test_a_wrong_secret_is_an_alarm_whoever_meets_it(
     stack.simulator.fault("get", "status", status=403, times=1)
     with pytest.raises(VonageRejected):
         steps.check(report)
+    assert gone_off(period()) == {"AccessRefused"}
+    stack.simulator.fault("download", "status", status=403, times=1)
+    with pytest.raises(VonageRejected):
+        steps.store(report)
     assert gone_off(period()) == {"AccessRefused"}
 
 

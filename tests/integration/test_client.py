@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import threading
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
@@ -36,6 +38,7 @@ from vonage_reports.domain.errors import (
     VonageRejected,
     VonageReportsError,
     VonageUnavailable,
+    VonageUnreachable,
 )
 from vonage_reports.domain.pacing import Pacer
 from vonage_reports.domain.reports import RequestStatus
@@ -480,6 +483,7 @@ UNKNOWN = {
     "reset in its body": (json_answer(CREATED).cut(-5, "reset"), 10),
     "a chunk is missing": (chunked(json.dumps(CREATED).encode(), 8, last=False), 10),
     "not HTTP": (Bytes(b"SSH-2.0-OpenSSH_9.7\r\n"), 10),
+    "408": (problem(408, "Request timeout", "Too slow"), 10),
     "500": (problem(500, "Internal error", "Try later"), 10),
     "502 of a proxy": (answer(502, b"<html>", content_type="text/html"), 10),
     "503": (answer(503), 10),
@@ -774,6 +778,7 @@ def test_a_missing_link_is_none(simulator: Simulator, connect: Connect) -> None:
         {"reports": {}},
         {"reports": [{"request_status": "SUCCESS"}]},
         {"reports": ["x"]},
+        {"reports": [PENDING], "items_count": 2},
     ],
 )
 def test_a_list_that_cannot_be_read_whole_proves_no_absence(
@@ -840,13 +845,38 @@ def test_a_server_that_holds_its_answer_back_is_given_up(
 
 
 @every_call
-def test_a_server_that_is_not_there_is_unavailable(
+def test_a_server_that_is_not_there_was_sent_nothing(
     call: Call, serve: Serve, connect: Connect
 ) -> None:
     with serve() as server:
         url = server.url
-    with pytest.raises((VonageUnavailable, SubmissionUnknown)):
+    with pytest.raises(VonageUnreachable):
         call(connect(url))
+
+
+def test_each_request_has_a_connection_of_its_own(connect: Connect) -> None:
+    """One that is kept goes stale while Lambda freezes the function, and a POST on it is lost."""
+    clients = set()
+
+    class KeepsConnections(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            clients.add(self.client_address)
+            self.send_response_only(200)
+            self.send_header("Content-Length", "18")
+            self.end_headers()
+            self.wfile.write(b'{"request_id":"r"}')
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), KeepsConnections) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        client = connect(f"http://127.0.0.1:{server.server_port}")
+        for _ in range(2):
+            client.get_report("r")
+        server.shutdown()
+        thread.join()
+    assert len(clients) == 2
 
 
 ERRORS = {

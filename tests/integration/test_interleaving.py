@@ -1,8 +1,8 @@
 """Any number of submit_reports at the same moment, each killed anywhere.
 
 A deterministic scheduler stops every submitter before each of its calls (DynamoDB, Vonage, Step
-Functions, SNS), and hypothesis chooses who goes on, and who dies there. DynamoDB's conditions are
-moto's; Vonage and the runs are stand-ins that keep state.
+Functions, SNS), and hypothesis chooses who goes on, and who dies there. DynamoDB, Vonage and the
+runs are stand-ins that keep state; the first of them tests/chaos/test_stand_ins.py holds to moto's.
 """
 
 import json
@@ -20,9 +20,9 @@ import boto3
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from moto import mock_aws
 
-from tests.ledger_table import create_ledger_table
+from tests.chaos.dynamodb import ConditionsFailed, Table
+from tests.integration.conftest import answer_of_aws, refusal_of_aws
 from vonage_reports.aws import backfill
 from vonage_reports.aws.again import recollect
 from vonage_reports.aws.edges import Edges
@@ -43,7 +43,6 @@ from vonage_reports.domain.windows import Window, WindowLength
 
 START = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 SUBMITTERS = 4
-NUMBERS = count()
 LIFETIME = 300.0
 """Seconds after which Lambda ends an invocation, wherever it is."""
 
@@ -295,13 +294,10 @@ class EmptyBucket:
 
 
 @pytest.fixture(scope="module")
-def dynamodb() -> Iterator[Any]:
-    patch = pytest.MonkeyPatch()
-    patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    with mock_aws():
-        yield boto3.resource("dynamodb", region_name="eu-west-1")
-    patch.undo()
+def dynamodb() -> Any:
+    """One client for all examples: to make it takes longer than most of them."""
+    session = boto3.Session("testing", "testing", region_name="eu-west-1")
+    return session.resource("dynamodb").Table("ledger")
 
 
 def definitions(count: int) -> list[ReportDefinition]:
@@ -342,7 +338,7 @@ class World:
     vonage: Vonage
     topic: Topic
     edges: Edges
-    table: Any
+    items: Table
 
     def settle(self, invocation: Invocation) -> None:
         _, faults = settle(
@@ -374,8 +370,7 @@ class World:
         assert self.vonage.most_at_work <= 5
 
     def finished(self) -> list[Report]:
-        items = self.table.scan()["Items"]
-        names = [str(item["sk"]) for item in items if str(item["pk"]).startswith("finished#")]
+        names = [sk for pk, sk in self.items.items if pk.startswith("finished#")]
         reports = [self.edges.ledger.finished_report(name) for name in names]
         return [report for report in reports if report is not None]
 
@@ -388,16 +383,22 @@ def a_world(
     # Drawn inside the threads: an example of hypothesis's own could end in the middle of one.
     random = Random(seed)
     scheduler = Scheduler(random, deaths, restlessness)
-    name = f"ledger-{next(NUMBERS)}"
-    create_ledger_table(dynamodb.meta.client, name)
-    table = dynamodb.Table(name)
-    client = table.meta.client
-    hook = "before-call.dynamodb"
-    client.meta.events.register(hook, before_call := lambda **_: scheduler.before_a_call())
+    items = Table()
+
+    def answer(model: Any, params: Any, **_: Any) -> Any:
+        scheduler.before_a_call()
+        try:
+            return answer_of_aws(200, items.answer(model.name, json.loads(params["body"])))
+        except ConditionsFailed as failed:
+            name = "TransactionCanceledException"
+            return refusal_of_aws(400, name, CancellationReasons=failed.reasons)
+
+    events = dynamodb.meta.client.meta.events
+    events.register("before-call.dynamodb", answer)
     vonage = Vonage(scheduler, random)
     topic = Topic(scheduler)
     edges = Edges(
-        ledger=Ledger(table),
+        ledger=Ledger(dynamodb),
         vonage=vonage,  # type: ignore[arg-type]  # stand-ins that keep state
         executions=Runs(scheduler, vonage),  # type: ignore[arg-type]  # a fake of what is used
         topic=topic,  # type: ignore[arg-type]  # a fake of what is used
@@ -405,10 +406,9 @@ def a_world(
         metrics=Metrics("stack-of-tests"),
     )
     try:
-        yield World(scheduler, random, vonage, topic, edges, table)
+        yield World(scheduler, random, vonage, topic, edges, items)
     finally:
-        client.meta.events.unregister(hook, before_call)
-        table.delete()
+        events.unregister("before-call.dynamodb", answer)
 
 
 EXAMPLES = settings(

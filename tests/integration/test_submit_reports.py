@@ -10,6 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.integration.handlers import Handler
 from tests.integration.stack import LIFETIME, SCHEDULED, Stack, definition
 from vonage_reports.aws.again import recollect
 from vonage_reports.aws.invocation import Invocation
@@ -17,7 +18,7 @@ from vonage_reports.aws.plan import announce_refusals, forget_mended, plan
 from vonage_reports.aws.settle import settle
 from vonage_reports.aws.submit import resolve, submit
 from vonage_reports.aws.topic import Topic
-from vonage_reports.client import Credentials, ReportRequest, VonageClient
+from vonage_reports.client import HTTP_TIMEOUT, Credentials, ReportRequest, VonageClient
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.objects import Precedence, manifest_key, receipt_key
@@ -33,6 +34,8 @@ def the_report(stack: Stack) -> Report:
 
 
 def test_five_reports_are_submitted_and_the_others_wait(stack: Stack) -> None:
+    # Who goes by Vonage's refusals alone would send a sixth.
+    stack.simulator.settings(jobs_policy="queue")
     stack.plan(8)
     done = stack.submit()
     assert (len(done.submitted), done.waiting) == (5, 3)
@@ -292,6 +295,14 @@ def test_nobody_touches_a_report_before_its_sender_is_over_for_sure(stack: Stack
     assert len(stack.submit("two").submitted) == 1
 
 
+def test_who_would_be_over_before_the_answer_sends_nothing(stack: Stack) -> None:
+    stack.plan()
+    # A second request may follow a 401.
+    invocation = Invocation("one", lambda: 2 * HTTP_TIMEOUT)
+    done = submit(stack.edges, invocation, clock=lambda: stack.now)
+    assert (done.submitted, done.waiting, stack.slots(), stack.created()) == ([], 1, 0, [])
+
+
 def test_an_attempt_that_ended_is_not_taken_for_the_one_that_got_lost(stack: Stack) -> None:
     first = end_at_vonage(stack, "FAILED")
     stack.settle()
@@ -380,13 +391,16 @@ def test_who_cannot_be_fetched_for_long_is_announced_once(stack: Stack) -> None:
     assert the_report(stack).resumes == 5
 
 
-def test_a_report_of_another_version_is_left_alone_and_named(stack: Stack) -> None:
+def test_a_report_of_another_version_is_left_alone_and_named(
+    stack: Stack, handler: Handler
+) -> None:
     stack.plan(2)
     table = boto3.resource("dynamodb").Table("ledger")
     item = {"pk": "open", "sk": "report#of-tomorrow", "state": "SPLIT", "report_id": "of-tomorrow"}
     table.put_item(Item=item)
-    assert stack.edges.ledger.open_work().unreadable == ("of-tomorrow",)
-    assert len(stack.submit().submitted) == 2
+    with pytest.raises(InvalidRequest, match="of another version: of-tomorrow"):
+        handler({"sweep": True})
+    assert len(stack.created()) == 2
 
 
 def test_a_definition_that_collects_something_else_is_refused_by_field(stack: Stack) -> None:
@@ -708,15 +722,17 @@ def test_reports_that_nobody_foresaw_are_not_in_the_way_of_the_others(stack: Sta
 
     edges = replace(stack.edges, executions=Runs())  # type: ignore[arg-type]  # all that is asked
     ended: list[str] = []
+    troubles: list[Exception] = []
     for _ in range(3):
         # There is time for one of them.
         invocation = Invocation("one", iter([LIFETIME, 0, 0]).__next__)
         work = stack.edges.ledger.open_work()
         settled, faults = settle(work, edges, invocation, clock=lambda: stack.now)
         ended += settled
-        assert all(isinstance(fault, KeyError) for fault in faults)
+        troubles += faults
         stack.later(minutes=5)
     assert ended == [fine.report_id]
+    assert [type(each) for each in troubles] == [KeyError, KeyError]
 
 
 def test_a_report_that_vonage_forgot_is_bought_again_after_patience(stack: Stack) -> None:

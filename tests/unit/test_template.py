@@ -16,6 +16,7 @@ from local.catalogue import with_tables
 from local.template import read_template
 from tests.unit.test_objects import SUBJECT
 from vonage_dataset.schema import TABLES
+from vonage_reports.aws.invocation import Invocation
 from vonage_reports.aws.resources import VARIABLES
 from vonage_reports.domain.settings import Settings
 from vonage_reports.inputs import parse_definitions
@@ -152,8 +153,15 @@ def test_a_function_says_how_long_it_may_take_and_where_it_logs(name: str) -> No
     properties = FUNCTIONS[name]
 
     assert 60 <= properties["Timeout"] <= 900
+    assert GLOBALS["Tracing"] == "Active"
     log_group = properties["LoggingConfig"]["LogGroup"]["Ref"]
     assert RESOURCES[log_group]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+def test_submit_reports_has_a_minute_to_settle_before_it_begins_to_submit() -> None:
+    seconds = FUNCTIONS["SubmitReportsFunction"]["Timeout"]
+
+    assert Invocation("one", lambda: seconds - 60).has_time_to_settle()
 
 
 @every_schedule
@@ -269,6 +277,24 @@ def test_a_wildcard_principal_is_only_ever_denied_something() -> None:
             if statement["Effect"] == "Allow":
                 assert "*" not in str(statement["Principal"])
                 assert statement["Condition"]
+
+
+def test_the_workflow_logs_its_errors_and_none_of_its_data() -> None:
+    logging = RESOURCES["ReportWorkflow"]["Properties"]["Logging"]
+
+    # Filters of a definition may hold phone numbers.
+    assert (logging["Level"], logging["IncludeExecutionData"]) == ("ERROR", False)
+
+
+def test_what_is_kept_is_encrypted_without_a_key_of_ones_own_too() -> None:
+    of = {name: each.get("Properties", {}) for name, each in resolved(RESOURCES, set()).items()}
+
+    assert keys_of(of["ReportsBucket"], "SSEAlgorithm") == ["AES256"]
+    assert of["UndeliveredEventsQueue"]["SqsManagedSseEnabled"] is True
+    assert of["ReportsTopic"]["KmsMasterKeyId"] == "alias/aws/sns"
+    # With that key CloudWatch could not publish, and the alarms would be silent:
+    # https://repost.aws/knowledge-center/cloudwatch-configure-alarm-sns
+    assert "KmsMasterKeyId" not in of["AlarmTopic"]
 
 
 # A key of one's own
@@ -424,6 +450,14 @@ def test_every_parameter_is_described_and_has_a_default(name: str) -> None:
     assert "Default" in PARAMETERS[name]
 
 
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_every_parameter_is_used(name: str) -> None:
+    # Else samconfig.toml would switch off a schedule that goes on, and cfn-lint says nothing.
+    rest = {section: TEMPLATE[section] for section in ("Conditions", "Globals", "Resources")}
+
+    assert re.search(rf'"Ref": "{name}"|\$\{{{name}\}}', json.dumps(rest))
+
+
 def test_the_first_definitions_are_eight_and_none_is_refused() -> None:
     text = PARAMETERS["ReportDefinitions"]["Default"]
 
@@ -461,6 +495,21 @@ def test_a_statement_allows_named_actions_on_named_resources(
     if "*" in resources:
         assert resources == ["*"]
         assert set(actions) <= LOG_DELIVERY
+
+
+@every_statement
+def test_a_statement_reaches_what_is_this_stacks_and_of_its_bucket_one_folder(
+    name: str, statement: dict[str, Any]
+) -> None:
+    # What a wildcard covers, the comparison with the calls that were made takes for used.
+    if "kms:EncryptionContext:SecretARN" in str(statement.get("Condition")):
+        return  # of whatever key, but of one secret
+    own = {*RESOURCES, "VonageSecretArn", "KmsKeyArn"}
+    for resource in many(statement["Resource"]):
+        words = set(re.findall(r"\w+", str(resource)))
+        assert words & own or resource == "*" or "catalog" in words, name
+        if "ReportsBucket.Arn}" in str(resource):
+            assert re.search(r"Arn}/(archives|data|manifests|headers)/\*", str(resource))
 
 
 @every_statement

@@ -12,8 +12,11 @@ from tests.alarms import (
     RESOURCES,
     STACK,
     TEMPLATE,
+    Datum,
     dashboard,
+    goes_off,
     resolved,
+    series_of,
     widgets,
 )
 from vonage_reports.domain.metrics import NAMESPACE, UNITS
@@ -97,8 +100,27 @@ def test_every_dead_letter_comes_to_the_queue_that_is_watched() -> None:
 
     queue = {"Fn::GetAtt": ["UndeliveredEventsQueue", "Arn"]}
     assert [asynchronous, *events] == [queue] * 4
+    # A throttled call is none: it passes.
+    assert function["EventInvokeConfig"]["MaximumRetryAttempts"] > 0
     assert ALARMS["UndeliveredEvents"]["Dimensions"] == [
         {"Name": "QueueName", "Value": {"Fn::GetAtt": ["UndeliveredEventsQueue", "QueueName"]}}
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in ALARMS if ALARMS[name]["Namespace"] != OURS])
+def test_of_what_aws_counts_one_is_enough(name: str) -> None:
+    # The others are brought about in tests/integration/test_alarms.py; these the emulator has not.
+    alarm = {**ALARMS[name], "Dimensions": []}
+    periods = range(alarm["EvaluationPeriods"])
+
+    assert goes_off(alarm, *([Datum(series_of(alarm), 1, "Count")] for _ in periods))
+    assert not goes_off(alarm, *([Datum(series_of(alarm), 0, "Count")] for _ in periods))
+
+
+def test_a_function_that_fails_again_and_again_is_an_alarm_where_nobody_waits_for_it() -> None:
+    # What the others raise is seen by the workflow.
+    assert ALARMS["SubmitReportsErrors"]["Dimensions"] == [
+        {"Name": "FunctionName", "Value": {"Ref": "SubmitReportsFunction"}}
     ]
 
 

@@ -1,13 +1,15 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 import yaml
 
 from local.template import read_template
-from vonage_reports.domain import errors
+from tests.chaos.workflow import Call, Steps, Wait, Workflow
+from vonage_reports.domain import errors, waits
 from vonage_reports.domain.reports import Entry, RequestStatus
 
 ROOT = Path(__file__).parents[2]
@@ -173,6 +175,16 @@ def test_a_download_that_broke_is_tried_again_for_longer_than_a_disturbance_last
     assert sum(waits) >= 20 * 60
 
 
+@pytest.mark.parametrize(
+    ("name", "error"), [("Check Report", "RowsMismatch"), ("Store Report", "ReportExpired")]
+)
+def test_a_link_or_a_file_that_comes_a_moment_later_is_waited_for(name: str, error: str) -> None:
+    """A run that ends with the first of them gives up what was paid for."""
+    [retrier] = [each for each in STATES[name]["Retry"] if error in each["ErrorEquals"]]
+
+    assert retrier["MaxAttempts"] * retrier["IntervalSeconds"] >= 2 * 60
+
+
 @pytest.mark.parametrize("error", ["ArchiveCorrupt", "RowsMismatch", "RowsUnreadable"])
 def test_what_is_wrong_with_an_archive_is_wrong_with_it_again(error: str) -> None:
     [attempts] = [
@@ -241,6 +253,43 @@ def test_no_wait_of_the_workflow_is_a_number_of_its_own() -> None:
     for state in STATES.values():
         if state["Type"] == "Wait":
             assert state["Seconds"] == "{% $wait_seconds %}"
+
+
+def a_run(expected_rows: int | None) -> Steps:
+    """What a run does from its start; the one who asks answers its calls."""
+    workflow = Workflow.of_file(ROOT / "functions" / "report_workflow.asl.yaml", {})
+    value = {"entry": "check", "expected_rows": expected_rows, "announce": True}
+    return workflow.steps(value, started="2026-11-22T02:16:00Z", random=Random(1))
+
+
+def waited(call: Wait | Call) -> Any:
+    assert isinstance(call, Call)
+    return call.arguments["Payload"]["waited_seconds"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "seconds"), [(None, 20), (10_000, 20), (1_000_000, 420), (7_000_000, 1800)]
+)
+def test_the_first_wait_is_as_long_as_vonage_takes_for_the_rows(
+    rows: int | None, seconds: int
+) -> None:
+    assert next(a_run(rows)) == Wait(seconds)
+
+
+def test_every_later_wait_is_as_long_as_the_functions_say() -> None:
+    run = a_run(None)
+    next(run)
+    assert waited(run.send(None)) == 20
+    answer: dict[str, Any] = {"ready": False, "wait_seconds": 45, "download": None}
+    assert run.send({"Payload": answer}) == Wait(45)
+    assert waited(run.send(None)) == 45
+    run.send({"Payload": {"ready": True, "wait_seconds": 0, "download": {"file_id": "f"}}})
+    throttled = {"stored": False, "wait_seconds": 90, "rows": None, "receipt": None}
+    assert run.send({"Payload": throttled}) == Wait(90)
+
+
+def test_a_run_lasts_as_long_as_vonage_keeps_the_file() -> None:
+    assert WORKFLOW["TimeoutSeconds"] == waits.FILE_KEPT.total_seconds()
 
 
 def test_every_expression_is_closed() -> None:
