@@ -153,7 +153,7 @@ class Emulator:
                 "TZ": "UTC",  # as in Lambda
             }
         )
-        command = [sys.executable, "-m", "local.tether", "hypercorn", "ministack.app:app"]
+        command = [sys.executable, "-m", "local.tether", "hypercorn", "local.emulator_app:app"]
         options = ["--bind", f"fd://{listener.fileno()}", "--workers", "0"]
         tls = ["--certfile", certificate, "--keyfile", certificate]
         with self.log.open("wb") as log:
