@@ -44,8 +44,9 @@ class Loop:
             return False
         when, _, event = heapq.heappop(self._events)
         if when > self.now:
+            # Not move_to: that sets the time zone of the process anew, for each event.
+            self._wall.shift(when - self.now)
             self.now = when
-            self._wall.move_to(when)
         event()
         return True
 
