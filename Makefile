@@ -54,10 +54,10 @@ run: .venv/installed-local
 	@exec env $(IMPORTS) $(BIN)/python -m local.run
 
 status: .venv/installed-local
-	@exec env $(IMPORTS) $(BIN)/python -m local.show_status
+	@exec env $(IMPORTS) $(BIN)/python -m local.status
 
 query: .venv/installed-local
-	@env $(IMPORTS) $(BIN)/python -m local.query
+	@env $(IMPORTS) $(BIN)/python -m local.sql
 
 test: check sam
 	$(NO_ACCOUNTS) $(BIN)/pytest -n $(WORKERS) --dist loadscope
@@ -70,12 +70,12 @@ check: .venv/installed-dev .venv-security/installed
 	$(BIN)/cfn-lint template.yaml
 	$(NO_ACCOUNTS) .venv-security/bin/checkov --config-file .checkov.yaml
 
-LOCKED := $(wildcard requirements-*.txt layers/*/requirements.txt functions/*/requirements.txt)
+LOCKED := $(wildcard requirements/*.txt layers/*/requirements.txt functions/*/requirements.txt)
 audit: .venv-security/installed
 	.venv-security/bin/pip-audit --strict --disable-pip --require-hashes $(addprefix -r ,$(LOCKED))
 
 fmt: .venv/installed-dev
-	$(IMPORTS) $(BIN)/python -m local.catalogue
+	$(IMPORTS) $(BIN)/python -m local.generate_template
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -94,15 +94,15 @@ sam:
 	else echo 'python3.13 is neither on PATH nor under pyenv: sam build is not tested'; fi
 
 lock: .venv-lock/installed
-	.venv-lock/bin/uv pip compile $(LOCK) --group dev -o requirements-dev.txt
-	.venv-lock/bin/uv pip compile $(LOCK) --group local -c requirements-dev.txt -o requirements-local.txt
-	.venv-lock/bin/uv pip compile $(LOCK) --group layer-shared -c requirements-dev.txt -o layers/shared/requirements.txt
-	.venv-lock/bin/uv pip compile $(LOCK) --group layer-dataset -c requirements-dev.txt -o layers/dataset/requirements.txt
-	.venv-lock/bin/uv pip compile $(LOCK) --group function-submit-reports -c requirements-dev.txt -o functions/submit_reports/requirements.txt
-	.venv-lock/bin/uv pip compile $(LOCK) --group bench -c requirements-dev.txt -o requirements-bench.txt
-	.venv-lock/bin/uv pip compile $(LOCK) --group fuzz -c requirements-dev.txt -o requirements-fuzz.txt
-	.venv-lock/bin/uv pip compile $(LOCK) --group sam -o requirements-sam.txt
-	.venv-lock/bin/uv pip compile $(LOCK) --group security -o requirements-security.txt
+	.venv-lock/bin/uv pip compile $(LOCK) --group dev -o requirements/dev.txt
+	.venv-lock/bin/uv pip compile $(LOCK) --group local -c requirements/dev.txt -o requirements/local.txt
+	.venv-lock/bin/uv pip compile $(LOCK) --group layer-shared -c requirements/dev.txt -o layers/shared/requirements.txt
+	.venv-lock/bin/uv pip compile $(LOCK) --group layer-dataset -c requirements/dev.txt -o layers/dataset/requirements.txt
+	.venv-lock/bin/uv pip compile $(LOCK) --group function-submit-reports -c requirements/dev.txt -o functions/submit_reports/requirements.txt
+	.venv-lock/bin/uv pip compile $(LOCK) --group bench -c requirements/dev.txt -o requirements/bench.txt
+	.venv-lock/bin/uv pip compile $(LOCK) --group fuzz -c requirements/dev.txt -o requirements/fuzz.txt
+	.venv-lock/bin/uv pip compile $(LOCK) --group sam -o requirements/sam.txt
+	.venv-lock/bin/uv pip compile $(LOCK) --group security -o requirements/security.txt
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-strip-extras
 
 clean:
@@ -110,12 +110,12 @@ clean:
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find functions layers local tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/installed-local .venv/installed-dev .venv/installed-bench .venv/installed-fuzz: .venv/installed-%: requirements-%.txt .venv/bin/python
+.venv/installed-local .venv/installed-dev .venv/installed-bench .venv/installed-fuzz: .venv/installed-%: requirements/%.txt .venv/bin/python
 	@echo 'installing $< into .venv' >&2
 	@$(BIN)/python -m $(PIP_INSTALL) -r $< >&2
 	@touch $@
 
-.venv-sam/installed .venv-security/installed: .venv-%/installed: requirements-%.txt .venv-%/bin/python
+.venv-sam/installed .venv-security/installed: .venv-%/installed: requirements/%.txt .venv-%/bin/python
 	@echo 'installing $< into $(@D)' >&2
 	@$(@D)/bin/python -m $(PIP_INSTALL) -r $< >&2
 	@touch $@

@@ -1,6 +1,6 @@
 """`python -m local.run`, the command behind `make run`.
 
-The work is `local.job`'s: importing that takes a while, in which Ctrl-C has to be understood.
+`local.runner.runner` does the work. Importing it takes a while, and Ctrl-C must work meanwhile.
 """
 
 import os
@@ -15,7 +15,7 @@ _SENTENCE = "Interrupted: everything that was started is stopped."
 def main() -> int:
     """Run, and return the exit code."""
     _on_interruption(_end_at_once)
-    from local.job import run  # noqa: PLC0415 - not before somebody listens to Ctrl-C
+    from local.runner.runner import run  # noqa: PLC0415 - not before somebody listens to Ctrl-C
 
     try:
         _on_interruption(signal.default_int_handler)

@@ -5,21 +5,16 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from vonage_reports.aws.credentials import cached_credentials
-from vonage_reports.aws.metrics import Metrics
-from vonage_reports.aws.resources import named_resources
-from vonage_reports.client import VonageClient
+from vonage_reports.aws.error_messages import named_resources
+from vonage_reports.check_report import readiness
+from vonage_reports.connect import vonage_client
 from vonage_reports.domain import waits
 from vonage_reports.domain.errors import RateLimited
-from vonage_reports.domain.metrics import of_refusal
-from vonage_reports.domain.pacing import Pacer
-from vonage_reports.domain.settings import Settings
 from vonage_reports.domain.windows import parse_instant
-from vonage_reports.readiness import readiness
+from vonage_reports.vonage.client import VonageClient
 
 logger = Logger(service="check_report")
 
@@ -58,13 +53,4 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
 @cache
 def _vonage() -> VonageClient:
     """Make what a warm function keeps."""
-    credentials = cached_credentials(
-        boto3.client("secretsmanager"), os.environ["VONAGE_SECRET_ARN"]
-    )
-    metrics = Metrics(os.environ["STACK_NAME"])
-    return VonageClient(
-        os.environ["VONAGE_BASE_URL"],
-        credentials,
-        pacer=Pacer.from_settings(Settings.from_environment(os.environ)),
-        on_refusal=lambda status: metrics.emit(of_refusal(status)),
-    )
+    return vonage_client(os.environ)

@@ -9,11 +9,11 @@ import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from vonage_dataset.catalogue import Catalogue
-from vonage_dataset.delivery import convert_report
+from vonage_dataset.convert_report import convert_report
+from vonage_dataset.glue import Catalogue
 from vonage_reports.aws.bucket import Bucket
-from vonage_reports.aws.resources import named_resources
-from vonage_reports.domain.objects import Subject
+from vonage_reports.aws.error_messages import named_resources
+from vonage_reports.domain.run_input import RunInput
 from vonage_reports.domain.settings import Settings
 
 logger = Logger(service="convert_report")
@@ -26,15 +26,15 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
 
     The event: `report`, the workflow's input; `receipts`, the keys of the archives' receipts.
     """
-    subject = Subject.from_input(event["report"])
+    run_input = RunInput.from_input(event["report"])
     logger.append_keys(
-        report_id=subject.report_id,
-        definition=subject.definition,
-        request_id=subject.request_id,
-        execution=subject.execution_name,
+        report_id=run_input.report_id,
+        definition=run_input.definition,
+        request_id=run_input.request_id,
+        execution=run_input.execution_name,
     )
     notification = convert_report(
-        subject,
+        run_input,
         event["receipts"],
         bucket=_bucket(),
         catalogue=_catalogue(),

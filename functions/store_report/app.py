@@ -10,18 +10,16 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from vonage_reports.aws.bucket import Bucket
-from vonage_reports.aws.credentials import cached_credentials
-from vonage_reports.aws.metrics import Metrics
-from vonage_reports.aws.resources import named_resources
-from vonage_reports.aws.store import store_report
-from vonage_reports.aws.upload import S3_CONFIG
-from vonage_reports.client import VonageClient
+from vonage_reports.aws.cloudwatch import Metrics
+from vonage_reports.aws.error_messages import named_resources
+from vonage_reports.aws.multipart_upload import S3_CONFIG
+from vonage_reports.connect import vonage_client
 from vonage_reports.domain import waits
 from vonage_reports.domain.errors import RateLimited
-from vonage_reports.domain.metrics import of_refusal
-from vonage_reports.domain.objects import Subject
-from vonage_reports.domain.pacing import Pacer
-from vonage_reports.domain.settings import Settings
+from vonage_reports.domain.objects import receipt_key
+from vonage_reports.domain.run_input import RunInput
+from vonage_reports.store_report import store_report
+from vonage_reports.vonage.client import VonageClient
 
 logger = Logger(service="store_report")
 
@@ -34,16 +32,16 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     The event: `report`, the workflow's input; `download`, what check_report said. Only faults
     raise: a 429 is a wait.
     """
-    subject = Subject.from_input(event["report"])
+    run_input = RunInput.from_input(event["report"])
     logger.append_keys(
-        report_id=subject.report_id,
-        definition=subject.definition,
-        request_id=subject.request_id,
-        execution=subject.execution_name,
+        report_id=run_input.report_id,
+        definition=run_input.definition,
+        request_id=run_input.request_id,
+        execution=run_input.execution_name,
     )
     try:
         receipt = store_report(
-            subject,
+            run_input,
             event["download"],
             vonage=_vonage(),
             bucket=_bucket(),
@@ -61,23 +59,14 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         "stored": True,
         "wait_seconds": 0,
         "rows": rows,
-        "receipt": subject.receipt_key,
+        "receipt": receipt_key(run_input),
     }
 
 
 @cache
 def _vonage() -> VonageClient:
     """Make what a warm function keeps."""
-    credentials = cached_credentials(
-        boto3.client("secretsmanager"), os.environ["VONAGE_SECRET_ARN"]
-    )
-    metrics = _metrics()
-    return VonageClient(
-        os.environ["VONAGE_BASE_URL"],
-        credentials,
-        pacer=Pacer.from_settings(Settings.from_environment(os.environ)),
-        on_refusal=lambda status: metrics.emit(of_refusal(status)),
-    )
+    return vonage_client(os.environ)
 
 
 @cache

@@ -6,11 +6,11 @@
 import json
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from tests.benchmarks import coldstart, convert, ledger, store
+from tests.support.paths import ROOT
 
-OUT = Path(__file__).parents[2] / "out"
+OUT = ROOT / "out"
 FILE = OUT / "bench.json"
 PARTS: dict[str, Callable[[], object]] = {
     "coldstart": coldstart.main,

@@ -6,9 +6,9 @@ Printed as a ratio to `import boto3, requests`, measured in the same run, one af
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 RUNS = 15
 BASELINE = "import boto3, requests"
 GOALS = {"check_report": 1.3, "store_report": 1.3}

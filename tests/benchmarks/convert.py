@@ -28,10 +28,10 @@ from local.simulator.products import PRODUCTS
 from local.simulator.rendering import Rendering
 from local.simulator.settings import Settings
 from local.simulator.validation import ReportRequest
-from vonage_dataset.members import CsvMember, csv_members
-from vonage_reports.domain.archive import Member
+from tests.support.paths import ROOT
+from vonage_dataset.zip_members import CsvMember, csv_members
+from vonage_reports.domain.objects import Member
 
-ROOT = Path(__file__).parents[2]
 # Rows of the archive, and how often each variant reads it.
 ROUNDS = {1_000_000: 3, 7_000_000: 1}
 ROW_GROUP_ROWS = 131_072
@@ -72,7 +72,7 @@ def columns_of(archive: Path) -> list[str]:
 
 def run_ours(archive: Path, target: Path) -> None:
     """Convert as convert_report does."""
-    from vonage_dataset.convert import convert  # noqa: PLC0415 - each variant has its own imports
+    from vonage_dataset.cells import convert  # noqa: PLC0415 - each variant has its own imports
 
     convert(members_of(archive), product="SMS", target=target)
 
@@ -219,7 +219,7 @@ VARIANTS: dict[str, Callable[[Path, Path], None]] = {
 # What each of them has imported before its clock starts: a cold start is another measurement.
 _PYARROW = ("pyarrow.csv", "pyarrow.parquet")
 IMPORTS = {
-    "ours": ("vonage_dataset.convert",),
+    "ours": ("vonage_dataset.cells",),
     "bare": _PYARROW,
     "pyarrow": _PYARROW,
     "polars": ("polars",),

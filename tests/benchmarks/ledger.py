@@ -16,21 +16,21 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-from local.emulator import Emulator
-from tests.ledger_table import create_ledger_table
-from vonage_reports.aws.backfill import plan_backfills
-from vonage_reports.aws.edges import Edges
-from vonage_reports.aws.invocation import Invocation
-from vonage_reports.aws.ledger import Ledger, finished_item
-from vonage_reports.aws.metrics import Metrics
-from vonage_reports.aws.plan import plan
-from vonage_reports.aws.settle import settle
+from local.stack.emulator import Emulator
+from tests.support.ledger_table import create_ledger_table
+from vonage_reports.aws.cloudwatch import Metrics
+from vonage_reports.aws.ledger import Ledger
+from vonage_reports.aws.ledger_items import finished_item
 from vonage_reports.domain.backfill import checked_backfill
-from vonage_reports.domain.calendar import planned_report
+from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.definitions import ReportDefinition
-from vonage_reports.domain.reports import Report, State
-from vonage_reports.domain.transitions import Run, RunStatus
+from vonage_reports.domain.lifecycle import Execution, ExecutionStatus
+from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.windows import WindowLength, windows_ending_after
+from vonage_reports.submit_reports.backfills import plan_backfills
+from vonage_reports.submit_reports.context import Invocation, Services
+from vonage_reports.submit_reports.plan import plan
+from vonage_reports.submit_reports.settle import settle
 
 FINISHED = (10, 100_000)
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
@@ -40,10 +40,10 @@ INVOCATION = Invocation("one", lambda: 300.0)
 class Running:
     """Runs that all go on."""
 
-    def describe(self, report: Report) -> Run:
+    def describe(self, report: Report) -> Execution:
         """Say that it runs."""
         del report
-        return Run(RunStatus.RUNNING)
+        return Execution(ExecutionStatus.RUNNING)
 
 
 def definition(number: int) -> ReportDefinition:
@@ -63,7 +63,7 @@ def reports(since: datetime) -> Iterator[Report]:
     """Yield reports of all definitions, hour by hour."""
     for window in windows_ending_after(since, WindowLength.HOUR, "UTC"):
         for number in range(8):
-            yield planned_report(
+            yield report_for_window(
                 definition(number), "abcd1234", 0, window, rows_per_hour=10, now=NOW
             )
 
@@ -101,9 +101,9 @@ def counted(table: Any) -> Iterator[dict[str, float]]:
     events.unregister("after-call.dynamodb", add)
 
 
-def edges_to(table: Any) -> Edges:
+def edges_to(table: Any) -> Services:
     """Return edges of which only the ledger is asked."""
-    return Edges(
+    return Services(
         ledger=Ledger(table),
         vonage=None,  # type: ignore[arg-type]  # nothing is asked of these in such a run
         executions=Running(),  # type: ignore[arg-type]  # a fake of what is used
@@ -115,11 +115,11 @@ def edges_to(table: Any) -> Edges:
 
 def count(table: Any) -> dict[str, float]:
     """Run once and count."""
-    edges = edges_to(table)
+    services = edges_to(table)
     with counted(table) as counts:
-        settle(edges.ledger.open_work(), edges, INVOCATION, clock=lambda: NOW)
-        plan([definition(number) for number in range(8)], edges, at=NOW, now=NOW)
-        edges.ledger.open_work()
+        settle(services.ledger.open_work(), services, INVOCATION, clock=lambda: NOW)
+        plan([definition(number) for number in range(8)], services, at=NOW, now=NOW)
+        services.ledger.open_work()
     return counts
 
 
@@ -127,11 +127,11 @@ def count_backfill(table: Any, *, from_its_end: bool) -> dict[str, float]:
     """Plan what there is room for of a backfill of 13 months of hours, and count."""
     whole = checked_backfill(definition(0), date(2025, 10, 22), NOW.date(), confirmed=True, now=NOW)
     begun = replace(whole, seen_to=whole.total - 9 if from_its_end else 0)
-    edges = edges_to(table)
-    edges.ledger.write_all([], (None, begun))
+    services = edges_to(table)
+    services.ledger.write_all([], (None, begun))
     with counted(table) as counts:
         began = perf_counter()
-        planned = plan_backfills(edges, INVOCATION, max_billed_records=0, clock=lambda: NOW)
+        planned = plan_backfills(services, INVOCATION, max_billed_records=0, clock=lambda: NOW)
         seconds = perf_counter() - began
     return {"seen_to": begun.seen_to, "planned": len(planned), **counts, "seconds": seconds}
 

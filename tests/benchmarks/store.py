@@ -32,7 +32,6 @@ from tests.benchmarks.store_archive import write_archive
 from tests.benchmarks.store_servers import SETTINGS
 from tests.benchmarks.store_variants import VARIANTS
 
-ROOT = Path(__file__).parents[2]
 SIZES = [int(size) for size in os.environ.get("SIZES", "100").split()]
 RUNS = int(os.environ.get("RUNS", "5"))
 CHOSEN = os.environ.get("VARIANTS", "").split() or [v for v in VARIANTS if v != "idle"]

@@ -28,8 +28,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.benchmarks.store_servers import keep_to
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 BUCKET, KEY = "reports", "archives/report.zip"
 PART_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
@@ -240,8 +240,8 @@ def idle(setting: str, source: str, sink: str, archive: Path) -> Transfer:
     del setting, archive
     sys.path.insert(0, str(ROOT / "functions" / "store_report"))
     app = import_module("app")
-    from vonage_reports.client import Credentials, VonageClient
-    from vonage_reports.domain.pacing import Pacer
+    from vonage_reports.vonage.client import Credentials, VonageClient
+    from vonage_reports.vonage.pacing import Pacer
 
     clients = (
         s3_client(sink),
@@ -252,9 +252,9 @@ def idle(setting: str, source: str, sink: str, archive: Path) -> Transfer:
 
 def ours(setting: str, source: str, sink: str, archive: Path) -> Transfer:
     idle(setting, source, sink, archive)
-    from vonage_reports.aws.upload import CHUNK_BYTES, S3_CONFIG, upload_archive
-    from vonage_reports.client import Credentials, VonageClient
-    from vonage_reports.domain.pacing import Pacer
+    from vonage_reports.aws.multipart_upload import CHUNK_BYTES, S3_CONFIG, upload_archive
+    from vonage_reports.vonage.client import Credentials, VonageClient
+    from vonage_reports.vonage.pacing import Pacer
 
     client = s3_client(sink, S3_CONFIG)
     vonage = VonageClient(source, lambda _: Credentials("k", "s"), pacer=Pacer(0))

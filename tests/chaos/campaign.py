@@ -29,8 +29,8 @@ from requests.adapters import HTTPAdapter
 
 from local.simulator.settings import Settings
 from local.simulator.simulation import Account
-from local.template import read_template
-from tests.chaos.amazon import (
+from local.stack.template import read_template
+from tests.chaos.fake_aws import (
     BUCKET,
     DATABASE,
     MACHINE,
@@ -39,18 +39,19 @@ from tests.chaos.amazon import (
     SECRET,
     TABLE,
     TOPIC,
-    Amazon,
     Execution,
+    FakeAws,
 )
-from tests.chaos.loop import Invocation, Loop
+from tests.chaos.fault_plan import FaultPlan
+from tests.chaos.virtual_time import Invocation, VirtualTime
 from tests.chaos.vonage import Vonage, with_secret
-from tests.chaos.weather import Weather
 from tests.chaos.workflow import Call, StateError, Steps, Wait, Workflow
-from vonage_reports.aws.ledger import Ledger, OpenWork, report_of
+from tests.support.paths import ROOT
+from vonage_reports.aws.ledger import Ledger
+from vonage_reports.aws.ledger_items import OpenWork, report_of
 from vonage_reports.domain.errors import InvalidRequest
-from vonage_reports.domain.reports import Report, State
+from vonage_reports.domain.report import Report, State
 
-ROOT = Path(__file__).parents[2]
 FUNCTIONS = ("submit_reports", "check_report", "store_report", "convert_report")
 API_KEY, SUBACCOUNT = "abcd1234", "subacct1"
 DAYS = 7
@@ -81,7 +82,7 @@ class Outcome:
 
     seed: int
     definitions: list[dict[str, Any]]
-    amazon: Amazon
+    aws: FakeAws
     vonage: Vonage
     reports: list[Report]
     open_work: OpenWork
@@ -168,11 +169,11 @@ class Campaign:
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
         start = self.random.choice(FIRST_DAYS)
-        self.loop = Loop(start)
+        self.loop = VirtualTime(start)
         self.calm = start + timedelta(days=DAYS + 1)
-        self.weather = Weather(Random(f"{self.seed} weather"), start, self.calm)
+        self.fault_plan = FaultPlan(Random(f"{self.seed} weather"), start, self.calm)
         self.digest = hashlib.sha256()
-        self.amazon = Amazon(self.loop, self.weather, self._latency, self._execute, self._note)
+        self.aws = FakeAws(self.loop, self.fault_plan, self._latency, self._execute, self._note)
         self.definitions = [dict(each) for each in _DEFINITIONS if self.random.random() < 0.7] or [
             dict(_DEFINITIONS[0])
         ]
@@ -181,7 +182,7 @@ class Campaign:
                 each["max_records"] = 60
         # An archive of more than 8 MB goes up in parts.
         is_large = self.random.random() < 0.08
-        self.weather.of_downloads = 0.5 if is_large else 0
+        self.fault_plan.of_downloads = 0.5 if is_large else 0
         self.secrets.append(f"5ecret-{self.random.getrandbits(64):016x}")
         self.vonage = Vonage(
             Account(api_key=API_KEY, api_secret=self.secrets[0], others=(SUBACCOUNT,)),
@@ -195,7 +196,7 @@ class Campaign:
             ),
             self.folder,
             loop=self.loop,
-            weather=self.weather,
+            fault_plan=self.fault_plan,
             random=Random(f"{self.seed} vonage"),
         )
         self.workflow = Workflow.of_file(
@@ -208,7 +209,7 @@ class Campaign:
 
     def run(self) -> Outcome:
         """Let a week pass, and then what time it takes to come to rest."""
-        self.amazon.definitions = json.dumps(self.definitions)
+        self.aws.definitions = json.dumps(self.definitions)
         self._put_secret(self.secrets[0])
         ledger = Ledger(boto3.resource("dynamodb").Table(TABLE))
         self.ledger = ledger
@@ -226,7 +227,7 @@ class Campaign:
         return Outcome(
             seed=self.seed,
             definitions=self.definitions,
-            amazon=self.amazon,
+            aws=self.aws,
             vonage=self.vonage,
             reports=self._reports(),
             open_work=ledger.open_work(),
@@ -236,7 +237,7 @@ class Campaign:
             secrets=self.secrets,
             logs=_LOGS.getvalue(),
             trace=self.digest.hexdigest(),
-            unable_to_abort=self.killed_storing + self.amazon.refused_aborts,
+            unable_to_abort=self.killed_storing + self.aws.refused_aborts,
             at_rest=at_rest,
             invocations=self.invocations,
         )
@@ -312,12 +313,12 @@ class Campaign:
 
         def mend(right: str) -> None:
             # Unless it was put right by a rotation meanwhile.
-            if getattr(self.amazon, name) == wrong:
-                setattr(self.amazon, name, right)
+            if getattr(self.aws, name) == wrong:
+                setattr(self.aws, name, right)
 
         def go() -> None:
-            right = getattr(self.amazon, name)
-            setattr(self.amazon, name, wrong)
+            right = getattr(self.aws, name)
+            setattr(self.aws, name, wrong)
             later = self.loop.now + timedelta(hours=self.random.uniform(0.5, 20))
             self._expect(later, lambda: mend(right))
 
@@ -340,10 +341,10 @@ class Campaign:
         self._expect(self.loop.now + timedelta(hours=3 * self.random.random()), second)
 
     def _put_secret(self, secret: str) -> None:
-        self.amazon.secret = json.dumps({"api_key": API_KEY, "api_secret": secret})
+        self.aws.secret = json.dumps({"api_key": API_KEY, "api_secret": secret})
 
     def _abort_a_run(self) -> None:
-        running = [each for each in self.amazon.executions.values() if each.status == "RUNNING"]
+        running = [each for each in self.aws.executions.values() if each.status == "RUNNING"]
         if running:
             self._end(self.random.choice(running), "ABORTED")
 
@@ -360,7 +361,7 @@ class Campaign:
         read = TypeDeserializer().deserialize
         return [
             report_of({name: read(value) for name, value in item.items()})
-            for _, item in sorted(self.amazon.table.items.items())
+            for _, item in sorted(self.aws.table.items.items())
             if "window" in item
         ]
 
@@ -374,7 +375,7 @@ class Campaign:
 
     def _hear(self) -> None:
         """Let a person act on what was announced: what is held always, what failed at times."""
-        for message in self.amazon.messages[self._heard :]:
+        for message in self.aws.messages[self._heard :]:
             self._heard += 1
             event = message.get("run_again")
             when = self.loop.now + timedelta(hours=self.random.uniform(0.2, 30))
@@ -433,21 +434,21 @@ class Campaign:
     def _sweep(self) -> None:
         """Sweep as the schedule does; where nothing is open, or nothing moves, not that often."""
         self._hear()
-        before = self.amazon.writes
+        before = self.aws.writes
         if not self._has_open_work():
             self.loop.after(300, self._sweep)
             return
 
         def over(_: bool) -> None:  # noqa: FBT001 - a callable's type names no keywords
-            moved = self.amazon.writes > before
+            moved = self.aws.writes > before
             self._wait = 300 if moved else min(self._wait * 1.5, 3600)
             self.loop.after(self._wait, self._sweep)
 
         self._submit({"sweep": True}, over=over, retries=0)
 
     def _has_open_work(self) -> bool:
-        if self._seen_writes != self.amazon.writes:
-            self._seen_writes = self.amazon.writes
+        if self._seen_writes != self.aws.writes:
+            self._seen_writes = self.aws.writes
             work = self.ledger.open_work()
             self._open = bool(work.reports or work.backfills)
         return self._open
@@ -458,7 +459,7 @@ class Campaign:
     def _is_quiet(self) -> bool:
         return (
             not (self.expected or self._running or self._executing or self._has_open_work())
-            and len(self.amazon.messages) == self._heard
+            and len(self.aws.messages) == self._heard
         )
 
     # Functions and the workflow.
@@ -510,14 +511,14 @@ class Campaign:
             number,
             program,
             lifetime=_timeouts()[function],
-            dies_at_call=self.weather.death(self.loop.now),
+            dies_at_call=self.fault_plan.death(self.loop.now),
             then=ended,
         )
 
     def _grow_cold(self, function: str) -> None:
         """Let the next invocation make its clients anew."""
         app = _app(function)
-        for name in ("_edges", "_vonage", "_bucket", "_catalogue"):
+        for name in ("_services", "_vonage", "_bucket", "_catalogue"):
             if hasattr(app, name):
                 getattr(app, name).cache_clear()
 
@@ -558,17 +559,17 @@ class Campaign:
         self, call: Call, then: Callable[[Any], None], fails: Callable[[StateError], None]
     ) -> None:
         if call.resource.endswith(":sns:publish"):
-            how = self.weather.over_aws("sns", "Publish", self.loop.now)
+            how = self.fault_plan.over_aws("sns", "Publish", self.loop.now)
             self._note(f"announce {how or ''}")
             if how in (None, "lost", "slow"):
                 arguments = call.arguments
-                self.amazon.publish(arguments["Message"], arguments["MessageAttributes"])
+                self.aws.publish(arguments["Message"], arguments["MessageAttributes"])
             if how in (None, "slow"):
                 self.loop.after(0.1, lambda: then({"MessageId": "m"}))
             else:
                 self.loop.after(0.1, lambda: fails(StateError("SNS.SnsException", str(how))))
             return
-        how = self.weather.over_lambda(self.loop.now)
+        how = self.fault_plan.over_lambda(self.loop.now)
         if how not in (None, "lost"):
             self.loop.after(0.1, lambda: fails(StateError(str(how), "Lambda")))
             return
@@ -668,7 +669,7 @@ def campaign(seed: int) -> Iterator[Campaign]:
             return made.vonage.send(adapter, request, **more)
 
         try:
-            with patch.object(HTTPAdapter, "send", send), made.amazon.connected():
+            with patch.object(HTTPAdapter, "send", send), made.aws.connected():
                 yield made
         finally:
             made.loop.close()

@@ -19,14 +19,14 @@ from local.simulator.reports import FILE_LIFETIME
 from local.simulator.reports import Report as AtVonage
 from tests.chaos.campaign import API_KEY, Outcome
 from tests.chaos.s3 import Objects, read_json
-from vonage_dataset.catalogue import table_name
+from vonage_dataset.glue import table_name
 from vonage_reports.domain.calendar import due_windows
 from vonage_reports.domain.errors import InvalidRequest
-from vonage_reports.domain.reports import Report, State
-from vonage_reports.domain.transitions import MAX_LEAVES
+from vonage_reports.domain.lifecycle import MAX_LEAVES
+from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.waits import NOT_FOUND_PATIENCE
 from vonage_reports.domain.windows import Window
-from vonage_reports.inputs import parse_definitions, parse_event
+from vonage_reports.submit_reports.requests import parse_definitions, parse_event
 
 Key = tuple[str, str, datetime, datetime]
 """What Vonage was asked for: product, account, start and end."""
@@ -104,7 +104,7 @@ def _told_of(report: Report, outcome: Outcome) -> list[tuple[str, str | None]]:
     """Return what was announced of a report's present attempt: the events and their errors."""
     return [
         (each["event"], each.get("error"))
-        for each in outcome.amazon.messages
+        for each in outcome.aws.messages
         if (each.get("report_id"), each.get("attempt")) == (report.report_id, report.attempt)
     ]
 
@@ -174,7 +174,7 @@ def _never_more_than_five_at_work(outcome: Outcome) -> Iterator[str]:
 
 
 def _manifests_are_true(outcome: Outcome) -> Iterator[str]:
-    objects = outcome.amazon.objects
+    objects = outcome.aws.objects
     delivered = {each.report_id for each in outcome.reports if each.state is State.DELIVERED}
     delays = {each.report_id: each.delay_days for each in outcome.reports}
     told = set()
@@ -210,10 +210,10 @@ def _archives_are_whole(manifest: Mapping[str, Any], outcome: Outcome) -> Iterat
     ends = []
     for archive in manifest["archives"]:
         made = outcome.vonage.simulation.world.reports[archive["request_id"]]
-        if archive["key"] not in outcome.amazon.objects.versions:
+        if archive["key"] not in outcome.aws.objects.versions:
             yield f"{name}: {archive['key']} is not there"
             continue
-        digest = hashlib.sha256(outcome.amazon.objects.body(archive["key"])).hexdigest()
+        digest = hashlib.sha256(outcome.aws.objects.body(archive["key"])).hexdigest()
         assert made.rendered is not None
         if not digest == archive["sha256"] == made.rendered.sha256:
             yield f"{name}: {archive['key']} is not what Vonage made"
@@ -256,7 +256,7 @@ def _rows(archive: bytes) -> Iterator[dict[str, str]]:
 
 
 def _readers_find_each_window_once(outcome: Outcome) -> Iterator[str]:
-    objects = outcome.amazon.objects
+    objects = outcome.aws.objects
     manifests = (read_json(objects, key) for key in objects.keys if key.startswith("manifests/"))
     told = {each["dataset"]["key"] for each in manifests if each["dataset"] is not None}
     for key in objects.keys:
@@ -264,12 +264,12 @@ def _readers_find_each_window_once(outcome: Outcome) -> Iterator[str]:
             if key not in told:
                 yield f"{key} is what no manifest tells of"
             product, *values = (part.partition("=")[2] for part in key.split("/")[1:-1])
-            if (table_name(product), *values) not in outcome.amazon.partitions:
+            if (table_name(product), *values) not in outcome.aws.partitions:
                 yield f"{key} is in no partition of its table"
 
 
 def _nothing_unproved_lies_about(outcome: Outcome) -> Iterator[str]:
-    objects = outcome.amazon.objects
+    objects = outcome.aws.objects
     for key in objects.keys:
         if not (key.startswith("archives/") and key.endswith(".zip")):
             continue
@@ -283,7 +283,7 @@ def _nothing_unproved_lies_about(outcome: Outcome) -> Iterator[str]:
 
 def _notifications_can_be_acted_on(outcome: Outcome) -> Iterator[str]:
     known = {each.report_id for each in outcome.reports}
-    for message in outcome.amazon.messages:
+    for message in outcome.aws.messages:
         event = message.get("run_again")
         if event is None:
             continue
@@ -298,15 +298,15 @@ def _notifications_can_be_acted_on(outcome: Outcome) -> Iterator[str]:
 
 
 def _no_secret_is_told(outcome: Outcome) -> Iterator[str]:
-    executions = outcome.amazon.executions.values()
+    executions = outcome.aws.executions.values()
     told = "\n".join(
         [
             outcome.logs,
-            json.dumps(outcome.amazon.messages),
-            json.dumps(list(outcome.amazon.table.items.values())),
+            json.dumps(outcome.aws.messages),
+            json.dumps(list(outcome.aws.table.items.values())),
             *(
-                outcome.amazon.objects.body(key).decode()
-                for key in outcome.amazon.objects.keys
+                outcome.aws.objects.body(key).decode()
+                for key in outcome.aws.objects.keys
                 if key.endswith(".json")
             ),
             *(f"{each.input} {each.output} {each.error} {each.cause}" for each in executions),

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from local.simulator import control
-from tests.chaos.amazon import Amazon
 from tests.chaos.campaign import Outcome, campaign
+from tests.chaos.fake_aws import FakeAws
 from tests.chaos.invariants import broken
 from tests.chaos.s3 import Objects, Version, read_json
-from vonage_reports.domain.reports import State
+from vonage_reports.domain.report import State
 
 
 @pytest.fixture(scope="module")
@@ -24,35 +24,35 @@ def kept() -> Iterator[Outcome]:
         yield outcome
 
 
-def amazon(outcome: Outcome, **changed: Any) -> Outcome:
-    return replace(outcome, amazon=replace(outcome.amazon, **changed))
+def aws(outcome: Outcome, **changed: Any) -> Outcome:
+    return replace(outcome, aws=replace(outcome.aws, **changed))
 
 
 def with_body(outcome: Outcome, key: str, change: Callable[[bytes], bytes]) -> Outcome:
     """Let an object have other bytes than it should."""
-    objects: Objects = copy(outcome.amazon.objects)
+    objects: Objects = copy(outcome.aws.objects)
     before = objects.versions[key][-1]
     version = Version(change(before.body), before.metadata, before.number)
     objects.versions = {**objects.versions, key: [version]}
-    return amazon(outcome, objects=objects)
+    return aws(outcome, objects=objects)
 
 
 def a_key(outcome: Outcome, start: str, end: str) -> str:
-    keys = outcome.amazon.objects.keys
+    keys = outcome.aws.objects.keys
     return next(key for key in keys if key.startswith(start) and key.endswith(end))
 
 
 def a_manifest(outcome: Outcome) -> str:
     """The manifest of a report whose window has no later revision."""
     last = {each.report_id for each in outcome.reports if not each.later_revisions}
-    keys = (key for key in outcome.amazon.objects.keys if key.startswith("manifests/"))
-    return next(key for key in keys if read_json(outcome.amazon.objects, key)["report_id"] in last)
+    keys = (key for key in outcome.aws.objects.keys if key.startswith("manifests/"))
+    return next(key for key in keys if read_json(outcome.aws.objects, key)["report_id"] in last)
 
 
 def without(outcome: Outcome, key: str) -> Outcome:
-    objects: Objects = copy(outcome.amazon.objects)
+    objects: Objects = copy(outcome.aws.objects)
     objects.versions = {name: each for name, each in objects.versions.items() if name != key}
-    return amazon(outcome, objects=objects)
+    return aws(outcome, objects=objects)
 
 
 def corrupt(body: bytes) -> bytes:
@@ -86,10 +86,8 @@ def silently(outcome: Outcome, state: State) -> Outcome:
     changed = replace(first, state=state, error="ReportFailed", revisions=first.delay_index + 1)
     rest = [each for each in outcome.reports if each.report_id != first.report_id]
     assert others
-    messages = [
-        each for each in outcome.amazon.messages if each.get("report_id") != first.report_id
-    ]
-    return amazon(replace(outcome, reports=[changed, *rest]), messages=messages)
+    messages = [each for each in outcome.aws.messages if each.get("report_id") != first.report_id]
+    return aws(replace(outcome, reports=[changed, *rest]), messages=messages)
 
 
 def failing_after_another_failure(outcome: Outcome) -> Outcome:
@@ -97,8 +95,8 @@ def failing_after_another_failure(outcome: Outcome) -> Outcome:
     silent = silently(outcome, State.FAILED)
     failed = silent.reports[0]
     told = {"event": "report.failed", "report_id": failed.report_id, "attempt": failed.attempt}
-    messages = [*silent.amazon.messages, {**told, "error": "VonageRejected"}]
-    return amazon(silent, messages=messages)
+    messages = [*silent.aws.messages, {**told, "error": "VonageRejected"}]
+    return aws(silent, messages=messages)
 
 
 def without_dataset(body: bytes) -> bytes:
@@ -106,20 +104,20 @@ def without_dataset(body: bytes) -> bytes:
 
 
 def of_another_revision(outcome: Outcome) -> Outcome:
-    objects: Objects = copy(outcome.amazon.objects)
+    objects: Objects = copy(outcome.aws.objects)
     key = a_key(outcome, "data/", ".parquet")
     newest = objects.versions[key][-1]
     version = replace(newest, metadata={**newest.metadata, "delay-days": "99"})
     objects.versions = {**objects.versions, key: [version]}
-    return amazon(outcome, objects=objects)
+    return aws(outcome, objects=objects)
 
 
 def lying_about(outcome: Outcome) -> Outcome:
-    objects: Objects = copy(outcome.amazon.objects)
+    objects: Objects = copy(outcome.aws.objects)
     key = a_key(outcome, "data/", ".parquet")
     another = key.replace(".parquet", "-final.parquet")
     objects.versions = {**objects.versions, another: objects.versions[key]}
-    return amazon(outcome, objects=objects)
+    return aws(outcome, objects=objects)
 
 
 def telling_a_number(outcome: Outcome) -> Outcome:
@@ -135,7 +133,7 @@ def still_open(outcome: Outcome) -> Outcome:
 
 def saying(outcome: Outcome, run_again: object) -> Outcome:
     message = {"event": "report.failed", "run_again": run_again}
-    return amazon(outcome, messages=[*outcome.amazon.messages, message])
+    return aws(outcome, messages=[*outcome.aws.messages, message])
 
 
 def slot_taken(outcome: Outcome) -> Outcome:
@@ -143,9 +141,9 @@ def slot_taken(outcome: Outcome) -> Outcome:
 
 
 def upload_open(outcome: Outcome) -> Outcome:
-    objects = copy(outcome.amazon.objects)
+    objects = copy(outcome.aws.objects)
     objects.uploads = {"u1": None}  # type: ignore[dict-item]  # they are counted
-    return amazon(replace(outcome, unable_to_abort=0), objects=objects)
+    return aws(replace(outcome, unable_to_abort=0), objects=objects)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +170,7 @@ def upload_open(outcome: Outcome) -> Outcome:
         (lambda o: without(o, a_key(o, "manifests/", ".json")), "without a manifest"),
         (lambda o: without(o, a_key(o, "archives/", ".zip")), "is not there"),
         (lying_about, "what no manifest tells of"),
-        (lambda o: amazon(o, partitions=set()), "in no partition"),
+        (lambda o: aws(o, partitions=set()), "in no partition"),
         (upload_open, "uploads are open"),
         (lambda o: saying(o, {"recollect": {"report_id": "nobody"}}), "that nobody knows"),
         (lambda o: saying(o, {"recollect": {}}), "is no event"),
@@ -188,7 +186,7 @@ def test_a_broken_promise_is_seen(
 
 
 def test_what_the_checker_reads_is_there(kept: Outcome) -> None:
-    made: Amazon = kept.amazon
+    made: FakeAws = kept.aws
     assert "submit_reports is done" in kept.logs
     assert {each["event"] for each in made.messages} >= {"report.delivered"}
     assert read_json(made.objects, a_key(kept, "manifests/", ".json"))["rows"] > 0

@@ -14,7 +14,7 @@ from tests.chaos.dynamodb import ConditionsFailed, Table
 from tests.chaos.s3 import Objects, Refused
 from tests.chaos.workflow import Call, StateError, Wait, Workflow
 from tests.integration.conftest import answer_of_aws, instead_of, refusal_of_aws
-from tests.ledger_table import create_ledger_table
+from tests.support.ledger_table import create_ledger_table
 
 KEYS = [{"pk": {"S": "open"}, "sk": {"S": f"report#{n}"}} for n in range(4)]
 CONDITIONS: list[dict[str, Any]] = [

@@ -21,8 +21,8 @@ from local.simulator.delivery import altered
 from local.simulator.faults import Fault
 from local.simulator.settings import Settings
 from local.simulator.simulation import Account, Simulation
-from tests.chaos.loop import Loop
-from tests.chaos.weather import Weather
+from tests.chaos.fault_plan import FaultPlan
+from tests.chaos.virtual_time import VirtualTime
 
 READ_TIMEOUT = 30.0
 
@@ -45,8 +45,8 @@ class Vonage:
         settings: Settings,
         folder: Path,
         *,
-        loop: Loop,
-        weather: Weather,
+        loop: VirtualTime,
+        fault_plan: FaultPlan,
         random: Random,
     ) -> None:
         self.simulation = Simulation(
@@ -60,7 +60,7 @@ class Vonage:
         self.not_found: dict[str, int] = {}
         """How often Vonage said 404 of a request, or of its file."""
         self._loop = loop
-        self._weather = weather
+        self._weather = fault_plan
         self._random = random
 
     def send(
@@ -82,7 +82,7 @@ class Vonage:
             headers,
             body if isinstance(body, bytes) else body.encode(),
         )
-        operation, subject = operation_of(arrived.method, arrived.path)
+        operation, run_input = operation_of(arrived.method, arrived.path)
         assert operation is not None
         fault = self._weather.over_vonage(operation, self._loop.now)
         if fault is not None and fault.fault == "unreachable":
@@ -98,7 +98,7 @@ class Vonage:
         answer, met = answer_to(simulation, arrived)
         seen = altered(answer, met) if met else answer
         if seen is not None and seen.status == HTTPStatus.NOT_FOUND:
-            self._count_not_found(operation, subject)
+            self._count_not_found(operation, run_input)
         invocation.spend(READ_TIMEOUT if met and "hang" in met.fault else 0.1)
         if seen is None:
             if met and "hang" in met.fault:
@@ -106,9 +106,9 @@ class Vonage:
             raise requests.ConnectionError(urllib3.exceptions.ProtocolError("reset"))
         return adapter.build_response(request, _response(seen, met))
 
-    def _count_not_found(self, operation: str, subject: str) -> None:
+    def _count_not_found(self, operation: str, run_input: str) -> None:
         reports = self.simulation.world.reports.values()
-        name = next((each.request_id for each in reports if each.file_id == subject), subject)
+        name = next((each.request_id for each in reports if each.file_id == run_input), run_input)
         if operation in ("get", "download"):
             self.not_found[name] = self.not_found.get(name, 0) + 1
 

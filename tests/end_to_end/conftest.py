@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from local.deployment import LOCAL_PACE, Stack, deploy
-from local.emulator import ROOT, Emulator
-from local.environment import forget_real_accounts
 from local.simulator.process import Simulator
+from local.stack.deployment import LOCAL_PACE, Stack, deploy
+from local.stack.emulator import ROOT, Emulator
+from local.stack.environment import forget_real_accounts
 from tests.end_to_end.faults import WRONG_SECRET, Case
-from tests.end_to_end.leaks import Forbidden
 from tests.end_to_end.permissions import RECORDER, Permission, allowed, beyond, used
+from tests.support.leaks import Forbidden
 from vonage_reports.aws.ledger import Ledger
-from vonage_reports.domain.reports import Report, State
+from vonage_reports.domain.report import Report, State
 
 WAIT_SCALE = 0.001
 _CALLS = "calls.jsonl"

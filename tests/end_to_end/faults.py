@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from vonage_reports.domain.reports import Report, State
+from vonage_reports.domain.report import Report, State
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import LocalStack

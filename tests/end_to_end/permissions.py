@@ -8,12 +8,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local.emulator import ROOT
-from local.template import read_template
+from local.stack.emulator import ROOT
+from local.stack.template import read_template
 
 if TYPE_CHECKING:
-    from local.deployment import Stack
-    from local.emulator import Emulator
+    from local.stack.deployment import Stack
+    from local.stack.emulator import Emulator
 
 RECORDER = Path(__file__).parent / "recorder"
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.end_to_end.faults import WRONG_SECRET
 from tests.end_to_end.permissions import idle
-from vonage_reports.domain.reports import Report, State
+from vonage_reports.domain.report import Report, State
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import LocalStack

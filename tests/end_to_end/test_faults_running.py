@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from local.deployment import InvocationFailed
+from local.stack.deployment import InvocationFailed
 from tests.end_to_end.faults import Case, kill_functions, refused
-from vonage_reports.domain.reports import State
+from vonage_reports.domain.report import State
 
 
 @pytest.fixture(scope="module")

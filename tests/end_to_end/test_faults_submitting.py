@@ -3,16 +3,16 @@
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local.deployment import InvocationFailed
+from local.stack.deployment import InvocationFailed
 from tests.end_to_end.faults import SCHEDULED, Case, kill_functions, refused
-from vonage_reports.domain.reports import State
+from tests.support.paths import ROOT
+from vonage_reports.domain.report import State
 
-EVENTS = Path(__file__).parents[2] / "events"
+EVENTS = ROOT / "events"
 
 
 @pytest.fixture(scope="module")

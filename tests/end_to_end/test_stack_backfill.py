@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.end_to_end.faults import Case, kill_functions
-from vonage_reports.domain.reports import State
+from vonage_reports.domain.report import State
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import LocalStack

@@ -16,10 +16,11 @@ import pytest
 
 from local.simulator.products import PRODUCTS, Direction
 from local.simulator.records import Query, Stream, Window, rows_of
-from tests.unit.test_dataset_convert import expected, filled
-from vonage_dataset.schema import TABLES, Type
-from vonage_reports.domain.objects import Subject
-from vonage_reports.domain.reports import State
+from tests.unit.dataset.test_cells import expected, filled
+from vonage_dataset.tables import TABLES, Type
+from vonage_reports.domain.objects import dataset_key, manifest_key, receipt_key
+from vonage_reports.domain.report import State
+from vonage_reports.domain.run_input import RunInput
 from vonage_reports.domain.windows import format_instant
 
 if TYPE_CHECKING:
@@ -331,7 +332,9 @@ def three_revisions(local_stack: "LocalStack", collected: Collected) -> list[dic
         if execution["name"].startswith(tuple(planned)):
             arn = execution["executionArn"]
             report = json.loads(client.describe_execution(executionArn=arn)["input"])
-            inputs.append({"report": report, "receipts": [Subject.from_input(report).receipt_key]})
+            inputs.append(
+                {"report": report, "receipts": [receipt_key(RunInput.from_input(report))]}
+            )
     return sorted(inputs, key=lambda each: (each["report"]["delay_days"], each["report"]["run"]))
 
 
@@ -341,10 +344,10 @@ def test_in_whatever_order_they_arrive_readers_see_the_newest_so_far(
 ) -> None:
     s3 = local_stack.emulator.client("s3")
     invoke = local_stack.emulator.client("lambda").invoke
-    subjects = [Subject.from_input(each["report"]) for each in three_revisions]
-    key = subjects[0].dataset_key
+    run_inputs = [RunInput.from_input(each["report"]) for each in three_revisions]
+    key = dataset_key(run_inputs[0])
     bucket = local_stack.stack.outputs["BucketName"]
-    for made in (key, *(subject.manifest_key for subject in subjects)):
+    for made in (key, *(manifest_key(run_input) for run_input in run_inputs)):
         s3.delete_object(Bucket=bucket, Key=made)
     costs: dict[int, str] = {}
     for count, which in enumerate(order, start=1):

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local.deployment import deploy
-from local.emulator import ROOT
 from local.simulator.process import Simulator
+from local.stack.deployment import deploy
+from local.stack.emulator import ROOT
 from tests.end_to_end.conftest import WAIT_SCALE, LocalStack, copy_of_the_tree
-from vonage_reports.domain.reports import State
+from vonage_reports.domain.report import State
 
 if TYPE_CHECKING:
-    from local.deployment import Stack
+    from local.stack.deployment import Stack
 
 SECOND = "vonage-usage-reports-second"
 SCHEDULED = {"scheduled_time": "2026-11-23T02:15:00Z"}

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from local.deployment import DeploymentFailed, InvocationFailed, Stack, deploy
-from local.emulator import Emulator
+from local.stack.deployment import DeploymentFailed, InvocationFailed, Stack, deploy
+from local.stack.emulator import Emulator
 from tests.end_to_end.conftest import copy_of_the_tree
 
 

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from local.delivery import Delivery
-from local.deployment import Stack, deploy
-from local.emulator import Emulator
-from local.kept import KeptState
-from local.plan import plan_of
-from local.progress import Progress
+from local.output.delivery import Delivery
+from local.runner.confirmation import plan_of
+from local.runner.progress import Progress
+from local.runner.saved_state import SavedState
 from local.simulator.process import Simulator
-from local.wakes import Wakes
+from local.stack.deployment import Stack, deploy
+from local.stack.emulator import Emulator
+from local.stack.scheduler import Scheduler
 from vonage_reports.aws.ledger import Ledger
-from vonage_reports.domain.reports import State
+from vonage_reports.domain.report import State
 from vonage_reports.domain.windows import parse_instant
 
 DEFINITIONS = json.dumps(
@@ -31,7 +31,7 @@ WAIT_SCALE = 0.01
 class KeptRun:
     """One run of `make run` against a server that bills, without its display."""
 
-    def __init__(self, emulator: Emulator, stack: Stack, kept: KeptState) -> None:
+    def __init__(self, emulator: Emulator, stack: Stack, kept: SavedState) -> None:
         self.delivery = Delivery(emulator, stack, kept.out)
         self.ledger = Ledger(emulator.table(stack.outputs["TableName"]))
         self.progress = Progress(self.ledger, self.delivery)
@@ -40,21 +40,21 @@ class KeptRun:
 
     def until(self, state: State) -> None:
         """Send the event and sweeps until the ledger says so of every report."""
-        wakes = Wakes(self.stack, SCHEDULED, sweep_seconds=3, say=print)
+        scheduler = Scheduler(self.stack, SCHEDULED, sweep_seconds=3, say=print)
         while True:
-            wakes.tick()
+            scheduler.tick()
             self.delivery.update()
             self.progress.update()
             lines = self.progress.lines
-            if wakes.answer is not None and all(line.state is state for line in lines):
-                wakes.finish(60)
-                wakes.stop()
+            if scheduler.answer is not None and all(line.state is state for line in lines):
+                scheduler.finish(60)
+                scheduler.stop()
                 return
             time.sleep(0.1)
 
 
 @contextmanager
-def kept_run(folder: Path, kept: KeptState, simulator: Simulator) -> Iterator[KeptRun]:
+def kept_run(folder: Path, kept: SavedState, simulator: Simulator) -> Iterator[KeptRun]:
     with Emulator(folder, wait_scale=WAIT_SCALE) as emulator:
         stack = deploy(emulator, folder, vonage_base_url=simulator.url, wait_scale=WAIT_SCALE)
         stack.set_credentials(simulator.api_key, simulator.api_secret)
@@ -70,16 +70,16 @@ def test_a_run_goes_on_where_the_last_one_was_interrupted_and_buys_nothing_twice
 ) -> None:
     kept = tmp_path / "kept"
     with Simulator(seconds_per_report=15.0) as simulator:
-        with kept_run(tmp_path / "1", KeptState(kept), simulator) as first:
+        with kept_run(tmp_path / "1", SavedState(kept), simulator) as first:
             first.until(State.SUBMITTED)
         simulator.advance(20)
-        with kept_run(tmp_path / "2", KeptState(kept), simulator) as second:
+        with kept_run(tmp_path / "2", SavedState(kept), simulator) as second:
             open_ = {report.report_id for report in second.ledger.open_reports()}
             assert len(open_) == 2
             second.until(State.DELIVERED)
             assert {line.report_id for line in second.progress.lines} == open_
         bill = simulator.state()["bill"]
-        with kept_run(tmp_path / "3", KeptState(kept), simulator) as third:
+        with kept_run(tmp_path / "3", SavedState(kept), simulator) as third:
             assert third.stack.submit(SCHEDULED)["planned"] == []
         assert simulator.state()["bill"] == bill
         assert len(bill["reports"]) == 2
@@ -91,7 +91,7 @@ def test_the_plan_names_what_is_due_and_not_kept_and_what_is_left_of_a_backfill(
     tmp_path: Path,
 ) -> None:
     now = parse_instant("2026-11-22T02:15:00Z")
-    kept = KeptState(tmp_path / "kept")
+    kept = SavedState(tmp_path / "kept")
     with (
         Simulator(seconds_per_report=0.5) as simulator,
         kept_run(tmp_path / "1", kept, simulator) as running,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local.query import answer
-from tests.alarms import ALARMS, OURS, metrics_in, series_of, widgets
-from vonage_reports.domain.reports import Report, State
+from local.sql.__main__ import answer
+from tests.support.alarms import ALARMS, OURS, metrics_in, series_of, widgets
+from vonage_reports.domain.report import Report, State
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import LocalStack

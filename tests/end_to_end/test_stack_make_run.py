@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from local.emulator import ROOT
-from local.environment import child_environment
 from local.simulator.process import Simulator
-from tests.end_to_end.leaks import Forbidden
+from local.stack.emulator import ROOT
+from local.stack.environment import child_environment
+from tests.support.leaks import Forbidden
 
 ONE_DEFINITION = [{"name": "verify", "product": "VERIFY-V2"}]
 
@@ -130,7 +130,7 @@ def assert_answers_agree(tree: Path) -> None:
     [manifest] = [json.loads(f.read_text()) for f in (tree / "out").glob("manifests/**/*.json")]
     [total] = manifest["totals"]
     sql = "SELECT currency, count(*), CAST(sum(cost) AS varchar) FROM usage GROUP BY ALL"
-    query = start(tree, "local.query", SQL=sql)
+    query = start(tree, "local.sql", SQL=sql)
     output, _ = query.communicate(timeout=60)
     assert query.returncode == 0, output
     currency, rows, cost = output.splitlines()[1].split()
@@ -182,7 +182,7 @@ def test_an_interruption_leaves_no_process_and_no_state(
     assert processes_of(tree) == []
     assert sorted(each.name for each in (tree / ".local").iterdir()) == ["last-run.json", "lock"]
     # How far it came can still be asked for.
-    code, status = run(tree, "local.show_status", JSON="1")
+    code, status = run(tree, "local.status", JSON="1")
     assert code == 0, status
     (row,) = json.loads(status)["definitions"]
     assert (row["definition"], row["in_flight"]) == ("verify", 1)
@@ -335,13 +335,13 @@ def test_a_backfill_is_followed_to_its_end_and_told_in_a_few_lines(tree: Path) -
     assert len(output.splitlines()) < 32
     assert len(list((tree / "out").glob("manifests/**/*.json"))) == 24
 
-    code, status = run(tree, "local.show_status", JSON="1")
+    code, status = run(tree, "local.status", JSON="1")
     assert code == 0, status
     document = json.loads(status)
     (row,) = document["definitions"]
     assert (row["delivered"], row["waiting"], row["missing"]) == (24, 0, 0)
     assert document["backfills"] == document["problems"] == []
-    code, text = run(tree, "local.show_status")
+    code, text = run(tree, "local.status")
     assert code == 0, text
     assert text.startswith("the last make run, against http://127.0.0.1:")
     assert "2026-10-24, final" in text
@@ -359,7 +359,7 @@ def test_a_dry_run_tells_what_it_would_do_and_leaves_everything_as_it_was(tree: 
     )
     assert [each.name for each in (tree / "out").iterdir()] == ["of-an-earlier-run"]
     assert [each.name for each in (tree / ".local").iterdir()] == ["lock"]
-    code, output = run(tree, "local.show_status", JSON="1")
+    code, output = run(tree, "local.status", JSON="1")
     assert code == 2
     assert output == (
         "make status: nothing was run here yet: make run, or name a deployed stack with STACK=\n"
@@ -392,7 +392,7 @@ def test_without_region_or_credentials_the_status_of_a_stack_is_one_sentence(tre
             "Unable to locate credentials",
         ),
     ):
-        code, output = run(tree, "local.show_status", STACK="prod", **variables)
+        code, output = run(tree, "local.status", STACK="prod", **variables)
         assert code == 2, output
         assert output.startswith(f"make status: STACK=prod: {problem}: say which AWS account")
         assert len(output.splitlines()) == 1

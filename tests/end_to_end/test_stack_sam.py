@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from local.emulator import ROOT, Emulator
-from local.environment import child_environment
-from local.template import read_template
+from local.stack.emulator import ROOT, Emulator
+from local.stack.environment import child_environment
+from local.stack.template import read_template
 
 SAM = ROOT / ".venv-sam" / "bin" / "sam"
 STACK_NAME = "vonage-usage-reports-local"
@@ -61,7 +61,7 @@ def test_sam_builds_and_deploys_the_template_twice(tmp_path: Path) -> None:
         shutil.copy(ROOT / name, tree)
     sam(tree, python, "build")
     built = tree / ".aws-sam" / "build"
-    assert (built / "SharedLayer" / "python" / "vonage_reports" / "client.py").exists()
+    assert (built / "SharedLayer" / "python" / "vonage_reports" / "vonage" / "client.py").exists()
     assert (built / "SharedLayer" / "python" / "requests").is_dir()
     assert (built / "DatasetLayer" / "python" / "vonage_dataset" / "convert.py").exists()
     assert (built / "DatasetLayer" / "python" / "pyarrow").is_dir()

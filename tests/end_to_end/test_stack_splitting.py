@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.end_to_end.faults import SCHEDULED, Case
-from vonage_reports.domain.reports import State
+from vonage_reports.domain.report import State
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import LocalStack

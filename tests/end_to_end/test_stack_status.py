@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local.deployment import STACK_NAME
-from local.emulator import ROOT
-from local.environment import child_environment
+from local.stack.deployment import STACK_NAME
+from local.stack.emulator import ROOT
+from local.stack.environment import child_environment
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import LocalStack
@@ -47,7 +47,7 @@ def status(local_stack: "LocalStack", stack_name: str = STACK_NAME) -> tuple[int
         }
     )
     done = subprocess.run(
-        [sys.executable, "-m", "local.show_status"],
+        [sys.executable, "-m", "local.status"],
         env=environment,
         capture_output=True,
         text=True,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from local.emulator import ROOT
+from local.stack.emulator import ROOT
 
 TESTS = ROOT / "tests"
 WORKFLOW = ROOT / "functions" / "report_workflow.asl.yaml"

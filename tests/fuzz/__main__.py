@@ -21,28 +21,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from isal import isal_zlib
 
+from tests.support.paths import ROOT
+
 try:
     import atheris
 except ImportError:
     sys.exit("there is no wheel of atheris for this Python or machine: nothing was fuzzed")
 
 CORPUS = Path(__file__).parent / "corpus"
-OUT = Path(__file__).parents[2] / "out" / "fuzz"
+OUT = ROOT / "out" / "fuzz"
 SECONDS = int(os.environ.get("SECONDS", "60"))
 LONGEST = 4096
 HANGS_AFTER = 10
 MEMORY_MB = 1024
 
-with atheris.instrument_imports(include=["vonage_reports.domain.archive"]):
-    from tests.unit import test_archive
-    from vonage_reports.domain.archive import Archive, Deflate
+with atheris.instrument_imports(include=["vonage_reports.archive.zip_proof"]):
+    from tests.unit.archive import test_zip_proof
+    from vonage_reports.archive.zip_proof import Deflate
     from vonage_reports.domain.errors import ArchiveCorrupt
+    from vonage_reports.domain.objects import Archive
 
 
 def verdict(archive: bytes, chunk: int, deflate: Deflate) -> Archive | str:
     """What was proved, or why not."""
     try:
-        return test_archive.prove(archive, chunk=chunk, deflate=deflate)
+        return test_zip_proof.prove(archive, chunk=chunk, deflate=deflate)
     except ArchiveCorrupt as error:
         return str(error)
 
@@ -53,14 +56,14 @@ def judge(archive: bytes) -> None:
     proven = verdicts[LONGEST]
     if isinstance(proven, str) or "not valid Deflate" in str(verdict(archive, LONGEST, zlib)):
         return  # refused, or the one known difference between isal and zlib, which zipfile uses
-    read = test_archive.contents_by_zipfile(archive)
+    read = test_zip_proof.contents_by_zipfile(archive)
     assert read is not None, "zipfile refuses it"
-    assert proven.members == test_archive.described(read)
+    assert proven.members == test_zip_proof.described(read)
 
 
 @given(st.data())
 def judge_spoiled(data: st.DataObject) -> None:
-    spoil: Any = test_archive.test_nothing_is_accepted_that_zipfile_refuses_or_reads_otherwise
+    spoil: Any = test_zip_proof.test_nothing_is_accepted_that_zipfile_refuses_or_reads_otherwise
     spoil.hypothesis.inner_test(isal_zlib, data)
 
 

@@ -23,10 +23,10 @@ from moto import mock_aws
 from mypy_boto3_s3 import S3Client
 
 from local.simulator.process import Simulator
-from tests.integration.handlers import Handler, load_handler, set_environment
-from tests.integration.stack import Stack, a_stack
-from vonage_reports.client import Credentials, VonageClient
-from vonage_reports.domain.pacing import Pacer
+from tests.support.handlers import Handler, load_handler, set_environment
+from tests.support.stack import Stack, a_stack
+from vonage_reports.vonage.client import Credentials, VonageClient
+from vonage_reports.vonage.pacing import Pacer
 
 API_KEY = "abcd1234"
 API_SECRET = "5ecret-of-the-tests"

@@ -11,14 +11,14 @@ import boto3
 import pytest
 import time_machine
 
-from tests.alarms import ALARMS, Datum, drawn_by, goes_off, metrics_in, widgets
 from tests.integration.conftest import as_moto_takes_it
-from tests.integration.handlers import Context, Handler, load_handler, set_secret
-from tests.integration.stack import Stack, definition
-from vonage_reports.aws.ledger import finished_item
-from vonage_reports.domain.calendar import planned_report
+from tests.support.alarms import ALARMS, Datum, drawn_by, goes_off, metrics_in, widgets
+from tests.support.handlers import Context, Handler, load_handler, set_secret
+from tests.support.stack import Stack, definition
+from vonage_reports.aws.ledger_items import finished_item
+from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.errors import InvalidRequest, VonageRejected
-from vonage_reports.domain.reports import Report, State
+from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.volume import alike_before
 from vonage_reports.domain.windows import Window
 
@@ -94,7 +94,7 @@ def test_no_alarm_goes_off_while_all_is_well(
     rows = steps.store(report)
     stack.runs.start(report)
     stack.runs.end(report, rows=rows)
-    seen = stack.edges.ledger.open_work()
+    seen = stack.services.ledger.open_work()
     for _ in ("one who settles", "another at the same moment"):
         stack.settle_seen(seen)
     healthy = period()
@@ -141,7 +141,7 @@ def test_a_calendar_that_stands_still_is_overdue_although_nothing_is_open(
     well = period()
     assert gone_off(well, late, late) == set()
     # It is said again when it comes back, and once each time.
-    assert not [each for each in stack.edges.ledger.open_work().notices if "overdue" in each]
+    assert not [each for each in stack.services.ledger.open_work().announced if "overdue" in each]
 
 
 def test_a_report_that_nobody_delivers_is_overdue_and_named_once(
@@ -403,7 +403,9 @@ def remember(stack: Stack, report: Report, history: list[int]) -> None:
     for window, rows in zip(alike_before(report.window), history, strict=False):
         next_day = Window(window.end, window.end + timedelta(days=1), "UTC")
         for each, delivered in ((window, rows), (next_day, 10**6)):
-            past = planned_report(of, report.account_id, 0, each, rows_per_hour=None, now=stack.now)
+            past = report_for_window(
+                of, report.account_id, 0, each, rows_per_hour=None, now=stack.now
+            )
             item = finished_item(replace(past, state=State.DELIVERED, rows=delivered))
             boto3.resource("dynamodb").Table("ledger").put_item(Item=item)
 

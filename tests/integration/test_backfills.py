@@ -8,18 +8,19 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.integration.stack import Stack, definition
-from vonage_reports.aws import backfill
-from vonage_reports.aws.again import recollect
-from vonage_reports.aws.invocation import Invocation
-from vonage_reports.aws.ledger import finished_item
-from vonage_reports.aws.submit import submit
-from vonage_reports.client import ReportRequest, VonageClient
+from tests.support.stack import Stack, definition
+from vonage_reports.aws.ledger_items import finished_item
 from vonage_reports.domain.backfill import Backfill, Progress
-from vonage_reports.domain.calendar import planned_report
+from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.errors import InvalidRequest
-from vonage_reports.domain.reports import Priority, Report, State
+from vonage_reports.domain.report import Priority, Report, State
+from vonage_reports.submit_reports import backfills
+from vonage_reports.submit_reports.context import Invocation
+from vonage_reports.submit_reports.reprocess import recollect
+from vonage_reports.submit_reports.submit import submit
+from vonage_reports.vonage.answers import ReportRequest
+from vonage_reports.vonage.client import VonageClient
 
 LIMIT = 10_000_000
 
@@ -51,7 +52,7 @@ def finish(stack: Stack) -> list[Report]:
     while submitted := sweep(stack):
         asked_for += submitted
         end(stack, *submitted)
-    work = stack.edges.ledger.open_work()
+    work = stack.services.ledger.open_work()
     assert (work.reports, work.slots, work.backfills) == ((), {}, ())
     return asked_for
 
@@ -136,9 +137,9 @@ def test_who_saw_more_free_slots_than_there_are_leaves_the_fifth_too(stack: Stac
         stack.plan_definitions([definition(name="d3", filters={"country": "X3"})])
         assert len(stack.submit("two").submitted) == 2
 
-    vonage: Any = Meanwhile(stack.edges.vonage, the_calendar_is_faster)
-    edges = replace(stack.edges, vonage=vonage)
-    submit(edges, Invocation("one", lambda: 300.0), clock=lambda: stack.now)
+    vonage: Any = Meanwhile(stack.services.vonage, the_calendar_is_faster)
+    services = replace(stack.services, vonage=vonage)
+    submit(services, Invocation("one", lambda: 300.0), clock=lambda: stack.now)
     assert stack.slots() == 4
 
 
@@ -181,7 +182,7 @@ def test_what_is_there_or_under_way_is_skipped(stack: Stack) -> None:
     under_way = [stack.known(report_id) for report_id in stack.submit().submitted]
     asked = the_last(stack, 6)
     stack.begin(asked)
-    (outlook := backfill.outlook(asked, stack.edges)).pop("windows")
+    (outlook := backfills.outlook(asked, stack.services)).pop("windows")
     assert (outlook["reports"], outlook["skipped"]) == (3, 3)
     end(stack, *under_way)
     collected = finish(stack)
@@ -198,7 +199,7 @@ def test_windows_that_failed_or_were_cancelled_are_collected_after_all(stack: St
     assert stack.known(failed.report_id).state is State.FAILED
     stack.begin(asked := the_last(stack, 6))
     assert days_ago(stack, stack.plan_backfills()) == [5, 7, 8, 9]
-    backfill.cancel(asked.name, stack.edges, now=stack.now)
+    backfills.cancel(asked.name, stack.services, now=stack.now)
     assert stack.open() == []
     stack.begin(asked)
     assert days_ago(stack, finish(stack)) == [5, 7, 8, 9, 10]
@@ -211,7 +212,7 @@ def test_a_cancelled_backfill_withdraws_what_vonage_was_not_asked_for(stack: Sta
     end(stack, asked_for[0])
     stack.settle()
     stack.plan_backfills()
-    backfill.cancel(asked.name, stack.edges, now=stack.now)
+    backfills.cancel(asked.name, stack.services, now=stack.now)
     left = stack.open()
     assert {each.report_id for each in left} == {each.report_id for each in asked_for[1:]}
     assert ended(asked.name).progress is Progress.CANCELLED
@@ -227,7 +228,7 @@ def test_a_cancelled_backfill_finishes_what_it_paid_for(stack: Stack) -> None:
     failed, truncated, *_ = stack.collect("FAILED", "TRUNCATED", "SUCCESS", "SUCCESS")
     stack.simulator.jobs(3, 3600)
     (half,) = stack.submit().submitted
-    backfill.cancel(asked.name, stack.edges, now=stack.now)
+    backfills.cancel(asked.name, stack.services, now=stack.now)
     states = {each.report_id: each.state for each in stack.open()}
     assert states.pop(failed.report_id) is State.PLANNED
     assert states.pop(truncated.report_id) is State.SPLIT
@@ -249,7 +250,7 @@ def test_a_cancelled_backfill_withdraws_what_was_split_and_not_asked_for_in_part
     stack.simulator.fault("create", "status", status=429)
     sweep(stack)
     assert {each.state for each in stack.open() if not each.is_half} == {State.SPLIT}
-    backfill.cancel(asked.name, stack.edges, now=stack.now)
+    backfills.cancel(asked.name, stack.services, now=stack.now)
     assert stack.open() == []
     stack.later(minutes=2)
     assert sweep(stack) == []
@@ -261,7 +262,7 @@ def test_a_backfill_that_has_planned_everything_can_be_cancelled_too(stack: Stac
     stack.begin(asked := the_last(stack, 3))
     assert len(stack.plan_backfills()) == 3
     assert ended(asked.name).progress is Progress.PLANNED
-    backfill.cancel(asked.name, stack.edges, now=stack.now)
+    backfills.cancel(asked.name, stack.services, now=stack.now)
     assert stack.open() == []
 
 
@@ -274,7 +275,7 @@ def test_a_window_that_failed_earlier_is_withdrawn_with_the_backfill_that_planne
     stack.begin(asked := the_last(stack, 9))
     stack.plan_backfills()
     assert stack.known(failed.report_id).state is State.PLANNED
-    backfill.cancel(asked.name, stack.edges, now=stack.now)
+    backfills.cancel(asked.name, stack.services, now=stack.now)
     assert stack.open() == []
     assert stack.submit().submitted == []
 
@@ -283,7 +284,7 @@ def test_what_is_not_running_cannot_be_cancelled(stack: Stack) -> None:
     stack.begin(the_last(stack, 3))
     before = stack.table()
     with pytest.raises(InvalidRequest, match=f"no backfill d9.*{the_last(stack, 3).name}"):
-        backfill.cancel("d9", stack.edges, now=stack.now)
+        backfills.cancel("d9", stack.services, now=stack.now)
     assert stack.table() == before
 
 
@@ -356,7 +357,7 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(stack: Stack) -> Non
     stack.settle()
     before = stack.table()
     asked = the_last(stack, 3)
-    outlook = backfill.outlook(asked, stack.edges)
+    outlook = backfills.outlook(asked, stack.services)
     assert stack.table() == before
     newest = asked.windows[0].interval
     assert outlook == {
@@ -377,7 +378,7 @@ def test_a_dry_run_of_an_account_without_history_expects_nothing_in_particular(
     end(stack, *sweep(stack), rows=2400)
     stack.settle()
     of = definition(account_ids=["abcd1234", "subacct1"])
-    outlook = backfill.outlook(the_last(stack, 2, of=of), stack.edges)
+    outlook = backfills.outlook(the_last(stack, 2, of=of), stack.services)
     assert (outlook["reports"], outlook["expected_rows"]) == (3, None)
 
 
@@ -397,7 +398,7 @@ def test_a_window_of_a_backfill_that_is_too_large_is_split_before_it_is_paid_for
 def test_a_window_collected_again_is_no_part_of_its_backfill_any_more(stack: Stack) -> None:
     stack.begin(the_last(stack, 1))
     (collected,) = finish(stack)
-    recollect(collected.report_id, "token", stack.edges, now=stack.now)
+    recollect(collected.report_id, "token", stack.services, now=stack.now)
     again = stack.known(collected.report_id)
     assert (again.priority, again.backfill) == (Priority.CALENDAR, None)
 
@@ -422,8 +423,8 @@ def test_a_final_is_not_bought_again_under_other_delays(
 def test_what_cannot_be_planned_now_is_left_to_the_next_sweep(stack: Stack) -> None:
     seconds: Callable[[], float] = iter([300.0, 300.0, *[1.0] * 99]).__next__
     stack.begin(the_last(stack, 9))
-    planned = backfill.plan_backfills(
-        stack.edges,
+    planned = backfills.plan_backfills(
+        stack.services,
         Invocation("one", seconds),
         max_billed_records=LIMIT,
         clock=lambda: stack.now,
@@ -437,15 +438,15 @@ def test_a_range_that_was_delivered_before_is_passed_in_few_reads(stack: Stack) 
     table = boto3.resource("dynamodb").Table("ledger")
     with table.batch_writer() as batch:
         for window in asked.windows:
-            planned = planned_report(
+            planned = report_for_window(
                 asked.definition, "abcd1234", 0, window, rows_per_hour=None, now=stack.now
             )
             batch.put_item(Item=finished_item(replace(planned, state=State.DELIVERED)))
     calls: list[str] = []
-    stack.edges.ledger._client.meta.events.register(
+    stack.services.ledger._client.meta.events.register(
         "before-call.dynamodb", lambda model, **_: calls.append(model.name)
     )
-    assert backfill.outlook(asked, stack.edges)["skipped"] == 380
+    assert backfills.outlook(asked, stack.services)["skipped"] == 380
     stack.begin(asked)
     assert sweep(stack) == []
     assert ended(asked.name).skipped == 380
@@ -468,7 +469,9 @@ def test_a_definition_whose_name_begins_like_anothers_is_not_taken_for_it(stack:
 def test_reports_that_vonage_refuses_for_now_are_in_no_backfills_way(stack: Stack) -> None:
     stack.plan(4)
     for report in stack.open():
-        stack.edges.ledger.write(report, replace(report, not_before=stack.now + timedelta(hours=1)))
+        stack.services.ledger.write(
+            report, replace(report, not_before=stack.now + timedelta(hours=1))
+        )
     stack.begin(the_last(stack, 3, of=definition(name="other", filters={"country": "X9"})))
     assert len(stack.plan_backfills()) == 3
 
@@ -479,7 +482,7 @@ def test_a_backfill_that_is_refused_piles_nothing_up_and_is_in_no_others_way(sta
         stack.plan_backfills()
         for report in stack.open():
             later = stack.now + timedelta(hours=1)
-            stack.edges.ledger.write(report, replace(report, not_before=later))
+            stack.services.ledger.write(report, replace(report, not_before=later))
     assert len(stack.open()) == 4
     stack.begin(the_last(stack, 2, of=definition(name="other", filters={"country": "X9"})))
     assert len(stack.plan_backfills()) == 2
@@ -506,7 +509,7 @@ def test_what_the_calendar_finds_planned_by_a_backfill_outlives_its_cancellation
     before = max(stack.open(), key=lambda each: each.window.start)
     window_end = before.window.end + timedelta(days=3, hours=2)
     assert stack.plan_definitions([wanted.definition], at=window_end) == [before.report_id]
-    backfill.cancel(wanted.name, stack.edges, now=stack.now)
+    backfills.cancel(wanted.name, stack.services, now=stack.now)
     (kept,) = stack.open()
     assert (kept.state, kept.priority, kept.backfill) == (State.PLANNED, Priority.CALENDAR, None)
 
@@ -524,7 +527,7 @@ def test_what_the_calendar_finds_split_by_a_backfill_outlives_its_cancellation(
     (split,) = (each for each in stack.open() if each.state is State.SPLIT)
     due = split.window.end + timedelta(days=3, hours=2)
     assert stack.plan_definitions([of], at=due) == [split.report_id]
-    backfill.cancel(asked.name, stack.edges, now=stack.now)
+    backfills.cancel(asked.name, stack.services, now=stack.now)
     assert stack.known(split.report_id).state is State.SPLIT
     assert len(stack.open()) == 3
 
@@ -534,7 +537,7 @@ def test_what_a_cancelled_backfill_had_first_is_collected_by_the_calendar(stack:
     stack.begin(wanted)
     stack.plan_backfills()
     before = max(stack.open(), key=lambda each: each.window.start)
-    backfill.cancel(wanted.name, stack.edges, now=stack.now)
+    backfills.cancel(wanted.name, stack.services, now=stack.now)
     assert stack.known(before.report_id).state is State.CANCELLED
     window_end = before.window.end + timedelta(days=3, hours=2)
     assert stack.plan_definitions([wanted.definition], at=window_end) == [before.report_id]
@@ -545,8 +548,8 @@ def test_a_cancellation_may_be_sent_again(stack: Stack) -> None:
     wanted = the_last(stack, 9)
     stack.begin(wanted)
     stack.plan_backfills()
-    backfill.cancel(wanted.name, stack.edges, now=stack.now)
-    backfill.cancel(wanted.name, stack.edges, now=stack.now)
+    backfills.cancel(wanted.name, stack.services, now=stack.now)
+    backfills.cancel(wanted.name, stack.services, now=stack.now)
     assert stack.open() == []
 
 
@@ -554,5 +557,5 @@ def test_a_running_backfill_can_be_confirmed(stack: Stack) -> None:
     wanted = the_last(stack, 9)
     stack.begin(wanted)
     stack.begin(replace(wanted, confirmed=True))
-    (running,) = stack.edges.ledger.open_work().backfills
+    (running,) = stack.services.ledger.open_work().backfills
     assert (running.confirmed, running.total) == (True, 9)

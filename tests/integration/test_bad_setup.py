@@ -5,26 +5,21 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
 from tests.integration.conftest import answer_of_aws, as_moto_takes_it, refusal_of_aws
-from tests.integration.handlers import Handler, load_handler, set_environment, set_secret
-from tests.integration.stack import Stack
-from tests.ledger_table import create_ledger_table
-from vonage_reports.aws.resources import RESOURCES
-from vonage_reports.domain.errors import (
-    InvalidRequest,
-    ResourceUnusable,
-    VonageReportsError,
-)
-from vonage_reports.domain.reports import Report, State
+from tests.support.handlers import Handler, load_handler, set_environment, set_secret
+from tests.support.ledger_table import create_ledger_table
+from tests.support.paths import ROOT
+from tests.support.stack import Stack
+from vonage_reports.aws.error_messages import RESOURCES
+from vonage_reports.domain.errors import InvalidRequest, ResourceUnusable, VonageReportsError
+from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.windows import format_instant
 
-ROOT = Path(__file__).parents[2]
 EVENTS = ROOT / "events"
 VERIFY = {"name": "verify", "product": "VERIFY-V2"}
 DATABASE = "usage"
@@ -101,7 +96,7 @@ class World:
 
     def is_at_rest_having_bought(self, reports: int) -> None:
         """Hold that nothing is open, all is delivered, and so many reports were paid for."""
-        work = self.stack.edges.ledger.open_work()
+        work = self.stack.services.ledger.open_work()
         assert (work.reports, work.slots, work.unreadable) == ((), {}, ())
         assert len(self.stack.created()) == reports
         finished = [item for item in self.stack.table() if item["pk"].startswith("finished#")]

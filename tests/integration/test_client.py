@@ -28,7 +28,6 @@ from tests.integration.conftest import (
     json_answer,
     problem,
 )
-from vonage_reports.client import USER_AGENT, Credentials, ReportRequest, VonageClient
 from vonage_reports.domain.errors import (
     InvalidRequest,
     RateLimited,
@@ -40,9 +39,11 @@ from vonage_reports.domain.errors import (
     VonageUnavailable,
     VonageUnreachable,
 )
-from vonage_reports.domain.pacing import Pacer
-from vonage_reports.domain.reports import RequestStatus
+from vonage_reports.domain.report import RequestStatus
 from vonage_reports.domain.windows import Window, format_instant
+from vonage_reports.vonage.answers import ReportRequest
+from vonage_reports.vonage.client import USER_AGENT, Credentials, VonageClient
+from vonage_reports.vonage.pacing import Pacer
 
 REQUEST_ID = "ri3p58f-42d57cfd-1234-5678-9abc-67580d95f54a"
 # The simulator keeps its records for 13 months, and its list goes back 4 days, from now.

@@ -20,14 +20,14 @@ from mypy_boto3_glue import GlueClient
 from mypy_boto3_s3 import S3Client
 
 from tests.integration.conftest import BUCKET, an_archive, instead_of, keys_in, refusal_of_aws
-from tests.integration.subject import DAY, MIDNIGHT, NOW, REPORT_ID, SUBJECT
-from tests.unit.csvs import written
-from vonage_dataset.catalogue import Catalogue, storage
-from vonage_dataset.delivery import convert_report
-from vonage_dataset.schema import OURS
+from tests.support.csvs import written
+from tests.support.run_input import DAY, MIDNIGHT, NOW, REPORT_ID, RUN_INPUT
+from vonage_dataset.convert_report import convert_report
+from vonage_dataset.glue import Catalogue, storage
+from vonage_dataset.tables import OURS
+from vonage_reports.archive.zip_proof import ArchiveProof
 from vonage_reports.aws.bucket import Bucket
-from vonage_reports.domain import objects
-from vonage_reports.domain.archive import ArchiveProof
+from vonage_reports.domain import notifications, objects
 from vonage_reports.domain.errors import (
     ArchiveCorrupt,
     InvalidRequest,
@@ -35,19 +35,20 @@ from vonage_reports.domain.errors import (
     RowsUnreadable,
     VonageReportsError,
 )
-from vonage_reports.domain.objects import Precedence, Subject
-from vonage_reports.domain.reports import Entry
+from vonage_reports.domain.objects import Precedence, archive_key, manifest_key, receipt_key
+from vonage_reports.domain.report import Entry
+from vonage_reports.domain.run_input import RunInput
 from vonage_reports.domain.settings import Settings
 from vonage_reports.domain.windows import Window
 
 PRELIMINARY = replace(
-    SUBJECT,
+    RUN_INPUT,
     report_id="sms-outbound-20261120T1300Z-ba9876543210",
     request_id="request-0",
     revision="preliminary",
     delay_days=0,
 )
-LATER = replace(SUBJECT, request_id="request-2", attempt=2, run=2)
+LATER = replace(RUN_INPUT, request_id="request-2", attempt=2, run=2)
 TIMES = {
     "submitted": "2026-11-22T02:16:00Z",
     "ready": "2026-11-22T02:19:00Z",
@@ -82,10 +83,10 @@ class Convert:
     now: datetime = NOW
     settings: Settings = field(default_factory=Settings)
 
-    def __call__(self, subject: Subject = SUBJECT, *receipts: str) -> dict[str, Any]:
+    def __call__(self, run_input: RunInput = RUN_INPUT, *receipts: str) -> dict[str, Any]:
         return convert_report(
-            subject,
-            receipts or (subject.receipt_key,),
+            run_input,
+            receipts or (receipt_key(run_input),),
             bucket=Bucket(self.s3, BUCKET),
             catalogue=Catalogue(self.glue, DATABASE),
             settings=self.settings,
@@ -94,7 +95,7 @@ class Convert:
 
     def stored(
         self,
-        subject: Subject = SUBJECT,
+        run_input: RunInput = RUN_INPUT,
         content: bytes | None = None,
         *,
         file: bool = True,
@@ -106,23 +107,23 @@ class Convert:
         if file:
             archive = an_archive(csv_of() if content is None else content)
             proof.update(archive)
-            self.s3.put_object(Bucket=BUCKET, Key=subject.archive_key, Body=archive)
+            self.s3.put_object(Bucket=BUCKET, Key=archive_key(run_input), Body=archive)
         receipt = objects.receipt(
-            subject, proof.finish() if file else None, items_count=items_count, times=times
+            run_input, proof.finish() if file else None, items_count=items_count, times=times
         )
-        Bucket(self.s3, BUCKET).write_json(subject.receipt_key, receipt)
-        return subject.receipt_key
+        Bucket(self.s3, BUCKET).write_json(receipt_key(run_input), receipt)
+        return receipt_key(run_input)
 
-    def delivered(self, subject: Subject, content: bytes, rows: int, **stored: Any) -> None:
+    def delivered(self, run_input: RunInput, content: bytes, rows: int, **stored: Any) -> None:
         """Store and convert."""
-        self.stored(subject, content, items_count=rows, **stored)
-        self(subject)
+        self.stored(run_input, content, items_count=rows, **stored)
+        self(run_input)
 
     def read(self, key: str) -> bytes:
         return self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
 
-    def manifest(self, subject: Subject = SUBJECT) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self.read(subject.manifest_key))
+    def manifest(self, run_input: RunInput = RUN_INPUT) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.read(manifest_key(run_input)))
         return document
 
     def ids(self) -> list[str]:
@@ -186,8 +187,8 @@ def test_the_manifest_says_what_was_delivered(convert: Convert) -> None:
     convert()
     manifest = convert.manifest()
     (archive,) = manifest.pop("archives")
-    content = convert.read(SUBJECT.archive_key)
-    assert archive["key"] == SUBJECT.archive_key
+    content = convert.read(archive_key(RUN_INPUT))
+    assert archive["key"] == archive_key(RUN_INPUT)
     assert (archive["bucket"], archive["bytes"]) == (BUCKET, len(content))
     assert archive["sha256"] == hashlib.sha256(content).hexdigest()
     assert (archive["request_id"], archive["items_count"]) == ("request-1", 2)
@@ -253,8 +254,11 @@ def test_the_notification_says_where_it_is_and_what_it_cost(convert: Convert) ->
     assert notification["event"] == "report.delivered"
     assert (notification["report_id"], notification["attempt"]) == (REPORT_ID, 1)
     assert notification["rows"] == 2
-    assert notification["bytes"] == len(convert.read(SUBJECT.archive_key))
-    assert (notification["manifest"], notification["archives"]) == (MANIFEST, [SUBJECT.archive_key])
+    assert notification["bytes"] == len(convert.read(archive_key(RUN_INPUT)))
+    assert (notification["manifest"], notification["archives"]) == (
+        MANIFEST,
+        [archive_key(RUN_INPUT)],
+    )
     assert notification["dataset"] == DATASET
     assert notification["totals"] == convert.manifest()["totals"]
     assert notification["schema_changed"] is False
@@ -264,7 +268,7 @@ def test_an_empty_currency_is_the_definitions_else_the_accounts(convert: Convert
     convert.settings = Settings(account_currency="USD")
     convert.stored()
     assert [total["currency"] for total in convert()["totals"]] == ["EUR", "USD"]
-    (total,) = convert(replace(SUBJECT, currency="EUR"))["totals"]
+    (total,) = convert(replace(RUN_INPUT, currency="EUR"))["totals"]
     assert (total["currency"], total["total_price"], total["rows"]) == ("EUR", "0.12925678", 2)
     rows = pq.read_table(io.BytesIO(convert.read(DATASET))).to_pylist()
     assert [(row["currency"], row["_currency"]) for row in rows] == [(None, "EUR"), ("EUR", "EUR")]
@@ -308,7 +312,7 @@ def halves(convert: Convert, contents: Sequence[bytes], rows: int) -> list[str]:
     return [
         convert.stored(
             replace(
-                SUBJECT,
+                RUN_INPUT,
                 report_id=f"{REPORT_ID[:-1]}{number}",
                 request_id=f"request-of-part-{number}",
                 window=Window(
@@ -322,7 +326,7 @@ def halves(convert: Convert, contents: Sequence[bytes], rows: int) -> list[str]:
     ]
 
 
-ROOT = replace(SUBJECT, request_id=None, entry=Entry.CONVERT)
+ROOT = replace(RUN_INPUT, request_id=None, entry=Entry.CONVERT)
 
 
 def test_the_archives_of_a_window_that_was_split_are_one_delivery(convert: Convert) -> None:
@@ -342,7 +346,7 @@ def test_the_archives_of_a_window_that_was_split_are_one_delivery(convert: Conve
 
 
 def test_whole_then_split_then_whole_each_record_is_there_once(convert: Convert) -> None:
-    convert.delivered(SUBJECT, numbered(1, 2, 3), 3)
+    convert.delivered(RUN_INPUT, numbered(1, 2, 3), 3)
     receipts = halves(convert, [numbered(1, 2), numbered(3, 4)], 2)
     convert(replace(ROOT, attempt=2, run=2), *receipts)
     assert convert.ids() == ["1", "2", "3", "4"]
@@ -382,7 +386,7 @@ def test_other_rows_than_vonage_counted_are_no_delivery(counted: int, convert: C
         convert()
     assert convert.made() == []
     assert convert.partitions() == []
-    assert SUBJECT.archive_key in keys_in(convert.s3)
+    assert archive_key(RUN_INPUT) in keys_in(convert.s3)
 
 
 def test_where_it_is_only_a_warning_the_manifest_has_it(convert: Convert) -> None:
@@ -425,7 +429,7 @@ def test_what_cannot_be_read_leaves_nothing_and_says_where(
 def test_an_archive_that_is_not_the_one_of_its_receipt_is_no_delivery(convert: Convert) -> None:
     convert.stored()
     other = an_archive(csv_of(list(reversed(ROWS))))
-    convert.s3.put_object(Bucket=BUCKET, Key=SUBJECT.archive_key, Body=other)
+    convert.s3.put_object(Bucket=BUCKET, Key=archive_key(RUN_INPUT), Body=other)
     with pytest.raises(ArchiveCorrupt):
         convert()
     assert convert.made() == []
@@ -447,8 +451,8 @@ def test_a_run_that_goes_on_from_a_receipt_that_is_not_there_is_refused(convert:
 
 def test_an_archive_that_somebody_deleted_is_named_with_what_to_do(convert: Convert) -> None:
     convert.stored()
-    convert.s3.delete_object(Bucket=BUCKET, Key=SUBJECT.archive_key)
-    with pytest.raises(InvalidRequest, match=f"^{SUBJECT.archive_key} is not there: restore"):
+    convert.s3.delete_object(Bucket=BUCKET, Key=archive_key(RUN_INPUT))
+    with pytest.raises(InvalidRequest, match=f"^{archive_key(RUN_INPUT)} is not there: restore"):
         convert()
     assert convert.made() == []
 
@@ -461,7 +465,7 @@ def test_a_second_run_says_the_same(convert: Convert) -> None:
     first = convert()
     manifest = convert.manifest()
     convert.now += timedelta(hours=1)
-    assert convert(replace(SUBJECT, run=2)) == first
+    assert convert(replace(RUN_INPUT, run=2)) == first
     again = convert.manifest()
     assert again["times"].pop("delivered") > manifest["times"].pop("delivered")
     assert again["dataset"].pop("version_id") != manifest["dataset"].pop("version_id")
@@ -476,7 +480,7 @@ def test_a_run_that_died_at_any_write_is_made_good_by_the_next(key: str, convert
         convert()
     assert (MANIFEST in convert.made()) == key.startswith("headers/")
     assert (DATASET in convert.made()) == (key != DATASET)
-    notification = convert(replace(SUBJECT, run=2))
+    notification = convert(replace(RUN_INPUT, run=2))
     assert (notification["rows"], convert.ids()) == (2, ["1", "2"])
     dataset = convert.manifest()["dataset"]
     assert dataset["sha256"] == hashlib.sha256(convert.read(DATASET)).hexdigest()
@@ -487,14 +491,14 @@ def test_a_run_that_only_announces_takes_the_manifest_that_is_there(convert: Con
     receipt = convert.stored()
     first = convert()
     convert.s3.delete_object(Bucket=BUCKET, Key=receipt)
-    assert convert(replace(SUBJECT, run=2, entry=Entry.ANNOUNCE)) == first
+    assert convert(replace(RUN_INPUT, run=2, entry=Entry.ANNOUNCE)) == first
 
 
 def test_a_run_that_should_only_announce_makes_the_manifest_that_is_missing(
     convert: Convert,
 ) -> None:
     convert.stored()
-    convert(replace(SUBJECT, entry=Entry.ANNOUNCE))
+    convert(replace(RUN_INPUT, entry=Entry.ANNOUNCE))
     assert convert.manifest()["rows"] == 2
 
 
@@ -502,7 +506,7 @@ def test_a_run_that_should_only_announce_makes_the_manifest_that_is_missing(
 
 
 def test_a_later_collection_takes_the_place_of_the_earlier_one(convert: Convert) -> None:
-    convert.delivered(SUBJECT, numbered(1, 2), 2)
+    convert.delivered(RUN_INPUT, numbered(1, 2), 2)
     convert.delivered(LATER, numbered(1, 2, 3), 3, times=LATER_TIMES)
     assert convert.manifest()["attempt"] == 2
     assert convert.manifest()["archives"][0]["request_id"] == "request-2"
@@ -511,10 +515,10 @@ def test_a_later_collection_takes_the_place_of_the_earlier_one(convert: Convert)
 
 def test_a_forgotten_run_changes_nothing_and_announces_what_readers_see(convert: Convert) -> None:
     convert.delivered(LATER, numbered(1, 2, 3), 3, times=LATER_TIMES)
-    convert.stored(SUBJECT, b'"id","new"\n"1","x"\n', items_count=1)
-    told = convert(SUBJECT)
+    convert.stored(RUN_INPUT, b'"id","new"\n"1","x"\n', items_count=1)
+    told = convert(RUN_INPUT)
     manifest = convert.manifest()
-    assert told == objects.delivered_notification(manifest, manifest_key=MANIFEST)
+    assert told == notifications.delivered(manifest, manifest_key=MANIFEST)
     assert (told["attempt"], told["rows"], told["dataset"]) == (2, 3, DATASET)
     assert manifest["archives"][0]["request_id"] == "request-2"
     assert convert.ids() == ["1", "2", "3"]
@@ -524,7 +528,7 @@ def test_a_forgotten_run_changes_nothing_and_announces_what_readers_see(convert:
 
 def test_the_final_revision_takes_the_place_of_the_preliminary_one(convert: Convert) -> None:
     convert.delivered(PRELIMINARY, numbered(1), 1)
-    convert.delivered(SUBJECT, numbered(1, 2), 2)
+    convert.delivered(RUN_INPUT, numbered(1, 2), 2)
     assert convert.ids() == ["1", "2"]
     assert convert.made("data/") == [DATASET]
     assert convert.manifest(PRELIMINARY)["revision"] == "preliminary"
@@ -533,7 +537,7 @@ def test_the_final_revision_takes_the_place_of_the_preliminary_one(convert: Conv
 def test_a_late_preliminary_leaves_the_final_ones_dataset_and_says_that_it_has_none(
     convert: Convert,
 ) -> None:
-    convert.delivered(SUBJECT, numbered(1, 2), 2)
+    convert.delivered(RUN_INPUT, numbered(1, 2), 2)
     # Collected after it: the revision counts, not the time.
     convert.stored(PRELIMINARY, numbered(1), items_count=1, times=LATER_TIMES)
     notification = convert(PRELIMINARY)
@@ -573,22 +577,22 @@ def test_what_s3_refuses_is_not_taken_for_a_delivery(convert: Convert) -> None:
 # What changed in the header
 
 
-def of_day(day: int, *header: str) -> tuple[Subject, bytes]:
+def of_day(day: int, *header: str) -> tuple[RunInput, bytes]:
     """A window so many days after the first, and a CSV with that header and no rows."""
     window = Window(MIDNIGHT + day * DAY, MIDNIGHT + (day + 1) * DAY, "Pacific/Auckland")
     report_id = f"sms-outbound-{window.start:%Y%m%dT%H%MZ}-0123456789ab"
     request_id = f"request-of-day-{day}"
-    return replace(SUBJECT, report_id=report_id, request_id=request_id, window=window), written(
+    return replace(RUN_INPUT, report_id=report_id, request_id=request_id, window=window), written(
         [header]
     )
 
 
 def changed(convert: Convert, day: int, *header: str) -> bool:
     """Whether the delivery of a day says so."""
-    subject, content = of_day(day, *header)
-    convert.stored(subject, content, items_count=0)
-    notification = convert(subject)
-    assert notification["schema_changed"] == convert.manifest(subject)["schema_changed"]
+    run_input, content = of_day(day, *header)
+    convert.stored(run_input, content, items_count=0)
+    notification = convert(run_input)
+    assert notification["schema_changed"] == convert.manifest(run_input)["schema_changed"]
     return bool(notification["schema_changed"])
 
 
@@ -625,7 +629,7 @@ def test_a_run_that_died_before_its_manifest_leaves_it_to_the_next_to_say(
     convert: Convert,
 ) -> None:
     changed(convert, 1, "id", "to")
-    convert.refuse_once(of_day(2)[0].manifest_key)
+    convert.refuse_once(manifest_key(of_day(2)[0]))
     with pytest.raises(ClientError):
         changed(convert, 2, "id")
     assert changed(convert, 2, "id")
@@ -633,16 +637,16 @@ def test_a_run_that_died_before_its_manifest_leaves_it_to_the_next_to_say(
 
 def test_a_window_without_a_file_is_no_change(convert: Convert) -> None:
     changed(convert, 1, "id", "to")
-    subject, _ = of_day(2)
-    convert.stored(subject, file=False, items_count=0)
-    assert convert(subject)["schema_changed"] is False
+    run_input, _ = of_day(2)
+    convert.stored(run_input, file=False, items_count=0)
+    assert convert(run_input)["schema_changed"] is False
     assert changed(convert, 3, "id")
 
 
 def test_every_account_of_a_definition_has_a_header_of_its_own(convert: Convert) -> None:
     changed(convert, 1, "id", "to")
-    subject, content = of_day(2, "id")
-    other = replace(subject, account_id="ef567890")
+    run_input, content = of_day(2, "id")
+    other = replace(run_input, account_id="ef567890")
     convert.stored(other, content, items_count=0)
     assert convert(other)["schema_changed"] is False
 
@@ -664,7 +668,7 @@ def test_a_delivery_is_a_partition_of_its_products_table(convert: Convert) -> No
 def test_a_partition_that_is_there_is_left_alone(convert: Convert) -> None:
     convert.stored()
     convert()
-    convert(replace(SUBJECT, run=2))
+    convert(replace(RUN_INPUT, run=2))
     assert convert.partitions() == [["sms-outbound", "abcd1234", "2026-11-21"]]
 
 
@@ -675,7 +679,7 @@ def test_the_catalogue_knows_the_dataset_before_it_is_announced(convert: Convert
     with pytest.raises(ClientError):
         convert()
     assert convert.made() == [DATASET]
-    convert(replace(SUBJECT, run=2))
+    convert(replace(RUN_INPUT, run=2))
     assert convert.partitions() != []
     assert MANIFEST in convert.made()
 
@@ -683,10 +687,10 @@ def test_the_catalogue_knows_the_dataset_before_it_is_announced(convert: Convert
 def test_a_product_that_nobody_described_is_delivered_without_the_catalogue(
     convert: Convert,
 ) -> None:
-    subject = replace(SUBJECT, product="BRAND-NEW")
-    convert.stored(subject)
+    run_input = replace(RUN_INPUT, product="BRAND-NEW")
+    convert.stored(run_input)
     instead_of(convert.glue, "CreatePartition", lambda **_: pytest.fail("it has no table"))
-    notification = convert(subject)
+    notification = convert(run_input)
     assert notification["dataset"] == DATASET.replace("SMS", "BRAND-NEW")
     names = [column["name"] for column in convert.manifest()["columns"]]
     assert names == [*HEADER, *(column.name for column in OURS)]

@@ -23,23 +23,22 @@ from hypothesis import strategies as st
 
 from tests.chaos.dynamodb import ConditionsFailed, Table
 from tests.integration.conftest import answer_of_aws, refusal_of_aws
-from vonage_reports.aws import backfill
-from vonage_reports.aws.again import recollect
-from vonage_reports.aws.edges import Edges
-from vonage_reports.aws.invocation import Invocation
+from vonage_reports.aws.cloudwatch import Metrics
 from vonage_reports.aws.ledger import Ledger
-from vonage_reports.aws.metrics import Metrics
-from vonage_reports.aws.plan import plan
-from vonage_reports.aws.settle import settle
-from vonage_reports.aws.submit import resolve, submit
-from vonage_reports.client import ReportRequest
 from vonage_reports.domain.backfill import checked_backfill
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.errors import RateLimited, ReportExpired, SubmissionUnknown
+from vonage_reports.domain.lifecycle import Execution, ExecutionStatus
 from vonage_reports.domain.objects import receipt_key
-from vonage_reports.domain.reports import Report, RequestStatus, State
-from vonage_reports.domain.transitions import Run, RunStatus
+from vonage_reports.domain.report import Report, RequestStatus, State
 from vonage_reports.domain.windows import Window, WindowLength
+from vonage_reports.submit_reports import backfills
+from vonage_reports.submit_reports.context import Invocation, Services
+from vonage_reports.submit_reports.plan import plan
+from vonage_reports.submit_reports.reprocess import recollect
+from vonage_reports.submit_reports.settle import settle
+from vonage_reports.submit_reports.submit import resolve, submit
+from vonage_reports.vonage.answers import ReportRequest
 
 START = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 SUBMITTERS = 4
@@ -256,18 +255,18 @@ class Runs:
         before = self.started.setdefault(report.execution_name, report.execution_input)
         assert before == report.execution_input, "a run is started with one input only"
 
-    def describe(self, report: Report) -> Run:
+    def describe(self, report: Report) -> Execution:
         self._scheduler.before_a_call()
         if report.execution_name not in self.started:
-            return Run(RunStatus.MISSING)
+            return Execution(ExecutionStatus.MISSING)
         if json.loads(self.started[report.execution_name])["entry"] == "convert":
-            return Run(RunStatus.SUCCEEDED, rows=1)
+            return Execution(ExecutionStatus.SUCCEEDED, rows=1)
         status = self._vonage.reports[report.request_id or ""].status
         if status is RequestStatus.SUCCESS:
-            return Run(RunStatus.SUCCEEDED, rows=1)
+            return Execution(ExecutionStatus.SUCCEEDED, rows=1)
         if status.is_terminal:
-            return Run(RunStatus.FAILED, error="ReportFailed", reason="failed")
-        return Run(RunStatus.RUNNING)
+            return Execution(ExecutionStatus.FAILED, error="ReportFailed", reason="failed")
+        return Execution(ExecutionStatus.RUNNING)
 
 
 @dataclass
@@ -315,18 +314,18 @@ def definitions(count: int) -> list[ReportDefinition]:
     ]
 
 
-def a_person_resolves(edges: Edges, vonage: Vonage, *, now: datetime) -> None:
+def a_person_resolves(services: Services, vonage: Vonage, *, now: datetime) -> None:
     """Do for each held report what Vonage's dashboard shows: that request, or none."""
-    reports = edges.ledger.open_reports()
+    reports = services.ledger.open_reports()
     for held in (each for each in reports if each.state is State.HELD):
         shown = [
             request_id
             for request_id, each in vonage.reports.items()
             if each.request.echo == held.filters
-            and edges.ledger.report_served_by(request_id) is None
+            and services.ledger.report_served_by(request_id) is None
         ]
         request_id = shown[0] if shown else None
-        resolve(held.report_id, request_id, edges, now=now)
+        resolve(held.report_id, request_id, services, now=now)
 
 
 @dataclass
@@ -337,17 +336,20 @@ class World:
     random: Random
     vonage: Vonage
     topic: Topic
-    edges: Edges
+    services: Services
     items: Table
 
     def settle(self, invocation: Invocation) -> None:
         _, faults = settle(
-            self.edges.ledger.open_work(), self.edges, invocation, clock=lambda: self.scheduler.now
+            self.services.ledger.open_work(),
+            self.services,
+            invocation,
+            clock=lambda: self.scheduler.now,
         )
         assert faults == []
 
     def submit(self, invocation: Invocation) -> None:
-        done = submit(self.edges, invocation, clock=lambda: self.scheduler.now)
+        done = submit(self.services, invocation, clock=lambda: self.scheduler.now)
         assert done.faults == []
 
     def time_passes(self, minutes: int) -> None:
@@ -359,9 +361,9 @@ class World:
         self.vonage.troubles = self.scheduler.time_passes = False
         for _ in range(300):
             self.scheduler.run(submitter("the sweep"))
-            a_person_resolves(self.edges, self.vonage, now=self.scheduler.now)
+            a_person_resolves(self.services, self.vonage, now=self.scheduler.now)
             self.time_passes(minutes=5)
-            work = self.edges.ledger.open_work()
+            work = self.services.ledger.open_work()
             if not work.reports and not work.backfills:
                 break
         assert work.reports == (), "every report comes to its end"
@@ -371,7 +373,7 @@ class World:
 
     def finished(self) -> list[Report]:
         names = [sk for pk, sk in self.items.items if pk.startswith("finished#")]
-        reports = [self.edges.ledger.finished_report(name) for name in names]
+        reports = [self.services.ledger.finished_report(name) for name in names]
         return [report for report in reports if report is not None]
 
 
@@ -397,7 +399,7 @@ def a_world(
     events.register("before-call.dynamodb", answer)
     vonage = Vonage(scheduler, random)
     topic = Topic(scheduler)
-    edges = Edges(
+    services = Services(
         ledger=Ledger(dynamodb),
         vonage=vonage,  # type: ignore[arg-type]  # stand-ins that keep state
         executions=Runs(scheduler, vonage),  # type: ignore[arg-type]  # a fake of what is used
@@ -406,7 +408,7 @@ def a_world(
         metrics=Metrics("stack-of-tests"),
     )
     try:
-        yield World(scheduler, random, vonage, topic, edges, items)
+        yield World(scheduler, random, vonage, topic, services, items)
     finally:
         events.unregister("before-call.dynamodb", answer)
 
@@ -450,11 +452,11 @@ def test_each_window_is_bought_once_whoever_runs_beside_whom_and_dies_where(
             def program() -> None:
                 invocation = Invocation(owner, world.scheduler.seconds_left)
                 for each in ranges if owner != "the sweep" else ():
-                    backfill.begin(each, world.edges, max_billed_records=10**9)
+                    backfills.begin(each, world.services, max_billed_records=10**9)
                 world.settle(invocation)
-                plan(asked_for, world.edges, at=START, now=world.scheduler.now)
-                backfill.plan_backfills(
-                    world.edges,
+                plan(asked_for, world.services, at=START, now=world.scheduler.now)
+                backfills.plan_backfills(
+                    world.services,
                     invocation,
                     max_billed_records=10**9,
                     clock=lambda: world.scheduler.now,
@@ -466,10 +468,12 @@ def test_each_window_is_bought_once_whoever_runs_beside_whom_and_dies_where(
         for _ in range(rounds):
             world.scheduler.run(*(submit_reports(f"owner-{n}") for n in range(SUBMITTERS)))
             assert world.vonage.at_work() <= 5
-            in_slots = [each for each in world.edges.ledger.open_reports() if each.slot is not None]
+            in_slots = [
+                each for each in world.services.ledger.open_reports() if each.slot is not None
+            ]
             assert len([each for each in in_slots if each.backfill is not None]) <= 4
             world.time_passes(minutes=world.random.choice([1, 8]))
-        begun = world.edges.ledger.open_work().backfills
+        begun = world.services.ledger.open_work().backfills
         world.until_all_is_done(submit_reports)
         finished = {each.report_id: each for each in world.finished()}
         vonage, topic = world.vonage, world.topic
@@ -503,7 +507,7 @@ def test_a_part_that_is_collected_again_at_any_moment_is_in_what_is_delivered(
     with a_world(dynamodb, seed, deaths=deaths, restlessness=0.4) as world:
         world.vonage.most_hours = {"X0": 12}
         world.vonage.troubles = False
-        (day,) = plan([asked_for], world.edges, at=START, now=START).planned
+        (day,) = plan([asked_for], world.services, at=START, now=START).planned
         tokens = count()
 
         def submit_reports(owner: str) -> Callable[[], object]:
@@ -521,7 +525,7 @@ def test_a_part_that_is_collected_again_at_any_moment_is_in_what_is_delivered(
                 stored = stored or [each for each in world.finished() if each.is_half]
             for each in stored[:1]:
                 token = f"token-{next(tokens)}"
-                recollect(each.report_id, token, world.edges, now=world.scheduler.now)
+                recollect(each.report_id, token, world.services, now=world.scheduler.now)
 
         # Both halves have ended at Vonage, and nobody has seen it yet.
         for _ in range(4):

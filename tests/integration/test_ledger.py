@@ -16,21 +16,20 @@ from hypothesis import strategies as st
 from mypy_boto3_dynamodb.service_resource import Table
 
 from tests.integration.conftest import instead_of, refusal_of_aws
-from tests.ledger_table import create_ledger_table
+from tests.support.ledger_table import create_ledger_table
 from vonage_reports.aws.ledger import (
-    SLOTS,
-    Calendar,
     Change,
     Ledger,
-    OpenWork,
-    Outrun,
-    RequestServesAnother,
+    RequestAlreadyClaimed,
     SlotTaken,
+    VersionConflict,
 )
+from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.backfill import Backfill, Progress
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.profile import Profile
-from vonage_reports.domain.reports import Priority, Report, Revision, State, report_id
+from vonage_reports.domain.report import Priority, Report, Revision, State, report_id
+from vonage_reports.domain.slots import SLOTS
 from vonage_reports.domain.windows import Window, WindowLength
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
@@ -120,7 +119,7 @@ def test_a_planned_report_is_open_work(ledger: Ledger) -> None:
     work = ledger.open_work()
     assert work.reports == (report,)
     assert work.slots == {}
-    assert work.notices == frozenset()
+    assert work.announced == frozenset()
     assert ledger.open_reports() == (report,)
 
 
@@ -132,7 +131,7 @@ def test_an_empty_ledger_has_no_open_work(ledger: Ledger) -> None:
 def test_planning_an_open_report_again_changes_nothing(ledger: Ledger, table: Table) -> None:
     submitted(ledger)
     before = items(table)
-    with pytest.raises(Outrun):
+    with pytest.raises(VersionConflict):
         ledger.write(None, a_report(planned_at=NOW + timedelta(days=1)))
     assert items(table) == before
 
@@ -144,7 +143,7 @@ def test_planning_a_finished_report_again_changes_nothing(
     report = submitted(ledger)
     ledger.write(report, replace(report, state=end, slot=None))
     before = items(table)
-    with pytest.raises(Outrun):
+    with pytest.raises(VersionConflict):
         ledger.write(None, a_report())
     assert items(table) == before
     assert ledger.open_reports() == ()
@@ -155,7 +154,7 @@ def test_a_plan_that_ran_into_another_transaction_is_not_taken_for_a_success(
 ) -> None:
     """TransactionConflict says nothing of what is there: the window must not be passed over."""
     refuse_transaction(table, "TransactionConflict", "None")
-    with pytest.raises(Outrun):
+    with pytest.raises(VersionConflict):
         ledger.write(None, a_report())
     assert ledger.report(a_report().report_id) is None
     planned(ledger)
@@ -177,7 +176,7 @@ def test_who_writes_what_another_has_moved_is_outrun_and_writes_nothing(
     report = planned(ledger)
     ledger.write(report, replace(report, not_before=NOW))
     before = items(table)
-    with pytest.raises(Outrun):
+    with pytest.raises(VersionConflict):
         ledger.write(
             report,
             replace(report, state=State.SUBMITTING, slot=3, request_id="request-1"),
@@ -193,7 +192,7 @@ def test_who_ends_what_another_has_moved_is_outrun_and_writes_nothing(
     report = submitted(ledger)
     ledger.write(report, replace(report, run=2))
     before = items(table)
-    with pytest.raises(Outrun):
+    with pytest.raises(VersionConflict):
         ledger.write(report, replace(report, state=end, slot=None, rows=5))
     assert items(table) == before
 
@@ -205,7 +204,7 @@ def test_who_writes_what_another_has_ended_is_outrun_and_writes_nothing(
     ledger.write(report, replace(report, state=State.DELIVERED, slot=None))
     before = items(table)
     for state in (State.SUBMITTED, State.FAILED):
-        with pytest.raises(Outrun):
+        with pytest.raises(VersionConflict):
             ledger.write(report, replace(report, state=state, slot=None))
     assert items(table) == before
 
@@ -214,7 +213,7 @@ def test_a_transaction_that_ran_into_another_writes_nothing(ledger: Ledger, tabl
     report = planned(ledger)
     before = items(table)
     refuse_transaction(table, "TransactionConflict", "None")
-    with pytest.raises(Outrun):
+    with pytest.raises(VersionConflict):
         ledger.write(report, replace(report, state=State.SUBMITTING, slot=1))
     assert items(table) == before
 
@@ -285,7 +284,7 @@ def test_of_two_that_reopen_a_report_one_does(ledger: Ledger, table: Table) -> N
     end = ledger.write(report, replace(report, state=State.DELIVERED))
     ledger.write(end, replace(end, state=State.PLANNED))
     before = items(table)
-    with pytest.raises(Outrun):
+    with pytest.raises(VersionConflict):
         ledger.write(end, replace(end, state=State.PLANNED))
     assert items(table) == before
 
@@ -296,7 +295,7 @@ def test_who_reopens_what_ended_anew_meanwhile_is_outrun(ledger: Ledger, table: 
     again = ledger.write(seen, replace(seen, state=State.PLANNED))
     ledger.write(again, replace(again, state=State.DELIVERED))
     before = items(table)
-    with pytest.raises(Outrun):
+    with pytest.raises(VersionConflict):
         ledger.write(seen, replace(seen, state=State.PLANNED))
     assert items(table) == before
 
@@ -338,7 +337,7 @@ def test_when_one_of_the_changes_is_outrun_none_is_written(
     old, new = changes[moved]
     ledger.write(old, replace(new, owner="somebody else", state=State.PLANNED))
     before = items(table)
-    with pytest.raises(Outrun):
+    with pytest.raises(VersionConflict):
         ledger.write_all(changes)
     assert items(table) == before
 
@@ -377,7 +376,7 @@ def test_of_two_reports_one_takes_the_slot(ledger: Ledger, table: Table) -> None
 def test_of_two_that_submit_the_same_report_one_is_outrun(ledger: Ledger) -> None:
     report = planned(ledger)
     ledger.write(report, replace(report, state=State.SUBMITTING, slot=1, owner="first"))
-    with pytest.raises(Outrun):
+    with pytest.raises(VersionConflict):
         ledger.write(report, replace(report, state=State.SUBMITTING, slot=2, owner="second"))
     assert ledger.open_work().slots == {1: report.report_id}
 
@@ -416,7 +415,7 @@ def test_only_its_holder_frees_a_slot(ledger: Ledger, table: Table) -> None:
     holder, other = submitted(ledger, 1, slot=1), planned(ledger, 2)
     believes = replace(other, slot=1)
     before = items(table)
-    with pytest.raises(Outrun):
+    with pytest.raises(VersionConflict):
         ledger.write(believes, replace(believes, slot=None))
     assert items(table) == before
     assert ledger.open_work().slots == {1: holder.report_id}
@@ -441,7 +440,7 @@ def test_no_request_serves_two_reports(ledger: Ledger, table: Table) -> None:
     submitted(ledger, 1)
     other = planned(ledger, 2)
     before = items(table)
-    with pytest.raises(RequestServesAnother):
+    with pytest.raises(RequestAlreadyClaimed):
         ledger.write(other, replace(other, state=State.SUBMITTED, request_id="request-1"))
     assert items(table) == before
 
@@ -651,8 +650,8 @@ def test_a_cursor_is_kept_for_each_definition_account_and_delay(ledger: Ledger) 
 
 def test_a_cursor_moves_forwards_and_never_back(ledger: Ledger) -> None:
     moves = [(0, 0), (5, 5), (3, 5), (5, 5), (6, 6), (-400, 6)]
-    for move, expected in moves:
-        ledger.move_cursor("sms", "a", 0, NOW + timedelta(hours=move))
+    for transition, expected in moves:
+        ledger.move_cursor("sms", "a", 0, NOW + timedelta(hours=transition))
         assert ledger.calendar().cursors["sms", "a", 0] == NOW + timedelta(hours=expected)
 
 
@@ -696,7 +695,7 @@ def definition(**changes: Any) -> ReportDefinition:
 def test_what_a_definition_collects_is_noted_at_first_sight_and_stays(ledger: Ledger) -> None:
     first, changed = definition(), definition(filters={"direction": "inbound"})
     for each in (first, changed, definition(name="other")):
-        ledger.note_what_is_collected(each)
+        ledger.record_collects(each)
     assert ledger.calendar().collects == {
         "sms-outbound": first.collects,
         "other": first.collects,
@@ -725,7 +724,7 @@ def test_a_backfill_that_began_is_open_work(ledger: Ledger) -> None:
 def test_a_backfill_that_runs_is_not_begun_again(ledger: Ledger, table: Table) -> None:
     begun(ledger)
     before = items(table)
-    with pytest.raises(Outrun):
+    with pytest.raises(VersionConflict):
         ledger.write_all([], (None, a_backfill(confirmed=True)))
     assert items(table) == before
 
@@ -747,7 +746,7 @@ def test_when_the_backfill_is_outrun_its_report_is_not_planned(
     backfill = begun(ledger)
     ledger.write_all([], (backfill, backfill.after(planned=1)))
     before = items(table)
-    with pytest.raises(Outrun):
+    with pytest.raises(VersionConflict):
         ledger.write_all([(None, a_report())], (backfill, backfill.after(planned=1)))
     assert items(table) == before
 
@@ -758,7 +757,7 @@ def test_when_the_report_is_outrun_the_backfill_stays_where_it_is(
     backfill = begun(ledger)
     planned(ledger)
     before = items(table)
-    with pytest.raises(Outrun):
+    with pytest.raises(VersionConflict):
         ledger.write_all([(None, a_report())], (backfill, backfill.after(planned=1)))
     assert items(table) == before
 
@@ -774,7 +773,7 @@ def test_a_backfill_that_is_over_is_open_work_no_more_and_may_begin_again(
     (item,) = table.query(KeyConditionExpression=Key("pk").eq("backfills"))["Items"]
     assert item["sk"] == backfill.name
     assert Backfill.from_json(str(item["backfill"])) == replace(over, version=1)
-    with pytest.raises(Outrun):
+    with pytest.raises(VersionConflict):
         ledger.write_all([], (backfill, backfill.after(planned=1)))
     assert begun(ledger) == a_backfill()
 
@@ -786,7 +785,7 @@ def test_who_ends_a_backfill_that_another_has_moved_on_is_outrun(
     backfill = begun(ledger)
     ledger.write_all([], (backfill, backfill.after(planned=1)))
     before = items(table)
-    with pytest.raises(Outrun):
+    with pytest.raises(VersionConflict):
         ledger.write_all([], (backfill, replace(backfill, progress=Progress.CANCELLED)))
     assert items(table) == before
 
@@ -802,10 +801,10 @@ def test_a_backfill_that_another_version_wrote_is_left_alone(ledger: Ledger, tab
 
 
 def test_a_cause_is_noted_once(ledger: Ledger) -> None:
-    assert ledger.note("refused#sms#filters#direction")
-    assert not ledger.note("refused#sms#filters#direction")
-    assert ledger.note("rejected#401")
-    assert ledger.open_work().notices == {"refused#sms#filters#direction", "rejected#401"}
+    assert ledger.mark_announced("refused#sms#filters#direction")
+    assert not ledger.mark_announced("refused#sms#filters#direction")
+    assert ledger.mark_announced("rejected#401")
+    assert ledger.open_work().announced == {"refused#sms#filters#direction", "rejected#401"}
 
 
 def test_a_note_that_ran_into_another_transaction_is_not_taken_for_an_old_one(
@@ -814,18 +813,18 @@ def test_a_note_that_ran_into_another_transaction_is_not_taken_for_an_old_one(
     """Else what was never announced counts as announced."""
     refuse_transaction(table, "TransactionConflict")
     try:
-        assert ledger.note("rejected#401") == bool(ledger.open_work().notices)
+        assert ledger.mark_announced("rejected#401") == bool(ledger.open_work().announced)
     except ClientError:
         return
-    assert ledger.open_work().notices == {"rejected#401"}
+    assert ledger.open_work().announced == {"rejected#401"}
 
 
 def test_a_cause_that_was_forgotten_is_noted_again(ledger: Ledger) -> None:
-    ledger.note("rejected#401")
-    ledger.forget("rejected#401")
-    assert ledger.open_work().notices == frozenset()
-    assert ledger.note("rejected#401")
-    ledger.forget("never noted")
+    ledger.mark_announced("rejected#401")
+    ledger.clear_announced("rejected#401")
+    assert ledger.open_work().announced == frozenset()
+    assert ledger.mark_announced("rejected#401")
+    ledger.clear_announced("never noted")
 
 
 # How much is read
@@ -845,13 +844,13 @@ def finished(table: Table, count: int) -> None:
 def test_open_work_is_one_query_whatever_is_finished(ledger: Ledger, table: Table) -> None:
     finished(table, 300)
     report = submitted(ledger, 1)
-    ledger.note("rejected#401")
+    ledger.mark_announced("rejected#401")
     calls = calls_to(table)
     work = ledger.open_work()
     assert calls == ["Query"]
     assert work.reports == (report,)
     assert work.slots == {1: report.report_id}
-    assert work.notices == {"rejected#401"}
+    assert work.announced == {"rejected#401"}
 
 
 def test_the_calendar_is_one_query_whatever_is_finished(ledger: Ledger, table: Table) -> None:

@@ -10,11 +10,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.integration.conftest import refusal_of_aws
-from tests.integration.stack import SCHEDULED, Stack, definition
-from vonage_reports.aws.moves import carry_out
-from vonage_reports.aws.plan import plan
-from vonage_reports.domain.reports import Report, Revision, State
-from vonage_reports.domain.transitions import Withdraw
+from tests.support.stack import SCHEDULED, Stack, definition
+from vonage_reports.domain.lifecycle import Withdraw
+from vonage_reports.domain.report import Report, Revision, State
+from vonage_reports.submit_reports.execute import execute
+from vonage_reports.submit_reports.plan import plan
 
 DAY = timedelta(days=1)
 
@@ -58,7 +58,7 @@ def both(stack: Stack) -> tuple[Report, Report]:
     )
     for report in planned:
         if report not in (preliminary, final):
-            carry_out(report, Withdraw(), stack.edges, now=stack.now)
+            execute(report, Withdraw(), stack.services, now=stack.now)
     return preliminary, final
 
 
@@ -134,10 +134,10 @@ def test_a_first_run_that_breaks_off_anywhere_loses_no_final(stack: Stack) -> No
         def breaks_off(seen: Iterator[int] = seen, calls: int = calls, **_: Any) -> Any:
             return refusal_of_aws(500, "InternalServerError") if next(seen) == calls else None
 
-        client = stack.edges.ledger._client
+        client = stack.services.ledger._client
         client.meta.events.register("before-call.dynamodb", breaks_off)
         with contextlib.suppress(ClientError):
-            plan([of], stack.edges, at=SCHEDULED, now=stack.now)
+            plan([of], stack.services, at=SCHEDULED, now=stack.now)
         client.meta.events.unregister("before-call.dynamodb", breaks_off)
         for days in (0, 4):
             stack.plan_definitions([of], at=SCHEDULED + days * DAY)

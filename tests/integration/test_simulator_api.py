@@ -8,7 +8,6 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -18,8 +17,9 @@ import yaml
 
 from local.simulator.process import Simulator
 from local.simulator.products import PRODUCTS, Direction
+from tests.support.paths import ROOT
 
-SPEC = Path(__file__).parents[2].parent / "shared" / "spec"
+SPEC = ROOT.parent / "shared" / "spec"
 ACCOUNT, SUBACCOUNT = "abcd1234", "sub00001"
 ALL_STATUSES = "PENDING,PROCESSING,SUCCESS,ABORTED,FAILED,TRUNCATED"
 HOUR, DAY = 3600, 86_400

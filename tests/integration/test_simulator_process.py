@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from local.simulator.process import Simulator
+from tests.support.paths import ROOT
 
-REPOSITORY = Path(__file__).parents[2]
 MEGABYTE = 1024 * 1024
 
 
@@ -26,7 +26,7 @@ def started(tmp_path: Path, *options: str) -> Iterator[tuple["subprocess.Popen[b
     command = [sys.executable, "-m", "local.simulator", "--rows-per-day", "100000", *options]
     process = subprocess.Popen(
         command,
-        cwd=REPOSITORY,
+        cwd=ROOT,
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -97,7 +97,7 @@ def test_it_listens_on_the_loopback_interface_only(tmp_path: Path) -> None:
 
 def test_a_setting_that_does_not_exist_is_refused() -> None:
     command = [sys.executable, "-m", "local.simulator", "--settings", '{"colour": "red"}']
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=False, timeout=30)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=30)
     assert done.returncode == 2
     assert done.stderr == b"simulator: no such setting: colour\n"
 

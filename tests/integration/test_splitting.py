@@ -6,12 +6,12 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.integration.stack import Stack, definition
-from vonage_reports.aws.again import recollect, reconvert
+from tests.support.stack import Stack, definition
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.profile import Profile
-from vonage_reports.domain.reports import Report, State, halves_of
+from vonage_reports.domain.report import Report, State, halves_of
+from vonage_reports.submit_reports.reprocess import recollect, reconvert
 
 
 def plan_a_day(stack: Stack, **entry: Any) -> str:
@@ -81,9 +81,9 @@ def test_what_an_hour_had_is_noted_of_the_whole_window_alone(stack: Stack) -> No
     day = plan_a_day(stack)
     stack.collect("TRUNCATED")
     stack.collect("SUCCESS", "SUCCESS")
-    assert stack.edges.ledger.calendar().volumes == {}
+    assert stack.services.ledger.calendar().volumes == {}
     deliver(stack, day)
-    assert stack.edges.ledger.calendar().volumes == {("d0", "abcd1234"): round(40 / 24, 3)}
+    assert stack.services.ledger.calendar().volumes == {("d0", "abcd1234"): round(40 / 24, 3)}
 
 
 def fail_for_good(stack: Stack, *others: str) -> Report:
@@ -130,7 +130,7 @@ def test_the_event_of_a_window_that_failed_buys_the_part_that_failed_alone(stack
     assert (told["report_id"], stack.known(day).state) == (day, State.FAILED)
     bought = len(stack.created())
     again = told["run_again"]["recollect"]["report_id"]
-    assert recollect(again, "token", stack.edges, now=stack.now) == [failed.report_id]
+    assert recollect(again, "token", stack.services, now=stack.now) == [failed.report_id]
     (mended,) = stack.collect("SUCCESS")
     assert mended.report_id == failed.report_id
     receipts = stack.known(day).receipts
@@ -154,7 +154,7 @@ def test_what_is_left_of_a_window_that_cannot_be_had_is_not_bought(stack: Stack)
     assert stack.submit().submitted == []
     again = told["run_again"]["recollect"]["report_id"]
     assert stack.known(again).state is State.FAILED
-    assert recollect(again, "token", stack.edges, now=stack.now) == [again]
+    assert recollect(again, "token", stack.services, now=stack.now) == [again]
     stack.collect(*["SUCCESS"] * 4)
     assert len(stack.known(day).receipts) == 4
     assert deliver(stack, day).state is State.DELIVERED
@@ -170,7 +170,7 @@ def test_a_half_that_is_collected_again_is_not_bought_in_its_quarters_too(stack:
     assert stack.known(day).state is State.FAILED
     stack.later(minutes=2)
     (half,) = [each for each in halves(stack, day) if each.split_path == "0"]
-    recollect(half.report_id, "token", stack.edges, now=stack.now)
+    recollect(half.report_id, "token", stack.services, now=stack.now)
     whole, third, fourth = stack.collect("SUCCESS", "SUCCESS", "SUCCESS")
     assert whole.report_id == half.report_id
     assert stack.known(day).receipts == receipts_of(whole, third, fourth)
@@ -205,7 +205,7 @@ def test_of_two_parts_that_are_cut_short_at_the_same_moment_one_is_split(stack: 
     for report_id in stack.submit().submitted:
         stack.runs.end(stack.known(report_id), "ReportFailed")
     # Three parts, of which two are about to make it four.
-    stack.settle_seen(stack.edges.ledger.open_work())
+    stack.settle_seen(stack.services.ledger.open_work())
     assert stack.known(day).leaves == 4
     stack.settle()
     assert stack.known(day).state is State.FAILED
@@ -220,7 +220,7 @@ def test_two_submitters_that_see_one_truncated_report_split_it_once(stack: Stack
     stack.simulator.fault("create", "outcome", request_status="TRUNCATED", seconds=0)
     stack.submit()
     stack.runs.end(stack.open()[0], "ReportFailed")
-    seen = stack.edges.ledger.open_work()
+    seen = stack.services.ledger.open_work()
     for _ in range(2):
         stack.settle_seen(seen)
     assert [each.state for each in stack.open() if each.is_half] == [State.PLANNED] * 2
@@ -262,7 +262,7 @@ def test_a_window_that_was_split_is_collected_again_as_a_whole(stack: Stack) -> 
     day = into_quarters(stack)
     stack.collect("SUCCESS", "SUCCESS", "SUCCESS", "SUCCESS")
     before = deliver(stack, day)
-    recollect(day, "token", stack.edges, now=stack.now)
+    recollect(day, "token", stack.services, now=stack.now)
     (whole,) = stack.collect("SUCCESS")
     assert (whole.report_id, whole.attempt) == (day, before.attempt + 1)
     assert json.loads(stack.runs.started[whole.execution_name])["receipts"] == []
@@ -278,7 +278,7 @@ def test_what_was_split_in_a_backfill_and_is_collected_again_is_nothing_of_it_an
     stack.collect("TRUNCATED")
     stack.collect("SUCCESS", "SUCCESS")
     deliver(stack, planned.report_id)
-    recollect(planned.report_id, "token", stack.edges, now=stack.now)
+    recollect(planned.report_id, "token", stack.services, now=stack.now)
     stack.collect("TRUNCATED")
     assert [each.backfill for each in stack.open()] == [None] * 3
 
@@ -287,7 +287,7 @@ def test_collected_again_and_cut_short_again_its_parts_are_bought_anew(stack: St
     day = into_quarters(stack)
     old = stack.collect("SUCCESS", "SUCCESS", "SUCCESS", "SUCCESS")
     before = deliver(stack, day)
-    recollect(day, "token", stack.edges, now=stack.now)
+    recollect(day, "token", stack.services, now=stack.now)
     stack.collect("TRUNCATED")
     # This time one half fits: the quarters that it once had are no parts any more.
     older, _ = stack.collect("SUCCESS", "TRUNCATED")
@@ -306,7 +306,7 @@ def test_a_window_split_unpaid_precedes_its_earlier_self_when_it_is_collected_ag
     day = after_a_day_of(stack, 2400, max_records=1200)
     stack.collect("SUCCESS", "SUCCESS")
     first = deliver(stack, day, rows=2400)
-    recollect(day, "token", stack.edges, now=stack.now)
+    recollect(day, "token", stack.services, now=stack.now)
     parts = stack.collect("SUCCESS", "SUCCESS")
     converting = stack.known(day)
     assert (first.attempt, converting.attempt) == (1, 2)
@@ -330,14 +330,14 @@ def test_a_part_that_is_collected_again_makes_the_window_anew(
 ) -> None:
     first, second, third, fourth = quarters
     bought = len(stack.created())
-    assert recollect(third.report_id, "token", stack.edges, now=stack.now) == [third.report_id]
+    assert recollect(third.report_id, "token", stack.services, now=stack.now) == [third.report_id]
     (again,) = stack.collect("SUCCESS")
     root = stack.known(third.root or "")
     assert root.receipts == receipts_of(first, second, again, fourth)
     assert root.attempt == 2, "the window that is made of it takes the place of the one before"
     assert len(stack.created()) == bought + 1
     deliver(stack, root.report_id)
-    assert recollect(third.report_id, "token", stack.edges, now=stack.now) == []
+    assert recollect(third.report_id, "token", stack.services, now=stack.now) == []
 
 
 def test_a_half_that_was_split_is_collected_again_and_may_be_split_again(
@@ -345,7 +345,7 @@ def test_a_half_that_was_split_is_collected_again_and_may_be_split_again(
 ) -> None:
     day = quarters[0].root or ""
     (half,) = [each for each in halves(stack, day) if each.split_path == "0"]
-    recollect(half.report_id, "token", stack.edges, now=stack.now)
+    recollect(half.report_id, "token", stack.services, now=stack.now)
     stack.collect("TRUNCATED")
     first, second = stack.collect("SUCCESS", "SUCCESS")
     assert stack.known(day).receipts == receipts_of(first, second, *quarters[2:])
@@ -356,7 +356,7 @@ def test_a_half_that_was_split_may_fit_when_it_is_collected_again(
 ) -> None:
     day = quarters[0].root or ""
     (half,) = [each for each in halves(stack, day) if each.split_path == "0"]
-    recollect(half.report_id, "token", stack.edges, now=stack.now)
+    recollect(half.report_id, "token", stack.services, now=stack.now)
     (fits,) = stack.collect("SUCCESS")
     assert stack.known(day).receipts == receipts_of(fits, *quarters[2:])
 
@@ -370,11 +370,11 @@ def test_what_is_a_part_no_more_is_not_bought_again(
     stack: Stack, quarters: tuple[Report, ...]
 ) -> None:
     day = quarters[0].root or ""
-    recollect(day, "whole", stack.edges, now=stack.now)
+    recollect(day, "whole", stack.services, now=stack.now)
     stack.collect("SUCCESS")
     before = stack.table()
     with pytest.raises(InvalidRequest, match=f"part.*{day}"):
-        recollect(quarters[0].report_id, "part", stack.edges, now=stack.now)
+        recollect(quarters[0].report_id, "part", stack.services, now=stack.now)
     assert stack.table() == before
 
 
@@ -383,12 +383,12 @@ def test_a_quarter_of_a_half_that_fitted_later_is_not_bought_again(
 ) -> None:
     day = quarters[0].root or ""
     (half,) = [each for each in halves(stack, day) if each.split_path == "0"]
-    recollect(half.report_id, "half", stack.edges, now=stack.now)
+    recollect(half.report_id, "half", stack.services, now=stack.now)
     stack.collect("SUCCESS")
     deliver(stack, day)
     before = stack.table()
     with pytest.raises(InvalidRequest, match=f"part.*{day}"):
-        recollect(quarters[0].report_id, "part", stack.edges, now=stack.now)
+        recollect(quarters[0].report_id, "part", stack.services, now=stack.now)
     assert stack.table() == before
 
 
@@ -397,9 +397,9 @@ def test_a_part_is_not_bought_again_while_its_window_is_being_made(stack: Stack)
     stack.collect("TRUNCATED")
     older, younger = stack.collect("SUCCESS", "SUCCESS")
     assert stack.known(day).state is State.CONVERTING
-    assert recollect(older.report_id, "early", stack.edges, now=stack.now) == []
+    assert recollect(older.report_id, "early", stack.services, now=stack.now) == []
     deliver(stack, day)
-    assert recollect(older.report_id, "later", stack.edges, now=stack.now) == [older.report_id]
+    assert recollect(older.report_id, "later", stack.services, now=stack.now) == [older.report_id]
     (again,) = stack.collect("SUCCESS")
     assert stack.known(day).receipts == receipts_of(again, younger)
 
@@ -425,11 +425,11 @@ def test_a_window_that_is_converted_again_still_says_where_its_rows_lay(stack: S
     stack.collect("SUCCESS", "SUCCESS", "SUCCESS", "SUCCESS")
     for key in deliver(stack, day).receipts:
         boto3.client("s3").put_object(Bucket="reports", Key=key, Body=b"{}")
-    before = stack.edges.ledger.calendar().profiles
-    assert reconvert(day, stack.edges, now=stack.now) == [day]
+    before = stack.services.ledger.calendar().profiles
+    assert reconvert(day, stack.services, now=stack.now) == [day]
     deliver(stack, day)
     assert list(before.values()) == [Profile(((6, 10),) * 4)]
-    assert stack.edges.ledger.calendar().profiles == before
+    assert stack.services.ledger.calendar().profiles == before
 
 
 def test_halves_come_before_the_calendar(stack: Stack) -> None:
@@ -446,5 +446,5 @@ def test_a_half_is_not_collected_again_while_its_own_halves_are_under_way(stack:
     (older, _) = halves_of(stack.known(day), now=stack.now)
     assert stack.known(older.report_id).state is State.SPLIT
     before = stack.table()
-    assert recollect(older.report_id, "token", stack.edges, now=stack.now) == []
+    assert recollect(older.report_id, "token", stack.services, now=stack.now) == []
     assert stack.table() == before

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain, repeat
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -36,12 +35,11 @@ from tests.integration.conftest import (
     refusal_of_aws,
     without_length,
 )
-from tests.integration.subject import NOW, REPORT_ID, SUBJECT
+from tests.support.paths import ROOT
+from tests.support.run_input import NOW, REPORT_ID, RUN_INPUT
 from vonage_reports.aws.bucket import Bucket
-from vonage_reports.aws.metrics import Metrics
-from vonage_reports.aws.store import store_report
-from vonage_reports.aws.upload import PART_BYTES, TIME_TO_STOP
-from vonage_reports.client import VonageClient
+from vonage_reports.aws.cloudwatch import Metrics
+from vonage_reports.aws.multipart_upload import PART_BYTES, TIME_TO_STOP
 from vonage_reports.domain.errors import (
     ArchiveCorrupt,
     RateLimited,
@@ -50,9 +48,10 @@ from vonage_reports.domain.errors import (
     VonageReportsError,
     VonageUnavailable,
 )
-from vonage_reports.domain.objects import Subject
+from vonage_reports.domain.run_input import RunInput
+from vonage_reports.store_report import store_report
+from vonage_reports.vonage.client import VonageClient
 
-ROOT = Path(__file__).parents[2]
 CSV = b'"id","to"\n"1","447700900000"\n"2","447700900001"\n'
 ARCHIVE = an_archive(CSV)
 WHOLE = answer(body=ARCHIVE, content_type="application/octet-stream")
@@ -78,10 +77,10 @@ class Store:
     seconds_left: Iterator[float] = field(default_factory=lambda: repeat(900.0))
 
     def __call__(
-        self, subject: Subject = SUBJECT, download: dict[str, Any] = DOWNLOAD
+        self, run_input: RunInput = RUN_INPUT, download: dict[str, Any] = DOWNLOAD
     ) -> dict[str, Any]:
         return store_report(
-            subject,
+            run_input,
             download,
             vonage=self.vonage,
             bucket=Bucket(self.s3, BUCKET),
@@ -276,8 +275,8 @@ def test_a_download_that_does_not_end_in_time_is_given_up_and_tried_again(
 ) -> None:
     archive = an_archive_of(2 * PART_BYTES + 4711)
     store.script(answer(body=archive), answer(body=archive))
-    in_time = repeat(TIME_TO_STOP + 1, chunks_in_time)
-    store.seconds_left = chain(in_time, [TIME_TO_STOP - 1], repeat(900.0))
+    until_deadline = repeat(TIME_TO_STOP + 1, chunks_in_time)
+    store.seconds_left = chain(until_deadline, [TIME_TO_STOP - 1], repeat(900.0))
     with pytest.raises(VonageUnavailable, match="within the function's time"):
         store()
     assert keys_in(store.s3) == []

@@ -10,22 +10,23 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.integration.handlers import Handler
-from tests.integration.stack import LIFETIME, SCHEDULED, Stack, definition
-from vonage_reports.aws.again import recollect
-from vonage_reports.aws.invocation import Invocation
-from vonage_reports.aws.plan import announce_refusals, forget_mended, plan
-from vonage_reports.aws.settle import settle
-from vonage_reports.aws.submit import resolve, submit
-from vonage_reports.aws.topic import Topic
-from vonage_reports.client import HTTP_TIMEOUT, Credentials, ReportRequest, VonageClient
+from tests.support.handlers import Handler
+from tests.support.stack import LIFETIME, SCHEDULED, Stack, definition
+from vonage_reports.aws.sns import Topic
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.lifecycle import Execution
 from vonage_reports.domain.objects import Precedence, manifest_key, receipt_key
-from vonage_reports.domain.pacing import Pacer
-from vonage_reports.domain.reports import Report, State
-from vonage_reports.domain.transitions import Run
-from vonage_reports.inputs import parse_definitions
+from vonage_reports.domain.report import Report, State
+from vonage_reports.submit_reports.context import Invocation
+from vonage_reports.submit_reports.plan import announce_refusals, clear_resolved_refusals, plan
+from vonage_reports.submit_reports.reprocess import recollect
+from vonage_reports.submit_reports.requests import parse_definitions
+from vonage_reports.submit_reports.settle import settle
+from vonage_reports.submit_reports.submit import resolve, submit
+from vonage_reports.vonage.answers import ReportRequest
+from vonage_reports.vonage.client import HTTP_TIMEOUT, Credentials, VonageClient
+from vonage_reports.vonage.pacing import Pacer
 
 
 def the_report(stack: Stack) -> Report:
@@ -91,7 +92,7 @@ def test_a_delivery_tells_the_next_plan_what_to_expect(stack: Stack) -> None:
     stack.submit()
     stack.runs.end(the_report(stack), rows=2400)
     stack.settle()
-    calendar = stack.edges.ledger.calendar()
+    calendar = stack.services.ledger.calendar()
     assert calendar.volumes == {("d0", "abcd1234"): 100.0}
 
 
@@ -135,7 +136,7 @@ def test_a_refusal_that_cannot_be_announced_now_takes_no_slot_and_is_announced_l
     foreign = definition(name="d0", account_ids=["foreign1"])
     invalid = definition(name="d1", product="NEW-PRODUCT")
     stack.plan_definitions([foreign, invalid])
-    deaf = replace(stack.edges, topic=DeafTopic())
+    deaf = replace(stack.services, topic=DeafTopic())
     done = submit(deaf, Invocation("one", lambda: 300.0), clock=lambda: stack.now)
     assert len(done.faults) == 2
     assert {each.state for each in stack.open()} == {State.PLANNED}
@@ -166,7 +167,7 @@ def test_what_vonage_finds_invalid_fails_by_definition_and_field(stack: Stack) -
     assert (told["event"], told["error"]) == ("report.failed", "VonageRejected")
     assert told["message"].startswith("d0, 2026-11-18: ")
     assert "product" in told["message"]
-    failed = stack.edges.ledger.finished_report(told["report_id"])
+    failed = stack.services.ledger.finished_report(told["report_id"])
     assert failed is not None
     assert failed.state is State.FAILED
     assert stack.slots() == 1
@@ -299,7 +300,7 @@ def test_who_would_be_over_before_the_answer_sends_nothing(stack: Stack) -> None
     stack.plan()
     # A second request may follow a 401.
     invocation = Invocation("one", lambda: 2 * HTTP_TIMEOUT)
-    done = submit(stack.edges, invocation, clock=lambda: stack.now)
+    done = submit(stack.services, invocation, clock=lambda: stack.now)
     assert (done.submitted, done.waiting, stack.slots(), stack.created()) == ([], 1, 0, [])
 
 
@@ -323,9 +324,9 @@ def test_without_a_usable_secret_nothing_is_begun(stack: Stack) -> None:
         raise InvalidRequest("the secret has no value yet")
 
     vonage = VonageClient(stack.simulator.url, no_credentials, pacer=Pacer(0))
-    edges = replace(stack.edges, vonage=vonage)
+    services = replace(stack.services, vonage=vonage)
     with pytest.raises(InvalidRequest, match="secret"):
-        submit(edges, Invocation("one", lambda: 300.0), clock=lambda: stack.now)
+        submit(services, Invocation("one", lambda: 300.0), clock=lambda: stack.now)
     assert {report.state for report in stack.open()} == {State.PLANNED}
     assert stack.slots() == 0
 
@@ -333,9 +334,9 @@ def test_without_a_usable_secret_nothing_is_begun(stack: Stack) -> None:
 def test_a_server_that_cannot_be_reached_is_announced_once_and_costs_no_look(stack: Stack) -> None:
     stack.plan(3)
     vonage = VonageClient("http://127.0.0.1:9", lambda _: stack.credentials[0], pacer=Pacer(0))
-    edges = replace(stack.edges, vonage=vonage)
+    services = replace(stack.services, vonage=vonage)
     for _ in range(2):
-        submit(edges, Invocation("one", lambda: 300.0), clock=lambda: stack.now)
+        submit(services, Invocation("one", lambda: 300.0), clock=lambda: stack.now)
         stack.later(minutes=5)
     assert {report.state for report in stack.open()} == {State.PLANNED}
     (told,) = stack.announced()
@@ -409,7 +410,7 @@ def test_a_definition_that_collects_something_else_is_refused_by_field(stack: St
         '[{"name": "d0", "product": "VERIFY-V2", "filters": {"country": "X0"}, "window": "month"}]',
         api_key="abcd1234",
     )
-    done = plan([changed], stack.edges, at=SCHEDULED, now=stack.now)
+    done = plan([changed], stack.services, at=SCHEDULED, now=stack.now)
     assert done.planned == []
     assert [(each.definition, each.field) for each in done.left_out] == [("d0", "window")]
 
@@ -422,7 +423,7 @@ def test_a_time_of_which_there_are_no_records_is_refused(
     stack: Stack, at: datetime, says: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=says):
-        plan([], stack.edges, at=at, now=stack.now)
+        plan([], stack.services, at=at, now=stack.now)
 
 
 class DeafTopic(Topic):
@@ -442,7 +443,7 @@ def test_windows_that_became_due_long_ago_are_told_and_not_bought(stack: Stack) 
         api_key="abcd1234",
     )
     later = SCHEDULED + timedelta(days=200)
-    done = plan(definitions, stack.edges, at=later, now=later)
+    done = plan(definitions, stack.services, at=later, now=later)
     assert len(done.planned) == 7
     assert [(each.definition, each.field) for each in done.left_out] == [("d0", "window")]
     assert "193 windows from 2026-11-19" in done.left_out[0].reason
@@ -456,9 +457,9 @@ def test_windows_that_are_late_are_told_before_anything_counts_them_as_seen(stac
         api_key="abcd1234",
     )
     later = SCHEDULED + timedelta(days=200)
-    refused = plan(definitions, replace(stack.edges, topic=DeafTopic()), at=later, now=later)
+    refused = plan(definitions, replace(stack.services, topic=DeafTopic()), at=later, now=later)
     assert (len(refused.faults), refused.planned) == (1, [])
-    done = plan(definitions, stack.edges, at=later, now=later)
+    done = plan(definitions, stack.services, at=later, now=later)
     assert [(each.definition, each.field) for each in done.left_out] == [("d0", "window")]
     assert len(done.planned) == 7
 
@@ -469,7 +470,7 @@ def test_reports_of_other_tools_take_slots_too(stack: Stack) -> None:
     assert len(stack.submit().submitted) == 2
     assert stack.simulator.state()["max_in_flight"] == 5
     for request_id in others:
-        stack.edges.vonage.cancel_report(request_id)
+        stack.services.vonage.cancel_report(request_id)
     assert len(stack.submit().submitted) == 3
 
 
@@ -498,7 +499,7 @@ def test_without_a_list_a_person_says_which_request_it_is(stack: Stack, held: Re
     assert told["event"] == "report.held"
     assert told["run_again"] is None, "what is copied unread must not buy a report twice"
     (at_vonage,) = stack.simulator.state()["reports"]
-    resolve(held.report_id, at_vonage["request_id"], stack.edges, now=stack.now)
+    resolve(held.report_id, at_vonage["request_id"], stack.services, now=stack.now)
     assert the_report(stack).request_id == at_vonage["request_id"]
     assert the_report(stack).execution_name in stack.runs.started
     assert len(stack.created()) == 1
@@ -506,10 +507,10 @@ def test_without_a_list_a_person_says_which_request_it_is(stack: Stack, held: Re
 
 def test_a_request_that_vonage_does_not_have_is_not_adopted(stack: Stack, held: Report) -> None:
     with pytest.raises(InvalidRequest, match="Vonage has no"):
-        resolve(held.report_id, "a-typing-error", stack.edges, now=stack.now)
+        resolve(held.report_id, "a-typing-error", stack.services, now=stack.now)
     (foreign,) = stack.simulator.jobs(1, 3600)
     with pytest.raises(InvalidRequest, match="another report's"):
-        resolve(held.report_id, foreign, stack.edges, now=stack.now)
+        resolve(held.report_id, foreign, stack.services, now=stack.now)
     assert the_report(stack) == held
 
 
@@ -518,7 +519,7 @@ def test_a_request_that_has_other_filters_is_not_adopted_on_a_persons_word(
 ) -> None:
     (foreign,) = stack.simulator.jobs(1, 3600, {**LIKE_OURS, "country": "X1"})
     with pytest.raises(InvalidRequest, match="another report's"):
-        resolve(held.report_id, foreign, stack.edges, now=stack.now)
+        resolve(held.report_id, foreign, stack.services, now=stack.now)
     assert the_report(stack) == held
 
 
@@ -529,16 +530,16 @@ def test_what_a_report_is_held_for_may_be_adopted_whatever_vonage_leaves_unsaid(
 
     class Vonage:
         def get_report(self, request_id: str) -> ReportRequest:
-            said = stack.edges.vonage.get_report(request_id)
+            said = stack.services.vonage.get_report(request_id)
             return replace(said, account_id="ABCD1234", date_start=None)
 
-    edges = replace(stack.edges, vonage=Vonage())  # type: ignore[arg-type]  # all that is asked
-    resolve(held.report_id, at_vonage["request_id"], edges, now=stack.now)
+    services = replace(stack.services, vonage=Vonage())  # type: ignore[arg-type]  # all that is asked
+    resolve(held.report_id, at_vonage["request_id"], services, now=stack.now)
     assert the_report(stack).state is State.SUBMITTED
 
 
 def test_without_a_list_a_person_may_say_that_there_is_none(stack: Stack, held: Report) -> None:
-    resolve(held.report_id, None, stack.edges, now=stack.now)
+    resolve(held.report_id, None, stack.services, now=stack.now)
     assert stack.slots() == 0
     assert len(stack.submit().submitted) == 1
     assert len(stack.created()) == 2
@@ -553,7 +554,7 @@ def test_a_held_report_keeps_its_slot_for_a_day(stack: Stack, held: Report) -> N
     assert stack.slots() == 0
     assert the_report(stack).state is State.HELD
     (at_vonage,) = stack.simulator.state()["reports"]
-    resolve(held.report_id, at_vonage["request_id"], stack.edges, now=stack.now)
+    resolve(held.report_id, at_vonage["request_id"], stack.services, now=stack.now)
     assert the_report(stack).state is State.SUBMITTED
 
 
@@ -562,7 +563,7 @@ def test_resolving_what_is_not_held_changes_nothing(stack: Stack) -> None:
     (report,) = stack.open()
     for report_id in (report.report_id, "nobody-20261118T0000Z-000000000000"):
         with pytest.raises(InvalidRequest, match="is not held"):
-            resolve(report_id, None, stack.edges, now=stack.now)
+            resolve(report_id, None, stack.services, now=stack.now)
     assert stack.open() == [report]
 
 
@@ -572,7 +573,7 @@ def test_a_request_that_serves_another_report_is_refused(stack: Stack, held: Rep
     other = next(each for each in stack.open() if each.report_id != held.report_id)
     assert other.request_id is not None
     with pytest.raises(InvalidRequest, match="serves another report"):
-        resolve(held.report_id, other.request_id, stack.edges, now=stack.now)
+        resolve(held.report_id, other.request_id, stack.services, now=stack.now)
 
 
 def end_at_vonage(stack: Stack, status: str) -> Report:
@@ -613,15 +614,15 @@ def deliver(stack: Stack) -> str:
 def test_a_window_is_collected_again_on_purpose_once_for_each_token(stack: Stack) -> None:
     report_id = deliver(stack)
     stack.simulator.settings(jobs_limit=9)
-    assert recollect(report_id, "monday", stack.edges, now=stack.now) == [report_id]
-    assert recollect(report_id, "tuesday", stack.edges, now=stack.now) == [], "it is unfinished"
+    assert recollect(report_id, "monday", stack.services, now=stack.now) == [report_id]
+    assert recollect(report_id, "tuesday", stack.services, now=stack.now) == [], "it is unfinished"
     stack.submit()
     again = the_report(stack)
     assert (again.attempt, again.run) == (2, 2)
     stack.runs.end(again)
     stack.settle()
-    assert recollect(report_id, "monday", stack.edges, now=stack.now) == []
-    assert recollect(report_id, "tuesday", stack.edges, now=stack.now) == [report_id]
+    assert recollect(report_id, "monday", stack.services, now=stack.now) == []
+    assert recollect(report_id, "tuesday", stack.services, now=stack.now) == [report_id]
 
 
 def test_a_failed_window_that_is_asked_for_again_has_three_attempts_again(stack: Stack) -> None:
@@ -629,7 +630,7 @@ def test_a_failed_window_that_is_asked_for_again_has_three_attempts_again(stack:
         report = end_at_vonage(stack, "FAILED")
         stack.settle()
         stack.later(hours=1)
-    assert recollect(report.report_id, "again", stack.edges, now=stack.now)
+    assert recollect(report.report_id, "again", stack.services, now=stack.now)
     assert end_at_vonage(stack, "FAILED").attempt == 4
     assert stack.settle() == []
     assert the_report(stack).state is State.PLANNED
@@ -637,7 +638,7 @@ def test_a_failed_window_that_is_asked_for_again_has_three_attempts_again(stack:
 
 def test_collecting_an_unknown_report_again_is_refused(stack: Stack) -> None:
     with pytest.raises(InvalidRequest, match="no report sms-20261118T0000Z-000000000000"):
-        recollect("sms-20261118T0000Z-000000000000", "x", stack.edges, now=stack.now)
+        recollect("sms-20261118T0000Z-000000000000", "x", stack.services, now=stack.now)
 
 
 def test_nothing_is_bought_again_before_the_cool_down(stack: Stack) -> None:
@@ -715,19 +716,19 @@ def test_reports_that_nobody_foresaw_are_not_in_the_way_of_the_others(stack: Sta
     stack.runs.end(fine)
 
     class Runs:
-        def describe(self, report: Report) -> Run:
+        def describe(self, report: Report) -> Execution:
             if report in poisonous:
                 raise KeyError("rows")
             return stack.runs.describe(report)
 
-    edges = replace(stack.edges, executions=Runs())  # type: ignore[arg-type]  # all that is asked
+    services = replace(stack.services, executions=Runs())  # type: ignore[arg-type]  # all that is asked
     ended: list[str] = []
     troubles: list[Exception] = []
     for _ in range(3):
         # There is time for one of them.
         invocation = Invocation("one", iter([LIFETIME, 0, 0]).__next__)
-        work = stack.edges.ledger.open_work()
-        settled, faults = settle(work, edges, invocation, clock=lambda: stack.now)
+        work = stack.services.ledger.open_work()
+        settled, faults = settle(work, services, invocation, clock=lambda: stack.now)
         ended += settled
         troubles += faults
         stack.later(minutes=5)
@@ -756,10 +757,10 @@ def test_a_run_that_failed_after_the_archive_was_stored_goes_on_from_there(
 ) -> None:
     report = end_at_vonage(stack, "SUCCESS")
     stack.runs.end(report, "SNS.InternalError")
-    stack.edges.bucket.write_json(receipt_key(report), {})
+    stack.services.bucket.write_json(receipt_key(report), {})
     if is_converted:
         of_this_run = Precedence(report.delay_days, "", report.attempt, report.run)
-        stack.edges.bucket.replace_json(manifest_key(report), {}, of_this_run)
+        stack.services.bucket.replace_json(manifest_key(report), {}, of_this_run)
     stack.simulator.advance(5 * 86400)
     stack.settle()
     resumed = json.loads(the_report(stack).execution_input or "")
@@ -769,7 +770,7 @@ def test_a_run_that_failed_after_the_archive_was_stored_goes_on_from_there(
 
 def test_of_two_that_see_a_failure_at_the_same_moment_one_announces_it(stack: Stack) -> None:
     end_at_vonage(stack, "EXPLODED")
-    seen = stack.edges.ledger.open_work()
+    seen = stack.services.ledger.open_work()
     for _ in range(2):
         stack.settle_seen(seen)
     assert len(stack.announced()) == 1
@@ -779,7 +780,7 @@ def test_who_dies_announcing_leaves_it_to_the_next(stack: Stack) -> None:
     end_at_vonage(stack, "EXPLODED")
     (seen,) = stack.open()
     lease = stack.now + timedelta(seconds=60)
-    stack.edges.ledger.write(seen, replace(seen, look_after=lease))
+    stack.services.ledger.write(seen, replace(seen, look_after=lease))
     assert stack.settle() == []
     stack.later(seconds=61)
     assert stack.settle() == [seen.report_id]
@@ -794,7 +795,7 @@ def test_of_two_at_the_same_moment_one_does_it(stack: Stack, runs_of: str) -> No
     if runs_of == "submit":
         assert stack.submit("two").submitted == []
     else:
-        seen = stack.edges.ledger.open_work()
+        seen = stack.services.ledger.open_work()
         for report in seen.reports:
             stack.runs.end(report)
         assert len(stack.settle_seen(seen)) == 5
@@ -806,9 +807,9 @@ def test_a_refused_definition_is_announced_once_until_it_is_mended(stack: Stack)
     refusal = Refusal("sms", "filters.direction", "SMS needs a direction")
 
     def announce(refusals: list[Refusal]) -> list[str]:
-        noted = stack.edges.ledger.open_work().notices
-        announce_refusals(refusals, noted, stack.edges)
-        forget_mended(refusals, noted, stack.edges)
+        announced = stack.services.ledger.open_work().announced
+        announce_refusals(refusals, announced, stack.services)
+        clear_resolved_refusals(refusals, announced, stack.services)
         return [each["definition"] for each in stack.announced()]
 
     assert announce([refusal]) == ["sms"]

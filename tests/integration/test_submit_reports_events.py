@@ -7,11 +7,11 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.integration.handlers import Handler, load_handler, set_secret
-from tests.integration.stack import Stack
+from tests.support.handlers import Handler, load_handler, set_secret
+from tests.support.stack import Stack
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.objects import receipt_key
-from vonage_reports.domain.reports import State
+from vonage_reports.domain.report import State
 
 SMS = {"name": "sms", "product": "SMS", "filters": {"direction": "outbound"}}
 VIDEO = {"name": "video", "product": "VIDEO-API"}
@@ -142,7 +142,7 @@ def test_a_backfill_begins_with_its_event_and_goes_on_with_sweeps(
 ) -> None:
     answer = handler(backfill(stack, 20, 4))
     assert len(answer["planned"]) == len(answer["submitted"]) == 4
-    (running,) = stack.edges.ledger.open_work().backfills
+    (running,) = stack.services.ledger.open_work().backfills
     assert (running.name, running.seen_to) == (
         f"sms-{stack.day(20):%Y%m%d}-{stack.day(4):%Y%m%d}",
         4,
@@ -150,7 +150,7 @@ def test_a_backfill_begins_with_its_event_and_goes_on_with_sweeps(
     again = handler(backfill(stack, 20, 4))
     assert (again["planned"], again["submitted"]) == ([], [])
     handler({"cancel": {"backfill": running.name}})
-    assert stack.edges.ledger.open_work().backfills == ()
+    assert stack.services.ledger.open_work().backfills == ()
     assert len(stack.open()) == 4
     assert len(stack.created()) == 4
 
@@ -220,7 +220,7 @@ def test_what_is_made_again_is_in_the_currency_that_its_definition_has_now(
 
     def currency_after(event: str, *definitions: dict[str, Any]) -> str | None:
         delivered = stack.known(report.report_id)
-        stack.edges.bucket.write_json(receipt_key(delivered), {})
+        stack.services.bucket.write_json(receipt_key(delivered), {})
         stack.runs.start(delivered)
         stack.runs.end(delivered)
         stack.settle()

@@ -1,21 +1,23 @@
-"""The import block is the architecture: functions -> aws -> client -> domain -> nothing of ours."""
+"""Imports are the architecture: functions -> steps -> aws -> vonage, archive -> domain."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 LAYER = ROOT / "layers" / "shared"
 DATASET_LAYER = ROOT / "layers" / "dataset"
 PACKAGE = LAYER / "vonage_reports"
 FUNCTIONS = sorted((ROOT / "functions").glob("*/app.py"))
 MODULES = sorted(PACKAGE.rglob("*.py"))
 OURS = "vonage_reports"
-AWS = {"boto3", "botocore", "aws_lambda_powertools", "moto", "s3transfer", "mypy_boto3_s3"}
 
 
 def label(path: Path) -> str:
@@ -63,52 +65,67 @@ def outside(names: set[str], allowed: tuple[str, ...]) -> set[str]:
 
 
 every_module = pytest.mark.parametrize("path", MODULES, ids=label)
-every_domain_module = pytest.mark.parametrize(
-    "path", sorted((PACKAGE / "domain").glob("*.py")), ids=label
-)
-every_edge = pytest.mark.parametrize("path", sorted((PACKAGE / "aws").glob("*.py")), ids=label)
 every_function = pytest.mark.parametrize("path", FUNCTIONS, ids=label)
 
+# Each package may import itself and those named here, which stand below it.
+BELOW = {
+    "": ("aws", "vonage", "archive", "domain"),
+    "submit_reports": ("aws", "vonage", "domain"),
+    "aws": ("vonage", "archive", "domain"),
+    "vonage": ("domain",),
+    "archive": ("domain",),
+    "domain": (),
+}
+LIBRARIES = {
+    "": {"aws_lambda_powertools", "boto3"},
+    "submit_reports": {"aws_lambda_powertools", "botocore", "pydantic"},
+    "aws": {"aws_lambda_powertools", "boto3", "botocore", "isal", "mypy_boto3"},
+    "vonage": {"requests", "urllib3"},
+    "archive": set(),
+    "domain": set(),
+}
 
-def test_the_layers_are_where_this_test_looks_for_them() -> None:
-    assert {path.parent.name for path in FUNCTIONS} >= {
+
+def package_of(path: Path) -> str:
+    folder = path.parent.relative_to(PACKAGE)
+    return "" if folder == Path() else str(folder)
+
+
+def test_every_function_and_package_is_checked() -> None:
+    assert {path.parent.name for path in FUNCTIONS} == {
         "submit_reports",
         "check_report",
         "store_report",
         "convert_report",
     }
-    assert {label(path.parent) for path in MODULES} == {
-        "layers/shared/vonage_reports",
-        "layers/shared/vonage_reports/aws",
-        "layers/shared/vonage_reports/domain",
-    }
+    assert {package_of(path) for path in MODULES} == set(BELOW)
 
 
-@every_domain_module
-def test_the_domain_knows_the_standard_library_and_itself(path: Path) -> None:
-    assert foreign_imports(path) == set()
-    assert outside(package_imports(path), within("domain")) == set()
+@every_module
+def test_imports_run_downwards(path: Path) -> None:
+    package = package_of(path)
+    allowed = within(*BELOW[package], *([package] if package else []))
+
+    assert outside(package_imports(path), allowed) == set()
 
 
-def test_the_client_speaks_http_and_knows_no_aws() -> None:
-    client = PACKAGE / "client.py"
+@every_module
+def test_each_package_uses_its_own_libraries_alone(path: Path) -> None:
+    foreign = {re.sub("^mypy_boto3_.*", "mypy_boto3", each) for each in foreign_imports(path)}
 
-    assert foreign_imports(client) == {"requests", "urllib3"}
-    assert outside(package_imports(client), within("domain")) == set()
-
-
-@pytest.mark.parametrize("name", ["readiness.py", "inputs.py"])
-def test_what_stands_beside_the_client_knows_no_aws_service(name: str) -> None:
-    path = PACKAGE / name
-
-    # Powertools' parser is pydantic with a name.
-    assert foreign_imports(path) & AWS <= {"aws_lambda_powertools"}
-    assert outside(package_imports(path), within("domain", "client")) == set()
+    assert foreign <= LIBRARIES[package_of(path)]
 
 
-@every_edge
-def test_the_edges_know_the_client_and_the_domain_and_never_what_people_write(path: Path) -> None:
-    assert outside(package_imports(path), within("aws", "client", "domain")) == set()
+def test_no_circle_of_imports() -> None:
+    graph = {module_name(path): package_imports(path) for path in MODULES}
+    order = TopologicalSorter(graph)
+
+    order.prepare()  # raises CycleError, naming the circle
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(LAYER).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 @every_module
@@ -125,12 +142,19 @@ def test_functions_do_not_know_each_other(path: Path) -> None:
     }
 
 
-def test_only_submit_reports_reads_what_people_write() -> None:
+def test_only_submit_reports_loads_its_package() -> None:
     readers = [
-        label(path) for path in (*FUNCTIONS, *MODULES) if f"{OURS}.inputs" in package_imports(path)
+        label(path)
+        for path in (*FUNCTIONS, *MODULES)
+        if any(each.startswith(f"{OURS}.submit_reports") for each in package_imports(path))
+        and package_of_any(path) != "submit_reports"
     ]
 
     assert readers == ["functions/submit_reports/app.py"]
+
+
+def package_of_any(path: Path) -> str:
+    return package_of(path) if path.is_relative_to(PACKAGE) else ""
 
 
 def test_only_convert_report_knows_the_dataset() -> None:
@@ -191,7 +215,7 @@ def loaded() -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("function", ["check_report", "store_report", "convert_report"])
-@pytest.mark.parametrize("module", ["pydantic", "aws_xray_sdk", "moto", f"{OURS}.inputs"])
+@pytest.mark.parametrize("module", ["pydantic", "aws_xray_sdk", "moto", f"{OURS}.submit_reports"])
 def test_a_cold_start_waits_for_nothing_that_is_not_used(
     loaded: dict[str, set[str]], function: str, module: str
 ) -> None:
@@ -208,11 +232,12 @@ def test_the_others_start_without_what_makes_the_dataset(
 
 
 def test_convert_report_starts_without_what_asks_vonage(loaded: dict[str, set[str]]) -> None:
-    assert not {f"{OURS}.client", "requests"} & loaded["convert_report"]
+    assert not {f"{OURS}.vonage.client", "requests"} & loaded["convert_report"]
 
 
 @pytest.mark.parametrize(
-    "module", ["isal", f"{OURS}.aws.upload", f"{OURS}.aws.ledger", f"{OURS}.domain.archive"]
+    "module",
+    ["isal", f"{OURS}.aws.multipart_upload", f"{OURS}.aws.ledger", f"{OURS}.archive.zip_proof"],
 )
 def test_check_report_starts_without_what_stores_an_archive(
     loaded: dict[str, set[str]], module: str

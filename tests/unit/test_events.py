@@ -3,28 +3,20 @@
 import json
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from local.template import read_template
-from vonage_reports.client import ReportRequest
+from local.stack.template import read_template
+from tests.support.paths import ROOT
+from vonage_reports.check_report import readiness
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.definitions import ReportDefinition
-from vonage_reports.domain.objects import Subject
-from vonage_reports.domain.reports import (
-    Entry,
-    Priority,
-    Report,
-    RequestStatus,
-    Revision,
-    execution_input,
-    report_id,
-)
+from vonage_reports.domain.report import Entry, Priority, Report, RequestStatus, Revision, report_id
+from vonage_reports.domain.run_input import RunInput, execution_input
 from vonage_reports.domain.windows import WindowLength, parse_instant
-from vonage_reports.inputs import (
+from vonage_reports.submit_reports.requests import (
     BackfillRequest,
     Cancellation,
     Recollection,
@@ -35,9 +27,8 @@ from vonage_reports.inputs import (
     is_dry_run,
     parse_event,
 )
-from vonage_reports.readiness import readiness
+from vonage_reports.vonage.answers import ReportRequest
 
-ROOT = Path(__file__).parents[2]
 EVENTS = {path.stem: json.loads(path.read_text()) for path in (ROOT / "events").glob("*.json")}
 STATES = yaml.safe_load((ROOT / "functions/report_workflow.asl.yaml").read_text())["States"]
 STATE_OF_EVENT = {name.lower().replace(" ", "_"): state for name, state in STATES.items()}
@@ -109,7 +100,7 @@ def test_the_backfill_that_is_cancelled_is_the_one_that_is_begun() -> None:
 def test_the_input_of_a_run_is_what_submit_reports_writes(name: str) -> None:
     given = INPUTS[name]
     definition = given["definition"]
-    window = Subject.from_input(given).window
+    window = RunInput.from_input(given).window
     report = Report(
         report_id=report_id(
             definition=definition["name"],

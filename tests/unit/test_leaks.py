@@ -7,7 +7,7 @@ import pytest
 from local.simulator.countries import COUNTRIES, OWN_NUMBERS
 from local.simulator.records import Query, Stream, Window, rows_of
 from local.simulator.values import TEXTS
-from tests.end_to_end.leaks import Forbidden
+from tests.support.leaks import Forbidden
 
 SECRET = "s3cr3t-of-nobody"
 TOKEN = base64.b64encode(f"abcd1234:{SECRET}".encode()).decode()

@@ -3,14 +3,13 @@
 import json
 import re
 import subprocess
-from pathlib import Path
 
 import botocore.session
 from botocore import xform_name
 
-from local.template import read_template
+from local.stack.template import read_template
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 TEMPLATE = read_template(ROOT / "template.yaml")
 
@@ -114,6 +113,6 @@ def test_every_link_within_leads_to_a_heading() -> None:
 
 def test_every_file_of_the_code_that_is_named_is_there() -> None:
     named = re.findall(r"`((?:[\w*]+/)*[\w*]+\.(?:py|yaml|toml))`", README)
-    assert "domain/transitions.py" in named
+    assert "domain/lifecycle.py" in named
     places = (ROOT, ROOT / "layers" / "shared" / "vonage_reports")
     assert [name for name in named if not any(any(p.glob(name)) for p in places)] == []

@@ -7,15 +7,15 @@ it, is never changed: a field that comes later has a default, and none is taken 
 
 import ast
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vonage_reports.aws.ledger import open_work_of, report_of
-from vonage_reports.domain.objects import Subject
+from tests.support.paths import ROOT
+from vonage_reports.aws.ledger_items import open_work_of, report_of
+from vonage_reports.domain.objects import archive_key, dataset_key, manifest_key, receipt_key
+from vonage_reports.domain.run_input import RunInput
 
-ROOT = Path(__file__).parents[2]
 REPORT_ID = "sms-outbound-20261118T0000Z-5f4b1bd31d45"
 REQUEST_ID = "6c5506b7-f16a-44dc-af06-756bbf467488"
 RUN_INPUT = (
@@ -78,12 +78,12 @@ def test_a_report_that_is_in_flight_is_read_with_its_run() -> None:
 
 
 def test_a_run_finds_what_it_stored_before() -> None:
-    subject = Subject.from_input(json.loads(RUN_INPUT))
+    run_input = RunInput.from_input(json.loads(RUN_INPUT))
     folder = f"sms-outbound/abcd1234/2026/11/18/{REPORT_ID}"
-    assert subject.archive_key == f"archives/{folder}/{REQUEST_ID}.zip"
-    assert subject.receipt_key == f"archives/{folder}/{REQUEST_ID}.json"
-    assert subject.manifest_key == f"manifests/{folder}.json"
-    assert subject.dataset_key == (
+    assert archive_key(run_input) == f"archives/{folder}/{REQUEST_ID}.zip"
+    assert receipt_key(run_input) == f"archives/{folder}/{REQUEST_ID}.json"
+    assert manifest_key(run_input) == f"manifests/{folder}.json"
+    assert dataset_key(run_input) == (
         "data/product=SMS/definition=sms-outbound/account=abcd1234/date=2026-11-18/"
         "20261118T000000Z_20261119T000000Z.parquet"
     )

@@ -20,29 +20,36 @@ All open work is one partition: what a run reads does not grow with what is fini
 Every write of a report is conditional on its version, so of two writers one wins.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.conditions import ConditionBase, Key
 
+from vonage_reports.aws.ledger_items import (
+    OF_FINISHED_REPORTS,
+    Calendar,
+    OpenWork,
+    backfill_of,
+    calendar_of,
+    finished_item,
+    finished_key,
+    open_item,
+    open_key,
+    open_work_of,
+    report_of,
+    request_key,
+    slot_key,
+)
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.definitions import ReportDefinition
-from vonage_reports.domain.profile import Profile
-from vonage_reports.domain.reports import (
-    Priority,
+from vonage_reports.domain.report import (
     Report,
-    Revision,
     State,
-    definition_of,
     report_ids_from,
 )
-from vonage_reports.domain.transitions import may_be_submitted
-from vonage_reports.domain.windows import Window
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -53,9 +60,6 @@ if TYPE_CHECKING:
 Change = tuple[Report | None, Report]
 """A report as it was read, None if there was none, and as it is to be."""
 
-SLOTS = range(1, 6)
-"""Vonage worked on up to 5 reports per API key at once, when it still said so (2019)."""
-
 _ALWAYS: Mapping[str, Any] = {}
 _IF_ABSENT: Mapping[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
 
@@ -63,19 +67,10 @@ _CONDITION = frozenset({"ConditionalCheckFailed"})
 _LOST = _CONDITION | {"TransactionConflict"}
 """Somebody else was, or is just now, at it: what is written over a report is tried again later."""
 
-OF_FINISHED_REPORTS = (
-    *("report_id", "definition", "product", "account_id", "include_subaccounts", "filters"),
-    *("window", "revision", "priority", "planned_at", "delay_index", "delay_days", "state"),
-    *("root", "leaves", "backfill", "rows", "error", "reason"),
-)
-"""What is read of many reports that have come to their end."""
-
 _READS = 5
 
-_TIMES = frozenset({"planned_at", "not_before", "look_after", "submitted_at", "absent_since"})
 
-
-class Outrun(Exception):
+class VersionConflict(Exception):
     """Somebody else moved the report since it was read."""
 
 
@@ -83,56 +78,8 @@ class SlotTaken(Exception):
     """Somebody else took the slot since it was seen free."""
 
 
-class RequestServesAnother(Exception):
+class RequestAlreadyClaimed(Exception):
     """The Vonage request already belongs to another report."""
-
-
-@dataclass(frozen=True)
-class OpenWork:
-    """Everything that has not come to its end: `slots` says who holds which.
-
-    `unreadable` are reports that another version of this code wrote: they are left alone.
-    """
-
-    reports: tuple[Report, ...]
-    slots: Mapping[int, str]
-    notices: frozenset[str]
-    paused_until: datetime | None = None
-    unreadable: tuple[str, ...] = ()
-    backfills: tuple[Backfill, ...] = ()
-
-    def room_for_backfills(self, now: datetime) -> int:
-        """How many reports of backfills may be planned now.
-
-        The last slot is the calendar's, and so is the place of every report that could take one:
-        what Vonage refuses for now is in nobody's way.
-        """
-        waiting = sum(may_be_submitted(report, now) for report in self.reports)
-        return len(SLOTS) - len(self.slots) - 1 - waiting
-
-    def is_stuck(self, backfill: Backfill, now: datetime) -> bool:
-        """Whether so many reports of a backfill were put back that more would only pile up."""
-        put_back = sum(
-            report.backfill == backfill.name
-            and report.state is State.PLANNED
-            and not may_be_submitted(report, now)
-            for report in self.reports
-        )
-        return put_back >= len(SLOTS) - 1
-
-
-@dataclass(frozen=True)
-class Calendar:
-    """How far the calendar is planned, and how many rows an hour had at last.
-
-    `cursors`, the end of what is planned, by definition, account and days of delay; `volumes`, rows
-    per hour, and `profiles`, where they lie, by definition and account; `collects` by definition.
-    """
-
-    cursors: Mapping[tuple[str, str, int], datetime]
-    volumes: Mapping[tuple[str, str], float]
-    collects: Mapping[str, str]
-    profiles: Mapping[tuple[str, str], Profile] = field(default_factory=dict)
 
 
 class Ledger:
@@ -154,7 +101,7 @@ class Ledger:
 
     def report(self, report_id: str) -> Report | None:
         """Read a report, open or at its end; None if it is not known."""
-        keys = (_open_key(report_id), _finished_key(report_id))
+        keys = (open_key(report_id), finished_key(report_id))
         # In one transaction: between two reads it could move from the one place to the other.
         for attempt in range(_READS):
             try:
@@ -172,7 +119,7 @@ class Ledger:
 
     def finished_report(self, report_id: str) -> Report | None:
         """Read a report that has come to its end; None if it has not, or is not known."""
-        item = self._table.get_item(Key=_finished_key(report_id), ConsistentRead=True).get("Item")
+        item = self._table.get_item(Key=finished_key(report_id), ConsistentRead=True).get("Item")
         return report_of(item) if item else None
 
     def reports_between(self, definition: str, start: datetime, end: datetime) -> list[Report]:
@@ -198,7 +145,7 @@ class Ledger:
 
         At best effort: what DynamoDB does not answer at once is left out as well.
         """
-        keys = [_finished_key(report_id) for report_id in report_ids]
+        keys = [finished_key(report_id) for report_id in report_ids]
         answer = self._client.batch_get_item(RequestItems={self._name: {"Keys": keys}})
         reports = [report_of(item) for item in answer["Responses"].get(self._name, [])]
         return [
@@ -209,7 +156,7 @@ class Ledger:
 
     def report_served_by(self, request_id: str) -> str | None:
         """Return the report_id that a Vonage request serves; None if it serves none of ours."""
-        key = _request_key(request_id)
+        key = request_key(request_id)
         item = self._table.get_item(Key=key, ConsistentRead=True).get("Item")
         return str(item["report_id"]) if item else None
 
@@ -237,7 +184,7 @@ class Ledger:
         for item in self._items(query):
             yield report_of(item)
 
-    def note_what_is_collected(self, definition: ReportDefinition) -> None:
+    def record_collects(self, definition: ReportDefinition) -> None:
         """Note what a definition collects, at first sight: it never changes under one name."""
         item = {
             "pk": "calendar",
@@ -302,33 +249,36 @@ class Ledger:
         if old is None:
             absent: Any = {
                 "TableName": self._name,
-                "Key": _finished_key(new.report_id),
+                "Key": finished_key(new.report_id),
                 **_IF_ABSENT,
             }
-            yield {"ConditionCheck": absent}, Outrun
-            yield self._put(_open_item(new), _IF_ABSENT), Outrun
+            yield {"ConditionCheck": absent}, VersionConflict
+            yield self._put(open_item(new), _IF_ABSENT), VersionConflict
         elif was_open and new.is_at_end:
-            yield self._delete(_open_key(old.report_id), unmoved), Outrun
-            yield self._put(finished_item(new)), Outrun
+            yield self._delete(open_key(old.report_id), unmoved), VersionConflict
+            yield self._put(finished_item(new)), VersionConflict
         elif was_open:
-            yield self._put(_open_item(new), unmoved), Outrun
+            yield self._put(open_item(new), unmoved), VersionConflict
         else:
-            yield self._delete(_finished_key(old.report_id), unmoved), Outrun
-            yield self._put(_open_item(new), _IF_ABSENT), Outrun
+            yield self._delete(finished_key(old.report_id), unmoved), VersionConflict
+            yield self._put(open_item(new), _IF_ABSENT), VersionConflict
         held = None if old is None else old.slot
         if held != new.slot:
             if new.slot is not None:
-                holder = {**_slot_key(new.slot), "report_id": new.report_id}
+                holder = {**slot_key(new.slot), "report_id": new.report_id}
                 yield self._put(holder, _IF_ABSENT), SlotTaken
             if held is not None:
-                yield self._delete(_slot_key(held), _still("report_id", new.report_id)), Outrun
+                yield (
+                    self._delete(slot_key(held), _still("report_id", new.report_id)),
+                    VersionConflict,
+                )
         if new.request_id is not None and (old is None or new.request_id != old.request_id):
-            claim = {**_request_key(new.request_id), "report_id": new.report_id}
+            claim = {**request_key(new.request_id), "report_id": new.report_id}
             ours_or_nobodys = {
                 "ConditionExpression": "attribute_not_exists(pk) OR report_id = :report_id",
                 "ExpressionAttributeValues": {":report_id": new.report_id},
             }
-            yield self._put(claim, ours_or_nobodys), RequestServesAnother
+            yield self._put(claim, ours_or_nobodys), RequestAlreadyClaimed
 
     def _note_volume(self, report: Report, rows: int) -> None:
         """Note how many rows an hour of the newest delivered window had: an estimate, no more."""
@@ -349,10 +299,10 @@ class Ledger:
         item = {"backfill": new.to_json(), "version": new.version}
         key = {"pk": "open", "sk": f"backfill#{new.name}"}
         if new.is_over:
-            yield self._delete(key, unmoved), Outrun
-            yield self._put({"pk": "backfills", "sk": new.name, **item}), Outrun
+            yield self._delete(key, unmoved), VersionConflict
+            yield self._put({"pk": "backfills", "sk": new.name, **item}), VersionConflict
         else:
-            yield self._put({**key, **item}, unmoved), Outrun
+            yield self._put({**key, **item}, unmoved), VersionConflict
 
     def pause(self, until: datetime) -> None:
         """Note that Vonage wants no more requests of this key before `until`.
@@ -363,12 +313,12 @@ class Ledger:
         item = {"pk": "open", "sk": "pause#", "until": end}
         self._transact(self._put(item, _forwards("until", end)), refusals=_LOST)
 
-    def note(self, cause: str) -> bool:
+    def mark_announced(self, cause: str) -> bool:
         """Note that `cause` was announced; False: it had been noted before."""
         item = {"pk": "open", "sk": f"notice#{cause}"}
         return not any(self._transact(self._put(item, _IF_ABSENT)))
 
-    def forget(self, cause: str) -> None:
+    def clear_announced(self, cause: str) -> None:
         """Forget a note, so that the cause is announced again should it come back."""
         self._table.delete_item(Key={"pk": "open", "sk": f"notice#{cause}"})
 
@@ -418,57 +368,6 @@ class Ledger:
         return (None,) * len(writes)
 
 
-def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
-    """Read the open partition."""
-    reports, slots, notices, unreadable, backfills = [], {}, set(), [], []
-    paused_until = None
-    for item in items:
-        kind, _, name = str(item["sk"]).partition("#")
-        if kind in ("report", "backfill"):
-            try:
-                if kind == "report":
-                    reports.append(report_of(item))
-                else:
-                    backfills.append(backfill_of(item))
-            except (KeyError, TypeError, ValueError):
-                unreadable.append(name)
-        elif kind == "slot":
-            slots[int(name)] = str(item["report_id"])
-        elif kind == "pause":
-            paused_until = datetime.fromisoformat(str(item["until"]))
-        elif kind == "notice":
-            notices.add(name)
-    return OpenWork(
-        tuple(reports),
-        slots,
-        frozenset(notices),
-        paused_until,
-        tuple(unreadable),
-        tuple(backfills),
-    )
-
-
-def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
-    """Read the calendar's partition."""
-    cursors, volumes, collects, profiles = {}, {}, {}, {}
-    for item in items:
-        kind, name, *rest = str(item["sk"]).split("#")
-        if kind == "cursor":
-            cursors[name, rest[0], int(rest[1])] = datetime.fromisoformat(str(item["end"]))
-        elif kind == "volume":
-            volumes[name, rest[0]] = float(str(item["rows_per_hour"]))
-            if "profile" in item:
-                profiles[name, rest[0]] = Profile.from_json(str(item["profile"]))
-        else:
-            collects[name] = str(item["collects"])
-    return Calendar(cursors, volumes, collects, profiles)
-
-
-def backfill_of(item: Mapping[str, Any]) -> Backfill:
-    """Read a backfill's item."""
-    return Backfill.from_json(item["backfill"])
-
-
 def _still(attribute: str, value: str | int) -> Mapping[str, Any]:
     """The condition that an attribute has the value that it had when it was read."""
     return {
@@ -485,75 +384,3 @@ def _forwards(attribute: str, instant: str) -> Mapping[str, Any]:
         "ExpressionAttributeNames": {"#attribute": attribute},
         "ExpressionAttributeValues": {":instant": instant},
     }
-
-
-def _open_key(report_id: str) -> dict[str, str]:
-    return {"pk": "open", "sk": f"report#{report_id}"}
-
-
-def _finished_key(report_id: str) -> dict[str, str]:
-    return {"pk": f"finished#{definition_of(report_id)}", "sk": report_id}
-
-
-def _slot_key(slot: int) -> dict[str, str]:
-    return {"pk": "open", "sk": f"slot#{slot}"}
-
-
-def _request_key(request_id: str) -> dict[str, str]:
-    return {"pk": f"request#{request_id}", "sk": "request"}
-
-
-def _open_item(report: Report) -> dict[str, Any]:
-    return {**_open_key(report.report_id), **_attributes(report)}
-
-
-def finished_item(report: Report) -> dict[str, Any]:
-    """Return the item of a report that has come to its end."""
-    return {**_finished_key(report.report_id), **_attributes(report)}
-
-
-def _attributes(report: Report) -> dict[str, Any]:
-    """Return a report as DynamoDB's attributes; what is None is left out."""
-    item: dict[str, Any] = {}
-    for each in fields(report):
-        value = getattr(report, each.name)
-        if isinstance(value, datetime):
-            value = value.astimezone(UTC).isoformat()
-        elif isinstance(value, Window):
-            value = value.to_dict()
-        elif isinstance(value, Profile):
-            value = value.to_json()
-        elif isinstance(value, Enum):
-            value = value.value
-        elif each.name == "filters":
-            # As text: DynamoDB would give numbers back as decimals.
-            value = json.dumps(value, sort_keys=True)
-        elif isinstance(value, tuple):
-            value = list(value)
-        if value is not None:
-            item[each.name] = value
-    return item
-
-
-def report_of(item: Mapping[str, Any]) -> Report:
-    """Read a report's item."""
-    values: dict[str, Any] = {}
-    for each in fields(Report):
-        if each.name not in item:
-            continue
-        value = item[each.name]
-        if each.name in _TIMES:
-            value = datetime.fromisoformat(str(value))
-        elif isinstance(value, Decimal):
-            value = int(value)
-        values[each.name] = value
-    values["filters"] = json.loads(values["filters"])
-    for name in ("tokens", "receipts", "delivered_from"):
-        values[name] = tuple(values.get(name, ()))
-    if "profile" in values:
-        values["profile"] = Profile.from_json(values["profile"])
-    values["window"] = Window.from_dict(values["window"])
-    values["revision"] = Revision(values["revision"])
-    values["priority"] = Priority(values["priority"])
-    values["state"] = State(values["state"])
-    return Report(**values)

@@ -7,7 +7,7 @@ from itertools import islice, takewhile
 
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.profile import Profile
-from vonage_reports.domain.reports import Priority, Report, Revision, report_id
+from vonage_reports.domain.report import Priority, Report, Revision, report_id
 from vonage_reports.domain.windows import (
     HOUR,
     Window,
@@ -103,7 +103,7 @@ def due_reports(
                 if since is not None and is_too_late(definition, delay_index, each, at)
             ]
             reports = (
-                planned_report(
+                report_for_window(
                     definition,
                     account_id,
                     delay_index,
@@ -136,7 +136,7 @@ def next_unplanned(
             for window in islice(due_windows(definition, delay_index, planned_to, at), 1):
                 since = defined_at if planned_to is None else due_at(window, delay_days)
                 yield (
-                    planned_report(
+                    report_for_window(
                         definition, account_id, delay_index, window, rows_per_hour=None, now=now
                     ),
                     since,
@@ -186,7 +186,7 @@ def _planned_to(
     return max(ends)[1] if is_final and ends else None
 
 
-def planned_report(
+def report_for_window(
     definition: ReportDefinition,
     account_id: str,
     delay_index: int,

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from vonage_reports.domain import waits
-from vonage_reports.domain.reports import Report, State
+from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.windows import HOUR, parse_instant
 
 NAMESPACE = "VonageUsageReports"

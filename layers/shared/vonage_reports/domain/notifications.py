@@ -10,7 +10,7 @@ from typing import Any
 
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import VonageRejected, VonageReportsError
-from vonage_reports.domain.reports import Report
+from vonage_reports.domain.report import Report
 from vonage_reports.domain.windows import format_instant
 
 FILTERABLE = ("event", "definition", "product", "account_id", "revision")
@@ -18,6 +18,27 @@ FILTERABLE = ("event", "definition", "product", "account_id", "revision")
 
 EVERY_REPORT = "every-report"
 """The notice that no report can be submitted: the key is refused, or Vonage out of reach."""
+
+
+def delivered(manifest: Mapping[str, Any], *, manifest_key: str) -> dict[str, Any]:
+    """Make the body of `report.delivered` from a manifest; the workflow publishes it."""
+    return {
+        "event": "report.delivered",
+        "report_id": manifest["report_id"],
+        "attempt": manifest["attempt"],
+        "definition": manifest["definition"],
+        "product": manifest["product"],
+        "account_id": manifest["account_id"],
+        "revision": manifest["revision"],
+        "window": manifest["window"],
+        "rows": manifest["rows"],
+        "bytes": sum(archive["bytes"] for archive in manifest["archives"]),
+        "totals": manifest["totals"],
+        "schema_changed": manifest["schema_changed"],
+        "manifest": manifest_key,
+        "archives": [archive["key"] for archive in manifest["archives"]],
+        "dataset": manifest["dataset"] and manifest["dataset"]["key"],
+    }
 
 
 def failed(

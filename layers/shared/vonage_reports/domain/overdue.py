@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from vonage_reports.domain.calendar import due_at, next_unplanned
 from vonage_reports.domain.definitions import ReportDefinition, change_of
-from vonage_reports.domain.reports import Report, State
+from vonage_reports.domain.report import Report, State
 
 PLANNED_WITHIN = timedelta(days=1)
 """So late the calendar may come to a window that is due: it comes once a day."""

@@ -5,7 +5,7 @@ from datetime import UTC, timedelta
 from statistics import median
 from zoneinfo import ZoneInfo
 
-from vonage_reports.domain.reports import Report, report_id
+from vonage_reports.domain.report import Report, report_id
 from vonage_reports.domain.windows import Window
 
 WEEKS = 8

@@ -1,0 +1,176 @@
+"""Delivers a window: dataset, then manifest, from the archives that are stored."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from vonage_dataset.cells import Collection, Dataset, convert
+from vonage_dataset.glue import Catalogue
+from vonage_dataset.zip_members import CsvMember, Reader, csv_members
+from vonage_reports.aws.bucket import Bucket
+from vonage_reports.domain import notifications, objects
+from vonage_reports.domain.errors import InvalidRequest, RowsMismatch
+from vonage_reports.domain.objects import (
+    Member,
+    Precedence,
+    dataset_key,
+    headers_key,
+    manifest_key,
+    partition,
+)
+from vonage_reports.domain.report import Entry
+from vonage_reports.domain.run_input import RunInput
+from vonage_reports.domain.settings import Settings
+from vonage_reports.domain.windows import format_instant, parse_instant
+
+
+def convert_report(
+    run_input: RunInput,
+    receipt_keys: Sequence[str],
+    *,
+    bucket: Bucket,
+    catalogue: Catalogue,
+    settings: Settings,
+    clock: Callable[[], datetime],
+) -> dict[str, Any]:
+    """Write the dataset and the manifest of a window; return the notification that says so.
+
+    `receipt_keys` are those of its archives, oldest first: several where it was split. Run again,
+    it does all of it again, and nothing is different; a run that only announces takes the manifest
+    that is there. What a later revision wrote is left alone: then the manifest says that it has no
+    dataset. So is what a later collection of the same report wrote: then that one is announced,
+    once more, because it is what readers see.
+
+    Raises RowsMismatch, RowsUnreadable and ArchiveCorrupt, before anything is written, and
+    InvalidRequest where a receipt is missing.
+    """
+    if run_input.entry is Entry.ANNOUNCE and (said := _said_by_manifest(run_input, bucket)):
+        return said
+    receipts = [_receipt(bucket, key) for key in receipt_keys]
+    precedence = Precedence.of(run_input, receipts)
+    with TemporaryDirectory() as scratch:
+        file = Path(scratch) / "dataset.parquet"
+        dataset = convert(
+            [member for receipt in receipts for member in _members(receipt, bucket)],
+            product=run_input.product,
+            target=file,
+            collection=Collection(
+                run_input.revision,
+                parse_instant(precedence.received) if precedence.received else None,
+                run_input.currency or settings.account_currency,
+            ),
+        )
+        row_check = _row_check(dataset.rows, receipts, settings)
+        with file.open("rb") as body:
+            version_id = bucket.replace(
+                dataset_key(run_input),
+                body,
+                precedence,
+                content_type="application/vnd.apache.parquet",
+            )
+    catalogue.register(run_input.product, partition(run_input), bucket.name)
+    headers = _headers(run_input, dataset, bucket)
+    content = {
+        "rows": dataset.rows,
+        "columns": [{"name": column.name, "type": column.type.value} for column in dataset.columns],
+        "schema_changed": headers is not None
+        and headers["before"] not in (None, headers["headers"]),
+        "dataset": version_id and _described(run_input, dataset, bucket.name, version_id),
+        "totals": [total.to_dict() for total in dataset.totals],
+        "row_check": row_check,
+    }
+    manifest = objects.manifest(
+        run_input, receipts, content, bucket=bucket.name, delivered=format_instant(clock())
+    )
+    written = bucket.replace_json(manifest_key(run_input), manifest, precedence)
+    if written is None and (said := _said_by_manifest(run_input, bucket)):
+        return said
+    if headers is not None:
+        # After the manifest: a run that dies before it has to say again what changed.
+        bucket.write_json(headers_key(run_input), headers)
+    return notifications.delivered(manifest, manifest_key=manifest_key(run_input))
+
+
+def _said_by_manifest(run_input: RunInput, bucket: Bucket) -> dict[str, Any] | None:
+    """Return the notification of what is delivered, None where it is not."""
+    manifest = bucket.read_json(manifest_key(run_input))
+    return manifest and notifications.delivered(manifest, manifest_key=manifest_key(run_input))
+
+
+def _receipt(bucket: Bucket, key: str) -> dict[str, Any]:
+    receipt = bucket.read_json(key)
+    if receipt is None:
+        raise InvalidRequest(f"{key} is not there: begin the run with a check")
+    return receipt
+
+
+@dataclass(frozen=True)
+class _StoredArchive:
+    """An archive in the bucket, as `vonage_dataset.zip_members` reads it."""
+
+    bucket: Bucket
+    key: str
+    size: int
+
+    def open(self, start: int, length: int) -> AbstractContextManager[Reader]:
+        return self.bucket.open(self.key, start, length)
+
+
+def _members(receipt: Mapping[str, Any], bucket: Bucket) -> list[CsvMember]:
+    archive = receipt["archive"]
+    if archive is None:
+        return []
+    source = _StoredArchive(bucket, archive["key"], archive["bytes"])
+    return csv_members(source, [Member(**member) for member in archive["members"]])
+
+
+def _row_check(rows: int, receipts: Sequence[Mapping[str, Any]], settings: Settings) -> str:
+    """Compare the rows that were read with those that Vonage counted. Raises RowsMismatch."""
+    counted = objects.counted_by_vonage(receipts)
+    if counted is None:
+        return "impossible"
+    if rows == counted:
+        return "equal"
+    if settings.row_check == "enforce":
+        raise RowsMismatch(
+            f"the archives have {rows:,} rows, and Vonage says {counted:,}: they are kept; ask "
+            "Vonage, and collect the window again, or reconvert it with ROW_CHECK=warn"
+        )
+    return "different"
+
+
+def _headers(run_input: RunInput, dataset: Dataset, bucket: Bucket) -> dict[str, Any] | None:
+    """Return what is to be known of the headers of a definition; None: nothing new.
+
+    `headers` are those of its newest window, `before` those of the window before that one. An
+    older window, as a backfill brings it, and one without a file say nothing.
+    """
+    if not dataset.headers:
+        return None
+    headers = [list(header) for header in dataset.headers]
+    known = bucket.read_json(headers_key(run_input))
+    before = None
+    if known is not None:
+        newest = parse_instant(known["window"]["start"])
+        if newest > run_input.window.start:
+            return None
+        before = known["before"] if newest == run_input.window.start else known["headers"]
+    return {"window": run_input.window.to_dict(), "headers": headers, "before": before}
+
+
+def _described(
+    run_input: RunInput, dataset: Dataset, bucket: str, version_id: str
+) -> dict[str, Any]:
+    return {
+        "bucket": bucket,
+        "key": dataset_key(run_input),
+        "version_id": version_id,
+        "bytes": dataset.bytes,
+        "sha256": dataset.sha256,
+        "rows": dataset.rows,
+        "rescued_cells": dataset.rescued_cells,
+    }

@@ -1,0 +1,1 @@
+"""The proof that a ZIP archive is whole and intact."""

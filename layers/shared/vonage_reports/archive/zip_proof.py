@@ -1,0 +1,580 @@
+"""The proof that a ZIP archive is whole and intact, made while its bytes stream by.
+
+The one place where ZIP is known. The numbers in brackets are sections of PKWARE's APPNOTE.TXT
+6.3.10, https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT. An archive is [4.3.6]
+
+    local header, data, data descriptor        for each member
+    central directory header                   for each member
+    ZIP64 end record, ZIP64 locator            only where something needs 64 bits
+    end record, comment
+
+`ArchiveProof` walks it once, forwards. Vonage's archives have the sizes of a member only behind its
+data, in the data descriptor, so where the data ends is known from Deflate itself. Everything that
+the archive says about its content, before, behind and at the end, must then agree with what was
+seen, so a reader that starts from the central directory finds the same members as one that does
+not. Without meaning for the content, and so free to differ, are only: times, attributes, the
+versions (made by, and needed up to 6.3), the number of disks in the ZIP64 locator (0 or 1),
+comments, extra fields other than ZIP64's, and the padding bits of Deflate.
+"""
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from vonage_reports.domain.errors import ArchiveCorrupt
+from vonage_reports.domain.objects import Archive, Member
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What no honest archive reaches: 1 GB, about 7 million rows, is the most that Vonage sends.
+
+    `content_bytes` of all members together, uncompressed, are 9 kB for each of these rows.
+    `ratio` counts once a member, or all so far together, are longer than `ratio_from`. SMS records
+    shrink 5 times; rows alike in all but their random ids, each with the same long message, 90
+    times at most (measured for messages of 300 to 30,000 characters). A bomb shrinks up to 1,032
+    times.
+    """
+
+    members: int = 1_000
+    name_bytes: int = 1_024
+    content_bytes: int = 64 * 2**30
+    ratio: int = 200
+    ratio_from: int = 64 * 2**20
+
+
+class Decompressor(Protocol):
+    """What `zlib.decompressobj` returns, as far as it is used here."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the last block of the data has ended."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What was given beyond that block."""
+
+    @property
+    def unconsumed_tail(self) -> bytes:
+        """What was given and not read, because the output was full."""
+
+    def decompress(self, data: bytes | memoryview, /, max_length: int) -> bytes:
+        """Inflate to `max_length` bytes at most."""
+
+
+class Deflate(Protocol):
+    """A module that inflates as `zlib` does. `isal.isal_zlib` is one, about twice as fast.
+
+    It is less strict than zlib in one point: it reads data whose Huffman codes are incomplete,
+    which no compressor writes. Sizes and CRC-32 hold for what it read, as ever.
+    """
+
+    @property
+    def error(self) -> Any:  # noqa: ANN401 - a class; isal's stubs say an instance
+        """Raised where the data is not Deflate's."""
+
+    def decompressobj(self, wbits: int) -> Decompressor:
+        """Begin to inflate; -15 is raw Deflate data."""
+
+    def crc32(self, data: bytes | memoryview, value: int, /) -> int:
+        """Continue the checksum `value` over `data`."""
+
+
+# The signatures [4.3.7 to 4.3.16].
+_LOCAL = b"PK\x03\x04"
+_DESCRIPTOR = b"PK\x07\x08"
+_CENTRAL = b"PK\x01\x02"
+_ZIP64_END = b"PK\x06\x06"
+_ZIP64_LOCATOR = b"PK\x06\x07"
+_END = b"PK\x05\x06"
+
+# What follows each signature; `x` skips a byte that says nothing of the content.
+_LOCAL_LAYOUT = struct.Struct("<BxHH4x3L2H")
+_DESCRIPTOR_LAYOUT = struct.Struct("<3L")
+_DESCRIPTOR64_LAYOUT = struct.Struct("<L2Q")
+_CENTRAL_LAYOUT = struct.Struct("<2xBxHH4x3L4H6xL")
+_ZIP64_END_LAYOUT = struct.Struct("<Q4x2L4Q")
+_ZIP64_LOCATOR_LAYOUT = struct.Struct("<LQL")
+_END_LAYOUT = struct.Struct("<4H2LH")
+_ZIP64_LOCATOR_SIZE = len(_ZIP64_LOCATOR) + _ZIP64_LOCATOR_LAYOUT.size
+_SMALLEST_ARCHIVE = len(_END) + _END_LAYOUT.size
+
+# A field that is full has its value elsewhere, in 64 bits [4.4.1.4].
+_FULL16 = 0xFFFF
+_FULL32 = 0xFFFF_FFFF
+_FULL_DIRECTORY = (_FULL16, _FULL16, _FULL16, _FULL16, _FULL32, _FULL32)
+
+_NEWEST_VERSION = 63  # [4.4.3.2]; what cannot be read shows in the flags and the method
+_STORED, _DEFLATED = 0, 8  # [4.4.5]
+_HAS_DESCRIPTOR = 1 << 3  # this flag and those that follow: [4.4.4]
+_UTF8 = 1 << 11
+_REFUSED_FLAGS = {
+    1 << 0: "it is encrypted",
+    1 << 5: "it is a patch to other data",
+    1 << 6: "it is encrypted (strong encryption)",
+    1 << 13: "its header is masked (central directory encryption)",
+}
+
+_SEVERAL_DISKS = "it belongs to an archive of several disks"
+
+_ZIP64_FIELD = 0x0001  # [4.5.3]
+_UNICODE_PATH_FIELD = 0x7075  # [4.6.9]
+
+_RAW_DEFLATE = -15  # no header around it, the largest window
+# Inflated and summed in pieces that stay in the processor's cache. An input piece can become 1,032
+# times as long: an output piece bounds the memory, whatever comes. Below 128 kB the C library keeps
+# the memory of the last piece for the next one; beyond, each piece is mapped and zeroed anew by the
+# kernel, which takes as long as inflating does (measured: 4.1 s for 1 GB, against 7.7 s at 512 kB).
+_INPUT_PIECE = 64 * 2**10
+_OUTPUT_PIECE = 120 * 2**10
+
+
+class _Content(NamedTuple):
+    """What is known of a member's data, or said of it."""
+
+    crc32: int
+    compressed: int
+    bytes: int
+
+
+class _LocalHeader(NamedTuple):  # [4.3.7]
+    version: int
+    flags: int
+    method: int
+    crc32: int
+    compressed: int
+    bytes: int
+    name_length: int
+    extra_length: int
+
+
+class _CentralHeader(NamedTuple):  # [4.3.12]
+    version: int
+    flags: int
+    method: int
+    crc32: int
+    compressed: int
+    bytes: int
+    name_length: int
+    extra_length: int
+    comment_length: int
+    disk: int
+    offset: int
+
+
+class _Seen(NamedTuple):
+    """A member that went by, as the central directory must describe it."""
+
+    name: bytes
+    flags: int
+    method: int
+    crc32: int
+    compressed: int
+    bytes: int
+    offset: int
+
+
+class _Directory(NamedTuple):
+    """What the end records say of the central directory [4.3.14, 4.3.16]."""
+
+    disk: int
+    directory_disk: int
+    entries_on_this_disk: int
+    entries: int
+    bytes: int
+    offset: int
+
+
+class _Stream:
+    """The bytes that came and are not read yet. What reads them waits with a bare `yield`."""
+
+    def __init__(self) -> None:
+        self.offset = 0  # in the archive, of the next byte to read
+        self._chunk = memoryview(b"")
+        self._position = 0
+
+    def give(self, chunk: memoryview) -> None:
+        self._chunk, self._position = chunk, 0
+
+    def some(self, at_most: int) -> Generator[None, None, memoryview]:
+        """At least one byte, not copied: gone with the next `yield`."""
+        while self._position == len(self._chunk):
+            yield
+        piece = self._chunk[self._position : self._position + at_most]
+        self._move(len(piece))
+        return piece
+
+    def take(self, count: int) -> Generator[None, None, bytes]:
+        taken = bytearray()
+        while len(taken) < count:
+            taken += yield from self.some(count - len(taken))
+        return bytes(taken)
+
+    def put_back(self, count: int) -> None:
+        """Unread the last bytes of the piece read last."""
+        self._move(-count)
+
+    def _move(self, count: int) -> None:
+        self._position += count
+        self.offset += count
+
+
+class ArchiveProof:
+    """Takes an archive in chunks of any size, and is convinced by `finish` or never.
+
+    `update` and `finish` raise ArchiveCorrupt as soon as something is wrong, and from then on
+    always. The verdict does not depend on where the chunks begin and end. Memory: one header
+    (64 kB), one piece of output (120 kB), and a short record of each member.
+
+    `update` is `hash` and then `walk`. Who has two threads may run them side by side, each over all
+    chunks in their order: both leave the interpreter to others while they work.
+    """
+
+    def __init__(self, *, deflate: Deflate = zlib, limits: Limits | None = None) -> None:
+        self._deflate = deflate
+        self._limits = limits or Limits()
+        self._stream = _Stream()
+        self._sha256 = hashlib.sha256()
+        self._hashed = 0
+        self._bytes = 0
+        self._compressed_bytes = 0
+        self._content_bytes = 0
+        self._members: list[Member] = []
+        self._seen: list[_Seen] = []
+        self._part = ""  # of the archive, where the walk is
+        self._refused: str | None = None
+        self._whole = False
+        self._walk = self._walk_archive()
+        next(self._walk)
+
+    def update(self, chunk: bytes | memoryview) -> None:
+        """Read on. The chunk is the caller's again afterwards; chunks of about 1 MB are fast."""
+        self.hash(chunk)
+        self.walk(chunk)
+
+    def hash(self, chunk: bytes | memoryview) -> None:
+        """Take the chunk into the SHA-256, and do nothing else with it."""
+        self._sha256.update(chunk)
+        self._hashed += len(chunk)
+
+    def walk(self, chunk: bytes | memoryview) -> None:
+        """Take the chunk into the proof, and do nothing else with it."""
+        if self._refused is not None:
+            raise ArchiveCorrupt(self._refused)
+        self._bytes += len(chunk)
+        self._stream.give(memoryview(chunk))
+        try:
+            next(self._walk)
+        except ArchiveCorrupt as error:
+            self._refused = str(error)
+            raise
+        finally:
+            self._stream.give(memoryview(b""))
+
+    def finish(self) -> Archive:
+        """Say what was proven, now that all bytes have come."""
+        if self._refused is None and not self._whole:
+            self._refused = self._cut_off()
+        if self._refused is not None:
+            raise ArchiveCorrupt(self._refused)
+        if self._hashed != self._bytes:
+            raise ValueError(f"{self._hashed} bytes were hashed and {self._bytes} walked")
+        return Archive(self._bytes, self._sha256.hexdigest(), tuple(self._members))
+
+    def _walk_archive(self) -> Generator[None, None, None]:
+        """Walk from the first byte to beyond the last; yields where more bytes are needed."""
+        signature = yield from self._signature()
+        if signature not in (_LOCAL, _END, _ZIP64_END):
+            raise self._corrupt("it does not begin as a ZIP archive does")
+        while signature == _LOCAL:
+            yield from self._member()
+            signature = yield from self._signature()
+
+        start = self._stream.offset - len(signature)
+        entry = b""
+        for number, seen in enumerate(self._seen, start=1):
+            if signature != _CENTRAL:
+                raise self._corrupt(f"entry {number} of the central directory should stand here")
+            entry = yield from self._central_entry(number, seen)
+            signature = yield from self._signature()
+        size = self._stream.offset - len(signature) - start
+        count = len(self._seen)
+        directory = _Directory(0, 0, count, count, size, start)
+
+        has_zip64 = signature == _ZIP64_END
+        if has_zip64:
+            yield from self._zip64_end(directory)
+            signature = yield from self._signature()
+        elif entry[-_ZIP64_LOCATOR_SIZE:].startswith(_ZIP64_LOCATOR):
+            # Readers that start at the end would follow it to another central directory.
+            raise self._corrupt("a ZIP64 locator is hidden in the entry before it")
+        if signature != _END:
+            raise self._corrupt("the end record of the archive should stand here")
+        yield from self._end(directory, has_zip64=has_zip64)
+
+        self._whole = True
+        self._at("the end")
+        yield from self._stream.some(1)
+        raise self._corrupt("more bytes follow")
+
+    def _signature(self) -> Generator[None, None, bytes]:
+        self._at("the start of a record")
+        return (yield from self._stream.take(len(_LOCAL)))
+
+    def _member(self) -> Generator[None, None, None]:
+        """A local header, the data and the data descriptor [4.3.7 to 4.3.9]."""
+        number = len(self._seen) + 1
+        offset = self._stream.offset - len(_LOCAL)
+        self._at(f"the local header of member {number}", offset)
+        if number > self._limits.members:
+            raise self._corrupt(f"more than {self._limits.members} members")
+        header = _LocalHeader._make(
+            _LOCAL_LAYOUT.unpack((yield from self._stream.take(_LOCAL_LAYOUT.size)))
+        )
+        self._check_readable(header)
+        raw_name = yield from self._stream.take(header.name_length)
+        name = self._checked_name(raw_name, header.flags)
+        extra = yield from self._stream.take(header.extra_length)
+        wide = self._zip64_field(extra)
+        said = self._said_by(header, wide)
+
+        self._at(f"the data of member {number}, {name!r}")
+        if header.method == _DEFLATED:
+            proven = yield from self._inflate()
+        else:
+            proven = yield from self._copy(said.compressed)
+        self._compressed_bytes += proven.compressed
+        self._content_bytes += proven.bytes
+
+        if header.flags & _HAS_DESCRIPTOR:
+            self._at(f"the data descriptor of member {number}, {name!r}")
+            described = yield from self._descriptor(proven, has_zip64=wide is not None)
+            if header.method == _STORED and not said.compressed and described != proven:
+                # Where it ends is known only from the central directory: not to a stream.
+                raise self._corrupt("the data is stored (not deflated) and its size is not known")
+            self._compare(described, proven)
+            # The header says nothing yet [4.4.4], or the truth.
+            said = _Content._make(claim or truth for claim, truth in zip(said, proven, strict=True))
+        self._at(f"the local header of member {number}, {name!r}", offset)
+        self._compare(said, proven)
+        self._seen.append(_Seen(raw_name, header.flags, header.method, *proven, offset))
+        self._members.append(Member(name, proven.bytes, f"{proven.crc32:08x}"))
+
+    def _check_readable(self, header: _LocalHeader | _CentralHeader) -> None:
+        if header.version > _NEWEST_VERSION:
+            raise self._corrupt(f"version {header.version} of the ZIP format is not known")
+        for flag, reason in _REFUSED_FLAGS.items():
+            if header.flags & flag:
+                raise self._corrupt(reason)
+        if header.method not in (_STORED, _DEFLATED):
+            raise self._corrupt(f"compression method {header.method} is not Deflate (8) or none")
+        if header.name_length > self._limits.name_bytes:
+            raise self._corrupt(f"its name is longer than {self._limits.name_bytes} bytes")
+
+    def _checked_name(self, raw: bytes, flags: int) -> str:
+        """Decode a name [4.4.17, D.1] that is safe wherever somebody may unpack it."""
+        try:
+            name = raw.decode("utf-8" if flags & _UTF8 else "cp437")
+        except UnicodeDecodeError:
+            raise self._corrupt("its name is not UTF-8") from None
+        if not name:
+            raise self._corrupt("its name is empty")
+        if "\0" in name:
+            raise self._corrupt("its name has a NUL in it")
+        if "\\" in name:
+            raise self._corrupt("its name has a backslash in it")
+        if name.startswith("/") or name[1:2] == ":":
+            raise self._corrupt("its name is an absolute path")
+        if ".." in name.split("/"):
+            raise self._corrupt("its name leads out of its folder ('..')")
+        if any(name == member.name for member in self._members):
+            raise self._corrupt("an earlier member has the same name")
+        return name
+
+    def _zip64_field(self, extra: bytes) -> bytes | None:
+        """The content of the ZIP64 field among the extra fields [4.5.1, 4.5.3]."""
+        found: bytes | None = None
+        position = 0
+        while position + 4 <= len(extra):  # writers that align pad with up to 3 bytes
+            field, length = struct.unpack_from("<2H", extra, position)
+            position += 4 + length
+            if position > len(extra):
+                raise self._corrupt(f"the extra field {field:#06x} is longer than its room")
+            if field == _UNICODE_PATH_FIELD:
+                raise self._corrupt("an extra field gives a second name")
+            if field == _ZIP64_FIELD:
+                if found is not None:
+                    raise self._corrupt("there are two ZIP64 extra fields")
+                found = extra[position - length : position]
+        return found
+
+    def _said_by(self, header: _LocalHeader, wide: bytes | None) -> _Content:
+        """Sizes in a local header; its ZIP64 field has both of them, full or not [4.5.3]."""
+        compressed, size = header.compressed, header.bytes
+        if wide is not None:
+            if len(wide) < struct.calcsize("<2Q"):
+                raise self._corrupt("its ZIP64 extra field is too short")
+            wide_size, wide_compressed = struct.unpack_from("<2Q", wide)
+            compressed = wide_compressed if compressed == _FULL32 else compressed
+            size = wide_size if size == _FULL32 else size
+        return _Content(header.crc32, compressed, size)
+
+    def _inflate(self) -> Generator[None, None, _Content]:
+        """Inflate as far as Deflate's own last block.
+
+        Pieces end at multiples of _INPUT_PIECE, whatever the chunks, and are inflated exhaustively:
+        the ratio is judged at the same places, and what lies behind the data is in the last piece.
+        """
+        inflater = self._deflate.decompressobj(_RAW_DEFLATE)
+        crc32 = compressed = size = 0
+        while not inflater.eof:
+            piece: bytes | memoryview
+            piece = yield from self._stream.some(_INPUT_PIECE - compressed % _INPUT_PIECE)
+            compressed += len(piece)
+            pending = True
+            while pending:
+                try:
+                    output = inflater.decompress(piece, _OUTPUT_PIECE)
+                except self._deflate.error:
+                    raise self._corrupt("it is not valid Deflate data") from None
+                crc32 = self._deflate.crc32(output, crc32)
+                size += len(output)
+                self._check_content_bytes(size)
+                piece = inflater.unconsumed_tail
+                pending = not inflater.eof and (bool(piece) or len(output) == _OUTPUT_PIECE)
+            if compressed % _INPUT_PIECE == 0:
+                self._check_ratio(compressed, size)
+        self._stream.put_back(len(inflater.unused_data))
+        compressed -= len(inflater.unused_data)
+        self._check_ratio(compressed, size)
+        return _Content(crc32, compressed, size)
+
+    def _copy(self, size: int) -> Generator[None, None, _Content]:
+        self._check_content_bytes(size)
+        crc32, missing = 0, size
+        while missing:
+            piece = yield from self._stream.some(missing)
+            crc32 = self._deflate.crc32(piece, crc32)
+            missing -= len(piece)
+            del piece  # the caller's memory: not to be held while more is waited for
+        return _Content(crc32, size, size)
+
+    def _check_content_bytes(self, of_this_member: int) -> None:
+        if self._content_bytes + of_this_member > self._limits.content_bytes:
+            raise self._corrupt(f"more than {self._limits.content_bytes:,} bytes uncompressed")
+
+    def _check_ratio(self, compressed: int, size: int) -> None:
+        limits = self._limits
+        if size > limits.ratio_from and size > limits.ratio * compressed:
+            raise self._corrupt(f"it is compressed more than {limits.ratio} times")
+        # A thousand members that are each a little too short to be judged are a bomb as well.
+        compressed += self._compressed_bytes
+        size += self._content_bytes
+        if size > limits.ratio_from and size > limits.ratio * compressed:
+            raise self._corrupt(f"all so far is compressed more than {limits.ratio} times")
+
+    def _descriptor(self, proven: _Content, *, has_zip64: bool) -> Generator[None, None, _Content]:
+        """Read a data descriptor: its signature is optional [4.3.9.3], its sizes 32 or 64 bits.
+
+        64 where the local header has a ZIP64 field [4.3.9.2], and where 32 would not do: Java and
+        .NET then write 64 without having announced it.
+        """
+        layout = _DESCRIPTOR_LAYOUT
+        if has_zip64 or max(proven.compressed, proven.bytes) >= _FULL32:
+            layout = _DESCRIPTOR64_LAYOUT
+        raw = yield from self._stream.take(layout.size)
+        if raw.startswith(_DESCRIPTOR) and layout.unpack(raw) != proven:  # a CRC may look like it
+            raw = raw[len(_DESCRIPTOR) :] + (yield from self._stream.take(len(_DESCRIPTOR)))
+        return _Content._make(layout.unpack(raw))
+
+    def _central_entry(self, number: int, seen: _Seen) -> Generator[None, None, bytes]:
+        """Read an entry of the central directory [4.3.12] and return it as it came."""
+        self._at(f"entry {number} of the central directory", self._stream.offset - len(_CENTRAL))
+        fixed = yield from self._stream.take(_CENTRAL_LAYOUT.size)
+        header = _CentralHeader._make(_CENTRAL_LAYOUT.unpack(fixed))
+        self._check_readable(header)
+        name = yield from self._stream.take(header.name_length)
+        extra = yield from self._stream.take(header.extra_length)
+        comment = yield from self._stream.take(header.comment_length)
+
+        # The ZIP64 field has the values of those fields that are full, in this order [4.5.3].
+        wide = self._zip64_field(extra)
+        values = {"bytes": header.bytes, "compressed": header.compressed, "offset": header.offset}
+        disk = header.disk
+        if wide is not None:
+            full = [field for field, value in values.items() if value == _FULL32]
+            layout = struct.Struct(f"<{len(full)}Q" + "L" * (disk == _FULL16))
+            if len(wide) < layout.size:
+                raise self._corrupt("its ZIP64 extra field is too short")
+            found = layout.unpack_from(wide)
+            values.update(zip(full, found, strict=False))
+            disk = found[-1] if disk == _FULL16 else disk
+        if disk:
+            raise self._corrupt(_SEVERAL_DISKS)
+        self._compare(_Seen(name, header.flags, header.method, header.crc32, **values), seen)
+        return _CENTRAL + fixed + name + extra + comment
+
+    def _zip64_end(self, directory: _Directory) -> Generator[None, None, None]:
+        """Read the ZIP64 end record [4.3.14] and the locator that points to it [4.3.15]."""
+        offset = self._stream.offset - len(_ZIP64_END)
+        self._at("the ZIP64 end record", offset)
+        size, *said = _ZIP64_END_LAYOUT.unpack(
+            (yield from self._stream.take(_ZIP64_END_LAYOUT.size))
+        )
+        # The size counts neither the signature nor itself [4.3.14.1].
+        self._compare_one("its size", size, _ZIP64_END_LAYOUT.size - struct.calcsize("<Q"))
+        self._compare_directory(_Directory._make(said), directory)
+
+        if (yield from self._signature()) != _ZIP64_LOCATOR:
+            raise self._corrupt("the ZIP64 locator should stand here")
+        disk, said_offset, disks = _ZIP64_LOCATOR_LAYOUT.unpack(
+            (yield from self._stream.take(_ZIP64_LOCATOR_LAYOUT.size))
+        )
+        if disk or disks > 1:  # writers say 0 or 1
+            raise self._corrupt(_SEVERAL_DISKS)
+        self._compare_one("offset of the ZIP64 end record", said_offset, offset)
+
+    def _end(self, directory: _Directory, *, has_zip64: bool) -> Generator[None, None, None]:
+        """Read the end record and the archive's comment [4.3.16]."""
+        self._at("the end record", self._stream.offset - len(_END))
+        record = yield from self._stream.take(_END_LAYOUT.size)
+        *said, comment_length = _END_LAYOUT.unpack(record)
+        if has_zip64:
+            values = zip(said, _FULL_DIRECTORY, directory, strict=True)
+            said = [truth if claim == full else claim for claim, full, truth in values]
+        self._compare_directory(_Directory._make(said), directory)
+        comment = yield from self._stream.take(comment_length)
+        if comment and _END in record + comment:
+            # Readers that start at the end would take it for the true one.
+            raise self._corrupt("another end record is hidden in the archive's comment")
+
+    def _compare_directory(self, said: _Directory, directory: _Directory) -> None:
+        if said.disk or said.directory_disk:
+            raise self._corrupt(_SEVERAL_DISKS)
+        self._compare(said, directory)
+
+    def _compare(self, said: _Content | _Seen | _Directory, true: tuple[object, ...]) -> None:
+        for field, claim, truth in zip(said._fields, said, true, strict=True):
+            self._compare_one(field, claim, truth)
+
+    def _compare_one(self, what: str, said: object, true: object) -> None:
+        if said != true:
+            raise self._corrupt(f"{what} is said to be {said!r} and is {true!r}")
+
+    def _at(self, part: str, offset: int | None = None) -> None:
+        """Remember where the walk is, for the text of an error."""
+        at = self._stream.offset if offset is None else offset
+        self._part = f"{part} (byte {at:,})"
+
+    def _corrupt(self, reason: str) -> ArchiveCorrupt:
+        return ArchiveCorrupt(f"The archive is corrupt at {self._part}: {reason}.")
+
+    def _cut_off(self) -> str:
+        if not self._bytes:
+            return "The archive is corrupt: it is empty, 0 bytes."
+        if self._bytes < _SMALLEST_ARCHIVE:
+            return f"The archive is corrupt: {self._bytes} bytes are too few for a ZIP archive."
+        return f"The archive is cut off at {self._part}: it ends after {self._bytes:,} bytes."

@@ -1,0 +1,55 @@
+"""The Vonage credentials, from Secrets Manager."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.vonage.client import Credentials
+
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+
+MAX_AGE = 300.0
+"""Seconds for which the credentials are kept: a rotated secret is in use that much later."""
+
+
+def cached_credentials(
+    client: "SecretsManagerClient", secret_arn: str, *, clock: Callable[[], float] = time.monotonic
+) -> Callable[[bool], Credentials]:
+    """Return a function that gives the credentials: those at hand, or, with True, fresh ones.
+
+    That function raises InvalidRequest, naming the secret, where it has no usable value.
+    """
+    kept: tuple[float, Credentials] | None = None
+
+    def credentials(fresh: bool) -> Credentials:  # noqa: FBT001 - the client calls it by place
+        nonlocal kept
+        if kept is None or fresh or clock() - kept[0] > MAX_AGE:
+            kept = clock(), _read(client, secret_arn)
+        return kept[1]
+
+    return credentials
+
+
+def _read(client: "SecretsManagerClient", secret_arn: str) -> Credentials:
+    try:
+        secret = client.get_secret_value(SecretId=secret_arn).get("SecretString", "")
+    except client.exceptions.ResourceNotFoundException as error:
+        # A secret that was made by the template has no value until somebody puts one.
+        raise InvalidRequest(f"the secret {secret_arn} has no value yet: put one") from error
+    try:
+        value = json.loads(secret)
+        pair = Credentials(value["api_key"], value["api_secret"], f"the secret {secret_arn}")
+    except (ValueError, TypeError, KeyError) as error:
+        pair = Credentials("", "")
+        cause: Exception | None = error
+    else:
+        cause = None
+    if not all(isinstance(part, str) and part for part in (pair.api_key, pair.api_secret)):
+        raise InvalidRequest(
+            f'the secret {secret_arn} must be {{"api_key": "...", "api_secret": "..."}}, '
+            "both of them texts, neither of them empty"
+        ) from cause
+    return pair

@@ -1,0 +1,65 @@
+"""The runs of the workflow, at Step Functions."""
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from vonage_reports.domain.lifecycle import Execution, ExecutionStatus
+from vonage_reports.domain.report import Report
+
+if TYPE_CHECKING:
+    from mypy_boto3_stepfunctions import SFNClient
+
+
+class Executions:
+    """Starts and describes the runs of one state machine."""
+
+    def __init__(self, client: "SFNClient", state_machine_arn: str) -> None:
+        self._client = client
+        self._state_machine_arn = state_machine_arn
+
+    def arn(self, report: Report) -> str:
+        """Return the ARN of the report's present run, whether it was started or not."""
+        machine = self._state_machine_arn.replace(":stateMachine:", ":execution:")
+        return f"{machine}:{report.execution_name}"
+
+    def start(self, report: Report) -> None:
+        """Start the present run, or see that it was started before.
+
+        Step Functions takes a name with the same input again while that run lasts, and refuses
+        the name afterwards: either way the run exists once.
+        """
+        assert report.execution_input is not None
+        with suppress(self._client.exceptions.ExecutionAlreadyExists):
+            self._client.start_execution(
+                stateMachineArn=self._state_machine_arn,
+                name=report.execution_name,
+                input=report.execution_input,
+            )
+
+    def describe(self, report: Report) -> Execution:
+        """Return how the report's present run stands."""
+        try:
+            answer = self._client.describe_execution(executionArn=self.arn(report))
+        except self._client.exceptions.ExecutionDoesNotExist:
+            return Execution(ExecutionStatus.MISSING)
+        if answer["status"] in ("RUNNING", "PENDING_REDRIVE"):
+            return Execution(ExecutionStatus.RUNNING)
+        if answer["status"] == "SUCCEEDED":
+            return Execution(ExecutionStatus.SUCCEEDED, rows=json.loads(answer["output"])["rows"])
+        return Execution(
+            ExecutionStatus.FAILED,
+            # A run that timed out or was aborted has no error of its own.
+            error=answer.get("error") or answer["status"],
+            reason=_sentence(answer.get("cause", "")),
+        )
+
+
+def _sentence(cause: str) -> str | None:
+    """Take the message out of what Lambda gives as a cause: JSON with the message and a trace."""
+    try:
+        value = json.loads(cause)
+    except ValueError:
+        return cause or None
+    message = value.get("errorMessage") if isinstance(value, dict) else None
+    return str(message) if message else cause

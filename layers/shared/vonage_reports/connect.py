@@ -1,0 +1,28 @@
+"""The Vonage client of a function: credentials, pace and metrics as the environment says."""
+
+from collections.abc import Mapping
+
+import boto3
+
+from vonage_reports.aws.cloudwatch import Metrics
+from vonage_reports.aws.secrets import cached_credentials
+from vonage_reports.domain.metrics import of_refusal
+from vonage_reports.domain.settings import Settings
+from vonage_reports.vonage.client import VonageClient
+from vonage_reports.vonage.pacing import Pacer
+
+
+def vonage_client(environment: Mapping[str, str]) -> VonageClient:
+    """Make the Vonage client from a function's environment; a warm function keeps it.
+
+    Raises:
+        KeyError: a required variable is not set.
+        InvalidRequest: a setting or the base URL cannot be used.
+    """
+    metrics = Metrics(environment["STACK_NAME"])
+    return VonageClient(
+        environment["VONAGE_BASE_URL"],
+        cached_credentials(boto3.client("secretsmanager"), environment["VONAGE_SECRET_ARN"]),
+        pacer=Pacer.from_settings(Settings.from_environment(environment)),
+        on_refusal=lambda status: metrics.emit(of_refusal(status)),
+    )

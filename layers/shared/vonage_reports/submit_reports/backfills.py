@@ -1,0 +1,268 @@
+"""Backfills: begun and cancelled by a person, planned as slots become free."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from vonage_reports.aws.ledger import Change, VersionConflict
+from vonage_reports.aws.ledger_items import Calendar, OpenWork
+from vonage_reports.domain import notifications
+from vonage_reports.domain.backfill import Backfill, Progress, expected_records
+from vonage_reports.domain.calendar import last_due_revision, report_for_window
+from vonage_reports.domain.definitions import Refusal
+from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.lifecycle import Withdraw, apply
+from vonage_reports.domain.products import oldest_start
+from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.slots import is_backlogged, room_for_backfills
+from vonage_reports.domain.windows import Window
+from vonage_reports.submit_reports.context import Invocation, Services
+from vonage_reports.submit_reports.execute import collect_errors
+from vonage_reports.submit_reports.plan import MISSING, PlanOutcome, plan_change
+from vonage_reports.submit_reports.split_windows import parts_of
+
+_AT_ONCE = 300
+"""Reports that are looked up together: a range that was delivered before is passed quickly."""
+
+
+def begin(backfill: Backfill, services: Services, *, max_billed_records: int) -> None:
+    """Put a backfill into the ledger; there is nothing to do where it is running already.
+
+    Raises InvalidRequest where it is expected to be billed for more than the limit, and nobody
+    confirmed that.
+    """
+    records = expected_records(backfill, services.ledger.calendar().volumes)
+    if records > max_billed_records and not backfill.confirmed:
+        raise InvalidRequest(f"backfill: {_too_expensive(records, max_billed_records)}")
+    services.ledger.record_collects(backfill.definition)
+    running = {each.name: each for each in services.ledger.open_work().backfills}.get(backfill.name)
+    if running is None:
+        with suppress(VersionConflict):
+            services.ledger.write_all([], (None, backfill))
+    elif backfill.confirmed and not running.confirmed:
+        services.ledger.write_all([], (running, replace(running, confirmed=True)))
+
+
+def cancel(name: str, services: Services, *, now: datetime) -> None:
+    """Plan nothing more of a backfill, and withdraw what Vonage was not asked for yet.
+
+    A window that was split is withdrawn with all its parts, or finished, where one was asked for.
+    Once more, it withdraws what is left; so it does of one that has planned all its windows.
+    Raises InvalidRequest for one that nobody knows.
+    """
+    work = _ended(name, services)
+    faults: list[Exception] = []
+    for report in work.reports:
+        if report.backfill == name and not report.is_half:
+            with collect_errors(faults):
+                _withdraw(report, services, now=now)
+    for fault in faults:
+        raise fault
+
+
+def _withdraw(report: Report, services: Services, *, now: datetime) -> None:
+    """Withdraw a window, unless Vonage was asked for it, or for a part of it."""
+    parts: list[Report] = []
+    if report.state is State.SPLIT:
+        parts = parts_of(report, services.ledger, now=now) or []
+    asked_for = parts or [report]
+    if all(
+        each.state is State.PLANNED and each.attempt == each.attempts_before for each in asked_for
+    ):
+        withdrawn = [(each, apply(each, Withdraw(), now=now)) for each in (report, *parts)]
+        services.ledger.write_all(withdrawn)
+
+
+def _ended(name: str, services: Services) -> OpenWork:
+    """End a backfill, and return the open work as it is afterwards."""
+    while True:
+        work = services.ledger.open_work()
+        running = {each.name: each for each in work.backfills}
+        if name not in running and _is_over(name, services):
+            return work
+        if name not in running:
+            names = ", ".join(running) or "none"
+            raise InvalidRequest(f"cancel: there is no backfill {name}; running: {names}")
+        cancelled = replace(running[name], progress=Progress.CANCELLED)
+        # Until it is ended, another invocation may plan some more of it.
+        with suppress(VersionConflict):
+            services.ledger.write_all([], (running[name], cancelled))
+            return services.ledger.open_work()
+
+
+def _is_over(name: str, services: Services) -> bool:
+    return any(each.name == name for each in services.ledger.ended_backfills())
+
+
+def plan_backfills(
+    services: Services,
+    invocation: Invocation,
+    *,
+    max_billed_records: int,
+    clock: Callable[[], datetime],
+) -> list[str]:
+    """Plan as many windows of the running backfills as can be submitted; return their reports.
+
+    Of several backfills the one with the newest window comes first.
+    """
+    work = services.ledger.open_work()
+    room = room_for_backfills(work.reports, in_use=len(work.slots), now=clock())
+    planned: list[str] = []
+    calendar = services.ledger.calendar()
+    running = {each.name: each for each in work.backfills}
+    for name, backfill in list(running.items()):
+        reason = _reason_to_stop(backfill, calendar, max_billed_records, now=clock())
+        if reason is not None:
+            _stop(backfill, reason, services)
+        if reason is not None or is_backlogged(name, work.reports, clock()):
+            del running[name]
+    while room > 0 and running and invocation.has_time_to_settle():
+        backfill = max(running.values(), key=lambda each: (next(each.left())[0].end, each.name))
+        try:
+            after, report = _advance(backfill, calendar, services, invocation, clock=clock)
+        except VersionConflict:
+            # Another invocation plans the same.
+            del running[backfill.name]
+            continue
+        if report is not None:
+            planned.append(report.report_id)
+            room -= 1
+        running[backfill.name] = after
+        if after.is_over or report is None:
+            del running[backfill.name]
+    return planned
+
+
+def _advance(
+    backfill: Backfill,
+    calendar: Calendar,
+    services: Services,
+    invocation: Invocation,
+    *,
+    clock: Callable[[], datetime],
+) -> tuple[Backfill, Report | None]:
+    """Plan the next window that is missing, past those that are there or under way.
+
+    Returns the backfill as it is then, and the report; None where nothing is left, or the time is
+    up. Raises Outrun where somebody else was faster.
+    """
+    skipped = 0
+    for report, change in _left(backfill, calendar, services, now=clock()):
+        if not invocation.has_time_to_settle():
+            break
+        if isinstance(change, PlanOutcome):
+            skipped += 1
+            continue
+        after = backfill.after(skipped=skipped, planned=1)
+        services.ledger.write_all([change], (backfill, after))
+        return replace(after, version=backfill.version + 1), report
+    after = backfill.after(skipped=skipped)
+    services.ledger.write_all([], (backfill, after))
+    return replace(after, version=backfill.version + 1), None
+
+
+def _left(
+    backfill: Backfill, calendar: Calendar, services: Services, *, now: datetime
+) -> Iterator[tuple[Report, Change | PlanOutcome]]:
+    """Yield, newest first, the reports that are left and what planning each of them means."""
+    left = backfill.left()
+    while some := list(islice(left, _AT_ONCE)):
+        (newest, _), (oldest, _) = some[0], some[-1]
+        known: dict[tuple[Window, str], list[Report]] = {}
+        for each in services.ledger.reports_between(
+            backfill.definition.name, oldest.start, newest.end
+        ):
+            known.setdefault((each.window, each.account_id), []).append(each)
+        for window, account_id in some:
+            report = _report(backfill, window, account_id, calendar, now=now)
+            there = known.get((window, account_id), ())
+            yield report, plan_change(report, there, again=MISSING)
+
+
+def _report(
+    backfill: Backfill,
+    window: Window,
+    account_id: str,
+    calendar: Calendar,
+    *,
+    now: datetime,
+) -> Report:
+    definition = backfill.definition
+    delay_index = last_due_revision(definition, window, max(now, backfill.begun_at))
+    assert delay_index is not None
+    return report_for_window(
+        definition,
+        account_id,
+        delay_index,
+        window,
+        rows_per_hour=calendar.volumes.get((definition.name, account_id)),
+        profile=calendar.profiles.get((definition.name, account_id)),
+        now=now,
+        backfill=backfill.name,
+    )
+
+
+def _reason_to_stop(
+    backfill: Backfill, calendar: Calendar, max_billed_records: int, *, now: datetime
+) -> str | None:
+    """Say why a backfill may not go on: what it costs, or what Vonage has deleted meanwhile."""
+    records = expected_records(backfill, calendar.volumes)
+    if records > max_billed_records and not backfill.confirmed:
+        return f"{_too_expensive(records, max_billed_records)}. What it has delivered is skipped"
+    window, _ = next(backfill.left(), (None, None))
+    product = backfill.definition.product
+    if window is None:
+        return "it has no windows left, because the time zone's rules have changed"
+    if window.start < oldest_start(product, now):
+        return (
+            f"its windows up to {window.first_date} are older than the {product} records that "
+            "Vonage keeps"
+        )
+    return None
+
+
+def _stop(backfill: Backfill, reason: str, services: Services) -> None:
+    """End a backfill that may not go on, having said so."""
+    sentence = f"the backfill {backfill.name} is stopped: {reason}"
+    refusal = Refusal(backfill.definition.name, "backfill", sentence)
+    services.topic.announce(notifications.refused(refusal))
+    with suppress(VersionConflict):
+        services.ledger.write_all([], (backfill, replace(backfill, progress=Progress.STOPPED)))
+
+
+def _too_expensive(records: int, limit: int) -> str:
+    return (
+        f"about {records:,} records are expected to be billed, more than MAX_BILLED_RECORDS "
+        f'({limit:,}): send it again with "confirm": true'
+    )
+
+
+def outlook(backfill: Backfill, services: Services) -> dict[str, Any]:
+    """Return what a backfill would do, without doing it.
+
+    `windows` are ISO 8601 intervals, newest first; `reports` how many it would ask for, and
+    `skipped` how many are there or under way; `expected_rows` of the former, null where an account
+    has no history, and as many are expected to be billed.
+    """
+    calendar = services.ledger.calendar()
+    skipped, records = 0, 0.0
+    known = True
+    for report, change in _left(backfill, calendar, services, now=backfill.begun_at):
+        if isinstance(change, PlanOutcome):
+            skipped += 1
+        elif report.expected_rows is None:
+            known = False
+        else:
+            records += report.expected_rows
+    rows = round(records) if known else None
+    return {
+        "backfill": backfill.name,
+        "windows": [window.interval for window in backfill.windows],
+        "reports": backfill.total - skipped,
+        "skipped": skipped,
+        "expected_rows": rows,
+        "expected_billed_records": rows,
+    }

@@ -1,0 +1,174 @@
+"""Settle: what became of the reports that have a run, or that a person has to resolve."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from vonage_reports.aws.ledger_items import OpenWork
+from vonage_reports.domain.errors import (
+    RateLimited,
+    ReportExpired,
+    ReportFailed,
+    VonageRejected,
+    VonageUnavailable,
+)
+from vonage_reports.domain.lifecycle import (
+    AtVonage,
+    Cancel,
+    Execution,
+    ExecutionStatus,
+    Gone,
+    Stay,
+    Transition,
+    Unreadable,
+    Withdraw,
+    decide,
+    is_leased,
+    needs_vonage,
+    while_held,
+    while_split,
+)
+from vonage_reports.domain.objects import manifest_key, receipt_key
+from vonage_reports.domain.report import Entry, Report, State
+from vonage_reports.submit_reports.context import Invocation, Services
+from vonage_reports.submit_reports.execute import announce_once, collect_errors, execute
+from vonage_reports.submit_reports.split_windows import parts_of
+
+_SWEEP = timedelta(minutes=5)
+_LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def settle(
+    work: OpenWork, services: Services, invocation: Invocation, *, clock: Callable[[], datetime]
+) -> tuple[list[str], list[Exception]]:
+    """Move every report as far as it can go now, as long as there is time.
+
+    Level-triggered: it goes by what Step Functions and Vonage say now, never by an event.
+    Returns the reports that came to their end, and what went wrong: one report's trouble does
+    not stop the others.
+    """
+    ended: list[str] = []
+    faults: list[Exception] = []
+    whole = {report.report_id: report for report in work.reports if not report.is_half}
+    for report in _rotated(work.reports, clock()):
+        if not invocation.has_time_to_settle():
+            break
+        with collect_errors(faults):
+            root = whole.get(report.root or report.report_id, report)
+            settled = _settle(report, root.leaves, work.announced, services, now=clock())
+            if settled.is_at_end:
+                ended.append(report.report_id)
+    for report in work.reports:
+        # After the parts, whose ends are written by now.
+        if report.state is State.SPLIT and invocation.has_time_to_settle():
+            with collect_errors(faults):
+                if _settle_split(report, services, now=clock()).is_at_end:
+                    ended.append(report.report_id)
+    return ended, faults
+
+
+def _rotated(reports: Sequence[Report], now: datetime) -> Sequence[Report]:
+    """Let each run begin with another report: those that take all its time are not always first."""
+    first = (now - _LONG_AGO) // _SWEEP % max(1, len(reports))
+    return (*reports[first:], *reports[:first])
+
+
+def _settle(
+    report: Report, leaves: int, announced: frozenset[str], services: Services, *, now: datetime
+) -> Report:
+    if report.state is State.HELD:
+        return execute(report, while_held(report, now=now), services, now=now)
+    if report.state not in (State.SUBMITTED, State.CONVERTING) or is_leased(report, now):
+        return report
+    run = services.executions.describe(report)
+    at_vonage: AtVonage | None = None
+    entry = Entry.CHECK
+    if run.status is ExecutionStatus.FAILED:
+        if needs_vonage(report, run):
+            at_vonage = _at_vonage(report, announced, services)
+        entry = _entry(report, services)
+    transition = decide(
+        report, run, at_vonage, entry=entry, leaves=leaves, now=now, scale=services.wait_scale
+    )
+    if isinstance(transition, Cancel):
+        transition = _cancel(report, run, transition, announced, services, leaves=leaves, now=now)
+    return execute(report, transition, services, now=now)
+
+
+def _settle_split(report: Report, services: Services, *, now: datetime) -> Report:
+    """Convert a window that was split as soon as every part is stored, or say that one failed."""
+    # The window before its parts: who adds a part, or collects one again, writes both, so that
+    # what is decided from parts of an earlier moment is refused.
+    root = services.ledger.report(report.report_id)
+    if root is None or root.state is not State.SPLIT or is_leased(root, now):
+        return report
+    parts = parts_of(root, services.ledger, now=now)
+    if parts is None:
+        return root
+    if any(part.state is State.FAILED for part in parts):
+        # What nobody has paid for yet would be bought for nothing.
+        parts = [
+            execute(part, Withdraw(), services, now=now) if part.state is State.PLANNED else part
+            for part in parts
+        ]
+    return execute(root, while_split(parts), services, now=now)
+
+
+def _entry(report: Report, services: Services) -> Entry:
+    """Return where a new run would begin: what is done already is not done again."""
+    written = services.bucket.precedence(manifest_key(report))
+    if written and written.run >= report.run - report.resumes and not report.is_half:
+        # One of the runs since the present attempt, or conversion, began wrote it.
+        return Entry.ANNOUNCE
+    is_stored = report.receipts or services.bucket.exists(receipt_key(report))
+    return Entry.CONVERT if is_stored else Entry.CHECK
+
+
+def _at_vonage(report: Report, announced: frozenset[str], services: Services) -> AtVonage:
+    try:
+        return services.vonage.get_report(_request_id(report)).state
+    except ReportExpired:
+        return Gone.GONE
+    except ReportFailed:
+        return Unreadable.UNKNOWN_STATUS
+    except (RateLimited, VonageUnavailable):
+        return Unreadable.UNAVAILABLE
+    except VonageRejected as error:
+        # Reports in flight hold all slots: no POST would ever show that the key is refused.
+        announce_once(report, error, announced, services)
+        return Unreadable.UNAVAILABLE
+
+
+def _cancel(
+    report: Report,
+    run: Execution,
+    transition: Cancel,
+    announced: frozenset[str],
+    services: Services,
+    *,
+    leaves: int,
+    now: datetime,
+) -> Transition:
+    try:
+        if services.vonage.cancel_report(_request_id(report)):
+            return transition.then
+    except ReportExpired:
+        return transition.then
+    except (RateLimited, VonageRejected, VonageUnavailable):
+        return Stay()
+    # It had ended by itself in the meantime: perhaps well.
+    at_vonage = _at_vonage(report, announced, services)
+    again = decide(
+        report,
+        run,
+        at_vonage,
+        entry=Entry.CHECK,
+        leaves=leaves,
+        now=now,
+        scale=services.wait_scale,
+    )
+    return again.then if isinstance(again, Cancel) else again
+
+
+def _request_id(report: Report) -> str:
+    assert report.request_id is not None
+    return report.request_id

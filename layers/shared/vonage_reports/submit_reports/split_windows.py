@@ -1,0 +1,39 @@
+"""The parts of a window that was split, as the ledger has them."""
+
+from datetime import datetime
+
+from vonage_reports.aws.ledger import Ledger
+from vonage_reports.domain.report import Report, State, halves_of
+
+
+def parts_of(report: Report, ledger: Ledger, *, now: datetime) -> list[Report] | None:
+    """Return the parts of a report that is split, oldest first; None: one cannot be read."""
+    parts: list[Report] = []
+    for half in halves_of(report, now=now):
+        found = ledger.report(half.report_id)
+        if found is None:
+            return None
+        if found.state is State.SPLIT:
+            further = parts_of(found, ledger, now=now)
+            if further is None:
+                return None
+            parts += further
+        else:
+            parts.append(found)
+    return parts
+
+
+def is_part_of(report: Report, root: Report, ledger: Ledger, *, now: datetime) -> bool:
+    """Whether a report is a half, or a half's half, of what the whole window is made of now.
+
+    It is not any more where the window, or the half around it, was collected in one later.
+    """
+    around, is_split = root, root.leaves > 1
+    for digit in report.split_path:
+        if not is_split:
+            return False
+        found = ledger.report(halves_of(around, now=now)[int(digit)].report_id)
+        if found is None:
+            return False
+        around, is_split = found, found.state is State.SPLIT
+    return True

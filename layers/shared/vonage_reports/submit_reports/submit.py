@@ -1,0 +1,283 @@
+"""Submit: give the free slots to the planned reports, having looked for those that got lost."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from aws_lambda_powertools import Logger
+
+from vonage_reports.aws.ledger import RequestAlreadyClaimed, SlotTaken
+from vonage_reports.aws.ledger_items import OpenWork
+from vonage_reports.domain import notifications, waits
+from vonage_reports.domain.errors import (
+    InvalidRequest,
+    RateLimited,
+    ReportExpired,
+    SubmissionUnknown,
+    VonageRejected,
+    VonageReportsError,
+    VonageUnavailable,
+    VonageUnreachable,
+)
+from vonage_reports.domain.lifecycle import (
+    Fail,
+    PutBack,
+    Stay,
+    after_lookup,
+    after_post,
+    before_post,
+    is_unacknowledged,
+    resolved,
+    taken,
+)
+from vonage_reports.domain.report import Report, RequestStatus, State
+from vonage_reports.domain.slots import SLOTS, slots_needed, submission_order
+from vonage_reports.submit_reports.context import Invocation, Services
+from vonage_reports.submit_reports.execute import announce_once, collect_errors, execute
+from vonage_reports.submit_reports.lost_requests import find_request, is_another
+
+logger = Logger(service="submit_reports", child=True)
+
+
+@dataclass
+class SubmitResult:
+    """What a run submitted, and holds because nobody knows whether Vonage took it."""
+
+    submitted: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
+    waiting: int = 0
+    """Reports for which Vonage has not taken a request yet."""
+    faults: list[Exception] = field(default_factory=list)
+    """What AWS refused; the reports that it concerns are found again by the next run."""
+
+
+def submit(
+    services: Services, invocation: Invocation, *, clock: Callable[[], datetime]
+) -> SubmitResult:
+    """Look for reports whose POST had no answer; then submit what is due, while slots are free.
+
+    Raises InvalidRequest where the secret cannot be used: then nothing was sent.
+    """
+    done = SubmitResult()
+    work = services.ledger.open_work()
+    lost = [report for report in work.reports if is_unacknowledged(report, clock())]
+    if (lost or submission_order(work.reports, clock())) and not _is_paused(work, clock()):
+        # First of all: without usable credentials nothing may be begun.
+        services.vonage.require_credentials()
+        for report in lost:
+            if invocation.has_time_for_a_request():
+                with collect_errors(done.faults):
+                    _find(report, services, invocation, done, now=clock())
+        work, queue = _cleared(services, done, clock)
+        _submit_planned(work, queue, services, invocation, done, clock=clock)
+    done.waiting = sum(
+        report.state in (State.PLANNED, State.SUBMITTING) and report.report_id not in done.submitted
+        for report in work.reports
+    )
+    return done
+
+
+def _cleared(
+    services: Services, done: SubmitResult, clock: Callable[[], datetime]
+) -> tuple[OpenWork, list[Report]]:
+    """Move what is not to be asked for as it stands; return the open work and what is left of it.
+
+    A split makes halves, which may be too large themselves: so it looks again.
+    """
+    while True:
+        work = services.ledger.open_work()
+        whole = {report.report_id: report for report in work.reports}
+        queue, has_moved = [], False
+        for report in submission_order(work.reports, clock()):
+            leaves = whole.get(report.root or "", report).leaves
+            transition = before_post(report, leaves=leaves, later=_later(report, whole, services))
+            if transition is None:
+                queue.append(report)
+            elif not isinstance(transition, Stay):
+                with collect_errors(done.faults):
+                    execute(report, transition, services, now=clock())
+                    has_moved = True
+        if not has_moved:
+            return work, queue
+
+
+def _later(report: Report, open_reports: Mapping[str, Report], services: Services) -> State | None:
+    """Return the state of the window's later revision, the one that is furthest of several."""
+    if report.is_half:
+        return None
+    found = [
+        later.state
+        for name in report.later_revisions
+        if (later := open_reports.get(name) or services.ledger.finished_report(name))
+    ]
+    if State.DELIVERED in found:
+        return State.DELIVERED
+    return found[-1] if found else None
+
+
+def _submit_planned(
+    work: OpenWork,
+    queue: Sequence[Report],
+    services: Services,
+    invocation: Invocation,
+    done: SubmitResult,
+    *,
+    clock: Callable[[], datetime],
+) -> None:
+    free = [slot for slot in SLOTS if slot not in work.slots]
+    if not queue or not free or _is_paused(work, clock()):
+        return
+    try:
+        room = len(free) - _others_at_work(work, services)
+    except RateLimited as error:
+        services.ledger.pause(clock() + timedelta(seconds=waits.after_429(error)))
+        return
+    for report in queue:
+        least = slots_needed(report)
+        if room < least or not invocation.has_time_for_a_request():
+            continue
+        go_on, seen_free = True, len(free)
+        with collect_errors(done.faults):
+            owned = _take_slot(report, free, services, invocation, least=least, now=clock())
+            if owned is not None:
+                go_on = _send(owned, work, services, done, now=clock())
+        # What somebody else took meanwhile is gone as well.
+        room -= seen_free - len(free)
+        if not go_on:
+            break
+
+
+def _is_paused(work: OpenWork, now: datetime) -> bool:
+    return work.paused_until is not None and work.paused_until > now
+
+
+def _others_at_work(work: OpenWork, services: Services) -> int:
+    """Count the reports of other tools that Vonage works on for this key, as far as it says so.
+
+    At best effort: the list is deprecated, and another tool may send its POST a moment later.
+    Raises RateLimited, which is about the POST that would follow as well.
+    """
+    try:
+        listed = services.vonage.list_reports(services.vonage.api_key)
+    except RateLimited:
+        raise
+    except (VonageRejected, VonageUnavailable, ReportExpired):
+        return 0
+    ours = {report.request_id for report in work.reports}
+    return sum(
+        each.request_status in (RequestStatus.PENDING, RequestStatus.PROCESSING)
+        and each.request_id not in ours
+        and services.ledger.report_served_by(each.request_id) is None
+        for each in listed
+    )
+
+
+def _take_slot(
+    report: Report,
+    free: list[int],
+    services: Services,
+    invocation: Invocation,
+    *,
+    least: int,
+    now: datetime,
+) -> Report | None:
+    """Turn a PLANNED report into a SUBMITTING one that holds a slot; None: none was free for it.
+
+    `least` slots have to be free.
+    """
+    while len(free) >= least:
+        owned = taken(
+            report,
+            slot=free.pop(0),
+            owner=invocation.owner,
+            lease_until=invocation.lease_end(now, services.wait_scale),
+            now=now,
+        )
+        try:
+            return services.ledger.write(report, owned)
+        except SlotTaken:
+            continue
+    return None
+
+
+def _send(
+    report: Report, work: OpenWork, services: Services, done: SubmitResult, *, now: datetime
+) -> bool:
+    """Send the POST and note its outcome. False: Vonage wants no more of them now."""
+    answer: str | VonageReportsError
+    try:
+        answer = services.vonage.create_report(
+            product=report.product,
+            account_id=report.account_id,
+            window=report.window,
+            include_subaccounts=report.include_subaccounts,
+            filters=report.filters,
+        )
+    except (SubmissionUnknown, VonageRejected, VonageUnreachable, ReportExpired) as error:
+        answer = error
+    else:
+        # Should what follows fail, this line still says what was paid for.
+        known = {"report_id": report.report_id, "definition": report.definition}
+        logger.info("created", extra={**known, "request_id": answer})
+    transition = after_post(answer, now=now, scale=services.wait_scale)
+    if isinstance(answer, RateLimited) and isinstance(transition, PutBack):
+        services.ledger.pause(transition.not_before)
+    if isinstance(transition, Fail):
+        # Put back before it is announced: see below.
+        later = now + services.wait_scale * waits.REFUSED_WAIT
+        report = execute(
+            report, PutBack(later, transition.error, transition.reason), services, now=now
+        )
+    execute(report, transition, services, now=now)
+    is_refused = isinstance(transition, PutBack) and not isinstance(answer, RateLimited)
+    if is_refused and isinstance(answer, VonageReportsError):
+        # Last: what cannot be announced now, the next refusal announces. Until then it holds no
+        # slot, and nobody looks for a POST that had an answer.
+        announce_once(report, answer, work.announced, services)
+    if isinstance(answer, str):
+        done.submitted.append(report.report_id)
+        for cause in sorted(notifications.causes_gone_with(report) & work.announced):
+            services.ledger.clear_announced(cause)
+    every_report = isinstance(answer, VonageRejected) and answer.concerns_every_report
+    return not every_report and not isinstance(answer, RateLimited | VonageUnreachable)
+
+
+def _find(
+    report: Report, services: Services, invocation: Invocation, done: SubmitResult, *, now: datetime
+) -> None:
+    """Take a lost report over and look in Vonage's list what became of its POST."""
+    lease_until = invocation.lease_end(now, services.wait_scale)
+    report = services.ledger.write(
+        report, replace(report, owner=invocation.owner, look_after=lease_until)
+    )
+    seen, others = find_request(report, services)
+    for request_id in others:
+        services.topic.announce(notifications.made_by_somebody(report, request_id))
+    transition = after_lookup(report, seen, now=now, scale=services.wait_scale)
+    report = execute(report, transition, services, now=now)
+    if report.state is State.SUBMITTED:
+        done.submitted.append(report.report_id)
+    if report.state is State.HELD:
+        done.held.append(report.report_id)
+
+
+def resolve(report_id: str, request_id: str | None, services: Services, *, now: datetime) -> None:
+    """Do what a person says about a HELD report: adopt that request, or (None) create one.
+
+    Raises InvalidRequest for a report that is not held, and for a request that Vonage does not
+    have, that asks for something else, or that serves another report. Then nothing was written.
+    """
+    report = services.ledger.report(report_id)
+    if report is None or report.state is not State.HELD:
+        raise InvalidRequest(f"resolve: {report_id} is not held")
+    if request_id is not None:
+        try:
+            at_vonage = services.vonage.get_report(request_id)
+        except ReportExpired as error:
+            raise InvalidRequest(f"resolve: Vonage has no {request_id}: {error}") from error
+        if is_another(at_vonage, report):
+            raise InvalidRequest(f"resolve: {request_id} is another report's")
+    try:
+        execute(report, resolved(request_id, now=now), services, now=now)
+    except RequestAlreadyClaimed:
+        raise InvalidRequest(f"resolve: {request_id} serves another report") from None

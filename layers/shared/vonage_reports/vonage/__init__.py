@@ -1,0 +1,1 @@
+"""Vonage's Reports API over HTTP."""

@@ -1,0 +1,223 @@
+"""The answers of Vonage, checked and parsed: statuses, problems, reports."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from vonage_reports.domain.errors import (
+    RateLimited,
+    ReportExpired,
+    VonageRejected,
+    VonageUnavailable,
+    VonageUnreachable,
+)
+from vonage_reports.domain.report import RequestStatus
+from vonage_reports.domain.windows import parse_instant
+
+# Shorter runs of digits are counts; E.164 has 15 at most; an id has letters or hyphens around.
+_PHONE_NUMBER = re.compile(r"(?<![\w-])\+?\d{9,15}(?![\w-])")
+_LONGEST_RETRY_AFTER = 86_400
+_LONGEST_PROBLEM = 64 * 1024  # bytes; what is longer is no problem+json, perhaps a whole archive
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """One report as Vonage describes it. What an answer did not say is None.
+
+    `echo` holds the whole answer: the request's parameters stand in it as they were sent, so its
+    `status` is a filter, never the state, which is `request_status`.
+    """
+
+    request_id: str
+    request_status: object
+    product: str | None
+    account_id: str | None
+    include_subaccounts: bool
+    date_start: datetime | None
+    date_end: datetime | None
+    receive_time: datetime | None
+    items_count: int | None
+    file_id: str | None
+    echo: Mapping[str, Any]
+
+    @property
+    def state(self) -> RequestStatus:
+        """How Vonage says that the report stands. Raises ReportFailed for what nobody knows."""
+        return RequestStatus.parse(self.request_status)
+
+
+@contextmanager
+def transport_errors() -> Iterator[None]:
+    """Translate the errors of requests, and of urllib3 below it, into ours.
+
+    ValueError is what requests raises for a redirect to something that is no URL.
+    """
+    try:
+        yield
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        # The text of the foreign error may hold the URL and more: its name is enough.
+        name = type(error).__name__
+        if _never_connected(error):
+            raise VonageUnreachable(f"Vonage cannot be reached: {name}") from error
+        raise VonageUnavailable(f"no whole answer from Vonage: {name}") from error
+
+
+def _never_connected(error: Exception) -> bool:
+    if isinstance(error, requests.ConnectTimeout | requests.exceptions.InvalidURL):
+        return True
+    # urllib3's own error stands in the one of requests, and the reason in that.
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    return isinstance(reason, urllib3.exceptions.NewConnectionError)
+
+
+def raise_for_status(response: requests.Response) -> None:
+    """Raise the error that a status outside 200 to 299 means.
+
+    Raises:
+        VonageUnavailable: 5xx, 408.
+        RateLimited: 429.
+        ReportExpired: 404.
+        VonageRejected: any other status.
+    """
+    status = response.status_code
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return
+    problem = problem_of(response)
+    text = status_and_problem(response, problem)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
+        raise VonageUnavailable(text)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        raise RateLimited(text, retry_after=_seconds(response.headers.get("Retry-After", "")))
+    if status == HTTPStatus.NOT_FOUND:
+        raise ReportExpired(text)
+    invalid = [
+        (str(each.get("name", "")), _without_numbers(str(each.get("reason", ""))))
+        for each in objects_in(problem.get("invalid_parameters"))
+    ]
+    text += "".join(f"; {name}: {reason}" for name, reason in invalid)
+    raise VonageRejected(
+        text, status=status, problem=problem_type(problem), invalid_parameters=invalid
+    )
+
+
+def _seconds(text: str) -> int | None:
+    """Read a Retry-After; a day at most, for what is longer is no rate limit."""
+    if not text.isdecimal():
+        return None
+    return (
+        _LONGEST_RETRY_AFTER if len(text) > len("86400") else min(int(text), _LONGEST_RETRY_AFTER)
+    )
+
+
+def status_and_problem(response: requests.Response, problem: Mapping[str, Any]) -> str:
+    """Return the status and what the problem+json says of it, if there is one."""
+    parts = (str(problem[key]) for key in ("title", "detail") if problem.get(key))
+    said = _without_numbers(", ".join(parts))
+    text = f"Vonage answered {response.status_code} to {response.request.method}"
+    return f"{text}: {said}" if said else text
+
+
+def _without_numbers(text: str) -> str:
+    """Leave out what may be a phone number: a refusal may quote a filter, and is announced."""
+    return _PHONE_NUMBER.sub("(number)", text)
+
+
+def problem_type(problem: Mapping[str, Any]) -> str:
+    """Return the last part of a problem's type, such as "unprovisioned"."""
+    return str(problem.get("type", "")).rpartition("#")[2]
+
+
+def problem_of(response: requests.Response) -> dict[str, Any]:
+    """Return the problem+json, {} if there is none. Of a stream, it takes the bytes away."""
+    content = b""
+    try:
+        with transport_errors():
+            for piece in response.iter_content(_LONGEST_PROBLEM):
+                content += piece
+                if len(content) > _LONGEST_PROBLEM:
+                    break
+    except VonageUnavailable:
+        return {}
+    return _parsed(content) or {}
+
+
+def json_object(response: requests.Response) -> dict[str, Any]:
+    """Return the JSON object of a response. Raises VonageUnavailable for anything else."""
+    with transport_errors():
+        content = response.content
+    answer = _parsed(content)
+    if answer is None:
+        raise VonageUnavailable(f"Vonage answered {response.status_code} without a JSON object")
+    return answer
+
+
+def _parsed(content: bytes) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def request_id_of(answer: Mapping[str, Any]) -> str:
+    """Return the id as it is: a UUID, with or without a prefix like `ri3p58f-`."""
+    request_id = answer.get("request_id")
+    if not isinstance(request_id, str) or not request_id:
+        raise VonageUnavailable("Vonage answered without a request_id")
+    return request_id
+
+
+def report_request(answer: Mapping[str, Any]) -> ReportRequest:
+    """Parse one report of an answer. Raises VonageUnavailable without a request_id."""
+    items = answer.get("items_count")
+    return ReportRequest(
+        request_id=request_id_of(answer),
+        request_status=answer.get("request_status"),
+        product=answer.get("product"),
+        account_id=answer.get("account_id"),
+        # Vendor's examples send booleans as strings as well.
+        include_subaccounts=str(answer.get("include_subaccounts")).lower() == "true",
+        date_start=_instant(answer.get("date_start")),
+        date_end=_instant(answer.get("date_end")),
+        receive_time=_instant(answer.get("receive_time")),
+        items_count=items if type(items) is int else None,
+        file_id=_file_id(answer),
+        echo=answer,
+    )
+
+
+def _file_id(answer: Mapping[str, Any]) -> str | None:
+    """Return the last segment of the download link's path, the only part of it that is used."""
+    links = answer.get("_links")
+    link = links.get("download_report") if isinstance(links, dict) else None
+    href = link.get("href") if isinstance(link, dict) else None
+    if not isinstance(href, str):
+        return None
+    try:
+        path = urlsplit(href).path
+    except ValueError:
+        return None
+    return path.rstrip("/").rpartition("/")[2] or None
+
+
+def _instant(value: object) -> datetime | None:
+    try:
+        return parse_instant(str(value))
+    except (ValueError, OverflowError):
+        return None
+
+
+def objects_in(value: object) -> list[dict[str, Any]]:
+    """Return the JSON objects of a list, without its other values; [] if it is no list."""
+    if not isinstance(value, list):
+        return []
+    return [each for each in value if isinstance(each, dict)]

@@ -1,0 +1,115 @@
+"""What the stack delivered, copied from the emulator to a folder while it arrives."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from local.stack.deployment import Stack
+from local.stack.emulator import Emulator
+
+PREFIXES = ("archives/", "data/", "manifests/", "headers/")
+NOTIFICATIONS = "notifications.jsonl"
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object of the bucket as it was copied; `metadata` is the user's own."""
+
+    etag: str
+    bytes: int
+    metadata: Mapping[str, str]
+
+
+class Delivery:
+    """The folder that mirrors the bucket: same keys, and what the topic said beside them."""
+
+    def __init__(self, emulator: Emulator, stack: Stack, folder: Path) -> None:
+        self._s3 = emulator.client("s3")
+        self._sqs = emulator.client("sqs")
+        self._bucket = stack.outputs["BucketName"]
+        self._queue = stack.subscribe_queue("notifications-of-make-run")
+        self.folder = folder
+        self.objects: dict[str, StoredObject] = {}
+        self._archives: dict[str, list[str]] = {}
+        self._manifests: dict[str, str] = {}
+        self.notifications: list[dict[str, Any]] = []
+
+    def update(self) -> None:
+        """Copy what is new in the bucket, and receive what was announced."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / NOTIFICATIONS).touch()
+        for prefix in PREFIXES:
+            pages = self._s3.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=prefix
+            )
+            for page in pages:
+                for found in page.get("Contents", []):
+                    self._copy(found["Key"], found["ETag"])
+        self._receive()
+
+    def upload(self, key: str, metadata: Mapping[str, str]) -> None:
+        """Put a file of the folder back into the bucket."""
+        with (self.folder / key).open("rb") as file:
+            answer = self._s3.put_object(
+                Bucket=self._bucket, Key=key, Body=file, Metadata=dict(metadata)
+            )
+        size = (self.folder / key).stat().st_size
+        self._note(key, StoredObject(answer["ETag"], size, metadata))
+
+    def manifest_key(self, report_id: str) -> str | None:
+        """The key of a report's manifest, None before it is delivered."""
+        return self._manifests.get(report_id)
+
+    def archive_keys(self, report_id: str) -> list[str]:
+        """The keys of a report's archives."""
+        return self._archives.get(report_id, [])
+
+    def dataset_files(self) -> list[Path]:
+        """The files of the dataset that were announced since this was made, each once."""
+        keys = {each["dataset"] for each in self.notifications if each.get("dataset")}
+        return [self.folder / key for key in sorted(keys) if key in self.objects]
+
+    def archive_bytes(self, report_id: str) -> int:
+        """The size of all archives of a report."""
+        return sum(self.objects[key].bytes for key in self.archive_keys(report_id))
+
+    def _copy(self, key: str, etag: str) -> None:
+        if key in self.objects and self.objects[key].etag == etag:
+            return
+        target = self.folder / key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.partial")
+        found = self._s3.get_object(Bucket=self._bucket, Key=key)
+        with partial.open("wb") as file:
+            for chunk in found["Body"].iter_chunks(1024 * 1024):
+                file.write(chunk)
+        partial.replace(target)
+        stored = StoredObject(found["ETag"], found["ContentLength"], found.get("Metadata", {}))
+        self._note(key, stored)
+
+    def _note(self, key: str, stored: StoredObject) -> None:
+        if key not in self.objects:
+            path = PurePosixPath(key)
+            if key.startswith("manifests/"):
+                self._manifests[path.stem] = key
+            elif key.startswith("archives/") and path.suffix == ".zip":
+                self._archives.setdefault(path.parent.name, []).append(key)
+        self.objects[key] = stored
+
+    def _receive(self) -> None:
+        while True:
+            answer = self._sqs.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10)
+            messages = answer.get("Messages", [])
+            if not messages:
+                return
+            with (self.folder / NOTIFICATIONS).open("a") as file:
+                for message in messages:
+                    notification = json.loads(message["Body"])
+                    self.notifications.append(notification)
+                    file.write(json.dumps(notification) + "\n")
+            for message in messages:
+                self._sqs.delete_message(
+                    QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"]
+                )

@@ -1,0 +1,107 @@
+"""What an event is going to ask Vonage for, said before anything is billed."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from local.stack.deployment import Stack
+from vonage_reports.aws.ledger import Ledger
+from vonage_reports.aws.ledger_items import Calendar
+from vonage_reports.domain.backfill import Backfill, expected_records
+from vonage_reports.domain.calendar import due_reports
+from vonage_reports.domain.definitions import change_of
+from vonage_reports.domain.report import Report
+from vonage_reports.domain.windows import format_instant, parse_instant
+from vonage_reports.submit_reports.requests import (
+    BackfillRequest,
+    Recollection,
+    parse_definitions,
+    parse_event,
+)
+
+_BILLED = ("backfill", "recollect")
+"""What a dry run knows to say something about."""
+
+
+def plan_of(
+    event: Mapping[str, Any], stack: Stack, ledger: Ledger, *, api_key: str, now: datetime
+) -> list[str]:
+    """Say line by line what `event` would plan, and what is open already.
+
+    Nothing is asked of Vonage for it. Raises InvocationFailed for an event that is refused.
+    """
+    work = ledger.open_work()
+    calendar = ledger.calendar()
+    lines = [f"goes on with {_described(report)}" for report in work.reports if not report.is_half]
+    lines += [f"goes on with {_left(backfill, calendar)}" for backfill in work.backfills]
+    asked = parse_event(dict(event))
+    if "scheduled_time" in event:
+        due = _due(event["scheduled_time"], stack, calendar, api_key=api_key, now=now)
+        lines += [f"asks for {_described(report)}" for report in due]
+    elif isinstance(asked, BackfillRequest | Recollection):
+        lines += [f"asks for {line}" for line in outlook_of(stack.submit(as_dry_run(event)))]
+    else:
+        lines.append(f"sends the event {json.dumps(event)}")
+    return lines
+
+
+def as_dry_run(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the event of a person as it asks what it would do; then nothing is written."""
+    return {
+        name: {**value, "dry_run": True} if name in _BILLED else value
+        for name, value in event.items()
+    }
+
+
+def outlook_of(answer: Mapping[str, Any]) -> list[str]:
+    """Say in lines what a dry run answered."""
+    outlook = answer["dry_run"]
+    whose = f"the backfill {outlook['backfill']}" if "backfill" in outlook else outlook["report_id"]
+    newest, oldest = outlook["windows"][0], outlook["windows"][-1]
+    interval = f"{oldest.split('/')[0]} to {newest.split('/')[1]}"
+    reports, skipped = outlook["reports"], outlook["skipped"]
+    parts = [
+        f"{whose}: {reports:,} {'report' if reports == 1 else 'reports'}, {interval}",
+        f"there or under way already: {skipped:,}" if skipped else "",
+        f"records: {_number(outlook['expected_billed_records'])}",
+    ]
+    return [", ".join(filter(None, parts))]
+
+
+def _due(
+    scheduled_time: str, stack: Stack, calendar: Calendar, *, api_key: str, now: datetime
+) -> Iterator[Report]:
+    definitions, _ = parse_definitions(stack.definitions(), api_key=api_key)
+    for definition in definitions:
+        if change_of(definition, calendar.collects.get(definition.name)) is None:
+            for due in due_reports(
+                definition,
+                cursors=calendar.cursors,
+                volumes=calendar.volumes,
+                profiles=calendar.profiles,
+                at=parse_instant(scheduled_time),
+                now=now,
+            ):
+                yield from due.reports
+
+
+def _described(report: Report) -> str:
+    window = f"{format_instant(report.window.start)} to {format_instant(report.window.end)}"
+    return (
+        f"{report.definition}: {report.product} of {report.account_id}, {window}, "
+        f"{report.revision.value}, records: {_number(report.expected_rows)}"
+    )
+
+
+def _left(backfill: Backfill, calendar: Calendar) -> str:
+    records = _number(expected_records(backfill, calendar.volumes) or None)
+    left = backfill.total - backfill.seen_to
+    return (
+        f"the backfill {backfill.name}: {left:,} of {backfill.total:,} reports are left, "
+        f"records: {records}"
+    )
+
+
+def _number(records: int | None) -> str:
+    return "unknown" if records is None else f"about {records:,}"

@@ -1,0 +1,200 @@
+"""What `make run` is told through the environment, checked before anything is started."""
+
+import hashlib
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.windows import format_instant, parse_instant
+from vonage_reports.submit_reports.requests import is_dry_run, parse_event
+
+VONAGE = "https://api.nexmo.com"
+
+# Polls 0.2 s apart instead of 20 s, the sweep every 3 s instead of 5 minutes.
+SIMULATOR_WAIT_SCALE = 0.01
+
+# What an SSM parameter holds at most, in the tier that the template asks for.
+_LONGEST_DEFINITIONS = 8192
+
+_BASE_URL = re.compile(
+    r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]+)?/*", re.IGNORECASE | re.ASCII
+)
+
+
+class BadInput(ValueError):
+    """Something that the person who typed `make run` must mend, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that speaks Vonage's Reports API, and the credentials for it."""
+
+    url: str
+    api_key: str
+    api_secret: str
+
+    def __repr__(self) -> str:
+        return f"Server({self.url!r}, {self.api_key!r})"
+
+    @property
+    def is_on_loopback(self) -> bool:
+        """Whether it is on this machine, where nothing is billed."""
+        host = urlsplit(self.url).hostname or ""
+        if host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def name(self) -> str:
+        """A name for the folder of what was paid for at this host with this key."""
+        host = urlsplit(self.url).hostname or ""
+        digest = hashlib.sha256(f"{self.url}\n{self.api_key}".encode()).hexdigest()
+        return f"{host}-{digest[:12]}"
+
+
+@dataclass(frozen=True)
+class Options:
+    """One run: `server` is None for the simulator, `event` None for the calendar's."""
+
+    server: Server | None
+    event: Mapping[str, Any] | None
+    definitions: str | None
+    scheduled_time: str
+    wait_scale: float
+    confirmed: bool
+
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether the event only wants to know what it would do."""
+        return self.event is not None and is_dry_run(parse_event(dict(self.event)))
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str], *, now: datetime) -> "Options":
+        """Read the variables; an empty one counts as none. Raises BadInput."""
+        given = {name: value for name, value in environment.items() if value}
+        server = _server(given)
+        if "EVENT" in given and "SCHEDULED_TIME" in given:
+            raise BadInput(
+                "SCHEDULED_TIME is for the calendar's event, and EVENT names another: set one only"
+            )
+        return cls(
+            server=server,
+            event=_event(given.get("EVENT")),
+            definitions=_definitions(given.get("DEFINITIONS")),
+            scheduled_time=_scheduled_time(given.get("SCHEDULED_TIME"), now),
+            wait_scale=_wait_scale(
+                given.get("WAIT_SCALE"), 1 if server is not None else SIMULATOR_WAIT_SCALE
+            ),
+            confirmed=is_yes(given.get("CONFIRM", "")),
+        )
+
+
+def is_yes(text: str) -> bool:
+    """Whether a person said yes."""
+    return text.strip().lower() in ("yes", "y")
+
+
+def _server(given: Mapping[str, str]) -> Server | None:
+    url = given.get("VONAGE_BASE_URL")
+    key, secret = given.get("VONAGE_API_KEY"), given.get("VONAGE_API_SECRET")
+    if url is None and key is None and secret is None:
+        return None
+    for name in ("VONAGE_API_KEY", "VONAGE_API_SECRET"):
+        if name not in given:
+            raise BadInput(f"{name} is not set: a server other than the simulator needs it")
+    assert key is not None
+    assert secret is not None
+    server = Server(_base_url(VONAGE if url is None else url), key, secret)
+    if server.url.startswith("http://") and not server.is_on_loopback:
+        raise BadInput("VONAGE_BASE_URL begins with http: credentials go over https only")
+    return server
+
+
+def _base_url(text: str) -> str:
+    """Return scheme and host in the form in which they are compared. Raises BadInput.
+
+    The text is not shown: a user and a password may stand in it.
+    """
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0 or not _BASE_URL.fullmatch(text):
+        raise BadInput(
+            f"VONAGE_BASE_URL takes a scheme, a host and perhaps a port, no more, as in {VONAGE}"
+        )
+    url = text.rstrip("/").lower()
+    return url.removesuffix(":443") if url.startswith("https:") else url.removesuffix(":80")
+
+
+def _event(path: str | None) -> Mapping[str, Any] | None:
+    if path is None:
+        return None
+    event = _read_json("EVENT", path)
+    if not isinstance(event, dict):
+        raise BadInput(f"EVENT: {path} holds no JSON object")
+    if "entry" in event or "report" in event:
+        raise BadInput(f"EVENT: {path} is the input of a state, no event for submit_reports")
+    try:
+        parse_event(event)
+    except InvalidRequest as error:
+        raise BadInput(f"EVENT: {path}: {error}") from error
+    return event
+
+
+def _definitions(path: str | None) -> str | None:
+    if path is None:
+        return None
+    definitions = _read_json("DEFINITIONS", path)
+    if not isinstance(definitions, list):
+        raise BadInput(f"DEFINITIONS: {path} holds no JSON list")
+    text = json.dumps(definitions, separators=(",", ":"))
+    if len(text.encode()) > _LONGEST_DEFINITIONS:
+        raise BadInput(
+            f"DEFINITIONS: {path} is too long: an SSM parameter holds {_LONGEST_DEFINITIONS} bytes"
+        )
+    return text
+
+
+def _read_json(name: str, path: str) -> object:
+    try:
+        return json.loads(Path(path).read_text())
+    except OSError as error:
+        raise BadInput(f"{name}: {path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{name}: {path} is not JSON: {error}") from error
+
+
+def _scheduled_time(text: str | None, now: datetime) -> str:
+    if text is None:
+        return format_instant(now.astimezone(UTC))
+    try:
+        # Not strftime: on Linux it writes the year 1 with one digit.
+        return parse_instant(text).isoformat(timespec="seconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError) as error:
+        raise BadInput(
+            f"SCHEDULED_TIME is {text!r}: it takes a time like 2026-11-22T02:15:00Z"
+        ) from error
+
+
+def _wait_scale(text: str | None, default: float) -> float:
+    if text is None:
+        return default
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = float("nan")
+    if not 0 <= scale <= 1:
+        raise BadInput(f"WAIT_SCALE is {text!r}: it takes a number from 0 to 1")
+    return scale

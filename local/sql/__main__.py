@@ -1,0 +1,124 @@
+"""`python -m local.sql`, the command behind `make query`: SQL on what was delivered."""
+
+import csv
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+from rich.cells import cell_len
+
+from local.runner.options import BadInput
+from local.sql.dataset import Folder, StackBucket, open_dataset
+from local.sql.named_queries import named_queries, values_from
+
+ROOT = Path(__file__).parents[2]
+OUT = ROOT / "out"
+MOST_ROWS = 1000
+"""What is printed at most; CSV= takes all."""
+
+_USAGE = "say what to ask: SQL='SELECT ...', FILE=x.sql, or NAMED= one of"
+
+
+def main() -> int:
+    """Run, and return the exit code."""
+    try:
+        return answer(os.environ, OUT)
+    except BrokenPipeError:
+        # Whoever reads has enough, as `head` has; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def answer(environment: Mapping[str, str], out: Path) -> int:
+    """Print what the environment asks of `out`; return 0, or 2 where a person has to mend it."""
+    given = {name: value for name, value in environment.items() if value}
+    try:
+        sql = _sql(given)
+        invoice = Path(given["INVOICE"]) if "INVOICE" in given else None
+        source = StackBucket(given["STACK"]) if "STACK" in given else Folder(out)
+        with_manifests = "manifests" in sql.lower()
+        with open_dataset(source, with_manifests=with_manifests, invoice=invoice) as connection:
+            _run(connection, sql, given.get("CSV"))
+    except BadInput as error:
+        print(f"make query: {error}", file=sys.stderr)
+        return 2
+    except duckdb.Error as error:
+        # Below its first line it shows the place in the SQL.
+        print(f"make query: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _sql(given: Mapping[str, str]) -> str:
+    named = named_queries()
+    asked = [name for name in ("SQL", "FILE", "NAMED") if name in given]
+    if len(asked) != 1:
+        raise BadInput(f"{_USAGE} {', '.join(named)}")
+    if asked == ["SQL"]:
+        return given["SQL"]
+    if asked == ["FILE"]:
+        try:
+            return Path(given["FILE"]).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"FILE: {given['FILE']} cannot be read: {error}") from error
+    name = given["NAMED"]
+    if name not in named:
+        raise BadInput(f"NAMED is {name!r}: it takes {', '.join(named)}")
+    if name == "reconciliation" and "INVOICE" not in given:
+        raise BadInput("reconciliation compares with an invoice: INVOICE=file.csv")
+    return named[name].render(values_from(given, query=name))
+
+
+def _run(connection: duckdb.DuckDBPyConnection, sql: str, target: str | None) -> None:
+    found = connection.execute(sql)
+    columns = [each[0] for each in found.description or ()]
+    if target is not None:
+        everything = found.fetchall()
+        try:
+            with Path(target).open("w", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(columns)
+                writer.writerows([_text(value) for value in row] for row in everything)
+        except OSError as error:
+            raise BadInput(f"CSV: {target} cannot be written: {error.strerror}") from error
+        print(f"{len(everything):,} rows are in {target}.")
+        return
+    rows = found.fetchmany(MOST_ROWS + 1)
+    _print(columns, rows[:MOST_ROWS])
+    if len(rows) > MOST_ROWS:
+        print(f"These are the first {MOST_ROWS:,} rows: CSV=file.csv takes all.")
+    elif not rows:
+        print("No rows.")
+
+
+def _print(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a line for each row, whatever its values hold; never folded or cut."""
+    lines = [list(columns), *([" ".join(_text(value).split()) for value in row] for row in rows)]
+    for place in range(len(columns)):
+        width = max(cell_len(line[place]) for line in lines)
+        is_number = any(isinstance(row[place], (int, float, Decimal)) for row in rows)
+        for line in lines:
+            space = " " * (width - cell_len(line[place]))
+            line[place] = space + line[place] if is_number else line[place] + space
+    for line in lines:
+        print("  ".join(line).rstrip())
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ")
+    return str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

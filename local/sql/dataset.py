@@ -1,0 +1,234 @@
+"""The dataset as DuckDB sees it: one view for each product, and the tables and views beside them.
+
+Names, columns and types are those that Athena has, so that a query means the same here and there.
+"""
+
+import csv
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import boto3
+import duckdb
+import pyarrow as pa
+from botocore.exceptions import BotoCoreError, ClientError
+from pyarrow import dataset
+from pyarrow.fs import FileSelector, S3FileSystem
+
+from local.runner.options import BadInput
+from local.sql.named_queries import usage_view
+from vonage_dataset.cells import arrow_schema
+from vonage_dataset.glue import PARTITION_KEYS, table_name
+from vonage_dataset.tables import TABLES, Table, Type
+
+INVOICE_COLUMNS = ("month", "product", "country", "currency", "amount")
+
+_MANIFEST_COLUMNS = {
+    "report_id": "VARCHAR",
+    "definition": "VARCHAR",
+    "product": "VARCHAR",
+    "account_id": "VARCHAR",
+    "window": 'STRUCT("start" VARCHAR, "end" VARCHAR, time_zone VARCHAR)',
+    "revision": "VARCHAR",
+    "rows": "BIGINT",
+    "dataset": 'STRUCT("key" VARCHAR, "rows" BIGINT)',
+}
+_MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
+# What a decimal(18,8) holds: a digit more would be rounded away.
+_AMOUNT = re.compile(r"-?[0-9]{1,10}(\.[0-9]{1,8})?")
+_CONNECTIONS = 16
+
+
+class Source(Protocol):
+    """Where a dataset lies."""
+
+    def relation(self, product: str, connection: duckdb.DuckDBPyConnection) -> str | None:
+        """Return what to select a product's rows from, None where there are no rows."""
+
+    def manifests(self) -> Iterable[Mapping[str, Any]]:
+        """Return what the manifests say."""
+
+
+class Folder:
+    """A copy of the bucket on this machine. Raises BadInput where it has no dataset."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        if next((root / "data").rglob("*.parquet"), None) is None:
+            raise BadInput(f"there is no dataset in {root.name}/ yet: make run brings it")
+
+    def relation(self, product: str, _connection: duckdb.DuckDBPyConnection) -> str | None:
+        """Read the product's files, the parts of their keys as text."""
+        files = sorted((self._root / "data" / f"product={product}").rglob("*.parquet"))
+        if not files:
+            return None
+        names = ", ".join(_quoted(str(file)) for file in files)
+        return (
+            f"read_parquet([{names}], union_by_name = true, hive_partitioning = true, "
+            "hive_types_autocast = false)"
+        )
+
+    def manifests(self) -> list[Mapping[str, Any]]:
+        """Read the manifests."""
+        return [json.loads(f.read_text()) for f in (self._root / "manifests").rglob("*.json")]
+
+
+class StackBucket:
+    """The bucket of a deployed stack, read with the AWS credentials of the person who asks.
+
+    pyarrow reads S3 by itself; DuckDB would have to download an extension. Raises BadInput.
+    """
+
+    def __init__(self, stack: str) -> None:
+        try:
+            session = boto3.Session()
+            stacks = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+            found = session.get_credentials()
+        except (BotoCoreError, ClientError) as error:
+            raise BadInput(f"STACK={stack} cannot be read: {error}") from error
+        outputs = {each["OutputKey"]: each["OutputValue"] for each in stacks[0].get("Outputs", [])}
+        if "BucketName" not in outputs or found is None:
+            raise BadInput(f"STACK={stack} has no bucket of reports")
+        credentials = found.get_frozen_credentials()
+        self._bucket = outputs["BucketName"]
+        self._files = S3FileSystem(
+            access_key=credentials.access_key,
+            secret_key=credentials.secret_key,
+            session_token=credentials.token,
+            region=session.region_name,
+            # As boto3 takes them from there.
+            endpoint_override=os.environ.get("AWS_ENDPOINT_URL"),
+            tls_ca_file_path=os.environ.get("AWS_CA_BUNDLE"),
+        )
+
+    def relation(self, product: str, connection: duckdb.DuckDBPyConnection) -> str | None:
+        """Give DuckDB the product's files as a dataset of pyarrow, which reads what is needed."""
+        folder = f"{self._bucket}/data/product={product}"
+        files = self._list(folder, ".parquet")
+        if not files:
+            return None
+        parts = pa.schema([(name, pa.string()) for name in PARTITION_KEYS])
+        found = dataset.dataset(
+            files,
+            schema=pa.unify_schemas([arrow_schema(TABLES[product]), parts]),
+            format="parquet",
+            filesystem=self._files,
+            partitioning=dataset.partitioning(parts, flavor="hive"),
+        )
+        name = f"files_of_{table_name(product)}"
+        connection.register(name, found)
+        return name
+
+    def manifests(self) -> list[Mapping[str, Any]]:
+        """Read the manifests, several at a time: they are many and small."""
+        with ThreadPoolExecutor(_CONNECTIONS) as pool:
+            return list(pool.map(self._json, self._list(f"{self._bucket}/manifests", ".json")))
+
+    def _json(self, path: str) -> Mapping[str, Any]:
+        with self._files.open_input_stream(path) as file:
+            value: Mapping[str, Any] = json.loads(file.read())
+        return value
+
+    def _list(self, folder: str, suffix: str) -> list[str]:
+        selector = FileSelector(folder, recursive=True, allow_not_found=True)
+        try:
+            found = self._files.get_file_info(selector)
+        except OSError as error:
+            reason = " ".join(str(error).split())
+            raise BadInput(f"the bucket {self._bucket} cannot be read: {reason}") from error
+        return sorted(each.path for each in found if each.path.endswith(suffix))
+
+
+def open_dataset(
+    source: Source, *, with_manifests: bool = True, invoice: Path | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Return a connection that has the tables and views that Athena has.
+
+    `with_manifests` says whether the table `manifests` is filled, which on S3 takes a request for
+    each. Raises BadInput where the invoice cannot be read.
+    """
+    connection = duckdb.connect()
+    # Times are stored as UTC: without this a cast would make them this machine's.
+    connection.execute("SET TimeZone = 'UTC'")
+    for product, table in TABLES.items():
+        relation = source.relation(product, connection)
+        select = ", ".join(
+            f"CAST({'NULL' if relation is None else _name(name)} AS {kind}) AS {_name(name)}"
+            for name, kind in _columns(table).items()
+        )
+        rows = "WHERE false" if relation is None else f"FROM {relation}"
+        connection.execute(f"CREATE VIEW {table_name(product)} AS SELECT {select} {rows}")
+    connection.execute(f"CREATE VIEW usage AS {usage_view()}")
+    _create_manifests(connection, source.manifests() if with_manifests else ())
+    _create_invoice(connection, [] if invoice is None else _invoice_lines(invoice))
+    return connection
+
+
+def _columns(table: Table) -> dict[str, str]:
+    """Return DuckDB's types: it knows Hive's names, but for that of maps."""
+    columns = {
+        each.name: "MAP(VARCHAR, VARCHAR)" if each.type is Type.RESCUED else each.type.value
+        for each in table.all_columns
+    }
+    return columns | PARTITION_KEYS
+
+
+def _name(text: str) -> str:
+    return f'"{text}"'
+
+
+def _create_manifests(
+    connection: duckdb.DuckDBPyConnection, manifests: Iterable[Mapping[str, Any]]
+) -> None:
+    columns = ", ".join(f'"{name}" {kind}' for name, kind in _MANIFEST_COLUMNS.items())
+    rows = [[_manifest_value(each, name) for name in _MANIFEST_COLUMNS] for each in manifests]
+    _create_table(connection, "manifests", columns, rows)
+
+
+def _manifest_value(manifest: Mapping[str, Any], name: str) -> object:
+    value = manifest[name]
+    if name == "dataset" and value is not None:
+        return {"key": value["key"], "rows": value["rows"]}
+    return value
+
+
+def _create_invoice(connection: duckdb.DuckDBPyConnection, lines: list[list[str]]) -> None:
+    columns = ", ".join(f"{name} VARCHAR" for name in INVOICE_COLUMNS)
+    _create_table(connection, "invoice", columns, lines)
+
+
+def _create_table(
+    connection: duckdb.DuckDBPyConnection, name: str, columns: str, rows: Sequence[Sequence[object]]
+) -> None:
+    connection.execute(f"CREATE TABLE {name} ({columns})")
+    if rows:
+        marks = ", ".join("?" for _ in rows[0])
+        connection.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)  # noqa: S608 - `name` is one of two constants
+
+
+def _invoice_lines(path: Path) -> list[list[str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header, *lines = list(csv.reader(file, strict=True)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"INVOICE: {path} cannot be read: {error}") from error
+    if header != list(INVOICE_COLUMNS):
+        raise BadInput(f"INVOICE: the first line of {path} has to be {','.join(INVOICE_COLUMNS)}")
+    for number, line in enumerate(lines, start=2):
+        if line and not (len(line) == len(header) and _is_line(*line)):
+            raise BadInput(
+                f"INVOICE: line {number} of {path} is no line like 2026-11,SMS,GB,EUR,1234.56"
+            )
+    return [line for line in lines if line]
+
+
+def _is_line(month: str, _product: str, _country: str, _currency: str, amount: str) -> bool:
+    return bool(_MONTH.fullmatch(month) and _AMOUNT.fullmatch(amount))
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

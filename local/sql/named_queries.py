@@ -1,0 +1,102 @@
+"""The SQL of template.yaml: the view `usage` and the named queries, which are Athena's, as text.
+
+They are written once, in what Athena and DuckDB have in common. A query's parameters are those of
+`Fn::Sub`: `${MarkUp}`, say, whose value the template gives, and here the person who asks.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from local.runner.options import BadInput
+from local.stack.package import NAMED_QUERY
+from local.stack.template import read_template
+
+TEMPLATE = Path(__file__).parents[2] / "template.yaml"
+
+_MARK_UP = re.compile(r"-?[0-9]{1,5}(\.[0-9]{1,4})?")
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_BY_MONTH = ("reconciliation",)
+
+
+@dataclass(frozen=True)
+class NamedQuery:
+    """A named query of the template; `defaults` are the values of its parameters there."""
+
+    description: str
+    text: str
+    defaults: Mapping[str, str]
+
+    def render(self, values: Mapping[str, str]) -> str:
+        """Return the SQL with those values, and the template's for what has none."""
+        return Template(self.text).substitute({**self.defaults, **values})
+
+
+def usage_view() -> str:
+    """Return the SELECT of the view `usage`."""
+    view = _template()["Resources"]["UsageView"]["Properties"]["TableInput"]["ViewOriginalText"]
+    _, variables = view["Fn::Sub"]
+    sql: str = json.loads(variables["View"]["Fn::Base64"]["Fn::Sub"])["originalSql"]
+    return sql
+
+
+def named_queries() -> dict[str, NamedQuery]:
+    """Return the named queries of the template: `BillingQuery` is `billing`."""
+    template = _template()
+    found = {}
+    for logical_id, resource in template["Resources"].items():
+        if resource["Type"] == NAMED_QUERY:
+            properties = resource["Properties"]
+            text, variables = properties["QueryString"]["Fn::Sub"]
+            currency = template["Parameters"]["AccountCurrency"]["Default"]
+            found[logical_id.removesuffix("Query").lower()] = NamedQuery(
+                properties["Description"], text, {"AccountCurrency": currency, **variables}
+            )
+    return found
+
+
+@cache
+def _template() -> dict[str, Any]:
+    return read_template(TEMPLATE)
+
+
+def values_from(given: Mapping[str, str], *, query: str) -> dict[str, str]:
+    """Read the parameters of a named query from the environment. Raises BadInput."""
+    values = {}
+    for variable, name in (("SINCE", "Since"), ("UNTIL", "Until")):
+        if variable in given:
+            values[name] = _date(variable, given[variable], of_month=query in _BY_MONTH)
+    if "PERIOD" in given:
+        values["Period"] = given["PERIOD"]
+        if values["Period"] not in ("day", "month"):
+            raise BadInput(f"PERIOD is {given['PERIOD']!r}: it takes day or month")
+    if "MARK_UP" in given:
+        values["MarkUp"] = given["MARK_UP"]
+        if not _MARK_UP.fullmatch(values["MarkUp"]):
+            raise BadInput(f"MARK_UP is {given['MARK_UP']!r}: it takes a number like 0.15 for 15 %")
+    if "ACCOUNT_CURRENCY" in given:
+        values["AccountCurrency"] = given["ACCOUNT_CURRENCY"]
+        if not _CURRENCY.fullmatch(values["AccountCurrency"]):
+            raise BadInput(
+                f"ACCOUNT_CURRENCY is {given['ACCOUNT_CURRENCY']!r}: it takes a code like EUR"
+            )
+    return values
+
+
+def _date(variable: str, text: str, *, of_month: bool) -> str:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError as error:
+        raise BadInput(f"{variable} is {text!r}: it takes a date like 2026-11-01") from error
+    if of_month and day.day != 1:
+        raise BadInput(
+            f"{variable} is {text!r}: invoices are about whole months; it takes the first day of "
+            "one, like 2026-11-01"
+        )
+    return f"DATE '{day:%Y-%m-%d}'"

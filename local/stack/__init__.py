@@ -1,0 +1,1 @@
+"""The AWS emulator on this machine, and the deployment of the template to it."""

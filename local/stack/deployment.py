@@ -1,0 +1,259 @@
+"""Deploys template.yaml to the emulator, and speaks to what was deployed."""
+
+import json
+import platform
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from local.stack.emulator import ROOT, Emulator
+from local.stack.environment import REGION
+from local.stack.package import Package
+
+STACK_NAME = "vonage-usage-reports-local"
+_ARTIFACTS = "deployment-artifacts"
+_TEMPLATE = "template.json"
+_POLL_SECONDS = 0.05
+_DEPLOYMENT_SECONDS = 120
+
+
+class DeploymentFailed(RuntimeError):
+    """CloudFormation refused the template. The text holds the reasons of its events."""
+
+
+class InvocationFailed(RuntimeError):
+    """A function answered with an error; `kind` is its class."""
+
+    def __init__(self, payload: Mapping[str, Any]) -> None:
+        self.kind = str(payload.get("errorType", ""))
+        # What a person has to mend is a sentence; anything else is shown whole.
+        is_sentence = self.kind in ("InvalidRequest", "ResourceUnusable")
+        super().__init__(payload["errorMessage"] if is_sentence else json.dumps(payload, indent=2))
+
+
+class Stack:
+    """The deployed stack: its outputs by name, and the few ways in which it is used here."""
+
+    def __init__(self, emulator: Emulator, name: str) -> None:
+        self._emulator = emulator
+        self.name = name
+        cloudformation = emulator.client("cloudformation")
+        stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+        self.outputs: dict[str, str] = {
+            output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]
+        }
+        resources = cloudformation.describe_stack_resources(StackName=name)["StackResources"]
+        self._resources: list[dict[str, str]] = resources
+
+    def submit(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Invoke SubmitReportsFunction and return its answer. Raises InvocationFailed."""
+        response = self._emulator.client("lambda").invoke(
+            FunctionName=self.outputs["SubmitReportsFunctionName"],
+            Payload=json.dumps(event).encode(),
+        )
+        answer: dict[str, Any] = json.loads(response["Payload"].read())
+        if "FunctionError" in response:
+            raise InvocationFailed(answer)
+        return answer
+
+    def schedule_event(self, logical_id: str, *, scheduled_time: str = "") -> dict[str, Any]:
+        """Return what EventBridge Scheduler would send for a schedule of the template."""
+        name = self.physical_id(logical_id)
+        schedule = self._emulator.client("scheduler").get_schedule(Name=name)
+        text = schedule["Target"]["Input"]
+        event = json.loads(text.replace("<aws.scheduler.scheduled-time>", scheduled_time))
+        assert isinstance(event, dict)
+        return event
+
+    def physical_id(self, logical_id: str) -> str:
+        """Return the name or ARN of a resource of the template."""
+        return next(
+            resource["PhysicalResourceId"]
+            for resource in self._resources
+            if resource["LogicalResourceId"] == logical_id
+        )
+
+    def logs(self) -> dict[str, list[str]]:
+        """Return the lines that the functions logged, by the name of their log group."""
+        client = self._emulator.client("logs")
+        groups = [
+            resource["PhysicalResourceId"]
+            for resource in self._resources
+            if resource["ResourceType"] == "AWS::Logs::LogGroup"
+        ]
+        return {
+            group: [
+                event["message"]
+                for page in client.get_paginator("filter_log_events").paginate(logGroupName=group)
+                for event in page["events"]
+            ]
+            for group in groups
+        }
+
+    def subscribe_queue(self, name: str) -> str:
+        """Subscribe a new SQS queue to the topic, and return the queue's URL."""
+        topic = self.outputs["TopicArn"]
+        sqs = self._emulator.client("sqs")
+        url: str = sqs.create_queue(QueueName=name)["QueueUrl"]
+        attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        arn = attributes["Attributes"]["QueueArn"]
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+            "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+        }
+        policy = {"Version": "2012-10-17", "Statement": [statement]}
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
+        self._emulator.client("sns").subscribe(
+            TopicArn=topic,
+            Protocol="sqs",
+            Endpoint=arn,
+            Attributes={"RawMessageDelivery": "true"},
+        )
+        return url
+
+    def set_credentials(self, api_key: str, api_secret: str) -> None:
+        """Put the Vonage credentials where the template has its secret."""
+        self._emulator.client("secretsmanager").put_secret_value(
+            SecretId=self.outputs["SecretArn"],
+            SecretString=json.dumps({"api_key": api_key, "api_secret": api_secret}),
+        )
+
+    def set_definitions(self, definitions: str) -> None:
+        """Replace the report definitions, as a person does it on AWS: without a deployment."""
+        self._emulator.client("ssm").put_parameter(
+            Name=self.outputs["DefinitionsParameterName"],
+            Value=definitions,
+            Tier="Intelligent-Tiering",
+            Overwrite=True,
+        )
+
+    def definitions(self) -> str:
+        """Return the report definitions as they are now, as JSON."""
+        value: str = self._emulator.client("ssm").get_parameter(
+            Name=self.outputs["DefinitionsParameterName"]
+        )["Parameter"]["Value"]
+        return value
+
+    def ledger_items(self) -> list[dict[str, Any]]:
+        """Return every item of the ledger, as DynamoDB's client gives it."""
+        scan = self._emulator.client("dynamodb").get_paginator("scan")
+        pages = scan.paginate(TableName=self.outputs["TableName"], ConsistentRead=True)
+        return [item for page in pages for item in page["Items"]]
+
+    def stop_schedules(self) -> None:
+        """Let nothing fire by itself: who deployed the stack here sends the events as well."""
+        scheduler = self._emulator.client("scheduler")
+        settable = scheduler.meta.service_model.operation_model("UpdateSchedule").input_shape
+        for resource in self._resources:
+            if resource["ResourceType"] == "AWS::Scheduler::Schedule":
+                schedule = scheduler.get_schedule(Name=resource["PhysicalResourceId"])
+                same = {name: schedule[name] for name in settable.members if name in schedule}
+                scheduler.update_schedule(**{**same, "State": "DISABLED"})
+
+
+LOCAL_PACE = 0.3
+
+
+def deploy(
+    emulator: Emulator,
+    folder: Path,
+    *,
+    vonage_base_url: str,
+    wait_scale: float,
+    request_interval: float = LOCAL_PACE,
+    root: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
+    name: str = STACK_NAME,
+) -> Stack:
+    """Deploy the template of `root`, over the stack `name` if there is one.
+
+    `folder` gets what the functions share on this machine, `environment` is what they get besides.
+    `request_interval` are the seconds between two requests, by default a little more than on AWS:
+    this machine may be slow enough for six of them to arrive within a second. The secret of a new
+    stack is empty, and no schedule fires.
+
+    Raises DeploymentFailed.
+    """
+    package = Package(
+        root,
+        bucket=_ARTIFACTS,
+        environment={
+            "AWS_ENDPOINT_URL": emulator.url,
+            "AWS_CA_BUNDLE": str(emulator.ca_bundle),
+            "WAIT_SCALE": str(wait_scale),
+            # All functions keep one pace: however the waits are scaled, no more requests reach
+            # Vonage in a second than on AWS, where polls are 20 s apart.
+            "PACING_FILE": str(folder / "pace"),
+            "REQUEST_INTERVAL": str(request_interval),
+            **(environment or {}),
+        },
+    )
+    s3 = emulator.client("s3")
+    with suppress(s3.exceptions.BucketAlreadyOwnedByYou):
+        s3.create_bucket(
+            Bucket=_ARTIFACTS, CreateBucketConfiguration={"LocationConstraint": REGION}
+        )
+    for key, content in package.artifacts.items():
+        s3.put_object(Bucket=_ARTIFACTS, Key=key, Body=content)
+    parameters = {
+        "VonageBaseUrl": vonage_base_url,
+        "Architecture": _architecture(),
+        # The schedule's time is what a person says, perhaps long ago, and nothing is late for that.
+        "OverdueHours": "1000000",
+    }
+    s3.put_object(Bucket=_ARTIFACTS, Key=_TEMPLATE, Body=json.dumps(package.template))
+    _create_or_update(emulator, name, parameters)
+    stack = Stack(emulator, name)
+    stack.stop_schedules()
+    return stack
+
+
+def _architecture() -> str:
+    return "arm64" if platform.machine().lower() in ("arm64", "aarch64") else "x86_64"
+
+
+def _create_or_update(emulator: Emulator, name: str, parameters: Mapping[str, str]) -> None:
+    cloudformation = emulator.client("cloudformation")
+    found = _statuses(cloudformation)
+    verb = "UPDATE" if name in found else "CREATE"
+    send = cloudformation.update_stack if name in found else cloudformation.create_stack
+    try:
+        send(
+            StackName=name,
+            # As `sam deploy` does: a template of more than 51,200 bytes has to come from S3.
+            TemplateURL=f"{emulator.url}/{_ARTIFACTS}/{_TEMPLATE}",
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+            Parameters=[
+                {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
+            ],
+        )
+    except ClientError as error:
+        raise DeploymentFailed(f"the template is refused: {error}") from error
+    deadline = time.monotonic() + _DEPLOYMENT_SECONDS
+    status = f"{verb}_IN_PROGRESS"
+    while status.endswith("_IN_PROGRESS") and time.monotonic() < deadline:
+        # CloudFormation tells nobody when it is done: it is asked.
+        time.sleep(_POLL_SECONDS)
+        status = _statuses(cloudformation)[name]
+    if status != f"{verb}_COMPLETE":
+        events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
+        reasons = [
+            f"  {event['LogicalResourceId']}: {event['ResourceStatusReason']}"
+            for event in reversed(events)
+            if "FAILED" in event["ResourceStatus"] and event.get("ResourceStatusReason")
+        ]
+        raise DeploymentFailed("\n".join([f"the deployment ended in {status}", *reasons]))
+
+
+def _statuses(cloudformation: Any) -> dict[str, str]:  # noqa: ANN401 - boto3's clients have no static type
+    return {
+        stack["StackName"]: stack["StackStatus"]
+        for stack in cloudformation.describe_stacks()["Stacks"]
+    }

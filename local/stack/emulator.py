@@ -1,0 +1,187 @@
+"""The AWS emulator (MiniStack) in a process of its own on a free port of 127.0.0.1.
+
+Everything that is known about MiniStack stands here. What the rest of the local stack needs of an
+emulator is `url`, `ca_bundle` and `client`, so another one would be another class like this.
+
+It runs with the roles of the deployed template enforced (AUTH) and with TLS, because the bucket's
+policy refuses everything else: each run proves the template's least privilege.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import boto3
+import trustme
+from botocore.config import Config
+
+from local.stack.environment import CREDENTIALS, REGION, child_environment
+
+ROOT = Path(__file__).resolve().parents[2]
+_START_SECONDS = 60
+_ANSWER_SECONDS = 60
+_LONGEST_INVOCATION_SECONDS = 900
+_SHOWN_CHARACTERS = 2000
+
+
+class EmulatorFailed(RuntimeError):
+    """The emulator did not start. The text has the end of its log."""
+
+
+class Emulator:
+    """A context manager around one emulator process.
+
+    `folder` gets its certificate, its log and its temporary files; `wait_scale` is the factor on
+    every wait and retry of the workflow.
+    """
+
+    def __init__(self, folder: Path, *, wait_scale: float = 1.0) -> None:
+        self._folder = folder
+        self._wait_scale = wait_scale
+        self._process: subprocess.Popen[bytes] | None = None
+        # Any: boto3's stubs know each service only by its literal name.
+        self._session: Any = boto3.Session(
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            region_name=REGION,
+        )
+        self.url = ""
+        self.ca_bundle = folder / "ca.pem"
+        self.log = folder / "emulator.log"
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._make_certificate()
+        # The socket is ours from the start: nobody can take the port in between, and the first
+        # request waits in its queue until the emulator answers.
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            self.url = f"https://127.0.0.1:{port}"
+            self._process = self._start(listener, port)
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def client(self, service: str) -> Any:  # noqa: ANN401 - boto3's clients have no static type
+        """Return a client with all rights: the emulator's root user, never the user's profile."""
+        seconds = _LONGEST_INVOCATION_SECONDS if service == "lambda" else _ANSWER_SECONDS
+        return self._session.client(service, **self._connection(seconds))
+
+    def table(self, name: str) -> Any:  # noqa: ANN401 - boto3's resources have no static type
+        """Return a DynamoDB table, as boto3's resource."""
+        return self._session.resource("dynamodb", **self._connection(_ANSWER_SECONDS)).Table(name)
+
+    @property
+    def pid(self) -> int:
+        """The process's id, and its group's: the functions' processes are in it."""
+        assert self._process is not None
+        return self._process.pid
+
+    def is_running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> None:
+        """Kill the emulator and every function process it started; safe to call twice.
+
+        Nothing in it is worth a goodbye: it keeps no state on disk.
+        """
+        if self._process is None:
+            return
+        # The functions' processes are in its group, also when it died before them.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process = None
+
+    def _connection(self, answer_seconds: int) -> dict[str, Any]:
+        # One attempt: invoking again would run a function twice.
+        once = Config(read_timeout=answer_seconds, retries={"total_max_attempts": 1}, proxies={})
+        return {"endpoint_url": self.url, "verify": str(self.ca_bundle), "config": once}
+
+    def _make_certificate(self) -> None:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(self.ca_bundle)
+        server = authority.issue_cert("127.0.0.1", "localhost")
+        server.private_key_and_cert_chain_pem.write_to_path(self._folder / "server.pem")
+
+    def _start(self, listener: socket.socket, port: int) -> subprocess.Popen[bytes]:
+        certificate = str(self._folder / "server.pem")
+        temporary = self._folder / "tmp"
+        temporary.mkdir(exist_ok=True)
+        environment = child_environment(
+            {
+                "AUTH": "true",
+                "USE_SSL": "1",
+                "MINISTACK_SSL_CERT": certificate,
+                "MINISTACK_SSL_KEY": certificate,
+                "GATEWAY_PORT": str(port),
+                "BIND_HOST": "127.0.0.1",
+                "MINISTACK_HOST": "127.0.0.1",
+                "MINISTACK_REGION": REGION,
+                "SFN_WAIT_SCALE": str(self._wait_scale),
+                "STATE_DIR": str(self._folder / "state"),
+                "S3_DATA_DIR": str(self._folder / "s3"),
+                "TMPDIR": str(temporary),
+                "IOT_MTLS_ENABLED": "0",  # it would listen on every interface
+                "SFTP_ENABLED": "0",
+                "LAMBDA_EXECUTOR": "local",
+                "DOCKER_HOST": f"unix://{self._folder}/no-docker",  # leave a real one alone
+                "LOG_LEVEL": "WARNING",
+                "PYTHONPATH": str(ROOT),
+                "TZ": "UTC",  # as in Lambda
+            }
+        )
+        command = [
+            sys.executable,
+            "-m",
+            "local.stack.watchdog",
+            "hypercorn",
+            "local.stack.emulator_app:app",
+        ]
+        options = ["--bind", f"fd://{listener.fileno()}", "--workers", "0"]
+        tls = ["--certfile", certificate, "--keyfile", certificate]
+        with self.log.open("wb") as log:
+            return subprocess.Popen(  # noqa: S603 - starts our own interpreter with a module that is named here
+                [*command, *options, *tls],
+                cwd=self._folder,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[listener.fileno()],
+                start_new_session=True,
+            )
+
+    def _wait_until_ready(self) -> None:
+        trusted = ssl.create_default_context(cafile=str(self.ca_bundle))
+        direct = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusted)
+        )
+        try:
+            with direct.open(f"{self.url}/_ministack/health", timeout=_START_SECONDS):
+                return
+        except OSError as error:
+            end_of_log = self.log.read_text(errors="replace")[-_SHOWN_CHARACTERS:]
+            raise EmulatorFailed(f"the emulator did not start: {error}\n{end_of_log}") from error

@@ -1,0 +1,202 @@
+"""What goes wrong in a run, drawn from its seed: outages for a while, and single calls."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+from local.simulator.faults import Fault
+
+AWS = ("dynamodb", "s3", "secrets-manager", "ssm", "sns", "sfn", "glue")
+
+_OF_AWS = ("throttled", "unavailable", "denied", "unreachable")
+"""How a call to AWS can be refused: whatever botocore tried again, it did so in vain."""
+
+_OF_THE_WIRE: Sequence[Mapping[str, Any]] = (
+    {"fault": "status", "status": 429},
+    {"fault": "status", "status": 429, "retry_after": 90},
+    {"fault": "status", "status": 401},
+    {"fault": "status", "status": 403},
+    {"fault": "status", "status": 500},
+    {"fault": "status", "status": 503},
+    {"fault": "unreachable"},
+    {"fault": "cut"},
+    {"fault": "hang"},
+)
+_AFTER_THE_EFFECT: Sequence[Mapping[str, Any]] = (
+    {"fault": "accept_then_cut"},
+    {"fault": "accept_then_hang"},
+    {"fault": "accept_then_status", "status": 502},
+    {"fault": "not_json"},
+    {"fault": "malformed_json"},
+)
+_OF_OPERATIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
+    "create": (
+        *_AFTER_THE_EFFECT,
+        *_AFTER_THE_EFFECT,
+        {"fault": "outcome", "request_status": "FAILED"},
+        {"fault": "outcome", "request_status": "FAILED"},
+        {"fault": "outcome", "request_status": "ABORTED"},
+        {"fault": "outcome", "request_status": "TRUNCATED", "rows": 5},
+        {"fault": "outcome", "request_status": "TRUNCATED", "rows": 5},
+        {"fault": "outcome", "request_status": "BEWILDERED"},
+        {"fault": "outcome", "request_status": "SUCCESS", "seconds": 60 * 3600},
+        {"fault": "outcome", "request_status": "SUCCESS", "seconds": 5 * 3600},
+        {"fault": "empty", "how": "header_only"},
+        {"fault": "empty", "how": "zero_bytes"},
+        {"fault": "empty", "how": "no_link"},
+        {"fault": "items_count", "delta": 1},
+        {"fault": "no_link"},
+        {"fault": "status", "status": 422},
+    ),
+    "get": (
+        *_AFTER_THE_EFFECT,
+        {"fault": "list_form"},
+        {"fault": "no_link"},
+        {"fault": "link_while_processing"},
+        {"fault": "status", "status": 404},
+    ),
+    "list": (
+        *_AFTER_THE_EFFECT,
+        {"fault": "lag", "seconds": 60},
+        {"fault": "lag", "seconds": 240},
+        {"fault": "status", "status": 404},
+        {"fault": "status", "status": 400},
+    ),
+    "cancel": _AFTER_THE_EFFECT,
+    "download": (
+        {"fault": "status", "status": 404},
+        {"fault": "stall"},
+        *(
+            {"fault": "body", "how": how}
+            for how in (
+                *("html", "json", "empty", "truncated_with_length", "short_no_error"),
+                *("longer", "corrupt_byte_at"),
+            )
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A boundary that answers nobody for a while; `operation` of one operation alone."""
+
+    boundary: str
+    how: Any
+    start: datetime
+    end: datetime
+    operation: str | None = None
+
+    def hits(self, boundary: str, operation: str, now: datetime) -> bool:
+        """Whether a call meets it."""
+        return (
+            self.boundary == boundary
+            and self.start <= now < self.end
+            and self.operation in (None, operation)
+        )
+
+
+class FaultPlan:
+    """Faults until `end`; fair weather afterwards, in which everything has to come to rest."""
+
+    def __init__(self, random: Random, start: datetime, end: datetime) -> None:
+        self._random = random
+        self._name = random.getrandbits(64)
+        self.end = end
+        self._per_call = random.choice([0, 0.003, 0.01, 0.03])
+        self._of_vonage = random.choice([0.02, 0.05, 0.12])
+        # Below the shortest lease and the two minutes between two looks, 285 s together.
+        self._lag = random.choice([0, 0, 60, 270])
+        self._deaths = random.choice([0, 0.02, 0.05])
+        self.of_downloads = 0.0
+        """How many downloads break besides: few seeds have archives that go up in parts."""
+        self.outages = [_outage(random, start, end) for _ in range(random.randrange(1, 6))]
+
+    def over_aws(self, service: str, operation: str, now: datetime) -> str | None:
+        """How a call to AWS goes wrong: one of the above, "lost" (done, without an answer)."""
+        if now >= self.end:
+            return None
+        for outage in self.outages:
+            if outage.hits(service, operation, now):
+                return str(outage.how)
+        if self._random.random() >= self._per_call:
+            return None
+        if operation == "TransactWriteItems" and self._random.random() < 0.3:
+            return "conflict"
+        return self._random.choice([*_OF_AWS, "lost", "lost", "slow"])
+
+    def over_part(self, call: str, now: datetime) -> str | None:
+        """How the upload of a part goes wrong: by what it is, not by when it is asked."""
+        random = Random(f"{self._name} {call} {now}")
+        if now >= self.end or random.random() >= 4 * self._per_call:
+            return None
+        return random.choice(_OF_AWS)
+
+    def over_vonage(self, operation: str, now: datetime) -> Fault | None:
+        """How a request to Vonage goes wrong; "unreachable" is for who sends it."""
+        if now >= self.end:
+            return self._lagging(operation)
+        for outage in self.outages:
+            if outage.hits("vonage", operation, now):
+                return _fault(operation, outage.how)
+        if operation == "download" and 0 < self.of_downloads > self._random.random():
+            return _fault(operation, self._random.choice(_OF_OPERATIONS[operation]))
+        if self._random.random() >= self._of_vonage:
+            return self._lagging(operation)
+        faults = (*_OF_THE_WIRE, *_OF_OPERATIONS[operation], *_OF_OPERATIONS[operation])
+        return _fault(operation, self._random.choice(faults))
+
+    def _lagging(self, operation: str) -> Fault | None:
+        """Let Vonage's list be late, as long as the campaign lasts: nobody promised otherwise."""
+        if operation != "list" or not self._lag:
+            return None
+        return Fault("list", "lag", parameters={"seconds": self._lag})
+
+    def over_lambda(self, now: datetime) -> str | None:
+        """How the workflow's call of a function goes wrong, beyond what the function raises."""
+        if now >= self.end or self._random.random() >= self._per_call:
+            return None
+        return self._random.choice(
+            ["Lambda.TooManyRequestsException", "Lambda.ServiceException", "lost"]
+        )
+
+    def death(self, now: datetime) -> int | None:
+        """The call at which an invocation is killed, None if it lives."""
+        if now >= self.end or self._random.random() >= self._deaths:
+            return None
+        return self._random.randrange(1, 25)
+
+
+def _outage(random: Random, start: datetime, end: datetime) -> Outage:
+    begins = start + (end - start) * random.random()
+    hours = random.choice([0.1, 0.5, 2, 8, 30])
+    ends = begins + timedelta(hours=hours)
+    if random.random() < 0.5:
+        operation, how = None, random.choice(_OF_THE_WIRE)
+        if random.random() < 0.3:
+            operation = random.choice(["create", "list", "get", "download"])
+        if random.random() < 0.2:
+            # Each of them may have made a report, and takes half a minute of an invocation.
+            operation, how = "create", random.choice(_AFTER_THE_EFFECT[:3])
+        elif random.random() < 0.2:
+            # The file is gone when this is over; or is it only said to be not found?
+            operation, hours = "download", random.choice([3, 80])
+            how = random.choice([how, {"fault": "status", "status": 404}])
+            ends = begins + timedelta(hours=hours)
+        return Outage("vonage", how, begins, min(ends, end), operation)
+    refusal = random.choice([*_OF_AWS, "lost"])
+    operation = None
+    service = random.choice(AWS)
+    if refusal == "lost":
+        operation = {
+            "dynamodb": "TransactWriteItems", "s3": "PutObject", "sns": "Publish",
+            "sfn": "StartExecution", "glue": "CreatePartition",
+        }.get(service)  # fmt: skip
+    return Outage(service, refusal, begins, min(ends, end), operation)
+
+
+def _fault(operation: str, said: Mapping[str, Any]) -> Fault:
+    parameters = {name: value for name, value in said.items() if name != "fault"}
+    return Fault(operation, str(said["fault"]), parameters=parameters)

@@ -1,0 +1,237 @@
+"""What a person wants done once more: a window collected, or converted from its archives."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from tests.support.stack import Stack, definition
+from vonage_reports.domain.backfill import Backfill
+from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.objects import Precedence, manifest_key, receipt_key
+from vonage_reports.domain.report import Report, State
+from vonage_reports.submit_reports import backfills
+from vonage_reports.submit_reports.reprocess import outlook, recollect, reconvert
+
+UNKNOWN = "sms-20261118T0000Z-000000000000"
+
+
+@pytest.fixture
+def delivered(stack: Stack) -> Report:
+    """A day that was delivered from one archive."""
+    stack.plan()
+    (report,) = stack.collect("SUCCESS")
+    store(stack, report)
+    return stack.known(report.report_id)
+
+
+@pytest.fixture
+def halves(stack: Stack) -> list[Report]:
+    """The parts of a day that was delivered from two archives."""
+    stack.plan()
+    stack.collect("TRUNCATED")
+    parts = stack.collect("SUCCESS", "SUCCESS")
+    store(stack, *parts)
+    stack.runs.end(stack.known(parts[0].root or ""))
+    stack.settle()
+    return parts
+
+
+def store(stack: Stack, *reports: Report) -> None:
+    """Leave the receipts that the runs would."""
+    for report in reports:
+        stack.services.bucket.write_json(receipt_key(report), {})
+
+
+def test_a_reconversion_is_a_run_from_the_receipt_and_costs_nothing(
+    stack: Stack, delivered: Report
+) -> None:
+    assert reconvert(delivered.report_id, stack.services, now=stack.now) == [delivered.report_id]
+    converting = stack.known(delivered.report_id)
+    started = json.loads(stack.runs.started[converting.execution_name])
+    assert (started["entry"], started["receipts"]) == ("convert", [receipt_key(delivered)])
+    assert (started["attempt"], started["run"]) == (delivered.attempt, delivered.run + 1)
+    assert (converting.state, stack.slots()) == (State.CONVERTING, 0)
+    stack.runs.end(converting)
+    assert stack.settle() == [delivered.report_id]
+    assert stack.known(delivered.report_id).state is State.DELIVERED
+    assert len(stack.created()) == 1
+    assert stack.announced() == []
+
+
+def test_what_was_delivered_outlives_a_collection_that_ended_badly(
+    stack: Stack, delivered: Report
+) -> None:
+    recollect(delivered.report_id, "token", stack.services, now=stack.now)
+    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
+    stack.submit()
+    again = stack.known(delivered.report_id)
+    stack.runs.end(again, "ArchiveCorrupt")
+    stack.settle()
+    assert stack.known(delivered.report_id).state is State.FAILED
+    assert reconvert(delivered.report_id, stack.services, now=stack.now) == [delivered.report_id]
+    converting = stack.known(delivered.report_id)
+    assert converting.receipts == (receipt_key(delivered),)
+    stack.runs.end(converting)
+    stack.settle()
+    assert stack.known(delivered.report_id).state is State.DELIVERED
+    # An archive that came whole, and that only the comparison of its rows refused, comes first.
+    recollect(delivered.report_id, "another", stack.services, now=stack.now)
+    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
+    stack.submit()
+    newest = stack.known(delivered.report_id)
+    store(stack, newest)
+    stack.runs.end(newest, "RowsMismatch")
+    stack.settle()
+    reconvert(delivered.report_id, stack.services, now=stack.now)
+    assert stack.known(delivered.report_id).receipts == (receipt_key(newest),)
+
+
+def test_a_window_that_was_split_is_reconverted_from_all_its_archives(
+    stack: Stack, halves: list[Report]
+) -> None:
+    day = halves[0].root or ""
+    assert reconvert(day, stack.services, now=stack.now) == [day]
+    assert stack.known(day).receipts == tuple(receipt_key(part) for part in halves)
+
+
+def test_a_part_is_not_reconverted_alone(stack: Stack, halves: list[Report]) -> None:
+    before = stack.table()
+    with pytest.raises(InvalidRequest, match=f"a part of {halves[0].root}"):
+        reconvert(halves[0].report_id, stack.services, now=stack.now)
+    assert stack.table() == before
+
+
+def test_without_a_receipt_nothing_is_reconverted(stack: Stack, halves: list[Report]) -> None:
+    missing = receipt_key(halves[1])
+    stack.services.bucket.client.delete_object(Bucket="reports", Key=missing)
+    before = stack.table()
+    with pytest.raises(InvalidRequest, match=missing):
+        reconvert(halves[0].root or "", stack.services, now=stack.now)
+    assert stack.table() == before
+
+
+def test_while_a_window_is_converted_a_second_reconversion_does_nothing(
+    stack: Stack, delivered: Report
+) -> None:
+    reconvert(delivered.report_id, stack.services, now=stack.now)
+    before = stack.table()
+    assert reconvert(delivered.report_id, stack.services, now=stack.now) == []
+    assert recollect(delivered.report_id, "token", stack.services, now=stack.now) == []
+    assert stack.table() == before
+
+
+def test_a_reconversion_that_fails_for_good_says_so_and_may_be_asked_for_again(
+    stack: Stack, delivered: Report
+) -> None:
+    reconvert(delivered.report_id, stack.services, now=stack.now)
+    stack.runs.end(stack.known(delivered.report_id), "RowsMismatch")
+    stack.settle()
+    (told,) = stack.announced()
+    assert (told["report_id"], told["error"]) == (delivered.report_id, "RowsMismatch")
+    of_its_day = Backfill(
+        definition(filters={"country": "X0"}),
+        delivered.window.first_date,
+        delivered.window.first_date + timedelta(days=1),
+        begun_at=stack.now,
+    )
+    assert backfills.outlook(of_its_day, stack.services)["skipped"] == 1, (
+        "its rows are delivered still"
+    )
+    assert reconvert(delivered.report_id, stack.services, now=stack.now) == [delivered.report_id]
+
+
+def test_a_reconversion_whose_announcement_failed_announces_and_converts_nothing_again(
+    stack: Stack, delivered: Report
+) -> None:
+    reconvert(delivered.report_id, stack.services, now=stack.now)
+    converting = stack.known(delivered.report_id)
+    of_this_run = Precedence(converting.delay_days, "", converting.attempt, converting.run)
+    stack.services.bucket.replace_json(manifest_key(converting), {}, of_this_run)
+    stack.runs.end(converting, "SNS.InternalError")
+    stack.settle()
+    resumed = json.loads(stack.known(delivered.report_id).execution_input or "")
+    assert resumed["entry"] == "announce"
+
+
+def test_the_manifest_of_an_earlier_run_does_not_keep_a_reconversion_from_converting(
+    stack: Stack, delivered: Report
+) -> None:
+    of_old = Precedence(delivered.delay_days, "", delivered.attempt, delivered.run)
+    stack.services.bucket.replace_json(manifest_key(delivered), {}, of_old)
+    reconvert(delivered.report_id, stack.services, now=stack.now)
+    stack.runs.end(stack.known(delivered.report_id), "ClientError")
+    stack.settle()
+    resumed = json.loads(stack.known(delivered.report_id).execution_input or "")
+    assert resumed["entry"] == "convert"
+
+
+def test_a_window_of_which_nothing_was_stored_is_not_reconverted(stack: Stack) -> None:
+    stack.plan()
+    (failed,) = stack.collect("EXPLODED")
+    with pytest.raises(InvalidRequest, match=receipt_key(failed)):
+        reconvert(failed.report_id, stack.services, now=stack.now)
+
+
+def test_a_window_that_vonage_was_never_asked_for_is_not_reconverted(stack: Stack) -> None:
+    asked = stack.backfill(definition(), stack.day(20), stack.day(4))
+    stack.begin(asked)
+    planned, *_ = stack.plan_backfills()
+    backfills.cancel(asked.name, stack.services, now=stack.now)
+    with pytest.raises(InvalidRequest, match="never asked for"):
+        reconvert(planned.report_id, stack.services, now=stack.now)
+
+
+def test_a_reconverted_window_is_collected_anew_afterwards(stack: Stack, delivered: Report) -> None:
+    reconvert(delivered.report_id, stack.services, now=stack.now)
+    stack.runs.end(stack.known(delivered.report_id))
+    stack.settle()
+    recollect(delivered.report_id, "token", stack.services, now=stack.now)
+    (again,) = stack.collect("SUCCESS")
+    started = json.loads(stack.runs.started[again.execution_name])
+    assert (started["entry"], started["receipts"], started["attempt"]) == ("check", [], 2)
+    assert receipt_key(again) != receipt_key(delivered)
+
+
+def test_both_archives_of_a_window_that_was_collected_again_stay(
+    stack: Stack, delivered: Report
+) -> None:
+    recollect(delivered.report_id, "token", stack.services, now=stack.now)
+    (again,) = stack.collect("SUCCESS")
+    store(stack, again)
+    assert stack.services.bucket.exists(receipt_key(delivered))
+    reconvert(delivered.report_id, stack.services, now=stack.now)
+    assert stack.known(delivered.report_id).receipts == (receipt_key(again),)
+
+
+def test_unknown_reports_are_refused(stack: Stack) -> None:
+    with pytest.raises(InvalidRequest, match=UNKNOWN):
+        reconvert(UNKNOWN, stack.services, now=stack.now)
+    with pytest.raises(InvalidRequest, match=UNKNOWN):
+        outlook(UNKNOWN, stack.services)
+
+
+def test_a_dry_run_says_what_collecting_again_costs_and_writes_nothing(
+    stack: Stack, delivered: Report
+) -> None:
+    before = stack.table()
+    assert outlook(delivered.report_id, stack.services) == {
+        "report_id": delivered.report_id,
+        "windows": [delivered.window.interval],
+        "reports": 1,
+        "skipped": 0,
+        "expected_rows": 10,
+        "expected_billed_records": 10,
+    }
+    assert stack.table() == before
+    recollect(delivered.report_id, "token", stack.services, now=stack.now)
+    again = outlook(delivered.report_id, stack.services)
+    assert (again["reports"], again["skipped"], again["expected_rows"]) == (0, 1, 0)
+
+
+def test_a_dry_run_of_a_window_that_is_split_counts_each_record_once(
+    stack: Stack, halves: list[Report]
+) -> None:
+    whole = outlook(halves[0].root or "", stack.services)
+    part = outlook(halves[0].report_id, stack.services)
+    assert (whole["expected_billed_records"], part["expected_billed_records"]) == (10, 10)

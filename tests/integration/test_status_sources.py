@@ -1,0 +1,118 @@
+"""What `make status` reads: a table of DynamoDB, and the file that the last run left."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from mypy_boto3_dynamodb.service_resource import Table
+
+from local.runner.options import BadInput
+from local.status.model import status_of
+from local.status.sources import LastRun, content_of
+from tests.support.ledger_table import create_ledger_table
+from vonage_reports.aws.ledger import Ledger
+from vonage_reports.aws.ledger_items import finished_item
+from vonage_reports.domain.backfill import Backfill, Progress
+from vonage_reports.domain.calendar import report_for_window
+from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.windows import windows_within
+from vonage_reports.submit_reports.requests import parse_definitions
+
+NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
+DEFINITIONS = json.dumps(
+    [{"name": "verify", "product": "VERIFY-V2", "window": "hour", "account_ids": ["abcd1234"]}]
+)
+((DEFINITION,), _) = parse_definitions(DEFINITIONS, api_key="abcd1234")
+
+
+@pytest.fixture
+def table(aws: None, aws_session: boto3.Session) -> Iterator[Table]:  # noqa: ARG001 - aws: first
+    resource = aws_session.resource("dynamodb")
+    create_ledger_table(resource.meta.client, "ledger")
+    table = resource.Table("ledger")
+    yield table
+    table.meta.client.close()
+
+
+def reports(start: str, end: str) -> list[Report]:
+    hours = windows_within(
+        date.fromisoformat(start), date.fromisoformat(end), DEFINITION.window, "UTC"
+    )
+    return [
+        report_for_window(DEFINITION, "abcd1234", 0, window, rows_per_hour=12.5, now=NOW)
+        for window in hours
+    ]
+
+
+def put_finished(table: Table, *finished: Report) -> None:
+    with table.batch_writer() as batch:
+        for report in finished:
+            # What a run is started with is most of an item.
+            done = replace(report, state=State.DELIVERED, rows=7, execution_input="x" * 1400)
+            batch.put_item(Item=finished_item(done))
+
+
+def test_what_has_come_to_its_end_is_read_from_a_date_on_over_many_pages(table: Table) -> None:
+    two_months = reports("2026-09-01", "2026-11-01")
+    put_finished(table, *two_months)
+    ledger = Ledger(table)
+
+    since = datetime(2026, 9, 15, tzinfo=UTC)
+    found = list(ledger.finished_reports("verify", since=since))
+
+    wanted = [report.report_id for report in two_months if report.window.start >= since]
+    assert [report.report_id for report in found] == wanted
+    # More than the megabyte that a page holds.
+    assert len(wanted) * 1400 > 1_000_000
+    assert {(each.rows, each.state, each.expected_rows) for each in found} == {
+        (7, State.DELIVERED, None)
+    }
+    assert list(ledger.finished_reports("verif", since=since)) == []
+
+
+def test_the_file_of_the_last_run_says_what_the_table_says(
+    table: Table, aws_session: boto3.Session, tmp_path: Path
+) -> None:
+    ledger = Ledger(table)
+    ledger.record_collects(DEFINITION)
+    open_, *finished = reports("2026-11-01", "2026-11-03")
+    put_finished(table, *finished[:20], *finished[23:])
+    ledger.write(None, open_)
+    ledger.move_cursor("verify", "abcd1234", 3, open_.window.end)
+    running = Backfill(DEFINITION, date(2026, 10, 1), date(2026, 11, 1), begun_at=NOW)
+    ended = replace(running, start=date(2026, 10, 2), progress=Progress.STOPPED)
+    ledger.write_all([], (None, running))
+    ledger.write_all([], (None, ended))
+    last_run = LastRun(tmp_path)
+    client = aws_session.client("dynamodb")
+    items = client.scan(TableName=table.name)["Items"]
+    client.close()
+
+    last_run.write(items, source="a test", definitions=DEFINITIONS, as_of=NOW)
+
+    saved = last_run.read()
+    from_file = status_of(content_of(saved, saved.definitions, as_of=saved.as_of)).to_dict()
+    from_table = status_of(content_of(ledger, DEFINITIONS, as_of=NOW)).to_dict()
+    assert from_file == from_table
+    document: dict[str, Any] = from_table
+    (row,), (late, problem) = document["definitions"], document["problems"]
+    assert (row["delivered"], row["waiting"], row["missing"]) == (44, 1, 3)
+    assert (late["kind"], late["report_id"]) == ("late", open_.report_id)
+    assert problem["event"]["backfill"]["start"] == "2026-11-01"
+    assert len(document["backfills"]) == 1
+
+
+def test_where_nothing_was_run_yet_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="nothing was run here yet: make run"):
+        LastRun(tmp_path).read()
+
+
+def test_a_garbled_file_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "last-run.json").write_text("{")
+    with pytest.raises(BadInput, match=r"last-run\.json cannot be read"):
+        LastRun(tmp_path).read()

@@ -1,0 +1,158 @@
+"""The template's alarms and dashboard, and what CloudWatch would make of a function's log."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import ge, gt, le, lt
+from typing import Any
+
+from local.stack.template import read_template
+from tests.support.paths import ROOT
+
+TEMPLATE = read_template(ROOT / "template.yaml")
+RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
+ALARMS: dict[str, dict[str, Any]] = {
+    name.removesuffix("Alarm"): resource["Properties"]
+    for name, resource in RESOURCES.items()
+    if resource["Type"] == "AWS::CloudWatch::Alarm"
+}
+STACK = "stack-of-tests"
+OURS = "VonageUsageReports"
+
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    "GreaterThanOrEqualToThreshold": ge,
+    "GreaterThanThreshold": gt,
+    "LessThanOrEqualToThreshold": le,
+    "LessThanThreshold": lt,
+}
+_STATISTICS: dict[str, Callable[[list[float]], float]] = {"Sum": sum, "Maximum": max}
+
+Series = tuple[str, str, frozenset[tuple[str, str]]]
+"""What CloudWatch keeps apart: namespace, name, dimensions."""
+
+
+@dataclass(frozen=True)
+class Datum:
+    """One value of one metric."""
+
+    series: Series
+    value: float
+    unit: str
+
+    @property
+    def name(self) -> str:
+        return self.series[1]
+
+
+def metrics_in(log: str) -> list[Datum]:
+    """Read a log as CloudWatch does: the lines in embedded metric format.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+    """
+    return [datum for line in log.splitlines() if line.startswith("{") for datum in _data(line)]
+
+
+def _data(line: str) -> Iterator[Datum]:
+    document = json.loads(line)
+    for directive in document.get("_aws", {}).get("CloudWatchMetrics", []):
+        for names in directive["Dimensions"]:
+            dimensions = frozenset((name, document[name]) for name in names)
+            for metric in directive["Metrics"]:
+                value = document[metric["Name"]]
+                for each in value if isinstance(value, list) else [value]:
+                    series = (directive["Namespace"], metric["Name"], dimensions)
+                    yield Datum(series, each, metric["Unit"])
+
+
+def resolved(value: Any) -> Any:
+    """Resolve a reference to the stack's name, and to a parameter by its default."""
+    if value == {"Ref": "AWS::StackName"}:
+        return STACK
+    if isinstance(value, dict) and value.get("Ref") in TEMPLATE["Parameters"]:
+        return TEMPLATE["Parameters"][value["Ref"]]["Default"]
+    return value
+
+
+def series_of(alarm: Mapping[str, Any]) -> Series:
+    dimensions = [(each["Name"], resolved(each["Value"])) for each in alarm["Dimensions"]]
+    return alarm["Namespace"], alarm["MetricName"], frozenset(dimensions)
+
+
+def goes_off(alarm: Mapping[str, Any], *periods: Sequence[Datum]) -> bool | None:
+    """Whether an alarm is in ALARM after these periods, the last one first; None: as before.
+
+    As CloudWatch evaluates it: it looks further back than the periods to evaluate, and only for
+    what it finds too few of there does `TreatMissingData` speak. How far, its documents say in an
+    example alone: five periods for three.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
+    """
+    series, compare = series_of(alarm), _COMPARISONS[alarm["ComparisonOperator"]]
+    evaluated = int(alarm["EvaluationPeriods"])
+    breaching = []
+    for period in periods[: evaluated + 2]:
+        values = [each.value for each in period if each.series == series]
+        if values:
+            value = _STATISTICS[alarm["Statistic"]](values)
+            breaching.append(compare(value, float(resolved(alarm["Threshold"]))))
+    missing = alarm["TreatMissingData"]
+    if not breaching and missing == "ignore":
+        return None
+    breaching = breaching[:evaluated]
+    breaching += [missing == "breaching"] * (evaluated - len(breaching))
+    return sum(breaching) >= int(alarm.get("DatapointsToAlarm", evaluated))
+
+
+def dashboard() -> dict[str, Any]:
+    """The dashboard; what refers to other resources is `{Name}` or `{Name.Attribute}`."""
+    text = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+
+    def of_parameter(reference: re.Match[str]) -> str:
+        name = reference[1]
+        known = {"AWS::StackName": STACK, "AWS::Region": "eu-west-1"}
+        return str(known.get(name) or TEMPLATE["Parameters"].get(name, {}).get("Default") or name)
+
+    found: dict[str, Any] = json.loads(re.sub(r"\$\{([^}]+)\}", of_parameter, text))
+    return found
+
+
+def widgets() -> list[dict[str, Any]]:
+    """The dashboard's widgets."""
+    found: list[dict[str, Any]] = dashboard()["widgets"]
+    return found
+
+
+def drawn_by(widget: Mapping[str, Any], data: Sequence[Datum]) -> dict[str, bool | None]:
+    """Whether each line of a widget has something to draw, by metric; None: it is AWS's own."""
+    drawn: dict[str, bool | None] = {}
+    for line in widget["properties"]["metrics"]:
+        first, *rest = line
+        if isinstance(first, str) and first == OURS:
+            name, *pairs = [each for each in rest if isinstance(each, str)]
+            series = (OURS, name, frozenset(zip(pairs[::2], pairs[1::2], strict=True)))
+            drawn[name] = any(each.series == series for each in data)
+        elif isinstance(first, str):
+            drawn[f"{first}/{rest[0]}"] = None
+        elif first["expression"].startswith("SEARCH"):
+            name, found = _search(first["expression"], data)
+            drawn[name] = bool(found)
+    return drawn
+
+
+def _search(expression: str, data: Sequence[Datum]) -> tuple[str, list[Datum]]:
+    """Evaluate SEARCH('{Namespace,dimension,...} MetricName="..." dimension="..."', ...).
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/search-expression-syntax.html
+    """
+    parts = re.fullmatch(
+        r"SEARCH\('\{([^}]+)\} MetricName=\"(\w+)\" (\w+)=\"([^\"]+)\"', '\w+', \d+\)", expression
+    )
+    assert parts is not None, expression
+    (namespace, *names), metric = parts[1].split(","), parts[2]
+    return metric, [
+        each
+        for each in data
+        if each.series[:2] == (namespace, metric)
+        and {name for name, _ in each.series[2]} == set(names)
+        and (parts[3], parts[4]) in each.series[2]
+    ]

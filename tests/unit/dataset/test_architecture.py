@@ -1,0 +1,40 @@
+"""The layer of the dataset: what converts knows the domain and its engine, two modules know AWS."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+AT_THE_EDGE = {"convert_report.py", "glue.py"}
+MODULES = sorted((ROOT / "layers/dataset/vonage_dataset").glob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    plain = {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
+    return plain | {n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_a_module_of_the_dataset_knows_the_domain_and_its_engine_alone(path: Path) -> None:
+    allowed = ["vonage_dataset", "vonage_reports.domain", "pyarrow", "isal"]
+    if path.name in AT_THE_EDGE:
+        allowed = [
+            "vonage_dataset",
+            "vonage_reports.domain",
+            "vonage_reports.aws",
+            "mypy_boto3_glue",
+        ]
+    foreign = {each for each in imports(path) if each.split(".")[0] not in sys.stdlib_module_names}
+
+    assert {each for each in foreign if not each.startswith(tuple(allowed))} == set()
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_what_converts_knows_nothing_of_the_edge() -> None:
+    for path in MODULES:
+        if path.name not in AT_THE_EDGE:
+            assert not imports(path) & {"vonage_dataset.convert_report", "vonage_dataset.glue"}

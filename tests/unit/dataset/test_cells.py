@@ -1,0 +1,622 @@
+"""Every cell of a CSV is in the dataset, as its type or as text, whatever the CSV is like."""
+
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.support.csvs import member, written
+from vonage_dataset.cells import Collection, Dataset, Total, convert
+from vonage_dataset.tables import OURS, RESCUED, TABLES, Type
+from vonage_reports.domain.errors import RowsUnreadable
+
+MINUTE = "2026-11-20T23:59:59"
+SMS = [column.name for column in TABLES["SMS"].columns]
+OUR_NAMES = [column.name for column in OURS]
+
+
+def converted(*contents: bytes, product: str = "SMS", **options: Any) -> tuple[Dataset, pa.Table]:
+    piece = options.pop("piece", 65_536)
+    with TemporaryDirectory() as folder:
+        target = Path(folder) / "a.parquet"
+        members = [member(content, piece=piece) for content in contents]
+        dataset = convert(members, product=product, target=target, **options)
+        assert dataset.bytes == target.stat().st_size
+        assert dataset.sha256 == hashlib.sha256(target.read_bytes()).hexdigest()
+        return dataset, pq.read_table(target)
+
+
+def read_back(path: Path) -> list[dict[str, Any]]:
+    """The cells that are not NULL, of each row."""
+    return filled(pq.read_table(path))
+
+
+def rows_of(*contents: bytes, product: str = "SMS", **options: Any) -> list[dict[str, Any]]:
+    return filled(converted(*contents, product=product, **options)[1])
+
+
+def filled(table: pa.Table) -> list[dict[str, Any]]:
+    """What Vonage said: of our own columns only that of the rescued cells."""
+    table = table.drop_columns([name for name in OUR_NAMES if name != RESCUED.name])
+    return [
+        {
+            name: dict(cell) if name == "_rescued" else cell
+            for name, cell in row.items()
+            if cell is not None
+        }
+        for row in table.to_pylist()
+    ]
+
+
+# Cell by cell against Python's own csv, decimal and datetime
+
+
+def as_money(text: str) -> Decimal | None:
+    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?", text, re.ASCII):
+        return None
+    value = Decimal(text)
+    fits = abs(value) < 10**10 and value == round(value, 8)
+    return value if fits else None
+
+
+def as_integer(text: str) -> int | None:
+    if not re.fullmatch(r"0|-?[1-9]\d*", text, re.ASCII) or abs(int(text)) >= 2**63:
+        return None
+    return int(text)
+
+
+def as_boolean(text: str) -> bool | None:
+    return {"true": True, "false": False}.get(text.lower())
+
+
+def as_timestamp(text: str) -> datetime | None:
+    shape = r"\d{4}-\d\d-\d\d[T ]\d\d(:\d\d(:\d\d(\.\d{1,6})?)?)?(Z|[+-]\d\d(:?\d\d)?)"
+    if not re.fullmatch(shape, text, re.ASCII):
+        return None
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+READ: dict[Type, Callable[[str], Any]] = {
+    Type.MONEY: as_money,
+    Type.INTEGER: as_integer,
+    Type.BOOLEAN: as_boolean,
+    Type.TIMESTAMP: as_timestamp,
+    Type.TEXT: str,
+}
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
+    [
+        "NA",
+        "null",
+        "NaN",
+        "0044",
+        "+447700900123",
+        'a "b", c',
+        "a\r\nb",
+        "\n",
+        " ",
+        "🎉",
+        "\0",
+        "''",
+    ]
+)
+GOOD = {
+    Type.MONEY: st.decimals(-99, 10**9, places=8, allow_nan=False).map("{:f}".format)
+    | st.sampled_from(["0", "0.0058", "0.06800000", "9999999999.99999999", "1.2300000000"]),
+    Type.INTEGER: st.integers(-(2**63) + 1, 2**63 - 1).map(str),
+    Type.BOOLEAN: st.sampled_from(["true", "false", "True", "FALSE"]),
+    Type.TIMESTAMP: st.builds(
+        lambda at, fraction, zone: f"{at:%Y-%m-%dT%H:%M:%S}{fraction}{zone}",
+        st.integers(0, 2**33).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)),
+        st.sampled_from(["", ".1", ".123", ".123456"]),
+        st.sampled_from(["+0000", "+00:00", "Z", "+02:00", "-0530"]),
+    ),
+    Type.TEXT: TEXTS,
+}
+ODD = TEXTS | st.sampled_from(
+    ["0.123456789", "10000000000", "1,5", "12 ", "1.0", "9223372036854775808", "yes", "-", "n/a",
+     "0x10", "007", "-007", "+1", "-0", "00", "1", "0", " 1", "1 ", "1e3", "1E-3", "0E-8", "1e-9",
+     ".5", "5.", "-.5e1", "1e9", "1e10", "007.50", "1_0", "--1", "True ", "t", "2026-11-20T23Z",
+     "2026-11-20 23:59+02", "2026-11-20T24:00:00Z", "2026-11-20T23:59:60Z",
+     "0000-01-01T00:00:00Z", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00",
+     MINUTE, f"{MINUTE}.1234567Z", "2026-02-30T00:00:00Z", "1763683199", "2026-11-20"]
+)  # fmt: skip
+
+
+@st.composite
+def reports(draw: st.DrawFn) -> tuple[str, list[list[str]]]:
+    """A product and the rows of a CSV of it, the header first."""
+    product = draw(st.sampled_from(sorted(TABLES)))
+    types = {column.name: column.type for column in TABLES[product].columns}
+    unknown = st.sampled_from(["new_column", "Status", "_rescued", "x", "ü"])
+    header = draw(
+        st.lists(st.sampled_from(sorted(types)) | unknown, min_size=1, max_size=8, unique=True)
+    )
+    cells = [
+        GOOD[types[n]] | ODD | st.just("") if n in types else ODD | st.just("") for n in header
+    ]
+    return product, [header, *draw(st.lists(st.tuples(*cells).map(list), max_size=20))]
+
+
+def expected(product: str, header: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
+    types = {column.name: column.type for column in TABLES[product].columns}
+    row: dict[str, Any] = {}
+    rescued = {}
+    for name, text in zip(header, cells, strict=True):
+        value = READ[types[name]](text) if name in types else None
+        if text and value is None:
+            rescued[name] = text
+        elif text:
+            row[name] = value
+    return row | ({"_rescued": rescued} if rescued else {})
+
+
+@given(
+    report=reports(),
+    line_end=st.sampled_from(["\n", "\r\n"]),
+    quote_all=st.booleans(),
+    final=st.booleans(),
+)
+@settings(deadline=None, max_examples=200)
+def test_every_cell_comes_back_as_it_was(
+    report: tuple[str, list[list[str]]], line_end: str, *, quote_all: bool, final: bool
+) -> None:
+    product, rows = report
+    content = written(rows, line_end=line_end, quote_all=quote_all)
+
+    read = rows_of(content if final else content.removesuffix(line_end.encode()), product=product)
+
+    assert read == [expected(product, rows[0], cells) for cells in rows[1:]]
+
+
+@given(report=reports(), piece=st.sampled_from([1, 7, 65_536]), block=st.integers(20, 400))
+@settings(deadline=None, max_examples=60)
+def test_the_dataset_does_not_depend_on_where_chunks_end(
+    report: tuple[str, list[list[str]]], piece: int, block: int
+) -> None:
+    product, rows = report
+    content = written(rows)
+
+    whole = converted(content, product=product)
+    cut = converted(content, product=product, piece=piece, block_bytes=block)
+
+    assert cut[1].equals(whole[1])
+    assert cut[0] == whole[0]
+
+
+@given(
+    text=st.text(st.sampled_from('ab,"\n\r- \0é'), max_size=40),
+    width=st.integers(1, 3),
+    block=st.sampled_from([12, 30, 2**20]),
+)
+@example(text='aaaaaa\0,"', width=2, block=12)
+@settings(deadline=None, max_examples=400)
+def test_any_text_gives_the_rows_that_pythons_reader_sees_or_an_error(
+    text: str, width: int, block: int
+) -> None:
+    content = ",".join("xyz"[:width]) + "\n" + text
+    theirs: list[list[str]] | None
+    try:
+        theirs = [r or [""] for r in csv.reader(io.StringIO(text, newline="\n")) if r or width == 1]
+    except csv.Error:
+        theirs = None
+
+    try:
+        ours = rows_of(content.encode(), block_bytes=block)
+    except RowsUnreadable:
+        return
+
+    assert theirs is not None
+    assert ours == [expected("SMS", "xyz"[:width], row) for row in theirs]
+
+
+@pytest.mark.parametrize("block", [12, 2**20])
+def test_a_cr_alone_is_text_in_quotes_and_the_end_of_a_file_that_was_cut(block: int) -> None:
+    assert rows_of(b'id,status\n1,"a\rb"\n2,c\n3,d\r', block_bytes=block) == [
+        {"id": "1", "status": "a\rb"},
+        {"id": "2", "status": "c"},
+        {"id": "3", "status": "d"},
+    ]
+
+
+@pytest.mark.parametrize("block", range(8, 60))
+def test_a_line_break_in_a_message_survives_the_end_of_a_block(block: int) -> None:
+    bodies = ["one\r\ntwo", "\r\n", "three\n\r\r\n"]
+    content = written([["message_body", "id"], *([body, "1"] for body in bodies)], line_end="\r\n")
+
+    assert [row["message_body"] for row in rows_of(content, block_bytes=block)] == bodies
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1e-999999999", "1e999999999", "-1E-400", f"0.{'0' * 100}1", "9" * 100, "1e10", "NaN", "0x1F"],
+)
+@pytest.mark.parametrize("beside", [[], ["0.5"], ["misfit"]])
+def test_a_price_that_is_no_price_is_text_and_not_the_end_of_the_process(
+    text: str, beside: list[str]
+) -> None:
+    found = rows_of(written([["total_price"], [text], *([each] for each in beside)]))
+
+    assert found[0] == {"_rescued": {"total_price": text}}
+
+
+@pytest.mark.parametrize(
+    ("text", "price"), [(f"0.5{'0' * 100}", "0.5"), (f"{'0' * 100}7", "7"), ("0e-999999999", "0")]
+)
+def test_a_price_with_many_zeros_is_that_price(text: str, price: str) -> None:
+    assert rows_of(written([["total_price"], [text]])) == [{"total_price": Decimal(price)}]
+
+
+NEAR = st.text(st.sampled_from("0123456789+-.eExXaAfTZ: trulsy"), min_size=1, max_size=26)
+MADE_OF_PARTS = st.lists(
+    st.sampled_from(["2026-11-20", "T", " ", "12", ":", "59", ".", "5", "Z", "+00", "0", "e", "-"]),
+    min_size=1,
+    max_size=12,
+).map("".join)
+
+
+@given(text=NEAR | MADE_OF_PARTS, name=st.sampled_from(["total_price", "latency", "date_received"]))
+@settings(deadline=None, max_examples=250)
+def test_what_is_said_of_a_cell_does_not_depend_on_its_neighbours(text: str, name: str) -> None:
+    (alone,) = rows_of(written([[name], [text]]))
+    beside = rows_of(written([[name], ["misfit"], [text], ["misfit"]]))
+
+    assert beside[1] == alone
+    assert beside[0] == {"_rescued": {name: "misfit"}}
+
+
+# What people send
+
+
+def test_columns_are_found_by_name() -> None:
+    content = b"total_price,id,status\n0.05,a,delivered\n"
+
+    assert rows_of(content) == [{"id": "a", "status": "delivered", "total_price": Decimal("0.05")}]
+
+
+def test_what_looks_like_something_else_stays_text() -> None:
+    content = b"from,to,network,country,id\n0044,+447700900123,00101,NA,1e5\n"
+
+    assert rows_of(content) == [
+        {"from": "0044", "to": "+447700900123", "network": "00101", "country": "NA", "id": "1e5"}
+    ]
+
+
+@pytest.mark.parametrize("zone", ["+0000", "+00:00", "Z"])
+@pytest.mark.parametrize("fraction", ["", ".5", ".500000"])
+def test_a_time_is_an_instant_in_utc(zone: str, fraction: str) -> None:
+    (row,) = rows_of(f"date_received\n{MINUTE}{fraction}{zone}\n".encode())
+
+    at = datetime(2026, 11, 20, 23, 59, 59, 500_000 if fraction else 0, tzinfo=UTC)
+    assert row == {"date_received": at}
+
+
+def test_money_that_does_not_fit_is_kept_as_text_and_counted() -> None:
+    dataset, table = converted(b"id,total_price\n1,0.123456789\n2,0.12345678\n3,\n")
+
+    assert table["total_price"].to_pylist() == [None, Decimal("0.12345678"), None]
+    assert table["_rescued"].to_pylist() == [[("total_price", "0.123456789")], None, None]
+    assert dataset.rescued_cells == 1
+    assert dataset.totals == (Total(None, Decimal("0.12345678"), 3, 2),)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("latency", "0x10"), ("latency", "007"), ("latency", "-0"), ("concatenated", "1")],
+)
+def test_what_may_be_a_code_is_no_number_and_no_boolean(name: str, text: str) -> None:
+    # Alone in its column, or beside what fits.
+    for others in ([], ["12"] if name == "latency" else ["True"]):
+        (row, *_) = rows_of(written([[name], [text], *([each] for each in others)]))
+        assert row == {"_rescued": {name: text}}
+
+
+@pytest.mark.parametrize("text", ["0000-00-00T00:00:00Z", "0000-01-01T00:00:00Z"])
+@pytest.mark.parametrize("beside", [f"{MINUTE}Z", "misfit"])
+def test_a_time_that_nobody_could_read_is_rescued(text: str, beside: str) -> None:
+    (row, *_) = rows_of(written([["date_received"], [text], [beside]]))
+    assert row == {"_rescued": {"date_received": text}}
+
+
+@pytest.mark.parametrize(
+    ("text", "price"),
+    [("1E-7", "0.0000001"), ("0E-8", "0"), (".5", "0.5"), ("+1", "1"), ("06.50", "6.5")],
+)
+def test_a_price_is_that_number_however_it_is_written(text: str, price: str) -> None:
+    assert rows_of(f"total_price\n{text}\n".encode()) == [{"total_price": Decimal(price)}]
+
+
+def test_a_column_that_nobody_knows_is_rescued_under_its_name() -> None:
+    dataset, table = converted(b"id,brand_new,status\n1,a,sent\n2,,sent\n3,c,sent\n")
+
+    assert table["_rescued"].to_pylist() == [[("brand_new", "a")], None, [("brand_new", "c")]]
+    assert dataset.rescued == {"brand_new": 2}
+
+
+def test_files_of_one_report_may_have_different_columns() -> None:
+    first, second = b"id,status\n1,sent\n", b"id,extra,total_price,status\n2,x,0.5,failed\n"
+
+    dataset, table = converted(first, b"", second, first)
+
+    assert table["id"].to_pylist() == ["1", "2", "1"]
+    assert table["total_price"].to_pylist() == [None, Decimal("0.5"), None]
+    assert dataset.headers == (("id", "status"), ("id", "extra", "total_price", "status"))
+    assert dataset.rows == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n\r\n", b"id,status", b"id,status\n\n"])
+def test_without_a_row_there_is_a_dataset_with_every_column(content: bytes) -> None:
+    dataset, table = converted(content)
+
+    assert (dataset.rows, table.num_rows, dataset.totals) == (0, 0, ())
+    assert table.column_names == [*SMS, *OUR_NAMES]
+
+
+def test_without_an_archive_there_is_a_dataset_too() -> None:
+    dataset, table = converted()
+
+    assert (dataset.rows, dataset.headers) == (0, ())
+    assert table.column_names == [*SMS, *OUR_NAMES]
+
+
+def test_a_product_that_nobody_described_has_the_columns_of_its_first_header() -> None:
+    dataset, table = converted(
+        b"id,cost_centre,total_price,currency\n1,a,0.5,EUR\n", b"id,other\n2,b\n", product="NEW"
+    )
+
+    assert [(column.name, column.type.value) for column in dataset.columns] == [
+        ("id", "string"),
+        ("cost_centre", "string"),
+        ("total_price", "decimal(18,8)"),
+        ("currency", "string"),
+        ("_currency", "string"),
+        ("_revision", "string"),
+        ("_collected_at", "timestamp"),
+        ("_rescued", "map<string,string>"),
+    ]
+    assert table["_rescued"].to_pylist() == [None, [("other", "b")]]
+    assert dataset.totals == (
+        Total(None, Decimal(0), 1, 1),
+        Total("EUR", Decimal("0.5"), 1, 0),
+    )
+
+
+def test_the_file_says_which_schema_it_has() -> None:
+    _, table = converted(b"id\n1\n")
+
+    assert table.schema.metadata[b"vonage_usage_reports.schema_version"] == b"1"
+
+
+def test_another_engine_reads_the_same_types_and_values(tmp_path: Path) -> None:
+    content = f"id,date_received,latency,total_price,new\n007,{MINUTE}.5+0000,12,0.1,x\n".encode()
+    convert([member(content)], product="SMS", target=tmp_path / "a.parquet")
+
+    database = duckdb.connect()
+    database.execute("SET TimeZone = 'UTC'")
+    read = database.read_parquet(str(tmp_path / "a.parquet")).project(
+        "id, date_received::VARCHAR, latency, concatenated, total_price, _rescued, "
+        "typeof(date_received), typeof(latency), typeof(concatenated), typeof(total_price)"
+    )
+
+    assert read.fetchall() == [
+        ("007", "2026-11-20 23:59:59.5+00", 12, None, Decimal("0.1"), {"new": "x"},
+         "TIMESTAMP WITH TIME ZONE", "BIGINT", "BOOLEAN", "DECIMAL(18,8)")
+    ]  # fmt: skip
+
+
+def test_the_same_rows_make_the_same_file() -> None:
+    content = b"id,total_price\n1,0.5\n"
+
+    assert converted(content)[0].sha256 == converted(content)[0].sha256
+
+
+# Totals
+
+
+def test_totals_are_exact_and_by_currency() -> None:
+    rows = (
+        b"USD,9999999999.99999999\nEUR,0.1\nEUR,0.2\n,0.00000001\nEUR,\nUSD,9999999999.99999999\n"
+    )
+
+    dataset, _ = converted(b"currency,total_price\n" + rows)
+
+    assert [total.to_dict() for total in dataset.totals] == [
+        {"currency": None, "total_price": "0.00000001", "rows": 1, "rows_without_price": 0},
+        {"currency": "EUR", "total_price": "0.3", "rows": 3, "rows_without_price": 1},
+        {
+            "currency": "USD",
+            "total_price": "19999999999.99999998",
+            "rows": 2,
+            "rows_without_price": 0,
+        },
+    ]
+
+
+def test_an_empty_currency_is_the_definitions() -> None:
+    content = b"currency,total_price\n,1.10\nEUR,2.20\n"
+
+    dataset, table = converted(content, collection=Collection(currency="EUR"))
+
+    assert [total.to_dict() for total in dataset.totals] == [
+        {"currency": "EUR", "total_price": "3.3", "rows": 2, "rows_without_price": 0}
+    ]
+    assert table["_currency"].to_pylist() == ["EUR", "EUR"]
+    # What Vonage said stays as it is.
+    assert table["currency"].to_pylist() == [None, "EUR"]
+
+
+def test_what_costs_nothing_has_no_currency() -> None:
+    _, table = converted(b"id\n1\n", product="VOICE-FAILED", collection=Collection(currency="EUR"))
+
+    assert table["_currency"].to_pylist() == [None]
+
+
+def test_an_unknown_product_without_a_currency_has_the_definitions() -> None:
+    dataset, table = converted(
+        b"id,total_price\n1,0.5\n", product="NEW", collection=Collection(currency="EUR")
+    )
+
+    assert table["_currency"].to_pylist() == ["EUR"]
+    assert dataset.totals == (Total("EUR", Decimal("0.5"), 1, 0),)
+
+
+def test_every_row_says_of_which_collection_it_is() -> None:
+    at = datetime(2026, 11, 23, 2, 15, 59, tzinfo=UTC)
+
+    _, table = converted(b"id\n1\n", b"id\n2\n", collection=Collection("preliminary", at))
+
+    assert table["_revision"].to_pylist() == ["preliminary"] * 2
+    assert table["_collected_at"].to_pylist() == [at] * 2
+
+
+@pytest.mark.parametrize("product", ["SMS", "NEW"])
+def test_a_column_of_vonages_that_is_named_as_ours_is_rescued(product: str) -> None:
+    content = b"id,_currency,_revision,total_price\n1,GBP,x,0.5\n"
+
+    dataset, table = converted(content, product=product, collection=Collection("final"))
+
+    assert table["_currency"].to_pylist() == [None]
+    assert table["_revision"].to_pylist() == ["final"]
+    assert dict(table["_rescued"][0].as_py()) == {"_currency": "GBP", "_revision": "x"}
+    assert dataset.totals == (Total(None, Decimal("0.5"), 1, 0),)
+
+
+def test_a_whole_amount_is_written_without_an_exponent() -> None:
+    dataset, _ = converted(b"total_price\n500\n500\n")
+
+    assert dataset.totals[0].to_dict()["total_price"] == "1000"
+
+
+def test_the_price_of_verify_is_in_another_column() -> None:
+    dataset, _ = converted(b"id,price,estimated_price\n1,0.5,9\n", product="VERIFY-API")
+
+    assert dataset.totals == (Total(None, Decimal("0.5"), 1, 0),)
+
+
+def test_products_without_a_price_have_no_totals() -> None:
+    dataset, _ = converted(b"id,status\n1,BUSY\n", product="VOICE-FAILED")
+
+    assert (dataset.rows, dataset.totals) == (1, ())
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"id,status\n1,a\n2,b,c\n3,d\n", "line 3: 3 fields where the header has 2"),
+        (b"id,status\n1,a\n2\n", "line 3: 1 field where the header has 2"),
+        (b'id,status\n1,"a\n\nb"\n2,b,c\n', "line 5: 3 fields"),
+        (b'id,status\n1,a\n2,"b\n3,c\n4,d\n', "line 3: a quote in this record is never closed"),
+        (b'id,status\n1,a\n2,"b', "line 3: a quote in this record is never closed"),
+        (b'id\n1\n"2\n3\n', "line 3: a quote in this record is never closed"),
+        (b'id,"status\n1,a\n2,b\n', "line 1: a name in the header goes over several lines"),
+        (b"id,st\xff\n1,a\n", "line 1: a name in the header is not UTF-8"),
+        (b"id,status\n1,a\n2,b\r3,c\n", "line 3: a CR alone, outside of quotes"),
+        (b"id,status\r1,a\r2,b\r", "line 1: a CR alone, outside of quotes"),
+        (b"\n\nx,x,x#1\n1,2,3\n", "line 3: names in the header cannot be told apart"),
+    ],
+)
+@pytest.mark.parametrize("block", [30, 2**20])
+def test_a_row_that_cannot_be_read_fails_the_report_with_its_line(
+    content: bytes, line: str, block: int
+) -> None:
+    with pytest.raises(RowsUnreadable, match=re.escape(f"report.csv, {line}")):
+        converted(content, block_bytes=block)
+
+
+def test_an_error_in_a_row_quotes_nothing_of_it() -> None:
+    with pytest.raises(RowsUnreadable) as caught:
+        converted(b"from,to\n447700900123,447700900456,secret\n")
+
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert not re.search("447700|secret", str(error))
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def test_a_name_that_stands_twice_is_nobodys_column() -> None:
+    dataset, table = converted(b"id,total_price,,total_price\n1,0.5,x,0.7\n")
+
+    assert table["total_price"].to_pylist() == [None]
+    assert table["_rescued"].to_pylist() == [
+        [("total_price#2", "0.5"), ("#3", "x"), ("total_price#4", "0.7")]
+    ]
+    assert dataset.totals == (Total(None, Decimal(0), 1, 1),)
+
+
+def test_bytes_that_are_not_utf8_are_written_out_and_the_rest_of_the_row_stands() -> None:
+    dataset, table = converted(
+        b"id,message_body,x\n1,Gr\xfc\xdfe,\xff\n2,Gr\xc3\xbc\xc3\x9fe,y\n", block_bytes=2**20
+    )
+
+    assert table["id"].to_pylist() == ["1", "2"]
+    assert table["message_body"].to_pylist() == [None, "Grüße"]
+    assert table["_rescued"].to_pylist() == [
+        [("message_body", r"Gr\xfc\xdfe"), ("x", r"\xff")],
+        [("x", "y")],
+    ]
+    assert dataset.rescued == {"message_body": 1, "x": 2}
+
+
+def test_a_nul_byte_is_a_character() -> None:
+    assert rows_of(b"id,status\na\0b,\0\n") == [{"id": "a\0b", "status": "\0"}]
+
+
+def test_a_field_of_ten_megabytes_is_a_field() -> None:
+    long = "x" * 10_000_000
+    rows = [["id", "message_body"], *([str(n), "short"] for n in range(50_000))]
+    content = written([*rows, ["long", long], *rows[1:]])
+
+    _, table = converted(content)
+
+    assert table.num_rows == 100_001
+    assert table["message_body"][50_000].as_py() == long
+    assert table["id"].to_pylist() == [row[0] for row in [*rows[1:], ["long"], *rows[1:]]]
+
+
+def test_a_record_without_end_is_an_error_and_not_all_of_the_memory() -> None:
+    with pytest.raises(RowsUnreadable, match=r"line 2: the record is longer than 16 MiB"):
+        converted(b'id,status\n1,"' + b"x" * 20_000_000)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name_but_of_any_cell() -> None:
+    mark = "\ufeff"
+    assert rows_of(f'{mark}"id"\n{mark}1\n{mark}2\n'.encode()) == [
+        {"id": f"{mark}1"},
+        {"id": f"{mark}2"},
+    ]
+
+
+@pytest.mark.parametrize("width", [1, 80])
+def test_a_header_may_have_one_column_or_eighty(width: int) -> None:
+    header = ["id", *(f"column_{n}" for n in range(1, width))]
+    rows = [[f"{row}-{n}" for n in range(width)] for row in range(3)]
+
+    read = rows_of(written([header, *rows]))
+
+    assert [row["id"] for row in read] == ["0-0", "1-0", "2-0"]
+    assert [len(row.get("_rescued", {})) for row in read] == [width - 1] * 3
+
+
+def test_an_empty_cell_of_the_only_column_is_a_row() -> None:
+    dataset, table = converted(b'id\n1\n\n""\n2\n')
+
+    assert table["id"].to_pylist() == ["1", None, None, "2"]
+    assert dataset.rows == 4

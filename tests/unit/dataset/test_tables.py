@@ -1,0 +1,71 @@
+"""The tables of the dataset have every column of the specification, in its order."""
+
+import subprocess
+import sys
+
+import pytest
+
+from local.simulator.products import PRODUCTS
+from tests.support.paths import ROOT
+from vonage_dataset.tables import RESCUED, TABLES, Type, table_as_it_comes
+from vonage_reports.domain import products
+
+
+def test_every_product_has_a_table() -> None:
+    assert set(TABLES) == set(products.PRODUCTS)
+
+
+@pytest.mark.parametrize("product", TABLES)
+def test_a_table_has_the_columns_of_both_directions_in_the_order_of_the_specification(
+    product: str,
+) -> None:
+    names = [column.name for column in TABLES[product].columns]
+
+    assert names == list(PRODUCTS[product].columns)
+    assert set(PRODUCTS[product].inbound_columns) <= set(names)
+
+
+@pytest.mark.parametrize("product", TABLES)
+def test_what_a_record_costs_is_an_exact_decimal_beside_a_currency(product: str) -> None:
+    table = TABLES[product]
+    types = {column.name: column.type for column in table.columns}
+
+    assert {type_ for name, type_ in types.items() if "price" in name} <= {Type.MONEY}
+    assert (table.price in types) == ("currency" in types) == (table.price is not None)
+
+
+@pytest.mark.parametrize("product", TABLES)
+def test_what_looks_like_a_number_and_is_none_is_text(product: str) -> None:
+    texts = ("from", "to", "number", "msisdn", "network", "country", "country_code", "status_code")
+    types = {column.name: column.type for column in TABLES[product].columns}
+
+    assert {types[name] for name in types if name.endswith("id") or name in texts} == {Type.TEXT}
+
+
+@pytest.mark.parametrize("product", TABLES)
+def test_no_column_has_the_name_of_a_part_of_the_key(product: str) -> None:
+    # `data/product=.../definition=.../account=.../date=...` are columns too, for who reads them.
+    names = {column.name for column in TABLES[product].all_columns}
+
+    assert not names & {"product", "definition", "account", "date"}
+    assert TABLES[product].all_columns[-1] == RESCUED
+
+
+def test_a_product_that_nobody_described_is_text_with_a_price() -> None:
+    table = table_as_it_comes(("id", "duration", "total_price"))
+
+    assert [(column.name, column.type) for column in table.columns] == [
+        ("id", Type.TEXT),
+        ("duration", Type.TEXT),
+        ("total_price", Type.MONEY),
+    ]
+    assert table.price == "total_price"
+    assert table_as_it_comes(("id",)).price is None
+
+
+def test_the_catalogue_can_read_the_schema_where_no_engine_is_installed() -> None:
+    code = "import sys, vonage_dataset.tables; assert 'pyarrow' not in sys.modules"
+
+    subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT / "layers/dataset")}, check=True
+    )

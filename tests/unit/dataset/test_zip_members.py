@@ -1,0 +1,116 @@
+"""Members of a stored archive are read in ranges, and proven again."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ReadTimeoutError
+
+from local.simulator.archives import ArchiveWriter
+from tests.support.csvs import FileSource
+from tests.support.zips import STORED, written_by_zipfile
+from vonage_dataset.cells import convert
+from vonage_dataset.zip_members import csv_members
+from vonage_reports.archive.zip_proof import ArchiveProof
+from vonage_reports.domain.errors import ArchiveCorrupt
+from vonage_reports.domain.objects import Archive
+
+CSV = b'"id","total_price"\n' + b"".join(b'"%d","0.01"\n' % n for n in range(100_000))
+CONTENTS = {"one.csv": CSV, "two.csv": b'"id"\n', "three.csv": b"", "four.csv": CSV[:-1]}
+
+
+def write_as_vonage_does(path: Path, *, zip64: bool) -> None:
+    created = datetime(2026, 11, 23, tzinfo=UTC)
+    with ArchiveWriter(path, created=created, stored=False, zip64=zip64) as archive:
+        for name, content in CONTENTS.items():
+            with archive.member(name) as member:
+                member.write(content)
+
+
+def store(path: Path, *, stored: bool = False, zip64: bool = False) -> Archive:
+    if stored:  # not as Vonage does, but proven all the same
+        path.write_bytes(written_by_zipfile(CONTENTS, method=STORED, seekable=True, zip64=zip64))
+    else:
+        write_as_vonage_does(path, zip64=zip64)
+    proof = ArchiveProof()
+    proof.update(path.read_bytes())
+    return proof.finish()
+
+
+@pytest.mark.parametrize("zip64", [False, True])
+@pytest.mark.parametrize("stored", [False, True])
+def test_each_member_comes_whole_and_as_often_as_it_is_opened(
+    tmp_path: Path, *, stored: bool, zip64: bool
+) -> None:
+    receipt = store(tmp_path / "a.zip", stored=stored, zip64=zip64)
+
+    members = csv_members(FileSource(tmp_path / "a.zip"), receipt.members)
+
+    for _ in range(2):
+        assert {each.name: each.open().read() for each in members} == CONTENTS
+
+
+def test_a_member_is_one_range_of_the_archive(tmp_path: Path) -> None:
+    receipt = store(tmp_path / "a.zip")
+    source = FileSource(tmp_path / "a.zip")
+    members = csv_members(source, receipt.members)
+    source.ranges.clear()
+
+    for each in members:
+        each.open().read()
+
+    assert len(source.ranges) == len(members)
+    starts, lengths = zip(*source.ranges, strict=True)
+    assert sum(lengths) < receipt.bytes
+    assert sorted(starts) == list(starts)
+
+
+def test_an_archive_with_other_members_than_its_receipt_says_is_refused(tmp_path: Path) -> None:
+    receipt = store(tmp_path / "a.zip")
+    other = replace(receipt.members[0], crc32="00000000")
+
+    with pytest.raises(ArchiveCorrupt, match="other members"):
+        csv_members(FileSource(tmp_path / "a.zip"), [other, *receipt.members[1:]])
+
+
+def test_what_is_no_archive_any_more_is_refused(tmp_path: Path) -> None:
+    receipt = store(tmp_path / "a.zip")
+    (tmp_path / "a.zip").write_bytes(b"<html>")
+
+    with pytest.raises(ArchiveCorrupt):
+        csv_members(FileSource(tmp_path / "a.zip"), receipt.members)
+
+
+def test_a_time_out_of_s3_is_no_word_about_the_archive(tmp_path: Path) -> None:
+    receipt = store(tmp_path / "a.zip")
+
+    class TimesOut(FileSource):
+        answered = 0
+
+        def open(self, start: int, length: int) -> Any:
+            if len(self.ranges) == self.answered:
+                raise ReadTimeoutError(endpoint_url="https://s3")
+            return super().open(start, length)
+
+    for answered in range(2):
+        source = TimesOut(tmp_path / "a.zip")
+        source.answered = answered
+        with pytest.raises(ReadTimeoutError):
+            csv_members(source, receipt.members)[0].open().read()
+
+
+@pytest.mark.parametrize("place", [60, 5_000, 200_000])
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_bit_that_flipped_since_makes_no_dataset(
+    tmp_path: Path, *, stored: bool, place: int
+) -> None:
+    receipt = store(tmp_path / "a.zip", stored=stored)
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[place] ^= 1
+    (tmp_path / "a.zip").write_bytes(content)
+    members = csv_members(FileSource(tmp_path / "a.zip"), receipt.members)
+
+    with pytest.raises(ArchiveCorrupt, match=r"one\.csv"):
+        convert(members, product="SMS", target=tmp_path / "a.parquet")

@@ -1,0 +1,345 @@
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from itertools import product
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vonage_reports.domain.backfill import Backfill, Progress, checked_backfill, expected_records
+from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.products import oldest_start
+from vonage_reports.domain.windows import WindowLength, windows_within
+
+NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
+DAILY = ReportDefinition(
+    name="sms-outbound",
+    product="SMS",
+    account_ids=("abcd1234", "efgh5678"),
+    include_subaccounts=False,
+    filters={"direction": "outbound"},
+    window=WindowLength.DAY,
+    time_zone="UTC",
+)
+HOURLY = replace(DAILY, window=WindowLength.HOUR, delay_days=(0,))
+NOVEMBER = (date(2026, 11, 1), date(2026, 11, 5))
+
+
+def backfill(
+    definition: ReportDefinition = DAILY, start: date = NOVEMBER[0], end: date = NOVEMBER[1]
+) -> Backfill:
+    return checked_backfill(definition, start, end, confirmed=False, now=NOW)
+
+
+def left(of: Backfill) -> list[tuple[str, str]]:
+    return [(str(window.first_date), account_id) for window, account_id in of.left()]
+
+
+# What is collected, and in which order
+
+
+def test_its_windows_come_newest_first_and_of_each_every_account() -> None:
+    assert left(backfill()) == [
+        ("2026-11-04", "abcd1234"),
+        ("2026-11-04", "efgh5678"),
+        ("2026-11-03", "abcd1234"),
+        ("2026-11-03", "efgh5678"),
+        ("2026-11-02", "abcd1234"),
+        ("2026-11-02", "efgh5678"),
+        ("2026-11-01", "abcd1234"),
+        ("2026-11-01", "efgh5678"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("delay_days", "newest"),
+    [((3,), "2026-11-18"), ((0, 3), "2026-11-21"), ((0,), "2026-11-21"), ((10,), "2026-11-11")],
+)
+def test_what_is_not_due_yet_is_left_to_the_calendar(
+    delay_days: tuple[int, ...], newest: str
+) -> None:
+    definition = replace(DAILY, delay_days=delay_days)
+
+    days = left(backfill(definition, end=date(2026, 11, 22)))
+
+    assert days[0][0] == newest
+    assert len(days) == 2 * int(newest[-2:])
+
+
+def test_what_becomes_due_later_is_not_added() -> None:
+    begun = backfill(end=date(2026, 11, 22))
+
+    read_a_week_later = Backfill.from_json(begun.to_json())
+
+    assert read_a_week_later.windows == begun.windows
+
+
+def test_an_account_more_is_a_report_more_for_each_window() -> None:
+    for count in (1, 2, 5):
+        accounts = tuple(f"account{number}" for number in range(count))
+        assert backfill(replace(DAILY, account_ids=accounts)).total == 4 * count
+
+
+ranges = st.tuples(st.dates(date(2025, 11, 1), date(2026, 9, 1)), st.integers(40, 80)).map(
+    lambda drawn: (drawn[0], drawn[0] + timedelta(days=drawn[1]))
+)
+definitions = st.builds(
+    lambda length, zone, accounts: replace(
+        DAILY, window=length, time_zone=zone, account_ids=tuple(accounts)
+    ),
+    st.sampled_from([WindowLength.DAY, WindowLength.WEEK]),
+    st.sampled_from(["UTC", "Asia/Kathmandu", "America/New_York"]),
+    st.lists(st.sampled_from("abcdef"), min_size=1, max_size=3, unique=True),
+)
+
+
+@settings(deadline=None)
+@given(definitions, ranges, st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=6))
+def test_however_it_advances_each_report_has_its_turn_once(
+    definition: ReportDefinition, days: tuple[date, date], steps: list[tuple[int, int]]
+) -> None:
+    begun = backfill(definition, *days)
+    whole = list(begun.left())
+    advanced, had_their_turn = begun, 0
+    for skipped, planned in steps:
+        rest = list(advanced.left())
+        skips = min(skipped, len(rest))
+        plans = min(planned, len(rest) - skips)
+        advanced = advanced.after(skipped=skips, planned=plans)
+        had_their_turn += skips + plans
+
+        assert list(advanced.left()) == whole[had_their_turn:]
+        assert advanced.is_over == (had_their_turn == advanced.total)
+
+
+@settings(deadline=None)
+@given(definitions, ranges)
+def test_it_consists_of_every_window_of_its_range_for_every_account(
+    definition: ReportDefinition, days: tuple[date, date]
+) -> None:
+    begun = backfill(definition, *days)
+
+    windows = windows_within(*days, definition.window, definition.time_zone)
+    assert set(begun.left()) == set(product(windows, definition.account_ids))
+    assert begun.total == len(windows) * len(definition.account_ids)
+
+
+def test_what_was_there_already_is_counted() -> None:
+    advanced = backfill().after(skipped=2, planned=1).after(skipped=3)
+
+    assert (advanced.seen_to, advanced.skipped, advanced.total) == (6, 5, 8)
+    assert advanced.progress is Progress.RUNNING
+
+
+def test_it_is_over_with_its_last_report() -> None:
+    last = backfill().after(planned=7)
+    assert not last.is_over
+
+    for over in (last.after(planned=1), last.after(skipped=1)):
+        assert (over.progress, over.is_over) == (Progress.PLANNED, True)
+        assert list(over.left()) == []
+        assert over.hours_left() == {}
+
+
+@pytest.mark.parametrize("progress", [Progress.CANCELLED, Progress.STOPPED, Progress.PLANNED])
+def test_what_plans_nothing_more_is_over(progress: Progress) -> None:
+    assert replace(backfill(), progress=progress).is_over
+
+
+def test_the_hours_that_are_left_are_those_of_the_local_days() -> None:
+    # London put its clocks back on 25 October: that day had 25 hours.
+    london = replace(DAILY, time_zone="Europe/London", account_ids=("abcd1234",))
+    begun = backfill(london, date(2026, 10, 24), date(2026, 10, 27))
+
+    hours = [begun.after(planned=planned).hours_left() for planned in range(4)]
+    assert hours == [{"abcd1234": 73}, {"abcd1234": 49}, {"abcd1234": 24}, {}]
+
+
+def test_the_hours_that_are_left_are_counted_for_each_account() -> None:
+    begun = backfill(replace(DAILY, account_ids=("abcd1234", "subacct1"))).after(planned=1)
+
+    assert begun.hours_left() == {"abcd1234": 72, "subacct1": 96}
+
+
+def test_a_person_knows_it_by_definition_and_range() -> None:
+    assert backfill().name == "sms-outbound-20261101-20261105"
+
+
+def test_thirteen_months_of_hours_of_several_accounts_are_gone_through() -> None:
+    # What every run of submit_reports does as long as it lasts: 19,000 reports, some 0.05 s.
+    begun = backfill(HOURLY, date(2025, 10, 22), date(2026, 11, 22))
+    assert begun.total == 2 * 24 * 396
+
+    advanced = begun.after(planned=begun.total - 1)
+
+    assert expected_records(begun, {("sms-outbound", a): 10 for a in DAILY.account_ids}) == (
+        begun.total * 10
+    )
+    [(window, account_id)] = advanced.left()
+    assert (window.start, account_id) == (datetime(2025, 10, 22, tzinfo=UTC), "efgh5678")
+    # One item of the ledger, however many windows.
+    assert len(advanced.to_json()) == len(begun.to_json()) + len(str(advanced.seen_to)) - 1
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("definition", "start", "end", "sentence"),
+    [
+        (DAILY, "2026-11-05", "2026-11-04", "end 2026-11-04 is not after start 2026-11-05"),
+        (DAILY, "2026-11-05", "2026-11-05", "end 2026-11-05 is not after start 2026-11-05"),
+        (
+            DAILY,
+            "2026-11-05",
+            "2026-11-23",
+            "end 2026-11-23 is in the future; the day of end is not included",
+        ),
+        (
+            # There it is still the 21st.
+            replace(DAILY, time_zone="America/New_York"),
+            "2026-11-05",
+            "2026-11-22",
+            "end 2026-11-22 is in the future; the day of end is not included",
+        ),
+        (
+            DAILY,
+            "2024-01-01",
+            "2026-11-05",
+            "start 2024-01-01: Vonage has SMS records from 2025-10-22 on",
+        ),
+        (
+            replace(DAILY, product="VIDEO-API"),
+            "2026-08-01",
+            "2026-11-05",
+            "start 2026-08-01: Vonage has VIDEO-API records from 2026-08-24 on",
+        ),
+        (
+            replace(DAILY, window=WindowLength.MONTH),
+            "2026-10-02",
+            "2026-11-20",
+            "no month that is due lies whole between start and end",
+        ),
+        (
+            DAILY,
+            "2026-11-19",
+            "2026-11-22",
+            "no day that is due lies whole between start and end",
+        ),
+    ],
+    ids=[
+        "end before start",
+        "nothing between",
+        "future",
+        "future there",
+        "before 13 months",
+        "before 90 days",
+        "no whole window",
+        "none due",
+    ],
+)
+def test_a_range_that_holds_nothing_to_collect_is_refused_with_a_sentence(
+    definition: ReportDefinition, start: str, end: str, sentence: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        backfill(definition, date.fromisoformat(start), date.fromisoformat(end))
+
+    assert str(refused.value) == f"backfill of sms-outbound: {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("time_zone", "today"),
+    [("UTC", "2026-11-22"), ("Asia/Kathmandu", "2026-11-22"), ("America/New_York", "2026-11-21")],
+)
+def test_yesterday_is_the_last_day_that_can_be_asked_for(time_zone: str, today: str) -> None:
+    undelayed = replace(DAILY, time_zone=time_zone, delay_days=(0,))
+
+    days = left(backfill(undelayed, end=date.fromisoformat(today)))
+
+    assert days[0][0] == str(date.fromisoformat(today) - timedelta(days=1))
+
+
+@pytest.mark.parametrize("time_zone", ["UTC", "Asia/Kathmandu", "America/New_York"])
+def test_the_first_date_that_it_names_is_accepted_and_vonage_has_all_of_it(time_zone: str) -> None:
+    # Else it would begin, and stop at its last window.
+    definition = replace(DAILY, time_zone=time_zone)
+    with pytest.raises(InvalidRequest, match="records from") as refused:
+        backfill(definition, date(2024, 1, 1))
+    oldest = date.fromisoformat(str(refused.value).split()[-2])
+
+    accepted = backfill(definition, oldest)
+
+    kept_from = oldest_start("SMS", NOW)
+    assert accepted.windows[-1].first_date == oldest
+    assert accepted.windows[-1].start >= kept_from
+    assert accepted.windows[-1].start - timedelta(days=1) < kept_from
+    with pytest.raises(InvalidRequest, match="records from"):
+        backfill(definition, oldest - timedelta(days=1))
+
+
+# What it is expected to cost
+
+
+def test_each_account_is_expected_to_have_its_own_rows() -> None:
+    volumes = {("sms-outbound", "abcd1234"): 100, ("sms-outbound", "efgh5678"): 0.5}
+
+    assert expected_records(backfill(), volumes) == 4 * 24 * 100 + 4 * 12
+    assert expected_records(backfill().after(skipped=7), volumes) == 12
+    assert expected_records(backfill().after(skipped=8), volumes) == 0
+
+
+def test_of_an_account_without_a_history_nothing_is_expected_and_of_the_others_all() -> None:
+    known = {("sms-outbound", "abcd1234"): 100, ("sms-inbound", "efgh5678"): 100}
+
+    assert expected_records(backfill(), known) == 4 * 24 * 100
+    assert expected_records(backfill(), {}) == 0
+    alone = replace(DAILY, account_ids=("efgh5678", "abcd1234"))
+    assert expected_records(backfill(alone).after(planned=7), known) == 2400
+
+
+# The ledger's form
+
+texts = st.text(max_size=20)
+backfills = st.builds(
+    Backfill,
+    definition=st.builds(
+        ReportDefinition,
+        name=texts,
+        product=texts,
+        account_ids=st.lists(texts, min_size=1, max_size=3).map(tuple),
+        include_subaccounts=st.booleans(),
+        filters=st.dictionaries(texts, texts | st.booleans() | st.integers(), max_size=3),
+        window=st.sampled_from(WindowLength),
+        time_zone=st.sampled_from(["UTC", "Australia/Lord_Howe"]),
+        delay_days=st.lists(st.integers(0, 60), min_size=1, max_size=3).map(tuple),
+        max_records=st.integers(1, 10**9),
+        currency=st.none() | texts,
+    ),
+    start=st.dates(),
+    end=st.dates(),
+    begun_at=st.datetimes(timezones=st.sampled_from([UTC, ZoneInfo("Asia/Kathmandu")])),
+    confirmed=st.booleans(),
+    progress=st.sampled_from(Progress),
+    seen_to=st.integers(0, 10**6),
+    skipped=st.integers(0, 10**6),
+    version=st.integers(0, 10**6),
+)
+
+
+@given(backfills)
+def test_it_comes_back_from_the_ledger_as_it_was(before: Backfill) -> None:
+    after = Backfill.from_json(before.to_json())
+
+    assert after == before
+    assert isinstance(after.progress, Progress)
+    assert isinstance(after.definition.window, WindowLength)
+    assert after.to_json() == before.to_json()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"definition": {"name": "sms"}}'])
+def test_what_another_version_wrote_is_told_from_a_backfill(text: str) -> None:
+    # These the ledger leaves alone.
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Backfill.from_json(text)

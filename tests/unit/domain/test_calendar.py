@@ -1,0 +1,320 @@
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vonage_reports.domain.calendar import (
+    due_reports,
+    due_windows,
+    is_too_late,
+    last_due_revision,
+    report_for_window,
+)
+from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.profile import Profile
+from vonage_reports.domain.report import Priority, Report, Revision, State
+from vonage_reports.domain.windows import Window, WindowLength, windows_ending_after
+
+DAILY = ReportDefinition(
+    name="sms-outbound",
+    product="SMS",
+    account_ids=("abcd1234",),
+    include_subaccounts=True,
+    filters={"direction": "outbound"},
+    window=WindowLength.DAY,
+    time_zone="UTC",
+    currency="EUR",
+)
+HOURLY = replace(DAILY, window=WindowLength.HOUR, delay_days=(0,))
+SUNDAY_NIGHT = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
+
+
+def due(
+    definition: ReportDefinition, cursor: str | None, at: datetime, delay_index: int = 0
+) -> list[str]:
+    """The starts of the windows that are due, `2026-11-18T00`."""
+    since = None if cursor is None else datetime.fromisoformat(cursor).replace(tzinfo=UTC)
+    return [
+        f"{window.start:%Y-%m-%dT%H}" for window in due_windows(definition, delay_index, since, at)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("length", "start"),
+    [
+        (WindowLength.DAY, "2026-11-18T00"),
+        (WindowLength.WEEK, "2026-11-09T00"),
+        (WindowLength.MONTH, "2026-10-01T00"),
+        (WindowLength.HOUR, "2026-11-19T01"),
+    ],
+)
+def test_a_first_run_is_due_for_the_newest_window_alone(length: WindowLength, start: str) -> None:
+    # Nothing said: a window is collected 72 hours after its end.
+    assert due(replace(DAILY, window=length), None, SUNDAY_NIGHT) == [start]
+
+
+def test_a_window_is_due_once_a_day_in_a_quiet_life() -> None:
+    assert due(DAILY, "2026-11-18T00:00", SUNDAY_NIGHT) == ["2026-11-18T00"]
+    assert due(DAILY, "2026-11-19T00:00", SUNDAY_NIGHT) == []
+
+
+def test_a_schedule_that_did_not_fire_for_three_days_is_made_good() -> None:
+    assert due(DAILY, "2026-11-16T00:00", SUNDAY_NIGHT) == [
+        "2026-11-16T00",
+        "2026-11-17T00",
+        "2026-11-18T00",
+    ]
+
+
+def test_a_window_becomes_due_at_the_instant_that_its_delay_is_over() -> None:
+    midnight = datetime(2026, 11, 22, tzinfo=UTC)
+
+    assert due(DAILY, "2026-11-18T00:00", midnight) == ["2026-11-18T00"]
+    assert due(DAILY, "2026-11-18T00:00", midnight - timedelta(seconds=1)) == []
+
+
+def test_an_hour_is_due_one_hour_after_its_end_at_the_earliest() -> None:
+    three = datetime(2026, 11, 22, 3, tzinfo=UTC)
+
+    assert due(HOURLY, None, three) == ["2026-11-22T01"]
+    assert due(HOURLY, None, three - timedelta(seconds=1)) == ["2026-11-22T00"]
+    assert due(HOURLY, "2026-11-22T01:00", three) == ["2026-11-22T01"]
+
+
+def test_a_day_without_a_delay_is_due_when_it_ends() -> None:
+    undelayed = replace(DAILY, delay_days=(0,))
+
+    assert due(undelayed, None, datetime(2026, 11, 22, tzinfo=UTC)) == ["2026-11-21T00"]
+
+
+def test_every_revision_is_due_after_its_own_delay() -> None:
+    twice = replace(DAILY, delay_days=(0, 3))
+
+    assert due(twice, None, SUNDAY_NIGHT, delay_index=0) == ["2026-11-21T00"]
+    assert due(twice, None, SUNDAY_NIGHT, delay_index=1) == ["2026-11-18T00"]
+
+
+def test_the_last_delay_makes_the_final_revision() -> None:
+    def revision(delay_days: tuple[int, ...], delay_index: int) -> Revision:
+        definition = replace(DAILY, delay_days=delay_days)
+        return planned(definition, delay_index=delay_index).revision
+
+    assert [revision((0, 3, 30), index) for index in range(3)] == [
+        Revision.PRELIMINARY,
+        Revision.PRELIMINARY,
+        Revision.FINAL,
+    ]
+    assert revision((3,), 0) is Revision.FINAL
+
+
+WINDOW = Window(
+    datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 3, 29, 23, tzinfo=UTC), "Europe/London"
+)
+
+
+def planned(
+    definition: ReportDefinition,
+    *,
+    delay_index: int = 0,
+    rows_per_hour: float | None = None,
+    profile: Profile | None = None,
+    backfill: str | None = None,
+) -> Report:
+    return report_for_window(
+        definition,
+        "abcd1234",
+        delay_index,
+        WINDOW,
+        rows_per_hour=rows_per_hour,
+        now=SUNDAY_NIGHT,
+        profile=profile,
+        backfill=backfill,
+    )
+
+
+def test_a_planned_report_asks_for_what_its_definition_says() -> None:
+    report = planned(DAILY)
+
+    assert report.state is State.PLANNED
+    assert report.priority is Priority.CALENDAR
+    assert (report.attempt, report.run, report.slot, report.request_id) == (0, 0, None, None)
+    assert (report.definition, report.product) == ("sms-outbound", "SMS")
+    assert (report.account_id, report.include_subaccounts) == ("abcd1234", True)
+    assert (report.filters, report.currency) == ({"direction": "outbound"}, "EUR")
+    assert (report.window, report.planned_at) == (WINDOW, SUNDAY_NIGHT)
+
+
+def test_revisions_of_a_window_are_different_reports() -> None:
+    twice = replace(DAILY, delay_days=(0, 3))
+
+    assert planned(twice, delay_index=0).report_id != planned(twice, delay_index=1).report_id
+
+
+def test_the_rows_to_expect_follow_the_length_of_the_window() -> None:
+    assert planned(DAILY, rows_per_hour=100).expected_rows == 2300
+    assert planned(DAILY, rows_per_hour=None).expected_rows is None
+
+
+def test_a_window_knows_which_revision_it_is_and_how_often_it_is_collected() -> None:
+    thrice = replace(DAILY, delay_days=(0, 3, 30), max_records=5)
+
+    report = planned(thrice, delay_index=1)
+
+    assert (report.delay_index, report.delay_days, report.revisions) == (1, 3, 3)
+    assert report.max_records == 5
+    assert report.later_revisions == (planned(thrice, delay_index=2).report_id,)
+
+
+def test_where_the_rows_lay_in_an_earlier_window_they_are_expected_in_this_one() -> None:
+    evening = Profile(((12, 10), (11, 90)))
+
+    report = planned(DAILY, rows_per_hour=100, profile=evening)
+
+    assert report.profile == Profile(((12, 230), (11, 2070)))
+    assert planned(DAILY, rows_per_hour=100).profile is None
+
+
+def test_a_window_of_a_backfill_comes_after_the_calendar_and_is_otherwise_the_same() -> None:
+    backfilled = planned(DAILY, backfill="sms-outbound-20260301-20260401")
+
+    assert backfilled.priority is Priority.BACKFILL
+    assert replace(backfilled, priority=Priority.CALENDAR, backfill=None) == planned(DAILY)
+
+
+@pytest.mark.parametrize(
+    ("days", "index"),
+    [(-1, None), (0, 0), (2.99, 0), (3, 1), (29, 1), (30, 2), (400, 2)],
+)
+def test_a_window_is_collected_as_the_last_revision_that_is_due(
+    days: float, index: int | None
+) -> None:
+    thrice = replace(DAILY, delay_days=(0, 3, 30))
+
+    assert last_due_revision(thrice, WINDOW, WINDOW.end + timedelta(days=days)) == index
+
+
+def test_no_revision_of_an_hour_is_due_within_the_hour_after_it() -> None:
+    hour = replace(WINDOW, end=WINDOW.start + timedelta(hours=1))
+    an_hour_later = hour.end + timedelta(hours=1)
+
+    assert last_due_revision(HOURLY, hour, an_hour_later) == 0
+    assert last_due_revision(HOURLY, hour, an_hour_later - timedelta(seconds=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("definition", "delay"),
+    [(DAILY, timedelta(days=3)), (HOURLY, timedelta(hours=1))],
+    ids=["days", "hours"],
+)
+def test_what_became_due_more_than_a_week_ago_is_not_bought_unasked(
+    definition: ReportDefinition, delay: timedelta
+) -> None:
+    [window] = due_windows(definition, 0, None, SUNDAY_NIGHT)
+    a_week_after_it_was_due = window.end + delay + timedelta(days=7)
+
+    assert not is_too_late(definition, 0, window, a_week_after_it_was_due)
+    assert is_too_late(definition, 0, window, a_week_after_it_was_due + timedelta(seconds=1))
+
+
+definitions = st.builds(
+    lambda length, zone, delay: replace(DAILY, window=length, time_zone=zone, delay_days=(delay,)),
+    st.sampled_from(WindowLength),
+    st.sampled_from(["UTC", "Asia/Kathmandu", "Australia/Lord_Howe", "America/Havana"]),
+    st.integers(0, 5),
+)
+instants = st.datetimes(datetime(2000, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
+
+
+@settings(deadline=None)
+@given(definitions, instants)
+def test_nothing_is_due_before_its_delay_is_over(
+    definition: ReportDefinition, at: datetime
+) -> None:
+    [window] = due_windows(definition, 0, None, at)
+
+    assert window.end + timedelta(days=definition.delay_days[0]) <= at
+    if definition.window is WindowLength.HOUR:
+        assert window.end + timedelta(hours=1) <= at
+
+
+@settings(deadline=None)
+@given(definitions, instants)
+def test_the_revision_that_is_due_is_the_one_that_a_first_run_finds(
+    definition: ReportDefinition, at: datetime
+) -> None:
+    [window] = due_windows(definition, 0, None, at)
+    following = next(windows_ending_after(window.end, definition.window, definition.time_zone))
+
+    assert last_due_revision(definition, window, at) == 0
+    assert last_due_revision(definition, following, at) is None
+
+
+@settings(deadline=None)
+@given(definitions, instants, st.lists(st.integers(0, 5 * 24 * 60), max_size=4))
+def test_however_often_it_is_looked_every_window_is_due_exactly_once(
+    definition: ReportDefinition, at: datetime, pauses: list[int]
+) -> None:
+    cursor: datetime | None = None
+    seen: list[Window] = []
+    for pause in [0, *pauses]:
+        at += timedelta(minutes=pause)
+        for window in due_windows(definition, 0, cursor, at):
+            seen.append(window)
+            cursor = window.end
+
+    assert [window.start for window in seen[1:]] == [window.end for window in seen[:-1]]
+    # And none is missing at the end: a first look now would find the same newest one.
+    assert seen[-1:] == list(due_windows(definition, 0, None, at))
+
+
+@pytest.mark.parametrize(
+    ("delay_days", "index", "ends", "starts"),
+    [
+        # Three days, then five, and three again.
+        ((3,), 0, {3: "2026-10-01", 5: "2026-11-17"}, [17, 18]),
+        # A preliminary that was given up, and is taken up again.
+        ((0, 3), 0, {0: "2026-10-01", 3: "2026-11-19"}, [19, 20, 21]),
+    ],
+    ids=["final", "preliminary"],
+)
+def test_a_delay_that_comes_back_goes_on_where_a_longer_one_has_come_to(
+    delay_days: tuple[int, ...], index: int, ends: dict[int, str], starts: list[int]
+) -> None:
+    definition = replace(DAILY, delay_days=delay_days)
+    cursors = {
+        (DAILY.name, "abcd1234", days): datetime.fromisoformat(end).replace(tzinfo=UTC)
+        for days, end in ends.items()
+    }
+
+    due = list(
+        due_reports(
+            definition, cursors=cursors, volumes={}, profiles={}, at=SUNDAY_NIGHT, now=SUNDAY_NIGHT
+        )
+    )[index]
+
+    assert due.late == (), "they were collected, with another delay"
+    assert [report.window.start.day for report in due.reports] == starts
+
+
+def test_an_account_that_is_written_in_capitals_goes_on_where_it_stood() -> None:
+    shouted = replace(DAILY, account_ids=("ABCD1234",))
+    cursors = {(DAILY.name, "abcd1234", 3): datetime(2026, 11, 19, tzinfo=UTC)}
+
+    (due,) = due_reports(
+        shouted, cursors=cursors, volumes={}, profiles={}, at=SUNDAY_NIGHT, now=SUNDAY_NIGHT
+    )
+
+    assert due.reports == ()
+
+
+def test_what_is_seen_for_the_first_time_is_never_late() -> None:
+    # October became due 12 days before: a week is only for what was collected before.
+    monthly = replace(DAILY, window=WindowLength.MONTH)
+    at = datetime(2026, 11, 15, 2, 15, tzinfo=UTC)
+
+    (due,) = due_reports(monthly, cursors={}, volumes={}, profiles={}, at=at, now=at)
+
+    assert due.late == ()
+    assert [report.window.first_date for report in due.reports] == [date(2026, 10, 1)]

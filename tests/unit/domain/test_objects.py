@@ -1,0 +1,450 @@
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from vonage_reports.domain import notifications
+from vonage_reports.domain.definitions import Refusal
+from vonage_reports.domain.notifications import delivered
+from vonage_reports.domain.objects import (
+    Archive,
+    Member,
+    Precedence,
+    archive_key,
+    counted_by_vonage,
+    dataset_key,
+    manifest,
+    manifest_key,
+    receipt,
+    receipt_key,
+)
+from vonage_reports.domain.report import Entry, Priority, Report, Revision
+from vonage_reports.domain.run_input import RunInput, execution_input
+from vonage_reports.domain.windows import Window
+from vonage_reports.submit_reports.requests import Recollection, Resolution, parse_event
+
+PHONE_NUMBER = "447700900123"
+RUN_INPUT = RunInput(
+    report_id="sms-outbound-20261121T0000Z-0123456789ab",
+    request_id="6c5506b7-f16a-44dc-af06-756bbf467488",
+    attempt=2,
+    run=1,
+    entry=Entry.CHECK,
+    definition="sms-outbound",
+    product="SMS",
+    account_id="abcd1234",
+    include_subaccounts=False,
+    filters={"direction": "outbound", "from": PHONE_NUMBER},
+    window=Window(
+        datetime(2026, 11, 21, tzinfo=UTC), datetime(2026, 11, 22, tzinfo=UTC), "Europe/London"
+    ),
+    revision="final",
+    delay_days=3,
+    planned="2026-11-25T02:15:00Z",
+)
+ARCHIVE = Archive(
+    bytes=1234,
+    sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    members=(Member("report_SMS_abcd1234.csv", 5678, "d87f7e0c"),),
+)
+TIMES = {
+    "submitted": "2026-11-25T02:15:01Z",
+    "ready": "2026-11-25T02:21:13Z",
+    "stored": "2026-11-25T02:21:20Z",
+}
+DELIVERED = "2026-11-25T02:21:21Z"
+
+
+CONTENT: dict[str, Any] = {
+    "rows": 42,
+    "columns": [{"name": "id", "type": "string"}],
+    "schema_changed": True,
+    "dataset": {"bucket": "reports", "key": dataset_key(RUN_INPUT), "version_id": "v1", "rows": 42},
+    "totals": [{"currency": "EUR", "total_price": "1.5", "rows": 42, "rows_without_price": 0}],
+    "row_check": "equal",
+}
+
+
+def receipt_of(archive: Archive | None = ARCHIVE, items_count: int | None = 42) -> dict[str, Any]:
+    made = receipt(RUN_INPUT, archive, items_count=items_count, times=TIMES)
+    # As it comes back from the bucket.
+    read: dict[str, Any] = json.loads(json.dumps(made))
+    return read
+
+
+def manifest_of(*receipts: dict[str, Any], **content: object) -> dict[str, Any]:
+    return manifest(RUN_INPUT, receipts, CONTENT | content, bucket="reports", delivered=DELIVERED)
+
+
+def notification_of(*receipts: dict[str, Any], **content: object) -> dict[str, Any]:
+    made = manifest_of(*receipts, **content)
+    return delivered(made, manifest_key=manifest_key(RUN_INPUT))
+
+
+def test_keys_name_definition_account_date_and_report() -> None:
+    folder = "sms-outbound/abcd1234/2026/11/21"
+    report_id = "sms-outbound-20261121T0000Z-0123456789ab"
+    request_id = "6c5506b7-f16a-44dc-af06-756bbf467488"
+
+    assert archive_key(RUN_INPUT) == f"archives/{folder}/{report_id}/{request_id}.zip"
+    assert receipt_key(RUN_INPUT) == f"archives/{folder}/{report_id}/{request_id}.json"
+    assert manifest_key(RUN_INPUT) == f"manifests/{folder}/{report_id}.json"
+
+
+@pytest.mark.parametrize(
+    ("time_zone", "start", "folder"),
+    [
+        # Local midnight is the evening before in UTC, or the morning after.
+        ("Asia/Kathmandu", datetime(2025, 12, 31, 18, 15, tzinfo=UTC), "2026/01/01"),
+        ("Australia/Lord_Howe", datetime(2026, 6, 30, 13, 30, tzinfo=UTC), "2026/07/01"),
+        ("America/New_York", datetime(2026, 1, 1, 5, tzinfo=UTC), "2026/01/01"),
+        ("UTC", datetime(2026, 3, 4, tzinfo=UTC), "2026/03/04"),
+    ],
+)
+def test_the_dates_in_keys_are_those_of_the_definitions_time_zone(
+    time_zone: str, start: datetime, folder: str
+) -> None:
+    run_input = replace(RUN_INPUT, window=Window(start, start + timedelta(days=1), time_zone))
+
+    assert f"/{folder}/" in archive_key(run_input)
+    assert f"/{folder}/" in receipt_key(run_input)
+    assert f"/{folder}/" in manifest_key(run_input)
+
+
+def test_another_attempt_has_an_archive_of_its_own_and_the_same_manifest() -> None:
+    again = replace(RUN_INPUT, request_id="ri3p58f-42d57cfd-1234-5678-9abc-67580d95f54a", attempt=3)
+
+    assert archive_key(again) != archive_key(RUN_INPUT)
+    assert receipt_key(again) != receipt_key(RUN_INPUT)
+    assert manifest_key(again) == manifest_key(RUN_INPUT)
+
+
+def test_a_run_knows_its_report_from_its_input() -> None:
+    report = Report(
+        report_id=RUN_INPUT.report_id,
+        definition=RUN_INPUT.definition,
+        product=RUN_INPUT.product,
+        account_id=RUN_INPUT.account_id,
+        include_subaccounts=RUN_INPUT.include_subaccounts,
+        filters=RUN_INPUT.filters,
+        window=RUN_INPUT.window,
+        revision=Revision.FINAL,
+        priority=Priority.CALENDAR,
+        planned_at=datetime(2026, 11, 25, 2, 15, tzinfo=UTC),
+        delay_days=RUN_INPUT.delay_days,
+        request_id=RUN_INPUT.request_id,
+        attempt=RUN_INPUT.attempt,
+        run=RUN_INPUT.run,
+    )
+
+    assert RunInput.from_input(json.loads(execution_input(report, Entry.CHECK))) == RUN_INPUT
+
+
+def test_an_input_that_lacks_something_is_told_so() -> None:
+    with pytest.raises(KeyError, match="definition"):
+        RunInput.from_input({"report_id": RUN_INPUT.report_id})
+
+
+def test_a_receipt_holds_what_was_proved() -> None:
+    assert receipt_of() == {
+        "schema_version": 1,
+        "report_id": RUN_INPUT.report_id,
+        "request_id": RUN_INPUT.request_id,
+        "archive": {
+            "key": archive_key(RUN_INPUT),
+            "bytes": 1234,
+            "sha256": ARCHIVE.sha256,
+            "members": [{"name": "report_SMS_abcd1234.csv", "bytes": 5678, "crc32": "d87f7e0c"}],
+        },
+        "items_count": 42,
+        "times": TIMES,
+    }
+
+
+def test_a_manifest_says_all_of_a_delivery() -> None:
+    assert manifest_of(receipt_of()) == {
+        "schema_version": 1,
+        "report_id": "sms-outbound-20261121T0000Z-0123456789ab",
+        "definition": "sms-outbound",
+        "product": "SMS",
+        "account_id": "abcd1234",
+        "include_subaccounts": False,
+        "filters": {"direction": "outbound", "from": PHONE_NUMBER},
+        "window": {
+            "start": "2026-11-21T00:00:00Z",
+            "end": "2026-11-22T00:00:00Z",
+            "time_zone": "Europe/London",
+        },
+        "revision": "final",
+        "attempt": 2,
+        "rows": 42,
+        "columns": [{"name": "id", "type": "string"}],
+        "schema_changed": True,
+        "archives": [
+            {
+                "bucket": "reports",
+                "key": archive_key(RUN_INPUT),
+                "bytes": 1234,
+                "sha256": ARCHIVE.sha256,
+                "request_id": "6c5506b7-f16a-44dc-af06-756bbf467488",
+                "items_count": 42,
+                "members": [
+                    {"name": "report_SMS_abcd1234.csv", "bytes": 5678, "crc32": "d87f7e0c"}
+                ],
+            }
+        ],
+        "dataset": CONTENT["dataset"],
+        "totals": CONTENT["totals"],
+        "row_check": "equal",
+        "times": {
+            "planned": "2026-11-25T02:15:00Z",
+            "submitted": "2026-11-25T02:15:01Z",
+            "ready": "2026-11-25T02:21:13Z",
+            "stored": "2026-11-25T02:21:20Z",
+            "delivered": "2026-11-25T02:21:21Z",
+        },
+    }
+
+
+def test_the_times_of_several_archives_are_from_the_first_to_the_last() -> None:
+    early = {**receipt_of(), "times": {**TIMES, "submitted": "2026-11-25T01:00:00Z"}}
+    late = {**receipt_of(), "times": {**TIMES, "stored": "2026-11-25T03:00:00Z"}}
+    unknown = {**receipt_of(), "times": dict.fromkeys(TIMES)}
+
+    made = manifest_of(early, late, unknown)
+
+    assert len(made["archives"]) == 3
+    assert made["times"] == {
+        "planned": "2026-11-25T02:15:00Z",
+        "submitted": "2026-11-25T01:00:00Z",
+        "ready": "2026-11-25T02:21:13Z",
+        "stored": "2026-11-25T03:00:00Z",
+        "delivered": "2026-11-25T02:21:21Z",
+    }
+
+
+@pytest.mark.parametrize(
+    ("receipts", "counted"),
+    [
+        ([receipt_of(items_count=40), receipt_of(items_count=2)], 42),
+        ([receipt_of(items_count=40), receipt_of(None, items_count=None)], 40),
+        ([receipt_of(None, items_count=None)], 0),
+        ([receipt_of(items_count=40), receipt_of(items_count=None)], None),
+    ],
+)
+def test_what_vonage_counted_is_known_where_it_counted_every_file(
+    receipts: list[dict[str, Any]], counted: int | None
+) -> None:
+    assert counted_by_vonage(receipts) == counted
+
+
+def test_a_report_without_a_file_is_told_without_an_archive() -> None:
+    empty = receipt_of(archive=None, items_count=0)
+
+    assert empty["archive"] is None
+    assert manifest_of(empty)["archives"] == []
+    told = notification_of(empty)
+    assert (told["bytes"], told["archives"]) == (0, [])
+
+
+def test_a_delivery_whose_dataset_is_a_later_revisions_names_none() -> None:
+    assert notification_of(receipt_of(), dataset=None)["dataset"] is None
+
+
+@pytest.mark.parametrize("product", ["SMS", "VOICE-CALL"])
+def test_a_window_has_one_dataset_whoever_made_it(product: str) -> None:
+    run_input = replace(RUN_INPUT, product=product)
+    others = (
+        replace(run_input, attempt=7, run=9, request_id=None),
+        replace(run_input, revision="preliminary", delay_days=0, report_id="another"),
+    )
+
+    assert dataset_key(run_input) == (
+        f"data/product={product}/definition=sms-outbound/account=abcd1234/date=2026-11-21/"
+        "20261121T000000Z_20261122T000000Z.parquet"
+    )
+    assert {dataset_key(other) for other in others} == {dataset_key(run_input)}
+
+
+def test_hours_of_a_day_are_objects_of_one_folder() -> None:
+    hour = timedelta(hours=1)
+    start = RUN_INPUT.window.start
+    keys = [
+        dataset_key(replace(RUN_INPUT, window=Window(at, at + hour, "Europe/London")))
+        for at in (start, start + hour)
+    ]
+
+    assert len(set(keys)) == 2
+    assert len({key.rpartition("/")[0] for key in keys}) == 1
+
+
+RECEIVED = ["2026-11-25T02:15:01Z", "2026-11-25T02:20:00Z"]
+IN_ORDER = [
+    Precedence.from_metadata({}),
+    Precedence(0, RECEIVED[0], 1, 1),
+    Precedence(0, RECEIVED[1], 1, 1),
+    Precedence(3, "", 1, 1),
+    Precedence(3, RECEIVED[0], 1, 1),
+    Precedence(3, RECEIVED[0], 1, 2),
+    Precedence(3, RECEIVED[0], 2, 1),
+    Precedence(3, RECEIVED[1], 1, 1),
+    Precedence(30, RECEIVED[0], 1, 1),
+]
+
+
+def test_the_later_revision_wins_then_the_later_collection_then_the_later_run() -> None:
+    assert sorted(set(IN_ORDER)) == IN_ORDER
+
+
+@pytest.mark.parametrize("precedence", IN_ORDER)
+def test_precedence_is_in_the_objects_metadata(precedence: Precedence) -> None:
+    metadata = precedence.to_metadata()
+
+    assert Precedence.from_metadata(metadata) == precedence
+    # S3 sends metadata as headers.
+    assert all(re.fullmatch(r"[a-z-]+", name) for name in metadata)
+
+
+def test_a_dataset_of_several_archives_is_as_new_as_the_newest() -> None:
+    early = {**receipt_of(), "times": {**TIMES, "submitted": RECEIVED[0]}}
+    late = {**receipt_of(), "times": {**TIMES, "submitted": RECEIVED[1]}}
+    unknown = {**receipt_of(), "times": {**TIMES, "submitted": None}}
+
+    assert Precedence.of(RUN_INPUT, [late, early]) == Precedence(3, RECEIVED[1], 2, 1)
+    # Vonage need not say when it received a request: when it was ready is known for sure.
+    assert Precedence.of(RUN_INPUT, [unknown]) == Precedence(3, TIMES["ready"], 2, 1)
+
+
+def test_a_delivery_is_announced_with_where_it_is_and_how_much() -> None:
+    told = notification_of(receipt_of())
+
+    assert (
+        told.items()
+        >= {
+            "event": "report.delivered",
+            "report_id": "sms-outbound-20261121T0000Z-0123456789ab",
+            "attempt": 2,
+            "definition": "sms-outbound",
+            "product": "SMS",
+            "account_id": "abcd1234",
+            "revision": "final",
+            "window": manifest_of(receipt_of())["window"],
+            "rows": 42,
+            "bytes": 1234,
+            "totals": CONTENT["totals"],
+            "schema_changed": True,
+            "manifest": manifest_key(RUN_INPUT),
+            "archives": [archive_key(RUN_INPUT)],
+            "dataset": dataset_key(RUN_INPUT),
+        }.items()
+    )
+
+
+def report_that_failed() -> Report:
+    return Report(
+        report_id=RUN_INPUT.report_id,
+        definition=RUN_INPUT.definition,
+        product=RUN_INPUT.product,
+        account_id=RUN_INPUT.account_id,
+        include_subaccounts=False,
+        filters=RUN_INPUT.filters,
+        window=RUN_INPUT.window,
+        revision=Revision.FINAL,
+        priority=Priority.CALENDAR,
+        planned_at=datetime(2026, 11, 25, 2, 15, tzinfo=UTC),
+        attempt=3,
+        request_id=RUN_INPUT.request_id,
+    )
+
+
+def failure() -> dict[str, Any]:
+    return notifications.failed(
+        report_that_failed(),
+        error="ReportTruncated",
+        reason="Vonage cut the report short: use a shorter window",
+        execution="arn:aws:states:eu-west-1:012345678912:execution:ReportWorkflow:x-r1",
+        run_again={"recollect": {"report_id": RUN_INPUT.report_id}},
+    )
+
+
+def test_a_failure_says_what_a_person_can_do() -> None:
+    assert failure() == {
+        "event": "report.failed",
+        "report_id": "sms-outbound-20261121T0000Z-0123456789ab",
+        "attempt": 3,
+        "definition": "sms-outbound",
+        "product": "SMS",
+        "account_id": "abcd1234",
+        "revision": "final",
+        "window": manifest_of(receipt_of())["window"],
+        "error": "ReportTruncated",
+        "message": ("sms-outbound, 2026-11-21: Vonage cut the report short: use a shorter window"),
+        "execution": "arn:aws:states:eu-west-1:012345678912:execution:ReportWorkflow:x-r1",
+        "run_again": {"recollect": {"report_id": RUN_INPUT.report_id}},
+    }
+
+
+def test_whoever_is_told_that_a_report_is_held_is_told_how_to_go_on() -> None:
+    told = notifications.held(
+        report_that_failed(), reason="Vonage's list has request-1", request_id="request-1"
+    )
+
+    assert (told["event"], told["error"]) == ("report.held", "SubmissionUnknown")
+    event = parse_event(told["run_again"])
+    assert isinstance(event, Resolution)
+    assert (event.report_id, event.request_id) == (RUN_INPUT.report_id, "request-1")
+
+
+def test_the_event_that_may_buy_a_held_report_twice_is_for_a_person_to_write() -> None:
+    told = notifications.held(report_that_failed(), reason="Vonage's list is gone", request_id=None)
+
+    assert told["run_again"] is None
+    (event,) = re.findall(r"{.*}", told["message"])
+    read = parse_event(json.loads(event))
+    assert isinstance(read, Resolution)
+    assert (read.report_id, read.request_id) == (RUN_INPUT.report_id, None)
+
+
+def test_the_event_that_would_run_a_failed_report_again_is_understood() -> None:
+    event = parse_event(failure()["run_again"])
+
+    assert isinstance(event, Recollection)
+    assert event.report_id == RUN_INPUT.report_id
+
+
+def test_a_refused_definition_is_named_with_the_field_to_mend() -> None:
+    told = notifications.refused(Refusal("calls", "window", "it takes hour, day, week or month"))
+
+    assert (told["event"], told["definition"]) == ("definition.refused", "calls")
+    assert told["message"] == "calls, window: it takes hour, day, week or month"
+
+
+@pytest.mark.parametrize("told", [notification_of(receipt_of()), failure()])
+def test_subscribers_can_filter_by_event_definition_product_account_and_revision(
+    told: dict[str, Any],
+) -> None:
+    assert notifications.attributes(told) == {
+        "event": told["event"],
+        "definition": "sms-outbound",
+        "product": "SMS",
+        "account_id": "abcd1234",
+        "revision": "final",
+    }
+
+
+def test_what_a_refusal_does_not_know_is_no_attribute() -> None:
+    # SNS refuses attributes that are empty.
+    told = notifications.refused(Refusal("calls", "window", "it takes hour, day, week or month"))
+
+    assert notifications.attributes(told) == {"event": "definition.refused", "definition": "calls"}
+
+
+@pytest.mark.parametrize("told", [notification_of(receipt_of()), failure()])
+def test_no_phone_number_is_in_a_notification(told: dict[str, Any]) -> None:
+    text = notifications.text(told)
+
+    assert json.loads(text) == told
+    assert PHONE_NUMBER not in text

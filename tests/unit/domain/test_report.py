@@ -1,0 +1,434 @@
+import hashlib
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vonage_reports.domain.errors import ReportFailed
+from vonage_reports.domain.profile import Profile
+from vonage_reports.domain.report import (
+    Entry,
+    Priority,
+    Report,
+    RequestStatus,
+    Revision,
+    State,
+    definition_of,
+    halves_of,
+    replanned,
+    report_id,
+)
+from vonage_reports.domain.run_input import execution_input
+from vonage_reports.domain.windows import Window
+
+DAY = Window(
+    datetime(2026, 11, 21, tzinfo=UTC), datetime(2026, 11, 22, tzinfo=UTC), "Europe/London"
+)
+LATER = datetime(2026, 11, 25, 3, tzinfo=UTC)
+REPORT = Report(
+    report_id="sms-outbound-20261121T0000Z-0123456789ab",
+    definition="sms-outbound",
+    product="SMS",
+    account_id="abcd1234",
+    include_subaccounts=False,
+    filters={"direction": "outbound"},
+    window=DAY,
+    revision=Revision.FINAL,
+    priority=Priority.CALENDAR,
+    planned_at=datetime(2026, 11, 25, 2, 15, tzinfo=UTC),
+    delay_days=3,
+    expected_rows=1200,
+    attempt=1,
+    request_id="ri3p58f-6c5506b7-f16a-44dc-af06-756bbf467488",
+    run=2,
+)
+
+names = st.from_regex(r"[a-z0-9-]{1,30}", fullmatch=True)
+accounts = st.from_regex(r"[A-Za-z0-9]{1,40}", fullmatch=True)
+minutes = st.integers(0, 60 * 24 * 365 * 35)
+windows = st.builds(
+    lambda start, length: Window(start, start + length, "UTC"),
+    minutes.map(lambda count: datetime(2000, 1, 1, tzinfo=UTC) + timedelta(minutes=count)),
+    st.sampled_from([timedelta(hours=1), timedelta(days=1), timedelta(days=7)]),
+)
+identities = st.tuples(
+    names, accounts, windows, st.integers(0, 9), st.sampled_from(["", "0", "01"])
+)
+
+
+def identify(identity: tuple[str, str, Window, int, str]) -> str:
+    name, account_id, window, delay_index, split_path = identity
+    return report_id(
+        definition=name,
+        account_id=account_id,
+        window=window,
+        delay_index=delay_index,
+        split_path=split_path,
+    )
+
+
+def test_a_report_id_never_changes() -> None:
+    # Were it to change, everything that was ever paid for would be bought again.
+    said = b"sms-outbound\nabcd1234\n2026-11-21T00:00:00Z\n2026-11-22T00:00:00Z\n0\n"
+    digest = hashlib.sha256(said).hexdigest()[:12]
+
+    identity = ("sms-outbound", "abcd1234", DAY, 0, "")
+
+    assert identify(identity) == f"sms-outbound-20261121T0000Z-{digest}"
+    assert identify(identity) == "sms-outbound-20261121T0000Z-b8655f943b68"
+
+
+@given(identities, identities)
+def test_different_reports_have_different_ids(
+    one: tuple[str, str, Window, int, str], other: tuple[str, str, Window, int, str]
+) -> None:
+    assert (identify(one) == identify(other)) == (one == other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"definition": "sms-inbound"},
+        {"account_id": "abcd1235"},
+        {"window": Window(DAY.start, DAY.end + timedelta(hours=1), DAY.time_zone)},
+        {"window": Window(DAY.start + timedelta(hours=1), DAY.end, DAY.time_zone)},
+        {"delay_index": 1},
+        {"split_path": "0"},
+    ],
+)
+def test_everything_that_makes_a_report_another_one_is_in_its_id(change: dict[str, object]) -> None:
+    same = {
+        "definition": "sms-outbound",
+        "account_id": "abcd1234",
+        "window": DAY,
+        "delay_index": 0,
+        "split_path": "",
+    }
+
+    assert report_id(**same) != report_id(**(same | change))  # type: ignore[arg-type]  # keywords, whichever they are
+
+
+@given(identities)
+def test_an_id_names_its_definition(identity: tuple[str, str, Window, int, str]) -> None:
+    assert definition_of(identify(identity)) == identity[0]
+
+
+@given(identities, st.integers(1, 99_999))
+def test_an_id_fits_where_it_is_used(identity: tuple[str, str, Window, int, str], run: int) -> None:
+    name = identify(identity)
+
+    assert len(name) <= 64
+    # Step Functions: 1 to 80 characters, and to be logged only these.
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,80}", f"{name}-r{run}")
+
+
+def test_each_run_of_a_report_has_a_name_of_its_own() -> None:
+    assert REPORT.execution_name == "sms-outbound-20261121T0000Z-0123456789ab-r2"
+
+
+def test_a_run_starts_with_all_that_the_workflow_needs() -> None:
+    assert json.loads(execution_input(REPORT, Entry.CHECK)) == {
+        "report_id": "sms-outbound-20261121T0000Z-0123456789ab",
+        "run": 2,
+        "attempt": 1,
+        "entry": "check",
+        "request_id": "ri3p58f-6c5506b7-f16a-44dc-af06-756bbf467488",
+        "definition": {
+            "name": "sms-outbound",
+            "product": "SMS",
+            "account_id": "abcd1234",
+            "include_subaccounts": False,
+            "filters": {"direction": "outbound"},
+            "currency": None,
+        },
+        "window": {
+            "start": "2026-11-21T00:00:00Z",
+            "end": "2026-11-22T00:00:00Z",
+            "time_zone": "Europe/London",
+        },
+        "revision": "final",
+        "delay_days": 3,
+        "expected_rows": 1200,
+        "planned": "2026-11-25T02:15:00Z",
+        "receipts": [],
+        "announce": True,
+    }
+
+
+def test_the_same_run_starts_with_the_same_bytes() -> None:
+    # StartExecution is idempotent only for a byte-identical input.
+    one = replace(REPORT, filters={"direction": "outbound", "country": "GB"})
+    read_again = replace(REPORT, filters={"country": "GB", "direction": "outbound"})
+
+    assert execution_input(one, Entry.CHECK) == execution_input(read_again, Entry.CHECK)
+
+
+@pytest.mark.parametrize(
+    "word", ["PENDING", "PROCESSING", "SUCCESS", "TRUNCATED", "FAILED", "ABORTED"]
+)
+def test_every_status_that_vonage_documents_is_known(word: str) -> None:
+    assert RequestStatus.parse(word).value == word
+
+
+def test_vonage_works_on_a_report_only_while_it_is_pending_or_processing() -> None:
+    assert {status.value for status in RequestStatus if not status.is_terminal} == {
+        "PENDING",
+        "PROCESSING",
+    }
+
+
+@pytest.mark.parametrize("word", ["success", "COMPLETED", "delivered", "", None, 7, ["SUCCESS"]])
+def test_a_status_that_nobody_knows_is_an_error_that_quotes_it(word: object) -> None:
+    with pytest.raises(ReportFailed, match=re.escape(repr(word))):
+        RequestStatus.parse(word)
+
+
+ENDS = {State.STORED, State.DELIVERED, State.SUPERSEDED, State.FAILED, State.CANCELLED}
+
+
+@pytest.mark.parametrize("state", State)
+def test_at_its_end_is_what_only_a_person_moves_and_a_half_that_is_split_itself(
+    state: State,
+) -> None:
+    report = replace(REPORT, state=state)
+    half = replace(report, root=REPORT.report_id, split_path="1")
+
+    assert report.is_at_end == (state in ENDS)
+    # The whole window waits for the halves of its halves.
+    assert half.is_at_end == (state in ENDS | {State.SPLIT})
+
+
+@pytest.mark.parametrize(
+    ("delay_index", "revisions", "later"), [(0, 1, []), (0, 3, [1, 2]), (1, 3, [2]), (2, 3, [])]
+)
+def test_a_window_knows_the_reports_of_its_later_revisions(
+    delay_index: int, revisions: int, later: list[int]
+) -> None:
+    report = replace(REPORT, delay_index=delay_index, revisions=revisions)
+
+    assert list(report.later_revisions) == [
+        identify(("sms-outbound", "abcd1234", DAY, index, "")) for index in later
+    ]
+
+
+# Halves
+
+
+def parts_of(report: Report, splits: list[int]) -> list[Report]:
+    """What a window is made of when one of its parts after the other is split, oldest first."""
+    parts = [report]
+    for number in splits:
+        index = number % len(parts)
+        if parts[index].window.can_be_halved:
+            parts[index : index + 1] = halves_of(parts[index], now=LATER)
+    return parts
+
+
+splits = st.lists(st.integers(0, 20), max_size=8)
+profiles = st.lists(
+    st.tuples(st.integers(1, 24), st.integers(0, 10**7)), min_size=1, max_size=4
+).map(lambda parts: Profile(tuple(parts)))
+
+
+@given(windows, splits)
+def test_the_parts_of_a_window_tile_it_however_it_is_split(
+    window: Window, splits: list[int]
+) -> None:
+    parts = parts_of(replace(REPORT, window=window), splits)
+
+    assert (parts[0].window.start, parts[-1].window.end) == (window.start, window.end)
+    for one, other in pairwise(parts):
+        assert one.window.end == other.window.start
+        assert one.split_path < other.split_path
+    assert {part.window.time_zone for part in parts} == {window.time_zone}
+
+
+@given(windows, splits, st.integers(0, 2))
+def test_every_part_of_every_revision_has_an_id_of_its_own_that_never_changes(
+    window: Window, splits: list[int], delay_index: int
+) -> None:
+    name = identify(("sms-outbound", "abcd1234", window, delay_index, ""))
+    report = replace(REPORT, report_id=name, window=window, delay_index=delay_index)
+    parts = parts_of(report, splits)
+
+    # Of a window in one part also the whole: they are never one Vonage request.
+    ids = {report.report_id, *(part.report_id for part in parts)}
+    assert len(ids) == len(parts) + (len(parts) > 1)
+    grown = replace(report, expected_rows=9, run=7, attempt=3, state=State.SPLIT)
+    found_again = [part.report_id for part in parts_of(grown, splits)]
+    assert found_again == [part.report_id for part in parts]
+    other_revision = replace(report, delay_index=delay_index + 1)
+    for part in parts_of(other_revision, splits):
+        assert part is other_revision or part.report_id not in ids
+
+
+def test_a_half_asks_for_what_the_window_asks_for_and_nothing_else_is_handed_down() -> None:
+    whole = replace(
+        REPORT,
+        include_subaccounts=True,
+        revision=Revision.PRELIMINARY,
+        priority=Priority.BACKFILL,
+        delay_index=1,
+        delay_days=2,
+        revisions=4,
+        max_records=1000,
+        currency="EUR",
+        backfill="sms-outbound-20261101-20261201",
+        state=State.SUBMITTED,
+        slot=2,
+        owner="one",
+        look_after=LATER,
+        not_before=LATER,
+        tokens=("token",),
+        receipts=("receipt.json",),
+        rows=1200,
+        error="ReportTruncated",
+        reason="Vonage cut the report short",
+    )
+
+    older, younger = halves_of(whole, now=LATER)
+
+    for half, digit in ((older, "0"), (younger, "1")):
+        middle = DAY.start + timedelta(hours=12)
+        window = replace(DAY, end=middle) if half is older else replace(DAY, start=middle)
+        assert half == Report(
+            report_id=report_id(
+                definition="sms-outbound",
+                account_id="abcd1234",
+                window=window,
+                delay_index=1,
+                split_path=digit,
+            ),
+            definition="sms-outbound",
+            product="SMS",
+            account_id="abcd1234",
+            include_subaccounts=True,
+            filters={"direction": "outbound"},
+            window=window,
+            revision=Revision.PRELIMINARY,
+            priority=Priority.HALF,
+            planned_at=LATER,
+            delay_index=1,
+            delay_days=2,
+            revisions=4,
+            expected_rows=600,
+            max_records=1000,
+            currency="EUR",
+            backfill="sms-outbound-20261101-20261201",
+            root=whole.report_id,
+            split_path=digit,
+        )
+
+
+def test_a_halfs_half_belongs_to_the_whole_window() -> None:
+    _, younger = halves_of(REPORT, now=LATER)
+
+    older_quarter, younger_quarter = halves_of(younger, now=LATER)
+
+    assert [part.split_path for part in (older_quarter, younger_quarter)] == ["10", "11"]
+    assert {part.root for part in (older_quarter, younger_quarter)} == {REPORT.report_id}
+
+
+@given(windows.filter(lambda window: window.can_be_halved), st.none() | profiles, st.data())
+def test_the_rows_to_expect_of_the_halves_are_those_of_the_window(
+    window: Window, profile: Profile | None, data: st.DataObject
+) -> None:
+    expected = profile.rows if profile else data.draw(st.none() | st.integers(0, 10**8))
+    report = replace(REPORT, window=window, expected_rows=expected, profile=profile)
+
+    older, younger = halves_of(report, now=LATER)
+
+    if expected is None:
+        assert (older.expected_rows, younger.expected_rows) == (None, None)
+    else:
+        assert older.expected_rows is not None
+        assert younger.expected_rows is not None
+        # Each is rounded for itself.
+        assert abs(older.expected_rows + younger.expected_rows - expected) <= 1
+    assert (older.profile is None) == (younger.profile is None) == (profile is None)
+
+
+def test_a_window_whose_rows_lie_in_its_second_half_is_split_there() -> None:
+    evening = replace(REPORT, expected_rows=100, profile=Profile(((18, 10), (6, 90))))
+
+    older, younger = halves_of(evening, now=LATER)
+    parts = [older, *halves_of(younger, now=LATER)]
+
+    assert [part.expected_rows for part in parts] == [7, 3, 90]
+
+
+# Collected again
+
+
+def test_a_window_is_planned_again_as_it_was_asked_for_and_counts_its_attempts_anew() -> None:
+    ended = replace(
+        REPORT,
+        state=State.DELIVERED,
+        attempt=3,
+        attempts_before=1,
+        resumes=2,
+        not_before=LATER,
+        leaves=4,
+        receipts=("a.json", "b.json"),
+        rows=1500,
+        tokens=("first",),
+        error="ReportFailed",
+        reason="Vonage ended it",
+    )
+
+    again = replanned(ended, now=LATER, token="second")
+
+    assert again == replace(
+        ended,
+        state=State.PLANNED,
+        planned_at=LATER,
+        not_before=None,
+        request_id=None,
+        leaves=1,
+        receipts=(),
+        attempts_before=3,
+        tokens=("first", "second"),
+        expected_rows=1500,
+        rows=None,
+        error=None,
+        reason=None,
+    )
+
+
+def test_planned_again_unasked_follows_no_token_and_keeps_the_estimate() -> None:
+    failed = replace(REPORT, state=State.FAILED, tokens=("first",), rows=None)
+
+    again = replanned(failed, now=LATER)
+
+    assert (again.tokens, again.expected_rows) == (("first",), 1200)
+
+
+def test_a_part_is_planned_again_as_the_part_that_it_is() -> None:
+    half, _ = halves_of(REPORT, now=LATER)
+
+    again = replanned(replace(half, state=State.FAILED), now=LATER)
+
+    assert (again.root, again.split_path, again.priority) == (REPORT.report_id, "0", Priority.HALF)
+
+
+def test_a_run_of_a_part_announces_nothing() -> None:
+    half, _ = halves_of(REPORT, now=LATER)
+
+    assert json.loads(execution_input(half, Entry.CHECK))["announce"] is False
+
+
+def test_a_run_that_converts_is_told_its_receipts() -> None:
+    converting = replace(REPORT, receipts=("older.json", "younger.json"))
+
+    sent = json.loads(execution_input(converting, Entry.CONVERT))
+
+    assert (sent["entry"], sent["receipts"]) == ("convert", ["older.json", "younger.json"])
+
+
+def test_halves_go_before_the_calendar_and_the_calendar_before_a_backfill() -> None:
+    assert sorted(Priority) == [Priority.HALF, Priority.CALENDAR, Priority.BACKFILL]

@@ -1,0 +1,81 @@
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from local.output.display import live_table
+from local.output.progress_bar import Bar, duration
+from local.runner.progress import Line
+from vonage_reports.domain.report import State
+
+LINE = Line(
+    report_id="sms-outbound-20261118T0000Z-0123456789ab",
+    name="sms-outbound, 2026-11-18",
+    label="sms-outbound-20261118T0000Z-0123456789ab",
+    definition="sms-outbound",
+    account_id="abcd1234",
+    first_date=date(2026, 11, 18),
+    root=None,
+    backfill=None,
+    state=State.SUBMITTED,
+    seconds=12.3,
+    rows=14_952,
+    bytes=1_200_000,
+    error="VonageUnavailable",
+    refusal=None,
+    reason=None,
+    retry="run 3 at 02:15:00 UTC: [download] cut",
+    concerns_every_report=False,
+    is_at_end=False,
+)
+BAR = Bar("backfill sms-20250101-20260201", 99, 396, "99 of 396 windows, about 3 min left")
+
+
+def shown(*lines: Line, width: int, bars: Sequence[Bar] = ()) -> list[str]:
+    console = Console(width=width, file=StringIO())
+    console.print(live_table(lines, bars))
+    file = console.file
+    assert isinstance(file, StringIO)
+    return file.getvalue().splitlines()
+
+
+def test_the_live_table_says_why_a_report_is_tried_again() -> None:
+    header, row, why = shown(LINE, width=100)
+    assert header.split() == ["report", "state", "elapsed", "rows", "size"]
+    assert row.split() == [LINE.report_id, "SUBMITTED", "12.3", "s", "14,952", "1.2", "MB"]
+    assert why.strip() == "sms-outbound, 2026-11-18: run 3 at 02:15:00 UTC: [download] cut"
+
+
+def test_a_narrow_live_table_keeps_a_report_on_one_line() -> None:
+    _, row, *_ = shown(LINE, width=60)
+    assert row.startswith("sms-outbound-20261118")
+    assert row.split()[1:] == ["SUBMITTED", "12.3", "s", "14,952", "1.2", "MB"]
+
+
+def test_of_hundreds_of_reports_those_that_move_are_shown_and_a_bar_for_the_rest() -> None:
+    plain = replace(LINE, retry=None)
+    waiting = replace(plain, state=State.PLANNED)
+    done = replace(plain, state=State.DELIVERED, is_at_end=True)
+
+    _, *rows, bar = shown(plain, *[waiting] * 200, *[done] * 300, width=120, bars=[BAR])
+
+    assert [row.split()[1] for row in rows] == ["SUBMITTED"]
+    assert bar.startswith(BAR.name)
+    assert bar.rstrip().endswith(BAR.words)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "about 0 s"),
+        (119, "about 119 s"),
+        (120, "about 2 min"),
+        (7200, "about 2 h"),
+        (20 * 86_400, "about 20 days"),
+    ],
+)
+def test_an_estimate_has_one_unit(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

@@ -1,0 +1,190 @@
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from local.runner.options import SIMULATOR_WAIT_SCALE, BadInput, Options, Server
+
+NOW = datetime(2026, 11, 22, 2, 15, 30, tzinfo=UTC)
+CREDENTIALS = {"VONAGE_API_KEY": "abcd1234", "VONAGE_API_SECRET": "secret"}
+
+
+def options(**environment: str) -> Options:
+    return Options.from_environment(environment, now=NOW)
+
+
+def test_nothing_given_means_the_simulator_now_and_almost_no_waiting() -> None:
+    assert options(VONAGE_API_KEY="", EVENT="") == Options(
+        server=None,
+        event=None,
+        definitions=None,
+        scheduled_time="2026-11-22T02:15:30Z",
+        wait_scale=SIMULATOR_WAIT_SCALE,
+        confirmed=False,
+    )
+
+
+def test_credentials_alone_mean_vonage_itself_at_its_own_pace() -> None:
+    found = options(**CREDENTIALS)
+    assert found.server == Server("https://api.nexmo.com", "abcd1234", "secret")
+    assert not found.server.is_on_loopback
+    assert found.wait_scale == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "is_on_loopback"),
+    [
+        ("http://127.0.0.1:8080", True),
+        ("http://localhost:1", True),
+        ("http://[::1]:1", True),
+        ("https://api.nexmo.com", False),
+        ("https://127.0.0.1.example.com", False),
+        ("https://192.168.0.1", False),
+    ],
+)
+def test_only_loopback_needs_no_confirmation(url: str, is_on_loopback: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    server = options(**CREDENTIALS, VONAGE_BASE_URL=url).server
+    assert server is not None
+    assert server.is_on_loopback is is_on_loopback
+
+
+def test_what_is_kept_is_kept_apart_by_host_and_key_and_shows_neither_secret() -> None:
+    one = Server("https://api.nexmo.com", "abcd1234", "secret")
+    other_secret = Server("https://api.nexmo.com", "abcd1234", "rotated")
+    names = {
+        one.name,
+        Server("https://api-eu.nexmo.com", "abcd1234", "secret").name,
+        Server("https://api.nexmo.com", "efgh5678", "secret").name,
+    }
+    assert len(names) == 3
+    assert one.name == other_secret.name
+    assert "secret" not in repr(one) + one.name
+
+
+def test_files_are_read(tmp_path: Path) -> None:
+    event, definitions = tmp_path / "event.json", tmp_path / "definitions.json"
+    event.write_text('{"sweep": true}')
+    definitions.write_text('[ {"name": "x"} ]')
+    found = options(
+        EVENT=str(event),
+        DEFINITIONS=str(definitions),
+        WAIT_SCALE="0",
+        CONFIRM="yes",
+    )
+    assert found.event == {"sweep": True}
+    assert found.definitions == '[{"name":"x"}]'
+    assert found.wait_scale == 0
+    assert found.confirmed
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("2026-11-22T03:15:00+01:00", "2026-11-22T02:15:00Z"),
+        ("0001-01-02T00:00:00Z", "0001-01-02T00:00:00Z"),
+    ],
+)
+def test_a_time_is_passed_on_in_utc_with_all_its_digits(given: str, read: str) -> None:
+    assert options(SCHEDULED_TIME=given).scheduled_time == read
+
+
+@pytest.mark.parametrize("word", ["yes", "YES", "Yes", "y", " y "])
+def test_a_yes_may_be_written_in_several_ways(word: str) -> None:
+    assert options(CONFIRM=word).confirmed
+
+
+@pytest.mark.parametrize("word", ["no", "yess", "true", "1"])
+def test_nothing_else_is_a_yes(word: str) -> None:
+    assert not options(CONFIRM=word).confirmed
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://[::1",
+        "https://[1:2]",
+        "https://x.example:99999",
+        "https://x.example:abc",
+        "https://x.example:",
+        "https://x.example:0",
+        "https://x exam.ple",
+        "https://x.example\t",
+        "https:// ",
+        "https://user:pass-word@x.example",
+        "https://user:pass-word@x.example:99999",
+        "http://user:pass-word@127.0.0.1",
+        "ftp://x.example",
+    ],
+)
+def test_a_base_url_that_cannot_be_is_not_printed_back(url: str) -> None:
+    with pytest.raises(BadInput, match="VONAGE_BASE_URL") as refused:
+        options(**CREDENTIALS, VONAGE_BASE_URL=url)
+    assert url not in str(refused.value)
+    assert "pass-word" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["HTTPS://API.nexmo.com/", "https://api.nexmo.com:443"])
+def test_a_base_url_is_kept_in_one_form(url: str) -> None:
+    # What was bought is kept by it: in another form it would be bought again.
+    assert options(**CREDENTIALS, VONAGE_BASE_URL=url).server == options(**CREDENTIALS).server
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"VONAGE_API_KEY": "k"}, "VONAGE_API_SECRET is not set"),
+        ({"VONAGE_BASE_URL": "https://x.example"}, "VONAGE_API_KEY is not set"),
+        ({**CREDENTIALS, "VONAGE_BASE_URL": "x.example"}, "a scheme, a host"),
+        ({**CREDENTIALS, "VONAGE_BASE_URL": "https://x.example/v2"}, "a scheme, a host"),
+        ({**CREDENTIALS, "VONAGE_BASE_URL": "https://u:p@x.example"}, "a scheme, a host"),
+        ({**CREDENTIALS, "VONAGE_BASE_URL": "http://x.example"}, "over https only"),
+        ({"SCHEDULED_TIME": "2026-11-22T02:15:00"}, "a time like"),
+        ({"SCHEDULED_TIME": "0001-01-01T00:00:00+05:00"}, "a time like"),
+        ({"SCHEDULED_TIME": "2026-11-22T02:15:00Z", "EVENT": "x.json"}, "set one only"),
+        ({"WAIT_SCALE": "nan"}, "a number from 0 to 1"),
+        ({"WAIT_SCALE": "2"}, "a number from 0 to 1"),
+        ({"EVENT": "/nowhere.json"}, "cannot be read"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_sentence(environment: dict[str, str], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        options(**environment)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("EVENT", "{", "is not JSON"),
+        ("EVENT", "[" * 100_000, "is not JSON"),
+        ("EVENT", "[]", "holds no JSON object"),
+        ("EVENT", "{}", "an event says one thing"),
+        ("EVENT", '{"recollect": "x"}', "the event's recollect"),
+        ("EVENT", '{"report_id": "x", "entry": "check"}', "is the input of a state"),
+        ("EVENT", '{"report": {}, "waited_seconds": 20}', "is the input of a state"),
+        ("DEFINITIONS", "{}", "holds no JSON list"),
+        ("DEFINITIONS", json.dumps(["x" * 9000]), "too long: an SSM parameter holds 8192 bytes"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(
+    tmp_path: Path, name: str, content: str, sentence: str
+) -> None:
+    file = tmp_path / "file.json"
+    file.write_text(content)
+    with pytest.raises(BadInput, match=sentence):
+        options(**{name: str(file)})
+
+
+RANGE = {"definition": "x", "start": "2026-01-01", "end": "2026-02-01"}
+
+
+@pytest.mark.parametrize("kind", ["backfill", "recollect"])
+def test_a_dry_run_is_known_before_anything_is_started(tmp_path: Path, kind: str) -> None:
+    asked = RANGE if kind == "backfill" else {"report_id": "x"}
+    path = tmp_path / "event.json"
+
+    path.write_text(json.dumps({kind: {**asked, "dry_run": True}}))
+    assert options(EVENT=str(path)).is_dry_run
+    path.write_text(json.dumps({kind: asked}))
+    assert not options(EVENT=str(path)).is_dry_run
+    assert not options().is_dry_run

@@ -1,0 +1,113 @@
+import io
+import json
+import os
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from local.stack.emulator import ROOT
+from local.stack.environment import child_environment
+from local.stack.package import CODE_PROPERTY, FUNCTION, NAMED_QUERY, Package
+from local.stack.template import read_template
+
+
+@pytest.fixture(scope="module")
+def package() -> Package:
+    return Package(ROOT, bucket="artifacts", environment={"WAIT_SCALE": "0.01", "ODD": "a 'b'"})
+
+
+def test_short_tags_are_written_out(tmp_path: Path) -> None:
+    template = tmp_path / "template.yaml"
+    template.write_text(
+        "[!Ref A, !GetAtt A.B.C, !Sub 'x${A}', !If [C, 1, !Ref 'AWS::NoValue'], !Condition D]"
+    )
+    assert read_template(template) == [  # type: ignore[comparison-overlap]  # JSON
+        {"Ref": "A"},
+        {"Fn::GetAtt": ["A", "B.C"]},
+        {"Fn::Sub": "x${A}"},
+        {"Fn::If": ["C", 1, {"Ref": "AWS::NoValue"}]},
+        {"Condition": "D"},
+    ]
+
+
+def test_only_the_code_and_the_runtime_differ_from_the_template(package: Package) -> None:
+    original = read_template(ROOT / "template.yaml")
+    # The emulator knows no named queries, and the stack needs none to run.
+    original["Resources"] = {
+        name: resource
+        for name, resource in original["Resources"].items()
+        if resource["Type"] != NAMED_QUERY
+    }
+    for name, resource in original["Resources"].items():
+        if resource["Type"] in CODE_PROPERTY:
+            adapted = package.template["Resources"][name]["Properties"]
+            for changed in ("Runtime", CODE_PROPERTY[resource["Type"]]):
+                adapted.pop(changed, None)
+                resource["Properties"].pop(changed, None)
+    assert package.template == original
+
+
+def artifact(package: Package, name: str) -> bytes:
+    """The one artifact of a resource; its key has a digest, so that an update sees a change."""
+    (content,) = (each for key, each in package.artifacts.items() if key.startswith(f"{name}-"))
+    return content
+
+
+def test_every_function_brings_a_bootstrap_that_can_be_executed() -> None:
+    package = Package(ROOT, bucket="artifacts", environment={})
+    functions = [
+        name for name, each in package.template["Resources"].items() if each["Type"] == FUNCTION
+    ]
+    assert functions
+    for name in functions:
+        with zipfile.ZipFile(io.BytesIO(artifact(package, name))) as archive:
+            assert archive.getinfo("bootstrap").external_attr >> 16 & 0o111
+            assert "app.py" in archive.namelist()
+
+
+def test_the_bootstrap_exports_what_it_was_given_and_where_the_layer_is(
+    package: Package, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(io.BytesIO(artifact(package, "CheckReportFunction"))) as archive:
+        script = archive.read("bootstrap").decode()
+    shown = tmp_path / "bootstrap"
+    shown.write_text(script.replace("exec ", "env # "))
+    printed = subprocess.run(
+        ["sh", shown],
+        env={"PATH": os.environ["PATH"], "LOG_LEVEL": "WARNING"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert "WAIT_SCALE=0.01" in printed
+    assert "ODD=a 'b'" in printed
+    assert f"PYTHONPATH={ROOT}/layers/shared:{ROOT}/layers/dataset" in printed
+    assert not any(line.startswith("LOG_LEVEL") for line in printed)
+
+
+def test_the_same_code_gives_the_same_bytes(package: Package) -> None:
+    again = Package(ROOT, bucket="artifacts", environment={"WAIT_SCALE": "0.01", "ODD": "a 'b'"})
+    assert again.artifacts == package.artifacts
+
+
+def test_the_workflow_keeps_its_states_and_its_attributes(package: Package) -> None:
+    definition = json.loads(artifact(package, "ReportWorkflow"))
+    announce = definition["States"]["Announce Report"]["Arguments"]
+    assert definition["StartAt"] in definition["States"]
+    assert announce["MessageAttributes.entry.1.Name"] == "event"
+    assert announce["MessageAttributes.entry.1.Value.DataType"] == "String"
+
+
+def test_no_real_account_reaches_a_child_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAREAL")
+    monkeypatch.setenv("VONAGE_API_SECRET", "real")
+    monkeypatch.setenv("NO_PROXY", "intranet")
+    environment = child_environment({"MORE": "1"})
+    assert "AWS_PROFILE" not in environment
+    assert "VONAGE_API_SECRET" not in environment
+    assert environment["AWS_ACCESS_KEY_ID"] == "test"
+    assert environment["NO_PROXY"] == "127.0.0.1,localhost,intranet"
+    assert environment["MORE"] == "1"

@@ -1,0 +1,103 @@
+from dataclasses import replace
+from datetime import UTC, datetime
+from io import StringIO
+from typing import Any
+
+from rich.console import Console
+
+from local.status.model import Advance, Delivered, Problem, Row, Status
+from local.status.text import show_status
+from vonage_reports.domain.backfill import Progress
+from vonage_reports.domain.report import Revision
+from vonage_reports.domain.windows import Window, WindowLength
+
+NOW = datetime(2026, 11, 23, 6, tzinfo=UTC)
+ROW = Row(
+    definition="sms-outbound",
+    account_id="abcd1234",
+    length=WindowLength.DAY,
+    time_zone="Europe/London",
+    is_collected=True,
+    last_delivered=Delivered(
+        Window(datetime(2026, 11, 18, tzinfo=UTC), datetime(2026, 11, 19, tzinfo=UTC), "UTC"),
+        Revision.FINAL,
+        3000,
+    ),
+    delivered=1200,
+    in_flight=1,
+    waiting=0,
+    held=0,
+    failed=0,
+    missing=3,
+)
+GAP = Problem(
+    kind="missing",
+    definition="sms-outbound",
+    account_id="abcd1234",
+    start=NOW,
+    end=NOW,
+    dates="2026-11-03 to 2026-11-05",
+    windows=3,
+    event={"backfill": {"definition": "sms-outbound"}},
+)
+STATUS = Status(NOW, [ROW], [], [], [])
+
+
+def shown(**changes: Any) -> list[str]:
+    file = StringIO()
+    show_status(replace(STATUS, **changes), "the last make run", Console(file=file, emoji=False))
+    return [line.rstrip() for line in file.getvalue().splitlines()]
+
+
+def test_a_definition_is_one_line_of_a_table_and_what_is_none_is_blank() -> None:
+    title, _, header, row = shown()
+
+    assert title == "the last make run, as of 2026-11-23 06:00:00 UTC"
+    assert " ".join(header.split()) == (
+        "definition account windows last delivered delivered in flight waiting held failed missing"
+    )
+    assert " ".join(row.split()) == (
+        "sms-outbound abcd1234 day, Europe/London 2026-11-18, final 1,200 1 3"
+    )
+
+
+def test_a_gap_is_told_with_the_event_that_fetches_it() -> None:
+    *_, heading, gap, event = shown(problems=[GAP])
+
+    assert heading == "missing"
+    assert gap == "  sms-outbound, abcd1234, 2026-11-03 to 2026-11-05 (3 windows)"
+    assert event == '    {"backfill": {"definition": "sms-outbound"}}'
+
+
+def test_what_no_event_could_mend_is_told_with_the_report_that_a_person_has_to_look_for() -> None:
+    held = replace(
+        GAP, kind="held", windows=1, event=None, report_id="sms-20261103T0000Z-0a1b2c3d4e5f"
+    )
+
+    assert shown(problems=[held])[-1] == "    sms-20261103T0000Z-0a1b2c3d4e5f"
+
+
+def test_hundreds_of_failures_are_ten_and_where_the_others_are() -> None:
+    failed = replace(GAP, kind="failed", windows=1, event=None, reason="[RowsMismatch] :secret:")
+
+    *_, tenth, more = shown(problems=[failed] * 300)
+
+    # As it is: rich would take the one for markup and the other for an emoji.
+    assert tenth.endswith(": [RowsMismatch] :secret:")
+    assert more == "  and 290 more: make status JSON=1"
+    assert len(shown(problems=[failed] * 300)) < 20
+
+
+def test_a_running_backfill_is_a_bar_with_an_estimate() -> None:
+    advance = Advance("sms-x", Progress.RUNNING, total=400, over=100, skipped=20, under_way=4)
+
+    *_, bar = shown(backfills=[(advance, 240.0)])
+
+    assert bar.startswith("backfill sms-x  ")
+    assert bar.endswith("100 of 400 windows, 20 of them were there, about 4 min left")
+
+
+def test_a_definition_that_was_removed_is_marked() -> None:
+    *_, row = shown(rows=[replace(ROW, is_collected=False)])
+
+    assert row.startswith("sms-outbound (removed)")

@@ -1,0 +1,226 @@
+"""What the template says of alarms and the dashboard, without running anything."""
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.support.alarms import (
+    ALARMS,
+    OURS,
+    RESOURCES,
+    STACK,
+    TEMPLATE,
+    Datum,
+    dashboard,
+    goes_off,
+    resolved,
+    series_of,
+    widgets,
+)
+from tests.support.paths import ROOT
+from vonage_reports.domain.metrics import NAMESPACE, UNITS
+from vonage_reports.domain.settings import Settings
+
+README = (ROOT / "README.md").read_text()
+
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+# https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+# https://docs.aws.amazon.com/step-functions/latest/dg/procedure-cw-metrics.html
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/metrics-dimensions.html
+OF_AWS = {
+    "AWS/SQS": ("QueueName", {"ApproximateNumberOfMessagesVisible"}),
+    "AWS/Lambda": ("FunctionName", {"Errors", "Duration"}),
+    "AWS/States": (
+        "StateMachineArn",
+        {"ExecutionsStarted", "ExecutionsFailed", "ExecutionsTimedOut"},
+    ),
+    "AWS/DynamoDB": ("TableName", {"ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits"}),
+}
+every_alarm = pytest.mark.parametrize("name", ALARMS)
+METRIC_WIDGETS = [each for each in widgets() if each["type"] == "metric"]
+
+
+def test_the_template_names_the_namespace_that_the_code_has() -> None:
+    assert NAMESPACE == OURS
+
+
+@every_alarm
+def test_an_alarm_reads_a_metric_that_is_emitted_and_of_this_stack_alone(name: str) -> None:
+    alarm = ALARMS[name]
+    (dimension,) = alarm["Dimensions"]
+
+    if alarm["Namespace"] == OURS:
+        assert alarm["MetricName"] in UNITS
+        assert (dimension["Name"], resolved(dimension["Value"])) == ("stack", STACK)
+    else:
+        expected, metrics = OF_AWS[alarm["Namespace"]]
+        assert dimension["Name"] == expected
+        assert alarm["MetricName"] in metrics
+        # A name that CloudFormation made, of a resource of this stack.
+        (target,) = dimension["Value"].values()
+        assert (target[0] if isinstance(target, list) else target) in RESOURCES
+
+
+@every_alarm
+def test_an_alarm_says_what_to_do_and_where_it_is_written(name: str) -> None:
+    description = ALARMS[name]["AlarmDescription"]
+    text = description["Fn::Sub"] if isinstance(description, dict) else description
+
+    assert "First:" in text
+    assert text.endswith("README: When an alarm goes off.")
+    # CloudWatch's limit; what is put in is shorter than this leaves.
+    assert len(text) < 900
+    assert f"| `{name}Alarm` |" in README
+
+
+@every_alarm
+def test_an_alarm_wakes_somebody(name: str) -> None:
+    assert ALARMS[name]["AlarmActions"] == [{"Ref": "AlarmTopic"}]
+    # CloudWatch evaluates a day at most.
+    assert ALARMS[name]["Period"] * ALARMS[name]["EvaluationPeriods"] <= 86_400
+
+
+def test_only_what_was_an_event_is_not_said_to_be_over() -> None:
+    silent = {name for name, alarm in ALARMS.items() if "OKActions" not in alarm}
+
+    assert silent == {"ReportFailed", "VolumeAnomaly"}
+
+
+def test_silence_is_an_alarm_where_every_sweep_speaks() -> None:
+    loud = {name for name, each in ALARMS.items() if each["TreatMissingData"] == "breaching"}
+
+    assert loud == {"DeliveryOverdue"}
+
+
+def test_every_dead_letter_comes_to_the_queue_that_is_watched() -> None:
+    function = RESOURCES["SubmitReportsFunction"]["Properties"]
+    asynchronous = function["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]["Destination"]
+    events = [each["Properties"]["DeadLetterConfig"]["Arn"] for each in function["Events"].values()]
+
+    queue = {"Fn::GetAtt": ["UndeliveredEventsQueue", "Arn"]}
+    assert [asynchronous, *events] == [queue] * 4
+    # A throttled call is none: it passes.
+    assert function["EventInvokeConfig"]["MaximumRetryAttempts"] > 0
+    assert ALARMS["UndeliveredEvents"]["Dimensions"] == [
+        {"Name": "QueueName", "Value": {"Fn::GetAtt": ["UndeliveredEventsQueue", "QueueName"]}}
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in ALARMS if ALARMS[name]["Namespace"] != OURS])
+def test_of_what_aws_counts_one_is_enough(name: str) -> None:
+    # The others are brought about in tests/integration/test_alarms.py; these the emulator has not.
+    alarm = {**ALARMS[name], "Dimensions": []}
+    periods = range(alarm["EvaluationPeriods"])
+
+    assert goes_off(alarm, *([Datum(series_of(alarm), 1, "Count")] for _ in periods))
+    assert not goes_off(alarm, *([Datum(series_of(alarm), 0, "Count")] for _ in periods))
+
+
+def test_a_function_that_fails_again_and_again_is_an_alarm_where_nobody_waits_for_it() -> None:
+    # What the others raise is seen by the workflow.
+    assert ALARMS["SubmitReportsErrors"]["Dimensions"] == [
+        {"Name": "FunctionName", "Value": {"Ref": "SubmitReportsFunction"}}
+    ]
+
+
+def test_only_cloudwatch_of_this_account_may_publish_alarms() -> None:
+    policy = RESOURCES["AlarmTopicPolicy"]["Properties"]
+    statements = policy["PolicyDocument"]["Statement"]
+    (statement,) = [each for each in statements if each["Effect"] == "Allow"]
+
+    assert policy["Topics"] == [{"Ref": "AlarmTopic"}]
+    assert statement["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert statement["Action"] == "sns:Publish"
+    assert statement["Condition"]["StringEquals"] == {
+        "aws:SourceAccount": {"Ref": "AWS::AccountId"}
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "topic"),
+    [("AlarmEmailSubscription", "AlarmTopic"), ("ProblemEmailSubscription", "ReportsTopic")],
+)
+def test_an_e_mail_is_sent_to_whom_the_parameter_names_and_else_to_nobody(
+    name: str, topic: str
+) -> None:
+    subscription = RESOURCES[name]
+
+    assert TEMPLATE["Parameters"]["AlarmEmail"]["Default"] == ""
+    assert TEMPLATE["Conditions"][subscription["Condition"]] == {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "AlarmEmail"}, ""]}]
+    }
+    assert subscription["Properties"]["Endpoint"] == {"Ref": "AlarmEmail"}
+    assert subscription["Properties"]["TopicArn"] == {"Ref": topic}
+
+
+def test_who_is_woken_gets_the_notifications_that_the_alarm_refers_to() -> None:
+    descriptions = str([each["AlarmDescription"] for each in ALARMS.values()])
+    named = set(re.findall(r"(?:report|definition)\.\w+", descriptions))
+    left_out = RESOURCES["ProblemEmailSubscription"]["Properties"]["FilterPolicy"]
+
+    assert named >= {"report.failed", "report.held", "report.overdue", "definition.refused"}
+    assert left_out == {"event": [{"anything-but": ["report.delivered"]}]}
+
+
+def test_the_function_and_the_alarm_agree_when_a_delivery_is_overdue() -> None:
+    variables = RESOURCES["SubmitReportsFunction"]["Properties"]["Environment"]["Variables"]
+
+    assert variables["OVERDUE_HOURS"] == ALARMS["DeliveryOverdue"]["Threshold"]
+    assert resolved(variables["OVERDUE_HOURS"]) == Settings().overdue_hours
+
+
+def test_the_dashboard_shows_every_alarm() -> None:
+    (states,) = [each for each in widgets() if each["type"] == "alarm"]
+
+    assert states["properties"]["alarms"] == [f"{name}Alarm.Arn" for name in ALARMS]
+
+
+def metrics_of(widget: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [
+        (line[0], line[1], line[2])
+        for line in widget["properties"]["metrics"]
+        if isinstance(line[0], str)
+    ]
+
+
+@pytest.mark.parametrize("widget", METRIC_WIDGETS, ids=lambda each: each["properties"]["title"])
+def test_a_widget_draws_what_is_emitted_or_what_aws_documents(widget: dict[str, Any]) -> None:
+    for namespace, metric, dimension in metrics_of(widget):
+        if namespace == OURS:
+            assert metric in UNITS
+        else:
+            expected, known = OF_AWS[namespace]
+            assert dimension == expected
+            assert metric in known
+    searched = re.findall(r'MetricName="(\w+)"', str(widget["properties"]["metrics"]))
+    assert set(searched) <= set(UNITS)
+
+
+def test_every_metric_is_on_the_dashboard_and_in_the_readme() -> None:
+    text = str(METRIC_WIDGETS)
+
+    assert [name for name in UNITS if not re.search(rf"\b{name}\b", text)] == []
+    assert [name for name in UNITS if f"`{name}`" not in README] == []
+
+
+def test_two_stacks_of_one_account_have_two_dashboards() -> None:
+    name = RESOURCES["Dashboard"]["Properties"]["DashboardName"]["Fn::Sub"]
+
+    assert {"${AWS::StackName}", "${AWS::Region}"} <= set(re.findall(r"\$\{[^}]+\}", name))
+
+
+def test_a_day_is_a_day_on_the_dashboard_and_a_week_is_seen() -> None:
+    # Unasked, the console shows three hours, in periods of its own choice: of what comes once a
+    # day it would show nothing.
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
+    assert dashboard()["periodOverride"] == "inherit"
+    days = re.fullmatch(r"-P(\d+)D", dashboard()["start"])
+    assert days is not None
+    longest = max(each["properties"]["period"] for each in METRIC_WIDGETS)
+    assert int(days[1]) * 86_400 >= 7 * longest == 7 * 86_400
+
+
+def test_widgets_lie_in_a_grid_of_24_columns() -> None:
+    assert {each["width"] for each in METRIC_WIDGETS} == {8}
+    assert len(METRIC_WIDGETS) % 3 == 0
