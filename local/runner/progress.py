@@ -13,7 +13,7 @@ from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.ledger_items import OpenWork
 from vonage_reports.domain import backfill as backfills
 from vonage_reports.domain.backfill import Backfill
-from vonage_reports.domain.notifications import EVERY_REPORT, causes_gone_with
+from vonage_reports.domain.notifications import EVERY_REPORT, causes_disproved_by
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.slots import is_backlogged, room_for_backfills
 
@@ -241,7 +241,7 @@ class Progress:
     def _line(self, report: Report) -> Line:
         stopped = report.is_at_end or report.state is State.HELD
         refusal = _refusal(report)
-        causes = causes_gone_with(report) & self._work.announced
+        causes = causes_disproved_by(report) & self._work.announced
         if report.root is not None:
             self._parts.setdefault(report.root, set()).add(report.report_id)
         return Line(

@@ -15,7 +15,7 @@ from botocore.stub import Stubber
 from mypy_boto3_stepfunctions import SFNClient
 
 from vonage_reports.aws.step_functions import Executions
-from vonage_reports.domain.lifecycle import Execution, ExecutionStatus
+from vonage_reports.domain.decisions import Execution, ExecutionStatus
 from vonage_reports.domain.report import Entry, Priority, Report, Revision, State, report_id
 from vonage_reports.domain.run_input import execution_input
 from vonage_reports.domain.windows import Window

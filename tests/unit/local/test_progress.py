@@ -15,7 +15,8 @@ from vonage_reports.domain.backfill import Progress as BackfillProgress
 from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.notifications import EVERY_REPORT
-from vonage_reports.domain.report import Priority, Report, Revision, State, halves_of
+from vonage_reports.domain.report import Priority, Report, Revision, State
+from vonage_reports.domain.splitting import halves_of
 from vonage_reports.domain.windows import Window, WindowLength
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)

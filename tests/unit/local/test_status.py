@@ -12,7 +12,8 @@ from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.backfill import Backfill, Progress
 from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.definitions import Refusal, ReportDefinition
-from vonage_reports.domain.report import Report, State, halves_of
+from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.splitting import halves_of
 from vonage_reports.domain.windows import Window, WindowLength, windows_within
 
 NOW = datetime(2026, 11, 23, 6, tzinfo=UTC)
