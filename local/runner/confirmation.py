@@ -21,7 +21,7 @@ from vonage_reports.submit_reports.requests import (
 )
 
 _BILLED = ("backfill", "recollect")
-"""The events that accept `dry_run`."""
+"""The events that Vonage bills. They accept `dry_run`."""
 
 
 def plan_of(

@@ -16,9 +16,9 @@ OUT = _ROOT / "out"
 
 @contextmanager
 def lock(state: Path) -> Iterator[None]:
-    """Lock `state`: a second run would replace `out/` and buy the same windows again.
+    """Lock `state`, so that no second run replaces `out/` or buys the same windows again.
 
-    Deletes the temporary folders of killed runs. Raises BadInput.
+    Delete the temporary folders of killed runs. Raises BadInput.
     """
     require_writable(state)
     with (state / "lock").open("w") as file:

@@ -29,7 +29,7 @@ _BASE_URL = re.compile(
 
 
 class BadInput(ValueError):
-    """Input that the operator must correct. The message is one sentence."""
+    """Input that the operator must correct. The message is one line."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ _REFUSALS = frozenset({"VonageRejected", "VonageUnreachable", "ReportExpired"})
 _UNDER_WAY = (State.SUBMITTING, State.SUBMITTED, State.SPLIT, State.CONVERTING)
 
 MOST_SHOWN = 20
-"""The most windows that are shown one by one."""
+"""The most windows to show one by one."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class Progress:
         for report_id in self._began:
             before = self._lines.get(report_id)
             if before is not None and before.is_at_end and report_id not in open_reports:
-                # The archive may be copied after the ledger is read.
+                # Its archive may have been copied after its end was read.
                 self._lines[report_id] = replace(before, bytes=self._bytes(report_id))
                 continue
             report = open_reports.get(report_id) or self._ledger.finished_report(report_id)
@@ -228,7 +228,7 @@ class Progress:
             ended = {backfill.name: backfill for backfill in self._ledger.ended_backfills()}
             self._backfills.update((name, ended[name]) for name in followed if name in ended)
         for name, backfill in running.items():
-            # An unchanged backfill has its windows cached.
+            # Keep an unchanged backfill, which has its windows cached.
             if self._backfills.get(name) != backfill:
                 self._backfills[name] = backfill
         for advance in self._advances():
@@ -269,7 +269,7 @@ class Progress:
         )
 
     def _bytes(self, report_id: str) -> int:
-        """The size of a report's archives. A split window has those of its parts."""
+        """Return the size of a report's archives. A split window has those of its parts."""
         ids = (report_id, *self._parts.get(report_id, ()))
         return sum(self._delivery.archive_bytes(each) for each in ids)
 
@@ -281,7 +281,7 @@ class Progress:
         return rows
 
     def _refusal_of_everything(self) -> str | None:
-        """The refusal that concerns every report, with the action for a local run."""
+        """Return the refusal that concerns every report, with the action for a local run."""
         lines = self._lines.values()
         refused = next((line for line in lines if line.concerns_every_report), None)
         if refused is None:

@@ -65,7 +65,7 @@ def run() -> int:
     except (BadInput, EmulatorFailed, DeploymentFailed, InvocationFailed) as error:
         display.error(str(error))
     except (NoConnection, HTTPClientError) as error:
-        display.error(f"the emulator stopped answering, run make run again: {error}")
+        display.error(f"the emulator stopped answering; run make run again: {error}")
     return BAD_INPUT
 
 
@@ -163,7 +163,7 @@ def _deployed(
 def _confirmed(lines: list[str], server: Server, options: Options, display: Display) -> bool:
     """Show the plan, and return whether the operator confirms it. Raises BadInput."""
     display.print(f"{server.url} bills every record of every report. This run will:")
-    for line in lines or ["request nothing that is known in advance"]:
+    for line in lines or ["request no report that is known in advance"]:
         display.print(f"  {line}")
     if options.confirmed:
         return True

@@ -34,7 +34,7 @@ class SavedState:
         self._written: dict[str, str] = {}
 
     def require_usable(self) -> None:
-        """Check that the folder can be read and written. Changes no file. Raises BadInput."""
+        """Check that the folder is readable and writable, and its files valid. Raises BadInput."""
         require_writable(self._folder)
         self._items()
         self._metadata()
