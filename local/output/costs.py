@@ -44,10 +44,7 @@ def costs_of(files: Iterable[Path]) -> list[Cost]:
 
 
 def cost_table(costs: Iterable[Cost]) -> str:
-    """Return a table with the most expensive country first, or an empty text without rows.
-
-    Costs have four decimal places.
-    """
+    """Return a table with costs to four places, the highest first, or "" without rows."""
     cells = [("product", "country", "rows", "cost", "")]
     in_order = sorted(
         costs, key=lambda each: (each.product, each.currency, -(each.price or 0), -each.rows)

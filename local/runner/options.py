@@ -64,10 +64,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Options:
-    """The options of one run.
-
-    `server` is None for the simulator, `event` is None for the calendar's event.
-    """
+    """One run. `server` is None for the simulator, `event` is None for the calendar's event."""
 
     server: Server | None
     event: Mapping[str, Any] | None
@@ -88,8 +85,7 @@ class Options:
         server = _server(given)
         if "EVENT" in given and "SCHEDULED_TIME" in given:
             raise BadInput(
-                "SCHEDULED_TIME applies to the calendar's event, and EVENT replaces that event: "
-                "set only one"
+                "SCHEDULED_TIME is for the calendar's event, which EVENT replaces: set only one"
             )
         return cls(
             server=server,
@@ -149,9 +145,7 @@ def _event(path: str | None) -> Mapping[str, Any] | None:
     if not isinstance(event, dict):
         raise BadInput(f"EVENT: {path} does not hold a JSON object")
     if "entry" in event or "report" in event:
-        raise BadInput(
-            f"EVENT: {path} is the input of a workflow state, not an event for submit_reports"
-        )
+        raise BadInput(f"EVENT: {path} is the input of a workflow state, not of submit_reports")
     try:
         parse_event(event)
     except InvalidRequest as error:
@@ -168,8 +162,7 @@ def _definitions(path: str | None) -> str | None:
     text = json.dumps(definitions, separators=(",", ":"))
     if len(text.encode()) > _MAX_DEFINITIONS_BYTES:
         raise BadInput(
-            f"DEFINITIONS: {path} is too long: shorten it to {_MAX_DEFINITIONS_BYTES} bytes, "
-            "the limit of an SSM parameter"
+            f"DEFINITIONS: shorten {path}: an SSM parameter holds {_MAX_DEFINITIONS_BYTES} bytes"
         )
     return text
 

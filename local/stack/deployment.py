@@ -159,10 +159,7 @@ class Stack:
 
 
 LOCAL_PACE = 0.3
-"""Seconds between two requests, a little more than on AWS.
-
-A slow machine could otherwise deliver six requests within one second.
-"""
+"""Seconds between two requests. With AWS's interval, a slow machine could send six in a second."""
 
 
 def deploy(
@@ -252,9 +249,7 @@ def _create_or_update(emulator: Emulator, name: str, parameters: Mapping[str, st
             for event in reversed(events)
             if "FAILED" in event["ResourceStatus"] and event.get("ResourceStatusReason")
         ]
-        raise DeploymentFailed(
-            "\n".join([f"the deployment of template.yaml ended in {status}", *reasons])
-        )
+        raise DeploymentFailed("\n".join([f"the deployment ended in {status}", *reasons]))
 
 
 def _statuses(cloudformation: Any) -> dict[str, str]:  # noqa: ANN401 - boto3's clients have no static type
