@@ -94,7 +94,7 @@ def test_a_running_backfill_is_a_bar_with_an_estimate() -> None:
     *_, bar = shown(backfills=[(advance, 240.0)])
 
     assert bar.startswith("backfill sms-x  ")
-    assert bar.endswith("100 of 400 windows, 20 of them were there, about 4 min left")
+    assert bar.endswith("100 of 400 windows, 20 skipped, about 4 min left")
 
 
 def test_a_definition_that_was_removed_is_marked() -> None:
