@@ -314,7 +314,7 @@ def test_a_port_of_somebody_elses_is_one_sentence(tree: Path, simulator: Simulat
     process = start(tree, "local.simulator", "--port", port)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert output.startswith(f"simulator: port {port} of 127.0.0.1 cannot be had: ")
+    assert output.startswith(f"simulator: cannot listen on 127.0.0.1:{port}: ")
     assert len(output.splitlines()) == 1
 
 
