@@ -22,7 +22,7 @@ _VERSION, _VERSION_ZIP64 = 20, 45
 _STORED, _DEFLATED = 0, 8
 _MAX_32 = 0xFFFFFFFF
 _ZIP64_EXTRA = 0x0001
-# Random identifiers make up most of a record, so a higher level saves hardly any bytes.
+# Records differ in random identifiers, which a higher level hardly compresses better.
 _COMPRESSION_LEVEL = 1
 
 

@@ -52,7 +52,7 @@ class Rendering:
         created: The archive's generation time. Later records are left out; statuses and prices
             are as of this time.
         max_rows: Maximum number of rows.
-        empty: How to leave out all rows; None keeps them.
+        empty: The form of a report without rows; None for a report with its rows.
     """
 
     request: ReportRequest
