@@ -1,6 +1,6 @@
 """The problems that need the operator: windows that are not delivered, and warnings.
 
-Pure, like `model`.
+Like `model`, it uses no clock and no AWS.
 """
 
 from collections import Counter
@@ -74,7 +74,7 @@ def problems_of(
 
 
 def warnings_about(content: Content, histories: Iterable[DefinitionHistory]) -> Iterator[str]:
-    """Yield sentences about everything that is no problem of certain windows."""
+    """Yield sentences on refused definitions, delays, the calendar and stopped backfills."""
     yield from (f"{each.definition}, {each.field}: {each.reason}" for each in content.refusals)
     yield from warnings_of(content.definitions)
     yield from _delays(content)
@@ -102,10 +102,7 @@ def why_stopped(backfill: Backfill, *, at: datetime) -> str:
     elif window.first_date < oldest:
         reason = f"Vonage has {definition.product} records only since {oldest}"
     else:
-        reason = (
-            "more records would be billed than MAX_BILLED_RECORDS; "
-            'send it again with "confirm": true to allow that'
-        )
+        reason = 'it would bill more than MAX_BILLED_RECORDS; send it again with "confirm": true'
     return (
         f"backfill {backfill.name} stopped with {left:,} of {backfill.total:,} windows left: "
         f"{reason}"

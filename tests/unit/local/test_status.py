@@ -500,8 +500,8 @@ def test_stopped_backfill_warns_until_sent_again() -> None:
 
     (_, warning) = status(ended_backfills=[stopped]).warnings
     assert warning == (
-        "backfill sms-20261101-20261111 stopped with 6 of 10 windows left: more records would be "
-        'billed than MAX_BILLED_RECORDS; send it again with "confirm": true to allow that'
+        "backfill sms-20261101-20261111 stopped with 6 of 10 windows left: it would bill more than "
+        'MAX_BILLED_RECORDS; send it again with "confirm": true'
     )
     again = status(ended_backfills=[stopped], backfills=[a_backfill(confirmed=True)])
     assert again.warnings == ["nothing planned yet for sms"]
