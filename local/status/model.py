@@ -28,7 +28,7 @@ _COUNTS = ("delivered", "in_flight", "waiting", "held", "failed", "missing")
 
 @dataclass(frozen=True)
 class Content:
-    """The ledger and the definitions at the instant `as_of`; `finished` is by definition."""
+    """Ledger and definitions at the instant `as_of`; finished reports by definition name."""
 
     as_of: datetime
     definitions: Sequence[ReportDefinition]
