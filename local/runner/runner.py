@@ -36,7 +36,7 @@ from local.stack.deployment import DeploymentFailed, InvocationFailed, Stack, de
 from local.stack.emulator import Emulator, EmulatorFailed
 from local.stack.environment import forget_real_accounts
 from local.stack.scheduler import Scheduler, send, sweep_seconds
-from local.status.model import why_stopped
+from local.status.problems import why_stopped
 from local.status.sources import LastRun
 from vonage_reports.aws.ledger import Ledger
 

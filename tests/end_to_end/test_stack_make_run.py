@@ -319,7 +319,7 @@ def test_a_port_of_somebody_elses_is_one_sentence(tree: Path, simulator: Simulat
     process = start(tree, "local.simulator", "--port", port)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert output.startswith(f"simulator: port {port} of 127.0.0.1 cannot be had: ")
+    assert output.startswith(f"simulator: cannot listen on 127.0.0.1:{port}: ")
     assert len(output.splitlines()) == 1
 
 
@@ -367,7 +367,8 @@ def test_a_dry_run_tells_what_it_would_do_and_leaves_everything_as_it_was(tree: 
     code, output = run(tree, "local.status", JSON="1")
     assert code == 2
     assert output == (
-        "make status: nothing was run here yet: make run, or name a deployed stack with STACK=\n"
+        "make status: no run on this machine yet; start `make run`, or name a deployed stack with "
+        "STACK=\n"
     )
 
 
@@ -399,5 +400,5 @@ def test_without_region_or_credentials_the_status_of_a_stack_is_one_sentence(tre
     ):
         code, output = run(tree, "local.status", STACK="prod", **variables)
         assert code == 2, output
-        assert output.startswith(f"make status: STACK=prod: {problem}: say which AWS account")
+        assert output.startswith(f"make status: STACK=prod: {problem}; set the AWS account")
         assert len(output.splitlines()) == 1
