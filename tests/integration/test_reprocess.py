@@ -97,7 +97,7 @@ def test_a_window_that_was_split_is_reconverted_from_all_its_archives(
 
 def test_a_part_is_not_reconverted_alone(stack: Stack, halves: list[Report]) -> None:
     before = stack.table()
-    with pytest.raises(InvalidRequest, match=f"a part of {halves[0].root}"):
+    with pytest.raises(InvalidRequest, match=f"Reconvert its window: {halves[0].root}"):
         reconvert(halves[0].report_id, stack.services, now=stack.now)
     assert stack.table() == before
 
@@ -178,7 +178,7 @@ def test_a_window_that_vonage_was_never_asked_for_is_not_reconverted(stack: Stac
     stack.begin(asked)
     planned, *_ = stack.plan_backfills()
     backfills.cancel(asked.name, stack.services, now=stack.now)
-    with pytest.raises(InvalidRequest, match="never asked for"):
+    with pytest.raises(InvalidRequest, match="never requested"):
         reconvert(planned.report_id, stack.services, now=stack.now)
 
 
