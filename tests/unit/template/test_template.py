@@ -12,10 +12,11 @@ import yaml
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
-from local.generate_template import with_tables
+from local.generate_template import BEGIN, END, with_generated_part
 from local.stack.template import read_template
 from tests.support.paths import ROOT
 from tests.unit.domain.test_objects import RUN_INPUT
+from vonage_dataset.glue import table_name
 from vonage_dataset.tables import TABLES
 from vonage_reports.aws.error_messages import VARIABLES
 from vonage_reports.domain.objects import dataset_key
@@ -654,13 +655,25 @@ TABLES_OF_CATALOGUE = {
 }
 
 
-def test_the_tables_are_those_that_the_converter_writes() -> None:
+def test_generated_tables_and_view_are_up_to_date() -> None:
     # `make fmt` writes them.
     text = (ROOT / "template.yaml").read_text()
 
-    assert with_tables(text) == text
+    assert with_generated_part(text) == text
     of_catalogue = [each["TableInput"]["Name"] for each in of_type("AWS::Glue::Table").values()]
     assert len(TABLES_OF_CATALOGUE) == len(of_catalogue) - len(BESIDE_THE_PRODUCTS) == len(TABLES)
+
+
+def test_generated_resources_come_last() -> None:
+    text = (ROOT / "template.yaml").read_text()
+    _, _, rest = text.partition(BEGIN)
+    generated, _, after = rest.partition(END)
+
+    assert after.startswith("\nOutputs:\n")
+    assert set(re.findall(r"^  (\w+):$", generated, re.MULTILINE)) == {
+        "UsageView",
+        *(f"{name.title().replace('_', '')}Table" for name in map(table_name, TABLES)),
+    }
 
 
 @pytest.mark.parametrize("product", TABLES)
