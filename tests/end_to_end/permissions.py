@@ -125,10 +125,21 @@ def allowed(stack: "Stack", emulator: "Emulator") -> set[Permission]:
             FunctionName=stack.physical_id(function)
         )
         role = configuration["Role"].rpartition("/")[2]
-        for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]:
-            document = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+        for document in _documents(iam, role):
             found |= set(_permissions(function, document))
     return found
+
+
+def _documents(iam: Any, role: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the policies of a role: the inline ones and the stack's own managed ones."""
+    for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+        yield iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+    for policy in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
+        arn = policy["PolicyArn"]
+        if not arn.startswith("arn:aws:iam::aws:"):
+            version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+            found = iam.get_policy_version(PolicyArn=arn, VersionId=version)
+            yield found["PolicyVersion"]["Document"]
 
 
 def _permissions(function: str, document: Mapping[str, Any]) -> Iterator[Permission]:

@@ -108,9 +108,11 @@ def resolved(value: Any, conditions: AbstractSet[str]) -> Any:
 
 def statements(*conditions: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every statement of a role that the template writes, by the resource that has the role."""
-    for name, resource in resolved(RESOURCES, set(conditions)).items():
+    resources = resolved(RESOURCES, set(conditions))
+    for name, resource in resources.items():
         for policy in resource.get("Properties", {}).get("Policies", []):
-            for statement in policy.get("PolicyDocument", policy)["Statement"]:
+            written = resources[policy["Ref"]]["Properties"] if "Ref" in policy else policy
+            for statement in written.get("PolicyDocument", written)["Statement"]:
                 yield name, statement
 
 
@@ -378,6 +380,14 @@ def test_a_secret_of_ones_own_can_be_read_whatever_its_key_and_nothing_else_can(
     assert "kms:Decrypt" not in made_here
 
 
+def test_only_functions_that_call_vonage_read_the_credentials() -> None:
+    readers = {
+        name for name, each in statements() if each["Action"] == "secretsmanager:GetSecretValue"
+    }
+
+    assert readers == set(FUNCTIONS) - {"ConvertReportFunction"}
+
+
 @every_function
 def test_a_function_writes_into_no_log_group_but_its_own(name: str) -> None:
     [statement] = [
@@ -599,6 +609,7 @@ def expanded() -> dict[str, dict[str, Any]]:
     return resources
 
 
+CREDENTIALS_POLICY = {"Ref": "ReadCredentialsPolicy"}
 SAMS_OWN = {
     "AWSLambdaBasicExecutionRole",  # every log group: NoLogsButItsOwn takes back all but one
     "AWSXrayWriteOnlyAccess",  # its actions know no resources
@@ -614,8 +625,10 @@ def test_sam_adds_no_right_but_those_that_were_judged(expanded: dict[str, dict[s
     ours = re.compile(r"(Function|Workflow)RolePolicy0|wake-submit-reports")
 
     assert roles.keys() == {f"{name}Role" for name in (*FUNCTIONS, "ReportWorkflow", "Schedule")}
-    attached = {arn for role in roles.values() for arn in role.get("ManagedPolicyArns", [])}
-    assert {arn.rpartition("/")[2] for arn in attached} == SAMS_OWN
+    attached = [arn for role in roles.values() for arn in role.get("ManagedPolicyArns", [])]
+    of_aws = {arn.rpartition("/")[2] for arn in attached if isinstance(arn, str)}
+    assert of_aws == SAMS_OWN
+    assert [arn for arn in attached if not isinstance(arn, str)] == [CREDENTIALS_POLICY] * 3
     [added] = [
         policy
         for role in roles.values()
