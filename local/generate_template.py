@@ -43,7 +43,7 @@ _SOURCES = {
 }
 """The columns of a table that fill a column of the view: the first that the table has, else NULL.
 
-A column without an entry has the same name in table and view.
+`cost` comes from the table's price. Another column without an entry has the same name in both.
 """
 
 _HIVE_TYPES = {
