@@ -63,7 +63,7 @@ def test_sam_builds_and_deploys_the_template_twice(tmp_path: Path) -> None:
     built = tree / ".aws-sam" / "build"
     assert (built / "SharedLayer" / "python" / "vonage_reports" / "vonage" / "client.py").exists()
     assert (built / "SharedLayer" / "python" / "requests").is_dir()
-    assert (built / "DatasetLayer" / "python" / "vonage_dataset" / "convert.py").exists()
+    assert (built / "DatasetLayer" / "python" / "vonage_dataset" / "convert_report.py").exists()
     assert (built / "DatasetLayer" / "python" / "pyarrow").is_dir()
     # Lambda's limit is for a function with its layers.
     parts = ("ConvertReportFunction", "SharedLayer", "DatasetLayer")
