@@ -40,6 +40,7 @@ from vonage_reports.domain.waits import (
     DEADLINE,
     LIST_RELIABLE_FOR,
     MAX_ATTEMPTS,
+    MAX_EQUAL_FAILURES,
     MAX_RESUMES,
     NOT_FOUND_PATIENCE,
     UNSCALED,
@@ -77,6 +78,7 @@ class Unreadable(Enum):
 
     UNAVAILABLE = "no answer, or none now: the next invocation asks again"
     UNKNOWN_STATUS = "a request_status that Vonage does not document"
+    REFUSED = "a refusal that is about this report, not about the API key"
 
 
 AtVonage = RequestStatus | Gone | Unreadable
@@ -134,6 +136,31 @@ _UNREADABLE = "RowsUnreadable"
 
 _FINAL_ERRORS = frozenset({"RowsMismatch", _UNREADABLE, "ArchiveCorrupt"})
 """Vonage generated a file that is not what Vonage says. Another download or report repeats it."""
+
+
+_TRANSIENT = frozenset(
+    {
+        "VonageUnavailable",
+        "VonageUnreachable",
+        "VonageRejected",
+        "RateLimited",
+        "ReportExpired",
+        "ReportFailed",
+        # AWS refuses a resource of the stack: its administrator mends that.
+        "ResourceUnusable",
+        "States.TaskFailed",
+        "Lambda.ServiceException",
+        "Lambda.AWSLambdaException",
+        "Lambda.SdkClientException",
+        "Lambda.TooManyRequestsException",
+        "Lambda.Unknown",
+        "Runtime.ExitError",
+        # A run that was stopped, or that waited until the file expired.
+        "ABORTED",
+        "TIMED_OUT",
+    }
+)
+"""Errors that a later run may not meet. Any other is a defect of ours, and repeats itself."""
 
 
 def is_leased(report: Report, now: datetime) -> bool:
@@ -198,18 +225,33 @@ def after_lookup(
     if isinstance(seen, Found):
         return Adopt(seen.request_id)
     if isinstance(seen, Unclear):
-        return Hold(now + waits.held_slot, seen.reason, seen.request_id)
-    if report.submitted_at is None or now - report.submitted_at > LIST_RELIABLE_FOR:
-        # A list that is unreadable until now may stay so, and only a held report can be resolved.
-        return Hold(now + waits.held_slot, "Vonage's list does not reach back to the POST")
+        return _hold(report, seen.reason, seen.request_id, now=now, waits=waits)
     if seen is NoMatch.NOT_NOW:
         return Stay()
     if report.absent_since is None:
         return LookUpAgain(now + waits.second_look_up)
     if report.unheard:
         reason = "a second POST got no answer either, and Vonage's list shows neither report"
-        return Hold(now + waits.held_slot, reason)
+        return _hold(report, reason, None, now=now, waits=waits)
     return PutBack(now, unheard=True)
+
+
+def past_the_list(report: Report, *, now: datetime, waits: Waits = UNSCALED) -> Hold | None:
+    """Decide for a SUBMITTING report before it is looked up; None: Vonage's list still counts.
+
+    A list that is unreadable until now may stay so, and the operator can only resolve a report that
+    is held.
+    """
+    if report.submitted_at is not None and now - report.submitted_at <= LIST_RELIABLE_FOR:
+        return None
+    reason = "Vonage's list does not reach back to the POST"
+    return _hold(report, reason, None, now=now, waits=waits)
+
+
+def _hold(
+    report: Report, reason: str, request_id: str | None, *, now: datetime, waits: Waits
+) -> Hold:
+    return Hold(waits.held_slot_until(now, report.submitted_at), reason, request_id)
 
 
 def while_held(report: Report, *, now: datetime) -> Decision:
@@ -279,7 +321,7 @@ def decide(
         # InvalidRequest: an object is missing in the bucket, and only a new collection restores it.
         if error in _FINAL_ERRORS or error == "InvalidRequest":
             return Fail(error, reason, is_stored=error == _UNREADABLE)
-        if _is_hopeless(report, entry):
+        if _is_hopeless(report, entry, error):
             return Fail(error, reason, is_stored=True)
         return Resume(entry, later, frees_slot=False, error=error, reason=reason)
     if at_vonage is None or at_vonage is Unreadable.UNAVAILABLE:
@@ -290,9 +332,14 @@ def decide(
     if entry is not Entry.CHECK:
         if report.is_half and not working:
             return Store(execution.rows)
-        if _is_hopeless(report, entry) and not working:
+        if _is_hopeless(report, entry, error) and not working:
             return Fail(error, reason, is_stored=True)
         return Resume(entry, later, frees_slot=not working, error=error, reason=reason)
+    if at_vonage is Unreadable.REFUSED:
+        if report.submitted_at is None or now - report.submitted_at <= DEADLINE:
+            return Stay()
+        refused = f"Vonage refuses to show the report: {reason}"
+        return _hold(report, refused, report.request_id, now=now, waits=waits)
     if at_vonage is Unreadable.UNKNOWN_STATUS:
         return Cancel(then=Fail("ReportFailed", reason))
     if working:
@@ -328,8 +375,11 @@ def decide(
     return _buy_again(report, "ReportFailed", ended, now, waits)
 
 
-def _is_hopeless(report: Report, entry: Entry) -> bool:
-    """Whether converting a stored archive failed for so long that the operator has to act."""
+def _is_hopeless(report: Report, entry: Entry, error: str) -> bool:
+    """Whether a stored archive was converted in vain so often that the operator has to act."""
+    is_repeated = error == report.error and report.equal_failures + 1 >= MAX_EQUAL_FAILURES
+    if is_repeated and error not in _TRANSIENT:
+        return True
     return entry is Entry.CONVERT and report.resumes >= MAX_RESUMES
 
 

@@ -149,6 +149,8 @@ class Report:
     """Failed runs since the present attempt began."""
     not_found: int = 0
     """The last of these runs that found a 404 for the report or its file, in a row."""
+    equal_failures: int = 0
+    """The last of these runs that ended with the same error, in a row."""
     execution_input: str | None = None
     """The exact input of the present run, as bytes of JSON."""
     receipts: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """Every wait, lease and deadline, in seconds or as a timedelta. Nothing here reads a clock."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from vonage_reports.domain.errors import RateLimited
 
@@ -50,6 +50,9 @@ MAX_ATTEMPTS = 3
 SHORTEST_LEASE = timedelta(seconds=5)
 """No lease is shorter, however far waits are scaled down."""
 
+MAX_EQUAL_FAILURES = 3
+"""Runs that end with the same error of our own code, before the report fails: it is no outage."""
+
 LIST_RELIABLE_FOR = timedelta(days=3)
 """An absence from Vonage's list proves nothing later: the list drops reports after 4 days."""
 
@@ -83,10 +86,13 @@ class Waits:
         """Time between the two look-ups that must both miss a report: Vonage's list may lag."""
         return self.scale * _SECOND_LOOK_UP
 
-    @property
-    def held_slot(self) -> timedelta:
-        """Time that a held report keeps its slot. Vonage works on no report for longer."""
-        return self.scale * _HELD_SLOT
+    def held_slot_until(self, now: datetime, submitted_at: datetime | None) -> datetime:
+        """Return until when a report that is held now keeps its slot.
+
+        Vonage works on no report for longer than 24 hours after the hold and 48 after the POST.
+        """
+        held = now + self.scale * _HELD_SLOT
+        return held if submitted_at is None else max(held, submitted_at + self.scale * DEADLINE)
 
     @property
     def announce_lease(self) -> timedelta:
