@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.support.csvs import member, written
-from vonage_dataset.cells import Collection, convert
+from vonage_dataset.cells import Collection
+from vonage_dataset.parquet import convert
 
 
 class Delivered:

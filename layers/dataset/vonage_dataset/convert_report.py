@@ -8,8 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from vonage_dataset.cells import Collection, Dataset, convert
+from vonage_dataset.cells import Collection
 from vonage_dataset.glue import Catalogue
+from vonage_dataset.parquet import Dataset, convert
 from vonage_dataset.zip_members import CsvMember, Reader, csv_members
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.domain import notifications, objects

@@ -19,7 +19,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.csvs import member, written
-from vonage_dataset.cells import Collection, Dataset, Total, convert
+from vonage_dataset.cells import Collection
+from vonage_dataset.parquet import Dataset, Total, convert
 from vonage_dataset.tables import OURS, RESCUED, TABLES, Type
 from vonage_reports.domain.errors import RowsUnreadable
 

@@ -15,7 +15,7 @@ from local.simulator.settings import Settings
 from local.simulator.validation import ReportRequest
 from tests.support.csvs import FileSource
 from tests.unit.dataset.test_cells import expected, read_back
-from vonage_dataset.cells import convert
+from vonage_dataset.parquet import convert
 from vonage_dataset.zip_members import csv_members
 from vonage_reports.archive.zip_proof import ArchiveProof
 from vonage_reports.domain.objects import Archive

@@ -11,7 +11,7 @@ from botocore.exceptions import ReadTimeoutError
 from local.simulator.archives import ArchiveWriter
 from tests.support.csvs import FileSource
 from tests.support.zips import STORED, written_by_zipfile
-from vonage_dataset.cells import convert
+from vonage_dataset.parquet import convert
 from vonage_dataset.zip_members import csv_members
 from vonage_reports.archive.zip_proof import ArchiveProof
 from vonage_reports.domain.errors import ArchiveCorrupt
