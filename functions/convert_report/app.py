@@ -27,12 +27,7 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
     The event: `report`, the workflow's input; `receipts`, the keys of the archives' receipts.
     """
     run_input = RunInput.from_input(event["report"])
-    logger.append_keys(
-        report_id=run_input.report_id,
-        definition=run_input.definition,
-        request_id=run_input.request_id,
-        execution=run_input.execution_name,
-    )
+    logger.append_keys(**run_input.log_keys)
     notification = convert_report(
         run_input,
         event["receipts"],

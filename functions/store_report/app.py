@@ -33,12 +33,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     raise: a 429 is a wait.
     """
     run_input = RunInput.from_input(event["report"])
-    logger.append_keys(
-        report_id=run_input.report_id,
-        definition=run_input.definition,
-        request_id=run_input.request_id,
-        execution=run_input.execution_name,
-    )
+    logger.append_keys(**run_input.log_keys)
     try:
         receipt = store_report(
             run_input,

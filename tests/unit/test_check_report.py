@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from vonage_reports.check_report import readiness
+from vonage_reports.check_report import check_report
 from vonage_reports.domain.errors import ReportFailed, ReportTruncated, RowsMismatch
 from vonage_reports.vonage.answers import ReportRequest
 
@@ -35,7 +35,7 @@ def answer(
 def ask(
     report: ReportRequest, *, waited: float = 20, running: timedelta = timedelta(minutes=6)
 ) -> dict[str, object]:
-    return readiness(report, waited=waited, started=NOW - running, now=NOW)
+    return check_report(report, waited=waited, started=NOW - running, now=NOW)
 
 
 @pytest.mark.parametrize("word", ["PENDING", "PROCESSING"])

@@ -10,7 +10,7 @@ from vonage_reports.domain.windows import format_instant
 from vonage_reports.vonage.answers import ReportRequest
 
 
-def readiness(
+def check_report(
     answer: ReportRequest, *, waited: float, started: datetime, now: datetime
 ) -> dict[str, Any]:
     """Return `ready`, the seconds to wait if it is not, and what to download if it is.

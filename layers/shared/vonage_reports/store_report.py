@@ -53,13 +53,7 @@ def store_report(
             },
         )
         bucket.write_json(receipt_key(run_input), receipt)
-        metrics.emit(
-            of_archive(run_input.product, receipt),
-            definition=run_input.definition,
-            report_id=run_input.report_id,
-            request_id=run_input.request_id,
-            execution=run_input.execution_name,
-        )
+        metrics.emit(of_archive(run_input.product, receipt), **run_input.log_keys)
     return receipt
 
 
