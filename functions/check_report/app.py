@@ -1,4 +1,4 @@
-"""Asks Vonage whether one report is ready. A state of the workflow."""
+"""The workflow's state Check Report: asks Vonage whether a report is ready."""
 
 import os
 from datetime import UTC, datetime
@@ -25,8 +25,8 @@ logger = Logger(service="check_report")
 def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Return `{"ready", "wait_seconds", "download"}`.
 
-    The event: `report`, the workflow's input; `waited_seconds`, the wait before this check;
-    `started`, when the run began. Only faults raise: a 429 is a wait.
+    The event has `report`, the workflow's input; `waited_seconds`, the wait before this check; and
+    `started`, the start of the run. A 429 returns a wait; only faults raise.
     """
     run_input = RunInput.from_input(event["report"])
     assert run_input.request_id is not None  # a run without a request begins at Convert Report
@@ -49,5 +49,5 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
 
 @cache
 def _vonage() -> VonageClient:
-    """Make what a warm function keeps."""
+    """Return the Vonage client, which a warm function caches."""
     return vonage_client(os.environ)

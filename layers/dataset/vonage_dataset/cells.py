@@ -1,7 +1,7 @@
-"""Text to typed columns: the cells of a CSV file as the columns of a product's table.
+"""Turns the text of CSV cells into the typed columns of a product's table.
 
-Every cell of the CSV is in the file, in its column or in `_rescued`; nothing is rounded, guessed or
-left out, and the rows keep their order.
+Every cell of the CSV ends up in its column or in `_rescued`. No value is rounded, guessed or
+dropped, and the rows keep their order.
 """
 
 import re
@@ -15,7 +15,7 @@ from itertools import accumulate
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vonage_dataset.csv_rows import Rows
+from vonage_dataset.csv_rows import Rows, unreadable
 from vonage_dataset.tables import (
     COLLECTED_AT,
     CURRENCY,
@@ -28,7 +28,6 @@ from vonage_dataset.tables import (
     Type,
 )
 from vonage_dataset.zip_members import CsvMember
-from vonage_reports.domain.errors import RowsUnreadable
 
 _ARROW_TYPES = {
     Type.TEXT: pa.string(),
@@ -38,8 +37,8 @@ _ARROW_TYPES = {
     Type.TIMESTAMP: pa.timestamp("us", "UTC"),
     Type.RESCUED: pa.map_(pa.string(), pa.string()),
 }
-# What pyarrow casts takes more than this, which may as well be codes: 0x10 for 16, 007 for 7, 1 for
-# true. A price in any notation (1E-7, .5, +1) is that number.
+# Stricter than pyarrow's casts, which read possible codes as numbers: 0x10 as 16, 007 as 7, 1 as
+# true. A price may have any notation: 1E-7, .5, +1.
 _PRICE = re.compile(rb"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,9})?")
 _INTEGER = re.compile(rb"0|-?[1-9]\d{0,18}")
 _TIME = re.compile(
@@ -47,24 +46,24 @@ _TIME = re.compile(
     rb"(Z|[+-]\d{2}(:?\d{2})?)"
 )
 _INTEGERS = range(-(2**63), 2**63)
-# Microseconds: from the year 1 to the end of 9999, beyond which readers have no time.
+# Microseconds from the year 1 to the end of 9999: readers know no other times.
 _INSTANTS = range(-62_135_596_800 * 10**6, 253_402_300_800 * 10**6)
 EXACT = Context(prec=60)
 _LAST_PLACE = Decimal("1e-8")
 _WHOLE_DIGITS = 10
-# Of a price with more places pyarrow reads a power of ten that it does not have: 1e-999999999 ends
-# the process (seen in release 26).
+# For a longer price, pyarrow looks up a power of ten beyond its table: 1e-999999999 crashes the
+# process (seen in release 26).
 _PLAIN_BYTES = 38
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """What is true of all rows of a window, and not said in them.
+    """Facts about all rows of a window that the rows themselves do not contain.
 
     Attributes:
         revision: `final` or `preliminary`.
-        collected_at: When Vonage received the request, None where nobody knows.
-        currency: What an empty currency means, None where nobody knows.
+        collected_at: When Vonage received the request; None if unknown.
+        currency: The meaning of an empty currency; None if unknown.
     """
 
     revision: str | None = None
@@ -73,7 +72,7 @@ class Collection:
 
 
 def arrow_schema(table: Table) -> pa.Schema:
-    """Return the columns of a table as its Parquet files have them."""
+    """Return the Parquet schema of a table."""
     return pa.schema(
         [(column.name, _ARROW_TYPES[column.type]) for column in table.all_columns],
         metadata={SCHEMA_VERSION_KEY: str(SCHEMA_VERSION)},
@@ -82,7 +81,7 @@ def arrow_schema(table: Table) -> pa.Schema:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the columns of a table are in a CSV file, and what of the file has no column."""
+    """Maps the fields of a CSV file to the columns of a table; `others` have no column."""
 
     table: Table
     schema: pa.Schema
@@ -94,14 +93,12 @@ class Layout:
     def of(cls, rows: Rows, table: Table, collection: Collection, member: CsvMember) -> "Layout":
         """Find the columns of `table` in the header of `rows`.
 
-        Raises RowsUnreadable where two columns have one key.
+        Raises RowsUnreadable if two fields get the same key.
         """
         keys = _keys(rows.header)
         positions = {key: position for position, key in enumerate(keys)}
         if len(positions) < len(keys):
-            raise RowsUnreadable(
-                f"{member.name}, line {rows.header_line}: names in the header cannot be told apart."
-            )
+            raise unreadable(member.name, rows.header_line, "names in the header are ambiguous")
         known = {column.name for column in table.columns}
         return cls(
             table=table,
@@ -112,7 +109,7 @@ class Layout:
         )
 
     def fit(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Mapping[str, int]]:
-        """Give the cells their columns and types, and say how many were rescued, by name."""
+        """Return the batch in the table's schema, and the number of rescued cells by name."""
         rescued: dict[str, pa.Array] = {}
         columns: dict[str, pa.Array] = {}
         for column in self.table.columns:
@@ -141,7 +138,7 @@ class Layout:
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema), counts
 
     def _currencies(self, columns: Mapping[str, pa.Array], rows: int) -> pa.Array:
-        """Return the currency of each price; null where nobody names one, or there is no price."""
+        """Return the currency of each price; null if unknown or if the table has no price."""
         if self.table.price is None:
             return _repeated(None, CURRENCY, rows)
         default = _repeated(self.collection.currency, CURRENCY, rows)
@@ -149,9 +146,9 @@ class Layout:
 
 
 def _keys(header: tuple[str, ...]) -> list[str]:
-    """Name each column; one without a name of its own by its place, counted from 1.
+    """Return a key for each field: its name, or `name#place` (from 1) if empty or not unique.
 
-    Which of two columns of one name is the true one cannot be known: neither has its name.
+    Of two fields with one name, either may be the right one, so neither gets the plain name.
     """
     counts = Counter(header)
     return [
@@ -161,10 +158,13 @@ def _keys(header: tuple[str, ...]) -> list[str]:
 
 
 def _fit(cells: pa.Array, column_type: Type) -> tuple[pa.Array, pa.Array | None]:
-    """Return the cells as that type, null where one does not fit, and the text of those, if any.
+    """Cast the cells to a type; return them, and the text of the cells that do not fit.
 
-    pyarrow's cast rounds and cuts nothing; what it takes too much is seen when it is written again.
-    Where one cell does not fit, each is read alone: what is said of it depends on no other.
+    Cells that do not fit are null in the first array; the second is None if all cells fit.
+
+    pyarrow's cast never rounds or truncates, but it accepts too much. Writing the values back as
+    text reveals that. If one cell does not fit, Python reads each cell on its own, so that a result
+    never depends on other cells.
     """
     arrow_type = _ARROW_TYPES[column_type]
     if cells.type == arrow_type:
@@ -188,13 +188,13 @@ def _fit(cells: pa.Array, column_type: Type) -> tuple[pa.Array, pa.Array | None]
 def _is_plain(cells: pa.Array) -> bool:
     """Whether all prices are short and without an exponent, so that pyarrow may read them."""
     longest = pc.max(pc.binary_length(cells)).as_py() or 0
-    characters = cells.buffers()[2]  # of all cells, one after the other
+    characters = cells.buffers()[2]  # of all cells, concatenated
     has_exponent = characters is not None and b"e" in characters.to_pybytes().lower()
     return longest <= _PLAIN_BYTES and not has_exponent
 
 
 def _is_sound(fitted: pa.Array, texts: pa.Array, column_type: Type) -> bool:
-    """Whether integers and booleans, written again, are what they were made of; times readable."""
+    """Whether integers and booleans, written back, equal their text, and times are in range."""
     if column_type is Type.TIMESTAMP:
         ends = pc.min_max(fitted)
         return all(end.value in _INSTANTS for end in ends.values() if end.is_valid)
@@ -257,7 +257,7 @@ def _repeated(value: object, column: Column, rows: int) -> pa.Array:
 
 
 def _readable(cells: pa.Array) -> pa.Array:
-    r"""Return the cells as text; a byte that is not UTF-8 is written \xNN."""
+    r"""Return the cells as text, with \xNN for each byte that is not UTF-8."""
     try:
         return cells.cast(pa.string())
     except pa.ArrowInvalid:
@@ -271,13 +271,13 @@ def _readable(cells: pa.Array) -> pa.Array:
 
 
 def _rescued_column(rescued: Mapping[str, pa.Array], rows: int) -> pa.Array:
-    """Make the maps of a batch from what was rescued of each column; null where nothing was."""
+    """Return the `_rescued` maps of a batch; null for a row without rescued cells."""
     map_type = _ARROW_TYPES[Type.RESCUED]
     if not rescued:
         return pa.nulls(rows, map_type)
     places = [pc.indices_nonzero(cells.is_valid()) for cells in rescued.values()]
     of_cells = pa.concat_arrays(places)
-    order = pc.sort_indices(of_cells)  # stable: within a row the names stay in their order
+    order = pc.sort_indices(of_cells)  # stable: a row's names keep their order
     names = [pa.repeat(name, len(each)) for name, each in zip(rescued, places, strict=True)]
     keys = pa.concat_arrays(names).take(order)
     values = pa.concat_arrays([cells.drop_null() for cells in rescued.values()]).take(order)

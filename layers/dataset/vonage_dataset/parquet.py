@@ -1,4 +1,4 @@
-"""Writes CSV files as one Parquet file, streaming: row groups, the totals of prices, a checksum."""
+"""Streams CSV files into one Parquet file, and computes its totals and checksum on the way."""
 
 import hashlib
 import io
@@ -21,18 +21,18 @@ from vonage_dataset.zip_members import CsvMember
 
 ROW_GROUP_ROWS = 131_072
 ROW_GROUP_BYTES = 64 * 2**20
-"""A row group is in memory until one of the two is reached; long messages reach this one."""
+"""Limits of a row group, which is held in memory. Long messages reach this one first."""
 
-# Ids that no two records, or few of them, share: a dictionary of them is lost time.
+# Ids that few records share, if any: a dictionary of them costs time and saves no space.
 _NEARLY_UNIQUE = {"id", "message_id", "call_id", "request_id", "leg_id", "trace_id"}
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """What the rows of one currency cost together.
+    """The exact total price of the rows of one currency.
 
-    `total_price` is exact. `currency` is None where neither the row nor the definition names one.
-    Rows whose price is empty, or was rescued, are `rows_without_price`.
+    `currency` is None if neither the row, the definition nor the account's setting names one.
+    `rows_without_price` counts the rows whose price is empty or was rescued.
     """
 
     currency: str | None
@@ -41,7 +41,7 @@ class Total:
     rows_without_price: int
 
     def to_dict(self) -> dict[str, str | int | None]:
-        """Write it as the manifest does: the price as a plain decimal, without zeros at its end."""
+        """Return the manifest's form: the price is a plain decimal without trailing zeros."""
         return {
             "currency": self.currency,
             "total_price": f"{self.total_price.normalize(EXACT):f}",
@@ -52,16 +52,16 @@ class Total:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A Parquet file that was written, and what is in it.
+    """A written Parquet file.
 
     Attributes:
-        rows: As the parser counted them.
-        columns: Of the file, in order; ours are the last.
-        headers: The headers of the CSV files, each once, in the order seen.
-        rescued: How many cells `_rescued` has, by name.
-        totals: One for each currency, by its name; none for products without a price.
-        bytes: Of the file.
-        sha256: Of the file, hexadecimal.
+        rows: The number of rows, counted by the parser.
+        columns: The columns in order, our own last.
+        headers: The distinct headers of the CSV files, in the order seen.
+        rescued: The number of cells in `_rescued`, by name.
+        totals: One per currency, sorted by currency; empty for products without a price.
+        bytes: The size of the file.
+        sha256: The checksum of the file, hexadecimal.
     """
 
     rows: int
@@ -74,7 +74,7 @@ class Dataset:
 
     @property
     def rescued_cells(self) -> int:
-        """How many cells are in `_rescued`: without a column, or not fit for theirs."""
+        """The number of cells in `_rescued`: they have no column, or do not fit its type."""
         return sum(self.rescued.values())
 
 
@@ -86,15 +86,14 @@ def convert(
     collection: Collection | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> Dataset:
-    """Write the rows of all members, in their order, to the Parquet file `target`.
+    """Write the rows of all members, in order, to the Parquet file `target`.
 
-    What Vonage sent stays as it is; what `collection` adds to it has columns of its own. Memory
-    does not grow with the rows. Without a row the file has the columns all the same.
+    Vonage's cells stay unchanged; `collection` fills columns of its own. Memory does not grow with
+    the number of rows. A file without rows still has all columns.
 
     Raises:
-        RowsUnreadable: Some row cannot be read. There is no dataset then; what `target` has is
-            worthless.
-        ArchiveCorrupt: A member is not what it was when it was stored.
+        RowsUnreadable: a row cannot be read; discard `target`.
+        ArchiveCorrupt: a member changed since it was stored.
     """
     rows = 0
     headers: list[tuple[str, ...]] = []
@@ -161,7 +160,7 @@ class _Totals:
 
 
 class _DatasetWriter:
-    """Writes batches as row groups. The first header decides the columns of an unknown product."""
+    """Collects batches into row groups and writes them."""
 
     def __init__(self, file: "_HashedFile", product: str, totals: _Totals) -> None:
         self._file = file
@@ -188,7 +187,7 @@ class _DatasetWriter:
                 self._writer.close()
 
     def table_for(self, header: tuple[str, ...]) -> Table:
-        """Return the table; that of an unknown product has the columns of the first header."""
+        """Return the product's table; an unknown product has the columns of its first header."""
         if self._table is not None:
             return self._table
         counts = Counter(header)
@@ -219,7 +218,7 @@ class _DatasetWriter:
                 self._file,
                 arrow_schema(table),
                 compression="zstd",
-                # Readers take the type of a decimal, and INT64 is the quick form of it.
+                # INT64 is the fastest physical type of a decimal; readers see the decimal.
                 store_decimal_as_integer=True,
                 use_dictionary=[
                     column.name
@@ -231,7 +230,7 @@ class _DatasetWriter:
 
 
 class _HashedFile(io.RawIOBase):
-    """A file that is written from its start to its end, and hashed on the way."""
+    """A file that is written sequentially and hashed on the way."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""Every product of the simulator, archive to dataset, cell by cell."""
+"""Every product of the simulator is converted, and compared cell by cell."""
 
 import csv
 import io
@@ -52,7 +52,7 @@ def rendered(product: str, direction: str, path: Path) -> Archive:
 
 
 @pytest.mark.parametrize(("product", "direction"), CASES)
-def test_the_dataset_has_every_cell_of_the_archive(
+def test_dataset_has_every_cell_of_the_archive(
     product: str, direction: str, tmp_path: Path
 ) -> None:
     archive = rendered(product, direction, tmp_path / "a.zip")
