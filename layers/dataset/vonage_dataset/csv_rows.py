@@ -238,7 +238,7 @@ class _CsvFile:
                 raise self._unreadable(line, "a name in the header is not UTF-8") from None
             if any("\n" in name for name in header):
                 # An unclosed quote would make all rows a part of the name.
-                raise self._unreadable(line, "a name in the header goes over several lines")
+                raise self._unreadable(line, "a name in the header spans several lines")
             ending = ",".join([_SENTINEL] * len(header)).encode() + _LINE_END
             self._stream.append(ending, at_end=self._at_end)
             self.header_line = line
@@ -307,6 +307,6 @@ class _CsvFile:
 def unreadable(member: str, line: int, reason: str) -> RowsUnreadable:
     """Return the error for a line of a member. Quotes no cell: rows hold phone numbers."""
     return RowsUnreadable(
-        f"{member}, line {line:,}: {reason}. The archive is stored. Ask Vonage for a correct "
-        "report, then send recollect, which is billed."
+        f"{member}, line {line:,}: {reason}. The archive is stored: send reconvert once the "
+        "converter can read it, or recollect (billed) for another report of Vonage."
     )

@@ -405,7 +405,7 @@ def test_unknown_product_has_the_columns_of_its_first_header() -> None:
         (b'id,status\n1,a\n2,"b\n3,c\n4,d\n', "line 3: a quote in this record is never closed"),
         (b'id,status\n1,a\n2,"b', "line 3: a quote in this record is never closed"),
         (b'id\n1\n"2\n3\n', "line 3: a quote in this record is never closed"),
-        (b'id,"status\n1,a\n2,b\n', "line 1: a name in the header goes over several lines"),
+        (b'id,"status\n1,a\n2,b\n', "line 1: a name in the header spans several lines"),
         (b"id,st\xff\n1,a\n", "line 1: a name in the header is not UTF-8"),
         (b"id,status\n1,a\n2,b\r3,c\n", "line 3: a CR alone, outside of quotes"),
         (b"id,status\r1,a\r2,b\r", "line 1: a CR alone, outside of quotes"),

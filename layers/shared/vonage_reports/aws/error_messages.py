@@ -38,8 +38,8 @@ def _resource(
 
 
 _REVERT_DRIFT = (
-    "restore the stack: aws cloudformation create-change-set --deployment-mode REVERT_DRIFT, then "
-    "execute-change-set (see Restore in the documentation)"
+    "Create it again with aws cloudformation create-change-set --deployment-mode REVERT_DRIFT, "
+    "then execute-change-set (see Restore in the documentation)"
 )
 
 RESOURCES = (
@@ -48,8 +48,8 @@ RESOURCES = (
         "the table",
         "LedgerTable",
         "Query GetItem BatchGetItem DeleteItem TransactGetItems TransactWriteItems",
-        "restore DynamoDB's backup of it, which aws dynamodb list-backups --backup-type SYSTEM "
-        "lists: aws dynamodb restore-table-from-backup --target-table-name {name} --backup-arn ...",
+        "Restore its backup (aws dynamodb list-backups --backup-type SYSTEM): "
+        "aws dynamodb restore-table-from-backup --target-table-name {name} --backup-arn ...",
     ),
     _resource(
         "BUCKET_NAME",
@@ -57,14 +57,14 @@ RESOURCES = (
         "ReportsBucket",
         "GetObject HeadObject PutObject CreateMultipartUpload UploadPart CompleteMultipartUpload "
         "AbortMultipartUpload",
-        "create it again: aws s3 mb s3://{name}",
+        "Create it again: aws s3 mb s3://{name}",
     ),
     _resource(
         "TOPIC_ARN",
         "the topic",
         "ReportsTopic",
         "Publish",
-        "create it again: aws sns create-topic --name {last}",
+        "Create it again: aws sns create-topic --name {last}",
     ),
     _resource(
         "STATE_MACHINE_ARN",
@@ -78,7 +78,7 @@ RESOURCES = (
         "the parameter of the report definitions",
         "DefinitionsParameter",
         "GetParameter",
-        "write your definitions again: aws ssm put-parameter --name {name} --type String "
+        "Write your definitions again: aws ssm put-parameter --name {name} --type String "
         "--value file://definitions.json",
     ),
     _resource(
@@ -86,7 +86,7 @@ RESOURCES = (
         "the secret",
         "VonageSecret, or its parameter VonageSecretArn",
         "GetSecretValue",
-        "restore it: aws secretsmanager restore-secret --secret-id {name}",
+        "Restore it: aws secretsmanager restore-secret --secret-id {name}",
     ),
     _resource(
         "DATABASE_NAME",
@@ -131,7 +131,7 @@ def named_resources(environment: Mapping[str, str]) -> Iterator[None]:
 def _sentence(error: ClientError, environment: Mapping[str, str]) -> str:
     operation = error.operation_name
     resource = next((each for each in RESOURCES if operation in each.operations), None)
-    said = f"AWS answered {_said(error)} to {operation}"
+    said = f"AWS refused {operation} with {_said(error)}"
     if resource is None:
         return said
     name = environment.get(resource.variable, "")
@@ -155,16 +155,16 @@ def _meaning(error: ClientError, resource: Resource, name: str) -> str:
     code, said = error.response["Error"]["Code"], json.dumps(error.response["Error"]).lower()
     if any(word in said for word in _OF_A_KEY):
         return (
-            "is encrypted with a KMS key that is disabled, or that this function may not use: "
-            "enable the key, and allow the function's role to use it"
+            "is encrypted with a KMS key that is disabled, or that this function may not use. "
+            "Enable the key, and allow the function's role to use it"
         )
     if any(word in code for word in _FORBIDDEN):
         return (
-            "denies access to this function: allow it in the function's role and in the "
+            "denies access to this function. Allow it in the function's role and in the "
             "resource's policy"
         )
     # For some days, a deleted secret is only marked for deletion.
     if any(word in code for word in _MISSING) or "marked" in said:
         last = name.rpartition(":")[2]
-        return f"does not exist: {resource.if_missing.format(name=name, last=last)}"
-    return "cannot be used now; schedules and the workflow retry it"
+        return f"does not exist. {resource.if_missing.format(name=name, last=last)}"
+    return "cannot be used now. Schedules and the workflow retry it"

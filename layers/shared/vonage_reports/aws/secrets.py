@@ -38,7 +38,7 @@ def _read(client: "SecretsManagerClient", secret_arn: str) -> Credentials:
         secret = client.get_secret_value(SecretId=secret_arn).get("SecretString", "")
     except client.exceptions.ResourceNotFoundException as error:
         # The template creates the secret without a value.
-        raise InvalidRequest(f"the secret {secret_arn} has no value: {_put(secret_arn)}") from error
+        raise InvalidRequest(f"the secret {secret_arn} has no value. {_put(secret_arn)}") from error
     try:
         value = json.loads(secret)
         pair = Credentials(value["api_key"], value["api_secret"], f"the secret {secret_arn}")
@@ -50,13 +50,13 @@ def _read(client: "SecretsManagerClient", secret_arn: str) -> Credentials:
     if not all(isinstance(part, str) and part for part in (pair.api_key, pair.api_secret)):
         raise InvalidRequest(
             f"the secret {secret_arn} does not hold api_key and api_secret, both as non-empty "
-            f"strings: {_put(secret_arn)}"
+            f"strings. {_put(secret_arn)}"
         ) from cause
     return pair
 
 
 def _put(secret_arn: str) -> str:
     return (
-        f"aws secretsmanager put-secret-value --secret-id {secret_arn} "
+        f"Write it with aws secretsmanager put-secret-value --secret-id {secret_arn} "
         """--secret-string '{"api_key": "...", "api_secret": "..."}'"""
     )
