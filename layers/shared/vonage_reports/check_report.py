@@ -15,14 +15,9 @@ def check_report(
 ) -> dict[str, Any]:
     """Return `ready`, `wait_seconds` until the next check, and `download` if ready.
 
-    `download` has `file_id` (None if an empty report has no file), `items_count`, `submitted` and
-    `ready`.
-
-    Args:
-        answer: Vonage's description of the report.
-        waited: The seconds waited before this check.
-        started: The start of the run, for the deadline if Vonage names no receive time.
-        now: The current time.
+    `waited` are the seconds before this check. `started`, the start of the run, replaces a missing
+    receive time. `download` has `file_id` (None if an empty report has no file), `items_count`,
+    `submitted` and `ready`.
 
     Raises:
         ReportFailed, ReportTruncated: waiting longer does not help.

@@ -35,15 +35,10 @@ from vonage_reports.domain.objects import Archive, Member
 class Limits:
     """Limits that no honest archive reaches. Vonage sends at most 1 GB, about 7 million rows.
 
-    Attributes:
-        members: The number of members.
-        name_bytes: The length of a name.
-        content_bytes: The uncompressed size of all members: 9 kB for each of 7 million rows.
-        ratio: The compression ratio. SMS records reach 5. Rows that differ only in random ids, each
-            with the same long message, reach at most 90 (measured for messages of 300 to 30,000
-            characters). A ZIP bomb reaches up to 1,032.
-        ratio_from: The uncompressed size of a member, or of all members so far, from which on
-            `ratio` applies.
+    `content_bytes`, the uncompressed size of all members, allows 9 kB for each of these rows.
+    `ratio` applies once a member, or all members so far, exceed `ratio_from`. SMS records shrink 5
+    times. Rows that differ only in random ids, each with the same long message, shrink at most 90
+    times (measured for messages of 300 to 30,000 characters). A bomb shrinks up to 1,032 times.
     """
 
     members: int = 1_000
