@@ -72,7 +72,7 @@ def columns_of(archive: Path) -> list[str]:
 
 def run_ours(archive: Path, target: Path) -> None:
     """Convert as convert_report does."""
-    from vonage_dataset.cells import convert  # noqa: PLC0415 - each variant has its own imports
+    from vonage_dataset.parquet import convert  # noqa: PLC0415 - each variant has its own imports
 
     convert(members_of(archive), product="SMS", target=target)
 
@@ -219,7 +219,7 @@ VARIANTS: dict[str, Callable[[Path, Path], None]] = {
 # What each of them has imported before its clock starts: a cold start is another measurement.
 _PYARROW = ("pyarrow.csv", "pyarrow.parquet")
 IMPORTS = {
-    "ours": ("vonage_dataset.cells",),
+    "ours": ("vonage_dataset.parquet",),
     "bare": _PYARROW,
     "pyarrow": _PYARROW,
     "polars": ("polars",),

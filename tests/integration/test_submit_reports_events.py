@@ -206,9 +206,9 @@ def test_the_same_invocation_tried_again_collects_a_window_once(
     assert answer["planned"] == [report.report_id]
     assert stack.known(report.report_id).state is State.PLANNED
     secret, of_tomorrow = answer["faults"]
-    assert "both of them texts" in secret
+    assert "both as non-empty strings" in secret
     assert "of-tomorrow" in of_tomorrow
-    with pytest.raises(InvalidRequest, match="both of them texts"):
+    with pytest.raises(InvalidRequest, match="both as non-empty strings"):
         without_secret({"sweep": True})
 
 

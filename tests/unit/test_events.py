@@ -10,7 +10,7 @@ import yaml
 
 from local.stack.template import read_template
 from tests.support.paths import ROOT
-from vonage_reports.check_report import readiness
+from vonage_reports.check_report import check_report
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Entry, Priority, Report, RequestStatus, Revision, report_id
@@ -145,7 +145,7 @@ def test_store_report_gets_the_result_of_check_report() -> None:
         file_id="b003ed27-b4b2-4a7d-b4a5-6255ce08eea5",
         echo={},
     )
-    result = readiness(answer, waited=20, started=NOW, now=NOW)
+    result = check_report(answer, waited=20, started=NOW, now=NOW)
 
     assert shape(EVENTS["store_report"]["download"]) == shape(result["download"])
 

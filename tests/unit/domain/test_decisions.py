@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from vonage_reports.check_report import readiness
+from vonage_reports.check_report import check_report
 from vonage_reports.domain import errors, waits
 from vonage_reports.domain.decisions import (
     AtVonage,
@@ -441,7 +441,7 @@ def how_check_report_fails(
         echo={},
     )
     with pytest.raises(errors.VonageReportsError) as raised:
-        readiness(answer, waited=20, started=NOW - timedelta(hours=hours), now=NOW)
+        check_report(answer, waited=20, started=NOW - timedelta(hours=hours), now=NOW)
     return Execution(
         ExecutionStatus.FAILED, error=type(raised.value).__name__, reason=str(raised.value)
     )

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from local.output.costs import Cost, cost_table, costs_of
 from tests.support.csvs import member, written
-from vonage_dataset.cells import Collection, convert
+from vonage_dataset.cells import Collection
+from vonage_dataset.parquet import convert
 
 
 def file_of(folder: Path, product: str, *rows: Sequence[str], currency: str = "") -> Path:

@@ -1,4 +1,4 @@
-"""The items of the ledger: reports, backfills and cursors as DynamoDB keeps them."""
+"""The items of the ledger: reports, backfills and cursors in DynamoDB's types."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -18,16 +18,17 @@ OF_FINISHED_REPORTS = (
     *("window", "revision", "priority", "planned_at", "delay_index", "delay_days", "state"),
     *("root", "leaves", "backfill", "rows", "error", "reason"),
 )
-"""What is read of many reports that have come to their end."""
+"""The attributes that a Query of many finished reports reads."""
 
 _TIMES = frozenset({"planned_at", "not_before", "look_after", "submitted_at", "absent_since"})
 
 
 @dataclass(frozen=True)
 class OpenWork:
-    """Everything that has not come to its end: `slots` says who holds which.
+    """All unfinished work.
 
-    `unreadable` are reports that another version of this code wrote: they are left alone.
+    `slots` maps a slot to the report_id of its holder. `unreadable` names reports and backfills
+    that another version of this code wrote: never change them.
     """
 
     reports: tuple[Report, ...]
@@ -40,10 +41,13 @@ class OpenWork:
 
 @dataclass(frozen=True)
 class Calendar:
-    """How far the calendar is planned, and how many rows an hour had at last.
+    """The planned part of the calendar, and recent volumes.
 
-    `cursors`, the end of what is planned, by definition, account and days of delay; `volumes`, rows
-    per hour, and `profiles`, where they lie, by definition and account; `collects` by definition.
+    Attributes:
+        cursors: The end of planned windows, by definition, account and days of delay.
+        volumes: Rows per hour, by definition and account.
+        collects: The fields of each definition that never change, as text.
+        profiles: The distribution of the rows over the window, by definition and account.
     """
 
     cursors: Mapping[tuple[str, str, int], datetime]
@@ -104,7 +108,7 @@ def backfill_of(item: Mapping[str, Any]) -> Backfill:
 
 
 def open_key(report_id: str) -> dict[str, str]:
-    """Return the key of a report that is not finished."""
+    """Return the key of an unfinished report."""
     return {"pk": "open", "sk": f"report#{report_id}"}
 
 
@@ -124,17 +128,17 @@ def request_key(request_id: str) -> dict[str, str]:
 
 
 def open_item(report: Report) -> dict[str, Any]:
-    """Return the item of a report that is not finished."""
+    """Return the item of an unfinished report."""
     return {**open_key(report.report_id), **_attributes(report)}
 
 
 def finished_item(report: Report) -> dict[str, Any]:
-    """Return the item of a report that has come to its end."""
+    """Return the item of a finished report."""
     return {**finished_key(report.report_id), **_attributes(report)}
 
 
 def _attributes(report: Report) -> dict[str, Any]:
-    """Return a report as DynamoDB's attributes; what is None is left out."""
+    """Return a report's attributes in DynamoDB's types, without those that are None."""
     item: dict[str, Any] = {}
     for each in fields(report):
         value = getattr(report, each.name)
