@@ -1,4 +1,4 @@
-"""Every file in events/ is what somebody sends, or what a state of the workflow is given."""
+"""Every file in events/ is an event for submit_reports or the input of a workflow's state."""
 
 import json
 import re
@@ -17,13 +17,9 @@ from vonage_reports.domain.report import Entry, Priority, Report, RequestStatus,
 from vonage_reports.domain.run_input import RunInput, execution_input
 from vonage_reports.domain.windows import WindowLength, parse_instant
 from vonage_reports.submit_reports.requests import (
+    REQUESTS,
     BackfillRequest,
     Cancellation,
-    Recollection,
-    Reconversion,
-    Resolution,
-    ScheduledRun,
-    Sweep,
     is_dry_run,
     parse_event,
 )
@@ -47,39 +43,34 @@ NOW = datetime(2026, 11, 22, 2, 21, 13, tzinfo=UTC)
 
 
 def shape(value: Any) -> Any:
-    """The names of the fields, all the way down."""
+    """Return the names of the fields, nested as they are."""
     if isinstance(value, dict):
         return {name: shape(inner) for name, inner in value.items()}
     return None
 
 
-def test_every_folder_entry_is_an_event() -> None:
+def test_folder_has_events_only() -> None:
     assert {path.suffix for path in (ROOT / "events").iterdir()} == {".json"}
     assert EVENTS
 
 
-KINDS = {
-    "schedule": ScheduledRun,
-    "sweep": Sweep,
-    "run_ended": Sweep,
-    "resolve": Resolution,
-    "recollect": Recollection,
-    "reconvert": Reconversion,
-    "backfill": BackfillRequest,
-    "dry_run": BackfillRequest,
-    "cancel": Cancellation,
-}
+KEYS = {"schedule": "scheduled_time", "run_ended": "sweep", "dry_run": "backfill"}
+"""The keys of the events that are not named for their key."""
 
 
 @pytest.mark.parametrize("name", TO_SUBMIT_REPORTS)
-def test_the_event_means_what_its_file_is_called(name: str) -> None:
-    asked = parse_event(EVENTS[name])
+def test_event_is_the_request_of_its_name(name: str) -> None:
+    request = parse_event(EVENTS[name])
 
-    assert type(asked) is KINDS[name]
-    assert is_dry_run(asked) == (name == "dry_run")
+    assert type(request) is REQUESTS[KEYS.get(name, name)]
+    assert is_dry_run(request) == (name == "dry_run")
 
 
-def test_the_backfill_that_is_cancelled_is_the_one_that_is_begun() -> None:
+def test_every_request_has_an_event() -> None:
+    assert {KEYS.get(name, name) for name in TO_SUBMIT_REPORTS} == set(REQUESTS)
+
+
+def test_cancel_names_the_example_of_a_backfill() -> None:
     begun, cancelled = parse_event(EVENTS["backfill"]), parse_event(EVENTS["cancel"])
     assert isinstance(begun, BackfillRequest)
     assert isinstance(cancelled, Cancellation)
@@ -97,7 +88,7 @@ def test_the_backfill_that_is_cancelled_is_the_one_that_is_begun() -> None:
 
 
 @pytest.mark.parametrize("name", INPUTS)
-def test_the_input_of_a_run_is_what_submit_reports_writes(name: str) -> None:
+def test_input_of_a_run_is_the_one_that_is_written(name: str) -> None:
     given = INPUTS[name]
     definition = given["definition"]
     window = RunInput.from_input(given).window
@@ -127,11 +118,11 @@ def test_the_input_of_a_run_is_what_submit_reports_writes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FOR_STATES)
-def test_a_function_is_given_what_its_state_sends(name: str) -> None:
+def test_function_gets_the_payload_of_its_state(name: str) -> None:
     assert set(FOR_STATES[name]) == set(STATE_OF_EVENT[name]["Arguments"]["Payload"])
 
 
-def test_store_report_is_given_what_check_report_returned() -> None:
+def test_store_report_gets_the_answer_of_check_report() -> None:
     answer = ReportRequest(
         request_id="6c5506b7-f16a-44dc-af06-756bbf467488",
         request_status=RequestStatus.SUCCESS,
@@ -150,7 +141,7 @@ def test_store_report_is_given_what_check_report_returned() -> None:
     assert shape(EVENTS["store_report"]["download"]) == shape(result["download"])
 
 
-def test_the_end_of_a_run_is_an_event_that_the_rule_lets_through() -> None:
+def test_end_of_a_run_matches_the_rule() -> None:
     template = read_template(ROOT / "template.yaml")
     function = template["Resources"]["SubmitReportsFunction"]["Properties"]
     pattern = function["Events"]["RunEnded"]["Properties"]["Pattern"]
@@ -162,7 +153,7 @@ def test_the_end_of_a_run_is_an_event_that_the_rule_lets_through() -> None:
     assert pattern["detail"]["stateMachineArn"] == [{"Ref": "ReportWorkflow"}]
 
 
-def test_the_end_of_a_run_has_the_fields_that_aws_documents() -> None:
+def test_end_of_a_run_has_the_documented_fields() -> None:
     # https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html
     event = EVENTS["run_ended"]
 
