@@ -33,7 +33,7 @@ logger = Logger(service="submit_reports")
 @logger.inject_lambda_context
 @named_resources(os.environ)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Make one pass; the README's table of events says what each event adds.
+    """Make one pass; the README's table of events lists the effect of each event.
 
     Raises InvalidRequest, having written nothing, if the operator has to change the event.
     """
@@ -48,8 +48,8 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     if result.errors and not isinstance(request, OperatorRequest):
         # Fail last, after all work that could be done: retries and the Errors metric see it.
         raise result.errors[0]
-    # An operator's request is done: a failure would have it sent, and perhaps billed, again. The
-    # next sweep raises the errors that last.
+    # The request is carried out: if it failed now, it would be sent, and perhaps billed, again.
+    # Errors that persist fail the next sweep.
     return result.answer
 
 

@@ -240,3 +240,21 @@ def test_answer_counts_the_reports_that_wait(stack: Stack, handler: Handler) -> 
     stack.plan(8)
     answer = handler({"sweep": True})
     assert (len(answer["submitted"]), answer["waiting"]) == (5, 3)
+
+
+def test_pass_reads_the_open_partition_three_times(stack: Stack, handler: Handler) -> None:
+    reads: list[str] = []
+
+    def count(params: dict[str, Any], **_: object) -> None:
+        query = json.loads(params["body"])
+        if "BETWEEN" not in query["KeyConditionExpression"]:
+            reads.extend(value["S"] for value in query["ExpressionAttributeValues"].values())
+
+    session = boto3.DEFAULT_SESSION
+    assert session is not None
+    session.events.register("before-call.dynamodb.Query", count)
+    try:
+        handler({"scheduled_time": (stack.now - timedelta(minutes=1)).isoformat()})
+    finally:
+        session.events.unregister("before-call.dynamodb.Query", count)
+    assert reads.count("open") == 3

@@ -57,7 +57,7 @@ class Invocation:
 
 @dataclass
 class StepResult:
-    """What one step of a pass did."""
+    """The result of one step of a pass."""
 
     report_ids: list[str] = field(default_factory=list)
     """The reports that the step finished, planned or submitted."""

@@ -45,7 +45,7 @@ def _known_zone(name: str) -> str:
     return name
 
 
-def _rising(days: list[int]) -> list[int]:
+def _increasing(days: list[int]) -> list[int]:
     if sorted(set(days)) != days:
         raise ValueError("the days must increase; the last one is the final revision")
     return days
@@ -106,7 +106,7 @@ class _Definition(BaseModel):
     delay_days: Annotated[
         list[Annotated[int, Field(ge=0, le=999)]],
         Field(min_length=1, description="a list of whole numbers from 0 to 999, such as [0, 3]"),
-        AfterValidator(_rising),
+        AfterValidator(_increasing),
     ] = list(DEFAULT_DELAY_DAYS)
     max_records: Annotated[
         int,
@@ -157,10 +157,10 @@ class LoadedDefinitions:
 
 
 def load_definitions(services: Services) -> LoadedDefinitions:
-    """Read the definitions, anew in each pass: they change without a deployment.
+    """Read the definitions, without a cache: they change without a deployment.
 
-    Raises InvalidRequest for an unusable secret, which names the default account; botocore's
-    errors.
+    Raises InvalidRequest if the secret is unusable: its API key is the default account. Raises
+    botocore's errors.
     """
     text, changed_at = services.definitions.read()
     definitions, refusals = parse_definitions(text, api_key=services.vonage.api_key)
@@ -168,14 +168,14 @@ def load_definitions(services: Services) -> LoadedDefinitions:
 
 
 def load_currencies(services: Services) -> dict[str, str | None]:
-    """Return the current currency of each definition by name; it needs no secret."""
+    """Return the current currency of each definition by name. Needs no secret."""
     text, _ = services.definitions.read()
     definitions, _ = parse_definitions(text, api_key="")
     return {each.name: each.currency for each in definitions}
 
 
 def parse_definitions(text: str, *, api_key: str) -> tuple[list[ReportDefinition], list[Refusal]]:
-    """Parse the parameter's text; return the usable definitions, and a refusal for each other one.
+    """Parse the parameter's text; return the usable definitions and the refusals of the others.
 
     `api_key` is the account of a definition that names none.
     """
@@ -261,10 +261,10 @@ def _definition(entry: Mapping[str, Any], api_key: str) -> ReportDefinition:
 
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
-    """Return the first invalid field, as a dotted path, and what it takes.
+    """Return the first invalid field, as a dotted path, and a description of valid values.
 
-    The path is empty if the whole value is no object. Filters are never quoted: they may be phone
-    numbers.
+    The path is empty if the value itself is not an object. Never quote a filter: it may be a phone
+    number.
     """
     first: Any = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"] if part != "[key]"]

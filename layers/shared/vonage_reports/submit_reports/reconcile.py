@@ -1,7 +1,8 @@
 """One pass of the control loop: follow the request, settle, plan, submit, monitor.
 
-Each step reads the ledger's open partition itself, three to five times in all. A step must see what
-the steps before it wrote: a full slot is not given away twice, and a stale version fails the write.
+A pass reads the ledger's open partition before it settles, before it submits and at its end; once
+more for running backfills, for lost requests and for split windows. Each step needs the writes of
+the steps before it: with older versions and slots its own writes would fail.
 """
 
 from collections.abc import Callable
@@ -62,15 +63,15 @@ def reconcile(
     settled = settle(work, services, invocation, clock=clock)
     if isinstance(request, ScheduledRun):
         at = request.scheduled_time
-        planned.add(_try(lambda: _plan_calendar(at, work.announced, services, now=clock())))
+        planned.add(_attempt(lambda: _plan_calendar(at, work.announced, services, now=clock())))
     if work.backfills:
         limit = settings.max_billed_records
         planned.add(
-            _try(
+            _attempt(
                 lambda: plan_backfills(services, invocation, max_billed_records=limit, clock=clock)
             )
         )
-    submitted = _try(lambda: submit(services, invocation, clock=clock))
+    submitted = _attempt(lambda: submit(services, invocation, clock=clock))
     errors = [*settled.errors, *planned.errors, *submitted.errors]
     waiting = 0
     with collect_errors(errors):
@@ -96,7 +97,7 @@ def reconcile(
     return PassResult(answer, errors)
 
 
-def _try(step: Callable[[], StepResult]) -> StepResult:
+def _attempt(step: Callable[[], StepResult]) -> StepResult:
     """Return the result of a step, or a result with the error that stopped it."""
     stopped = StepResult()
     with collect_errors(stopped.errors):

@@ -83,7 +83,7 @@ class Request(BaseModel):
 
 
 class ScheduledRun(Request):
-    """Plan the windows that are due at the schedule's own time, which is not the clock's."""
+    """Plan the windows that are due at the time of the schedule, never of the clock."""
 
     key = "scheduled_time"
 
@@ -111,7 +111,7 @@ class OperatorRequest(Request):
         """
 
     def outlook(self, context: RequestContext) -> dict[str, Any]:
-        """Return what `carry_out` would do; write nothing. For requests with a field `dry_run`."""
+        """Return the effect of `carry_out`; write nothing. Requests with a `dry_run` have it."""
         raise NotImplementedError
 
 
@@ -155,7 +155,7 @@ class Recollection(OperatorRequest):
         return StepResult(planned)
 
     def outlook(self, context: RequestContext) -> dict[str, Any]:
-        """Return what collecting the window again would cost."""
+        """Return the cost of collecting the window again."""
         return reprocess.outlook(self.report_id, context.services)
 
 
@@ -195,7 +195,7 @@ class BackfillRequest(OperatorRequest):
         return StepResult()
 
     def outlook(self, context: RequestContext) -> dict[str, Any]:
-        """Return what the backfill would collect and cost."""
+        """Return the windows of the backfill and their cost."""
         return backfills.outlook(self._backfill(context), context.services)
 
     def _backfill(self, context: RequestContext) -> Backfill:
