@@ -284,7 +284,7 @@ def in_flight_since(stack: Stack, *, hours: float, **entry: Any) -> Report:
     now = stack.now
     stack.now -= timedelta(hours=hours)
     stack.plan_definitions([definition(**{**DAILY, **entry})], at=stack.now)
-    (name,) = stack.submit().submitted
+    (name,) = stack.submit().report_ids
     stack.now = now
     return stack.known(name)
 

@@ -35,8 +35,8 @@ def sweep(stack: Stack, *, limit: int = LIMIT) -> list[Report]:
     stack.settle()
     stack.plan_backfills(limit)
     done = stack.submit()
-    assert done.faults == []
-    return [stack.known(report_id) for report_id in done.submitted]
+    assert done.errors == []
+    return [stack.known(report_id) for report_id in done.report_ids]
 
 
 def end(stack: Stack, *reports: Report, rows: int = 10) -> None:
@@ -135,7 +135,7 @@ def test_who_saw_more_free_slots_than_there_are_leaves_the_fifth_too(stack: Stac
 
     def the_calendar_is_faster() -> None:
         stack.plan_definitions([definition(name="d3", filters={"country": "X3"})])
-        assert len(stack.submit("two").submitted) == 2
+        assert len(stack.submit("two").report_ids) == 2
 
     vonage: Any = Meanwhile(stack.services.vonage, the_calendar_is_faster)
     services = replace(stack.services, vonage=vonage)
@@ -179,7 +179,7 @@ def test_what_is_there_or_under_way_is_skipped(stack: Stack) -> None:
     stack.plan_definitions([of], at=stack.now - timedelta(days=3))
     (delivered,) = stack.collect("SUCCESS")
     stack.plan_definitions([of], at=stack.now - timedelta(days=1))
-    under_way = [stack.known(report_id) for report_id in stack.submit().submitted]
+    under_way = [stack.known(report_id) for report_id in stack.submit().report_ids]
     asked = the_last(stack, 6)
     stack.begin(asked)
     (outlook := backfills.outlook(asked, stack.services)).pop("windows")
@@ -227,7 +227,7 @@ def test_a_cancelled_backfill_finishes_what_it_paid_for(stack: Stack) -> None:
     stack.plan_backfills()
     failed, truncated, *_ = stack.collect("FAILED", "TRUNCATED", "SUCCESS", "SUCCESS")
     stack.simulator.jobs(3, 3600)
-    (half,) = stack.submit().submitted
+    (half,) = stack.submit().report_ids
     backfills.cancel(asked.name, stack.services, now=stack.now)
     states = {each.report_id: each.state for each in stack.open()}
     assert states.pop(failed.report_id) is State.PLANNED
@@ -277,7 +277,7 @@ def test_a_window_that_failed_earlier_is_withdrawn_with_the_backfill_that_planne
     assert stack.known(failed.report_id).state is State.PLANNED
     backfills.cancel(asked.name, stack.services, now=stack.now)
     assert stack.open() == []
-    assert stack.submit().submitted == []
+    assert stack.submit().report_ids == []
 
 
 def test_what_is_not_running_cannot_be_cancelled(stack: Stack) -> None:
@@ -423,13 +423,13 @@ def test_a_final_is_not_bought_again_under_other_delays(
 def test_what_cannot_be_planned_now_is_left_to_the_next_sweep(stack: Stack) -> None:
     seconds: Callable[[], float] = iter([300.0, 300.0, *[1.0] * 99]).__next__
     stack.begin(the_last(stack, 9))
-    planned = backfills.plan_backfills(
+    done = backfills.plan_backfills(
         stack.services,
         Invocation("one", seconds),
         max_billed_records=LIMIT,
         clock=lambda: stack.now,
     )
-    assert len(planned) == 1
+    assert len(done.report_ids) == 1
     assert days_ago(stack, finish(stack)) == list(range(5, 14))
 
 
@@ -497,7 +497,7 @@ def test_halves_of_a_backfill_wait_for_the_calendar(stack: Stack) -> None:
     stack.plan_backfills()
     daily_one = definition(name="daily", filters={"country": "X8"})
     (daily,) = stack.plan_definitions([daily_one])
-    assert stack.submit().submitted[0] == daily
+    assert stack.submit().report_ids[0] == daily
 
 
 def test_what_the_calendar_finds_planned_by_a_backfill_outlives_its_cancellation(

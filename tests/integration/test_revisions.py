@@ -29,7 +29,7 @@ def collect_all(stack: Stack) -> list[Report]:
     """Have all planned reports delivered, five at a time at most."""
     stack.simulator.settings(seconds_per_report=0)
     collected: list[Report] = []
-    while submitted := stack.submit().submitted:
+    while submitted := stack.submit().report_ids:
         collected += map(stack.known, submitted)
         for report_id in submitted:
             stack.runs.end(stack.known(report_id))
@@ -66,11 +66,11 @@ def test_a_preliminary_waits_for_the_final_and_is_not_asked_for_when_that_is_del
     stack: Stack, both: tuple[Report, Report]
 ) -> None:
     preliminary, final = both
-    assert stack.submit().submitted == [final.report_id]
+    assert stack.submit().report_ids == [final.report_id]
     assert stack.known(preliminary.report_id).state is State.PLANNED
     stack.runs.end(stack.known(final.report_id))
     stack.settle()
-    assert stack.submit().submitted == []
+    assert stack.submit().report_ids == []
     assert stack.known(preliminary.report_id).state is State.SUPERSEDED
     assert stack.open() == []
     assert stack.announced() == []

@@ -104,7 +104,7 @@ def test_a_part_that_failed_for_good_fails_the_window_when_the_others_have_ended
     first = next(each for each in stack.open() if each.is_half)
     stack.simulator.settings(jobs_limit=9)
     stack.simulator.fault("create", "outcome", request_status="FAILED", seconds=0)
-    still_running = [each for each in stack.submit().submitted if each != first.report_id]
+    still_running = [each for each in stack.submit().report_ids if each != first.report_id]
     for _ in range(3):
         stack.runs.end(stack.known(first.report_id), "ReportFailed")
         stack.settle()
@@ -152,7 +152,7 @@ def test_what_is_left_of_a_window_that_cannot_be_had_is_not_bought(stack: Stack)
     assert (stack.known(day).state, stack.open()) == (State.FAILED, [])
     (told,) = stack.announced()
     stack.later(minutes=2)
-    assert stack.submit().submitted == []
+    assert stack.submit().report_ids == []
     again = told["run_again"]["recollect"]["report_id"]
     assert stack.known(again).state is State.FAILED
     assert recollect(again, "token", stack.services, now=stack.now) == [again]
@@ -203,14 +203,14 @@ def test_of_two_parts_that_are_cut_short_at_the_same_moment_one_is_split(stack: 
     stack.collect("TRUNCATED", "SUCCESS")
     for _ in range(2):
         stack.simulator.fault("create", "outcome", request_status="TRUNCATED", seconds=0)
-    for report_id in stack.submit().submitted:
+    for report_id in stack.submit().report_ids:
         stack.runs.end(stack.known(report_id), "ReportFailed")
     # Three parts, of which two are about to make it four.
     stack.settle_seen(stack.services.ledger.open_work())
     assert stack.known(day).leaves == 4
     stack.settle()
     assert stack.known(day).state is State.FAILED
-    assert stack.submit().submitted == [], "the parts of the one would be bought for nothing"
+    assert stack.submit().report_ids == [], "the parts of the one would be bought for nothing"
     assert len(stack.created()) == 1 + 2 + 2
     (told,) = stack.announced()
     assert told["error"] == "ReportTruncated"
@@ -232,7 +232,7 @@ def after_a_day_of(stack: Stack, rows: int, **entry: Any) -> str:
     of = definition(**entry)
     stack.plan_definitions([of])
     stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
-    (report_id,) = stack.submit().submitted
+    (report_id,) = stack.submit().report_ids
     first = stack.known(report_id)
     stack.runs.end(first, rows=rows)
     stack.settle()
@@ -437,7 +437,7 @@ def test_halves_come_before_the_calendar(stack: Stack) -> None:
     plan_a_day(stack)
     stack.collect("TRUNCATED")
     stack.plan(9)
-    halves_first = stack.submit().submitted[:2]
+    halves_first = stack.submit().report_ids[:2]
     assert [stack.known(each).split_path for each in halves_first] == ["0", "1"]
     assert stack.slots() == 5
 

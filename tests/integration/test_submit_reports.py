@@ -20,8 +20,8 @@ from vonage_reports.domain.objects import Precedence, manifest_key, receipt_key
 from vonage_reports.domain.report import Report, State
 from vonage_reports.submit_reports.context import Invocation
 from vonage_reports.submit_reports.plan import announce_refusals, clear_resolved_refusals, plan
+from vonage_reports.submit_reports.read_definitions import parse_definitions
 from vonage_reports.submit_reports.reprocess import recollect
-from vonage_reports.submit_reports.requests import parse_definitions
 from vonage_reports.submit_reports.settle import settle
 from vonage_reports.submit_reports.submit import resolve, submit
 from vonage_reports.vonage.answers import ReportRequest
@@ -39,7 +39,8 @@ def test_five_reports_are_submitted_and_the_others_wait(stack: Stack) -> None:
     stack.simulator.settings(jobs_policy="queue")
     stack.plan(8)
     done = stack.submit()
-    assert (len(done.submitted), done.waiting) == (5, 3)
+    assert len(done.report_ids) == 5
+    assert [each.state for each in stack.open()].count(State.PLANNED) == 3
     assert stack.slots() == 5
     assert len(stack.created()) == 5
     assert len(stack.runs.started) == 5
@@ -47,12 +48,12 @@ def test_five_reports_are_submitted_and_the_others_wait(stack: Stack) -> None:
 
 def test_a_report_that_ended_makes_room_for_the_next(stack: Stack) -> None:
     stack.plan(6)
-    first = stack.submit().submitted
+    first = stack.submit().report_ids
     report = next(each for each in stack.open() if each.report_id == first[0])
     stack.runs.end(report)
     assert stack.settle() == [first[0]]
     stack.simulator.settings(jobs_policy="queue")
-    assert len(stack.submit().submitted) == 1
+    assert len(stack.submit().report_ids) == 1
     assert stack.slots() == 5
 
 
@@ -99,13 +100,13 @@ def test_a_delivery_tells_the_next_plan_what_to_expect(stack: Stack) -> None:
 def test_429_puts_the_report_back_until_vonage_will_have_it(stack: Stack) -> None:
     stack.plan(2)
     stack.simulator.fault("create", "status", status=429, retry_after=17, times=1)
-    assert stack.submit().submitted == []
+    assert stack.submit().report_ids == []
     put_back = [report for report in stack.open() if report.not_before is not None]
     assert [report.not_before for report in put_back] == [stack.now + timedelta(seconds=17)]
     assert [report.attempt for report in put_back] == [0]
     assert stack.slots() == 0
     stack.later(seconds=18)
-    assert len(stack.submit().submitted) == 2
+    assert len(stack.submit().report_ids) == 2
     assert stack.announced() == []
 
 
@@ -123,7 +124,7 @@ def test_wrong_credentials_are_announced_once_and_heal(stack: Stack) -> None:
     assert stack.slots() == 0
     stack.credentials[0] = right
     stack.later(minutes=20)
-    assert len(stack.submit().submitted) == 3
+    assert len(stack.submit().report_ids) == 3
     stack.credentials[0] = Credentials("abcd1234", "wrong", right.source)
     stack.plan_definitions(parse_definitions('[{"name": "new", "product": "AMD"}]', api_key="a")[0])
     stack.submit()
@@ -138,7 +139,7 @@ def test_a_refusal_that_cannot_be_announced_now_takes_no_slot_and_is_announced_l
     stack.plan_definitions([foreign, invalid])
     deaf = replace(stack.services, topic=DeafTopic())
     done = submit(deaf, Invocation("one", lambda: 300.0), clock=lambda: stack.now)
-    assert len(done.faults) == 2
+    assert len(done.errors) == 2
     assert {each.state for each in stack.open()} == {State.PLANNED}
     assert stack.slots() == 0
     stack.later(minutes=15)
@@ -150,7 +151,7 @@ def test_a_refusal_that_cannot_be_announced_now_takes_no_slot_and_is_announced_l
 def test_a_foreign_account_does_not_stop_the_others(stack: Stack) -> None:
     stack.plan(1, account_ids=["foreign1", "abcd1234"])
     done = stack.submit()
-    assert len(done.submitted) == 1
+    assert len(done.report_ids) == 1
     (told,) = stack.announced()
     assert told["account_id"] == "foreign1"
     assert stack.slots() == 1
@@ -162,7 +163,7 @@ def test_what_vonage_finds_invalid_fails_by_definition_and_field(stack: Stack) -
         parse_definitions('[{"name": "fine", "product": "AMD"}]', api_key="abcd1234")[0]
     )
     done = stack.submit()
-    assert len(done.submitted) == 1
+    assert len(done.report_ids) == 1
     (told,) = stack.announced()
     assert (told["event"], told["error"]) == ("report.failed", "VonageRejected")
     assert told["message"].startswith("d0, 2026-11-18: ")
@@ -188,11 +189,11 @@ def test_a_report_that_vonage_took_unheard_is_found_and_not_bought_again(
 ) -> None:
     stack.plan()
     stack.simulator.fault("create", **fault)
-    assert stack.submit().submitted == []
+    assert stack.submit().report_ids == []
     assert the_report(stack).state is State.SUBMITTING
-    assert stack.submit().submitted == [], "the lease of the sender is not over yet"
+    assert stack.submit().report_ids == [], "the lease of the sender is not over yet"
     stack.later(minutes=10)
-    assert len(stack.submit().submitted) == 1
+    assert len(stack.submit().report_ids) == 1
     (at_vonage,) = stack.simulator.state()["reports"]
     report = the_report(stack)
     assert (report.request_id, report.attempt) == (at_vonage["request_id"], 1)
@@ -207,7 +208,7 @@ def test_a_report_that_vonage_never_got_is_sent_again_after_two_looks(stack: Sta
     stack.submit()
     assert len(stack.created()) == 0, "one look does not prove an absence"
     stack.later(minutes=3)
-    assert len(stack.submit().submitted) == 1
+    assert len(stack.submit().report_ids) == 1
     assert len(stack.created()) == 1
 
 
@@ -218,9 +219,9 @@ def test_a_list_that_cannot_be_read_now_is_read_again_later(stack: Stack) -> Non
     for status in (500, 429, 403):
         stack.simulator.fault("list", "status", status=status)
         stack.later(minutes=10)
-        assert stack.submit().submitted == []
+        assert stack.submit().report_ids == []
     stack.later(minutes=10)
-    assert len(stack.submit().submitted) == 1
+    assert len(stack.submit().report_ids) == 1
     assert len(stack.created()) == 1
 
 
@@ -279,7 +280,7 @@ def test_a_list_may_lag_by_a_minute(stack: Stack) -> None:
     assert the_report(stack).state is State.SUBMITTING
     stack.simulator.advance(120)
     stack.later(minutes=3)
-    assert len(stack.submit().submitted) == 1
+    assert len(stack.submit().report_ids) == 1
     assert len(stack.created()) == 1
 
 
@@ -293,7 +294,7 @@ def test_nobody_touches_a_report_before_its_sender_is_over_for_sure(stack: Stack
     stack.submit("two")
     assert stack.simulator.state()["requests"]["by_operation"]["list"] == listed
     stack.later(seconds=2)
-    assert len(stack.submit("two").submitted) == 1
+    assert len(stack.submit("two").report_ids) == 1
 
 
 def test_who_would_be_over_before_the_answer_sends_nothing(stack: Stack) -> None:
@@ -301,7 +302,8 @@ def test_who_would_be_over_before_the_answer_sends_nothing(stack: Stack) -> None
     # A second request may follow a 401.
     invocation = Invocation("one", lambda: 2 * HTTP_TIMEOUT)
     done = submit(stack.services, invocation, clock=lambda: stack.now)
-    assert (done.submitted, done.waiting, stack.slots(), stack.created()) == ([], 1, 0, [])
+    assert (done.report_ids, stack.slots(), stack.created()) == ([], 0, [])
+    assert the_report(stack).state is State.PLANNED
 
 
 def test_an_attempt_that_ended_is_not_taken_for_the_one_that_got_lost(stack: Stack) -> None:
@@ -341,7 +343,7 @@ def test_a_server_that_cannot_be_reached_is_announced_once_and_costs_no_look(sta
     assert {report.state for report in stack.open()} == {State.PLANNED}
     (told,) = stack.announced()
     assert told["error"] == "VonageUnreachable"
-    assert len(stack.submit().submitted) == 3
+    assert len(stack.submit().report_ids) == 3
 
 
 def test_a_key_that_is_refused_with_all_slots_taken_is_announced_too(stack: Stack) -> None:
@@ -363,10 +365,10 @@ def test_retry_after_holds_for_the_whole_key(stack: Stack) -> None:
     stack.submit()
     stack.later(minutes=30)
     total = stack.simulator.state()["requests"]["total"]
-    assert stack.submit().submitted == []
+    assert stack.submit().report_ids == []
     assert stack.simulator.state()["requests"]["total"] == total
     stack.later(minutes=31)
-    assert len(stack.submit().submitted) == 2
+    assert len(stack.submit().report_ids) == 2
 
 
 @pytest.mark.parametrize("status", [402, 404, 405, 415])
@@ -377,7 +379,7 @@ def test_a_refusal_that_is_not_about_the_report_is_tried_again(stack: Stack, sta
     assert the_report(stack).state is State.PLANNED
     assert len(stack.announced()) == 1
     stack.later(minutes=15)
-    assert len(stack.submit().submitted) == 1
+    assert len(stack.submit().report_ids) == 1
 
 
 def test_who_cannot_be_fetched_for_long_is_announced_once(stack: Stack) -> None:
@@ -411,8 +413,8 @@ def test_a_definition_that_collects_something_else_is_refused_by_field(stack: St
         api_key="abcd1234",
     )
     done = plan([changed], stack.services, at=SCHEDULED, now=stack.now)
-    assert done.planned == []
-    assert [(each.definition, each.field) for each in done.left_out] == [("d0", "window")]
+    assert done.report_ids == []
+    assert [(each.definition, each.field) for each in done.refusals] == [("d0", "window")]
 
 
 @pytest.mark.parametrize(
@@ -444,9 +446,9 @@ def test_windows_that_became_due_long_ago_are_told_and_not_bought(stack: Stack) 
     )
     later = SCHEDULED + timedelta(days=200)
     done = plan(definitions, stack.services, at=later, now=later)
-    assert len(done.planned) == 7
-    assert [(each.definition, each.field) for each in done.left_out] == [("d0", "window")]
-    assert "193 windows from 2026-11-19" in done.left_out[0].reason
+    assert len(done.report_ids) == 7
+    assert [(each.definition, each.field) for each in done.refusals] == [("d0", "window")]
+    assert "193 windows from 2026-11-19" in done.refusals[0].reason
     assert [body["field"] for body in stack.announced()] == ["window"]
 
 
@@ -458,26 +460,26 @@ def test_windows_that_are_late_are_told_before_anything_counts_them_as_seen(stac
     )
     later = SCHEDULED + timedelta(days=200)
     refused = plan(definitions, replace(stack.services, topic=DeafTopic()), at=later, now=later)
-    assert (len(refused.faults), refused.planned) == (1, [])
+    assert (len(refused.errors), refused.report_ids) == (1, [])
     done = plan(definitions, stack.services, at=later, now=later)
-    assert [(each.definition, each.field) for each in done.left_out] == [("d0", "window")]
-    assert len(done.planned) == 7
+    assert [(each.definition, each.field) for each in done.refusals] == [("d0", "window")]
+    assert len(done.report_ids) == 7
 
 
 def test_reports_of_other_tools_take_slots_too(stack: Stack) -> None:
     stack.plan(5)
     others = stack.simulator.jobs(3, 3600)
-    assert len(stack.submit().submitted) == 2
+    assert len(stack.submit().report_ids) == 2
     assert stack.simulator.state()["max_in_flight"] == 5
     for request_id in others:
         stack.services.vonage.cancel_report(request_id)
-    assert len(stack.submit().submitted) == 3
+    assert len(stack.submit().report_ids) == 3
 
 
 def test_without_a_list_the_slots_alone_count(stack: Stack) -> None:
     stack.plan(2)
     stack.simulator.fault("list", "status", status=404, times=None)
-    assert len(stack.submit().submitted) == 2
+    assert len(stack.submit().report_ids) == 2
 
 
 @pytest.fixture
@@ -541,7 +543,7 @@ def test_what_a_report_is_held_for_may_be_adopted_whatever_vonage_leaves_unsaid(
 def test_without_a_list_a_person_may_say_that_there_is_none(stack: Stack, held: Report) -> None:
     resolve(held.report_id, None, stack.services, now=stack.now)
     assert stack.slots() == 0
-    assert len(stack.submit().submitted) == 1
+    assert len(stack.submit().report_ids) == 1
     assert len(stack.created()) == 2
 
 
@@ -581,7 +583,7 @@ def end_at_vonage(stack: Stack, status: str) -> Report:
     if not stack.open():
         stack.plan()
     stack.simulator.fault("create", "outcome", request_status=status, seconds=0)
-    assert len(stack.submit().submitted) == 1
+    assert len(stack.submit().report_ids) == 1
     report = the_report(stack)
     stack.runs.end(report, "ReportFailed")
     return report
@@ -644,9 +646,9 @@ def test_collecting_an_unknown_report_again_is_refused(stack: Stack) -> None:
 def test_nothing_is_bought_again_before_the_cool_down(stack: Stack) -> None:
     end_at_vonage(stack, "FAILED")
     stack.settle()
-    assert stack.submit().submitted == []
+    assert stack.submit().report_ids == []
     stack.later(minutes=1)
-    assert len(stack.submit().submitted) == 1
+    assert len(stack.submit().report_ids) == 1
 
 
 def test_what_buying_again_does_not_mend_fails_at_once(stack: Stack) -> None:
@@ -728,9 +730,9 @@ def test_reports_that_nobody_foresaw_are_not_in_the_way_of_the_others(stack: Sta
         # There is time for one of them.
         invocation = Invocation("one", iter([LIFETIME, 0, 0]).__next__)
         work = stack.services.ledger.open_work()
-        settled, faults = settle(work, services, invocation, clock=lambda: stack.now)
-        ended += settled
-        troubles += faults
+        done = settle(work, services, invocation, clock=lambda: stack.now)
+        ended += done.report_ids
+        troubles += done.errors
         stack.later(minutes=5)
     assert ended == [fine.report_id]
     assert [type(each) for each in troubles] == [KeyError, KeyError]
@@ -793,7 +795,7 @@ def test_of_two_at_the_same_moment_one_does_it(stack: Stack, runs_of: str) -> No
     seen_before = stack.open()
     stack.submit()
     if runs_of == "submit":
-        assert stack.submit("two").submitted == []
+        assert stack.submit("two").report_ids == []
     else:
         seen = stack.services.ledger.open_work()
         for report in seen.reports:
