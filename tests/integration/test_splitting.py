@@ -9,8 +9,8 @@ import pytest
 from tests.support.stack import Stack, definition
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.objects import receipt_key
-from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.report import Report, State, halves_of
+from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.submit_reports.reprocess import recollect, reconvert
 
 
@@ -428,7 +428,7 @@ def test_a_window_that_is_converted_again_still_says_where_its_rows_lay(stack: S
     before = stack.services.ledger.calendar().profiles
     assert reconvert(day, stack.services, now=stack.now) == [day]
     deliver(stack, day)
-    assert list(before.values()) == [Profile(((6, 10),) * 4)]
+    assert list(before.values()) == [TrafficProfile(((6, 10),) * 4)]
     assert stack.services.ledger.calendar().profiles == before
 
 

@@ -13,8 +13,8 @@ from vonage_reports.domain.calendar import (
     report_for_window,
 )
 from vonage_reports.domain.definitions import ReportDefinition
-from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.report import Priority, Report, Revision, State
+from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window, WindowLength, windows_ending_after
 
 DAILY = ReportDefinition(
@@ -119,7 +119,7 @@ def planned(
     *,
     delay_index: int = 0,
     rows_per_hour: float | None = None,
-    profile: Profile | None = None,
+    profile: TrafficProfile | None = None,
     backfill: str | None = None,
 ) -> Report:
     return report_for_window(
@@ -168,11 +168,11 @@ def test_a_window_knows_which_revision_it_is_and_how_often_it_is_collected() -> 
 
 
 def test_where_the_rows_lay_in_an_earlier_window_they_are_expected_in_this_one() -> None:
-    evening = Profile(((12, 10), (11, 90)))
+    evening = TrafficProfile(((12, 10), (11, 90)))
 
     report = planned(DAILY, rows_per_hour=100, profile=evening)
 
-    assert report.profile == Profile(((12, 230), (11, 2070)))
+    assert report.profile == TrafficProfile(((12, 230), (11, 2070)))
     assert planned(DAILY, rows_per_hour=100).profile is None
 
 

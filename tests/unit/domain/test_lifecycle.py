@@ -48,7 +48,6 @@ from vonage_reports.domain.lifecycle import (
     while_held,
     while_split,
 )
-from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.report import (
     Entry,
     Priority,
@@ -60,6 +59,7 @@ from vonage_reports.domain.report import (
     replanned,
 )
 from vonage_reports.domain.slots import may_be_submitted
+from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window
 from vonage_reports.vonage.answers import ReportRequest
 
@@ -805,7 +805,7 @@ def test_a_window_in_parts_is_converted_from_their_receipts_oldest_first() -> No
 def test_where_the_rows_lay_is_kept_for_the_windows_to_come() -> None:
     known = while_split(parts(State.STORED, State.STORED))
     assert isinstance(known, Convert)
-    assert known.profile == Profile(((1, 10), (2, 20)))
+    assert known.profile == TrafficProfile(((1, 10), (2, 20)))
 
     partly_known = while_split(parts(State.STORED, State.STORED, rows=(10, None)))
     assert isinstance(partly_known, Convert)
@@ -837,7 +837,7 @@ def test_a_window_that_is_split_counts_as_collected_once_paid_for_or_not(
 
 
 def test_a_conversion_is_a_run_of_its_own_that_begins_at_the_receipts() -> None:
-    profile = Profile(((12, 5), (12, 7)))
+    profile = TrafficProfile(((12, 5), (12, 7)))
     split = replace(apply(REPORT, Split(), now=NOW), resumes=3, not_before=NOW)
 
     converting = apply(split, Convert(("older.json", "younger.json"), profile), now=NOW)
@@ -906,7 +906,7 @@ def test_a_run_that_resumes_behind_the_archive_is_given_its_receipt() -> None:
 
 
 def test_a_new_request_has_no_receipts_of_an_earlier_one() -> None:
-    collected = replace(CONVERTING, state=State.DELIVERED, profile=Profile(((24, 9),)))
+    collected = replace(CONVERTING, state=State.DELIVERED, profile=TrafficProfile(((24, 9),)))
     planned = replanned(collected, now=NOW)
 
     adopted = apply(planned, Adopt("request-2"), now=NOW)

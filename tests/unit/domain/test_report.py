@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vonage_reports.domain.errors import ReportFailed
-from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.report import (
     Entry,
     Priority,
@@ -24,6 +23,7 @@ from vonage_reports.domain.report import (
     report_id,
 )
 from vonage_reports.domain.run_input import execution_input
+from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window
 
 DAY = Window(
@@ -232,7 +232,7 @@ def parts_of(report: Report, splits: list[int]) -> list[Report]:
 splits = st.lists(st.integers(0, 20), max_size=8)
 profiles = st.lists(
     st.tuples(st.integers(1, 24), st.integers(0, 10**7)), min_size=1, max_size=4
-).map(lambda parts: Profile(tuple(parts)))
+).map(lambda parts: TrafficProfile(tuple(parts)))
 
 
 @given(windows, splits)
@@ -336,7 +336,7 @@ def test_a_halfs_half_belongs_to_the_whole_window() -> None:
 
 @given(windows.filter(lambda window: window.can_be_halved), st.none() | profiles, st.data())
 def test_the_rows_to_expect_of_the_halves_are_those_of_the_window(
-    window: Window, profile: Profile | None, data: st.DataObject
+    window: Window, profile: TrafficProfile | None, data: st.DataObject
 ) -> None:
     expected = profile.rows if profile else data.draw(st.none() | st.integers(0, 10**8))
     report = replace(REPORT, window=window, expected_rows=expected, profile=profile)
@@ -354,7 +354,7 @@ def test_the_rows_to_expect_of_the_halves_are_those_of_the_window(
 
 
 def test_a_window_whose_rows_lie_in_its_second_half_is_split_there() -> None:
-    evening = replace(REPORT, expected_rows=100, profile=Profile(((18, 10), (6, 90))))
+    evening = replace(REPORT, expected_rows=100, profile=TrafficProfile(((18, 10), (6, 90))))
 
     older, younger = halves_of(evening, now=LATER)
     parts = [older, *halves_of(younger, now=LATER)]

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from itertools import islice, takewhile
 
 from vonage_reports.domain.definitions import ReportDefinition
-from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.report import Priority, Report, Revision, report_id
+from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import (
     HOUR,
     Window,
@@ -83,7 +83,7 @@ def due_reports(
     *,
     cursors: Mapping[tuple[str, str, int], datetime],
     volumes: Mapping[tuple[str, str], float],
-    profiles: Mapping[tuple[str, str], Profile],
+    profiles: Mapping[tuple[str, str], TrafficProfile],
     at: datetime,
     now: datetime,
 ) -> Iterator[Due]:
@@ -194,7 +194,7 @@ def report_for_window(
     *,
     rows_per_hour: float | None,
     now: datetime,
-    profile: Profile | None = None,
+    profile: TrafficProfile | None = None,
     backfill: str | None = None,
 ) -> Report:
     """Make the report of a window that became due; the last of `delay_days` is the final one."""

@@ -46,9 +46,9 @@ from vonage_reports.domain.errors import (
     VonageUnreachable,
 )
 from vonage_reports.domain.objects import receipt_key
-from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.report import Entry, Report, RequestStatus, State
 from vonage_reports.domain.run_input import execution_input
+from vonage_reports.domain.traffic_profile import TrafficProfile
 
 
 class ExecutionStatus(Enum):
@@ -223,7 +223,7 @@ class Convert:
     """
 
     receipts: tuple[str, ...]
-    profile: Profile | None = None
+    profile: TrafficProfile | None = None
 
 
 @dataclass(frozen=True)
@@ -365,7 +365,7 @@ def while_split(leaves: Sequence[Report]) -> Transition:
             reason = f"a part of the window, {leaf.report_id}, could not be had: {leaf.reason}"
             return Fail(leaf.error or leaf.state, reason, leaf.report_id)
     rows = [(leaf.window.hours, leaf.rows) for leaf in leaves if leaf.rows is not None]
-    profile = Profile(tuple(rows)) if len(rows) == len(leaves) else None
+    profile = TrafficProfile(tuple(rows)) if len(rows) == len(leaves) else None
     return Convert(tuple(receipt_key(leaf) for leaf in leaves), profile)
 
 

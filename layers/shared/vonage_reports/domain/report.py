@@ -9,7 +9,7 @@ from typing import Any
 
 from vonage_reports.domain.definitions import DEFAULT_MAX_RECORDS
 from vonage_reports.domain.errors import ReportFailed
-from vonage_reports.domain.profile import Profile
+from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window, format_instant, halves
 
 
@@ -108,7 +108,7 @@ class Report:
     revisions: int = 1
     """How often the definition collects a window."""
     expected_rows: int | None = None
-    profile: Profile | None = None
+    profile: TrafficProfile | None = None
     """How the expected rows lie in the window; None: evenly, as far as anybody knows."""
     max_records: int = DEFAULT_MAX_RECORDS
     """More rows than this are not expected of one report: the window is split before."""
@@ -232,14 +232,16 @@ def halves_of(report: Report, *, now: datetime) -> tuple[Report, Report]:
     """Return the halves of a report that is too large, the older one first, as they are planned."""
     older, younger = halves(report.window)
     cut = older.hours / report.window.hours
-    profile = report.profile or Profile(((report.window.hours, report.expected_rows or 0),))
+    profile = report.profile or TrafficProfile(((report.window.hours, report.expected_rows or 0),))
     return (
         _half(report, "0", older, profile.between(0, cut), now),
         _half(report, "1", younger, profile.between(cut, 1), now),
     )
 
 
-def _half(report: Report, digit: str, window: Window, profile: Profile, now: datetime) -> Report:
+def _half(
+    report: Report, digit: str, window: Window, profile: TrafficProfile, now: datetime
+) -> Report:
     split_path = report.split_path + digit
     return Report(
         report_id=report_id(
