@@ -68,7 +68,7 @@ def test_the_records_of_video_are_kept_for_90_days(stack: Stack, handler: Handle
 
 
 def test_a_range_without_a_window_that_is_due_is_refused(stack: Stack, handler: Handler) -> None:
-    with pytest.raises(InvalidRequest, match="no day that is due"):
+    with pytest.raises(InvalidRequest, match="no whole day that is due"):
         handler(backfill(stack, 2, 1))
     assert stack.table() == []
 
@@ -90,7 +90,7 @@ def test_a_definition_that_collects_something_else_now_is_not_filled_back(
     before = stack.table()
     handler.define({**SMS, **changed})
     for event in (backfill(stack, 70, 5), backfill(stack, 70, 5, dry_run=True)):
-        with pytest.raises(InvalidRequest, match=rf"sms, {field}: .*give it a new name"):
+        with pytest.raises(InvalidRequest, match=rf"sms, {field}: changed .*or use a new name"):
             handler(event)
     assert stack.table() == before
 

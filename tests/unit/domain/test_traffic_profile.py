@@ -13,17 +13,17 @@ profiles = st.lists(
 ).map(lambda parts: TrafficProfile(tuple(parts)))
 
 
-def test_its_rows_are_those_of_all_parts() -> None:
+def test_rows_are_the_sum_of_all_parts() -> None:
     assert EVENING.rows == 1200
 
 
-def test_a_piece_has_the_rows_of_its_hours() -> None:
+def test_piece_has_the_rows_of_its_hours() -> None:
     assert EVENING.between(0.5, 1) == TrafficProfile(((6, 200), (6, 900)))
     assert EVENING.between(0.25, 0.625) == TrafficProfile(((6, 50), (3, 100)))
 
 
 @given(profiles, st.floats(0.01, 0.99))
-def test_two_pieces_have_the_hours_and_the_rows_of_the_whole(
+def test_two_pieces_have_the_hours_and_rows_of_the_whole(
     profile: TrafficProfile, cut: float
 ) -> None:
     pieces = (*profile.between(0, cut).parts, *profile.between(cut, 1).parts)
@@ -33,14 +33,14 @@ def test_two_pieces_have_the_hours_and_the_rows_of_the_whole(
         assert sum(piece[column] for piece in pieces) == pytest.approx(whole, abs=1e-6)
 
 
-def test_another_number_of_rows_lies_in_the_same_form() -> None:
+def test_scaling_keeps_the_distribution() -> None:
     assert EVENING.scaled(600) == TrafficProfile(((12, 50), (6, 100), (6, 450)))
 
 
-def test_a_form_without_rows_stays_without_them() -> None:
+def test_scaling_an_empty_profile_adds_no_rows() -> None:
     assert TrafficProfile(((12, 0), (12, 0))).scaled(600).rows == 0
 
 
 @given(profiles)
-def test_it_comes_back_from_the_ledger_as_it_was(profile: TrafficProfile) -> None:
+def test_json_round_trip(profile: TrafficProfile) -> None:
     assert TrafficProfile.from_json(profile.to_json()) == profile

@@ -442,7 +442,8 @@ def test_a_definition_that_collects_something_else_now_is_measured_by_what_it_co
 
     assert row(of).length is WindowLength.DAY
     assert (problem.windows, problem.event) == (1, None)
-    assert "sms, window: it collects something else now: give it a new name" in of.warnings
+    changed_window = "changed under the same name; restore 'day', or use a new name"
+    assert f"sms, window: {changed_window}" in of.warnings
 
 
 def test_a_definition_without_accounts_has_those_that_the_ledger_knows() -> None:
