@@ -1,9 +1,8 @@
-"""The ledger: what one run of submit_reports costs, whatever has been finished before it.
+"""The ledger: DynamoDB requests and capacity of one run of submit_reports.
 
-A run that settles five running reports and plans eight definitions is counted against a table with
-10 and with 100,000 finished reports: DynamoDB requests, and the capacity that they consume, as the
-emulator counts it. So is a run that plans windows of a backfill of 13 months of hours, at its
-beginning and at its end.
+The first table counts a run that settles five running reports and plans eight definitions, with 10
+and with 100,000 finished reports in the ledger. The second table counts a run that plans windows of
+a backfill of 13 months of hours, at its beginning and at its end. The emulator counts the capacity.
 """
 
 from collections.abc import Iterator
@@ -38,16 +37,16 @@ INVOCATION = Invocation("one", lambda: 300.0)
 
 
 class Running:
-    """Runs that all go on."""
+    """Step Functions with all executions running."""
 
     def describe(self, report: Report) -> Execution:
-        """Say that it runs."""
+        """Return a running execution."""
         del report
         return Execution(ExecutionStatus.RUNNING)
 
 
 def definition(number: int) -> ReportDefinition:
-    """Return one of eight definitions, each with windows of an hour."""
+    """Return one of eight definitions with hourly windows."""
     return ReportDefinition(
         name=f"d{number}",
         product="VERIFY-V2",
@@ -69,7 +68,7 @@ def reports(since: datetime) -> Iterator[Report]:
 
 
 def fill(table: Any, finished: int) -> None:
-    """Put finished reports of the last years, and five that run."""
+    """Write finished reports of the last years, and five running reports."""
     with table.batch_writer() as batch:
         for report in islice(reports(NOW - timedelta(days=600)), finished):
             batch.put_item(Item=finished_item(replace(report, state=State.DELIVERED)))
@@ -81,7 +80,7 @@ def fill(table: Any, finished: int) -> None:
 
 @contextmanager
 def counted(table: Any) -> Iterator[dict[str, float]]:
-    """Count what is asked of DynamoDB meanwhile."""
+    """Count the requests to DynamoDB inside the context, and their capacity."""
     counts = {"requests": 0.0, "capacity": 0.0}
     events = table.meta.client.meta.events
 
@@ -101,21 +100,21 @@ def counted(table: Any) -> Iterator[dict[str, float]]:
     events.unregister("after-call.dynamodb", add)
 
 
-def edges_to(table: Any) -> Services:
-    """Return edges of which only the ledger is asked."""
+def services_for(table: Any) -> Services:
+    """Return services of which this run uses only the ledger."""
     return Services(
         ledger=Ledger(table),
-        vonage=None,  # type: ignore[arg-type]  # nothing is asked of these in such a run
-        executions=Running(),  # type: ignore[arg-type]  # a fake of what is used
-        topic=None,  # type: ignore[arg-type]  # a fake of what is used
-        bucket=None,  # type: ignore[arg-type]  # a fake of what is used
+        vonage=None,  # type: ignore[arg-type]  # not used in this run
+        executions=Running(),  # type: ignore[arg-type]  # implements the used method
+        topic=None,  # type: ignore[arg-type]  # not used in this run
+        bucket=None,  # type: ignore[arg-type]  # not used in this run
         metrics=Metrics("benchmark"),
     )
 
 
 def count(table: Any) -> dict[str, float]:
-    """Run once and count."""
-    services = edges_to(table)
+    """Return the counts of one run."""
+    services = services_for(table)
     with counted(table) as counts:
         settle(services.ledger.open_work(), services, INVOCATION, clock=lambda: NOW)
         plan([definition(number) for number in range(8)], services, at=NOW, now=NOW)
@@ -124,10 +123,10 @@ def count(table: Any) -> dict[str, float]:
 
 
 def count_backfill(table: Any, *, from_its_end: bool) -> dict[str, float]:
-    """Plan what there is room for of a backfill of 13 months of hours, and count."""
+    """Return the counts of planning a backfill of 13 months of hours once."""
     whole = checked_backfill(definition(0), date(2025, 10, 22), NOW.date(), confirmed=True, now=NOW)
     begun = replace(whole, seen_to=whole.total - 9 if from_its_end else 0)
-    services = edges_to(table)
+    services = services_for(table)
     services.ledger.write_all([], (None, begun))
     with counted(table) as counts:
         began = perf_counter()

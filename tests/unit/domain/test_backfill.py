@@ -195,13 +195,13 @@ def test_thirteen_months_of_hours_fit_one_ledger_item() -> None:
             DAILY,
             "2026-11-05",
             "2026-11-04",
-            "end 2026-11-04 is not after start 2026-11-05; write the day after the last day",
+            "end 2026-11-04 is not after start 2026-11-05; write a later end, end is exclusive",
         ),
         (
             DAILY,
             "2026-11-05",
             "2026-11-05",
-            "end 2026-11-05 is not after start 2026-11-05; write the day after the last day",
+            "end 2026-11-05 is not after start 2026-11-05; write a later end, end is exclusive",
         ),
         (
             DAILY,
@@ -240,7 +240,7 @@ def test_thirteen_months_of_hours_fit_one_ledger_item() -> None:
             "2026-11-20",
             (
                 "2026-10-02 to 2026-11-20 contains no whole month that is due; "
-                "write an earlier start or end"
+                "write a longer or an earlier range"
             ),
         ),
         (
@@ -249,7 +249,7 @@ def test_thirteen_months_of_hours_fit_one_ledger_item() -> None:
             "2026-11-22",
             (
                 "2026-11-19 to 2026-11-22 contains no whole day that is due; "
-                "write an earlier start or end"
+                "write a longer or an earlier range"
             ),
         ),
     ],

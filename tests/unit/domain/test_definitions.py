@@ -32,10 +32,10 @@ def test_warning_names_definition_and_field() -> None:
 
     assert warnings_of([calls, new, typo]) == [
         (
-            "calls, filters.orbit: orbit is not documented for VOICE-CALL, Vonage may refuse it; "
-            "check the spelling"
+            "calls, filters.orbit: orbit is not documented for VOICE-CALL, so Vonage may refuse "
+            "it; check the spelling"
         ),
-        "new, product: SATELLITE-9 is not documented, Vonage may refuse it; check the spelling",
+        "new, product: SATELLITE-9 is not documented, so Vonage may refuse it; check the spelling",
         (
             "sms-outbound, filters.status: 'sent' is not documented for SMS; write one of "
             "accepted, buffered, deleted, delivered, expired, failed, rejected, submitted, unknown"

@@ -45,7 +45,7 @@ class Backfill:
     seen_to: int = 0
     """The number of reports planned or skipped so far."""
     skipped: int = 0
-    """The number of those that were delivered already or under way."""
+    """The number of reports skipped because they were delivered or under way."""
     version: int = 0
 
     @property
@@ -151,7 +151,7 @@ def checked_backfill(
     prefix = f"backfill of {definition.name}"
     if end <= start:
         raise InvalidRequest(
-            f"{prefix}: end {end} is not after start {start}; write the day after the last day"
+            f"{prefix}: end {end} is not after start {start}; write a later end, end is exclusive"
         )
     today = now.astimezone(ZoneInfo(definition.time_zone)).date()
     if end > today:
@@ -168,7 +168,7 @@ def checked_backfill(
     if not backfill.windows:
         raise InvalidRequest(
             f"{prefix}: {start} to {end} contains no whole {definition.window} that is due; "
-            "write an earlier start or end"
+            "write a longer or an earlier range"
         )
     return backfill
 
@@ -199,5 +199,5 @@ def expected_records(backfill: Backfill, volumes: Mapping[tuple[str, str], float
 def _newest_first(
     start: date, end: date, length: WindowLength, time_zone: str
 ) -> tuple[Window, ...]:
-    """Return the windows of a range. Cached: each step needs them; 13 months have 9,500 hours."""
+    """Return a range's windows. Cached: each step needs them, and 13 months have 9,500 hours."""
     return tuple(reversed(windows_within(start, end, length, time_zone)))

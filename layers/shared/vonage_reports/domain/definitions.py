@@ -36,7 +36,7 @@ class ReportDefinition:
 
     @property
     def collects(self) -> str:
-        """The fields, as JSON, that never change under one name: windows would overlap or lack."""
+        """The fields, as JSON, that a name fixes: a change would overlap or skip windows."""
         return json.dumps(
             {
                 "product": self.product,

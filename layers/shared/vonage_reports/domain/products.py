@@ -140,7 +140,7 @@ def doubts(product: str, filters: Mapping[str, object]) -> Iterator[tuple[str, s
     """
     known = PRODUCTS.get(product)
     if known is None:
-        yield "product", f"{product} is not documented, Vonage may refuse it; check the spelling"
+        yield "product", f"{product} is not documented, so Vonage may refuse it; check the spelling"
         return
     for name, value in filters.items():
         field = f"filters.{name}"
@@ -148,7 +148,7 @@ def doubts(product: str, filters: Mapping[str, object]) -> Iterator[tuple[str, s
         if name == "direction":
             continue
         if values is None:
-            reason = f"{name} is not documented for {product}, Vonage may refuse it"
+            reason = f"{name} is not documented for {product}, so Vonage may refuse it"
             yield field, f"{reason}; check the spelling"
         elif values is SWITCH:
             if str(value).lower() not in values:
