@@ -68,7 +68,7 @@ def test_the_records_of_video_are_kept_for_90_days(stack: Stack, handler: Handle
 
 
 def test_a_range_without_a_window_that_is_due_is_refused(stack: Stack, handler: Handler) -> None:
-    with pytest.raises(InvalidRequest, match="no whole day that is due"):
+    with pytest.raises(InvalidRequest, match="no whole day due; write earlier dates"):
         handler(backfill(stack, 2, 1))
     assert stack.table() == []
 

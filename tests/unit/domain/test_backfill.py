@@ -195,26 +195,26 @@ def test_thirteen_months_of_hours_fit_one_ledger_item() -> None:
             DAILY,
             "2026-11-05",
             "2026-11-04",
-            "end 2026-11-04 is not after start 2026-11-05; write a later end, end is exclusive",
+            "end 2026-11-04 is not after start 2026-11-05; write a later end (exclusive)",
         ),
         (
             DAILY,
             "2026-11-05",
             "2026-11-05",
-            "end 2026-11-05 is not after start 2026-11-05; write a later end, end is exclusive",
+            "end 2026-11-05 is not after start 2026-11-05; write a later end (exclusive)",
         ),
         (
             DAILY,
             "2026-11-05",
             "2026-11-23",
-            "end 2026-11-23 is in the future; write 2026-11-22 or earlier, end is exclusive",
+            "end 2026-11-23 is in the future; write 2026-11-22 (exclusive) or earlier",
         ),
         (
             # In New York it is still the 21st.
             replace(DAILY, time_zone="America/New_York"),
             "2026-11-05",
             "2026-11-22",
-            "end 2026-11-22 is in the future; write 2026-11-21 or earlier, end is exclusive",
+            "end 2026-11-22 is in the future; write 2026-11-21 (exclusive) or earlier",
         ),
         (
             DAILY,
@@ -238,19 +238,13 @@ def test_thirteen_months_of_hours_fit_one_ledger_item() -> None:
             replace(DAILY, window=WindowLength.MONTH),
             "2026-10-02",
             "2026-11-20",
-            (
-                "2026-10-02 to 2026-11-20 contains no whole month that is due; "
-                "write a longer or an earlier range"
-            ),
+            "2026-10-02 to 2026-11-20 has no whole month due; write earlier dates",
         ),
         (
             DAILY,
             "2026-11-19",
             "2026-11-22",
-            (
-                "2026-11-19 to 2026-11-22 contains no whole day that is due; "
-                "write a longer or an earlier range"
-            ),
+            "2026-11-19 to 2026-11-22 has no whole day due; write earlier dates",
         ),
     ],
     ids=[

@@ -32,10 +32,10 @@ def test_warning_names_definition_and_field() -> None:
 
     assert warnings_of([calls, new, typo]) == [
         (
-            "calls, filters.orbit: orbit is not documented for VOICE-CALL, so Vonage may refuse "
-            "it; check the spelling"
+            "calls, filters.orbit: not documented for VOICE-CALL, so Vonage may refuse it; "
+            "check spelling"
         ),
-        "new, product: SATELLITE-9 is not documented, so Vonage may refuse it; check the spelling",
+        "new, product: SATELLITE-9 is not documented, so Vonage may refuse it; check spelling",
         (
             "sms-outbound, filters.status: 'sent' is not documented for SMS; write one of "
             "accepted, buffered, deleted, delivered, expired, failed, rejected, submitted, unknown"
@@ -69,12 +69,11 @@ def test_overlapping_definitions_raise_a_warning() -> None:
     ]
 
     assert warnings_of([SMS, *others]) == []
-    twice = "requests some of the same records, which are billed twice"
     assert warnings_of([SMS, sooner, *others]) == [
-        f"sooner, name: sms-outbound {twice}; narrow the filters or account_ids"
+        "sooner, name: shares records with sms-outbound, billed twice; narrow filters or accounts"
     ]
     assert warnings_of([SMS, *others, british]) == [
-        f"british, name: sms-outbound {twice}; narrow the filters or account_ids"
+        "british, name: shares records with sms-outbound, billed twice; narrow filters or accounts"
     ]
 
 
@@ -84,10 +83,7 @@ def test_subaccount_collected_twice_raises_a_warning() -> None:
     both = replace(together, name="both", account_ids=("abcd1234", "abcd5678"))
 
     assert warnings_of([together, alone]) == [
-        (
-            "alone, name: together requests some of the same records, which are billed twice; "
-            "narrow the filters or account_ids"
-        )
+        "alone, name: shares records with together, billed twice; narrow filters or accounts"
     ]
     assert warnings_of([both]) == [
         (

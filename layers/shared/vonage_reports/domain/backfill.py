@@ -151,12 +151,12 @@ def checked_backfill(
     prefix = f"backfill of {definition.name}"
     if end <= start:
         raise InvalidRequest(
-            f"{prefix}: end {end} is not after start {start}; write a later end, end is exclusive"
+            f"{prefix}: end {end} is not after start {start}; write a later end (exclusive)"
         )
     today = now.astimezone(ZoneInfo(definition.time_zone)).date()
     if end > today:
         raise InvalidRequest(
-            f"{prefix}: end {end} is in the future; write {today} or earlier, end is exclusive"
+            f"{prefix}: end {end} is in the future; write {today} (exclusive) or earlier"
         )
     oldest = oldest_date(definition.product, definition.time_zone, now)
     if start < oldest:
@@ -167,8 +167,7 @@ def checked_backfill(
     backfill = Backfill(definition, start, end, begun_at=now, confirmed=confirmed)
     if not backfill.windows:
         raise InvalidRequest(
-            f"{prefix}: {start} to {end} contains no whole {definition.window} that is due; "
-            "write a longer or an earlier range"
+            f"{prefix}: {start} to {end} has no whole {definition.window} due; write earlier dates"
         )
     return backfill
 

@@ -109,10 +109,7 @@ def _overlaps(
             and (accounts[0] & accounts[1] or has_subaccounts)
             and all(definition.filters[name] == other.filters[name] for name in shared)
         ):
-            reason = (
-                f"{other.name} requests some of the same records, which are billed twice; narrow "
-                "the filters or account_ids"
-            )
+            reason = f"shares records with {other.name}, billed twice; narrow filters or accounts"
             yield "name", reason
 
 

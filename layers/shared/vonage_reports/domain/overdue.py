@@ -24,9 +24,9 @@ class Undelivered:
 def undelivered(reports: Iterable[Report]) -> Iterator[Undelivered]:
     """Yield the undelivered windows of the open reports.
 
-    A window that the operator requested is due from the request on. A window planned late counts
-    as due one day before it was planned, so it gets the usual grace period. Examples are the latest
-    month of a new definition, and windows that the calendar missed.
+    A window that the operator requested is due from the request on. A window planned late (the
+    latest month of a new definition, a missed window) counts as due one day before it was planned,
+    so it gets the usual grace period.
 
     Excludes HELD reports, which have their own alarm and wait for the operator; parts, because the
     window counts as a whole; and delivered windows that are only converted again.

@@ -140,7 +140,7 @@ def doubts(product: str, filters: Mapping[str, object]) -> Iterator[tuple[str, s
     """
     known = PRODUCTS.get(product)
     if known is None:
-        yield "product", f"{product} is not documented, so Vonage may refuse it; check the spelling"
+        yield "product", f"{product} is not documented, so Vonage may refuse it; check spelling"
         return
     for name, value in filters.items():
         field = f"filters.{name}"
@@ -148,8 +148,7 @@ def doubts(product: str, filters: Mapping[str, object]) -> Iterator[tuple[str, s
         if name == "direction":
             continue
         if values is None:
-            reason = f"{name} is not documented for {product}, so Vonage may refuse it"
-            yield field, f"{reason}; check the spelling"
+            yield field, f"not documented for {product}, so Vonage may refuse it; check spelling"
         elif values is SWITCH:
             if str(value).lower() not in values:
                 yield field, "the value is not documented; write true or false"
@@ -189,10 +188,7 @@ def retention_problem(product: str, days: int) -> str | None:
     if days < (_FEWEST_DAYS_OF_13_MONTHS if kept is None else kept):
         return None
     limit = f"{RETENTION_MONTHS} months" if kept is None else f"{kept} days"
-    return (
-        f"records are up to {days} days old by then, and Vonage keeps {product} for {limit}; "
-        "write fewer days or a shorter window"
-    )
+    return f"records get {days} days old, but Vonage keeps {product} for {limit}; write fewer days"
 
 
 def _retention_days(product: str) -> int | None:

@@ -23,8 +23,7 @@ _A_WEEK_WITH_ANY_CLOCK = timedelta(days=8)
 def alike_before(window: Window) -> Iterator[Window]:
     """Yield the comparable windows, nearest first.
 
-    They have the same weekday and local time in the previous weeks; for a month, the previous
-    months.
+    The same weekday and local time in the previous weeks; for a month, the previous months.
     """
     zone = ZoneInfo(window.time_zone)
     start, end = window.start.astimezone(zone), window.end.astimezone(zone)
