@@ -27,9 +27,9 @@ from vonage_reports.aws.ledger import (
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.backfill import Backfill, Progress
 from vonage_reports.domain.definitions import ReportDefinition
-from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.report import Priority, Report, Revision, State, report_id
 from vonage_reports.domain.slots import SLOTS
+from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window, WindowLength
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
@@ -478,8 +478,8 @@ def test_newest_window_counts_if_empty_or_collected_again(
         assert ledger.calendar().volumes == {("sms-outbound", "abcd1234"): rows / 24}
 
 
-def test_delivery_of_a_split_window_records_its_profile(ledger: Ledger) -> None:
-    evening = Profile(((12, 10), (12, 90)))
+def test_where_the_rows_lay_is_noted_with_how_many_there_were(ledger: Ledger) -> None:
+    evening = TrafficProfile(((12, 10), (12, 90)))
     deliver(ledger, 3, 100, profile=evening)
     assert ledger.calendar().profiles == {("sms-outbound", "abcd1234"): evening}
     deliver(ledger, 2, 10)
@@ -525,7 +525,7 @@ windows = st.builds(
 )
 profiles = st.lists(
     st.tuples(st.floats(0.1, 800), st.floats(0, 10**9)), min_size=1, max_size=4
-).map(lambda parts: Profile(tuple(parts)))
+).map(lambda parts: TrafficProfile(tuple(parts)))
 reports = st.builds(
     Report,
     report_id=st.from_regex(r"[a-z0-9-]{1,30}-20261121T0000Z-[0-9a-f]{12}", fullmatch=True),

@@ -68,7 +68,7 @@ def test_backfill_of_video_reaches_back_90_days(stack: Stack, handler: Handler) 
 
 
 def test_backfill_without_a_due_window_is_refused(stack: Stack, handler: Handler) -> None:
-    with pytest.raises(InvalidRequest, match="no day that is due"):
+    with pytest.raises(InvalidRequest, match="no whole day due; write earlier dates"):
         handler(backfill(stack, 2, 1))
     assert stack.table() == []
 
@@ -90,7 +90,7 @@ def test_backfill_of_a_changed_definition_is_refused(
     before = stack.table()
     handler.define({**SMS, **changed})
     for event in (backfill(stack, 70, 5), backfill(stack, 70, 5, dry_run=True)):
-        with pytest.raises(InvalidRequest, match=rf"sms, {field}: .*give it a new name"):
+        with pytest.raises(InvalidRequest, match=rf"sms, {field}: changed .*or use a new name"):
             handler(event)
     assert stack.table() == before
 

@@ -9,8 +9,8 @@ from enum import Enum
 from typing import Any
 
 from vonage_reports.domain.backfill import Backfill
-from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.report import Priority, Report, Revision, State, definition_of
+from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window
 
 OF_FINISHED_REPORTS = (
@@ -53,7 +53,7 @@ class Calendar:
     cursors: Mapping[tuple[str, str, int], datetime]
     volumes: Mapping[tuple[str, str], float]
     collects: Mapping[str, str]
-    profiles: Mapping[tuple[str, str], Profile] = field(default_factory=dict)
+    profiles: Mapping[tuple[str, str], TrafficProfile] = field(default_factory=dict)
 
 
 def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
@@ -96,7 +96,7 @@ def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
         elif kind == "volume":
             volumes[name, rest[0]] = float(str(item["rows_per_hour"]))
             if "profile" in item:
-                profiles[name, rest[0]] = Profile.from_json(str(item["profile"]))
+                profiles[name, rest[0]] = TrafficProfile.from_json(str(item["profile"]))
         else:
             collects[name] = str(item["collects"])
     return Calendar(cursors, volumes, collects, profiles)
@@ -146,7 +146,7 @@ def _attributes(report: Report) -> dict[str, Any]:
             value = value.astimezone(UTC).isoformat()
         elif isinstance(value, Window):
             value = value.to_dict()
-        elif isinstance(value, Profile):
+        elif isinstance(value, TrafficProfile):
             value = value.to_json()
         elif isinstance(value, Enum):
             value = value.value
@@ -176,7 +176,7 @@ def report_of(item: Mapping[str, Any]) -> Report:
     for name in ("tokens", "receipts", "delivered_from"):
         values[name] = tuple(values.get(name, ()))
     if "profile" in values:
-        values["profile"] = Profile.from_json(values["profile"])
+        values["profile"] = TrafficProfile.from_json(values["profile"])
     values["window"] = Window.from_dict(values["window"])
     values["revision"] = Revision(values["revision"])
     values["priority"] = Priority(values["priority"])
