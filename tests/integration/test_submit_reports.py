@@ -21,9 +21,9 @@ from vonage_reports.domain.report import Report, State
 from vonage_reports.submit_reports.context import Invocation
 from vonage_reports.submit_reports.plan import announce_refusals, clear_resolved_refusals, plan
 from vonage_reports.submit_reports.read_definitions import parse_definitions
-from vonage_reports.submit_reports.reprocess import recollect
+from vonage_reports.submit_reports.reprocess import recollect, resolve
 from vonage_reports.submit_reports.settle import settle
-from vonage_reports.submit_reports.submit import resolve, submit
+from vonage_reports.submit_reports.submit import submit
 from vonage_reports.vonage.answers import ReportRequest
 from vonage_reports.vonage.client import HTTP_TIMEOUT, Credentials, VonageClient
 from vonage_reports.vonage.pacing import Pacer
@@ -507,14 +507,14 @@ def test_unknown_or_foreign_request_is_not_adopted(stack: Stack, held: Report) -
     with pytest.raises(InvalidRequest, match="Vonage has no"):
         resolve(held.report_id, "a-typing-error", stack.services, now=stack.now)
     (foreign,) = stack.simulator.jobs(1, 3600)
-    with pytest.raises(InvalidRequest, match="another report's"):
+    with pytest.raises(InvalidRequest, match="has other parameters"):
         resolve(held.report_id, foreign, stack.services, now=stack.now)
     assert the_report(stack) == held
 
 
 def test_request_with_other_filters_is_not_adopted(stack: Stack, held: Report) -> None:
     (foreign,) = stack.simulator.jobs(1, 3600, {**LIKE_OURS, "country": "X1"})
-    with pytest.raises(InvalidRequest, match="another report's"):
+    with pytest.raises(InvalidRequest, match="has other parameters"):
         resolve(held.report_id, foreign, stack.services, now=stack.now)
     assert the_report(stack) == held
 
@@ -566,7 +566,7 @@ def test_request_claimed_by_another_report_is_refused(stack: Stack, held: Report
     stack.submit()
     other = next(each for each in stack.open() if each.report_id != held.report_id)
     assert other.request_id is not None
-    with pytest.raises(InvalidRequest, match="serves another report"):
+    with pytest.raises(InvalidRequest, match="belongs to another report"):
         resolve(held.report_id, other.request_id, stack.services, now=stack.now)
 
 
