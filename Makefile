@@ -34,6 +34,7 @@ help:
 	@echo 'make status what is delivered, under way, missing and why, as of the last make run'
 	@echo '            STACK=name   of a stack on AWS (AWS_PROFILE, AWS_DEFAULT_REGION)   JSON=1   for scripts'
 	@echo 'make query  ask out/ with SQL: SQL="SELECT ..."   FILE=x.sql   CSV=file.csv   STACK=name (of a deployed stack)'
+	@echo '            CSV_TEXT=exact   no apostrophe before text that a spreadsheet would take for a formula'
 	@echo '            NAMED=billing        SINCE=2026-11-01 UNTIL=2026-12-01 PERIOD=day MARK_UP=0.15 ACCOUNT_CURRENCY=EUR'
 	@echo '            NAMED=reconciliation INVOICE=file.csv   NAMED=customers'
 	@echo 'make test   everything that can be checked: style, types, all tests'

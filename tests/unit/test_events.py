@@ -10,20 +10,16 @@ import yaml
 
 from local.stack.template import read_template
 from tests.support.paths import ROOT
-from vonage_reports.check_report import readiness
+from vonage_reports.check_report import check_report
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Entry, Priority, Report, RequestStatus, Revision, report_id
 from vonage_reports.domain.run_input import RunInput, execution_input
 from vonage_reports.domain.windows import WindowLength, parse_instant
 from vonage_reports.submit_reports.requests import (
+    REQUESTS,
     BackfillRequest,
     Cancellation,
-    Recollection,
-    Reconversion,
-    Resolution,
-    ScheduledRun,
-    Sweep,
     is_dry_run,
     parse_event,
 )
@@ -53,33 +49,28 @@ def shape(value: Any) -> Any:
     return None
 
 
-def test_every_folder_entry_is_an_event() -> None:
+def test_folder_has_events_only() -> None:
     assert {path.suffix for path in (ROOT / "events").iterdir()} == {".json"}
     assert EVENTS
 
 
-KINDS = {
-    "schedule": ScheduledRun,
-    "sweep": Sweep,
-    "run_ended": Sweep,
-    "resolve": Resolution,
-    "recollect": Recollection,
-    "reconvert": Reconversion,
-    "backfill": BackfillRequest,
-    "dry_run": BackfillRequest,
-    "cancel": Cancellation,
-}
+KEYS = {"schedule": "scheduled_time", "run_ended": "sweep", "dry_run": "backfill"}
+"""The keys of the events that are not named for their key."""
 
 
 @pytest.mark.parametrize("name", TO_SUBMIT_REPORTS)
-def test_event_has_the_kind_that_its_file_names(name: str) -> None:
-    asked = parse_event(EVENTS[name])
+def test_event_is_the_request_of_its_name(name: str) -> None:
+    request = parse_event(EVENTS[name])
 
-    assert type(asked) is KINDS[name]
-    assert is_dry_run(asked) == (name == "dry_run")
+    assert type(request) is REQUESTS[KEYS.get(name, name)]
+    assert is_dry_run(request) == (name == "dry_run")
 
 
-def test_cancel_names_the_backfill_of_the_other_file() -> None:
+def test_every_request_has_an_event() -> None:
+    assert {KEYS.get(name, name) for name in TO_SUBMIT_REPORTS} == set(REQUESTS)
+
+
+def test_cancel_names_the_example_of_a_backfill() -> None:
     begun, cancelled = parse_event(EVENTS["backfill"]), parse_event(EVENTS["cancel"])
     assert isinstance(begun, BackfillRequest)
     assert isinstance(cancelled, Cancellation)
@@ -145,7 +136,7 @@ def test_store_report_gets_the_result_of_check_report() -> None:
         file_id="b003ed27-b4b2-4a7d-b4a5-6255ce08eea5",
         echo={},
     )
-    result = readiness(answer, waited=20, started=NOW, now=NOW)
+    result = check_report(answer, waited=20, started=NOW, now=NOW)
 
     assert shape(EVENTS["store_report"]["download"]) == shape(result["download"])
 

@@ -22,7 +22,7 @@ from vonage_reports.aws.error_messages import VARIABLES
 from vonage_reports.domain.objects import dataset_key
 from vonage_reports.domain.settings import Settings
 from vonage_reports.submit_reports.context import Invocation
-from vonage_reports.submit_reports.requests import parse_definitions
+from vonage_reports.submit_reports.read_definitions import parse_definitions
 
 WORKFLOW = yaml.safe_load((ROOT / "functions" / "report_workflow.asl.yaml").read_text())
 TEMPLATE = read_template(ROOT / "template.yaml")

@@ -9,7 +9,7 @@ from typing import Any
 
 from vonage_reports.domain.definitions import DEFAULT_MAX_RECORDS
 from vonage_reports.domain.errors import ReportFailed
-from vonage_reports.domain.profile import Profile
+from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window, format_instant
 
 
@@ -107,7 +107,7 @@ class Report:
     revisions: int = 1
     """The number of times that the definition collects a window."""
     expected_rows: int | None = None
-    profile: Profile | None = None
+    profile: TrafficProfile | None = None
     """The distribution of the expected rows over the window; None: unknown, taken as even."""
     max_records: int = DEFAULT_MAX_RECORDS
     """A report that is expected to have more rows is split before it is requested."""

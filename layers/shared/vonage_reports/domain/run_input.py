@@ -56,6 +56,16 @@ class RunInput:
         )
 
     @property
+    def log_keys(self) -> dict[str, str | None]:
+        """The fields that find a run's lines in the logs of every function."""
+        return {
+            "report_id": self.report_id,
+            "definition": self.definition,
+            "request_id": self.request_id,
+            "execution": self.execution_name,
+        }
+
+    @property
     def execution_name(self) -> str:
         """The name of the run's execution."""
         return f"{self.report_id}-r{self.run}"

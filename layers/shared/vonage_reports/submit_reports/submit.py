@@ -1,12 +1,12 @@
-"""Submit: give the free slots to the planned reports, having looked for those that got lost."""
+"""Submit: look up lost requests, then give free slots to planned reports."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from aws_lambda_powertools import Logger
 
-from vonage_reports.aws.ledger import RequestAlreadyClaimed, SlotTaken
+from vonage_reports.aws.ledger import SlotTaken
 from vonage_reports.aws.ledger_items import OpenWork
 from vonage_reports.domain import notifications, waits
 from vonage_reports.domain.decisions import (
@@ -15,10 +15,8 @@ from vonage_reports.domain.decisions import (
     after_post,
     before_post,
     is_unacknowledged,
-    resolved,
 )
 from vonage_reports.domain.errors import (
-    InvalidRequest,
     RateLimited,
     ReportExpired,
     SubmissionUnknown,
@@ -30,60 +28,45 @@ from vonage_reports.domain.errors import (
 from vonage_reports.domain.lifecycle import Fail, PutBack, TakeSlot, apply
 from vonage_reports.domain.report import Report, RequestStatus, State
 from vonage_reports.domain.slots import SLOTS, slots_needed, submission_order
-from vonage_reports.submit_reports.context import Invocation, Services
+from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.execute import announce_once, collect_errors, execute
-from vonage_reports.submit_reports.lost_requests import find_request, is_another
+from vonage_reports.submit_reports.lost_requests import find_request
 
 logger = Logger(service="submit_reports", child=True)
 
 
-@dataclass
-class SubmitResult:
-    """What a run submitted, and holds because nobody knows whether Vonage took it."""
-
-    submitted: list[str] = field(default_factory=list)
-    held: list[str] = field(default_factory=list)
-    waiting: int = 0
-    """Reports for which Vonage has not taken a request yet."""
-    faults: list[Exception] = field(default_factory=list)
-    """What AWS refused; the reports that it concerns are found again by the next run."""
-
-
 def submit(
     services: Services, invocation: Invocation, *, clock: Callable[[], datetime]
-) -> SubmitResult:
-    """Look for reports whose POST had no answer; then submit what is due, while slots are free.
+) -> StepResult:
+    """Find the requests of unanswered POSTs; then submit the due reports while slots are free.
 
-    Raises InvalidRequest where the secret cannot be used: then nothing was sent.
+    Raises InvalidRequest, having sent nothing, if the secret cannot be used.
     """
-    done = SubmitResult()
+    result = StepResult()
     work = services.ledger.open_work()
     lost = [report for report in work.reports if is_unacknowledged(report, clock())]
     if (lost or submission_order(work.reports, clock())) and not _is_paused(work, clock()):
-        # First of all: without usable credentials nothing may be begun.
+        # Take no slot and no lease without usable credentials.
         services.vonage.require_credentials()
         for report in lost:
             if invocation.has_time_for_a_request():
-                with collect_errors(done.faults):
-                    _find(report, services, invocation, done, now=clock())
-        work, queue = _cleared(services, done, clock)
-        _submit_planned(work, queue, services, invocation, done, clock=clock)
-    done.waiting = sum(
-        report.state in (State.PLANNED, State.SUBMITTING) and report.report_id not in done.submitted
-        for report in work.reports
-    )
-    return done
+                with collect_errors(result.errors):
+                    _find(report, services, invocation, result, now=clock())
+        if lost:
+            work = services.ledger.open_work()
+        work, queue = _cleared(work, services, result, clock)
+        _submit_planned(work, queue, services, invocation, result, clock=clock)
+    return result
 
 
 def _cleared(
-    services: Services, done: SubmitResult, clock: Callable[[], datetime]
+    work: OpenWork, services: Services, result: StepResult, clock: Callable[[], datetime]
 ) -> tuple[OpenWork, list[Report]]:
-    """Move what is not to be asked for as it stands; return the open work and what is left of it.
+    """Split and supersede reports before their POST; return the open work and the queue.
 
-    A split makes halves, which may be too large themselves: so it looks again.
+    A half may be too large itself, so repeat until nothing changes.
     """
     while True:
-        work = services.ledger.open_work()
         whole = {report.report_id: report for report in work.reports}
         queue, has_moved = [], False
         for report in submission_order(work.reports, clock()):
@@ -92,15 +75,16 @@ def _cleared(
             if decision is None:
                 queue.append(report)
             elif not isinstance(decision, Stay):
-                with collect_errors(done.faults):
+                with collect_errors(result.errors):
                     execute(report, decision, services, now=clock())
                     has_moved = True
         if not has_moved:
             return work, queue
+        work = services.ledger.open_work()
 
 
 def _later(report: Report, open_reports: Mapping[str, Report], services: Services) -> State | None:
-    """Return the state of the window's later revision, the one that is furthest of several."""
+    """Return the state of the window's later revision; DELIVERED if any of several is."""
     if report.is_half:
         return None
     found = [
@@ -118,7 +102,7 @@ def _submit_planned(
     queue: Sequence[Report],
     services: Services,
     invocation: Invocation,
-    done: SubmitResult,
+    result: StepResult,
     *,
     clock: Callable[[], datetime],
 ) -> None:
@@ -135,11 +119,11 @@ def _submit_planned(
         if room < least or not invocation.has_time_for_a_request():
             continue
         go_on, seen_free = True, len(free)
-        with collect_errors(done.faults):
+        with collect_errors(result.errors):
             owned = _take_slot(report, free, services, invocation, least=least, now=clock())
             if owned is not None:
-                go_on = _send(owned, work, services, done, now=clock())
-        # What somebody else took meanwhile is gone as well.
+                go_on = _send(owned, work, services, result, now=clock())
+        # Count the slots that another invocation took meanwhile too.
         room -= seen_free - len(free)
         if not go_on:
             break
@@ -150,10 +134,11 @@ def _is_paused(work: OpenWork, now: datetime) -> bool:
 
 
 def _others_at_work(work: OpenWork, services: Services) -> int:
-    """Count the reports of other tools that Vonage works on for this key, as far as it says so.
+    """Count the live reports of other tools that Vonage's list shows for this key.
 
-    At best effort: the list is deprecated, and another tool may send its POST a moment later.
-    Raises RateLimited, which is about the POST that would follow as well.
+    Best effort: the list is deprecated, and another tool may send its POST a moment later.
+
+    Raises RateLimited: the POST that would follow would be throttled too.
     """
     try:
         listed = services.vonage.list_reports(services.vonage.api_key)
@@ -179,10 +164,7 @@ def _take_slot(
     least: int,
     now: datetime,
 ) -> Report | None:
-    """Turn a PLANNED report into a SUBMITTING one that holds a slot; None: none was free for it.
-
-    `least` slots have to be free.
-    """
+    """Take a slot for a PLANNED report; None if fewer than `least` slots are free."""
     while len(free) >= least:
         lease_until = invocation.lease_end(now, services.waits)
         transition = TakeSlot(free.pop(0), invocation.owner, lease_until)
@@ -194,9 +176,9 @@ def _take_slot(
 
 
 def _send(
-    report: Report, work: OpenWork, services: Services, done: SubmitResult, *, now: datetime
+    report: Report, work: OpenWork, services: Services, result: StepResult, *, now: datetime
 ) -> bool:
-    """Send the POST and note its outcome. False: Vonage wants no more of them now."""
+    """Send the POST and write its outcome. False: send no further POST in this pass."""
     answer: str | VonageReportsError
     try:
         answer = services.vonage.create_report(
@@ -209,24 +191,24 @@ def _send(
     except (SubmissionUnknown, VonageRejected, VonageUnreachable, ReportExpired) as error:
         answer = error
     else:
-        # Should what follows fail, this line still says what was paid for.
+        # If the next write fails, this line still records the paid request.
         known = {"report_id": report.report_id, "definition": report.definition}
         logger.info("created", extra={**known, "request_id": answer})
     decision = after_post(answer, now=now, waits=services.waits)
     if isinstance(answer, RateLimited) and isinstance(decision, PutBack):
         services.ledger.pause(decision.not_before)
     if isinstance(decision, Fail):
-        # Put back before it is announced: see below.
+        # Free the slot before the announcement, which may fail.
         later = now + services.waits.refused
         report = execute(report, PutBack(later, decision.error, decision.reason), services, now=now)
     execute(report, decision, services, now=now)
     is_refused = isinstance(decision, PutBack) and not isinstance(answer, RateLimited)
     if is_refused and isinstance(answer, VonageReportsError):
-        # Last: what cannot be announced now, the next refusal announces. Until then it holds no
-        # slot, and nobody looks for a POST that had an answer.
+        # Announce last: if the announcement fails, the slot is free already, and the next
+        # refusal is announced.
         announce_once(report, answer, work.announced, services)
     if isinstance(answer, str):
-        done.submitted.append(report.report_id)
+        result.report_ids.append(report.report_id)
         for cause in sorted(notifications.causes_disproved_by(report) & work.announced):
             services.ledger.clear_announced(cause)
     every_report = isinstance(answer, VonageRejected) and answer.concerns_every_report
@@ -234,9 +216,9 @@ def _send(
 
 
 def _find(
-    report: Report, services: Services, invocation: Invocation, done: SubmitResult, *, now: datetime
+    report: Report, services: Services, invocation: Invocation, result: StepResult, *, now: datetime
 ) -> None:
-    """Take a lost report over and look in Vonage's list what became of its POST."""
+    """Take over the lease of a report without an answer, and look its POST up at Vonage."""
     lease_until = invocation.lease_end(now, services.waits)
     report = services.ledger.write(
         report, replace(report, owner=invocation.owner, look_after=lease_until)
@@ -247,28 +229,6 @@ def _find(
     decision = after_lookup(report, seen, now=now, waits=services.waits)
     report = execute(report, decision, services, now=now)
     if report.state is State.SUBMITTED:
-        done.submitted.append(report.report_id)
+        result.report_ids.append(report.report_id)
     if report.state is State.HELD:
-        done.held.append(report.report_id)
-
-
-def resolve(report_id: str, request_id: str | None, services: Services, *, now: datetime) -> None:
-    """Do what a person says about a HELD report: adopt that request, or (None) create one.
-
-    Raises InvalidRequest for a report that is not held, and for a request that Vonage does not
-    have, that asks for something else, or that serves another report. Then nothing was written.
-    """
-    report = services.ledger.report(report_id)
-    if report is None or report.state is not State.HELD:
-        raise InvalidRequest(f"resolve: {report_id} is not held")
-    if request_id is not None:
-        try:
-            at_vonage = services.vonage.get_report(request_id)
-        except ReportExpired as error:
-            raise InvalidRequest(f"resolve: Vonage has no {request_id}: {error}") from error
-        if is_another(at_vonage, report):
-            raise InvalidRequest(f"resolve: {request_id} is another report's")
-    try:
-        execute(report, resolved(request_id, now=now), services, now=now)
-    except RequestAlreadyClaimed:
-        raise InvalidRequest(f"resolve: {request_id} serves another report") from None
+        result.held.append(report.report_id)
