@@ -726,15 +726,16 @@ def test_report_is_held_once_the_list_proves_nothing() -> None:
     assert isinstance(past_the_list(too_late, now=NOW), Hold)
 
 
-def test_held_report_keeps_its_slot_for_a_day() -> None:
-    held = applied(SUBMITTING, after_lookup(SUBMITTING, Unclear("404"), now=NOW), now=NOW)
+def test_held_report_releases_its_slot_in_time() -> None:
+    sent = replace(SUBMITTING, submitted_at=NOW)
+    held = applied(sent, after_lookup(sent, Unclear("404"), now=NOW), now=NOW)
     assert (held.state, held.slot) == (State.HELD, 3)
 
-    assert while_held(held, now=NOW + timedelta(hours=23, minutes=59)) == Stay()
-    tomorrow = NOW + timedelta(hours=24, seconds=1)
-    let_go = applied(held, while_held(held, now=tomorrow), now=tomorrow)
-    assert (let_go.state, let_go.slot) == (State.HELD, None)
-    assert while_held(let_go, now=tomorrow) == Stay()
+    assert while_held(held, now=NOW + timedelta(hours=47, minutes=59)) == Stay()
+    after = NOW + timedelta(hours=48, seconds=1)
+    released = applied(held, while_held(held, now=after), now=after)
+    assert (released.state, released.slot) == (State.HELD, None)
+    assert while_held(released, now=after) == Stay()
 
 
 @pytest.mark.parametrize(

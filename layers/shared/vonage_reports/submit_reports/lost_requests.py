@@ -16,7 +16,10 @@ from vonage_reports.submit_reports.context import Services
 from vonage_reports.vonage.answers import ReportRequest
 
 _CLOCK_DIFFERENCE = timedelta(seconds=60)
-"""Vonage's clock may be this far behind ours."""
+"""Vonage's clock is usually not further behind ours."""
+
+_CLOCK_ERROR = timedelta(hours=1)
+"""Vonage's clock may be this far behind ours, if it is wrong: such an entry may be our report."""
 
 
 def find_request(report: Report, services: Services) -> tuple[LookupResult, list[str]]:
@@ -93,15 +96,16 @@ def _said_and_sent(listed: ReportRequest, report: Report) -> list[tuple[object, 
 
 def _match(listed: ReportRequest, report: Report) -> Match:
     assert report.submitted_at is not None
-    early = report.submitted_at - _CLOCK_DIFFERENCE
+    received = listed.receive_time
     if is_another(listed, report) or (
-        listed.receive_time is not None and listed.receive_time < early
+        received is not None and received < report.submitted_at - _CLOCK_ERROR
     ):
         return Match.OTHER
     unsent = EVERY_FILTER - report.filters.keys()
     alike = (
         all(said == sent for said, sent in _said_and_sent(listed, report))
-        and listed.receive_time is not None
+        and received is not None
+        and received >= report.submitted_at - _CLOCK_DIFFERENCE
         and listed.include_subaccounts == report.include_subaccounts
         and not any(_as_text(listed.echo.get(name)) for name in unsent)
     )

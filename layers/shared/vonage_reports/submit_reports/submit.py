@@ -10,11 +10,13 @@ from vonage_reports.aws.ledger import SlotTaken
 from vonage_reports.aws.ledger_items import OpenWork
 from vonage_reports.domain import notifications, waits
 from vonage_reports.domain.decisions import (
+    Decision,
     Stay,
     after_lookup,
     after_post,
     before_post,
     is_unacknowledged,
+    past_the_list,
 )
 from vonage_reports.domain.errors import (
     RateLimited,
@@ -223,10 +225,13 @@ def _find(
     report = services.ledger.write(
         report, replace(report, owner=invocation.owner, look_after=lease_until)
     )
-    seen, others = find_request(report, services)
-    for request_id in others:
-        services.topic.announce(notifications.duplicate(report, request_id))
-    decision = after_lookup(report, seen, now=now, waits=services.waits)
+    # Decide by time first: whatever goes wrong in a look-up, the report is held in the end.
+    decision: Decision | None = past_the_list(report, now=now, waits=services.waits)
+    if decision is None:
+        seen, others = find_request(report, services)
+        for request_id in others:
+            services.topic.announce(notifications.duplicate(report, request_id))
+        decision = after_lookup(report, seen, now=now, waits=services.waits)
     report = execute(report, decision, services, now=now)
     if report.state is State.SUBMITTED:
         result.report_ids.append(report.report_id)
