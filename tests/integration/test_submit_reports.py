@@ -462,6 +462,23 @@ def test_late_windows_are_announced_before_the_cursor_moves(stack: Stack) -> Non
     assert len(done.report_ids) == 7
 
 
+@pytest.mark.parametrize("minutes", [2, 30, 59])
+def test_entry_by_a_slow_clock_of_vonage_holds_the_report(stack: Stack, minutes: int) -> None:
+    stack.plan()
+    # Our clock, from now on ahead of Vonage's.
+    stack.later(minutes=minutes)
+    stack.simulator.fault("create", "cut")
+    stack.submit()
+    for _ in range(2):
+        stack.later(minutes=10)
+        stack.submit()
+
+    report = the_report(stack)
+    (at_vonage,) = stack.simulator.state()["reports"]
+    assert report.state is State.HELD
+    assert at_vonage["request_id"] in (report.reason or "")
+
+
 def test_reports_of_other_tools_take_slots(stack: Stack) -> None:
     stack.plan(5)
     others = stack.simulator.jobs(3, 3600)
@@ -539,8 +556,8 @@ def test_operator_resolves_a_held_report_without_a_request(stack: Stack, held: R
     assert len(stack.created()) == 2
 
 
-def test_held_report_keeps_its_slot_for_a_day(stack: Stack, held: Report) -> None:
-    stack.later(hours=23)
+def test_held_report_keeps_its_slot_for_two_days(stack: Stack, held: Report) -> None:
+    stack.later(hours=47)
     stack.settle()
     assert stack.slots() == 1
     stack.later(hours=2)
