@@ -467,7 +467,7 @@ def test_entry_by_a_slow_clock_of_vonage_holds_the_report(stack: Stack, minutes:
     stack.plan()
     # Our clock, from now on ahead of Vonage's.
     stack.later(minutes=minutes)
-    stack.simulator.fault("create", "cut")
+    stack.simulator.fault("create", "accept_then_cut")
     stack.submit()
     for _ in range(2):
         stack.later(minutes=10)
