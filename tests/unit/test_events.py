@@ -10,10 +10,11 @@ import yaml
 
 from local.stack.template import read_template
 from tests.support.paths import ROOT
+from tests.support.reports import make_report
 from vonage_reports.check_report import readiness
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.definitions import ReportDefinition
-from vonage_reports.domain.report import Entry, Priority, Report, RequestStatus, Revision, report_id
+from vonage_reports.domain.report import Entry, RequestStatus, Revision
 from vonage_reports.domain.run_input import RunInput, execution_input
 from vonage_reports.domain.windows import WindowLength, parse_instant
 from vonage_reports.submit_reports.requests import (
@@ -100,22 +101,14 @@ def test_the_backfill_that_is_cancelled_is_the_one_that_is_begun() -> None:
 def test_the_input_of_a_run_is_what_submit_reports_writes(name: str) -> None:
     given = INPUTS[name]
     definition = given["definition"]
-    window = RunInput.from_input(given).window
-    report = Report(
-        report_id=report_id(
-            definition=definition["name"],
-            account_id=definition["account_id"],
-            window=window,
-            delay_index=0,
-        ),
+    report = make_report(
         definition=definition["name"],
         product=definition["product"],
         account_id=definition["account_id"],
         include_subaccounts=definition["include_subaccounts"],
         filters=definition["filters"],
-        window=window,
+        window=RunInput.from_input(given).window,
         revision=Revision(given["revision"]),
-        priority=Priority.CALENDAR,
         planned_at=parse_instant(given["planned"]),
         delay_days=given["delay_days"],
         request_id=given["request_id"],

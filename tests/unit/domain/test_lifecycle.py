@@ -7,6 +7,7 @@ from itertools import product
 
 import pytest
 
+from tests.support.reports import make_report
 from vonage_reports.check_report import readiness
 from vonage_reports.domain import errors, waits
 from vonage_reports.domain.lifecycle import (
@@ -54,13 +55,11 @@ from vonage_reports.domain.report import (
     Priority,
     Report,
     RequestStatus,
-    Revision,
     State,
     halves_of,
     replanned,
 )
 from vonage_reports.domain.slots import may_be_submitted
-from vonage_reports.domain.windows import Window
 from vonage_reports.vonage.answers import ReportRequest
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -83,18 +82,7 @@ RUN_ERRORS = (
 # Retrieving it again does not mend it, and it was paid for: a person has to look.
 BROKEN_FOR_GOOD = ("RowsMismatch", "RowsUnreadable", "ArchiveCorrupt")
 
-REPORT = Report(
-    report_id="sms-outbound-20261121T0000Z-0123456789ab",
-    definition="sms-outbound",
-    product="SMS",
-    account_id="abcd1234",
-    include_subaccounts=False,
-    filters={"direction": "outbound"},
-    window=Window(
-        datetime(2026, 11, 21, tzinfo=UTC), datetime(2026, 11, 22, tzinfo=UTC), "Europe/London"
-    ),
-    revision=Revision.FINAL,
-    priority=Priority.CALENDAR,
+REPORT = make_report(
     planned_at=NOW - timedelta(hours=1),
     state=State.SUBMITTED,
     slot=3,

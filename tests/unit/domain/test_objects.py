@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.reports import make_report
 from vonage_reports.domain import notifications
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.notifications import delivered
@@ -21,7 +22,7 @@ from vonage_reports.domain.objects import (
     receipt,
     receipt_key,
 )
-from vonage_reports.domain.report import Entry, Priority, Report, Revision
+from vonage_reports.domain.report import Entry, Report
 from vonage_reports.domain.run_input import RunInput, execution_input
 from vonage_reports.domain.windows import Window
 from vonage_reports.submit_reports.requests import Recollection, Resolution, parse_event
@@ -123,17 +124,9 @@ def test_another_attempt_has_an_archive_of_its_own_and_the_same_manifest() -> No
 
 
 def test_a_run_knows_its_report_from_its_input() -> None:
-    report = Report(
+    report = make_report(
         report_id=RUN_INPUT.report_id,
-        definition=RUN_INPUT.definition,
-        product=RUN_INPUT.product,
-        account_id=RUN_INPUT.account_id,
-        include_subaccounts=RUN_INPUT.include_subaccounts,
         filters=RUN_INPUT.filters,
-        window=RUN_INPUT.window,
-        revision=Revision.FINAL,
-        priority=Priority.CALENDAR,
-        planned_at=datetime(2026, 11, 25, 2, 15, tzinfo=UTC),
         delay_days=RUN_INPUT.delay_days,
         request_id=RUN_INPUT.request_id,
         attempt=RUN_INPUT.attempt,
@@ -344,17 +337,9 @@ def test_a_delivery_is_announced_with_where_it_is_and_how_much() -> None:
 
 
 def report_that_failed() -> Report:
-    return Report(
+    return make_report(
         report_id=RUN_INPUT.report_id,
-        definition=RUN_INPUT.definition,
-        product=RUN_INPUT.product,
-        account_id=RUN_INPUT.account_id,
-        include_subaccounts=False,
         filters=RUN_INPUT.filters,
-        window=RUN_INPUT.window,
-        revision=Revision.FINAL,
-        priority=Priority.CALENDAR,
-        planned_at=datetime(2026, 11, 25, 2, 15, tzinfo=UTC),
         attempt=3,
         request_id=RUN_INPUT.request_id,
     )
