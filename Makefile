@@ -76,6 +76,7 @@ audit: .venv-security/installed
 
 fmt: .venv/installed-dev
 	$(IMPORTS) $(BIN)/python -m local.generate_template
+	$(IMPORTS) $(BIN)/python -m local.generate_docs
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

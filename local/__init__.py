@@ -1,1 +1,1 @@
-"""The whole stack on one machine: the emulator, the Vonage simulator, the command of `make run`."""
+"""The whole stack on one machine: AWS emulator, Vonage simulator, and the command `make run`."""

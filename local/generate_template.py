@@ -1,6 +1,6 @@
-"""Writes the catalogue's tables into template.yaml, from the schema that the converter uses.
+"""Generate the Glue tables in template.yaml from the converter's schema.
 
-`python -m local.generate_template`, which `make fmt` runs.
+`make fmt` runs this module: `python -m local.generate_template`.
 """
 
 import json
@@ -19,7 +19,7 @@ _WIDTH = 100
 
 
 def with_tables(template: str) -> str:
-    """Return the text of a template with the tables, as they are to be, between the two lines."""
+    """Return the template with the generated tables between the lines BEGIN and END."""
     before, _, rest = template.partition(BEGIN)
     _, _, after = rest.partition(END)
     return "".join([before, BEGIN, *map(_table, TABLES), END, after])
@@ -51,8 +51,8 @@ def _table(product: str) -> str:
     )
 
 
-def _written(value: Any) -> str:  # noqa: ANN401 - a value of JSON is anything
-    """Write a value of a mapping or text as YAML in one line."""
+def _written(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Return a mapping or a text as one line of YAML."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key}: {_written(each)}" for key, each in value.items()) + " }"
     plain = not set(value) & set("<>,:")
@@ -60,8 +60,8 @@ def _written(value: Any) -> str:  # noqa: ANN401 - a value of JSON is anything
 
 
 def _flow(start: str, values: list[dict[str, str]]) -> Iterator[str]:
-    """Write a list as few lines, folded between its items."""
-    # A space within an item is no place to fold.
+    """Return a list as few lines of YAML, folded between items only."""
+    # textwrap must not fold at a space within an item.
     items = ", ".join(_written(value).replace(" ", "\0") for value in values)
     indent = " " * (len(start) - len(start.lstrip()) + 2)
     lines = textwrap.wrap(
@@ -71,7 +71,7 @@ def _flow(start: str, values: list[dict[str, str]]) -> Iterator[str]:
 
 
 def main(path: Path = ROOT / "template.yaml") -> None:
-    """Write the tables into the template."""
+    """Write the tables into the template file."""
     path.write_text(with_tables(path.read_text()))
 
 

@@ -1,6 +1,6 @@
-"""`python -m local.run`, the command behind `make run`.
+"""The command behind `make run`: `python -m local.run`.
 
-`local.runner.runner` does the work. Importing it takes a while, and Ctrl-C must work meanwhile.
+`local.runner.runner` does the work. This module handles Ctrl-C while that slow import runs.
 """
 
 import os
@@ -9,30 +9,30 @@ import sys
 
 INTERRUPTED = 130
 
-_SENTENCE = "Interrupted: everything that was started is stopped."
+_INTERRUPTED_TEXT = "Interrupted. Nothing is left running."
 
 
 def main() -> int:
     """Run, and return the exit code."""
-    _on_interruption(_end_at_once)
-    from local.runner.runner import run  # noqa: PLC0415 - not before somebody listens to Ctrl-C
+    _handle_interruptions(_exit_at_once)
+    from local.runner.runner import run  # noqa: PLC0415 - Ctrl-C must be handled before it
 
     try:
-        _on_interruption(signal.default_int_handler)
+        _handle_interruptions(signal.default_int_handler)
         return run()
     except KeyboardInterrupt:
-        print(_SENTENCE)
+        print(_INTERRUPTED_TEXT)
         return INTERRUPTED
 
 
-def _on_interruption(handler: "signal._HANDLER") -> None:
+def _handle_interruptions(handler: "signal._HANDLER") -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, handler)
 
 
-def _end_at_once(*_: object) -> None:
-    # No exception: one within an import may come out as another, or as a traceback.
-    os.write(sys.stdout.fileno(), f"{_SENTENCE}\n".encode())
+def _exit_at_once(*_: object) -> None:
+    # An exception raised during an import may turn into another one, or print a traceback.
+    os.write(sys.stdout.fileno(), f"{_INTERRUPTED_TEXT}\n".encode())
     os._exit(INTERRUPTED)
 
 

@@ -21,6 +21,7 @@ from vonage_reports.domain.backfill import Backfill, checked_backfill
 from vonage_reports.domain.definitions import Refusal, ReportDefinition, warnings_of
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.settings import Settings
+from vonage_reports.domain.waits import Waits
 from vonage_reports.submit_reports import backfills, reprocess
 from vonage_reports.submit_reports.context import Invocation, Services
 from vonage_reports.submit_reports.execute import collect_errors
@@ -215,7 +216,7 @@ def _services() -> Services:
         topic=Topic(boto3.client("sns"), os.environ["TOPIC_ARN"]),
         bucket=Bucket(boto3.client("s3"), os.environ["BUCKET_NAME"]),
         metrics=Metrics(os.environ["STACK_NAME"]),
-        wait_scale=_settings().wait_scale,
+        waits=Waits(_settings().wait_scale),
     )
 
 

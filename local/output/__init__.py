@@ -1,1 +1,1 @@
-"""The files and tables that a run leaves."""
+"""The output of a run: terminal, tables, files under `out/`."""

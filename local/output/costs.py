@@ -1,4 +1,4 @@
-"""What was delivered, as rows and cost by product and country, from the files of the dataset."""
+"""Rows and cost by product and country, read from the files of the dataset."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ import pyarrow.parquet as pq
 from vonage_dataset.tables import CURRENCY, TABLES, table_as_it_comes
 
 _MOST_COUNTRIES = 5
-"""Of each product and currency; the others are one line."""
+"""Shown per product and currency. The other countries share one line."""
 
 _COUNTRY = ("country", "country_code")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What the records of a product in a country cost together; exact.
+    """The exact cost of a product's records in one country.
 
-    `country` is empty where the records have none, `currency` where Vonage names none, and `price`
-    is None where records have no price of their own.
+    `country` is empty if the records name none, `currency` if Vonage names none. `price` is None if
+    the product has no price per record.
     """
 
     product: str
@@ -33,7 +33,7 @@ class Cost:
 
 
 def costs_of(files: Iterable[Path]) -> list[Cost]:
-    """Add up the files of a dataset, whose paths name the product."""
+    """Add up the files of a dataset. The path of each file names its product."""
     sums: dict[tuple[str, str, str], tuple[int, Decimal | None]] = {}
     for file in files:
         for cost in _costs_of_file(file):
@@ -44,7 +44,7 @@ def costs_of(files: Iterable[Path]) -> list[Cost]:
 
 
 def cost_table(costs: Iterable[Cost]) -> str:
-    """Lay out rows and cost, the dearest country first, to four places; empty without rows."""
+    """Return a table with costs to four places, the highest first, or "" without rows."""
     cells = [("product", "country", "rows", "cost", "")]
     in_order = sorted(
         costs, key=lambda each: (each.product, each.currency, -(each.price or 0), -each.rows)
@@ -83,7 +83,7 @@ def _costs_of_file(file: Path) -> Iterator[Cost]:
 
 
 def _shortened(costs: Sequence[Cost]) -> list[Cost]:
-    """Put those that are too many into one."""
+    """Merge the countries beyond the first five into one."""
     if len(costs) <= _MOST_COUNTRIES + 1:
         return list(costs)
     shown, others = costs[:_MOST_COUNTRIES], costs[_MOST_COUNTRIES:]

@@ -1,4 +1,4 @@
-"""What the stack delivered, copied from the emulator to a folder while it arrives."""
+"""Copies the delivered objects and the notifications from the emulator to a folder."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ NOTIFICATIONS = "notifications.jsonl"
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object of the bucket as it was copied; `metadata` is the user's own."""
+    """A copied object of the bucket. `metadata` is its user-defined metadata."""
 
     etag: str
     bytes: int
@@ -23,7 +23,7 @@ class StoredObject:
 
 
 class Delivery:
-    """The folder that mirrors the bucket: same keys, and what the topic said beside them."""
+    """A folder that mirrors the bucket's keys, with the notifications beside them."""
 
     def __init__(self, emulator: Emulator, stack: Stack, folder: Path) -> None:
         self._s3 = emulator.client("s3")
@@ -37,7 +37,7 @@ class Delivery:
         self.notifications: list[dict[str, Any]] = []
 
     def update(self) -> None:
-        """Copy what is new in the bucket, and receive what was announced."""
+        """Copy the new objects of the bucket, and receive the new notifications."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / NOTIFICATIONS).touch()
         for prefix in PREFIXES:
@@ -50,29 +50,29 @@ class Delivery:
         self._receive()
 
     def upload(self, key: str, metadata: Mapping[str, str]) -> None:
-        """Put a file of the folder back into the bucket."""
+        """Upload a file of the folder to the bucket."""
         with (self.folder / key).open("rb") as file:
             answer = self._s3.put_object(
                 Bucket=self._bucket, Key=key, Body=file, Metadata=dict(metadata)
             )
         size = (self.folder / key).stat().st_size
-        self._note(key, StoredObject(answer["ETag"], size, metadata))
+        self._add(key, StoredObject(answer["ETag"], size, metadata))
 
     def manifest_key(self, report_id: str) -> str | None:
-        """The key of a report's manifest, None before it is delivered."""
+        """Return the key of a report's manifest, None before its delivery."""
         return self._manifests.get(report_id)
 
     def archive_keys(self, report_id: str) -> list[str]:
-        """The keys of a report's archives."""
+        """Return the keys of a report's archives."""
         return self._archives.get(report_id, [])
 
     def dataset_files(self) -> list[Path]:
-        """The files of the dataset that were announced since this was made, each once."""
+        """Return the dataset files that this run's notifications name, each once."""
         keys = {each["dataset"] for each in self.notifications if each.get("dataset")}
         return [self.folder / key for key in sorted(keys) if key in self.objects]
 
     def archive_bytes(self, report_id: str) -> int:
-        """The size of all archives of a report."""
+        """Return the total size of a report's archives, in bytes."""
         return sum(self.objects[key].bytes for key in self.archive_keys(report_id))
 
     def _copy(self, key: str, etag: str) -> None:
@@ -87,9 +87,9 @@ class Delivery:
                 file.write(chunk)
         partial.replace(target)
         stored = StoredObject(found["ETag"], found["ContentLength"], found.get("Metadata", {}))
-        self._note(key, stored)
+        self._add(key, stored)
 
-    def _note(self, key: str, stored: StoredObject) -> None:
+    def _add(self, key: str, stored: StoredObject) -> None:
         if key not in self.objects:
             path = PurePosixPath(key)
             if key.startswith("manifests/"):

@@ -1,4 +1,4 @@
-"""`out/usage.html`: what was used and what it cost, as charts on one page that needs no network."""
+"""`out/usage.html`: charts of usage and cost on one page, which needs no network."""
 
 import html
 import json
@@ -19,17 +19,17 @@ NAME = "usage.html"
 
 _MOST_COUNTRIES = 15
 _MOST_STATUSES = 6
-"""Of one product."""
+"""Per product."""
 
 _OTHERS = "other products"
 _NO_CURRENCY = "account's currency"
 _BUCKETS_MS = (500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000)
-"""Between them lie the bars of the distribution of latency."""
+"""The limits between the bars of the latency chart."""
 
 _BUCKETS = ("< 0.5 s", "0.5 to 1 s", "1 to 2 s", "2 to 5 s", "5 to 10 s", "10 to 30 s",
             "30 to 60 s", "> 60 s")  # fmt: skip
 
-# Told apart also by people who do not see red and green (Okabe and Ito, with two of Tol's).
+# Safe for red-green colour blindness: the palette of Okabe and Ito, with two colours of Tol's.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#882255", "#999933")
 _GOOD = frozenset(
     {"delivered", "read", "completed", "success", "answered", "ok", "200", "released"}
@@ -49,22 +49,22 @@ _AMOUNTS = ",~f"
 
 @dataclass(frozen=True)
 class _Chart:
-    """One chart: its title, and the figure as plotly's JSON."""
+    """A title, and the figure as plotly's JSON."""
 
     title: str
     figure: Mapping[str, Any]
 
 
 def write_page(folder: Path) -> Path | None:
-    """Write the page of a folder's dataset into it; None where there is no dataset."""
-    from local.sql.dataset import Folder, open_dataset  # noqa: PLC0415 - slow: a run starts without it
+    """Write the page of a folder's dataset into the folder. Return None without a dataset."""
+    from local.sql.dataset import Folder, open_dataset  # noqa: PLC0415 - slow import, needed only at the end
 
     try:
         source = Folder(folder)
     except BadInput:
         return None
     with open_dataset(source, with_manifests=False) as connection:
-        # No more than the charts need, and nobody's number.
+        # Only the columns of the charts: no phone numbers.
         connection.execute(
             "CREATE TABLE records AS "
             "SELECT product, occurred_at, country, status, cost, currency, latency, revision "
@@ -77,7 +77,7 @@ def write_page(folder: Path) -> Path | None:
 
 
 def _page(connection: "DuckDBPyConnection") -> str:
-    from plotly.offline import get_plotlyjs  # noqa: PLC0415 - slow: a run starts without it
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415 - slow import, needed only at the end
 
     charts = [
         *_by_day(connection),
@@ -85,7 +85,7 @@ def _page(connection: "DuckDBPyConnection") -> str:
         *_statuses(connection),
         *_latency(connection),
     ]
-    # "<" could end the element that holds it.
+    # A "<" in the data could end the script element.
     data = json.dumps([chart.figure for chart in charts]).replace("<", "\\u003c")
     places = "".join(
         f'<section><h2>{html.escape(chart.title)}</h2><div class="chart"></div></section>'
@@ -106,12 +106,10 @@ def _period(connection: "DuckDBPyConnection") -> str:
     if not records:
         return "No records were delivered."
     days = " to ".join(dict.fromkeys(_day(each) for each in (first, last) if each is not None))
-    moving = (
-        f" {preliminary:,} are preliminary: their prices may still move." if preliminary else ""
+    note = (
+        f" {preliminary:,} are preliminary: their prices may still change." if preliminary else ""
     )
-    return (
-        f"{records:,} records, {days or 'without a time'} (UTC). Each record counts once.{moving}"
-    )
+    return f"{records:,} records, {days or 'without a time'} (UTC). Each record counts once.{note}"
 
 
 def _day(day: date) -> str:
@@ -124,7 +122,7 @@ def _totals(connection: "DuckDBPyConnection") -> str:
         f"SELECT product, CASE WHEN count(cost) > 0 THEN {_CURRENCY} ELSE '' END, count(*), "  # noqa: S608 - `_CURRENCY` is a constant
         f"sum(cost) FROM records GROUP BY product, currency ORDER BY 4 DESC NULLS LAST, 1",
     )
-    # As many as the most exact one needs, so that the points stand below each other.
+    # All costs get the decimal places of the most precise one, so that the points align.
     places = max([2, *(len(_exact(cost).partition(".")[2]) for *_, cost in rows)])
     lines = "".join(
         f"<tr><td>{html.escape(product)}</td><td>{html.escape(currency)}</td>"
@@ -154,7 +152,7 @@ def _by_day(connection: "DuckDBPyConnection") -> Iterable[_Chart]:
         ]  # fmt: skip
         yield _chart(
             f"Cost by day, {currency}", bars, barmode="stack",
-            # A single day is no wall.
+            # Few days get narrow bars.
             bargap=max(0.2, 1 - 0.15 * len(days)),
             xaxis=_days_axis(days),
             yaxis={"title": {"text": currency}, "rangemode": "tozero", "gridcolor": "#e5e5e5",
@@ -166,7 +164,7 @@ def _by_country(connection: "DuckDBPyConnection") -> Iterable[_Chart]:
     for currency, costs in _costs(
         connection,
         "coalesce(country, 'none given')",
-        # A product that knows no countries would be one long bar.
+        # Products without countries would form one long bar.
         where="product IN (SELECT product FROM records WHERE country IS NOT NULL)",
     ):
         sums: dict[str, Decimal] = defaultdict(Decimal)
@@ -236,7 +234,7 @@ def _statuses(connection: "DuckDBPyConnection") -> Iterable[_Chart]:
         })  # fmt: skip
     yield _chart(
         "Delivery status, share of records", bars, barmode="stack",
-        # They are many: small and in columns, else a telephone shows little else.
+        # Small and in columns: a long legend would fill the screen of a phone.
         legend=_LEGEND | {"entrywidth": 70, "font": {"size": 11}},
         xaxis={"title": {"text": "% of the product's records", "standoff": 8}, "range": [0, 100],
                "gridcolor": "#e5e5e5"},
@@ -275,8 +273,8 @@ def _latency(connection: "DuckDBPyConnection") -> Iterable[_Chart]:
 
 
 def _chart(title: str, bars: Sequence[Mapping[str, Any]], **layout: object) -> _Chart:
-    # plotly checks every name and value.
-    from plotly.graph_objects import Figure  # noqa: PLC0415 - slow: a run starts without it
+    # Built by plotly, which validates every name and value.
+    from plotly.graph_objects import Figure  # noqa: PLC0415 - slow import, needed only at the end
 
     figure = Figure(
         data=bars,
@@ -293,7 +291,7 @@ def _chart(title: str, bars: Sequence[Mapping[str, Any]], **layout: object) -> _
 
 
 def _days_axis(days: Sequence[date]) -> dict[str, Any]:
-    """Days as categories: on an axis of time a single one would be ticked in hours."""
+    """Return an axis with days as categories. A time axis would label a single day in hours."""
     every = max(1, -(-len(days) // 8))
     shown = days[::every]
     return {
@@ -308,7 +306,7 @@ def _days_axis(days: Sequence[date]) -> dict[str, Any]:
 def _costs(
     connection: "DuckDBPyConnection", key: str, *, where: str = "true"
 ) -> Iterable[tuple[str, dict[tuple[str, Any], Decimal]]]:
-    """Yield for each currency what each product cost, by `key`; those that cost least as one."""
+    """Return for each currency the costs by product and `key`, the cheapest products merged."""
     by_currency: dict[str, dict[tuple[str, Any], Decimal]] = defaultdict(dict)
     names = dict(_coloured(connection))
     for currency, product, value, cost in _rows(
@@ -324,7 +322,7 @@ def _costs(
 
 
 def _coloured(connection: "DuckDBPyConnection") -> Iterable[tuple[str, str]]:
-    """Give the products that cost most their colours, the same in all charts."""
+    """Return the most expensive products with their colours, which all charts share."""
     ranked = _rows(
         connection, "SELECT product FROM records GROUP BY 1 ORDER BY sum(cost) DESC NULLS LAST, 1"
     )
@@ -339,13 +337,13 @@ def _cycled(colours: Sequence[str]) -> Iterator[str]:
 
 
 def _class_of(status: str) -> int:
-    """0: it arrived; 1: who knows; 2: it did not."""
+    """Return 0 for success, 2 for failure, and 1 for any other status."""
     word = status.lower()
     return 0 if word in _GOOD else 2 if word in _BAD else 1
 
 
 def _number(cost: Decimal | None) -> str | None:
-    # As text: what a chart shows is exact, and JavaScript reads it as a number.
+    # As text the number is exact, and JavaScript still reads it as a number.
     return None if cost is None else _exact(cost)
 
 
@@ -357,7 +355,7 @@ def _rows(connection: "DuckDBPyConnection", sql: str) -> list[tuple[Any, ...]]:
     return connection.execute(sql).fetchall()
 
 
-# The policy makes the browser refuse whatever would go over the network.
+# The content security policy makes the browser block every network request.
 _HTML = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -393,9 +391,9 @@ section {{ min-width: 0; }}
 <thead><tr><th>product</th><th>currency</th><th>records</th><th>cost</th></tr></thead>
 <tbody>{totals}</tbody>
 </table>
-<p class="note">Vonage leaves the currency of some products (SMS, VERIFY-API, NUMBER-INSIGHT) empty:
-where no definition names one, it is that of your account. Products without a cost have no price of
-their own.</p>
+<p class="note">Vonage names no currency for some products (SMS, VERIFY-API, NUMBER-INSIGHT). Unless
+their definition names one, their costs are in your account's currency. Products without a cost have
+no price per record.</p>
 <main>{places}</main>
 <script>{script}</script>
 <script type="application/json" id="figures">{data}</script>

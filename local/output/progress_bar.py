@@ -1,4 +1,4 @@
-"""How far something is that consists of many reports: a bar, and the same in words."""
+"""The progress of many reports: as a bar, and in words."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 @dataclass(frozen=True)
 class Bar:
-    """`over` of `total` windows came to an end; `words` say it."""
+    """`finished` of `total` windows have ended. `words` say the same."""
 
     name: str
-    over: int
+    finished: int
     total: int
     words: str
 
 
 def bar_of(advance: Advance, seconds: float | None) -> Bar:
-    """Make the bar of a backfill; `seconds` is how long it is expected to take, if known."""
+    """Return the bar of a backfill. `seconds` is the estimated time left, None if unknown."""
     parts = [f"{advance.over:,} of {advance.total:,} windows"]
     if advance.skipped:
-        parts.append(f"{advance.skipped:,} of them were there")
+        parts.append(f"{advance.skipped:,} skipped")
     if seconds is not None and advance.is_running:
         parts.append(f"{duration(seconds)} left")
     return Bar(f"backfill {advance.name}", advance.over, advance.total, ", ".join(parts))
@@ -37,14 +37,14 @@ def drawn(bars: Iterable[Bar]) -> Table:
     """Return the bars, one below the other."""
     grid = Table.grid(padding=(0, 2))
     for bar in bars:
-        # As Text: what comes from elsewhere is no markup.
-        line = ProgressBar(max(bar.total, 1), bar.over, width=_WIDTH)
+        # As Text: rich must not read a foreign name as markup.
+        line = ProgressBar(max(bar.total, 1), bar.finished, width=_WIDTH)
         grid.add_row(Text(bar.name), line, Text(bar.words))
     return grid
 
 
 def duration(seconds: float) -> str:
-    """Say about how long it takes, in one unit."""
+    """Return an approximate duration in one unit."""
     for unit, name in ((_DAY, "days"), (_HOUR, "h"), (_MINUTE, "min")):
         if seconds >= 2 * unit:
             return f"about {seconds / unit:.0f} {name}"

@@ -1,1 +1,1 @@
-"""The command behind `make run`."""
+"""The steps of `make run`, from its options to its exit code."""

@@ -1,4 +1,4 @@
-"""What an event is going to ask Vonage for, said before anything is billed."""
+"""The plan of a run, shown to the operator before Vonage bills anything."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -21,52 +21,52 @@ from vonage_reports.submit_reports.requests import (
 )
 
 _BILLED = ("backfill", "recollect")
-"""What a dry run knows to say something about."""
+"""The events that Vonage bills. They accept `dry_run`."""
 
 
 def plan_of(
     event: Mapping[str, Any], stack: Stack, ledger: Ledger, *, api_key: str, now: datetime
 ) -> list[str]:
-    """Say line by line what `event` would plan, and what is open already.
+    """Describe the open work and the reports that `event` would plan, one per line.
 
-    Nothing is asked of Vonage for it. Raises InvocationFailed for an event that is refused.
+    Sends no request to Vonage. Raises InvocationFailed if submit_reports refuses the event.
     """
     work = ledger.open_work()
     calendar = ledger.calendar()
-    lines = [f"goes on with {_described(report)}" for report in work.reports if not report.is_half]
-    lines += [f"goes on with {_left(backfill, calendar)}" for backfill in work.backfills]
-    asked = parse_event(dict(event))
+    lines = [f"resume {_describe_report(report)}" for report in work.reports if not report.is_half]
+    lines += [f"resume {_describe_backfill(backfill, calendar)}" for backfill in work.backfills]
+    request = parse_event(dict(event))
     if "scheduled_time" in event:
         due = _due(event["scheduled_time"], stack, calendar, api_key=api_key, now=now)
-        lines += [f"asks for {_described(report)}" for report in due]
-    elif isinstance(asked, BackfillRequest | Recollection):
-        lines += [f"asks for {line}" for line in outlook_of(stack.submit(as_dry_run(event)))]
+        lines += [f"request {_describe_report(report)}" for report in due]
+    elif isinstance(request, BackfillRequest | Recollection):
+        lines.append(f"request {describe_dry_run(stack.submit(as_dry_run(event)))}")
     else:
-        lines.append(f"sends the event {json.dumps(event)}")
+        lines.append(f"send the event {json.dumps(event)}")
     return lines
 
 
 def as_dry_run(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the event of a person as it asks what it would do; then nothing is written."""
+    """Return the operator's event as a dry run, which writes nothing."""
     return {
         name: {**value, "dry_run": True} if name in _BILLED else value
         for name, value in event.items()
     }
 
 
-def outlook_of(answer: Mapping[str, Any]) -> list[str]:
-    """Say in lines what a dry run answered."""
+def describe_dry_run(answer: Mapping[str, Any]) -> str:
+    """Describe the answer to a dry run in one line."""
     outlook = answer["dry_run"]
-    whose = f"the backfill {outlook['backfill']}" if "backfill" in outlook else outlook["report_id"]
+    name = f"the backfill {outlook['backfill']}" if "backfill" in outlook else outlook["report_id"]
     newest, oldest = outlook["windows"][0], outlook["windows"][-1]
     interval = f"{oldest.split('/')[0]} to {newest.split('/')[1]}"
     reports, skipped = outlook["reports"], outlook["skipped"]
     parts = [
-        f"{whose}: {reports:,} {'report' if reports == 1 else 'reports'}, {interval}",
-        f"there or under way already: {skipped:,}" if skipped else "",
+        f"{name}: {reports:,} {'report' if reports == 1 else 'reports'}, {interval}",
+        f"already delivered or under way: {skipped:,}" if skipped else "",
         f"records: {_number(outlook['expected_billed_records'])}",
     ]
-    return [", ".join(filter(None, parts))]
+    return ", ".join(filter(None, parts))
 
 
 def _due(
@@ -86,7 +86,7 @@ def _due(
                 yield from due.reports
 
 
-def _described(report: Report) -> str:
+def _describe_report(report: Report) -> str:
     window = f"{format_instant(report.window.start)} to {format_instant(report.window.end)}"
     return (
         f"{report.definition}: {report.product} of {report.account_id}, {window}, "
@@ -94,11 +94,11 @@ def _described(report: Report) -> str:
     )
 
 
-def _left(backfill: Backfill, calendar: Calendar) -> str:
+def _describe_backfill(backfill: Backfill, calendar: Calendar) -> str:
     records = _number(expected_records(backfill, calendar.volumes) or None)
     left = backfill.total - backfill.seen_to
     return (
-        f"the backfill {backfill.name}: {left:,} of {backfill.total:,} reports are left, "
+        f"the backfill {backfill.name}: {left:,} of {backfill.total:,} reports left, "
         f"records: {records}"
     )
 

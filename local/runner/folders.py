@@ -1,4 +1,4 @@
-"""The folders of a run: `.local/`, which one run has to itself, and `out/` for what comes of it."""
+"""The folders of a run: `.local/` for one run at a time, and `out/` for its results."""
 
 import fcntl
 import shutil
@@ -15,24 +15,26 @@ OUT = _ROOT / "out"
 
 
 @contextmanager
-def work_alone(state: Path) -> Iterator[None]:
-    """Keep a second run away: two would take `out/` from each other, and buy windows twice.
+def lock(state: Path) -> Iterator[None]:
+    """Lock `state`, so that no second run replaces `out/` or buys the same windows again.
 
-    What a run that was killed left behind is removed. Raises BadInput.
+    Delete the temporary folders of killed runs. Raises BadInput.
     """
     require_writable(state)
     with (state / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BadInput("another make run is at work in this folder") from error
-        for left in state.glob("run-*"):
-            shutil.rmtree(left, ignore_errors=True)
+            raise BadInput(
+                "another make run is using this folder: wait until it ends, or stop it"
+            ) from error
+        for leftover in state.glob("run-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         yield
 
 
 def require_writable(folder: Path) -> None:
-    """Try whether files can be made in a folder, which is made if need be. Raises BadInput."""
+    """Create the folder if necessary, and check that it is writable. Raises BadInput."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -42,29 +44,29 @@ def require_writable(folder: Path) -> None:
 
 
 def require_replaceable(out: Path) -> None:
-    """Try whether `replace` can succeed, without touching what is there. Raises BadInput."""
+    """Check that `replace` can succeed, without changing `out`. Raises BadInput."""
     if out.exists() and not out.is_symlink():
         if not out.is_dir():
-            raise BadInput(f"{out} is no folder: what is delivered would go there, move it away")
+            raise BadInput(f"{out} is not a folder, but the results go there: move it away")
         require_writable(out)
     require_writable(out.parent)
 
 
-def replace(out: Path, kept: Path | None) -> None:
-    """Make `out` empty, or a link to the folder of what is kept. Raises BadInput."""
+def replace(out: Path, saved: Path | None) -> None:
+    """Make `out` an empty folder, or a link to the folder `saved`. Raises BadInput."""
     try:
         if out.is_symlink():
             out.unlink()
         elif out.exists():
             shutil.rmtree(out)
-        if kept is None:
+        if saved is None:
             out.mkdir()
         else:
-            kept.mkdir(parents=True, exist_ok=True)
-            out.symlink_to(kept.relative_to(out.parent))
+            saved.mkdir(parents=True, exist_ok=True)
+            out.symlink_to(saved.relative_to(out.parent))
     except OSError as error:
         raise _not_writable(Path(error.filename or out), error) from error
 
 
 def _not_writable(path: Path, error: OSError) -> BadInput:
-    return BadInput(f"{path} cannot be written: {error.strerror}")
+    return BadInput(f"cannot write {path}: {error.strerror}")

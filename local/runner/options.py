@@ -1,4 +1,4 @@
-"""What `make run` is told through the environment, checked before anything is started."""
+"""The options of `make run`: environment variables, validated before anything starts."""
 
 import hashlib
 import ipaddress
@@ -17,11 +17,11 @@ from vonage_reports.submit_reports.requests import is_dry_run, parse_event
 
 VONAGE = "https://api.nexmo.com"
 
-# Polls 0.2 s apart instead of 20 s, the sweep every 3 s instead of 5 minutes.
+# Polls every 0.2 s instead of 20 s, sweeps every 3 s instead of 5 minutes.
 SIMULATOR_WAIT_SCALE = 0.01
 
-# What an SSM parameter holds at most, in the tier that the template asks for.
-_LONGEST_DEFINITIONS = 8192
+_MAX_DEFINITIONS_BYTES = 8192
+"""The limit of an SSM parameter in the tier that the template sets."""
 
 _BASE_URL = re.compile(
     r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]+)?/*", re.IGNORECASE | re.ASCII
@@ -29,7 +29,7 @@ _BASE_URL = re.compile(
 
 
 class BadInput(ValueError):
-    """Something that the person who typed `make run` must mend, in one sentence."""
+    """Input that the operator must correct. The message is one line."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Server:
 
     @property
     def is_on_loopback(self) -> bool:
-        """Whether it is on this machine, where nothing is billed."""
+        """Whether the server runs on this machine, where nothing is billed."""
         host = urlsplit(self.url).hostname or ""
         if host == "localhost":
             return True
@@ -56,7 +56,7 @@ class Server:
 
     @property
     def name(self) -> str:
-        """A name for the folder of what was paid for at this host with this key."""
+        """The name of the folder for the saved state: one per host and API key."""
         host = urlsplit(self.url).hostname or ""
         digest = hashlib.sha256(f"{self.url}\n{self.api_key}".encode()).hexdigest()
         return f"{host}-{digest[:12]}"
@@ -64,7 +64,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Options:
-    """One run: `server` is None for the simulator, `event` None for the calendar's."""
+    """One run. `server` is None for the simulator, `event` is None for the calendar's event."""
 
     server: Server | None
     event: Mapping[str, Any] | None
@@ -75,17 +75,17 @@ class Options:
 
     @property
     def is_dry_run(self) -> bool:
-        """Whether the event only wants to know what it would do."""
+        """Whether the event is a dry run."""
         return self.event is not None and is_dry_run(parse_event(dict(self.event)))
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], *, now: datetime) -> "Options":
-        """Read the variables; an empty one counts as none. Raises BadInput."""
+        """Read the variables. An empty variable counts as unset. Raises BadInput."""
         given = {name: value for name, value in environment.items() if value}
         server = _server(given)
         if "EVENT" in given and "SCHEDULED_TIME" in given:
             raise BadInput(
-                "SCHEDULED_TIME is for the calendar's event, and EVENT names another: set one only"
+                "SCHEDULED_TIME is for the calendar's event, which EVENT replaces: set only one"
             )
         return cls(
             server=server,
@@ -100,7 +100,7 @@ class Options:
 
 
 def is_yes(text: str) -> bool:
-    """Whether a person said yes."""
+    """Whether the text means yes."""
     return text.strip().lower() in ("yes", "y")
 
 
@@ -111,19 +111,19 @@ def _server(given: Mapping[str, str]) -> Server | None:
         return None
     for name in ("VONAGE_API_KEY", "VONAGE_API_SECRET"):
         if name not in given:
-            raise BadInput(f"{name} is not set: a server other than the simulator needs it")
+            raise BadInput(f"{name} is not set: every server but the simulator needs it")
     assert key is not None
     assert secret is not None
     server = Server(_base_url(VONAGE if url is None else url), key, secret)
     if server.url.startswith("http://") and not server.is_on_loopback:
-        raise BadInput("VONAGE_BASE_URL begins with http: credentials go over https only")
+        raise BadInput("VONAGE_BASE_URL must start with https: credentials go over https only")
     return server
 
 
 def _base_url(text: str) -> str:
-    """Return scheme and host in the form in which they are compared. Raises BadInput.
+    """Return the URL in a normalized form, so that equal servers compare equal.
 
-    The text is not shown: a user and a password may stand in it.
+    Raises BadInput. The message omits the text, which may contain a password.
     """
     try:
         parts = urlsplit(text)
@@ -132,7 +132,7 @@ def _base_url(text: str) -> str:
         port = 0
     if port == 0 or not _BASE_URL.fullmatch(text):
         raise BadInput(
-            f"VONAGE_BASE_URL takes a scheme, a host and perhaps a port, no more, as in {VONAGE}"
+            f"VONAGE_BASE_URL must be a scheme, a host and an optional port, such as {VONAGE}"
         )
     url = text.rstrip("/").lower()
     return url.removesuffix(":443") if url.startswith("https:") else url.removesuffix(":80")
@@ -143,9 +143,9 @@ def _event(path: str | None) -> Mapping[str, Any] | None:
         return None
     event = _read_json("EVENT", path)
     if not isinstance(event, dict):
-        raise BadInput(f"EVENT: {path} holds no JSON object")
+        raise BadInput(f"EVENT: {path} does not hold a JSON object")
     if "entry" in event or "report" in event:
-        raise BadInput(f"EVENT: {path} is the input of a state, no event for submit_reports")
+        raise BadInput(f"EVENT: {path} is the input of a workflow state, not of submit_reports")
     try:
         parse_event(event)
     except InvalidRequest as error:
@@ -158,11 +158,11 @@ def _definitions(path: str | None) -> str | None:
         return None
     definitions = _read_json("DEFINITIONS", path)
     if not isinstance(definitions, list):
-        raise BadInput(f"DEFINITIONS: {path} holds no JSON list")
+        raise BadInput(f"DEFINITIONS: {path} does not hold a JSON list")
     text = json.dumps(definitions, separators=(",", ":"))
-    if len(text.encode()) > _LONGEST_DEFINITIONS:
+    if len(text.encode()) > _MAX_DEFINITIONS_BYTES:
         raise BadInput(
-            f"DEFINITIONS: {path} is too long: an SSM parameter holds {_LONGEST_DEFINITIONS} bytes"
+            f"DEFINITIONS: shorten {path}: an SSM parameter holds {_MAX_DEFINITIONS_BYTES} bytes"
         )
     return text
 
@@ -180,11 +180,11 @@ def _scheduled_time(text: str | None, now: datetime) -> str:
     if text is None:
         return format_instant(now.astimezone(UTC))
     try:
-        # Not strftime: on Linux it writes the year 1 with one digit.
+        # On Linux, strftime writes the year 1 with one digit.
         return parse_instant(text).isoformat(timespec="seconds").replace("+00:00", "Z")
     except (ValueError, OverflowError) as error:
         raise BadInput(
-            f"SCHEDULED_TIME is {text!r}: it takes a time like 2026-11-22T02:15:00Z"
+            f"SCHEDULED_TIME is {text!r}: use a time like 2026-11-22T02:15:00Z"
         ) from error
 
 
@@ -196,5 +196,5 @@ def _wait_scale(text: str | None, default: float) -> float:
     except ValueError:
         scale = float("nan")
     if not 0 <= scale <= 1:
-        raise BadInput(f"WAIT_SCALE is {text!r}: it takes a number from 0 to 1")
+        raise BadInput(f"WAIT_SCALE is {text!r}: use a number from 0 to 1")
     return scale

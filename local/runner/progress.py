@@ -1,4 +1,4 @@
-"""How far the reports of a run have come, read from the ledger and from what was delivered."""
+"""The progress of a run's reports, read from the ledger and from the delivered objects."""
 
 import json
 import time
@@ -13,27 +13,29 @@ from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.ledger_items import OpenWork
 from vonage_reports.domain import backfill as backfills
 from vonage_reports.domain.backfill import Backfill
-from vonage_reports.domain.notifications import EVERY_REPORT, causes_gone_with
+from vonage_reports.domain.notifications import EVERY_REPORT, causes_disproved_by
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.slots import is_backlogged, room_for_backfills
 
 _REFUSALS = frozenset({"VonageRejected", "VonageUnreachable", "ReportExpired"})
-"""Errors of a POST that somebody has to mend; a 429 goes by itself."""
+"""Errors of a POST that only the operator can resolve. A 429 resolves itself."""
 
-_AT_WORK = (State.SUBMITTING, State.SUBMITTED, State.SPLIT, State.CONVERTING)
+_UNDER_WAY = (State.SUBMITTING, State.SUBMITTED, State.SPLIT, State.CONVERTING)
 
 MOST_SHOWN = 20
-"""More windows than a person reads one by one."""
+"""The most windows to show one by one."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One report: `name` for sentences, `seconds` since it was first seen, until its end.
+    """One report.
 
-    `label` stands in the table: the report_id, or of a part of a window what part it is; `root` is
-    then the whole window's report_id.
-    `refusal` is why Vonage does not take it, until somebody changes something; `reason` why it
-    failed or is held; `retry` why it is tried again, and when.
+    `name` is for sentences, `label` for the table: the report_id, or the interval of a part.
+    `root` is the report_id of the window that a part belongs to. `seconds` count from the moment
+    when the report was first seen until its end.
+
+    `refusal` says why Vonage refuses the report until the operator acts, `reason` why the report
+    failed or is held, `retry` why and when it is retried.
     """
 
     report_id: str
@@ -57,22 +59,22 @@ class Line:
 
     @property
     def is_well(self) -> bool:
-        """Whether it came to an end that somebody wanted: delivered, not needed, or cancelled."""
+        """Whether it ended as intended: delivered, superseded or cancelled."""
         return self.is_at_end and self.state is not State.FAILED
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing more can be expected without a person."""
+        """Whether it has ended, or waits for the operator."""
         return self.is_at_end or self.state is State.HELD or self.refusal is not None
 
     @property
     def trouble(self) -> str | None:
-        """A sentence on what keeps it from being delivered."""
+        """The sentence that says why it is not delivered, if there is one."""
         return self.refusal or self.reason or self.retry
 
 
 class Progress:
-    """Follows reports from the moment they are open, or planned by the event, to their end."""
+    """Follows all open reports, and those that the event planned, to their end."""
 
     def __init__(self, ledger: Ledger, delivery: Delivery) -> None:
         self._ledger = ledger
@@ -86,7 +88,7 @@ class Progress:
 
     @property
     def lines(self) -> list[Line]:
-        """The reports in the order in which they were first seen, the parts after the whole."""
+        """The reports in the order in which they were first seen, parts after their window."""
         parts: dict[str, list[Line]] = {}
         for line in self._lines.values():
             if line.root is not None:
@@ -100,64 +102,65 @@ class Progress:
 
     @property
     def windows(self) -> list[Line]:
-        """The whole windows: what can be delivered."""
+        """The reports of whole windows, without the parts of split windows."""
         return [line for line in self._lines.values() if line.root is None]
 
     @property
-    def bars(self) -> list[Bar]:
-        """How far the backfills are, and what else consists of too many windows to be shown."""
+    def progress_bars(self) -> list[Bar]:
+        """One bar per backfill, and one for all other windows if there are too many to show."""
         bars = [bar_of(each, self._seconds_left(each)) for each in self._advances()]
         if self.is_crowded:
             others = [line for line in self.windows if line.backfill is None]
-            over = sum(line.is_at_end for line in others)
-            words = f"{over:,} of {len(others):,} windows"
-            bars.append(Bar("all others" if bars else "reports", over, len(others), words))
+            finished = sum(line.is_at_end for line in others)
+            words = f"{finished:,} of {len(others):,} windows"
+            name = "other reports" if bars else "reports"
+            bars.append(Bar(name, finished, len(others), words))
         return bars
 
     @property
     def is_crowded(self) -> bool:
-        """Whether there are, without those of backfills, too many windows to be shown."""
+        """Whether there are too many windows to show one by one, backfills not counted."""
         return sum(line.backfill is None for line in self.windows) > MOST_SHOWN
 
     @property
     def stopped(self) -> list[Backfill]:
-        """The backfills that were not allowed to go on."""
+        """The backfills that submit_reports stopped."""
         return [
             each for each in self._backfills.values() if each.progress is backfills.Progress.STOPPED
         ]
 
     @property
     def is_settled(self) -> bool:
-        """Whether every report that is followed has come to its end, or cannot without a person.
+        """Whether every report has ended, or waits for the operator.
 
-        A window that was split cannot, as long as one of its parts cannot. A backfill goes on as
-        long as there is room for its reports.
+        A split window waits if one of its parts does. A backfill continues while there is room for
+        its reports.
         """
-        stuck = {
+        waiting = {
             line.root for line in self._lines.values() if line.is_settled and not line.is_at_end
         }
         now = datetime.now(UTC)
         room = room_for_backfills(self._work.reports, in_use=len(self._work.slots), now=now)
-        is_going_on = room > 0 and any(
+        is_backfilling = room > 0 and any(
             not is_backlogged(backfill.name, self._work.reports, now)
             for backfill in self._work.backfills
         )
         return (
-            not is_going_on
+            not is_backfilling
             and len(self._lines) == len(self._began)
-            and all(line.is_settled or line.report_id in stuck for line in self._lines.values())
+            and all(line.is_settled or line.report_id in waiting for line in self._lines.values())
         )
 
     @property
     def everything_is_refused(self) -> bool:
-        """Whether Vonage takes no report at all, and what it took before has come to its end."""
+        """Whether Vonage refuses all reports, and none that it accepted before is under way."""
         lines = self._lines.values()
         wait_for_parts = {line.root for line in lines if line.state is State.PLANNED}
         return (
             EVERY_REPORT in self._work.announced
             and any(line.refusal is not None for line in lines)
             and not any(
-                line.state in _AT_WORK
+                line.state in _UNDER_WAY
                 and not line.is_at_end
                 and line.report_id not in wait_for_parts
                 for line in lines
@@ -165,28 +168,28 @@ class Progress:
         )
 
     def troubles(self) -> list[tuple[str, str]]:
-        """Return the name of each report that somebody has to look after, and a sentence on it."""
+        """Return the name of each report that has a problem, and a sentence about the problem."""
         everything = self._refusal_of_everything()
         found = []
         for line in self._lines.values():
             if line.is_at_end and line.root is not None:
-                # It is said with the window that it is a part of.
+                # The window of this part reports the problem.
                 continue
             sentence = line.trouble
             if everything is not None and line.state is State.PLANNED:
-                waits_for_it = line.refusal is None or line.concerns_every_report
-                sentence = everything if waits_for_it else sentence
+                is_concerned = line.refusal is None or line.concerns_every_report
+                sentence = everything if is_concerned else sentence
             if sentence is not None and not line.is_well:
                 found.append((line.name, sentence))
         return found
 
     def follow(self, report_ids: Iterable[str]) -> None:
-        """Follow these reports as well."""
+        """Add reports to those that are followed."""
         for report_id in report_ids:
             self._began.setdefault(report_id, time.monotonic())
 
     def update(self) -> list[Line]:
-        """Read again; return the lines that say something new."""
+        """Read the ledger again, and return the lines whose state or trouble changed."""
         self._work = self._ledger.open_work()
         self._follow_backfills()
         open_reports = {report.report_id: report for report in self._work.reports}
@@ -195,7 +198,7 @@ class Progress:
         for report_id in self._began:
             before = self._lines.get(report_id)
             if before is not None and before.is_at_end and report_id not in open_reports:
-                # The archive may have been copied after the ledger was read.
+                # Its archive may have been copied after its end was read.
                 self._lines[report_id] = replace(before, bytes=self._bytes(report_id))
                 continue
             report = open_reports.get(report_id) or self._ledger.finished_report(report_id)
@@ -208,7 +211,7 @@ class Progress:
         return news
 
     def complete(self) -> None:
-        """Add what a backfill planned and finished between two updates."""
+        """Add the reports that a backfill planned and finished between two updates."""
         for backfill in self._backfills.values():
             oldest = backfill.windows[-1].start
             name = backfill.definition.name
@@ -220,12 +223,12 @@ class Progress:
 
     def _follow_backfills(self) -> None:
         running = {backfill.name: backfill for backfill in self._work.backfills}
-        ended = [name for name, each in self._backfills.items() if not each.is_over]
-        if any(name not in running for name in ended):
-            over = {backfill.name: backfill for backfill in self._ledger.ended_backfills()}
-            self._backfills.update((name, over[name]) for name in ended if name in over)
+        followed = [name for name, each in self._backfills.items() if not each.is_over]
+        if any(name not in running for name in followed):
+            ended = {backfill.name: backfill for backfill in self._ledger.ended_backfills()}
+            self._backfills.update((name, ended[name]) for name in followed if name in ended)
         for name, backfill in running.items():
-            # One that did not move knows its windows already.
+            # Keep an unchanged backfill, which has its windows cached.
             if self._backfills.get(name) != backfill:
                 self._backfills[name] = backfill
         for advance in self._advances():
@@ -241,7 +244,7 @@ class Progress:
     def _line(self, report: Report) -> Line:
         stopped = report.is_at_end or report.state is State.HELD
         refusal = _refusal(report)
-        causes = causes_gone_with(report) & self._work.announced
+        causes = causes_disproved_by(report) & self._work.announced
         if report.root is not None:
             self._parts.setdefault(report.root, set()).add(report.report_id)
         return Line(
@@ -266,7 +269,7 @@ class Progress:
         )
 
     def _bytes(self, report_id: str) -> int:
-        """The size of the archives: of a window that was split, those of its parts."""
+        """Return the size of a report's archives. A split window has those of its parts."""
         ids = (report_id, *self._parts.get(report_id, ()))
         return sum(self._delivery.archive_bytes(each) for each in ids)
 
@@ -278,16 +281,16 @@ class Progress:
         return rows
 
     def _refusal_of_everything(self) -> str | None:
-        """The sentence of the report that stands for all, and what a person can do here."""
+        """Return the refusal that concerns every report, with the action for a local run."""
         lines = self._lines.values()
-        stands_for_all = next((line for line in lines if line.concerns_every_report), None)
-        if stands_for_all is None:
+        refused = next((line for line in lines if line.concerns_every_report), None)
+        if refused is None:
             return None
-        parts = [str(stands_for_all.refusal)]
-        if stands_for_all.error == "VonageRejected":
-            parts.append("here: VONAGE_API_KEY and VONAGE_API_SECRET")
+        parts = [str(refused.refusal)]
+        if refused.error == "VonageRejected":
+            parts.append("for make run, correct VONAGE_API_KEY and VONAGE_API_SECRET")
         if all(line.state is State.PLANNED for line in lines):
-            parts.append("nothing was asked for")
+            parts.append("no report was requested")
         return "; ".join(parts)
 
 
@@ -306,9 +309,10 @@ def _belongs_to(report: Report, backfill: Backfill) -> bool:
 def _refusal(report: Report) -> str | None:
     if report.state is not State.PLANNED or report.not_before is None:
         return None
-    # What Vonage took and lost is bought again; only a 404 on the POST itself is a refusal.
-    is_bought_again = report.error == "ReportExpired" and report.attempt > report.attempts_before
-    if report.error not in _REFUSALS or is_bought_again:
+    # A report that Vonage accepted and lost is requested again. Only a 404 on the POST itself is a
+    # refusal.
+    is_requested_again = report.error == "ReportExpired" and report.attempt > report.attempts_before
+    if report.error not in _REFUSALS or is_requested_again:
         return None
     return report.reason or report.error
 
@@ -316,6 +320,6 @@ def _refusal(report: Report) -> str | None:
 def _retry(report: Report) -> str | None:
     if report.reason is None:
         return None
-    what = f"run {report.run}" if report.state is State.SUBMITTED else "tried again"
-    when = "" if report.not_before is None else f" at {report.not_before:%H:%M:%S} UTC"
-    return f"{what}{when}: {report.reason}"
+    action = f"run {report.run}" if report.state is State.SUBMITTED else "retry"
+    time_of_day = "" if report.not_before is None else f" at {report.not_before:%H:%M:%S} UTC"
+    return f"{action}{time_of_day}: {report.reason}"

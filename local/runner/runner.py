@@ -1,8 +1,8 @@
-"""The main job, on this machine.
+"""The steps of one run.
 
-Starts the emulator and, unless another server is named, the Vonage simulator; deploys the template;
-sends the event that the schedule would send, and the sweeps after it; shows how far the reports
-are; and leaves what was delivered under `out/`.
+Start the emulator and, unless the operator names another server, the Vonage simulator. Deploy the
+template. Send the event that the schedule would send, then the sweeps. Show the progress, and leave
+the results under `out/`.
 """
 
 import os
@@ -21,11 +21,12 @@ from botocore.exceptions import HTTPClientError
 
 from local.output.costs import cost_table, costs_of
 from local.output.delivery import NOTIFICATIONS, Delivery
-from local.output.display import Display, merged, summary
+from local.output.display import Display
 from local.output.page import NAME as PAGE
 from local.output.page import write_page
+from local.output.table import merge_sentences, summary
 from local.runner import folders
-from local.runner.confirmation import outlook_of, plan_of
+from local.runner.confirmation import describe_dry_run, plan_of
 from local.runner.folders import OUT, STATE
 from local.runner.options import BadInput, Options, Server
 from local.runner.progress import Progress
@@ -35,26 +36,26 @@ from local.stack.deployment import DeploymentFailed, InvocationFailed, Stack, de
 from local.stack.emulator import Emulator, EmulatorFailed
 from local.stack.environment import forget_real_accounts
 from local.stack.scheduler import Scheduler, send, sweep_seconds
-from local.status.model import why_stopped
+from local.status.problems import why_stopped
 from local.status.sources import LastRun
 from vonage_reports.aws.ledger import Ledger
 
 ALL_DELIVERED, NOT_DELIVERED, BAD_INPUT = 0, 1, 2
 
 _TICK_SECONDS = 0.2
-"""The pace at which a person sees the ledger move, where that does not take longer."""
+"""The shortest pause between two updates of the display."""
 
 _STATUS_SECONDS = 2.0
-"""The pace at which `make status` sees it move."""
+"""The shortest pause between two updates of the file for `make status`."""
 
 _REQUEST_SECONDS = 40
-"""Longer than a request to Vonage can last."""
+"""Longer than any request to Vonage."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run() -> int:
-    """Run, and return the exit code. Raises KeyboardInterrupt, when everything is stopped."""
+    """Run, and return the exit code. Raises KeyboardInterrupt after stopping every process."""
     forget_real_accounts()
     display = Display()
     try:
@@ -62,22 +63,22 @@ def run() -> int:
         with ExitStack() as resources:
             return _run(options, display, resources)
     except (BadInput, EmulatorFailed, DeploymentFailed, InvocationFailed) as error:
-        display.complain(str(error))
+        display.error(str(error))
     except (NoConnection, HTTPClientError) as error:
-        display.complain(f"the emulator does not answer any more: {error}")
+        display.error(f"the emulator stopped answering; run make run again: {error}")
     return BAD_INPUT
 
 
 def _run(options: Options, display: Display, resources: ExitStack) -> int:
-    """Deploy, send the event, follow it to its end; `resources` stops what was started."""
-    resources.enter_context(folders.work_alone(STATE))
+    """Deploy, send the event, follow the reports. `resources` stops every started process."""
+    resources.enter_context(folders.lock(STATE))
     folders.require_replaceable(OUT)
-    kept = _saved_state(options.server)
+    saved_state = _saved_state(options.server)
     server = options.server or _simulator(display, resources)
     emulator, stack = _deployed(options, server, display, resources)
-    delivery = Delivery(emulator, stack, OUT if kept is None else kept.out)
-    if kept is not None:
-        kept.restore(emulator, stack, delivery, options.event)
+    delivery = Delivery(emulator, stack, OUT if saved_state is None else saved_state.out)
+    if saved_state is not None:
+        saved_state.restore(emulator, stack, delivery, options.event)
     ledger = Ledger(emulator.table(stack.outputs["TableName"]))
     event = options.event
     if event is None:
@@ -85,54 +86,54 @@ def _run(options: Options, display: Display, resources: ExitStack) -> int:
             "SubmitReportsFunctionCalendar", scheduled_time=options.scheduled_time
         )
     if options.is_dry_run:
-        for line in outlook_of(send(event, stack, say=display.say)):
-            display.print(f"It would ask for {line}")
+        answer = send(event, stack, say=display.say)
+        display.print(f"This event would request {describe_dry_run(answer)}")
         return ALL_DELIVERED
     if not server.is_on_loopback:
         lines = plan_of(event, stack, ledger, api_key=server.api_key, now=datetime.now(UTC))
         if not _confirmed(lines, server, options, display):
-            display.print("Nothing was asked of Vonage.")
+            display.print("Nothing was requested from Vonage.")
             return BAD_INPUT
 
     progress = Progress(ledger, delivery)
     every = sweep_seconds(options.wait_scale)
     scheduler = Scheduler(stack, event, sweep_seconds=every, say=display.say)
-    records = _Records(
+    writer = _StateWriter(
         stack=stack,
         delivery=delivery,
         scheduler=scheduler,
         progress=progress,
-        kept=kept,
+        saved_state=saved_state,
         last_run=LastRun(STATE),
         source=f"the last make run, against {server.url}",
     )
     try:
         with display.live():
-            _until_answered(scheduler, progress, display, records)
-            folders.replace(OUT, None if kept is None else kept.out)
-            _follow(scheduler, progress, delivery, display, records)
+            _until_answered(scheduler, progress, display, writer)
+            folders.replace(OUT, None if saved_state is None else saved_state.out)
+            _follow(scheduler, progress, delivery, display, writer)
     finally:
-        # A second Ctrl-C waits until what was paid for is written down.
-        with _uninterrupted():
-            if kept is not None:
+        # A second Ctrl-C must not interrupt saving the reports that were paid for.
+        with _ignoring_signals():
+            if saved_state is not None:
                 scheduler.finish(_REQUEST_SECONDS)
             scheduler.stop()
             if emulator.is_running():
-                # Without an answer `out/` is still that of an earlier run.
-                if kept is not None or scheduler.answer is not None:
+                # Before the answer, `out/` belongs to an earlier run.
+                if saved_state is not None or scheduler.answer is not None:
                     delivery.update()
                 progress.update()
                 progress.complete()
-                records.keep(at_last=True)
+                writer.write(final=True)
     return _conclude(options, scheduler.answer or {}, progress, delivery, display)
 
 
 def _saved_state(server: Server | None) -> SavedState | None:
     if server is None or server.is_on_loopback:
         return None
-    kept = SavedState(STATE / server.name)
-    kept.require_usable()
-    return kept
+    saved_state = SavedState(STATE / server.name)
+    saved_state.require_usable()
+    return saved_state
 
 
 def _simulator(display: Display, resources: ExitStack) -> Server:
@@ -160,43 +161,43 @@ def _deployed(
 
 
 def _confirmed(lines: list[str], server: Server, options: Options, display: Display) -> bool:
-    """Show what is going to be asked for, and let a person decide. Raises BadInput."""
-    display.print(f"{server.url} bills every record that a report contains. This run")
-    for line in lines or ["asks for nothing that is known beforehand"]:
+    """Show the plan, and return whether the operator confirms it. Raises BadInput."""
+    display.print(f"{server.url} bills every record of every report. This run will:")
+    for line in lines or ["request no report that is known in advance"]:
         display.print(f"  {line}")
     if options.confirmed:
         return True
-    answer = display.typed_yes()
+    answer = display.ask_to_continue()
     if answer is None:
-        raise BadInput("nobody is there to confirm this: set CONFIRM=yes")
+        raise BadInput("there is no terminal to confirm this plan: set CONFIRM=yes")
     return answer
 
 
 @dataclass
-class _Records:
-    """What is written down while a run goes on: for `make status`, and what was paid for."""
+class _StateWriter:
+    """Writes the state of a run to disk: for `make status`, and for the next run."""
 
     stack: Stack
     delivery: Delivery
     scheduler: Scheduler
     progress: Progress
-    kept: SavedState | None
+    saved_state: SavedState | None
     last_run: LastRun
     source: str
     next_status: float = 0.0
 
-    def keep(self, *, at_last: bool = False) -> None:
-        """Write down how things stand; for `make status` now and then, and `at_last`.
+    def write(self, *, final: bool = False) -> None:
+        """Save the state. Update the file for `make status` every few seconds, and if `final`.
 
-        As long as the event has planned nothing, an earlier run is the last one.
+        Until the event is answered or a report is open, `make status` shows the previous run.
         """
         has_begun = self.scheduler.answer is not None or bool(self.progress.lines)
-        is_status_due = has_begun and (at_last or time.monotonic() >= self.next_status)
-        if self.kept is None and not is_status_due:
+        is_status_due = has_begun and (final or time.monotonic() >= self.next_status)
+        if self.saved_state is None and not is_status_due:
             return
         items = self.stack.ledger_items()
-        if self.kept is not None:
-            self.kept.save(items, self.delivery)
+        if self.saved_state is not None:
+            self.saved_state.save(items, self.delivery)
         if is_status_due:
             self.last_run.write(
                 items,
@@ -208,14 +209,14 @@ class _Records:
 
 
 def _until_answered(
-    scheduler: Scheduler, progress: Progress, display: Display, records: _Records
+    scheduler: Scheduler, progress: Progress, display: Display, writer: _StateWriter
 ) -> None:
-    """Return when submit_reports took the event."""
+    """Wait until submit_reports has answered the event."""
     scheduler.tick()
     while scheduler.answer is None:
-        with _unhurried():
+        with _paced():
             display.show(progress.update(), progress)
-            records.keep()
+            writer.write()
         scheduler.tick()
     progress.follow(scheduler.answer["planned"])
 
@@ -225,26 +226,26 @@ def _follow(
     progress: Progress,
     delivery: Delivery,
     display: Display,
-    records: _Records,
+    writer: _StateWriter,
 ) -> None:
-    """Return when nothing more can be expected without a person."""
+    """Wait until every report has ended, or waits for the operator."""
     while True:
-        with _unhurried():
+        with _paced():
             delivery.update()
             display.show(progress.update(), progress)
-            records.keep()
-            # While submit_reports is at work, what was refused may be tried again.
+            writer.write()
+            # A running invocation of submit_reports may retry the refused reports.
             if scheduler.is_idle and (progress.is_settled or progress.everything_is_refused):
                 return
         scheduler.tick()
 
 
 @contextmanager
-def _unhurried() -> Iterator[None]:
-    """Look at what there is, then leave the machine to the stack for as long at least."""
+def _paced() -> Iterator[None]:
+    """Run the block, then sleep at least as long as it took."""
     began = time.monotonic()
     yield
-    # Whoever looks all the time takes the processor from what is looked at.
+    # Reading without a pause would take the processor from the stack.
     time.sleep(max(_TICK_SECONDS, time.monotonic() - began))
 
 
@@ -255,14 +256,14 @@ def _conclude(
     delivery: Delivery,
     display: Display,
 ) -> int:
-    """Print what came of it, and return the exit code."""
+    """Print the results, and return the exit code."""
     lines = progress.lines
     refused = [
         f"{each['definition']}, {each['field']}: {each['reason']}"
         for each in answer.get("refused", [])
     ]
     refused += [why_stopped(each, at=datetime.now(UTC)) for each in progress.stopped]
-    for bar in progress.bars:
+    for bar in progress.progress_bars:
         display.print(f"{bar.name}: {bar.words}")
     if lines:
         write_page(delivery.folder)
@@ -271,21 +272,23 @@ def _conclude(
         if costs:
             display.print(costs + "\n")
         display.print(
-            f"Look in {OUT.name}/; charts: {OUT.name}/{PAGE}; "
-            f"what was announced: {OUT.name}/{NOTIFICATIONS}"
+            f"Results: {OUT.name}/, charts: {OUT.name}/{PAGE}, "
+            f"notifications: {OUT.name}/{NOTIFICATIONS}"
         )
-    elif not refused and not progress.bars:
+    elif not refused and not progress.progress_bars:
         no_definitions = options.definitions == "[]"
         display.print("There are no report definitions." if no_definitions else "Nothing is due.")
-    for sentence in merged(refused, progress.troubles(), rest=f"{OUT.name}/{NOTIFICATIONS}"):
-        display.complain(sentence)
+    for sentence in merge_sentences(
+        refused, progress.troubles(), rest=f"{OUT.name}/{NOTIFICATIONS}"
+    ):
+        display.error(sentence)
     if refused or progress.everything_is_refused or progress.stopped:
         return BAD_INPUT
     return ALL_DELIVERED if all(line.is_well for line in progress.windows) else NOT_DELIVERED
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def _ignoring_signals() -> Iterator[None]:
     before = {number: signal.signal(number, signal.SIG_IGN) for number in _SIGNALS}
     try:
         yield

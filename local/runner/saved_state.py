@@ -1,7 +1,7 @@
-"""What outlives a run against a server that bills: the ledger, and what was bought with it.
+"""The saved state of a server that bills: the ledger and the delivered objects.
 
-The emulator forgets everything when it stops. If the ledger were forgotten as well, the next run
-would buy the same windows again.
+The emulator keeps no state on disk. Without the saved ledger, the next run would buy the same
+windows again.
 """
 
 import json
@@ -24,8 +24,8 @@ _REFUSALS = ("VonageRejected", "VonageUnreachable")
 class SavedState:
     """The folder of one server and API key.
 
-    `ledger.json` holds the table's items, `objects.json` the metadata of the objects, whose
-    content is under `out/`.
+    `ledger.json` holds the table's items, `objects.json` the metadata of the objects, `out/` their
+    content.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,10 +34,7 @@ class SavedState:
         self._written: dict[str, str] = {}
 
     def require_usable(self) -> None:
-        """Find out before anything is started whether it can be read and written.
-
-        Raises BadInput, and leaves the files as they are.
-        """
+        """Check that the folder is readable and writable, and its files valid. Raises BadInput."""
         require_writable(self._folder)
         self._items()
         self._metadata()
@@ -49,40 +46,40 @@ class SavedState:
         delivery: Delivery,
         event: Mapping[str, Any] | None = None,
     ) -> None:
-        """Put everything back, but for archives that neither `event` nor an open window needs.
+        """Restore the ledger and the objects.
 
-        The others stay on the disk. What a person has moved away since is not missed. Raises
-        BadInput for a garbled ledger.
+        Archives that neither `event` nor an open window needs stay on disk only. Objects whose
+        file the operator has moved away are skipped. Raises BadInput for a corrupt ledger.
         """
         dynamodb = emulator.client("dynamodb")
         items = self._items()
         for item in items:
             try:
-                dynamodb.put_item(TableName=stack.outputs["TableName"], Item=_tried_at_once(item))
+                dynamodb.put_item(TableName=stack.outputs["TableName"], Item=_without_delay(item))
             except (ClientError, ParamValidationError) as error:
-                raise self._garbled("ledger.json") from error
-        at_rest = _finished(items) - _needed(items, event or {})
+                raise self._corrupt("ledger.json") from error
+        unneeded = _finished(items) - _needed(items, event or {})
         for key, metadata in self._metadata().items():
             is_archive = key.startswith("archives/") and key.endswith(".zip")
-            if not (is_archive and at_rest & set(key.split("/"))) and (self.out / key).exists():
+            if not (is_archive and unneeded & set(key.split("/"))) and (self.out / key).exists():
                 delivery.upload(key, metadata)
 
     def save(self, items: Sequence[Mapping[str, Any]], delivery: Delivery) -> None:
-        """Write down what is there now: `items` of the ledger, as `Stack.ledger_items`."""
+        """Save the `items` of `Stack.ledger_items` and the metadata of the copied objects."""
         self._write("ledger.json", items)
-        now = {key: dict(stored.metadata) for key, stored in delivery.objects.items()}
-        self._write("objects.json", {**self._metadata(), **now})
+        copied = {key: dict(stored.metadata) for key, stored in delivery.objects.items()}
+        self._write("objects.json", {**self._metadata(), **copied})
 
     def _items(self) -> list[dict[str, Any]]:
         items = self._read("ledger.json", [])
         if not isinstance(items, list) or not all(map(_is_item, items)):
-            raise self._garbled("ledger.json")
+            raise self._corrupt("ledger.json")
         return items
 
     def _metadata(self) -> dict[str, dict[str, str]]:
         metadata = self._read("objects.json", {})
         if not isinstance(metadata, dict):
-            raise self._garbled("objects.json")
+            raise self._corrupt("objects.json")
         return metadata
 
     def _read(self, name: str, default: object) -> object:
@@ -94,12 +91,12 @@ class SavedState:
         except OSError as error:
             raise BadInput(f"{path} cannot be read: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
-            raise self._garbled(name) from error
+            raise self._corrupt(name) from error
 
-    def _garbled(self, name: str) -> BadInput:
+    def _corrupt(self, name: str) -> BadInput:
         return BadInput(
-            f"{self._folder / name} is garbled, and knows what was paid for: put a copy in its "
-            "place; without it everything is bought again"
+            f"{self._folder / name} is corrupt: restore this record of paid reports from a backup. "
+            "Without it, the next run buys them again."
         )
 
     def _write(self, name: str, value: object) -> None:
@@ -122,21 +119,24 @@ def _finished(items: Sequence[Mapping[str, Any]]) -> set[str]:
 
 
 def _needed(items: Sequence[Mapping[str, Any]], event: Mapping[str, Any]) -> set[str]:
-    """The reports whose archives a run may read: of what is open or asked for, with its parts."""
+    """Return the reports whose archives a run may read.
+
+    These are the open reports and those that the event names, with their parts and windows.
+    """
     roots = {
         item["sk"]["S"].removeprefix("report#"): item.get("root", {}).get("S")
         for item in items
         if "state" in item
     }
-    asked = [event.get(kind) for kind in ("reconvert", "recollect")]
-    named = {each.get("report_id") for each in asked if isinstance(each, dict)}
+    requests = [event.get(kind) for kind in ("reconvert", "recollect")]
+    named = {each.get("report_id") for each in requests if isinstance(each, dict)}
     needed = (roots.keys() - _finished(items)) | (roots.keys() & named)
     needed |= {root for name in needed if (root := roots[name]) is not None}
     return needed | {name for name, root in roots.items() if root in needed}
 
 
-def _tried_at_once(item: dict[str, Any]) -> dict[str, Any]:
-    """Let a report that Vonage refused wait no longer: a person started this run, after all."""
+def _without_delay(item: dict[str, Any]) -> dict[str, Any]:
+    """End the delay of a report that Vonage refused: the operator may have removed the cause."""
     is_refused = (
         item.get("state") == {"S": State.PLANNED.value}
         and item.get("error", {}).get("S") in _REFUSALS

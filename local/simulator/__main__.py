@@ -1,6 +1,6 @@
-"""`python -m local.simulator`: serves until SIGTERM or SIGINT.
+"""Serve the simulator until SIGTERM or SIGINT: `python -m local.simulator`.
 
-Prints one line of JSON when it listens: {"url": "http://127.0.0.1:<port>"}.
+Print one line of JSON as soon as the port is open: {"url": "http://127.0.0.1:<port>"}.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from .simulation import Account, Simulation
 
 _STDIN = 0
 _LAST_PORT = 65535
-_POLL_SECONDS = 0.02  # how soon serving ends after it was told to
-# How long a thread that renders may keep one waiting that answers; Python's default is 5 ms.
+_POLL_SECONDS = 0.02  # the server's longest delay before it notices a shutdown
+# A rendering thread delays an answering thread by this much at most; Python's default is 5 ms.
 _SWITCH_SECONDS = 0.0005
 
 
@@ -52,7 +52,7 @@ def _listening(simulation: Simulation, port: int) -> Server:
     try:
         return Server(simulation, port)
     except OSError as error:
-        _refuse(f"port {port} of {HOST} cannot be had: {error.strerror}")
+        _refuse(f"cannot listen on {HOST}:{port}: {error.strerror}; choose another --port")
 
 
 def _refuse(sentence: str) -> NoReturn:
@@ -80,30 +80,28 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local.simulator", description=__doc__)
-    parser.add_argument("--port", type=_port, default=0, help="default: a free one")
+    parser.add_argument("--port", type=_port, default=0, help="default: any free port")
     parser.add_argument("--api-key", default="abcd1234")
     parser.add_argument("--api-secret", default="s3cr3t-of-the-simulator")
     parser.add_argument(
         "--accounts",
         type=lambda text: tuple(text.split(",")),
         default=(),
-        help="further accounts, such as sub-accounts: a,b",
+        help="more accounts, such as sub-accounts, as a,b",
     )
     parser.add_argument("--seed", type=int)
     parser.add_argument("--rows-per-day", type=int, help="per product, account and direction")
     parser.add_argument("--seconds-per-report", type=float, help="from the POST to SUCCESS")
-    parser.add_argument("--rows-per-second", type=float, help="0 sets no limit")
+    parser.add_argument("--rows-per-second", type=float, help="0 means no limit")
+    parser.add_argument("--settings", type=json.loads, default={}, help="settings as a JSON object")
     parser.add_argument(
-        "--settings", type=json.loads, default={}, help="any settings, as a JSON object"
-    )
-    parser.add_argument(
-        "--until-stdin-closes", action="store_true", help="end with the parent that holds the pipe"
+        "--until-stdin-closes", action="store_true", help="stop when the parent closes the pipe"
     )
     return parser
 
 
 def _wait_for_end_of_input(ended: Callable[[], None]) -> None:
-    # Not sys.stdin: its lock would be held when the interpreter ends.
+    # Not sys.stdin: this daemon thread would still hold its lock when the interpreter exits.
     while os.read(_STDIN, 4096):
         pass
     ended()

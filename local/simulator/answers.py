@@ -1,7 +1,7 @@
-"""Answers of the API before they go on the wire, and its errors as problem+json.
+"""The API's answers before they are sent, and its errors as problem+json.
 
 Sources: OpenAPI 3.1.4 (401, invalid_parameters, headers of 429) and 2.1.17 (the other bodies).
-"Unathorized" and "crendentials" are spelt as Vonage spells them.
+"Unathorized" and "crendentials" are Vonage's spelling.
 """
 
 import json
@@ -17,7 +17,7 @@ REPORTS_ERRORS = f"{ERRORS}/reports"
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A status, headers, and a body that is either in memory or a file to be streamed."""
+    """A status, headers, and a body: either bytes in memory or a file to stream."""
 
     status: int
     content_type: str
@@ -35,7 +35,7 @@ class InvalidParameter:
 
 
 class Problem(Exception):
-    """An error that the API answers with."""
+    """An error answer of the API."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
     def answer(self) -> Answer:
-        """Form the answer; `instance` and X-Request-Id are new for each."""
+        """Build the answer, with a new `instance` and X-Request-Id."""
         instance = uuid.uuid4()
         return Answer(
             status=self.status,
@@ -66,14 +66,14 @@ class Problem(Exception):
 
 
 def json_answer(document: object, status: HTTPStatus = HTTPStatus.OK) -> Answer:
-    """Answer with a JSON document."""
+    """Build an answer with a JSON body."""
     return Answer(
         status=status, content_type="application/json", body=json.dumps(document).encode()
     )
 
 
 def malformed_json() -> Problem:
-    """400 for a body that is not a JSON object."""
+    """400: the body is not a JSON object."""
     return Problem(
         HTTPStatus.BAD_REQUEST,
         f"{ERRORS}#invalid-json",
@@ -83,7 +83,7 @@ def malformed_json() -> Problem:
 
 
 def invalid_request_parameters(*entries: InvalidParameter) -> Problem:
-    """400 for the query of the list."""
+    """400: the list's query is invalid."""
     return Problem(
         HTTPStatus.BAD_REQUEST,
         f"{REPORTS_ERRORS}#invalid-request-parameters",
@@ -94,7 +94,7 @@ def invalid_request_parameters(*entries: InvalidParameter) -> Problem:
 
 
 def wrong_credentials() -> Problem:
-    """401: no Basic credentials, or wrong ones."""
+    """401: the Basic credentials are missing or wrong."""
     return Problem(
         HTTPStatus.UNAUTHORIZED,
         f"{ERRORS}/#unathorized",
@@ -115,7 +115,7 @@ def unprovisioned() -> Problem:
 
 
 def forbidden() -> Problem:
-    """403: another customer's account."""
+    """403: the account belongs to another customer."""
     return Problem(
         HTTPStatus.FORBIDDEN,
         f"{ERRORS}#forbidden",
@@ -125,7 +125,7 @@ def forbidden() -> Problem:
 
 
 def unknown_report(request_id: str) -> Problem:
-    """404 for a report that never was or is older than 4 days."""
+    """404: the report never existed, or is older than 4 days."""
     return Problem(
         HTTPStatus.NOT_FOUND,
         f"{ERRORS}#not-found",
@@ -135,7 +135,7 @@ def unknown_report(request_id: str) -> Problem:
 
 
 def unknown_file() -> Problem:
-    """404 for an archive that never was or is older than 72 hours."""
+    """404: the archive never existed, or is older than 72 hours."""
     return Problem(
         HTTPStatus.NOT_FOUND,
         f"{ERRORS}#not-found",
@@ -145,12 +145,12 @@ def unknown_file() -> Problem:
 
 
 def not_found() -> Problem:
-    """404 for a path or method that the API does not have."""
+    """404: the API has no such path or method."""
     return Problem(HTTPStatus.NOT_FOUND, f"{ERRORS}#not-found", "Not found", "Not found.")
 
 
 def already_terminated() -> Problem:
-    """409 for a DELETE that comes too late."""
+    """409: the report has already ended and cannot be deleted."""
     return Problem(
         HTTPStatus.CONFLICT,
         f"{REPORTS_ERRORS}#invalid-abort-operation",
@@ -161,7 +161,7 @@ def already_terminated() -> Problem:
 
 
 def unprocessable(*entries: InvalidParameter) -> Problem:
-    """422 for values that cannot be used."""
+    """422: the body has invalid values."""
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         f"{REPORTS_ERRORS}#invalid-request-parameters",
@@ -172,7 +172,7 @@ def unprocessable(*entries: InvalidParameter) -> Problem:
 
 
 def invalid_filter(product: str, names: tuple[str, ...]) -> Problem:
-    """422 for parameters that the product does not take."""
+    """422: the product does not support these parameters."""
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         f"{REPORTS_ERRORS}#invalid-filter",
@@ -186,7 +186,7 @@ def invalid_filter(product: str, names: tuple[str, ...]) -> Problem:
 
 
 def too_many_requests(*, retry_after: int, limit: int, reset_ms: int) -> Problem:
-    """429; X-RateLimit-Reset is in milliseconds as in the specification's example."""
+    """429. X-RateLimit-Reset is in milliseconds, as in the specification's example."""
     return Problem(
         HTTPStatus.TOO_MANY_REQUESTS,
         f"{ERRORS}#throttled",

@@ -1,7 +1,8 @@
-"""The API without the wire: routes, credentials, rate limit, and which faults a request meets.
+"""The API without the wire: routes, credentials, rate limit, and the faults that a request meets.
 
-Of the API it serves what asynchronous reports need. The synchronous GET /v2/reports/records and
-the info and deletion of media are not there; a callback_url is accepted and never called.
+It serves only the endpoints that asynchronous reports need. The synchronous GET
+/v2/reports/records and the info and deletion of media are missing. A callback_url is accepted
+but never called.
 """
 
 import base64
@@ -29,7 +30,7 @@ _ROUTES = tuple(
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it arrived; `target` is the path with its query."""
+    """A request as received; `target` is the path with its query."""
 
     method: str
     target: str
@@ -38,14 +39,14 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The target without its query."""
+        """The path without its query."""
         return urlsplit(self.target).path
 
 
 def answer_to(simulation: Simulation, request: Request) -> tuple[Answer, Fault | None]:
-    """Do what is asked, and say what shall go wrong on the way back.
+    """Serve a request; return the answer, and the fault to apply when sending it.
 
-    The simulation's lock is held.
+    The caller holds the simulation's lock.
     """
     operation, subject = operation_of(request.method, request.path)
     simulation.world.traffic.arrived(operation, request.target, request.headers)
@@ -68,7 +69,7 @@ def answer_to(simulation: Simulation, request: Request) -> tuple[Answer, Fault |
 
 
 def operation_of(method: str, path: str) -> tuple[str | None, str]:
-    """Name the operation, and the report or file that it is about."""
+    """Return the operation, None if unknown, and the id of its report or file."""
     for route_method, pattern, operation in _ROUTES:
         if method == route_method and (match := pattern.fullmatch(path)):
             return operation, match[1] if match.groups() else ""

@@ -1,8 +1,8 @@
-"""ZIP archives laid out byte by byte as Vonage's are, written in one pass.
+"""Write ZIP archives in one pass, with the byte layout of Vonage's archives.
 
 Observed in real archives: deflate, general flags 0x0808 (bit 3: sizes and CRC only in a data
 descriptor after the data; bit 11: UTF-8 names), version 20, no extra field, no comment, entry
-time in UTC. `zipfile` clears bit 11 for an ASCII name, hence the structures are written here.
+time in UTC. `zipfile` clears bit 11 for an ASCII name, so this module writes the structures.
 Layout: APPNOTE.TXT 6.3.x, sections 4.3.7 to 4.3.16.
 """
 
@@ -22,7 +22,7 @@ _VERSION, _VERSION_ZIP64 = 20, 45
 _STORED, _DEFLATED = 0, 8
 _MAX_32 = 0xFFFFFFFF
 _ZIP64_EXTRA = 0x0001
-# Records differ in their random identifiers, so that more effort saves hardly a byte.
+# Records differ in random identifiers, which a higher level hardly compresses better.
 _COMPRESSION_LEVEL = 1
 
 
@@ -37,7 +37,7 @@ class _Member:
 
 
 class ArchiveWriter:
-    """Writes one archive to a new file; `bytes` and `sha256` are final when it is closed."""
+    """Write one archive to a new file. `bytes` and `sha256` are final once it is closed."""
 
     def __init__(self, path: Path, *, created: datetime, stored: bool, zip64: bool) -> None:
         self._file: BinaryIO = path.open("xb")
@@ -64,12 +64,12 @@ class ArchiveWriter:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of what was written so far, in hex."""
+        """SHA-256 of the bytes written so far, in hex."""
         return self._digest.hexdigest()
 
     @contextmanager
     def member(self, name: str) -> Iterator["MemberWriter"]:
-        """Write one file of the archive; one after the other."""
+        """Add one file to the archive. Finish it before adding the next."""
         encoded = name.encode()
         offset = self.bytes
         version, extra = _VERSION, b""
@@ -175,7 +175,7 @@ class ArchiveWriter:
 
 
 class MemberWriter:
-    """Takes the content of one member; `crc` and `bytes` are those of the content so far."""
+    """Write the content of one member; `crc` and `bytes` cover the content so far."""
 
     def __init__(self, write: Callable[[bytes], None], *, compressed: bool) -> None:
         self._write = write
@@ -186,12 +186,12 @@ class MemberWriter:
         self.bytes = 0
 
     def write(self, data: bytes) -> None:
-        """Add to the content."""
+        """Append to the content."""
         self.crc = zlib.crc32(data, self.crc)
         self.bytes += len(data)
         self._write(self._deflate.compress(data) if self._deflate else data)
 
     def finish(self) -> None:
-        """Write what the compressor still holds."""
+        """Flush the compressor."""
         if self._deflate:
             self._write(self._deflate.flush())

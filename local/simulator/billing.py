@@ -1,7 +1,7 @@
-"""The bill: which records were paid for, and which of them more than once.
+"""The bill: the records that were charged, and those charged more than once.
 
-Vonage bills a record each time a report contains it. A record is known by its stream, hour and
-sequence, so a set of records is one integer per stream and hour whose bits are the sequences.
+Vonage bills a record each time a report contains it. Stream, hour and sequence identify a record,
+so a set of records is one integer per stream and hour, with one bit per sequence.
 """
 
 from collections import defaultdict
@@ -12,14 +12,14 @@ Hour = tuple[Stream, int]
 
 
 class Selection:
-    """The records that one report holds."""
+    """The records in one report."""
 
     def __init__(self) -> None:
         self._bits: defaultdict[Hour, bytearray] = defaultdict(bytearray)
         self.records = 0
 
     def add(self, stream: Stream, hour: int, sequence: int) -> None:
-        """Put in one record."""
+        """Add one record."""
         bits = self._bits[stream, hour]
         byte, bit = divmod(sequence, 8)
         if byte >= len(bits):
@@ -28,12 +28,12 @@ class Selection:
         self.records += 1
 
     def by_hour(self) -> dict[Hour, int]:
-        """Give the bits of every hour as one integer each."""
+        """Return the bits of each hour as one integer."""
         return {hour: int.from_bytes(bits, "little") for hour, bits in self._bits.items()}
 
 
 class Bill:
-    """What all reports of the account add up to."""
+    """The charges for all reports of the account."""
 
     def __init__(self) -> None:
         self.records_by_report: dict[str, int] = {}
@@ -41,7 +41,7 @@ class Bill:
         self._billed_again: defaultdict[Hour, int] = defaultdict(int)
 
     def charge(self, request_id: str, selection: Selection) -> None:
-        """Charge for every record of a finished report."""
+        """Charge every record of a finished report."""
         self.records_by_report[request_id] = selection.records
         for hour, bits in selection.by_hour().items():
             self._billed_again[hour] |= self._billed[hour] & bits
@@ -49,10 +49,10 @@ class Bill:
 
     @property
     def records_total(self) -> int:
-        """Records charged, each as often as it was in a report."""
+        """Records charged, counted once per report that contains them."""
         return sum(self.records_by_report.values())
 
     @property
     def records_billed_more_than_once(self) -> int:
-        """Different records that more than one report was charged for."""
+        """Distinct records charged in more than one report."""
         return sum(bits.bit_count() for bits in self._billed_again.values())

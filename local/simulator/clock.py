@@ -1,4 +1,4 @@
-"""The simulator's clock: real time, moved ahead on request."""
+"""The simulator's clock: real time, advanced on request."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 
 class Clock:
-    """Counts seconds since its start on a monotonic clock, plus what it was advanced by."""
+    """A monotonic clock that counts seconds since its start, plus the seconds advanced."""
 
     def __init__(
         self,
@@ -19,19 +19,19 @@ class Clock:
         self._advanced = 0.0
 
     def elapsed(self) -> float:
-        """Seconds of simulated time since the clock was started."""
+        """Return the simulated seconds since the start."""
         return self._monotonic() - self._started + self._advanced
 
     def now(self) -> datetime:
-        """The simulated instant, in UTC."""
+        """Return the simulated time, in UTC."""
         return self.at(self.elapsed())
 
     def at(self, elapsed: float) -> datetime:
-        """Turn simulated seconds since the start into an instant."""
+        """Return the time at `elapsed` simulated seconds after the start."""
         return self._started_at + timedelta(seconds=elapsed)
 
     def advance(self, seconds: float) -> None:
-        """Move ahead by `seconds`; time never goes back."""
+        """Advance the clock by `seconds`. Raises ValueError if they are negative."""
         if seconds < 0:
             raise ValueError("advance_seconds must not be negative")
         self._advanced += seconds

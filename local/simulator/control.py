@@ -1,6 +1,7 @@
-"""The control endpoint: what a test or the runner sees and sets. Vonage has nothing like it.
+"""The control endpoint, with which tests and the runner inspect and steer the simulator.
 
-Its requests need no credentials, are not limited and not counted.
+Vonage has no counterpart. Control requests need no credentials; they are neither limited nor
+counted.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,10 +20,10 @@ Operation = Callable[[Simulation, Mapping[str, object]], object]
 
 
 def handle(simulation: Simulation, method: str, path: str, body: bytes) -> Answer:
-    """Serve a request under /control/; the simulation's lock is held."""
+    """Serve a request under /control/. The caller holds the simulation's lock."""
     operation = _OPERATIONS.get((method, path.removeprefix(PREFIX)))
     if operation is None:
-        return json_answer({"error": f"no {method} {path}"}, HTTPStatus.NOT_FOUND)
+        return json_answer({"error": f"there is no {method} {path}"}, HTTPStatus.NOT_FOUND)
     try:
         return json_answer(operation(simulation, parse_json_object(body or b"{}")))
     except Problem as problem:
@@ -59,7 +60,7 @@ def _clear_faults(simulation: Simulation, _: Mapping[str, object]) -> object:
 def _add_jobs(simulation: Simulation, document: Mapping[str, object]) -> object:
     request = document.get("request", {})
     if not isinstance(request, dict):
-        raise ValueError("request is an object")  # noqa: TRY004 - the caller answers ValueError
+        raise ValueError("request must be a JSON object")  # noqa: TRY004 - `handle` answers it
     count = int(_number(document, "count", 1))
     seconds = _number(document, "seconds", 60)
     return {"request_ids": simulation.add_foreign_jobs(count, seconds, request)}
@@ -84,7 +85,7 @@ def _number(document: Mapping[str, object], name: str, default: float) -> float:
     value = document.get(name, default)
     if isinstance(value, int | float):
         return value
-    raise ValueError(f"{name} is a number")
+    raise ValueError(f"{name} must be a number")
 
 
 _OPERATIONS: Mapping[tuple[str, str], Operation] = {

@@ -1,10 +1,10 @@
 """Countries, networks, prices and phone numbers of the synthetic records.
 
-Every number lies in a range that a regulator keeps for fiction, so that none can belong to a
-person: Ofcom (GB), NANPA 555-01xx (US, CA), ACMA (AU), ARCEP (FR), Bundesnetzagentur (DE),
-ComReg (IE), PTS (SE). Namibia has no such range: its numbers begin with 0 after the country
-code, which no network can assign. Its ISO code "NA" is here because readers of CSV files like to
-take it for a missing value.
+Every number lies in a range that a regulator reserves for fiction, so no number belongs to a real
+subscriber: Ofcom (GB), NANPA 555-01xx (US, CA), ACMA (AU), ARCEP (FR), Bundesnetzagentur (DE),
+ComReg (IE), PTS (SE). Namibia has no such range: its numbers have a 0 after the country code,
+which no network can assign. Namibia is included because many CSV readers take its ISO code "NA"
+for a missing value.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class NumberRange:
-    """Consecutive fictional numbers, international format without a plus sign."""
+    """Consecutive fictional numbers in international format, without a plus sign."""
 
     first: int
     size: int
@@ -33,16 +33,16 @@ class Network:
 
 @dataclass(frozen=True)
 class Country:
-    """Where messages and calls go to, and what one of them costs there.
+    """A destination of messages and calls, with its prices.
 
     Attributes:
         code: ISO 3166-1 alpha-2.
-        name: As in the column `country_name`.
+        name: Value of the column `country_name`.
         numbers: The fictional range of its subscribers.
         networks: At least one.
         message_price: Millionths of a euro per message.
         minute_price: Millionths of a euro per minute of a call.
-        share: How many of 256 records are of this country.
+        share: This country's share of 256 records.
     """
 
     code: str
@@ -158,5 +158,5 @@ COUNTRIES = (
     ),
 )
 
-# The account's own numbers: Ofcom's drama range for London.
+# The account's own numbers, in Ofcom's drama range for London.
 OWN_NUMBERS = NumberRange(442079460000, 1000)

@@ -1,4 +1,4 @@
-"""Puts answers on the wire, whole or broken as a fault says."""
+"""Send answers, intact or altered by a fault."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ from typing import BinaryIO
 from .answers import Answer, json_answer
 from .faults import Fault
 
-# Stands for the answer where a fault keeps the operation from being done; it is never sent.
+# Placeholder for the answer when a fault prevents the operation; never sent.
 NOT_DONE = Answer(status=0, content_type="")
 
 _PIECE = 256 * 1024
@@ -25,14 +25,14 @@ _HTML = Answer(
 )
 _NOT_AN_ARCHIVE = {
     "html": _HTML,
-    # The specification lists this JSON answer of the media endpoint and does not explain it.
+    # The specification lists this JSON answer of the media endpoint without explanation.
     "json": json_answer({"message": "Download initiated successfully"}),
     "empty": Answer(status=200, content_type="application/octet-stream"),
 }
 
 
 def send(handler: BaseHTTPRequestHandler, answer: Answer) -> None:
-    """Send an answer as it is."""
+    """Send an answer unaltered."""
     if answer.file is None:
         _send_head(handler, answer, len(answer.body))
         handler.wfile.write(answer.body)
@@ -43,7 +43,7 @@ def send(handler: BaseHTTPRequestHandler, answer: Answer) -> None:
 
 
 def altered(answer: Answer, fault: Fault) -> Answer | None:  # noqa: PLR0911 - a table of cases
-    """Say what a fault makes of an answer: another one, or None where the client sees none."""
+    """Return the answer as the fault alters it, or None if the client receives none."""
     match fault.fault:
         case "cut" | "accept_then_cut" | "hang" | "accept_then_hang":
             return None
@@ -65,7 +65,7 @@ def altered(answer: Answer, fault: Fault) -> Answer | None:  # noqa: PLR0911 - a
 def send_with_fault(
     handler: BaseHTTPRequestHandler, answer: Answer | None, fault: Fault, stopping: Event
 ) -> None:
-    """Send an altered answer, as whole as the fault leaves it."""
+    """Send an altered answer, or let the connection hang, break off or close as the fault says."""
     if answer is None:
         hangs = fault.fault.endswith("hang")
         if hangs:
@@ -78,12 +78,12 @@ def send_with_fault(
 
 
 def cut(handler: BaseHTTPRequestHandler, *, reset: bool) -> None:
-    """Close the connection without an answer: with RST, or else with FIN."""
+    """Close the connection without an answer, with RST or else with FIN."""
     handler.close_connection = True
     if reset:
         linger = struct.pack("ii", 1, 0)
         handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        # The handler's streams share the socket, so that close() alone would wait for them.
+        # close() alone would wait for the handler's streams, which share the socket.
         os.close(handler.connection.detach())
 
 
@@ -152,7 +152,7 @@ def _send_head(
     if chunked:
         handler.send_header("Transfer-Encoding", "chunked")
     elif length is None:
-        handler.send_header("Connection", "close")  # BaseHTTPRequestHandler closes on seeing it
+        handler.send_header("Connection", "close")  # BaseHTTPRequestHandler then closes it
     else:
         handler.send_header("Content-Length", str(length))
     handler.end_headers()
@@ -163,7 +163,7 @@ def _size(file: BinaryIO) -> int:
 
 
 def _pieces(file: BinaryIO, count: int) -> Iterator[bytes]:
-    """Read up to `count` bytes from where the file stands."""
+    """Yield up to `count` bytes from the file's current position."""
     while count > 0 and (piece := file.read(min(count, _PIECE))):
         count -= len(piece)
         yield piece

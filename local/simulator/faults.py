@@ -1,35 +1,35 @@
-"""Faults on demand: what shall go wrong, for which request, and how often.
+"""Faults on demand: the fault, the requests that it hits, and how many of them.
 
-Two kinds. A REPORT fault changes what becomes of a report or what is said about it; an ANSWER
-fault changes how a request is answered. One request meets every report fault that matches and
-the first answer fault that does. Requests without credentials, above the rate limit or without
-a JSON body where one belongs meet none.
+A REPORT fault changes a report, or the API's description of it. An ANSWER fault changes how a
+request is answered. A request meets every matching report fault and the first matching answer
+fault. It meets no fault if it lacks credentials, exceeds the rate limit, or lacks a JSON body
+that its operation needs.
 
-Report faults, by the operations that they can be asked for:
-    outcome (create): The report ends as `request_status`, any word, after `seconds` (default: its
-        usual time); TRUNCATED keeps the newest `rows` (100).
-    empty (create): The report has no rows; `how`: header_only, zero_bytes, no_link.
-    items_count (create, get, list): Wrong by `delta` (1); asked for on create it stays wrong.
-    no_link (create, get, list): SUCCESS without a download link.
-    link_while_processing (create, get, list): A link, but no file yet, while PROCESSING.
-    lag (list): Does not show reports younger than `seconds` (60).
+Defaults are in parentheses after each parameter. Report faults, with their operations:
+    outcome (create): The report ends as `request_status`, any word, after `seconds` (its usual
+        time). TRUNCATED keeps the newest `rows` (100).
+    empty (create): The report has no rows. `how`: header_only, zero_bytes, no_link.
+    items_count (create, get, list): The count is wrong by `delta` (1), for good if on create.
+    no_link (create, get, list): SUCCESS has no download link.
+    link_while_processing (create, get, list): PROCESSING has a link, but there is no file yet.
+    lag (list): The list omits reports younger than `seconds` (60).
 
 Answer faults of every operation:
-    status: Answers `status` (500) with `retry_after`, `body`, `content_type`, and does nothing.
-    cut: Closes the connection, with RST or, if `reset` is false, with FIN, and does nothing.
-    hang: Answers nothing for `seconds` (3600), closes then, and does nothing.
-    accept_then_status, accept_then_cut, accept_then_hang: The same, but what was asked is done.
-    not_json: It is done; the answer is a web page with status 200.
-    malformed_json: It is done; the answer is the first half of the JSON.
-Of get alone:
-    list_form: The report comes in the form of the list.
-Of download alone, where `n` (half of the archive) counts bytes:
-    redirect: 302 to `location`.
-    stall: Pauses `seconds` (3600) after `n`, then goes on.
-    body: `how` the archive arrives: html, json, empty (no archive at all), truncated_with_length
-        (breaks off after `n`), short_no_error (`n`, and Content-Length says so), longer (`n` more),
-        no_length (until the connection closes), chunked, not_whole_chunked (breaks off after `n`),
-        corrupt_byte_at (inverts byte `n`).
+    status: Answer `status` (500) with `retry_after`, `body`, `content_type`, without acting.
+    cut: Close the connection without acting, with RST or, if `reset` is false, with FIN.
+    hang: Answer nothing for `seconds` (3600), then close the connection, without acting.
+    accept_then_status, accept_then_cut, accept_then_hang: The same, after acting.
+    not_json: Act, then answer a web page with status 200.
+    malformed_json: Act, then answer the first half of the JSON.
+Answer fault of get only:
+    list_form: Answer the report in the form of the list.
+Answer faults of download only; `n` (half of the archive) counts bytes:
+    redirect: Answer 302 to `location`.
+    stall: Pause `seconds` (3600) after `n`, then continue.
+    body: Send the body as `how`: html, json, empty (no archive at all), truncated_with_length
+        (break off after `n`), short_no_error (`n`, with a matching Content-Length), longer (`n`
+        more), no_length (until the connection closes), chunked, not_whole_chunked (break off
+        after `n`), corrupt_byte_at (invert byte `n`).
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ from dataclasses import dataclass, field
 
 from .traffic import OPERATIONS
 
-# Report faults, with the operations they can be asked for.
+# Faults, with the operations that accept them.
 REPORT_FAULTS: Mapping[str, tuple[str, ...]] = {
     "outcome": ("create",),
     "empty": ("create",),
@@ -60,7 +60,7 @@ ANSWER_FAULTS: Mapping[str, tuple[str, ...]] = {
     "redirect": ("download",),
     "stall": ("download",),
 }
-# These answer without doing what was asked.
+# These answer without acting.
 BEFORE_ACTING = frozenset({"status", "cut", "hang"})
 BODIES = (
     "html", "json", "empty", "truncated_with_length", "short_no_error", "longer", "no_length",
@@ -78,13 +78,13 @@ _MATCHES = ("product", "direction", "request_id")
 
 @dataclass
 class Fault:
-    """One fault that waits for its request.
+    """A pending fault.
 
     Attributes:
-        times: How many requests it still hits; None for all.
-        after: How many matching requests it still lets pass.
-        match: What the request's report must be: product, direction, request_id.
-        parameters: What the fault needs to know, by name.
+        times: Number of requests that it still hits; None for all.
+        after: Number of matching requests that it still lets pass.
+        match: Required product, direction or request_id of the request's report.
+        parameters: The fault's other parameters, by name.
     """
 
     operation: str
@@ -96,32 +96,32 @@ class Fault:
 
     @classmethod
     def from_json(cls, document: Mapping[str, object]) -> "Fault":
-        """Read what was posted to /control/faults.
+        """Parse the body of POST /control/faults.
 
         Raises:
-            ValueError: It names no fault, or a parameter that is unknown or has the wrong type.
+            ValueError: The fault is unknown, or a parameter is unknown or has the wrong type.
         """
         known = {**REPORT_FAULTS, **ANSWER_FAULTS}
         rest = dict(document)
         operation, fault = rest.pop("operation", None), rest.pop("fault", None)
         if not isinstance(fault, str) or not isinstance(operation, str):
-            raise ValueError("a fault has an operation and a fault, both texts")  # noqa: TRY004 - the caller answers ValueError
+            raise ValueError("operation and fault must be texts")  # noqa: TRY004 - the caller answers ValueError
         if operation not in known.get(fault, ()):
-            raise ValueError(f"there is no fault {fault!r} for operation {operation!r}")
+            raise ValueError(f"operation {operation!r} has no fault {fault!r}")
         times, after = rest.pop("times", 1), rest.pop("after", 0)
         if not (times is None or type(times) is int) or type(after) is not int:
-            raise ValueError("times is a number or null, after a number")
+            raise ValueError("times must be an integer or null, after an integer")
         match = {name: str(rest.pop(name)) for name in _MATCHES if name in rest}
         for name, value in rest.items():
             if name not in _PARAMETERS or not isinstance(value, _PARAMETERS[name]):
-                raise ValueError(f"fault parameter {name} cannot be {value!r}")
+                raise ValueError(f"fault parameter {name} does not accept {value!r}")
         choices = {"body": BODIES, "empty": EMPTY_REPORTS}.get(fault)
         if choices and rest.get("how") not in choices:
-            raise ValueError(f"{fault} needs how, one of {', '.join(choices)}")
+            raise ValueError(f"fault {fault} needs `how`: one of {', '.join(choices)}")
         return cls(operation, fault, times, after, match, rest)
 
     def to_json(self) -> dict[str, object]:
-        """The same form as it was posted in, with what is left of `times` and `after`."""
+        """Return the posted form, with the remaining `times` and `after`."""
         return {
             "operation": self.operation,
             "fault": self.fault,
@@ -132,12 +132,12 @@ class Fault:
         }
 
     def number(self, name: str, default: float) -> float:
-        """A parameter that is a number."""
+        """Return a numeric parameter."""
         value = self.parameters.get(name, default)
         return float(value) if isinstance(value, int | float) else default
 
     def text(self, name: str, default: str) -> str:
-        """A parameter that is a text."""
+        """Return a text parameter."""
         return str(self.parameters.get(name, default))
 
 
@@ -150,13 +150,16 @@ class Hit:
 
 
 class FaultBook:
-    """The faults that wait. Not safe for threads: the server's lock guards it."""
+    """The pending faults. Not thread-safe: the server's lock guards it."""
 
     def __init__(self) -> None:
         self.pending: list[Fault] = []
 
     def take(self, operation: str, facts: Mapping[str, str]) -> Hit:
-        """Use up what hits this request; `facts` says which report it is about."""
+        """Return the faults that hit a request and count them as used.
+
+        `facts` describes the request's report.
+        """
         answer: Fault | None = None
         report: dict[str, Fault] = {}
         for fault in list(self.pending):

@@ -1,4 +1,4 @@
-"""Starts the simulator as a process of its own and speaks to its control endpoint."""
+"""Run the simulator as a separate process and call its control endpoint."""
 
 import json
 import select
@@ -16,12 +16,12 @@ _CONTROL_SECONDS = 30.0
 
 
 class Simulator:
-    """A running simulator; it ends with the `with` block, and when this process dies.
+    """A running simulator. It stops with the `with` block, and when this process dies.
 
-    Settings are those of `settings.Settings`, by keyword.
+    `settings` are the fields of `settings.Settings`.
 
     Raises:
-        RuntimeError: It did not start.
+        RuntimeError: The simulator did not start.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Simulator:
             cwd=_REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # Ctrl-C is for the parent, which may still want to know what was billed.
+            # Ctrl-C reaches only the parent, which may still need to read the bill.
             process_group=0,
         )
         try:
@@ -72,49 +72,49 @@ class Simulator:
 
     @property
     def pid(self) -> int:
-        """The process's id."""
+        """The process id."""
         return self._process.pid
 
     def state(self) -> dict[str, Any]:
-        """Everything it knows: reports, gauge, bill, requests, violations, pending faults."""
+        """Return its state: reports, gauge, bill, requests, violations, pending faults."""
         state: dict[str, Any] = self._control("GET", "state")
         return state
 
     def numbers(self) -> list[dict[str, str]]:
-        """The fictional number ranges of its records."""
+        """Return the fictional number ranges of its records."""
         numbers: list[dict[str, str]] = self._control("GET", "numbers")
         return numbers
 
     def fault(self, operation: str, fault: str, **parameters: object) -> None:
-        """Let something go wrong, for the next matching request unless `times` says otherwise."""
+        """Add a fault. It hits the next matching request, unless `times` says otherwise."""
         self._control("POST", "faults", {"operation": operation, "fault": fault, **parameters})
 
     def clear_faults(self) -> None:
-        """Let nothing more go wrong."""
+        """Remove all pending faults."""
         self._control("DELETE", "faults")
 
     def jobs(
         self, count: int, seconds: float, request: dict[str, object] | None = None
     ) -> list[str]:
-        """Let another tool of the account make reports that take `seconds`; returns their ids."""
+        """Create reports of another tool, each taking `seconds`; return their ids."""
         document = {"count": count, "seconds": seconds, "request": request or {}}
         ids: list[str] = self._control("POST", "jobs", document)["request_ids"]
         return ids
 
     def settings(self, **settings: object) -> None:
-        """Change settings, for the reports to come."""
+        """Change settings for future reports."""
         self._control("POST", "settings", settings)
 
     def advance(self, seconds: float) -> None:
-        """Move its clock ahead."""
+        """Advance the simulator's clock."""
         self._control("POST", "clock", {"advance_seconds": seconds})
 
     def reset(self) -> None:
-        """Forget all reports, faults and counters; settings are as at the start."""
+        """Discard all reports, faults and counters, and restore the initial settings."""
         self._control("POST", "reset")
 
     def stop(self) -> None:
-        """End the process and wait for its end."""
+        """Stop the process and wait until it has exited."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -132,7 +132,10 @@ class Simulator:
         ready, _, _ = select.select([output], [], [], _START_SECONDS)
         line = output.readline() if ready else b""
         if not line:
-            raise RuntimeError("the simulator did not start")
+            raise RuntimeError(
+                "the simulator did not start: it exited (see its message above) or took longer "
+                f"than {_START_SECONDS:g} s"
+            )
         return str(json.loads(line)["url"])
 
     def _control(self, method: str, path: str, document: object = None) -> Any:  # noqa: ANN401 - JSON

@@ -1,8 +1,8 @@
 """The 18 products of the Reports API as data: columns, filters, direction, retention.
 
-Source: OpenAPI 3.1.4 (archived 2026-10-08). The columns stand in the order of its schemas, which
-is the order that real archives have. A refused `direction` (422) is known for VOICE-TTS and
-WEBSOCKET-CALL from practice, and follows from the schemas for the others.
+Source: OpenAPI 3.1.4 (archived 2026-10-08). Columns have the order of its schemas, which is also
+their order in real archives. Refusal of `direction` (422) was observed for VOICE-TTS and
+WEBSOCKET-CALL; for the other products it follows from the schemas.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from enum import Enum
 
 
 class Direction(Enum):
-    """What a product says to the parameter `direction`."""
+    """How a product treats the parameter `direction`."""
 
     REQUIRED = "required"
     OPTIONAL = "optional"
@@ -20,19 +20,19 @@ class Direction(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """One product: what may be asked of it and what its CSV looks like.
+    """One product: its parameters and its CSV.
 
     Attributes:
         name: The API's name.
-        columns: Columns of the CSV, all of them, in order.
-        inbound_columns: The columns of inbound records where they are others.
+        columns: All columns of the CSV, in order.
+        inbound_columns: The columns of inbound records, if they differ.
         date_column: The column that `date_start` and `date_end` select on.
-        direction: Whether the parameter `direction` must, may or must not be given.
-        filters: Filter name to the values it may have; an empty tuple allows any text.
-        switches: Boolean parameters: each adds a column to the CSV.
-        retention_days: Age in days of the oldest reportable record; None for 13 months.
-        currency: What stands in the column `currency`.
-        free: True where a report costs nothing.
+        direction: Whether the parameter `direction` is required, optional or refused.
+        filters: Filter names with their allowed values; an empty tuple allows any text.
+        switches: Boolean parameters, each of which adds a column to the CSV.
+        retention_days: Age in days of the oldest record available; None means 13 months.
+        currency: Value of the column `currency`.
+        free: Whether reports cost nothing.
     """
 
     name: str
@@ -48,11 +48,11 @@ class Product:
 
     @property
     def directions(self) -> tuple[str, ...]:
-        """The directions its records have; one empty string where they have none."""
+        """The directions of its records; one empty string if they have none."""
         return ("",) if self.direction is Direction.REFUSED else ("outbound", "inbound")
 
     def columns_for(self, direction: str, switches_on: frozenset[str]) -> tuple[str, ...]:
-        """Name the columns of a report, which depend on its direction and its switches."""
+        """Return the columns of a report with this direction and these switches."""
         inbound = direction == "inbound" and self.inbound_columns
         hidden = {SWITCHED_COLUMNS[s] for s in self.switches if s not in switches_on}
         return tuple(
@@ -62,8 +62,8 @@ class Product:
         )
 
 
-# The column that each boolean parameter adds. Real archives made with include_message=false have
-# no column message_body at all.
+# The column that each boolean parameter adds. Real archives made with include_message=false lack
+# the column message_body.
 SWITCHED_COLUMNS = {"include_message": "message_body", "show_concatenated": "concatenated"}
 
 ANY: tuple[str, ...] = ()

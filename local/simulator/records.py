@@ -1,8 +1,8 @@
 """The synthetic records: a pure function of seed, product, account, direction, hour and age.
 
-Because nothing else goes in, a window that is asked for in halves gives exactly the records of
-the whole, filters select from the same records, and the same request gives the same CSV. With age
-only statuses and prices move, until they are settled.
+Therefore two halves of a window contain exactly the records of the whole, filters select from the
+same records, and the same request returns the same CSV. Age changes only statuses and prices,
+until they are settled.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from .values import Draw, Value, knows, seconds_to_settle, value_of
 
 SECONDS_PER_HOUR = 3600
 
-# How the records of a day spread over its hours (UTC): a quiet night, a busy working day.
+# Distribution of a day's records over its hours (UTC): a quiet night, a busy working day.
 _CURVE = (4, 3, 2, 2, 3, 5, 10, 20, 36, 46, 50, 50, 46, 48, 50, 48, 44, 40, 32, 26, 20, 14, 10, 6)
 _BEFORE = (0, *accumulate(_CURVE))
 
@@ -38,25 +38,25 @@ class Stream:
 
 @dataclass(frozen=True)
 class Window:
-    """Half-open range of whole seconds since the epoch; records have no finer time."""
+    """Half-open range of whole seconds since the epoch, the resolution of records."""
 
     start: int
     end: int
 
     @classmethod
     def between(cls, start: datetime, end: datetime) -> "Window":
-        """Take the seconds t with start <= t < end."""
+        """Return the window of the seconds t with start <= t < end."""
         return cls(math.ceil(start.timestamp()), math.ceil(end.timestamp()))
 
     def hours_newest_first(self) -> range:
-        """Name the hours since the epoch that it touches."""
+        """Return the hours since the epoch that the window overlaps."""
         first = self.start // SECONDS_PER_HOUR
         last = math.ceil(self.end / SECONDS_PER_HOUR)
         return range(last - 1, first - 1, -1)
 
 
 def rows_in_hour(rows_per_day: int, hour: int) -> int:
-    """Say how many records an hour has; the 24 of a UTC day add up to `rows_per_day`."""
+    """Return the records in an hour; those of a UTC day add up to `rows_per_day`."""
     of_day = hour % 24
     total = _BEFORE[-1]
     return rows_per_day * _BEFORE[of_day + 1] // total - rows_per_day * _BEFORE[of_day] // total
@@ -64,17 +64,17 @@ def rows_in_hour(rows_per_day: int, hour: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """Which records of a stream are wanted, and what of them.
+    """The records to select from each stream, and the columns to return.
 
     Attributes:
-        hours: Hours since the epoch to look at, newest first.
-        window: What the records' time must lie in.
-        rows_per_day: The volume of each stream.
-        columns: Of the CSV, in order.
-        filters: Column to the text it must equal. One that the records do not have (`status` of
-            CONVERSATION-EVENT) selects all of them.
-        as_of: The second since the epoch at which the records are looked at.
-        settling_hours: How old the slowest record is when it is settled.
+        hours: Hours since the epoch to search, newest first.
+        window: Range of the records' times.
+        rows_per_day: Volume of each stream.
+        columns: Columns of the CSV, in order.
+        filters: Columns and the texts they must equal. A column that the records lack (`status`
+            of CONVERSATION-EVENT) selects all records.
+        as_of: Second since the epoch that decides which records are settled.
+        settling_hours: Age at which the slowest record is settled.
     """
 
     hours: range
@@ -87,7 +87,7 @@ class Query:
 
 
 def rows_of(streams: Sequence[Stream], query: Query) -> Iterator[Row]:
-    """Generate the rows of a report, newest first, one at a time."""
+    """Return a lazy iterator over the rows of a report, newest first."""
     generators = [_rows_of_stream(stream, query) for stream in streams]
     if len(generators) == 1:
         return generators[0]
@@ -111,7 +111,7 @@ def _rows_of_stream(stream: Stream, query: Query) -> Iterator[Row]:
             of_record = of_hour.copy()
             of_record.update(sequence.to_bytes(4))
             raw = of_record.digest()
-            # The slots of an hour follow each other; within its slot a record lies anywhere.
+            # An hour consists of `count` slots; a record lies at a random place in its slot.
             slot = count - 1 - sequence + raw[-1] / 256
             time = hour * SECONDS_PER_HOUR + int(slot * SECONDS_PER_HOUR / count)
             if not start <= time < end:

@@ -1,7 +1,7 @@
-"""Renders a report: its rows as CSV into its archive, in one pass and in constant memory.
+"""Render a report as CSV into its archive, in one pass and in constant memory.
 
-The CSV is as in real archives: UTF-8 without a BOM, LF, every field and header in double quotes,
-an empty value as "", newest rows first.
+The CSV has the form of real archives: UTF-8 without a BOM, LF, every field and header in double
+quotes, an empty value as "", newest rows first.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ _ROWS_PER_WRITE = 500
 
 
 class RenderingStopped(Exception):
-    """The report is not wanted any more."""
+    """The report is no longer needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +30,9 @@ class Rendered:
     """An archive on disk.
 
     Attributes:
-        rows: Rows in it, over all members.
+        rows: Rows in all members.
         truncated: Whether rows were left out.
-        selection: Which records they are.
+        selection: The records in the archive.
     """
 
     path: Path
@@ -45,14 +45,14 @@ class Rendered:
 
 @dataclass(frozen=True, kw_only=True)
 class Rendering:
-    """What is to be rendered.
+    """The input of one rendering.
 
     Attributes:
-        accounts: Whose records.
-        created: The generation day and time that the archive bears; records end there too, and
-            are as they were then.
-        max_rows: Where to cut.
-        empty: Leave out all rows, in this way.
+        accounts: The accounts whose records the report has.
+        created: The archive's generation time. Later records are left out; statuses and prices
+            are as of this time.
+        max_rows: Maximum number of rows.
+        empty: The form of a report without rows; None for a report with its rows.
     """
 
     request: ReportRequest
@@ -66,7 +66,7 @@ class Rendering:
         """Write the archive to `path`.
 
         Raises:
-            RenderingStopped: `stop` was set; what was written is deleted.
+            RenderingStopped: `stop` was set; the partial archive is deleted.
         """
         selection = Selection()
         truncated = False
@@ -96,7 +96,7 @@ class Rendering:
         )
 
     def columns(self) -> tuple[str, ...]:
-        """The CSV's columns, with those that the settings invent."""
+        """Return the CSV's columns, including those that the settings invent."""
         columns = self.request.product.columns_for(self.request.direction, self.request.switches_on)
         if self.settings.inserted_column:
             middle = len(columns) // 2
@@ -104,7 +104,7 @@ class Rendering:
         return columns + self.settings.extra_columns
 
     def _window(self) -> Window:
-        # There are no records of the future.
+        # The future has no records yet.
         return Window.between(self.request.start, min(self.request.end, self.created))
 
     def _members(self) -> Iterator[tuple[str, range]]:

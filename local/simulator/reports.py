@@ -1,4 +1,4 @@
-"""One asynchronous report: its life cycle and how the API describes it."""
+"""One asynchronous report: its life cycle and the API's documents about it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from .rendering import Rendered
 from .settings import Settings
 from .validation import ReportRequest
 
-# Links name Vonage's host whoever serves them: a client has to rebuild its URLs from the ids.
+# Links always name Vonage's host, so a client must rebuild its URLs from the ids.
 LINK_HOST = "https://api.nexmo.com"
 
 PENDING, PROCESSING, SUCCESS = "PENDING", "PROCESSING", "SUCCESS"
@@ -21,21 +21,21 @@ WITH_ARCHIVE = frozenset({SUCCESS, TRUNCATED})
 
 FILE_LIFETIME = timedelta(hours=72).total_seconds()
 REPORT_LIFETIME = timedelta(days=4).total_seconds()
-# A report waits a fifth of its time before the work on it starts.
+# A report is PENDING for the first fifth of its time.
 _PENDING_SHARE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Telling:
-    """How a report is told of, beyond what it is; the faults of the same names set it."""
+class Distortion:
+    """How the API misdescribes a report; faults of the same names set it."""
 
     items_count_delta: int = 0
     no_link: bool = False
     link_while_processing: bool = False
 
-    def and_also(self, other: "Telling") -> "Telling":
-        """Both at once."""
-        return Telling(
+    def plus(self, other: "Distortion") -> "Distortion":
+        """Return both distortions combined."""
+        return Distortion(
             items_count_delta=self.items_count_delta + other.items_count_delta,
             no_link=self.no_link or other.no_link,
             link_while_processing=self.link_while_processing or other.link_while_processing,
@@ -44,19 +44,19 @@ class Telling:
 
 @dataclass(kw_only=True)
 class Report:
-    """A report from its POST on; all times are seconds on the simulator's clock.
+    """A report, from its POST on. All times are seconds on the simulator's clock.
 
     Attributes:
-        number: Counts the reports; decides between forms that Vonage mixes.
-        received: When the POST came.
-        started: When it took one of the account's places; None while it queues for one.
-        foreign: Made by another tool of the same account.
-        outcome: The status it will end with.
-        lasts: Seconds from `started` to the end where they do not follow from the rows.
-        empty: How it looks if it has no rows, and that it has none; None for real rows.
-        kept_rows: Where it is to be cut, for the outcome TRUNCATED.
+        number: Position among all reports; selects between forms that Vonage mixes.
+        received: When the POST arrived.
+        started: When it took one of the account's slots; None while it queues.
+        foreign: Whether another tool of the same account created it.
+        outcome: Its final status.
+        lasts: Seconds from `started` to the end; None derives them from the rows.
+        empty: The form of a report without rows; None for a report with its real rows.
+        max_rows: Row limit of the outcome TRUNCATED; None applies the settings' limit.
         aborted: When it was cancelled.
-        stop: Tells the thread that renders it to give up.
+        stop: Tells the rendering thread to give up.
     """
 
     number: int
@@ -70,8 +70,8 @@ class Report:
     outcome: str = SUCCESS
     lasts: float | None = None
     empty: str | None = None
-    kept_rows: int | None = None
-    telling: Telling = field(default_factory=Telling)
+    max_rows: int | None = None
+    distortion: Distortion = field(default_factory=Distortion)
     rendered: Rendered | None = None
     rendered_at: float = 0.0
     aborted: float | None = None
@@ -79,11 +79,11 @@ class Report:
 
     @property
     def needs_archive(self) -> bool:
-        """Whether there is anything to render."""
+        """Whether an archive has to be rendered."""
         return self.outcome in WITH_ARCHIVE
 
     def ended(self) -> float | None:
-        """When its outcome is or was reached; None while that cannot be known yet."""
+        """Return when the report reaches its outcome, None while that is not known yet."""
         if self.aborted is not None:
             return self.aborted
         if self.started is None or (self.needs_archive and self.rendered is None):
@@ -96,7 +96,7 @@ class Report:
         return max(self.started + seconds, self.rendered_at)
 
     def status(self, now: float) -> str:
-        """The request_status at a time."""
+        """Return the request_status at the time `now`."""
         if self.aborted is not None:
             return ABORTED
         ended = self.ended()
@@ -109,7 +109,7 @@ class Report:
         return PROCESSING
 
     def has_file(self, now: float) -> bool:
-        """Whether its archive can be downloaded: 72 hours from its end."""
+        """Return whether the archive can be downloaded: for 72 hours from the report's end."""
         ended = self.ended()
         return (
             self.status(now) in WITH_ARCHIVE
@@ -120,43 +120,43 @@ class Report:
         )
 
     def is_forgotten(self, now: float) -> bool:
-        """Whether the API knows it no more: 4 days after the POST."""
+        """Return whether the API has dropped the report: 4 days after the POST."""
         return now >= self.received + REPORT_LIFETIME
 
     @property
     def empty_how(self) -> str | None:
-        """How a report without rows looks; None where it has rows."""
+        """The form of a report without rows; None if it has rows."""
         if self.empty:
             return self.empty
         if self.rendered and self.rendered.rows == 0:
             return self.settings.empty_report
         return None
 
-    def items_count(self, telling: Telling) -> int | None:
-        """Rows as the API counts them, once they are counted."""
+    def items_count(self, distortion: Distortion) -> int | None:
+        """Return the row count that the API reports, None until the archive is rendered."""
         if self.rendered is None:
             return None
-        return max(0, self.rendered.rows + telling.items_count_delta)
+        return max(0, self.rendered.rows + distortion.items_count_delta)
 
     def created_document(self, clock: Clock) -> dict[str, object]:
-        """The answer to the POST, which has neither start_time nor items_count."""
+        """Return the answer to the POST, which has neither start_time nor items_count."""
         return self._document(clock, PENDING, link=False, started=False, items_count=None)
 
-    def document(self, clock: Clock, telling: Telling) -> dict[str, object]:
-        """The report in single form."""
+    def document(self, clock: Clock, distortion: Distortion) -> dict[str, object]:
+        """Return the report as GET /v2/reports/{request_id} answers it."""
         now = clock.elapsed()
-        telling = self.telling.and_also(telling)
+        distortion = self.distortion.plus(distortion)
         status = self.status(now)
-        early = status == PROCESSING and telling.link_while_processing
+        early = status == PROCESSING and distortion.link_while_processing
         done = status in WITH_ARCHIVE
-        # The link stays in the document when the file behind it has expired.
-        link = early or (done and self.empty_how != "no_link" and not telling.no_link)
+        # The document keeps its link after the file has expired.
+        link = early or (done and self.empty_how != "no_link" and not distortion.no_link)
         return self._document(
             clock,
             status,
             link=link,
             started=status != PENDING and self.started is not None,
-            items_count=self.items_count(telling) if done or early else None,
+            items_count=self.items_count(distortion) if done or early else None,
         )
 
     def _document(
@@ -185,12 +185,12 @@ class Report:
         return document
 
     def format_time(self, instant: datetime) -> str:
-        """Write an instant in UTC, as `+0000` or `+00:00` by turns: Vonage has used both."""
+        """Format a time in UTC with `+00:00` or `+0000` in turn: Vonage has used both."""
         text = instant.astimezone(UTC).isoformat(timespec="seconds")
         return text if self.number % 2 else text[:-6] + "+0000"
 
     def control_document(self, clock: Clock) -> Mapping[str, object]:
-        """What /control/state tells about it."""
+        """Return the report's entry in /control/state."""
         return {
             "request_id": self.request_id,
             "file_id": self.file_id,
@@ -201,7 +201,7 @@ class Report:
             "date_end": self.request.end.astimezone(UTC).isoformat(),
             "request": self.request.sent,
             "request_status": self.status(clock.elapsed()),
-            "items_count": self.items_count(self.telling),
+            "items_count": self.items_count(self.distortion),
             "bytes": self.rendered.bytes if self.rendered else None,
             "sha256": self.rendered.sha256 if self.rendered else None,
             "receive_time": clock.at(self.received).isoformat(),

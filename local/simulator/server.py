@@ -1,4 +1,4 @@
-"""The HTTP side: one thread per connection, and faults on the wire."""
+"""The HTTP server: one thread per connection, and answers altered by faults."""
 
 import socketserver
 import sys
@@ -15,7 +15,7 @@ HOST = "127.0.0.1"
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one simulation on the loopback interface."""
+    """Serve one simulation on the loopback interface."""
 
     request_queue_size = 128
 
@@ -26,16 +26,16 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The base URL."""
         return f"http://{HOST}:{self.server_port}"
 
     def server_bind(self) -> None:
-        """Bind without HTTPServer's look-up of the host's name, which may take seconds."""
+        """Bind without HTTPServer's lookup of the host name, which may take seconds."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = HOST, self.server_address[1]
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing about clients that hang up."""
+        """Print nothing when a client hangs up."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]  # passed through
 
@@ -58,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
         return "VonageSimulator"
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        """Log nothing: /control/state counts."""
+        """Log nothing: /control/state counts the requests."""
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

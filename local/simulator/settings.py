@@ -1,4 +1,4 @@
-"""Everything about the simulator that can be set, at its start and while it runs."""
+"""The simulator's settings, which may change at its start and while it runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -15,34 +15,34 @@ LEAST = {"jobs_limit": 1, "zip_members": 1}
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Volume, speed, policy and shape. A report keeps the settings it was created under.
+    """Volume, speed, policies and formats. A report keeps the settings of its creation.
 
     Attributes:
-        seed: Selects one world of records out of many.
-        rows_per_day: Records per UTC day of each product, account and direction.
-        rows_per_day_by_product: The same for single products.
-        settling_hours: For how long statuses and prices of records may move; Vonage names 72.
-        seconds_per_report: Simulated seconds from the POST to SUCCESS, at least.
-        rows_per_second: Rows that a report gains per simulated second; 0 sets no limit. Vonage
-            names 5 to 10 minutes per million, about 2,000 a second.
-        requests_per_second: Above this many in any one second the answer is 429; 0 sets no limit.
-        jobs_limit: Reports that may be PENDING or PROCESSING at the same time.
-        jobs_policy: What happens above that, which Vonage does not say: `refuse` answers 429,
-            `queue` accepts and leaves the report PENDING until another has ended.
+        seed: Selects one of many sets of records.
+        rows_per_day: Records per UTC day for each product, account and direction.
+        rows_per_day_by_product: Exceptions from `rows_per_day`, by product.
+        settling_hours: How long statuses and prices of records may change; Vonage states 72.
+        seconds_per_report: Least simulated seconds from the POST to SUCCESS.
+        rows_per_second: Rows rendered per simulated second; 0 means no limit. Vonage states 5 to
+            10 minutes per million, about 2,000 a second.
+        requests_per_second: Requests allowed in any one second; more answer 429. 0 means no limit.
+        jobs_limit: Reports that may be PENDING or PROCESSING at once.
+        jobs_policy: Behaviour above `jobs_limit`, which Vonage does not document. `refuse`
+            answers 429; `queue` keeps the report PENDING until another report has ended.
         retry_after: The header of every 429, in seconds.
-        max_records: A report with more becomes TRUNCATED and holds the newest. Vonage names 7
-            million as what an archive of 1 GB has room for.
-        secrets: Those that are valid for the key, of which Vonage allows two at once while they are
-            rotated. None: the one that the simulator was started with.
-        unprovisioned_products: Answered with the 401 that means "not enabled for the account".
-        empty_report: How a report without rows looks.
-        extra_columns: Columns that Vonage might add at the end.
-        inserted_column: A column that Vonage might add in the middle.
-        crlf: Ends lines with CR LF instead of LF.
-        final_newline: Ends the last line.
+        max_records: A report with more records is TRUNCATED to the newest. Vonage states 7
+            million as the capacity of a 1 GB archive.
+        secrets: The key's valid secrets; Vonage allows two during a rotation. If empty, the
+            secret given at the simulator's start is valid.
+        unprovisioned_products: Products that answer the 401 "not enabled for the account".
+        empty_report: The form of a report without rows.
+        extra_columns: Columns added at the end, as Vonage might add them.
+        inserted_column: A column added in the middle, as Vonage might add it.
+        crlf: End lines with CR LF instead of LF.
+        final_newline: End the last line too.
         zip_members: CSV files per archive; the rows are spread over them.
-        zip_stored: Leaves the members uncompressed.
-        zip64: Writes ZIP64 records whatever the size.
+        zip_stored: Leave the members uncompressed.
+        zip64: Write ZIP64 records at any size.
     """
 
     seed: int = 1
@@ -68,21 +68,21 @@ class Settings:
     zip64: bool = False
 
     def rows_per_day_of(self, product: str) -> int:
-        """Records per UTC day, account and direction of one product."""
+        """Return a product's records per UTC day, account and direction."""
         return self.rows_per_day_by_product.get(product, self.rows_per_day)
 
     def changed(self, changes: Mapping[str, object]) -> "Settings":
-        """Return a copy with `changes` (JSON values) made.
+        """Return a copy with `changes`, which are JSON values.
 
         Raises:
-            ValueError: A setting does not exist or its value has the wrong type.
+            ValueError: A setting does not exist or does not accept its value.
         """
         defaults = {f.name: getattr(Settings(), f.name) for f in fields(Settings)}
         unknown = changes.keys() - defaults.keys()
         if unknown:
             raise ValueError(f"no such setting: {', '.join(sorted(unknown))}")
         checked = {name: _checked(name, defaults[name], value) for name, value in changes.items()}
-        return replace(self, **checked)  # type: ignore[arg-type]  # _checked has seen to the types
+        return replace(self, **checked)  # type: ignore[arg-type]  # _checked checked the types
 
 
 def _checked(name: str, default: object, value: object) -> object:
@@ -107,4 +107,4 @@ def _checked(name: str, default: object, value: object) -> object:
             return float(value)
         if isinstance(value, int):
             return value
-    raise ValueError(f"setting {name} cannot be {value!r}")
+    raise ValueError(f"setting {name} does not accept {value!r}")

@@ -1,4 +1,4 @@
-"""The state of one simulated account and the five operations of the API on it."""
+"""The state of one simulated account, and the API's five operations on it."""
 
 import sys
 import traceback
@@ -33,24 +33,24 @@ from .reports import (
     STATUSES,
     TRUNCATED,
     WITH_ARCHIVE,
+    Distortion,
     Report,
-    Telling,
 )
 from .settings import Settings
 from .traffic import Traffic
 from .validation import parse_date, parse_json_object, parse_report_request
 
-# Two reports are rendered at a time: more threads would only starve the one that answers.
+# More rendering threads would only delay the threads that answer.
 _RENDERING_THREADS = 2
 _LISTED = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """Who may ask, and for whose reports.
+    """The credentials, and the accounts whose reports they may request.
 
     Attributes:
-        others: Further accounts that the API key may name, such as its sub-accounts.
+        others: More accounts that the API key may name, such as its sub-accounts.
     """
 
     api_key: str
@@ -59,17 +59,17 @@ class Account:
 
     @property
     def known(self) -> tuple[str, ...]:
-        """All accounts that may be named."""
+        """All accounts that a request may name."""
         return (self.api_key, *self.others)
 
 
 @dataclass
 class World:
-    """What a reset makes anew.
+    """The state that a reset replaces.
 
     Attributes:
-        settings: Those that the next report will have.
-        max_in_flight: The most reports that were, or wanted to be, in flight at one time.
+        settings: Settings of the next report.
+        max_in_flight: Peak number of reports in flight, including refused ones.
     """
 
     settings: Settings
@@ -84,8 +84,8 @@ class World:
 class Simulation:
     """One account at a simulated Vonage.
 
-    `lock` guards everything; whoever calls a method holds it. Rendering runs outside of it, on
-    `renderers`. Those, the clock and the ids are arguments for whoever needs each run to be alike.
+    `lock` guards all state, and the caller of a method holds it. Rendering runs outside the lock,
+    on `renderers`. Pass `new_clock`, `new_id` and `renderers` to make runs reproducible.
     """
 
     def __init__(
@@ -109,10 +109,10 @@ class Simulation:
         )
         self.world = World(settings, new_clock())
 
-    # What the control endpoint does.
+    # Operations of the control endpoint.
 
     def reset(self) -> None:
-        """Forget everything since the start."""
+        """Discard all state since the start."""
         for report in self.world.reports.values():
             self._discard(report)
         self.world = World(self._initial_settings, self._new_clock())
@@ -124,7 +124,7 @@ class Simulation:
         self._renderers.shutdown(cancel_futures=True)
 
     def state(self) -> dict[str, object]:
-        """Everything that a test or a display may want to know, as /control/state."""
+        """Return the document of GET /control/state."""
         self._settle()
         world = self.world
         traffic, bill = world.traffic, world.bill
@@ -153,7 +153,7 @@ class Simulation:
     def add_foreign_jobs(
         self, count: int, seconds: float, request: Mapping[str, object]
     ) -> list[str]:
-        """Let another tool of the account make reports; returns their ids.
+        """Create reports as another tool of the account would; return their ids.
 
         Raises:
             Problem: The request is not valid.
@@ -164,10 +164,10 @@ class Simulation:
             for _ in range(count)
         ]
 
-    # The API. `report_faults` change what is said about reports.
+    # Operations of the API. `report_faults` alter a report, or the answer about it.
 
     def facts(self, operation: str, subject: str, body: bytes) -> dict[str, str]:
-        """Say which report a request is about, as far as can be told before it is served."""
+        """Describe the request's report, as far as it is known before the request is served."""
         if operation == "create":
             document = parse_json_object(body)
             return {name: str(document.get(name, "")) for name in ("product", "direction")}
@@ -190,10 +190,10 @@ class Simulation:
     def get(self, request_id: str, report_faults: Sequence[Fault]) -> Answer:
         """GET /v2/reports/{request_id}."""
         report = self._find(request_id)
-        return json_answer(report.document(self.world.clock, _telling(report_faults)))
+        return json_answer(report.document(self.world.clock, _distortion(report_faults)))
 
     def get_in_list_form(self, request_id: str, report_faults: Sequence[Fault]) -> Answer:
-        """The same in the form that one page of Vonage prints, wrongly, for a single report."""
+        """Answer in list form, as one page of Vonage's documentation wrongly shows."""
         report = self._find(request_id)
         query = f"account_id={report.request.account_id}"
         return self._list_answer([report], query, report_faults)
@@ -205,7 +205,7 @@ class Simulation:
             raise already_terminated()
         report.aborted = self.world.clock.elapsed()
         self._discard(report)
-        return json_answer(report.document(self.world.clock, Telling()))
+        return json_answer(report.document(self.world.clock, Distortion()))
 
     def list(self, query: str, report_faults: Sequence[Fault]) -> Answer:
         """GET /v2/reports?account_id=&status=&date_from=&date_to= (deprecated)."""
@@ -265,7 +265,7 @@ class Simulation:
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
 
-    # Behind the operations.
+    # Internals.
 
     def _accept(
         self,
@@ -305,9 +305,9 @@ class Simulation:
             started=None if full else now,
             foreign=foreign,
             lasts=lasts,
-            telling=_telling(report_faults),
+            distortion=_distortion(report_faults),
         )
-        _destine(report, report_faults)
+        _set_outcome(report, report_faults)
         world.reports[report.request_id] = report
         if report.needs_archive:
             self._render(report)
@@ -321,14 +321,14 @@ class Simulation:
             settings=report.settings,
             accounts=accounts,
             created=self.world.clock.at(report.received),
-            max_rows=report.settings.max_records if report.kept_rows is None else report.kept_rows,
+            max_rows=report.settings.max_records if report.max_rows is None else report.max_rows,
             empty=report.empty,
         )
         path = self._folder / f"{report.file_id}.zip"
         future = self._renderers.submit(rendering.run, path, report.stop)
         clock = self.world.clock
 
-        def keep(done: Future[Rendered]) -> None:
+        def store(done: Future[Rendered]) -> None:
             if done.cancelled() or isinstance(done.exception(), RenderingStopped):
                 return
             if error := done.exception():
@@ -339,10 +339,10 @@ class Simulation:
                 if report.stop.is_set():
                     report.rendered.path.unlink()
 
-        future.add_done_callback(keep)
+        future.add_done_callback(store)
 
     def _settle(self) -> None:
-        """Do what became due: start what queued, charge what succeeded, delete what expired."""
+        """Start queued reports, charge finished ones and delete expired archives, as due."""
         world = self.world
         now = world.clock.elapsed()
         working = 0
@@ -387,19 +387,19 @@ class Simulation:
     def _list_answer(
         self, reports: Sequence[Report], query: str, report_faults: Sequence[Fault]
     ) -> Answer:
-        telling = _telling(report_faults)
+        distortion = _distortion(report_faults)
         return json_answer(
             {
                 "self_link": f"{LINK_HOST}/v2/reports?{query}",
                 "items_count": len(reports),
-                "reports": [report.document(self.world.clock, telling) for report in reports],
+                "reports": [report.document(self.world.clock, distortion) for report in reports],
             }
         )
 
 
-def _telling(report_faults: Sequence[Fault]) -> Telling:
+def _distortion(report_faults: Sequence[Fault]) -> Distortion:
     names = {fault.fault for fault in report_faults}
-    return Telling(
+    return Distortion(
         items_count_delta=sum(
             int(fault.number("delta", 1)) for fault in report_faults if fault.fault == "items_count"
         ),
@@ -408,14 +408,14 @@ def _telling(report_faults: Sequence[Fault]) -> Telling:
     )
 
 
-def _destine(report: Report, report_faults: Sequence[Fault]) -> None:
-    """Let the faults of its POST decide what becomes of a report."""
+def _set_outcome(report: Report, report_faults: Sequence[Fault]) -> None:
+    """Set the outcome that the faults of the report's POST demand."""
     for fault in report_faults:
         if fault.fault == "outcome":
             report.outcome = fault.text("request_status", "FAILED")
             if "seconds" in fault.parameters:
                 report.lasts = fault.number("seconds", 0)
             if report.outcome == TRUNCATED:
-                report.kept_rows = int(fault.number("rows", 100))
+                report.max_rows = int(fault.number("rows", 100))
         elif fault.fault == "empty":
             report.empty = fault.text("how", "header_only")

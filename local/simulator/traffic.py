@@ -1,4 +1,4 @@
-"""Counts the requests to the API, limits their rate and notes what no client should do."""
+"""Count the requests to the API, limit their rate and record violations by clients."""
 
 import time
 from collections import Counter, deque
@@ -7,16 +7,16 @@ from email.message import Message
 from urllib.parse import parse_qs, urlsplit
 
 OPERATIONS = ("create", "get", "list", "cancel", "download")
-# What HTTP libraries call themselves when the client does not say who it is.
+# The User-Agent of HTTP libraries whose client sets none.
 _DEFAULT_AGENTS = ("python-requests/", "python-urllib", "python-httpx/", "aiohttp/")
 _CREDENTIAL_PARAMETERS = {"api_key", "api_secret", "apikey", "apisecret"}
 _ONE_SECOND = 1.0
 
 
 class Traffic:
-    """Not safe for threads: the server's lock guards it.
+    """Counters and rate limit. Not thread-safe: the server's lock guards them.
 
-    `monotonic` gives real seconds: simulated time may jump, a rate may not.
+    `monotonic` returns real seconds, because simulated time may jump.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -32,7 +32,7 @@ class Traffic:
         self._admitted: deque[float] = deque()
 
     def arrived(self, operation: str | None, target: str, headers: Message) -> None:
-        """Count a request; `operation` is None where the path names none."""
+        """Count a request; `operation` is None for an unknown path."""
         self.total += 1
         if operation:
             self.by_operation[operation] += 1
@@ -50,9 +50,9 @@ class Traffic:
             self.violations["basic_auth_missing"] += 1
 
     def admit(self, limit: int) -> bool:
-        """Tell whether one more request fits into the last second; 0 sets no limit.
+        """Return whether one more request fits into the last second; 0 means no limit.
 
-        A refused request does not count against the limit.
+        Refused requests do not count against the limit.
         """
         now = self._monotonic()
         _forget(self._admitted, now)

@@ -1,4 +1,4 @@
-"""Turns the body of POST /v2/reports into a request for a report, or says what is wrong with it."""
+"""Parse and validate the body of POST /v2/reports."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from .answers import (
 )
 from .products import PRODUCTS, Direction, Product
 
-# Records can be reported for 13 months, and one report may span as much.
+# Records stay available for 13 months, and one report may span all of them.
 RETENTION_MONTHS = 13
 DEFAULT_WINDOW = timedelta(days=7)
 
@@ -29,16 +29,16 @@ _EVERY_PRODUCT = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class ReportRequest:
-    """What a valid POST asked for.
+    """The content of a valid POST.
 
     Attributes:
-        start: First instant, inclusive.
-        end: Last instant, exclusive.
-        direction: Empty where none was given.
-        filters: Column to the text it must equal.
+        start: Start of the range, inclusive.
+        end: End of the range, exclusive.
+        direction: Empty if the body has none.
+        filters: Columns and the texts they must equal.
         switches_on: The boolean parameters that add a column and are true.
-        echo: The product's parameters as every later answer repeats them.
-        sent: The body as it was sent.
+        echo: The product's parameters, as every later answer repeats them.
+        sent: The body as received.
     """
 
     product: Product
@@ -57,7 +57,7 @@ def parse_json_object(body: bytes) -> dict[str, object]:
     """Parse a request body.
 
     Raises:
-        Problem: 400, it is not a JSON object.
+        Problem: 400, the body is not a JSON object.
     """
     try:
         document = json.loads(body)
@@ -69,7 +69,7 @@ def parse_json_object(body: bytes) -> dict[str, object]:
 
 
 def parse_date(text: object) -> datetime | None:
-    """Read `yyyy-mm-ddThh:mm:ss[.sss]` with an offset (`Z`, `±hh:mm`, `±hhmm`), or give None."""
+    """Parse `yyyy-mm-ddThh:mm:ss[.sss]` with offset `Z`, `±hh:mm` or `±hhmm`; else return None."""
     if isinstance(text, str) and _DATE.fullmatch(text):
         try:
             return datetime.fromisoformat(text)
@@ -88,7 +88,7 @@ def parse_report_request(
     """Check a body against the rules of its product.
 
     Raises:
-        Problem: 401 for a product that is not enabled, 403 for a foreign account, else 422.
+        Problem: 401 if the product is not enabled, 403 for a foreign account, else 422.
     """
     product = _product(body)
     account_id = _account(body)
@@ -109,7 +109,7 @@ def parse_report_request(
         raise unprocessable(*invalid)
     echo: dict[str, str | bool] = {"direction": direction} if direction else {}
     echo.update(filters)
-    # Vonage repeats include_message even where it was not given.
+    # Vonage echoes include_message even if the request lacks it.
     echo.update((s, on) for s, on in switches.items() if s in body or s == "include_message")
     echo.update(callback)
     return ReportRequest(
@@ -127,7 +127,7 @@ def parse_report_request(
 
 
 def months_before(instant: datetime, months: int) -> datetime:
-    """Go back by calendar months; the 31st becomes the last day of a shorter month."""
+    """Subtract calendar months; the 31st becomes the last day of a shorter month."""
     month_number = instant.year * 12 + instant.month - 1 - months
     year, month = divmod(month_number, 12)
     first = instant.replace(year=year, month=month + 1, day=1)
@@ -183,7 +183,7 @@ def _window(
         retention = timedelta(days=product.retention_days)
         oldest, longest_start = now - retention, end - retention
         limit = f"{product.retention_days} days"
-    # A client that computes the limit itself does so a moment earlier: the day counts.
+    # Compare by day, because a client computes the limit a moment earlier.
     if start < oldest.replace(hour=0, minute=0, second=0, microsecond=0):
         invalid.append(InvalidParameter("date_start", f"Must not be older than {limit}"))
     if start < longest_start:
@@ -205,7 +205,7 @@ def _direction(
 
 
 def _boolean(name: str, body: Mapping[str, object], invalid: list[InvalidParameter]) -> bool:
-    # "true" and "false" as strings work in practice, and Vonage's own snippets send them.
+    # Vonage accepts the strings "true" and "false", and its own snippets send them.
     value = body.get(name, False)
     if isinstance(value, bool | str) and value in _BOOLEANS:
         return _BOOLEANS[value]

@@ -1,7 +1,7 @@
-"""What stands in each column of a synthetic record.
+"""The values of a synthetic record, column by column.
 
-One function per column, from a `Draw` (64 random bytes that belong to one record) to the text in
-the CSV. Products for which a column means something else override it.
+Each column has one function, from a `Draw` (the 64 random bytes of one record) to the text in the
+CSV. A product overrides the columns that mean something else in it.
 """
 
 import json
@@ -17,11 +17,11 @@ from .products import PRODUCTS
 T = TypeVar("T")
 Value = Callable[["Draw"], str]
 
-# Which byte of a draw decides what. Bytes 0 to 31 are for choices, 32 to 63 for identifiers.
+# Byte positions in a draw. Bytes 0 to 31 decide choices, bytes 32 to 63 form identifiers.
 (COUNTRY, NETWORK, STATUS, KIND, SIZE, PRICE, NUMBER_HIGH, NUMBER_LOW, OWN, TEXT, REFERENCE,
  SETTLING) = range(12)  # fmt: skip
 
-# Columns whose text may hold quotes, which a CSV has to double.
+# Columns whose text may contain quotes, which the CSV doubles.
 COLUMNS_WITH_QUOTES = frozenset({"message_body", "request_params"})
 
 
@@ -29,9 +29,9 @@ class Draw:
     """The randomness of one record and the facts that several columns share.
 
     Attributes:
-        time: Second since the epoch that the record's window is decided by.
+        time: Second since the epoch that decides the record's window.
         raw: 64 bytes; `hex` is the same as text.
-        is_settled: Whether status and price are what they will stay.
+        is_settled: Whether status and price are final.
     """
 
     __slots__ = ("account", "country", "direction", "hex", "is_settled", "network", "raw", "time")
@@ -49,22 +49,22 @@ class Draw:
         self.network: Network = self.country.networks[raw[NETWORK] % len(self.country.networks)]
 
     def uuid(self, offset: int) -> str:
-        """Form a version 4 UUID from 32 hex digits that begin at `offset`."""
+        """Return a version 4 UUID made of the 32 hex digits at `offset`."""
         h = self.hex[offset : offset + 32]
         return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-a{h[17:20]}-{h[20:]}"
 
 
 def seconds_to_settle(raw: bytes, hours: float) -> float:
-    """Say how old a record is when its status and price are final: one in eight takes its time.
+    """Return the age at which status and price are final: 0 for seven records in eight.
 
-    Vonage says 72 hours at most (delivery receipts), 48 for prices of RCS.
+    Vonage states at most 72 hours (delivery receipts), and 48 for prices of RCS.
     """
     steps, is_quick = divmod(raw[SETTLING], 8)
     return 0 if is_quick else hours * 3600 * (steps + 1) / 32
 
 
 def _weighted(shares: Sequence[tuple[T, int]]) -> tuple[T, ...]:
-    """Lay choices out over the 256 values of a byte."""
+    """Return a table from the 256 values of a byte to the choices, by their shares."""
     slots = tuple(choice for choice, share in shares for _ in range(share))
     if len(slots) != 256:  # noqa: PLR2004 - the values of a byte
         raise ValueError(f"shares add up to {len(slots)}, not to 256")
@@ -72,7 +72,7 @@ def _weighted(shares: Sequence[tuple[T, int]]) -> tuple[T, ...]:
 
 
 def _decimal(millionths: int, scale: int) -> str:
-    """Write money as Vonage does: plain decimals whose number of digits varies."""
+    """Format money as Vonage does: plain decimals with a varying number of digits."""
     text = f"{millionths // 1_000_000}.{millionths % 1_000_000:06d}"
     if scale == 0:
         return text + "00"
@@ -91,7 +91,7 @@ _SECONDS = tuple(f"{second:02d}+00:00" for second in range(60))
 
 
 def timestamp(seconds: int) -> str:
-    """Write an instant (seconds since the epoch) as the CSV does."""
+    """Format seconds since the epoch as the CSV does."""
     days, rest = divmod(seconds, 86_400)
     return _date(days) + _MINUTES[rest // 60] + _SECONDS[rest % 60]
 
@@ -130,7 +130,6 @@ _FAILURES = (
     ("REJECTED", "603", "Decline"),
     ("FAILED", "404", "Not Found"),
 )
-# Bodies with everything that a CSV parser can stumble over.
 TEXTS = (
     "Your code is {code}",
     "Your parcel arrives today, between 10:00 and 12:00. Reference {code}",
@@ -145,7 +144,7 @@ TEXTS = (
     "  spaces around {code}  ",
     "予約番号は{code}です",
 )
-"""What messages say."""
+"""Message bodies, with everything that CSV parsers get wrong."""
 
 
 def _handset(d: Draw) -> str:
@@ -203,12 +202,12 @@ def _messages_price(d: Draw) -> str:
 
 
 def _verify_price(d: Draw) -> str:
-    # A verification is paid for when it ends.
+    # A verification is billed when it ends.
     return _message_price(d) if d.is_settled else "0"
 
 
 def _latency(d: Draw) -> int:
-    """Milliseconds from receipt to the final state, up to about two minutes."""
+    """Return the milliseconds from receipt to the final state, up to about two minutes."""
     return 180 + d.raw[SIZE] * d.raw[TEXT] * 2
 
 
@@ -446,7 +445,7 @@ _OVERRIDES: Mapping[str, Mapping[str, Value]] = {
 
 
 def value_of(product: str, column: str) -> Value:
-    """Find the function for a column of a product; one for an invented column gives its name."""
+    """Return the function of a product's column. An invented column contains its own name."""
     if column == "currency":
         return _constant(PRODUCTS[product].currency)
     overrides = _OVERRIDES.get(product, {})
@@ -454,5 +453,5 @@ def value_of(product: str, column: str) -> Value:
 
 
 def knows(column: str) -> bool:
-    """Tell whether a record has such a value at all."""
+    """Return whether records have this column."""
     return column == "currency" or column in _DEFAULTS

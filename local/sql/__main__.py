@@ -1,4 +1,4 @@
-"""`python -m local.sql`, the command behind `make query`: SQL on what was delivered."""
+"""Run SQL on the delivered dataset: `python -m local.sql`, the command behind `make query`."""
 
 import csv
 import os
@@ -18,17 +18,15 @@ from local.sql.named_queries import named_queries, values_from
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "out"
 MOST_ROWS = 1000
-"""What is printed at most; CSV= takes all."""
-
-_USAGE = "say what to ask: SQL='SELECT ...', FILE=x.sql, or NAMED= one of"
+"""Rows printed at most; CSV=file.csv writes all."""
 
 
 def main() -> int:
-    """Run, and return the exit code."""
+    """Run the query that the environment names, and return the exit code."""
     try:
         return answer(os.environ, OUT)
     except BrokenPipeError:
-        # Whoever reads has enough, as `head` has; Python would complain once more at its end.
+        # A reader such as `head` has closed the pipe; at exit Python would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -36,7 +34,7 @@ def main() -> int:
 
 
 def answer(environment: Mapping[str, str], out: Path) -> int:
-    """Print what the environment asks of `out`; return 0, or 2 where a person has to mend it."""
+    """Print the answer to the environment's query on `out`; return 0, or 2 for bad input."""
     given = {name: value for name, value in environment.items() if value}
     try:
         sql = _sql(given)
@@ -49,7 +47,7 @@ def answer(environment: Mapping[str, str], out: Path) -> int:
         print(f"make query: {error}", file=sys.stderr)
         return 2
     except duckdb.Error as error:
-        # Below its first line it shows the place in the SQL.
+        # The lines below the first one show the place in the SQL.
         print(f"make query: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     return 0
@@ -59,19 +57,22 @@ def _sql(given: Mapping[str, str]) -> str:
     named = named_queries()
     asked = [name for name in ("SQL", "FILE", "NAMED") if name in given]
     if len(asked) != 1:
-        raise BadInput(f"{_USAGE} {', '.join(named)}")
+        raise BadInput(
+            "give one of SQL='SELECT ...', FILE=query.sql and NAMED=query; "
+            f"the named queries are {', '.join(named)}"
+        )
     if asked == ["SQL"]:
         return given["SQL"]
     if asked == ["FILE"]:
         try:
             return Path(given["FILE"]).read_text()
         except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"FILE: {given['FILE']} cannot be read: {error}") from error
+            raise BadInput(f"FILE={given['FILE']} cannot be read: {error}") from error
     name = given["NAMED"]
     if name not in named:
-        raise BadInput(f"NAMED is {name!r}: it takes {', '.join(named)}")
+        raise BadInput(f"NAMED={name} is unknown; the named queries are {', '.join(named)}")
     if name == "reconciliation" and "INVOICE" not in given:
-        raise BadInput("reconciliation compares with an invoice: INVOICE=file.csv")
+        raise BadInput("NAMED=reconciliation needs an invoice; add INVOICE=file.csv")
     return named[name].render(values_from(given, query=name))
 
 
@@ -86,19 +87,19 @@ def _run(connection: duckdb.DuckDBPyConnection, sql: str, target: str | None) ->
                 writer.writerow(columns)
                 writer.writerows([_text(value) for value in row] for row in everything)
         except OSError as error:
-            raise BadInput(f"CSV: {target} cannot be written: {error.strerror}") from error
-        print(f"{len(everything):,} rows are in {target}.")
+            raise BadInput(f"CSV={target} cannot be written: {error.strerror}") from error
+        print(f"Wrote {len(everything):,} rows to {target}.")
         return
     rows = found.fetchmany(MOST_ROWS + 1)
     _print(columns, rows[:MOST_ROWS])
     if len(rows) > MOST_ROWS:
-        print(f"These are the first {MOST_ROWS:,} rows: CSV=file.csv takes all.")
+        print(f"These are the first {MOST_ROWS:,} rows. CSV=file.csv writes all.")
     elif not rows:
         print("No rows.")
 
 
 def _print(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a line for each row, whatever its values hold; never folded or cut."""
+    """Print each row on one line, never folded or cut; line breaks in values become spaces."""
     lines = [list(columns), *([" ".join(_text(value).split()) for value in row] for row in rows)]
     for place in range(len(columns)):
         width = max(cell_len(line[place]) for line in lines)

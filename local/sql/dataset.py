@@ -1,6 +1,6 @@
-"""The dataset as DuckDB sees it: one view for each product, and the tables and views beside them.
+"""The dataset in DuckDB: one view per product, the view `usage`, and two more tables.
 
-Names, columns and types are those that Athena has, so that a query means the same here and there.
+Names, columns and types are those of Athena, so a query means the same in both.
 """
 
 import csv
@@ -38,31 +38,31 @@ _MANIFEST_COLUMNS = {
     "dataset": 'STRUCT("key" VARCHAR, "rows" BIGINT)',
 }
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
-# What a decimal(18,8) holds: a digit more would be rounded away.
+# The digits of a decimal(18,8); DuckDB would round more of them away.
 _AMOUNT = re.compile(r"-?[0-9]{1,10}(\.[0-9]{1,8})?")
 _CONNECTIONS = 16
 
 
 class Source(Protocol):
-    """Where a dataset lies."""
+    """The storage of a dataset."""
 
     def relation(self, product: str, connection: duckdb.DuckDBPyConnection) -> str | None:
-        """Return what to select a product's rows from, None where there are no rows."""
+        """Return a relation with a product's rows, None if it has none."""
 
     def manifests(self) -> Iterable[Mapping[str, Any]]:
-        """Return what the manifests say."""
+        """Return the content of the manifests."""
 
 
 class Folder:
-    """A copy of the bucket on this machine. Raises BadInput where it has no dataset."""
+    """A copy of the bucket on this machine. Raises BadInput if it has no dataset."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         if next((root / "data").rglob("*.parquet"), None) is None:
-            raise BadInput(f"there is no dataset in {root.name}/ yet: make run brings it")
+            raise BadInput(f"{root.name}/ has no dataset yet; `make run` delivers one")
 
     def relation(self, product: str, _connection: duckdb.DuckDBPyConnection) -> str | None:
-        """Read the product's files, the parts of their keys as text."""
+        """Read the product's files; the partition keys stay text."""
         files = sorted((self._root / "data" / f"product={product}").rglob("*.parquet"))
         if not files:
             return None
@@ -78,9 +78,10 @@ class Folder:
 
 
 class StackBucket:
-    """The bucket of a deployed stack, read with the AWS credentials of the person who asks.
+    """The bucket of a deployed stack, read with the caller's AWS credentials.
 
-    pyarrow reads S3 by itself; DuckDB would have to download an extension. Raises BadInput.
+    pyarrow reads S3 itself; DuckDB would have to download an extension. Raises BadInput if the
+    stack or its bucket cannot be read.
     """
 
     def __init__(self, stack: str) -> None:
@@ -92,7 +93,7 @@ class StackBucket:
             raise BadInput(f"STACK={stack} cannot be read: {error}") from error
         outputs = {each["OutputKey"]: each["OutputValue"] for each in stacks[0].get("Outputs", [])}
         if "BucketName" not in outputs or found is None:
-            raise BadInput(f"STACK={stack} has no bucket of reports")
+            raise BadInput(f"STACK={stack} has no output BucketName; name a stack of this template")
         credentials = found.get_frozen_credentials()
         self._bucket = outputs["BucketName"]
         self._files = S3FileSystem(
@@ -100,13 +101,13 @@ class StackBucket:
             secret_key=credentials.secret_key,
             session_token=credentials.token,
             region=session.region_name,
-            # As boto3 takes them from there.
+            # boto3 reads the same variables.
             endpoint_override=os.environ.get("AWS_ENDPOINT_URL"),
             tls_ca_file_path=os.environ.get("AWS_CA_BUNDLE"),
         )
 
     def relation(self, product: str, connection: duckdb.DuckDBPyConnection) -> str | None:
-        """Give DuckDB the product's files as a dataset of pyarrow, which reads what is needed."""
+        """Register the product's files as a pyarrow dataset, which reads only needed data."""
         folder = f"{self._bucket}/data/product={product}"
         files = self._list(folder, ".parquet")
         if not files:
@@ -124,7 +125,7 @@ class StackBucket:
         return name
 
     def manifests(self) -> list[Mapping[str, Any]]:
-        """Read the manifests, several at a time: they are many and small."""
+        """Read the manifests in parallel, because they are many and small."""
         with ThreadPoolExecutor(_CONNECTIONS) as pool:
             return list(pool.map(self._json, self._list(f"{self._bucket}/manifests", ".json")))
 
@@ -146,13 +147,13 @@ class StackBucket:
 def open_dataset(
     source: Source, *, with_manifests: bool = True, invoice: Path | None = None
 ) -> duckdb.DuckDBPyConnection:
-    """Return a connection that has the tables and views that Athena has.
+    """Return a connection with the tables and views of Athena.
 
-    `with_manifests` says whether the table `manifests` is filled, which on S3 takes a request for
-    each. Raises BadInput where the invoice cannot be read.
+    Without `with_manifests` the table `manifests` stays empty; filling it takes one request per
+    manifest on S3. Raises BadInput if the invoice cannot be read.
     """
     connection = duckdb.connect()
-    # Times are stored as UTC: without this a cast would make them this machine's.
+    # Stored times are UTC; without this a cast would convert them to the machine's time zone.
     connection.execute("SET TimeZone = 'UTC'")
     for product, table in TABLES.items():
         relation = source.relation(product, connection)
@@ -169,7 +170,7 @@ def open_dataset(
 
 
 def _columns(table: Table) -> dict[str, str]:
-    """Return DuckDB's types: it knows Hive's names, but for that of maps."""
+    """Return the columns' types. DuckDB understands Hive's type names, except for maps."""
     columns = {
         each.name: "MAP(VARCHAR, VARCHAR)" if each.type is Type.RESCUED else each.type.value
         for each in table.all_columns
@@ -215,13 +216,13 @@ def _invoice_lines(path: Path) -> list[list[str]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             header, *lines = list(csv.reader(file, strict=True)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"INVOICE: {path} cannot be read: {error}") from error
+        raise BadInput(f"INVOICE={path} cannot be read: {error}") from error
     if header != list(INVOICE_COLUMNS):
-        raise BadInput(f"INVOICE: the first line of {path} has to be {','.join(INVOICE_COLUMNS)}")
+        raise BadInput(f"INVOICE={path}: the first line must be {','.join(INVOICE_COLUMNS)}")
     for number, line in enumerate(lines, start=2):
         if line and not (len(line) == len(header) and _is_line(*line)):
             raise BadInput(
-                f"INVOICE: line {number} of {path} is no line like 2026-11,SMS,GB,EUR,1234.56"
+                f"INVOICE={path}: line {number} must look like 2026-11,SMS,GB,EUR,1234.56"
             )
     return [line for line in lines if line]
 

@@ -1,7 +1,8 @@
-"""The SQL of template.yaml: the view `usage` and the named queries, which are Athena's, as text.
+"""The SQL in template.yaml: the view `usage` and Athena's named queries.
 
-They are written once, in what Athena and DuckDB have in common. A query's parameters are those of
-`Fn::Sub`: `${MarkUp}`, say, whose value the template gives, and here the person who asks.
+They are written once, in the SQL that Athena and DuckDB have in common. A query's parameters are
+variables of `Fn::Sub`, such as `${MarkUp}`: the template sets their values in Athena, the
+environment sets them here.
 """
 
 import json
@@ -27,14 +28,14 @@ _BY_MONTH = ("reconciliation",)
 
 @dataclass(frozen=True)
 class NamedQuery:
-    """A named query of the template; `defaults` are the values of its parameters there."""
+    """A named query of the template; `defaults` are the template's parameter values."""
 
     description: str
     text: str
     defaults: Mapping[str, str]
 
     def render(self, values: Mapping[str, str]) -> str:
-        """Return the SQL with those values, and the template's for what has none."""
+        """Return the SQL with these values, and the defaults for the other parameters."""
         return Template(self.text).substitute({**self.defaults, **values})
 
 
@@ -75,16 +76,16 @@ def values_from(given: Mapping[str, str], *, query: str) -> dict[str, str]:
     if "PERIOD" in given:
         values["Period"] = given["PERIOD"]
         if values["Period"] not in ("day", "month"):
-            raise BadInput(f"PERIOD is {given['PERIOD']!r}: it takes day or month")
+            raise BadInput(f"PERIOD is {given['PERIOD']!r}; use day or month")
     if "MARK_UP" in given:
         values["MarkUp"] = given["MARK_UP"]
         if not _MARK_UP.fullmatch(values["MarkUp"]):
-            raise BadInput(f"MARK_UP is {given['MARK_UP']!r}: it takes a number like 0.15 for 15 %")
+            raise BadInput(f"MARK_UP is {given['MARK_UP']!r}; use a number like 0.15 for 15 %")
     if "ACCOUNT_CURRENCY" in given:
         values["AccountCurrency"] = given["ACCOUNT_CURRENCY"]
         if not _CURRENCY.fullmatch(values["AccountCurrency"]):
             raise BadInput(
-                f"ACCOUNT_CURRENCY is {given['ACCOUNT_CURRENCY']!r}: it takes a code like EUR"
+                f"ACCOUNT_CURRENCY is {given['ACCOUNT_CURRENCY']!r}; use a code like EUR"
             )
     return values
 
@@ -93,10 +94,10 @@ def _date(variable: str, text: str, *, of_month: bool) -> str:
     try:
         day = date.fromisoformat(text)
     except ValueError as error:
-        raise BadInput(f"{variable} is {text!r}: it takes a date like 2026-11-01") from error
+        raise BadInput(f"{variable} is {text!r}; use a date like 2026-11-01") from error
     if of_month and day.day != 1:
         raise BadInput(
-            f"{variable} is {text!r}: invoices are about whole months; it takes the first day of "
-            "one, like 2026-11-01"
+            f"{variable} is {text!r}, but invoices cover whole months; use the first day of a "
+            "month, like 2026-11-01"
         )
     return f"DATE '{day:%Y-%m-%d}'"

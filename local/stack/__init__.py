@@ -1,1 +1,1 @@
-"""The AWS emulator on this machine, and the deployment of the template to it."""
+"""The AWS emulator on this machine, and the deployment of template.yaml to it."""

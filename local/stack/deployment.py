@@ -1,4 +1,4 @@
-"""Deploys template.yaml to the emulator, and speaks to what was deployed."""
+"""Deploy template.yaml to the emulator, and use the deployed stack."""
 
 import json
 import platform
@@ -22,21 +22,21 @@ _DEPLOYMENT_SECONDS = 120
 
 
 class DeploymentFailed(RuntimeError):
-    """CloudFormation refused the template. The text holds the reasons of its events."""
+    """CloudFormation refused the template. The message holds the reasons from its events."""
 
 
 class InvocationFailed(RuntimeError):
-    """A function answered with an error; `kind` is its class."""
+    """A function raised an error. `kind` is the name of the error's class."""
 
     def __init__(self, payload: Mapping[str, Any]) -> None:
         self.kind = str(payload.get("errorType", ""))
-        # What a person has to mend is a sentence; anything else is shown whole.
+        # Errors for the operator are sentences. Any other error is shown in full.
         is_sentence = self.kind in ("InvalidRequest", "ResourceUnusable")
         super().__init__(payload["errorMessage"] if is_sentence else json.dumps(payload, indent=2))
 
 
 class Stack:
-    """The deployed stack: its outputs by name, and the few ways in which it is used here."""
+    """The deployed stack: its outputs by name, and the operations that `make run` needs."""
 
     def __init__(self, emulator: Emulator, name: str) -> None:
         self._emulator = emulator
@@ -50,7 +50,7 @@ class Stack:
         self._resources: list[dict[str, str]] = resources
 
     def submit(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Invoke SubmitReportsFunction and return its answer. Raises InvocationFailed."""
+        """Invoke SubmitReportsFunction, and return its answer. Raises InvocationFailed."""
         response = self._emulator.client("lambda").invoke(
             FunctionName=self.outputs["SubmitReportsFunctionName"],
             Payload=json.dumps(event).encode(),
@@ -61,7 +61,7 @@ class Stack:
         return answer
 
     def schedule_event(self, logical_id: str, *, scheduled_time: str = "") -> dict[str, Any]:
-        """Return what EventBridge Scheduler would send for a schedule of the template."""
+        """Return the event that EventBridge Scheduler would send for a schedule."""
         name = self.physical_id(logical_id)
         schedule = self._emulator.client("scheduler").get_schedule(Name=name)
         text = schedule["Target"]["Input"]
@@ -70,7 +70,7 @@ class Stack:
         return event
 
     def physical_id(self, logical_id: str) -> str:
-        """Return the name or ARN of a resource of the template."""
+        """Return the physical id of a resource: a name or an ARN."""
         return next(
             resource["PhysicalResourceId"]
             for resource in self._resources
@@ -78,7 +78,7 @@ class Stack:
         )
 
     def logs(self) -> dict[str, list[str]]:
-        """Return the lines that the functions logged, by the name of their log group."""
+        """Return the log lines of the functions by log group."""
         client = self._emulator.client("logs")
         groups = [
             resource["PhysicalResourceId"]
@@ -95,7 +95,7 @@ class Stack:
         }
 
     def subscribe_queue(self, name: str) -> str:
-        """Subscribe a new SQS queue to the topic, and return the queue's URL."""
+        """Create an SQS queue, subscribe it to the topic, and return its URL."""
         topic = self.outputs["TopicArn"]
         sqs = self._emulator.client("sqs")
         url: str = sqs.create_queue(QueueName=name)["QueueUrl"]
@@ -119,14 +119,14 @@ class Stack:
         return url
 
     def set_credentials(self, api_key: str, api_secret: str) -> None:
-        """Put the Vonage credentials where the template has its secret."""
+        """Write the Vonage credentials into the template's secret."""
         self._emulator.client("secretsmanager").put_secret_value(
             SecretId=self.outputs["SecretArn"],
             SecretString=json.dumps({"api_key": api_key, "api_secret": api_secret}),
         )
 
     def set_definitions(self, definitions: str) -> None:
-        """Replace the report definitions, as a person does it on AWS: without a deployment."""
+        """Replace the report definitions without a deployment, as the operator does on AWS."""
         self._emulator.client("ssm").put_parameter(
             Name=self.outputs["DefinitionsParameterName"],
             Value=definitions,
@@ -135,20 +135,20 @@ class Stack:
         )
 
     def definitions(self) -> str:
-        """Return the report definitions as they are now, as JSON."""
+        """Return the current report definitions as JSON."""
         value: str = self._emulator.client("ssm").get_parameter(
             Name=self.outputs["DefinitionsParameterName"]
         )["Parameter"]["Value"]
         return value
 
     def ledger_items(self) -> list[dict[str, Any]]:
-        """Return every item of the ledger, as DynamoDB's client gives it."""
+        """Return every item of the ledger, as returned by boto3's DynamoDB client."""
         scan = self._emulator.client("dynamodb").get_paginator("scan")
         pages = scan.paginate(TableName=self.outputs["TableName"], ConsistentRead=True)
         return [item for page in pages for item in page["Items"]]
 
     def stop_schedules(self) -> None:
-        """Let nothing fire by itself: who deployed the stack here sends the events as well."""
+        """Disable every schedule: the caller sends the events itself."""
         scheduler = self._emulator.client("scheduler")
         settable = scheduler.meta.service_model.operation_model("UpdateSchedule").input_shape
         for resource in self._resources:
@@ -159,6 +159,7 @@ class Stack:
 
 
 LOCAL_PACE = 0.3
+"""Seconds between two requests. With AWS's interval, a slow machine could send six in a second."""
 
 
 def deploy(
@@ -172,12 +173,11 @@ def deploy(
     environment: Mapping[str, str] | None = None,
     name: str = STACK_NAME,
 ) -> Stack:
-    """Deploy the template of `root`, over the stack `name` if there is one.
+    """Deploy the template of `root`, or update the stack `name` if it exists.
 
-    `folder` gets what the functions share on this machine, `environment` is what they get besides.
-    `request_interval` are the seconds between two requests, by default a little more than on AWS:
-    this machine may be slow enough for six of them to arrive within a second. The secret of a new
-    stack is empty, and no schedule fires.
+    `folder` gets the file that the functions share. `environment` adds variables to every function.
+    `request_interval` is the time between two requests, in seconds. The secret of a new stack is
+    empty, and all schedules are disabled.
 
     Raises DeploymentFailed.
     """
@@ -188,8 +188,8 @@ def deploy(
             "AWS_ENDPOINT_URL": emulator.url,
             "AWS_CA_BUNDLE": str(emulator.ca_bundle),
             "WAIT_SCALE": str(wait_scale),
-            # All functions keep one pace: however the waits are scaled, no more requests reach
-            # Vonage in a second than on AWS, where polls are 20 s apart.
+            # All functions share one pace, so that scaled waits send Vonage no more requests per
+            # second than on AWS, where polls are 20 s apart.
             "PACING_FILE": str(folder / "pace"),
             "REQUEST_INTERVAL": str(request_interval),
             **(environment or {}),
@@ -205,7 +205,7 @@ def deploy(
     parameters = {
         "VonageBaseUrl": vonage_base_url,
         "Architecture": _architecture(),
-        # The schedule's time is what a person says, perhaps long ago, and nothing is late for that.
+        # A scheduled time may lie far in the past, and still no window counts as overdue.
         "OverdueHours": "1000000",
     }
     s3.put_object(Bucket=_ARTIFACTS, Key=_TEMPLATE, Body=json.dumps(package.template))
@@ -227,7 +227,7 @@ def _create_or_update(emulator: Emulator, name: str, parameters: Mapping[str, st
     try:
         send(
             StackName=name,
-            # As `sam deploy` does: a template of more than 51,200 bytes has to come from S3.
+            # As in `sam deploy`: a template above 51,200 bytes must come from S3.
             TemplateURL=f"{emulator.url}/{_ARTIFACTS}/{_TEMPLATE}",
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
             Parameters=[
@@ -235,11 +235,11 @@ def _create_or_update(emulator: Emulator, name: str, parameters: Mapping[str, st
             ],
         )
     except ClientError as error:
-        raise DeploymentFailed(f"the template is refused: {error}") from error
+        raise DeploymentFailed(f"CloudFormation refused template.yaml: {error}") from error
     deadline = time.monotonic() + _DEPLOYMENT_SECONDS
     status = f"{verb}_IN_PROGRESS"
     while status.endswith("_IN_PROGRESS") and time.monotonic() < deadline:
-        # CloudFormation tells nobody when it is done: it is asked.
+        # CloudFormation sends no notification, so poll.
         time.sleep(_POLL_SECONDS)
         status = _statuses(cloudformation)[name]
     if status != f"{verb}_COMPLETE":

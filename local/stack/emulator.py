@@ -1,10 +1,9 @@
-"""The AWS emulator (MiniStack) in a process of its own on a free port of 127.0.0.1.
+"""The AWS emulator (MiniStack), in its own process on a free port of 127.0.0.1.
 
-Everything that is known about MiniStack stands here. What the rest of the local stack needs of an
-emulator is `url`, `ca_bundle` and `client`, so another one would be another class like this.
+This module holds all settings of MiniStack. To use another emulator, replace the class `Emulator`.
 
-It runs with the roles of the deployed template enforced (AUTH) and with TLS, because the bucket's
-policy refuses everything else: each run proves the template's least privilege.
+The emulator enforces the IAM roles of the deployed template (AUTH), so each run proves that the
+template grants enough, and no more. It uses TLS, because the bucket's policy refuses plain HTTP.
 """
 
 import contextlib
@@ -33,14 +32,14 @@ _SHOWN_CHARACTERS = 2000
 
 
 class EmulatorFailed(RuntimeError):
-    """The emulator did not start. The text has the end of its log."""
+    """The emulator did not start. The message holds the end of its log."""
 
 
 class Emulator:
     """A context manager around one emulator process.
 
-    `folder` gets its certificate, its log and its temporary files; `wait_scale` is the factor on
-    every wait and retry of the workflow.
+    `folder` gets the certificate, the log and the temporary files. `wait_scale` multiplies every
+    wait and retry delay of the workflow.
     """
 
     def __init__(self, folder: Path, *, wait_scale: float = 1.0) -> None:
@@ -60,8 +59,8 @@ class Emulator:
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._make_certificate()
-        # The socket is ours from the start: nobody can take the port in between, and the first
-        # request waits in its queue until the emulator answers.
+        # The emulator inherits this socket, so no other process can take the port, and the first
+        # request waits in the socket's queue until the emulator answers.
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
             self.url = f"https://127.0.0.1:{port}"
@@ -82,32 +81,32 @@ class Emulator:
         self.stop()
 
     def client(self, service: str) -> Any:  # noqa: ANN401 - boto3's clients have no static type
-        """Return a client with all rights: the emulator's root user, never the user's profile."""
+        """Return a client of the emulator's root user, never of the operator's own profile."""
         seconds = _LONGEST_INVOCATION_SECONDS if service == "lambda" else _ANSWER_SECONDS
         return self._session.client(service, **self._connection(seconds))
 
     def table(self, name: str) -> Any:  # noqa: ANN401 - boto3's resources have no static type
-        """Return a DynamoDB table, as boto3's resource."""
+        """Return a DynamoDB table as a boto3 resource."""
         return self._session.resource("dynamodb", **self._connection(_ANSWER_SECONDS)).Table(name)
 
     @property
     def pid(self) -> int:
-        """The process's id, and its group's: the functions' processes are in it."""
+        """The id of the process and of its group, which includes the functions' processes."""
         assert self._process is not None
         return self._process.pid
 
     def is_running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process is running."""
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """Kill the emulator and every function process it started; safe to call twice.
+        """Kill the emulator and every function process that it started. Safe to call twice.
 
-        Nothing in it is worth a goodbye: it keeps no state on disk.
+        SIGKILL loses nothing: the emulator keeps no state on disk.
         """
         if self._process is None:
             return
-        # The functions' processes are in its group, also when it died before them.
+        # The functions' processes stay in the group, even if the emulator died before them.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -116,7 +115,7 @@ class Emulator:
         self._process = None
 
     def _connection(self, answer_seconds: int) -> dict[str, Any]:
-        # One attempt: invoking again would run a function twice.
+        # One attempt: a retried invocation would run a function twice.
         once = Config(read_timeout=answer_seconds, retries={"total_max_attempts": 1}, proxies={})
         return {"endpoint_url": self.url, "verify": str(self.ca_bundle), "config": once}
 
@@ -144,10 +143,10 @@ class Emulator:
                 "STATE_DIR": str(self._folder / "state"),
                 "S3_DATA_DIR": str(self._folder / "s3"),
                 "TMPDIR": str(temporary),
-                "IOT_MTLS_ENABLED": "0",  # it would listen on every interface
+                "IOT_MTLS_ENABLED": "0",  # its listener would bind every interface
                 "SFTP_ENABLED": "0",
                 "LAMBDA_EXECUTOR": "local",
-                "DOCKER_HOST": f"unix://{self._folder}/no-docker",  # leave a real one alone
+                "DOCKER_HOST": f"unix://{self._folder}/no-docker",  # never use a real one
                 "LOG_LEVEL": "WARNING",
                 "PYTHONPATH": str(ROOT),
                 "TZ": "UTC",  # as in Lambda
@@ -163,7 +162,7 @@ class Emulator:
         options = ["--bind", f"fd://{listener.fileno()}", "--workers", "0"]
         tls = ["--certfile", certificate, "--keyfile", certificate]
         with self.log.open("wb") as log:
-            return subprocess.Popen(  # noqa: S603 - starts our own interpreter with a module that is named here
+            return subprocess.Popen(  # noqa: S603 - runs our own interpreter with a fixed module
                 [*command, *options, *tls],
                 cwd=self._folder,
                 env=environment,

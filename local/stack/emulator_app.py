@@ -1,7 +1,7 @@
-"""MiniStack's application, as hypercorn serves it, with the last lines of each function's log.
+"""MiniStack's application for hypercorn, patched to wait longer for each function's log.
 
-MiniStack takes an invocation for one that logged nothing if no line of it came within 50 ms of its
-answer (seen in release 1.5.33). On a busy machine lines come later than that, and would be lost.
+MiniStack 1.5.33 drops the log of an invocation if no line arrives within 50 ms of the answer. On a
+busy machine the lines arrive later.
 """
 
 from functools import partialmethod
@@ -11,8 +11,8 @@ from ministack.core.lambda_runtime import Worker
 
 __all__ = ["app"]
 
-# Seconds. All our functions log, so nobody waits for a first line that does not come.
-Worker._drain_stderr_bounded = partialmethod(  # noqa: SLF001 - it has no setting
+# In seconds. Each of our functions logs, so the long wait for a first line never runs out.
+Worker._drain_stderr_bounded = partialmethod(  # noqa: SLF001 - there is no setting
     Worker._drain_stderr_bounded,  # noqa: SLF001 - as above
     first_line_wait=2,
     idle_confirm=0.02,

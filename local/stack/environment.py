@@ -1,7 +1,7 @@
-"""The environment of the processes that are started here: chosen, not inherited.
+"""The environment of child processes: an explicit list, not the operator's shell.
 
-Nothing named AWS_* or VONAGE_* comes from the user's shell. Whatever profile is active there, no
-process of the local stack can reach a real AWS account by accident.
+No AWS_* or VONAGE_* variable is inherited from the shell, so no process of the local stack can
+reach a real AWS account by accident.
 """
 
 import os
@@ -11,7 +11,7 @@ REGION = "eu-west-1"
 
 INHERITED = (
     *("PATH", "HOME", "LANG", "LC_ALL", "VIRTUAL_ENV"),
-    # A machine behind a proxy reaches Vonage through it, and trusts its certificate.
+    # Behind a proxy, requests to Vonage need its address and its certificate.
     *("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"),
     *("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
@@ -21,25 +21,25 @@ CREDENTIALS = {
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_DEFAULT_REGION": REGION,
     "AWS_REGION": REGION,
-    # Without these an SDK would go on looking in files and at the address of an instance's role.
+    # Without these, an SDK also searches files and the instance metadata service.
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-"""The emulator's root user. Nobody else knows them."""
+"""The credentials of the emulator's root user, invalid anywhere else."""
 
 
 def forget_real_accounts() -> None:
-    """Take the user's AWS settings out of this process, before the first client is made."""
+    """Remove the operator's AWS settings from this process. Call before creating any client."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(CREDENTIALS)
 
 
 def child_environment(additions: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for a child process: the machine's, dummy credentials, `additions`."""
+    """Return INHERITED variables, dummy credentials and `additions` for a child process."""
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    # The emulator is never behind the proxy.
+    # Requests to the emulator must bypass the proxy.
     no_proxy = ",".join(filter(None, ["127.0.0.1,localhost", os.environ.get("NO_PROXY")]))
     proxy = {"NO_PROXY": no_proxy, "no_proxy": no_proxy}
     return {**inherited, **proxy, **CREDENTIALS, **(additions or {})}

@@ -1,9 +1,9 @@
-"""What `sam package` does, for the emulator: code to ZIPs, ZIPs to a bucket, template adapted.
+"""Package the template and its code for the emulator, as `sam package` does for AWS.
 
-The functions run in AWS's own Lambda runtime client, which the emulator starts only for custom
-runtimes: its own Python executor would turn every exception into `Runtime.HandlerError`, and no
-Retry of the workflow would match. So the copy that is deployed here, and only this copy, says
-`provided.al2023` and brings a `bootstrap` that runs that client in our own virtual environment.
+The emulator's own Python executor turns every exception into `Runtime.HandlerError`, so no Retry of
+the workflow would match. The emulator runs AWS's Lambda runtime client only for custom runtimes.
+Therefore this local copy of the template, and only this copy, sets `provided.al2023`. Each function
+gets a `bootstrap` that runs the client in our virtual environment.
 """
 
 import hashlib
@@ -28,20 +28,20 @@ NAMED_QUERY = "AWS::Athena::NamedQuery"
 
 CODE_PROPERTY = {FUNCTION: "CodeUri", LAYER: "ContentUri", STATE_MACHINE: "DefinitionUri"}
 
-# A ZIP's oldest date: the same code gives the same bytes.
+# The oldest date of a ZIP. A fixed date makes equal code equal bytes.
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 class Package:
-    """The template, ready for the emulator, and the artifacts that it points to.
+    """The template for the emulator, and the artifacts that it refers to.
 
-    `environment` is what every function gets besides the variables of the template.
+    `environment` adds variables to every function.
     """
 
     def __init__(self, root: Path, *, bucket: str, environment: Mapping[str, str]) -> None:
         self.artifacts: dict[str, bytes] = {}
         self.template = read_template(root / "template.yaml")
-        # The emulator does not know them; `make query` reads them from the template itself.
+        # The emulator does not support them. `make query` reads them from template.yaml.
         for name, _ in list(self._of(NAMED_QUERY)):
             del self.template["Resources"][name]
         layers = [root / resource["Properties"]["ContentUri"] for _, resource in self._of(LAYER)]
@@ -56,7 +56,7 @@ class Package:
             else:
                 suffix, content = "zip", _zip(source, bootstrap=bootstrap)
                 properties["Runtime"] = "provided.al2023"
-            # As `sam package` does it: an update takes another key for another content.
+            # As in `sam package`: changed content gets another key, so an update deploys it.
             key = f"{name}-{hashlib.sha256(content).hexdigest()[:16]}.{suffix}"
             self.artifacts[key] = content
             properties[CODE_PROPERTY[kind]] = {"Bucket": bucket, "Key": key}
@@ -70,21 +70,21 @@ class Package:
 
 
 def _bootstrap(layers: list[Path], environment: Mapping[str, str]) -> str:
-    """The script that Lambda starts in a custom runtime.
+    """Return the script that Lambda starts in a custom runtime.
 
-    A layer's own packages are in our virtual environment already, locked to the same versions.
+    The packages of the layers are in our virtual environment, locked to the same versions.
     """
     first = [environment["PYTHONPATH"]] if "PYTHONPATH" in environment else []
     path = ":".join([*first, *(str(layer) for layer in layers)])
     exports = {**environment, "PYTHONPATH": path}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
     command = f'exec {shlex.quote(sys.executable)} -m awslambdaric "$_HANDLER"'
-    # The emulator's own variables reach the functions; Powertools would take this one for its own.
+    # The functions inherit the emulator's LOG_LEVEL, which would set that of Powertools.
     return "\n".join(["#!/bin/sh", "unset LOG_LEVEL", *lines, command, ""])
 
 
 def _definition(source: Path) -> str:
-    """The workflow as JSON, which is all that the emulator reads."""
+    """Return the workflow as JSON: the emulator cannot read YAML."""
     definition = yaml.safe_load(source.read_text())
     for state in definition["States"].values():
         if state.get("Resource") == "arn:aws:states:::sns:publish":
@@ -93,7 +93,7 @@ def _definition(source: Path) -> str:
 
 
 def _write_out_attributes(arguments: dict[str, Any]) -> None:
-    """Name a message's attributes as SNS's wire protocol does: the emulator passes them on raw."""
+    """Name a message's attributes as SNS's wire protocol does. The emulator does not do so."""
     for number, (name, value) in enumerate(arguments.pop("MessageAttributes", {}).items(), 1):
         entry = f"MessageAttributes.entry.{number}"
         arguments[f"{entry}.Name"] = name

@@ -1,4 +1,4 @@
-"""What EventBridge Scheduler would do: sends an event to submit_reports, and sweeps after it."""
+"""A local EventBridge Scheduler: sends one event to submit_reports, then the sweeps."""
 
 import time
 import uuid
@@ -14,19 +14,19 @@ _SWEEP_SECONDS = 300
 _SHORTEST_SWEEP_SECONDS = 1.0
 _FAILURES_IN_A_ROW = 3
 
-_REPETITIONS = 2
-"""What Lambda's asynchronous invocation does by default, and the template asks for."""
+_RETRIES = 2
+"""The retries of Lambda's asynchronous invocations: its default, and the template's setting."""
 
 
 def sweep_seconds(wait_scale: float) -> float:
-    """Return how far sweeps are apart when every wait is scaled."""
+    """Return the time between two sweeps, scaled, in seconds."""
     return max(_SWEEP_SECONDS * wait_scale, _SHORTEST_SWEEP_SECONDS)
 
 
 class Scheduler:
-    """One invocation at a time, in a thread of its own. `say` prints a line.
+    """Invokes submit_reports from its own thread, once at a time. `say` prints a line.
 
-    The workflow's ends wake submit_reports besides, through the template's EventBridge rule.
+    In addition, the template's EventBridge rule triggers submit_reports when a workflow ends.
     """
 
     def __init__(
@@ -48,17 +48,17 @@ class Scheduler:
             send, event, stack, say=say
         )
         self.answer: dict[str, Any] | None = None
-        """What submit_reports answered to the event; None until it has."""
+        """The answer of submit_reports to the event, None before it arrives."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether no invocation is under way that was not taken note of."""
+        """Whether no invocation is running, and `tick` has taken the last answer."""
         return self._running is None
 
     def tick(self) -> None:
-        """Take the answer of an invocation that ended, and start the next when it is due.
+        """Take the answer of a finished invocation, and start the next one if it is due.
 
-        Raises InvocationFailed when the event failed, or several sweeps in a row.
+        Raises InvocationFailed if the event failed, or three sweeps in a row.
         """
         if self._running is not None and self._running.done():
             ended, self._running = self._running, None
@@ -67,19 +67,19 @@ class Scheduler:
             self._running = self._thread.submit(self._stack.submit, self._sweep)
 
     def finish(self, seconds: float) -> None:
-        """Wait for the invocation under way, so that the ledger has what it was told."""
+        """Wait for the running invocation, so that its answers from Vonage reach the ledger."""
         if self._running is not None and not self._running.done():
-            self._say("waiting for the invocation under way")
+            self._say("waiting for the running invocation")
             wait([self._running], timeout=seconds)
 
     def stop(self) -> None:
-        """Start no more."""
+        """Start no more invocations."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _take(self, ended: Future[dict[str, Any]]) -> None:
         if self.answer is None:
             self.answer = ended.result()
-            # What the event could not submit may go on as soon as it answered.
+            # A sweep can submit the rest of the event's reports at once.
             self._next_sweep = 0.0
             return
         self._next_sweep = time.monotonic() + self._interval
@@ -89,19 +89,19 @@ class Scheduler:
             self._failures += 1
             if self._failures == _FAILURES_IN_A_ROW:
                 raise
-            self._say(f"a sweep failed, the next one follows: {error}")
+            self._say(f"a sweep failed, the next one retries: {error}")
         else:
             self._failures = 0
 
 
 def send(event: Mapping[str, Any], stack: Stack, *, say: Callable[[str], None]) -> dict[str, Any]:
-    """Send an event, and again when it fails, as Lambda does with a schedule's event.
+    """Send an event, and retry if it fails, as Lambda does for a schedule's event.
 
-    The first invocation of all failed once in 34 starts of the emulator, and never in 60 that were
-    made to find out why.
+    The very first invocation failed in 1 of 34 starts of the emulator. Its cause is unknown: 60
+    more starts did not reproduce it.
     """
     event = _safe_to_repeat(event)
-    for _ in range(_REPETITIONS):
+    for _ in range(_RETRIES):
         try:
             return stack.submit(event)
         except InvocationFailed as error:
@@ -112,11 +112,12 @@ def send(event: Mapping[str, Any], stack: Stack, *, say: Callable[[str], None]) 
 
 
 def _safe_to_repeat(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Give a recollection the token that makes it one, however often it is sent.
+    """Give a recollection a token, so that a retry does not collect the window twice.
 
-    Without one it would be the invocation's id, which Lambda keeps when it repeats an event.
+    The default token is the invocation's id. Lambda keeps the id when it retries, this module
+    does not.
     """
-    asked = event.get("recollect")
-    if not isinstance(asked, dict) or asked.get("token") is not None:
+    recollect = event.get("recollect")
+    if not isinstance(recollect, dict) or recollect.get("token") is not None:
         return event
-    return {**event, "recollect": {**asked, "token": str(uuid.uuid4())}}
+    return {**event, "recollect": {**recollect, "token": str(uuid.uuid4())}}

@@ -1,4 +1,4 @@
-"""template.yaml as data: CloudFormation's short tags (`!Ref x`) written out (`{"Ref": "x"}`)."""
+"""Read template.yaml as data, with short tags (`!Ref x`) in their long form (`{"Ref": "x"}`)."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import yaml
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads CloudFormation's tags besides YAML's own."""
+    """A SafeLoader that also reads CloudFormation's tags."""
 
 
 def _long_form(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
@@ -28,7 +28,6 @@ _Loader.add_multi_constructor("!", _long_form)
 
 
 def read_template(path: Path) -> dict[str, Any]:
-    """Return the template of a file as plain data."""
-    # The loader is a SafeLoader: it builds nothing but data.
+    """Return a template file as plain data."""
     template: dict[str, Any] = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
     return template

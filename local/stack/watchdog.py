@@ -1,10 +1,10 @@
-"""Runs a Python module that ends, with all it started, as soon as its starter is gone.
+"""Run a Python module, and kill its process group when the starter ends.
 
     python -m local.stack.watchdog MODULE [ARGUMENT ...]
 
-The starter holds the other end of a pipe that is our standard input. However the starter ends,
-SIGKILL included, the system closes that end, and the whole process group is killed. Works wherever
-there are process groups; nothing has to be polled, and no process id is kept that could be reused.
+Our standard input is a pipe whose other end the starter holds. However the starter ends, even by
+SIGKILL, the system closes the pipe, and this module kills the whole process group. The pipe needs
+no polling and no process id, which the system could reuse. It works wherever process groups exist.
 """
 
 import os
@@ -15,7 +15,7 @@ import threading
 
 
 def main() -> None:
-    """Run the module that the command line names."""
+    """Run the module named on the command line."""
     if os.getpgrp() != os.getpid():
         sys.exit("local.stack.watchdog must be started as the leader of its own process group")
     threading.Thread(target=_end_with_starter, daemon=True).start()

@@ -1,1 +1,1 @@
-"""The state of a ledger, for the operator."""
+"""The status of a ledger, for the operator."""

@@ -1,7 +1,7 @@
-"""`python -m local.status`, the command behind `make status`.
+"""Print the status of a ledger: `python -m local.status`, the command behind `make status`.
 
-`STACK` names a stack deployed to AWS, else it is the last run on this machine; with `JSON` the
-standard output has one JSON document and nothing else.
+`STACK` names a stack deployed to AWS; without it the last run on this machine is shown. With
+`JSON`, standard output is one JSON document and nothing else.
 """
 
 import json
@@ -20,29 +20,29 @@ from botocore.exceptions import (
 
 from local.runner.folders import STATE
 from local.runner.options import BadInput
-from local.status.model import Status, status_of
 from local.status.sources import LastRun, content_of, deployed
+from local.status.summary import Status, status_of
 from local.status.text import show_status
 
 SHOWN, BAD_INPUT, INTERRUPTED = 0, 2, 130
 
 
 def main() -> int:
-    """Show how things stand, and return the exit code."""
+    """Print the status, and return the exit code."""
     try:
         code = show(os.environ)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Who reads it, `head` perhaps, has seen enough; Python would complain when it closes it.
+        # A reader such as `head` has closed the pipe; at exit Python would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SHOWN
     return code
 
 
 def show(environment: Mapping[str, str]) -> int:
-    """Show what the variables name, and return the exit code."""
+    """Print the status that the environment names, and return the exit code."""
     stack_name = environment.get("STACK")
     try:
         status, source = _deployed_status(stack_name) if stack_name else _local_status()
@@ -50,8 +50,8 @@ def show(environment: Mapping[str, str]) -> int:
         return _complain(str(error))
     except (NoCredentialsError, PartialCredentialsError, NoRegionError) as error:
         return _complain(
-            f"STACK={stack_name}: {str(error).rstrip('.')}: say which AWS account and region it "
-            "is, for example with AWS_PROFILE and AWS_DEFAULT_REGION"
+            f"STACK={stack_name}: {str(error).rstrip('.')}; set the AWS account and region, for "
+            "example with AWS_PROFILE and AWS_DEFAULT_REGION"
         )
     except (BotoCoreError, ClientError) as error:
         return _complain(f"STACK={stack_name}: {error}")

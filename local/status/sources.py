@@ -1,6 +1,6 @@
-"""Where `make status` looks: what the last run left in `.local/`, or a stack deployed to AWS.
+"""The ledgers that `make status` reads: the last run's, saved in `.local/`, or a deployed stack's.
 
-Nothing is written. Of AWS it takes cloudformation:DescribeStacks, ssm:GetParameter and
+A deployed stack is only read, with cloudformation:DescribeStacks, ssm:GetParameter and
 dynamodb:Query.
 """
 
@@ -34,33 +34,33 @@ from vonage_reports.submit_reports.requests import parse_definitions
 
 _CONNECT_SECONDS = 10
 
-_NOT_KEPT = frozenset({"execution_input", "receipts", "tokens"})
-"""What only a run needs, and is most of an item."""
+_UNSAVED = frozenset({"execution_input", "receipts", "tokens"})
+"""Attributes that only a running stack needs; they make up most of an item."""
 
 
 class ReadableLedger(Protocol):
-    """What is read of a ledger, wherever it is: `Ledger` has it."""
+    """The reads that the status needs, as `Ledger` and `SavedLedger` provide them."""
 
     def open_work(self) -> OpenWork:
-        """Read everything that is open."""
+        """Read the open reports and backfills."""
 
     def calendar(self) -> Calendar:
-        """Read the cursors, the volumes and what is collected."""
+        """Read the cursors, the volumes, and the first settings of each definition."""
 
     def ended_backfills(self) -> tuple[Backfill, ...]:
-        """Read the backfills that have no windows left to plan."""
+        """Read the backfills that plan no more windows."""
 
     def finished_reports(self, definition: str, *, since: datetime) -> Iterable[Report]:
-        """Read the reports at their end whose window begins at `since` or later."""
+        """Read the finished reports whose window starts at `since` or later."""
 
 
 def content_of(ledger: ReadableLedger, definitions: str, *, as_of: datetime) -> Content:
-    """Read what there is to know; `definitions` is the parameter's text.
+    """Read a ledger; `definitions` is the text of the stack's parameter.
 
-    It goes as far back as Vonage keeps records: what is older could not be fetched any more.
+    Finished reports go back as far as Vonage's records; older windows could not be collected.
     """
     accepted, refused = parse_definitions(definitions, api_key=THE_API_KEY)
-    # What is open first: who comes to its end in the meantime is seen twice, never not at all.
+    # Read open work first: a report that finishes meanwhile is then read twice, not missed.
     work = ledger.open_work()
     calendar = ledger.calendar()
     products = {name: json.loads(text)["product"] for name, text in calendar.collects.items()}
@@ -80,7 +80,7 @@ def content_of(ledger: ReadableLedger, definitions: str, *, as_of: datetime) -> 
 
 @dataclass(frozen=True)
 class SavedLedger:
-    """The ledger of a run as it was written down; `source` says of which."""
+    """The ledger of a run, as saved; `source` names the run."""
 
     as_of: datetime
     source: str
@@ -88,19 +88,19 @@ class SavedLedger:
     items: Sequence[Mapping[str, Any]]
 
     def open_work(self) -> OpenWork:
-        """Read everything that is open."""
+        """Read the open reports and backfills."""
         return open_work_of(self._partition("open"))
 
     def calendar(self) -> Calendar:
-        """Read the cursors, the volumes and what is collected."""
+        """Read the cursors, the volumes, and the first settings of each definition."""
         return calendar_of(self._partition("calendar"))
 
     def ended_backfills(self) -> tuple[Backfill, ...]:
-        """Read the backfills that have no windows left to plan."""
+        """Read the backfills that plan no more windows."""
         return tuple(backfill_of(item) for item in self._partition("backfills"))
 
     def finished_reports(self, definition: str, *, since: datetime) -> Iterator[Report]:
-        """Read the reports at their end whose window begins at `since` or later."""
+        """Read the finished reports whose window starts at `since` or later."""
         reports = (report_of(item) for item in self._partition(f"finished#{definition}"))
         return (report for report in reports if report.window.start >= since)
 
@@ -109,7 +109,7 @@ class SavedLedger:
 
 
 class LastRun:
-    """The file in `.local/` that says how things stood, and when."""
+    """The file in `.local/` with the ledger of the last run."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "last-run.json"
@@ -117,30 +117,32 @@ class LastRun:
     def write(
         self, items: Iterable[Mapping[str, Any]], *, source: str, definitions: str, as_of: datetime
     ) -> None:
-        """Write down the ledger's items, as DynamoDB's client gives them."""
-        kept = [
-            {name: value for name, value in item.items() if name not in _NOT_KEPT} for item in items
+        """Save the ledger's items, which have the form of DynamoDB's client."""
+        saved = [
+            {name: value for name, value in item.items() if name not in _UNSAVED} for item in items
         ]
         document = {
             "as_of": as_of.isoformat(),
             "source": source,
             "definitions": definitions,
-            "items": kept,
+            "items": saved,
         }
         partial = self._path.with_name(f"{self._path.name}.partial")
         partial.write_text(json.dumps(document))
         partial.replace(self._path)
 
     def read(self) -> SavedLedger:
-        """Read it. Raises BadInput where nothing was run yet."""
+        """Read the saved ledger. Raises BadInput if there is none, or if it is garbled."""
         try:
             document = json.loads(self._path.read_text())
         except FileNotFoundError as error:
             raise BadInput(
-                "nothing was run here yet: make run, or name a deployed stack with STACK="
+                "no run on this machine yet; start `make run`, or name a deployed stack with STACK="
             ) from error
         except (OSError, ValueError) as error:
-            raise BadInput(f"{self._path} cannot be read: {error}") from error
+            raise BadInput(
+                f"{self._path} cannot be read: {error}; the next `make run` replaces it"
+            ) from error
         plain = TypeDeserializer().deserialize
         return SavedLedger(
             as_of=datetime.fromisoformat(document["as_of"]),
@@ -153,20 +155,20 @@ class LastRun:
 
 
 def deployed(stack_name: str) -> tuple[Ledger, str]:
-    """Return the ledger and the definitions of a stack, as the AWS SDK finds region and account.
+    """Return the ledger and the definitions of a stack, in the AWS SDK's account and region.
 
-    Raises BadInput for a stack of another template; botocore's errors.
+    Raises BadInput for a stack of another template, and botocore's errors.
     """
     session = boto3.Session()
     if not session.region_name:
-        # An empty one would become part of a host's name.
+        # An empty region would become part of a host name.
         raise NoRegionError
     config = Config(connect_timeout=_CONNECT_SECONDS, retries={"mode": "standard"})
     cloudformation = session.client("cloudformation", config=config)
     stack = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]
     outputs = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", [])}
     if not {"TableName", "DefinitionsParameterName"} <= outputs.keys():
-        raise BadInput(f"STACK={stack_name} has no ledger: it is a stack of another template")
+        raise BadInput(f"STACK={stack_name} has no ledger; name a stack of this template")
     parameter = session.client("ssm", config=config).get_parameter(
         Name=outputs["DefinitionsParameterName"]
     )

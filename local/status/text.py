@@ -1,7 +1,8 @@
-"""How things stand, for a person: a table, and below it what needs somebody."""
+"""The status as text: a table of definitions, then the backfills, problems and warnings."""
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import UTC
 from itertools import islice
 
 from rich.console import Console
@@ -9,26 +10,28 @@ from rich.table import Table
 from rich.text import Text
 
 from local.output.progress_bar import bar_of, drawn
-from local.status.model import Problem, Row, Status, local_time
+from local.status.model import Row
+from local.status.problems import Problem
+from local.status.summary import Status
 
 _WIDE = 200
-"""Columns where nobody looks: nothing is folded in a file."""
+"""Width in columns if the output is no terminal: lines in a file are not folded."""
 
 _MOST_SHOWN = 10
 _HEADINGS = {
-    "held": "held: nothing is sent before a person decides",
+    "held": "held: not resubmitted before you decide",
     "failed": "failed",
-    "late": "late: due for more than a day, or with Vonage for longer than it may take",
+    "late": "late: due for more than a day, or too long at Vonage",
     "missing": "missing",
 }
 
 
 def show_status(status: Status, source: str, console: Console | None = None) -> None:
-    """Print it; `source` says whose ledger it is."""
+    """Print the status; `source` names the ledger."""
     console = console or Console(emoji=False)
     if not console.is_terminal:
         console.width = _WIDE
-    _say(console, f"{source}, as of {local_time(status.as_of)}", "")
+    _say(console, f"{source}, as of {status.as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC", "")
     if status.rows:
         console.print(_table(status.rows))
     else:
@@ -84,7 +87,7 @@ def _section(console: Console, heading: str, problems: Sequence[Problem]) -> Non
         elif problem.report_id is not None:
             _say(console, f"    {problem.report_id}")
     if len(problems) > _MOST_SHOWN:
-        _say(console, f"  and {len(problems) - _MOST_SHOWN:,} more: make status JSON=1")
+        _say(console, f"  and {len(problems) - _MOST_SHOWN:,} more; `make status JSON=1` has all")
 
 
 def _say(console: Console, *lines: str) -> None:

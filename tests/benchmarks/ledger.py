@@ -23,8 +23,8 @@ from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.ledger_items import finished_item
 from vonage_reports.domain.backfill import checked_backfill
 from vonage_reports.domain.calendar import report_for_window
+from vonage_reports.domain.decisions import Execution, ExecutionStatus
 from vonage_reports.domain.definitions import ReportDefinition
-from vonage_reports.domain.lifecycle import Execution, ExecutionStatus
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.windows import WindowLength, windows_ending_after
 from vonage_reports.submit_reports.backfills import plan_backfills

@@ -22,8 +22,8 @@ from tests.chaos.s3 import Objects, read_json
 from vonage_dataset.glue import table_name
 from vonage_reports.domain.calendar import due_windows
 from vonage_reports.domain.errors import InvalidRequest
-from vonage_reports.domain.lifecycle import MAX_LEAVES
 from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.splitting import MAX_LEAVES
 from vonage_reports.domain.waits import NOT_FOUND_PATIENCE
 from vonage_reports.domain.windows import Window
 from vonage_reports.submit_reports.requests import parse_definitions, parse_event

@@ -98,7 +98,7 @@ def test_the_plan_names_what_is_due_and_not_kept_and_what_is_left_of_a_backfill(
     ):
         key = simulator.api_key
         assert plan_of(SCHEDULED, running.stack, running.ledger, api_key=key, now=now) == [
-            f"asks for {name}: {product} of {key}, "
+            f"request {name}: {product} of {key}, "
             "2026-11-18T00:00:00Z to 2026-11-19T00:00:00Z, final, records: unknown"
             for name, product in (("sms", "SMS"), ("verify", "VERIFY-V2"))
         ]
@@ -108,14 +108,14 @@ def test_the_plan_names_what_is_due_and_not_kept_and_what_is_left_of_a_backfill(
         event = {"backfill": {"definition": "sms", "start": "2026-11-01", "end": "2026-11-20"}}
         (line,) = plan_of(event, running.stack, running.ledger, api_key=key, now=now)
         assert line == (
-            "asks for the backfill sms-20261101-20261120: 18 reports, "
-            "2026-11-01T00:00:00Z to 2026-11-20T00:00:00Z, there or under way already: 1, "
+            "request the backfill sms-20261101-20261120: 18 reports, "
+            "2026-11-01T00:00:00Z to 2026-11-20T00:00:00Z, already delivered or under way: 1, "
             "records: about 54,000"
         )
         assert running.stack.ledger_items() == before
         again = {"recollect": {"report_id": running.progress.lines[0].report_id}}
         (line,) = plan_of(again, running.stack, running.ledger, api_key=key, now=now)
-        assert line.startswith(f"asks for {running.progress.lines[0].report_id}: 1 report, ")
+        assert line.startswith(f"request {running.progress.lines[0].report_id}: 1 report, ")
         assert len(simulator.state()["reports"]) == 2
 
         simulator.settings(seconds_per_report=60)
@@ -123,6 +123,5 @@ def test_the_plan_names_what_is_due_and_not_kept_and_what_is_left_of_a_backfill(
         assert len(running.stack.submit(event)["planned"]) == 4
         lines = plan_of({"sweep": True}, running.stack, running.ledger, api_key=key, now=now)
         assert lines[4] == (
-            "goes on with the backfill sms-20261101-20261111: 6 of 10 reports are left, "
-            "records: about 18,000"
+            "resume the backfill sms-20261101-20261111: 6 of 10 reports left, records: about 18,000"
         )

@@ -206,7 +206,9 @@ def test_refused_credentials_end_the_run_with_the_sentence_that_names_the_secret
     last = output.strip().splitlines()[-1]
     assert last.startswith("make run: 8 reports: ")
     assert ":secret:" in last
-    assert last.endswith("; here: VONAGE_API_KEY and VONAGE_API_SECRET; nothing was asked for")
+    assert last.endswith(
+        "; for make run, correct VONAGE_API_KEY and VONAGE_API_SECRET; no report was requested"
+    )
     assert output.count("make run:") == 1
     assert simulator.state()["reports"] == []
 
@@ -279,7 +281,10 @@ def test_a_second_run_in_a_folder_is_refused_and_the_first_goes_on(tree: Path) -
     first = start(tree, DEFINITIONS="one.json", WAIT_SCALE="1")
     read_until(first, "the emulator listens")
     code, output = run(tree, DEFINITIONS="one.json")
-    assert (code, output) == (2, "make run: another make run is at work in this folder\n")
+    assert code == 2
+    assert output == (
+        "make run: another make run is using this folder: wait until it ends, or stop it\n"
+    )
     read_until(first, " SUBMITTED ")
     # As when its terminal is closed.
     first.send_signal(signal.SIGHUP)
@@ -305,7 +310,7 @@ def test_an_interruption_while_it_is_still_starting_is_no_traceback(tree: Path) 
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=30)
         assert process.returncode == 130, output
-        assert output.endswith("Interrupted: everything that was started is stopped.\n")
+        assert output.endswith("Interrupted. Nothing is left running.\n")
         assert "Traceback" not in output
 
 
@@ -314,7 +319,7 @@ def test_a_port_of_somebody_elses_is_one_sentence(tree: Path, simulator: Simulat
     process = start(tree, "local.simulator", "--port", port)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert output.startswith(f"simulator: port {port} of 127.0.0.1 cannot be had: ")
+    assert output.startswith(f"simulator: cannot listen on 127.0.0.1:{port}: ")
     assert len(output.splitlines()) == 1
 
 
@@ -354,7 +359,7 @@ def test_a_dry_run_tells_what_it_would_do_and_leaves_everything_as_it_was(tree: 
     code, output = run(tree, EVENT="event.json", DEFINITIONS="one.json")
     assert code == 0, output
     assert output.splitlines()[-1] == (
-        "It would ask for the backfill verify-20261001-20261025: 24 reports, "
+        "This event would request the backfill verify-20261001-20261025: 24 reports, "
         "2026-10-01T00:00:00Z to 2026-10-25T00:00:00Z, records: unknown"
     )
     assert [each.name for each in (tree / "out").iterdir()] == ["of-an-earlier-run"]
@@ -362,7 +367,8 @@ def test_a_dry_run_tells_what_it_would_do_and_leaves_everything_as_it_was(tree: 
     code, output = run(tree, "local.status", JSON="1")
     assert code == 2
     assert output == (
-        "make status: nothing was run here yet: make run, or name a deployed stack with STACK=\n"
+        "make status: no run on this machine yet; start `make run`, or name a deployed stack with "
+        "STACK=\n"
     )
 
 
@@ -394,5 +400,5 @@ def test_without_region_or_credentials_the_status_of_a_stack_is_one_sentence(tre
     ):
         code, output = run(tree, "local.status", STACK="prod", **variables)
         assert code == 2, output
-        assert output.startswith(f"make status: STACK=prod: {problem}: say which AWS account")
+        assert output.startswith(f"make status: STACK=prod: {problem}; set the AWS account")
         assert len(output.splitlines()) == 1

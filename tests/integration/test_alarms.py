@@ -68,7 +68,10 @@ def period(handler: Handler, capsys: pytest.CaptureFixture[str]) -> Period:
 
 
 def schedule(handler: Handler, stack: Stack, **ago: float) -> dict[str, Any]:
-    return handler({"scheduled_time": (stack.now - timedelta(**ago)).isoformat()})
+    """Let the schedule come, and its event with it, so long ago."""
+    at = stack.now - timedelta(**ago)
+    with time_machine.travel(at):
+        return handler({"scheduled_time": at.isoformat()})
 
 
 def deliver(stack: Stack, rows: Mapping[str, int] = MappingProxyType({})) -> None:
@@ -148,8 +151,7 @@ def test_a_report_that_nobody_delivers_is_overdue_and_named_once(
     stack: Stack, handler: Handler, period: Period
 ) -> None:
     handler.define(DAILY)
-    with time_machine.travel(stack.now - timedelta(days=2)):
-        schedule(handler, stack, days=2)
+    schedule(handler, stack, days=2)
     schedule(handler, stack, minutes=1)
 
     late = [period() for _ in range(3)]
@@ -160,7 +162,7 @@ def test_a_report_that_nobody_delivers_is_overdue_and_named_once(
     assert (told["event"], told["definition"]) == ("report.overdue", "daily")
     oldest = min(stack.open(), key=lambda each: each.window.end)
     assert told["report_id"] == oldest.report_id
-    assert told["message"].endswith("not delivered: it is SUBMITTED")
+    assert told["message"].endswith("not delivered: the report is SUBMITTED")
 
 
 def test_what_a_person_asks_for_is_not_overdue_although_its_window_is_old(

@@ -26,9 +26,9 @@ from tests.integration.conftest import answer_of_aws, refusal_of_aws
 from vonage_reports.aws.cloudwatch import Metrics
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.domain.backfill import checked_backfill
+from vonage_reports.domain.decisions import Execution, ExecutionStatus
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.errors import RateLimited, ReportExpired, SubmissionUnknown
-from vonage_reports.domain.lifecycle import Execution, ExecutionStatus
 from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.report import Report, RequestStatus, State
 from vonage_reports.domain.windows import Window, WindowLength

@@ -24,11 +24,11 @@ ACCOUNT, SUBACCOUNT = "abcd1234", "sub00001"
 ALL_STATUSES = "PENDING,PROCESSING,SUCCESS,ABORTED,FAILED,TRUNCATED"
 HOUR, DAY = 3600, 86_400
 
-needs_spec = pytest.mark.skipif(not SPEC.exists(), reason="the OpenAPI texts are not here")
+needs_spec = pytest.mark.skipif(not SPEC.exists(), reason="needs the OpenAPI texts")
 
 
 class Vonage:
-    """A client of the simulated API, as thin as can be."""
+    """A thin client of the simulated API."""
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
@@ -61,7 +61,7 @@ class Vonage:
         return document
 
     def finish(self, request_id: str) -> dict[str, Any]:
-        """Let the time of a report pass and wait until it is rendered."""
+        """Advance the clock past the report's end and wait until it is rendered."""
         self.simulator.advance(10)
         deadline = time.monotonic() + 30
         while (report := self.get(request_id))["request_status"] in {"PENDING", "PROCESSING"}:
@@ -118,7 +118,7 @@ def vonage(process: Simulator) -> Iterator[Vonage]:
 # The life cycle
 
 
-def test_the_answer_to_the_post_has_neither_start_time_nor_items_count(vonage: Vonage) -> None:
+def test_post_answer_lacks_start_time_and_items_count(vonage: Vonage) -> None:
     report = vonage.post(**sms_day()).json()
     assert report["request_status"] == "PENDING"
     assert report.keys() & {"start_time", "items_count", "status"} == set()
@@ -129,11 +129,11 @@ def test_the_answer_to_the_post_has_neither_start_time_nor_items_count(vonage: V
     assert report["include_message"] is False
 
 
-def test_a_trailing_slash_makes_no_difference(vonage: Vonage) -> None:
+def test_trailing_slash_makes_no_difference(vonage: Vonage) -> None:
     assert vonage.request("POST", "/v2/reports/", json=sms_day()).status_code == 200
 
 
-def test_a_report_goes_from_pending_over_processing_to_success(vonage: Vonage) -> None:
+def test_report_goes_through_pending_processing_success(vonage: Vonage) -> None:
     vonage.simulator.settings(seconds_per_report=100)
     request_id = vonage.create()
     first = vonage.get(request_id)
@@ -153,7 +153,7 @@ def test_a_report_goes_from_pending_over_processing_to_success(vonage: Vonage) -
     assert third["items_count"] == 200
 
 
-def test_many_rows_take_longer(vonage: Vonage) -> None:
+def test_report_with_many_rows_takes_longer(vonage: Vonage) -> None:
     vonage.simulator.settings(rows_per_second=1)
     request_id = vonage.create()
     vonage.simulator.advance(150)
@@ -162,7 +162,7 @@ def test_many_rows_take_longer(vonage: Vonage) -> None:
     assert vonage.finish(request_id)["request_status"] == "SUCCESS"
 
 
-def test_ids_links_and_timestamps_come_in_both_forms(vonage: Vonage) -> None:
+def test_ids_and_timestamps_come_in_both_forms(vonage: Vonage) -> None:
     vonage.simulator.settings(jobs_limit=10)
     reports = [vonage.post(**sms_day()).json() for _ in range(6)]
     ids = [report["request_id"] for report in reports]
@@ -173,14 +173,14 @@ def test_ids_links_and_timestamps_come_in_both_forms(vonage: Vonage) -> None:
     assert reports[0]["date_start"][19:] == "+00:00"
 
 
-def test_filters_are_echoed_under_their_own_names(vonage: Vonage) -> None:
+def test_filters_are_echoed(vonage: Vonage) -> None:
     report = vonage.post(**sms_day(), status="delivered", country="GB").json()
     assert (report["status"], report["country"]) == ("delivered", "GB")
     assert report["request_status"] == "PENDING"
     assert "client_ref" not in report
 
 
-def test_a_cancelled_report_is_aborted_once(vonage: Vonage) -> None:
+def test_report_is_cancelled_only_once(vonage: Vonage) -> None:
     request_id = vonage.create()
     answer = vonage.request("DELETE", f"/v2/reports/{request_id}")
     assert answer.status_code == 200
@@ -192,7 +192,7 @@ def test_a_cancelled_report_is_aborted_once(vonage: Vonage) -> None:
     assert vonage.simulator.state()["bill"]["records_total"] == 0
 
 
-def test_too_many_records_truncate_a_report_to_the_newest(vonage: Vonage) -> None:
+def test_large_report_is_truncated_to_newest_records(vonage: Vonage) -> None:
     whole = vonage.rows_of(vonage.finish(vonage.create()))
     vonage.simulator.settings(max_records=50)
     report = vonage.finish(vonage.create())
@@ -217,7 +217,7 @@ def test_file_and_report_expire(vonage: Vonage) -> None:
 # The archive
 
 
-def test_the_archive_is_named_and_announced_as_documented(vonage: Vonage) -> None:
+def test_archive_has_documented_name_and_headers(vonage: Vonage) -> None:
     report = vonage.finish(vonage.create())
     response = vonage.download(report)
     today = vonage.simulator.state()["reports"][0]["receive_time"][:10].replace("-", "")
@@ -230,14 +230,14 @@ def test_the_archive_is_named_and_announced_as_documented(vonage: Vonage) -> Non
         assert archive.infolist()[0].flag_bits == 0x0808
 
 
-def test_state_tells_the_checksum_of_what_is_served(vonage: Vonage) -> None:
+def test_state_has_size_and_checksum_of_archive(vonage: Vonage) -> None:
     content = vonage.download(vonage.finish(vonage.create())).content
     (report,) = vonage.simulator.state()["reports"]
     assert report["bytes"] == len(content)
     assert report["sha256"] == hashlib.sha256(content).hexdigest()
 
 
-def test_every_field_is_quoted_and_lines_end_with_lf(vonage: Vonage) -> None:
+def test_csv_quotes_every_field_and_ends_lines_with_lf(vonage: Vonage) -> None:
     text = vonage.csv_of(vonage.finish(vonage.create()))
     assert text.endswith('"\n')
     assert "\r" not in text
@@ -248,7 +248,7 @@ def test_every_field_is_quoted_and_lines_end_with_lf(vonage: Vonage) -> None:
 
 
 @pytest.mark.parametrize("product", PRODUCTS)
-def test_every_product_can_be_had(vonage: Vonage, product: str) -> None:
+def test_every_product_is_served(vonage: Vonage, product: str) -> None:
     definition = PRODUCTS[product]
     body = {**sms_day(), "product": product}
     streams = 1
@@ -264,7 +264,7 @@ def test_every_product_can_be_had(vonage: Vonage, product: str) -> None:
     assert dates == sorted(dates, reverse=True)
 
 
-def test_switches_add_their_columns_and_bodies_survive(vonage: Vonage) -> None:
+def test_switches_add_columns(vonage: Vonage) -> None:
     report = vonage.finish(vonage.create(include_message=True, show_concatenated=True))
     rows = vonage.rows_of(report)
     assert len(rows) == report["items_count"]
@@ -273,7 +273,7 @@ def test_switches_add_their_columns_and_bodies_survive(vonage: Vonage) -> None:
     assert {row["concatenated"] for row in rows} == {"true", "false"}
 
 
-def test_halves_hold_exactly_the_rows_of_the_whole(vonage: Vonage) -> None:
+def test_halves_add_up_to_the_whole(vonage: Vonage) -> None:
     noon = sms_day()["date_start"].replace("T00", "T12")
     whole, early, late = (
         vonage.rows_of(vonage.finish(vonage.create(**changes)))
@@ -282,19 +282,19 @@ def test_halves_hold_exactly_the_rows_of_the_whole(vonage: Vonage) -> None:
     assert late + early == whole
 
 
-def test_the_same_request_gives_the_same_csv(vonage: Vonage) -> None:
+def test_same_request_returns_same_csv(vonage: Vonage) -> None:
     first, second = (vonage.csv_of(vonage.finish(vonage.create())) for _ in range(2))
     assert first == second
 
 
-def test_filters_select(vonage: Vonage) -> None:
+def test_filter_selects_rows(vonage: Vonage) -> None:
     everything = vonage.rows_of(vonage.finish(vonage.create()))
     failed = vonage.rows_of(vonage.finish(vonage.create(status="failed")))
     assert failed
     assert failed == [row for row in everything if row["status"] == "failed"]
 
 
-def test_subaccounts_come_in_the_one_report(vonage: Vonage) -> None:
+def test_report_includes_subaccounts(vonage: Vonage) -> None:
     rows = vonage.rows_of(vonage.finish(vonage.create(include_subaccounts=True)))
     assert {row["account_id"] for row in rows} == {ACCOUNT, SUBACCOUNT}
     assert len(rows) == 400
@@ -302,7 +302,7 @@ def test_subaccounts_come_in_the_one_report(vonage: Vonage) -> None:
     assert own == [row for row in rows if row["account_id"] == SUBACCOUNT]
 
 
-def test_there_are_no_records_of_the_future(vonage: Vonage) -> None:
+def test_future_has_no_records(vonage: Vonage) -> None:
     report = vonage.finish(vonage.create(date_start=day(0), date_end=day(-2)))
     assert report["items_count"] <= 200
     received = vonage.simulator.state()["reports"][0]["receive_time"]
@@ -319,7 +319,7 @@ def test_there_are_no_records_of_the_future(vonage: Vonage) -> None:
     ],
     ids=["extra_columns", "inserted_column", "crlf", "final_newline"],
 )
-def test_the_csv_can_take_other_shapes(
+def test_settings_change_csv_format(
     vonage: Vonage, settings: dict[str, Any], expected: Callable[[str], bool]
 ) -> None:
     vonage.simulator.settings(**settings)
@@ -328,7 +328,7 @@ def test_the_csv_can_take_other_shapes(
     assert len(vonage.rows_of(report)) == report["items_count"] == 200
 
 
-def test_an_archive_can_have_several_members(vonage: Vonage) -> None:
+def test_archive_can_have_several_members(vonage: Vonage) -> None:
     whole = vonage.rows_of(vonage.finish(vonage.create()))
     vonage.simulator.settings(zip_members=3, zip64=True, zip_stored=True)
     content = vonage.download(vonage.finish(vonage.create())).content
@@ -343,11 +343,9 @@ def test_an_archive_can_have_several_members(vonage: Vonage) -> None:
 @pytest.mark.parametrize(
     ("how", "lines"), [("header_only", 1), ("zero_bytes", 0), ("no_link", None)]
 )
-def test_a_report_without_rows_comes_in_three_ways(
-    vonage: Vonage, how: str, lines: int | None
-) -> None:
+def test_empty_report_has_three_forms(vonage: Vonage, how: str, lines: int | None) -> None:
     vonage.simulator.settings(empty_report=how)
-    report = vonage.finish(vonage.create(client_ref="nobody's"))
+    report = vonage.finish(vonage.create(client_ref="unused"))
     assert (report["request_status"], report["items_count"]) == ("SUCCESS", 0)
     if lines is None:
         assert "download_report" not in report["_links"]
@@ -358,7 +356,7 @@ def test_a_report_without_rows_comes_in_three_ways(
 # Errors
 
 
-def test_without_credentials_there_is_nothing(vonage: Vonage) -> None:
+def test_wrong_credentials_answer_401(vonage: Vonage) -> None:
     url = f"{vonage.simulator.url}/v2/reports/x"
     cases: list[dict[str, Any]] = [
         {},
@@ -378,7 +376,7 @@ def test_without_credentials_there_is_nothing(vonage: Vonage) -> None:
     }
 
 
-def test_every_error_is_a_problem_with_an_id(vonage: Vonage) -> None:
+def test_errors_are_problem_json_with_request_id(vonage: Vonage) -> None:
     vonage.simulator.settings(unprovisioned_products=["AMD"])
     answers = {
         400: vonage.request("POST", "/v2/reports", data=b"{"),
@@ -397,7 +395,7 @@ def test_every_error_is_a_problem_with_an_id(vonage: Vonage) -> None:
     ]
 
 
-def test_unknown_paths_are_404(vonage: Vonage) -> None:
+def test_unknown_paths_answer_404(vonage: Vonage) -> None:
     for path in ("/", "/v1/reports", "/v2/reports/a/b", "/v3/media/"):
         assert vonage.request("GET", path).status_code == 404
 
@@ -405,7 +403,7 @@ def test_unknown_paths_are_404(vonage: Vonage) -> None:
 # The list
 
 
-def test_the_list_selects_by_status_account_and_time(vonage: Vonage) -> None:
+def test_list_selects_by_status_account_and_time(vonage: Vonage) -> None:
     done = vonage.finish(vonage.create())["request_id"]
     waiting = vonage.create()
     listed = vonage.listed().json()
@@ -421,7 +419,7 @@ def test_the_list_selects_by_status_account_and_time(vonage: Vonage) -> None:
 @pytest.mark.parametrize(
     "query", [{"status": "DONE"}, {"status": ""}, {"account_id": ""}, {"date_from": "yesterday"}]
 )
-def test_the_list_refuses_bad_parameters(vonage: Vonage, query: dict[str, str]) -> None:
+def test_list_refuses_bad_parameters(vonage: Vonage, query: dict[str, str]) -> None:
     response = vonage.listed(**query)
     assert response.status_code == 400
     assert response.json()["title"] == "Invalid request parameter"
@@ -446,13 +444,13 @@ def test_records_in_two_reports_are_billed_twice(vonage: Vonage) -> None:
     assert bill["records_billed_more_than_once"] == len(both)
 
 
-def test_reports_about_usage_are_free(vonage: Vonage) -> None:
+def test_reports_usage_reports_are_free(vonage: Vonage) -> None:
     body = {"product": "REPORTS-USAGE", "account_id": ACCOUNT}
     vonage.finish(vonage.post(**body).json()["request_id"])
     assert vonage.simulator.state()["bill"]["reports"] == []
 
 
-def test_a_sixth_report_in_flight_is_refused_and_counted(vonage: Vonage) -> None:
+def test_sixth_report_in_flight_is_refused_and_counted(vonage: Vonage) -> None:
     ids = [vonage.create() for _ in range(5)]
     refused = vonage.post(**sms_day())
     assert refused.status_code == 429
@@ -465,7 +463,7 @@ def test_a_sixth_report_in_flight_is_refused_and_counted(vonage: Vonage) -> None
     vonage.create()
 
 
-def test_a_sixth_report_can_queue_instead(vonage: Vonage) -> None:
+def test_sixth_report_can_queue_instead(vonage: Vonage) -> None:
     vonage.simulator.settings(jobs_policy="queue")
     *working, queued = [vonage.create() for _ in range(6)]
     for request_id in working:
@@ -475,7 +473,7 @@ def test_a_sixth_report_can_queue_instead(vonage: Vonage) -> None:
     assert vonage.simulator.state()["max_in_flight"] == 6
 
 
-def test_jobs_of_another_tool_take_places_and_are_listed(vonage: Vonage) -> None:
+def test_foreign_reports_take_slots_and_are_listed(vonage: Vonage) -> None:
     ids = vonage.simulator.jobs(4, seconds=60)
     vonage.create()
     assert vonage.post(**sms_day()).status_code == 429
@@ -487,7 +485,7 @@ def test_jobs_of_another_tool_take_places_and_are_listed(vonage: Vonage) -> None
     assert [report["foreign"] for report in state["reports"]] == [True] * 4 + [False]
 
 
-def test_requests_above_the_rate_are_refused(vonage: Vonage) -> None:
+def test_requests_above_the_rate_limit_are_refused(vonage: Vonage) -> None:
     vonage.simulator.settings(requests_per_second=1)
     answers = [vonage.listed()]
     while answers[-1].status_code == 200:
@@ -545,7 +543,7 @@ def resolved(node: Any, document: dict[str, Any]) -> Any:
         ("asr", {"product": "ASR", "direction": "outbound"}),
     ],
 )
-def test_answers_fit_the_openapi_text(vonage: Vonage, schema: str, body: dict[str, Any]) -> None:
+def test_answers_match_openapi_schemas(vonage: Vonage, schema: str, body: dict[str, Any]) -> None:
     document = openapi()
     schemas = document["components"]["schemas"]
     response = digest()["async_response_ReportResponseBase"]
@@ -566,7 +564,7 @@ def test_answers_fit_the_openapi_text(vonage: Vonage, schema: str, body: dict[st
 
 
 @needs_spec
-def test_refusals_fit_the_digest(vonage: Vonage) -> None:
+def test_refusals_match_the_digest(vonage: Vonage) -> None:
     errors = digest()["errors"]
     unprocessable = vonage.post(product="SMS", account_id=ACCOUNT).json()
     needed = errors["ErrorResponse"]["required"]

@@ -1,4 +1,4 @@
-"""Each of the simulator's faults, seen from the other end of the connection."""
+"""The simulator's faults, as a client of its API observes them."""
 
 import base64
 import http.client
@@ -33,7 +33,7 @@ class Reply:
 
 
 class Client:
-    """One connection per request, so that a cut never leaks into the next."""
+    """A client with one connection per request, so a cut never affects the next request."""
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
@@ -72,7 +72,7 @@ class Client:
         return report
 
     def known(self, request_id: str) -> dict[str, Any]:
-        """What the control endpoint says, which meets no fault."""
+        """Return the report from the control endpoint, which meets no fault."""
         reports = {report["request_id"]: report for report in self.reports()}
         return reports[request_id]
 
@@ -96,7 +96,7 @@ def client(process: Simulator) -> Client:
     return Client(process)
 
 
-# How requests are answered
+# Answer faults of all operations
 
 
 def test_status_answers_without_acting(client: Client) -> None:
@@ -137,7 +137,7 @@ def test_cut_closes_the_connection(
 
 
 @pytest.mark.parametrize(("fault", "reports"), [("hang", 0), ("accept_then_hang", 1)])
-def test_hang_outlasts_the_client(client: Client, fault: str, reports: int) -> None:
+def test_hang_outlasts_client_timeout(client: Client, fault: str, reports: int) -> None:
     client.simulator.fault("create", fault, seconds=3600)
     with pytest.raises(TimeoutError):
         client.request("POST", "/v2/reports", SMS, timeout=0.1)
@@ -146,13 +146,13 @@ def test_hang_outlasts_the_client(client: Client, fault: str, reports: int) -> N
         assert time.monotonic() < deadline
 
 
-def test_a_hang_ends_after_its_seconds(client: Client) -> None:
+def test_hang_ends_after_its_seconds(client: Client) -> None:
     client.simulator.fault("get", "hang", seconds=0.01)
     with pytest.raises(http.client.RemoteDisconnected):
         client.get("x")
 
 
-def test_not_json_and_malformed_json_act(client: Client) -> None:
+def test_not_json_and_malformed_json_act_first(client: Client) -> None:
     client.simulator.fault("create", "not_json")
     page = client.create()
     assert page.status == 200
@@ -165,7 +165,7 @@ def test_not_json_and_malformed_json_act(client: Client) -> None:
     assert len(client.reports()) == 2
 
 
-def test_list_form_stands_in_for_the_single_report(client: Client) -> None:
+def test_list_form_replaces_single_report(client: Client) -> None:
     report = client.finished()
     client.simulator.fault("get", "list_form")
     listed = client.get(report["request_id"]).json()
@@ -173,10 +173,10 @@ def test_list_form_stands_in_for_the_single_report(client: Client) -> None:
     assert listed["reports"] == [client.get(report["request_id"]).json()]
 
 
-# When faults hit
+# The requests that faults hit
 
 
-def test_after_times_and_order(client: Client) -> None:
+def test_after_and_times_decide_which_requests_are_hit(client: Client) -> None:
     client.simulator.fault("create", "status", status=500, after=1, times=2)
     client.simulator.fault("create", "status", status=502)
     statuses = [client.create().status for _ in range(5)]
@@ -184,14 +184,14 @@ def test_after_times_and_order(client: Client) -> None:
     assert client.simulator.state()["faults"] == []
 
 
-def test_times_null_hits_until_it_is_cleared(client: Client) -> None:
+def test_times_null_hits_until_cleared(client: Client) -> None:
     client.simulator.fault("get", "status", status=500, times=None)
     assert [client.get("x").status for _ in range(3)] == [500] * 3
     client.simulator.clear_faults()
     assert client.get("x").status == 404
 
 
-def test_a_fault_waits_for_the_report_it_names(client: Client) -> None:
+def test_fault_hits_only_matching_reports(client: Client) -> None:
     client.simulator.fault("create", "status", status=500, product="SMS", direction="inbound")
     first = client.create()
     assert first.status == 200
@@ -202,7 +202,7 @@ def test_a_fault_waits_for_the_report_it_names(client: Client) -> None:
     assert client.get(second).status == 500
 
 
-def test_one_request_can_meet_a_report_fault_and_an_answer_fault(client: Client) -> None:
+def test_request_meets_report_fault_and_answer_fault(client: Client) -> None:
     client.simulator.fault("create", "outcome", request_status="FAILED")
     client.simulator.fault("create", "accept_then_cut")
     with pytest.raises(ConnectionError):
@@ -222,17 +222,17 @@ def test_one_request_can_meet_a_report_fault_and_an_answer_fault(client: Client)
         {"operation": "get", "fault": "status", "colour": "red"},
     ],
 )
-def test_a_mistaken_fault_is_refused(client: Client, fault: dict[str, Any]) -> None:
+def test_invalid_fault_is_refused(client: Client, fault: dict[str, Any]) -> None:
     reply = client.request("POST", "/control/faults", fault)
     assert reply.status == 400
     assert reply.json()["error"]
 
 
-# What becomes of reports
+# Report faults
 
 
 @pytest.mark.parametrize("status", ["FAILED", "ABORTED", "EXPLODED"])
-def test_outcome_ends_a_report_in_any_word(client: Client, status: str) -> None:
+def test_outcome_sets_any_final_status(client: Client, status: str) -> None:
     client.simulator.fault("create", "outcome", request_status=status, seconds=60)
     request_id = client.create().json()["request_id"]
     client.simulator.advance(59)
@@ -266,7 +266,7 @@ def test_links_can_be_missing_or_early(client: Client) -> None:
     assert client.download(client.known(request_id)).status == 404
 
 
-def test_items_count_can_be_wrong_for_good_or_once(client: Client) -> None:
+def test_items_count_can_be_wrong_once_or_for_good(client: Client) -> None:
     client.simulator.fault("create", "items_count", delta=3)
     report = client.finished()
     rows = client.simulator.state()["bill"]["records_total"]
@@ -276,7 +276,7 @@ def test_items_count_can_be_wrong_for_good_or_once(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("how", "content"), [("header_only", 1), ("zero_bytes", 0)])
-def test_empty_leaves_the_rows_out(client: Client, how: str, content: int) -> None:
+def test_empty_leaves_out_all_rows(client: Client, how: str, content: int) -> None:
     client.simulator.fault("create", "empty", how=how)
     report = client.finished()
     with zipfile.ZipFile(io.BytesIO(client.download(report).body)) as archive:
@@ -301,7 +301,7 @@ def test_lag_hides_young_reports_from_the_list(client: Client) -> None:
     assert client.request("GET", LIST).json()["items_count"] == 1
 
 
-# How archives arrive
+# Answer faults of downloads
 
 
 @pytest.fixture
@@ -330,7 +330,7 @@ def archive(client: Client, report: dict[str, Any]) -> bytes:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_body_can_arrive_otherwise_without_an_error(
+def test_altered_body_arrives_without_error(
     client: Client,
     report: dict[str, Any],
     archive: bytes,
@@ -349,7 +349,7 @@ def test_a_body_can_arrive_otherwise_without_an_error(
 
 
 @pytest.mark.parametrize("how", ["truncated_with_length", "not_whole_chunked"])
-def test_a_body_can_break_off(
+def test_body_can_break_off(
     client: Client, report: dict[str, Any], archive: bytes, how: str
 ) -> None:
     client.simulator.fault("download", "body", how=how, n=1000)
@@ -359,7 +359,7 @@ def test_a_body_can_break_off(
 
 
 @pytest.mark.parametrize(("how", "type_"), [("html", "text/html"), ("json", "application/json")])
-def test_a_body_can_be_no_archive(
+def test_body_can_be_another_document(
     client: Client, report: dict[str, Any], how: str, type_: str
 ) -> None:
     client.simulator.fault("download", "body", how=how)
@@ -369,14 +369,14 @@ def test_a_body_can_be_no_archive(
     assert not reply.body.startswith(b"PK")
 
 
-def test_a_download_can_redirect(client: Client, report: dict[str, Any]) -> None:
+def test_download_can_redirect(client: Client, report: dict[str, Any]) -> None:
     client.simulator.fault("download", "redirect", location="https://cdn.example.com/x.zip")
     reply = client.download(report)
     assert reply.status == 302
     assert reply.headers["Location"] == "https://cdn.example.com/x.zip"
 
 
-def test_a_download_can_stall_and_go_on(
+def test_download_can_stall_and_continue(
     client: Client, report: dict[str, Any], archive: bytes
 ) -> None:
     client.simulator.fault("download", "stall", n=1000, seconds=0.01)

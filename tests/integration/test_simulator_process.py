@@ -1,4 +1,4 @@
-"""The simulator as a process: it announces itself, ends at once, leaves nothing, stays small."""
+"""The simulator as a process: it announces its URL, stops at once, cleans up and stays small."""
 
 import json
 import os
@@ -58,9 +58,7 @@ def resident_bytes(pid: int) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_at_once_even_in_the_middle_of_work(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_signal_stops_simulator_while_rendering(tmp_path: Path, number: signal.Signals) -> None:
     with started(tmp_path, "--api-secret", "x") as (process, url):
         body = {"product": "MESSAGES", "account_id": "abcd1234", "direction": "outbound"}
         post(url, "abcd1234", "x", body)
@@ -74,14 +72,14 @@ def test_a_signal_ends_it_at_once_even_in_the_middle_of_work(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_ends_when_its_parent_closes_the_pipe(tmp_path: Path) -> None:
+def test_simulator_stops_when_parent_closes_stdin(tmp_path: Path) -> None:
     with started(tmp_path, "--until-stdin-closes") as (process, _):
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(10) == 0
 
 
-def test_without_the_option_a_closed_stdin_is_no_reason_to_end(tmp_path: Path) -> None:
+def test_closed_stdin_is_ignored_without_the_option(tmp_path: Path) -> None:
     with started(tmp_path) as (process, url):
         assert process.stdin is not None
         process.stdin.close()
@@ -90,19 +88,19 @@ def test_without_the_option_a_closed_stdin_is_no_reason_to_end(tmp_path: Path) -
         assert process.poll() is None
 
 
-def test_it_listens_on_the_loopback_interface_only(tmp_path: Path) -> None:
+def test_simulator_listens_on_loopback_only(tmp_path: Path) -> None:
     with started(tmp_path) as (_, url):
         assert url.startswith("http://127.0.0.1:")
 
 
-def test_a_setting_that_does_not_exist_is_refused() -> None:
+def test_unknown_setting_is_refused() -> None:
     command = [sys.executable, "-m", "local.simulator", "--settings", '{"colour": "red"}']
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=30)
     assert done.returncode == 2
     assert done.stderr == b"simulator: no such setting: colour\n"
 
 
-def test_the_context_manager_leaves_no_process() -> None:
+def test_context_manager_leaves_no_process() -> None:
     with Simulator() as simulator:
         pid = simulator.pid
         assert simulator.state()["reports"] == []
@@ -111,19 +109,19 @@ def test_the_context_manager_leaves_no_process() -> None:
         os.kill(pid, 0)
 
 
-def test_stopping_twice_does_no_harm() -> None:
+def test_stop_is_idempotent() -> None:
     simulator = Simulator()
     simulator.stop()
     simulator.stop()
 
 
-def test_a_start_that_fails_says_so() -> None:
+def test_failed_start_raises() -> None:
     with pytest.raises(RuntimeError, match="did not start"):
         Simulator(colour="red")
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
-def test_a_big_report_takes_little_memory() -> None:
+def test_large_report_takes_little_memory() -> None:
     body = {"product": "SMS", "account_id": "abcd1234", "direction": "outbound"}
     window = {"date_start": day(3), "date_end": day(2)}
     with Simulator(rows_per_day=2_000, seconds_per_report=0, requests_per_second=0) as simulator:

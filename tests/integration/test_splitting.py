@@ -10,7 +10,8 @@ from tests.support.stack import Stack, definition
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.profile import Profile
-from vonage_reports.domain.report import Report, State, halves_of
+from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.splitting import halves_of
 from vonage_reports.submit_reports.reprocess import recollect, reconvert
 
 

@@ -1,4 +1,4 @@
-"""What `make status` reads: a table of DynamoDB, and the file that the last run left."""
+"""The sources of `make status`: a DynamoDB table, and the file of the last run."""
 
 import json
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ import pytest
 from mypy_boto3_dynamodb.service_resource import Table
 
 from local.runner.options import BadInput
-from local.status.model import status_of
 from local.status.sources import LastRun, content_of
+from local.status.summary import status_of
 from tests.support.ledger_table import create_ledger_table
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.ledger_items import finished_item
@@ -52,12 +52,12 @@ def reports(start: str, end: str) -> list[Report]:
 def put_finished(table: Table, *finished: Report) -> None:
     with table.batch_writer() as batch:
         for report in finished:
-            # What a run is started with is most of an item.
+            # The input of the run makes up most of an item.
             done = replace(report, state=State.DELIVERED, rows=7, execution_input="x" * 1400)
             batch.put_item(Item=finished_item(done))
 
 
-def test_what_has_come_to_its_end_is_read_from_a_date_on_over_many_pages(table: Table) -> None:
+def test_finished_reports_are_read_from_a_date_on(table: Table) -> None:
     two_months = reports("2026-09-01", "2026-11-01")
     put_finished(table, *two_months)
     ledger = Ledger(table)
@@ -67,7 +67,7 @@ def test_what_has_come_to_its_end_is_read_from_a_date_on_over_many_pages(table: 
 
     wanted = [report.report_id for report in two_months if report.window.start >= since]
     assert [report.report_id for report in found] == wanted
-    # More than the megabyte that a page holds.
+    # More than one page, which holds a megabyte.
     assert len(wanted) * 1400 > 1_000_000
     assert {(each.rows, each.state, each.expected_rows) for each in found} == {
         (7, State.DELIVERED, None)
@@ -75,7 +75,7 @@ def test_what_has_come_to_its_end_is_read_from_a_date_on_over_many_pages(table: 
     assert list(ledger.finished_reports("verif", since=since)) == []
 
 
-def test_the_file_of_the_last_run_says_what_the_table_says(
+def test_saved_ledger_has_same_status_as_table(
     table: Table, aws_session: boto3.Session, tmp_path: Path
 ) -> None:
     ledger = Ledger(table)
@@ -107,12 +107,12 @@ def test_the_file_of_the_last_run_says_what_the_table_says(
     assert len(document["backfills"]) == 1
 
 
-def test_where_nothing_was_run_yet_it_says_so(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="nothing was run here yet: make run"):
+def test_missing_file_error_names_make_run(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no run on this machine yet; start `make run`"):
         LastRun(tmp_path).read()
 
 
-def test_a_garbled_file_is_one_sentence(tmp_path: Path) -> None:
+def test_garbled_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "last-run.json").write_text("{")
     with pytest.raises(BadInput, match=r"last-run\.json cannot be read"):
         LastRun(tmp_path).read()

@@ -16,7 +16,7 @@ from mypy_boto3_stepfunctions import SFNClient
 
 from tests.support.reports import make_report
 from vonage_reports.aws.step_functions import Executions
-from vonage_reports.domain.lifecycle import Execution, ExecutionStatus
+from vonage_reports.domain.decisions import Execution, ExecutionStatus
 from vonage_reports.domain.report import Entry, State, report_id
 from vonage_reports.domain.run_input import execution_input
 from vonage_reports.domain.windows import Window

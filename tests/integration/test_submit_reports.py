@@ -13,9 +13,9 @@ from botocore.exceptions import ClientError
 from tests.support.handlers import Handler
 from tests.support.stack import LIFETIME, SCHEDULED, Stack, definition
 from vonage_reports.aws.sns import Topic
+from vonage_reports.domain.decisions import Execution
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import InvalidRequest
-from vonage_reports.domain.lifecycle import Execution
 from vonage_reports.domain.objects import Precedence, manifest_key, receipt_key
 from vonage_reports.domain.report import Report, State
 from vonage_reports.submit_reports.context import Invocation

@@ -22,8 +22,8 @@ from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.ledger_items import OpenWork
 from vonage_reports.aws.sns import Topic
 from vonage_reports.domain.backfill import Backfill, checked_backfill
+from vonage_reports.domain.decisions import Execution, ExecutionStatus
 from vonage_reports.domain.definitions import ReportDefinition
-from vonage_reports.domain.lifecycle import Execution, ExecutionStatus
 from vonage_reports.domain.report import Report
 from vonage_reports.submit_reports import backfills
 from vonage_reports.submit_reports.context import Invocation, Services

@@ -247,3 +247,18 @@ def test_check_report_starts_without_what_stores_an_archive(
 
 def test_store_report_inflates_with_the_fast_library(loaded: dict[str, set[str]]) -> None:
     assert "isal" in loaded["store_report"]
+
+
+@pytest.mark.parametrize("path", [*FUNCTIONS, *MODULES], ids=label)
+def test_only_the_transition_table_writes_a_state(path: Path) -> None:
+    if path.name == "lifecycle.py":
+        return
+    writes = [
+        keyword
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("replace", "Report")
+        for keyword in node.keywords
+        if keyword.arg == "state"
+    ]
+
+    assert writes == []

@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.reports import make_report
-from vonage_reports.domain.lifecycle import Adopt, Deliver, Fail, Resume, Transition, apply, taken
+from vonage_reports.domain.lifecycle import (
+    Adopt,
+    Deliver,
+    Fail,
+    Replan,
+    Resume,
+    TakeSlot,
+    Transition,
+    apply,
+)
 from vonage_reports.domain.metrics import (
     UNITS,
     expires_soon,
@@ -14,12 +23,12 @@ from vonage_reports.domain.metrics import (
     of_open_work,
     of_transition,
 )
-from vonage_reports.domain.report import Entry, Report, State, replanned
+from vonage_reports.domain.report import Entry, Report, State
 from vonage_reports.domain.windows import HOUR
 
 LATER = datetime(2026, 11, 25, 3, tzinfo=UTC)
 PLANNED = make_report(delay_days=3, expected_rows=1200)
-SUBMITTING = taken(PLANNED, slot=1, owner="one", lease_until=LATER, now=LATER)
+SUBMITTING = apply(PLANNED, TakeSlot(1, "one", LATER), now=LATER)
 SUBMITTED = apply(SUBMITTING, Adopt("r1"), now=LATER)
 DELIVERED = apply(SUBMITTED, Deliver(700), now=LATER)
 RECEIPT = {
@@ -41,7 +50,7 @@ def test_a_report_that_vonage_took_is_counted_and_the_second_one_as_bought_again
     again = replace(SUBMITTING, attempt=1)
     assert after(again, Adopt("r2")) == {"ReportsRequested": 1, "ReportsBoughtAgain": 1}
     # A person asked for that one.
-    asked = replace(replanned(DELIVERED, now=LATER), state=State.SUBMITTING)
+    asked = replace(apply(DELIVERED, Replan(), now=LATER), state=State.SUBMITTING)
     assert after(asked, Adopt("r2")) == {"ReportsRequested": 1, "ReportsBoughtAgain": 0}
 
 

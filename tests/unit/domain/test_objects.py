@@ -9,6 +9,7 @@ import pytest
 from tests.support.reports import make_report
 from vonage_reports.domain import notifications
 from vonage_reports.domain.definitions import Refusal
+from vonage_reports.domain.lifecycle import Fail, Hold
 from vonage_reports.domain.notifications import delivered
 from vonage_reports.domain.objects import (
     Archive,
@@ -127,6 +128,7 @@ def test_a_run_knows_its_report_from_its_input() -> None:
     report = make_report(
         report_id=RUN_INPUT.report_id,
         filters=RUN_INPUT.filters,
+        planned_at=DUE,
         delay_days=RUN_INPUT.delay_days,
         request_id=RUN_INPUT.request_id,
         attempt=RUN_INPUT.attempt,
@@ -336,10 +338,14 @@ def test_a_delivery_is_announced_with_where_it_is_and_how_much() -> None:
     )
 
 
+DUE = datetime(2026, 11, 25, 2, 15, tzinfo=UTC)
+
+
 def report_that_failed() -> Report:
     return make_report(
         report_id=RUN_INPUT.report_id,
         filters=RUN_INPUT.filters,
+        planned_at=DUE,
         attempt=3,
         request_id=RUN_INPUT.request_id,
     )
@@ -348,10 +354,8 @@ def report_that_failed() -> Report:
 def failure() -> dict[str, Any]:
     return notifications.failed(
         report_that_failed(),
-        error="ReportTruncated",
-        reason="Vonage cut the report short: use a shorter window",
+        Fail("ReportFailed", "Vonage ended the report as FAILED"),
         execution="arn:aws:states:eu-west-1:012345678912:execution:ReportWorkflow:x-r1",
-        run_again={"recollect": {"report_id": RUN_INPUT.report_id}},
     )
 
 
@@ -365,17 +369,16 @@ def test_a_failure_says_what_a_person_can_do() -> None:
         "account_id": "abcd1234",
         "revision": "final",
         "window": manifest_of(receipt_of())["window"],
-        "error": "ReportTruncated",
-        "message": ("sms-outbound, 2026-11-21: Vonage cut the report short: use a shorter window"),
+        "error": "ReportFailed",
+        "message": "sms-outbound, 2026-11-21: Vonage ended the report as FAILED",
         "execution": "arn:aws:states:eu-west-1:012345678912:execution:ReportWorkflow:x-r1",
         "run_again": {"recollect": {"report_id": RUN_INPUT.report_id}},
     }
 
 
 def test_whoever_is_told_that_a_report_is_held_is_told_how_to_go_on() -> None:
-    told = notifications.held(
-        report_that_failed(), reason="Vonage's list has request-1", request_id="request-1"
-    )
+    hold = Hold(DUE, "Vonage's list has request-1", "request-1")
+    told = notifications.held(report_that_failed(), hold)
 
     assert (told["event"], told["error"]) == ("report.held", "SubmissionUnknown")
     event = parse_event(told["run_again"])
@@ -384,7 +387,7 @@ def test_whoever_is_told_that_a_report_is_held_is_told_how_to_go_on() -> None:
 
 
 def test_the_event_that_may_buy_a_held_report_twice_is_for_a_person_to_write() -> None:
-    told = notifications.held(report_that_failed(), reason="Vonage's list is gone", request_id=None)
+    told = notifications.held(report_that_failed(), Hold(DUE, "Vonage's list is gone"))
 
     assert told["run_again"] is None
     (event,) = re.findall(r"{.*}", told["message"])

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from tests.support.reports import DAILY
 from vonage_reports.domain.calendar import due_windows, report_for_window
 from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.lifecycle import Replan, apply
 from vonage_reports.domain.overdue import undelivered, unplanned
-from vonage_reports.domain.report import Report, State, halves_of, replanned
+from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.splitting import halves_of
 from vonage_reports.domain.windows import HOUR, Window, WindowLength
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -70,14 +72,14 @@ def test_what_was_delivered_before_is_not_undelivered_while_it_is_converted_agai
 def test_what_a_person_asks_for_waits_since_then() -> None:
     old = replace(PLANNED, attempt=1, state=State.DELIVERED, rows=7)
     assert waiting_since(replace(PLANNED, backfill="all")) == [PLANNED.planned_at]
-    assert waiting_since(replanned(old, now=NOW, token="once more")) == [NOW]
+    assert waiting_since(apply(old, Replan("once more"), now=NOW)) == [NOW]
     # The window that a part is collected again of.
-    assert waiting_since(replanned(old, now=NOW)) == [NOW]
+    assert waiting_since(apply(old, Replan(), now=NOW)) == [NOW]
 
 
 def test_a_window_that_a_cancelled_backfill_left_to_the_calendar_is_due_as_ever() -> None:
     cancelled = replace(PLANNED, state=State.CANCELLED)
-    assert waiting_since(replanned(cancelled, now=DUE + DAY)) == [DUE]
+    assert waiting_since(apply(cancelled, Replan(), now=DUE + DAY)) == [DUE]
 
 
 def test_the_first_month_of_a_new_definition_is_not_late_as_soon_as_it_is_planned() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.reports import DAY, make_report
 from vonage_reports.domain.errors import ReportFailed
+from vonage_reports.domain.lifecycle import Replan, apply
 from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.report import (
     Entry,
@@ -20,11 +21,10 @@ from vonage_reports.domain.report import (
     Revision,
     State,
     definition_of,
-    halves_of,
-    replanned,
     report_id,
 )
 from vonage_reports.domain.run_input import execution_input
+from vonage_reports.domain.splitting import halves_of
 from vonage_reports.domain.windows import Window
 
 LATER = datetime(2026, 11, 25, 3, tzinfo=UTC)
@@ -143,6 +143,7 @@ def test_a_run_starts_with_all_that_the_workflow_needs() -> None:
         "revision": "final",
         "delay_days": 3,
         "expected_rows": 1200,
+        "first_wait": 20,
         "planned": "2026-11-25T02:15:00Z",
         "receipts": [],
         "announce": True,
@@ -359,7 +360,7 @@ def test_a_window_is_planned_again_as_it_was_asked_for_and_counts_its_attempts_a
         reason="Vonage ended it",
     )
 
-    again = replanned(ended, now=LATER, token="second")
+    again = apply(ended, Replan("second"), now=LATER)
 
     assert again == replace(
         ended,
@@ -381,7 +382,7 @@ def test_a_window_is_planned_again_as_it_was_asked_for_and_counts_its_attempts_a
 def test_planned_again_unasked_follows_no_token_and_keeps_the_estimate() -> None:
     failed = replace(REPORT, state=State.FAILED, tokens=("first",), rows=None)
 
-    again = replanned(failed, now=LATER)
+    again = apply(failed, Replan(), now=LATER)
 
     assert (again.tokens, again.expected_rows) == (("first",), 1200)
 
@@ -389,7 +390,7 @@ def test_planned_again_unasked_follows_no_token_and_keeps_the_estimate() -> None
 def test_a_part_is_planned_again_as_the_part_that_it_is() -> None:
     half, _ = halves_of(REPORT, now=LATER)
 
-    again = replanned(replace(half, state=State.FAILED), now=LATER)
+    again = apply(replace(half, state=State.FAILED), Replan(), now=LATER)
 
     assert (again.root, again.split_path, again.priority) == (REPORT.report_id, "0", Priority.HALF)
 

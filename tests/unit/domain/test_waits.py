@@ -1,3 +1,4 @@
+from datetime import timedelta
 from itertools import accumulate
 
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import strategies as st
 
 from vonage_reports.domain import waits
 from vonage_reports.domain.errors import RateLimited
+from vonage_reports.domain.waits import UNSCALED, Waits
 
 
 def limited(retry_after: int | None) -> RateLimited:
@@ -40,6 +42,24 @@ def test_polls_of_a_report_are_20_seconds_apart_after_a_429_too(retry_after: int
 
 
 def test_a_cool_down_grows_to_an_hour_and_stays() -> None:
-    minutes = [waits.cool_down(times).total_seconds() / 60 for times in (1, 2, 3, 4, 5, 100)]
+    minutes = [UNSCALED.cool_down(times).total_seconds() / 60 for times in (1, 2, 3, 4, 5, 100)]
 
     assert minutes == [1, 5, 15, 60, 60, 60]
+
+
+@pytest.mark.parametrize(
+    ("rows", "seconds"),
+    [(None, 20), (0, 20), (47_000, 20), (100_000, 42), (1_000_000, 420), (7_000_000, 1800)],
+)
+def test_first_wait_follows_the_expected_rows(rows: int | None, seconds: int) -> None:
+    assert waits.first_wait(rows) == seconds
+
+
+def test_scale_shortens_waits_but_no_lease_below_five_seconds() -> None:
+    hurried = Waits(0)
+
+    assert {hurried.rate_limit, hurried.refused, hurried.held_slot, hurried.cool_down(3)} == {
+        timedelta()
+    }
+    assert hurried.announce_lease == hurried.submit_lease(900) == timedelta(seconds=5)
+    assert UNSCALED.submit_lease(900) == timedelta(seconds=960)

@@ -1,6 +1,6 @@
 import pytest
 
-from local.runner.confirmation import as_dry_run, outlook_of
+from local.runner.confirmation import as_dry_run, describe_dry_run
 
 OUTLOOK = {
     "windows": [
@@ -19,7 +19,7 @@ RANGE = "2026-10-30T00:00:00Z to 2026-11-01T00:00:00Z"
 
 
 @pytest.mark.parametrize(
-    ("said", "line"),
+    ("answer", "line"),
     [
         (
             BACKFILL,
@@ -27,7 +27,7 @@ RANGE = "2026-10-30T00:00:00Z to 2026-11-01T00:00:00Z"
         ),
         (
             {"report_id": "sms-1", "reports": 1, "skipped": 1},
-            f"sms-1: 1 report, {RANGE}, there or under way already: 1, records: about 86,000",
+            f"sms-1: 1 report, {RANGE}, already delivered or under way: 1, records: about 86,000",
         ),
         (
             {"report_id": "sms-1", "expected_billed_records": None},
@@ -35,10 +35,10 @@ RANGE = "2026-10-30T00:00:00Z to 2026-11-01T00:00:00Z"
         ),
     ],
 )
-def test_a_dry_run_is_told_in_a_line(said: dict[str, object], line: str) -> None:
-    assert outlook_of({"dry_run": {**OUTLOOK, **said}}) == [line]
+def test_dry_run_is_described_in_one_line(answer: dict[str, object], line: str) -> None:
+    assert describe_dry_run({"dry_run": {**OUTLOOK, **answer}}) == line
 
 
 @pytest.mark.parametrize("kind", ["backfill", "recollect"])
-def test_what_an_event_would_do_is_asked_without_doing_it(kind: str) -> None:
+def test_event_becomes_a_dry_run(kind: str) -> None:
     assert as_dry_run({kind: {"x": 1, "dry_run": False}}) == {kind: {"x": 1, "dry_run": True}}

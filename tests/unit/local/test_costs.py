@@ -1,4 +1,4 @@
-"""Rows and cost by product and country, from files that the converter wrote."""
+"""Rows and cost by product and country, from files written by the converter."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -18,9 +18,7 @@ def file_of(folder: Path, product: str, *rows: Sequence[str], currency: str = ""
     return target
 
 
-def test_prices_are_added_by_product_country_and_currency_to_the_last_digit(
-    tmp_path: Path,
-) -> None:
+def test_prices_add_up_exactly_by_product_country_and_currency(tmp_path: Path) -> None:
     header = ["country", "total_price", "currency"]
     files = [
         file_of(tmp_path, "SMS", header, ["NA", "0.00000001", ""], ["GB", "0.1", ""]),
@@ -49,13 +47,13 @@ def test_prices_are_added_by_product_country_and_currency_to_the_last_digit(
     }
 
 
-def test_a_product_that_nobody_described_has_what_its_columns_say(tmp_path: Path) -> None:
+def test_unknown_product_uses_its_own_columns(tmp_path: Path) -> None:
     file = file_of(tmp_path, "BRAND-NEW", ["id", "country", "total_price"], ["1", "GB", "0.5"])
 
     assert costs_of([file]) == [Cost("BRAND-NEW", "GB", "", 1, Decimal("0.5"))]
 
 
-def test_the_table_begins_with_the_dearest_and_puts_the_cheap_ones_together() -> None:
+def test_table_shows_expensive_countries_and_merges_the_others() -> None:
     codes = ["AU", "CA", "DE", "FR", "GB", "IE", "SE"]
     costs = [Cost("SMS", code, "EUR", 1000, Decimal(price)) for price, code in enumerate(codes)]
 
@@ -71,7 +69,7 @@ def test_the_table_begins_with_the_dearest_and_puts_the_cheap_ones_together() ->
     ]
 
 
-def test_without_a_row_there_is_no_table(tmp_path: Path) -> None:
+def test_no_rows_give_no_table(tmp_path: Path) -> None:
     files = [file_of(tmp_path, product, ["id"]) for product in ("SMS", "SMS-TRAFFIC-CONTROL")]
 
     assert cost_table(costs_of(files)) == ""

@@ -1,4 +1,4 @@
-"""What is installed is what was locked, and every check that is left out says why."""
+"""All dependencies are locked, and every skipped check has a reason."""
 
 import re
 from pathlib import Path
@@ -18,15 +18,15 @@ LOCKED = sorted(
 )
 
 
-def test_every_group_of_dependencies_is_locked() -> None:
+def test_every_dependency_group_is_locked() -> None:
     locked = re.findall(r"-o (\S+)", (ROOT / "Makefile").read_text())
 
     assert sorted(map(Path, locked)) == LOCKED
 
 
 @pytest.mark.parametrize("path", LOCKED, ids=str)
-def test_a_locked_dependency_has_one_version_and_the_hashes_of_its_files(path: Path) -> None:
-    # A comment has no part in it; a line that ends in a backslash goes on.
+def test_locked_dependency_has_one_version_and_hashes(path: Path) -> None:
+    # Drop the comments, and join lines that end in a backslash.
     text = re.sub(r"(?m)^ *#.*\n", "", (ROOT / path).read_text()).replace("\\\n", "")
     entries = text.splitlines()
 
@@ -36,11 +36,11 @@ def test_a_locked_dependency_has_one_version_and_the_hashes_of_its_files(path: P
         assert re.search(r" --hash=sha256:[0-9a-f]{64}", entry), entry
 
 
-def test_a_check_of_the_template_is_left_out_for_a_reason() -> None:
+def test_skipped_template_check_has_a_reason() -> None:
     skipped = [line for line in (ROOT / ".checkov.yaml").read_text().splitlines() if "CKV" in line]
 
     assert skipped
     assert [line for line in skipped if not re.search(r"\w  # \w{2}", line)] == []
-    # Nowhere else: neither in the template nor in another setting.
+    # The template itself skips no check.
     template = (ROOT / "template.yaml").read_text()
     assert not re.search("checkov|cfn-lint|cfn_nag", template)

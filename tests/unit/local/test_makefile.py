@@ -19,9 +19,9 @@ exec sleep 60
 """
 
 
-def test_every_file_that_the_makefile_names_is_there() -> None:
+def test_every_file_named_in_the_makefile_exists() -> None:
     named = set(re.findall(r"[\w./-]+\.(?:json|toml|txt|yaml|py)\b", MAKEFILE)) - PLACEHOLDERS
-    # The ends of requirements/%.txt and layers/*/requirements.txt.
+    # These are ends of requirements/%.txt and layers/*/requirements.txt.
     named = {name for name in named if not name.startswith(("-", "/"))}
     assert "events/backfill.json" in named
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
@@ -40,7 +40,7 @@ def make(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_python_that_is_not_there_is_said_not_to_be(tmp_path: Path) -> None:
+def test_missing_python_is_named(tmp_path: Path) -> None:
     process = make(tmp_path, ".venv/bin/python", "PYTHON=nonsense")
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 2
@@ -56,7 +56,7 @@ def is_running(pid: int) -> bool:
 
 
 def installed(folder: Path, script: str) -> None:
-    """Let a script be the Python of a virtual environment that has everything."""
+    """Make a script the Python of a complete virtual environment."""
     python = folder / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(script)
@@ -67,14 +67,14 @@ def installed(folder: Path, script: str) -> None:
 
 
 @pytest.mark.parametrize(("verb", "name"), [("query", "SQL"), ("run", "VONAGE_API_SECRET")])
-def test_a_dollar_sign_is_not_makes(tmp_path: Path, verb: str, name: str) -> None:
+def test_make_expands_no_dollar_sign(tmp_path: Path, verb: str, name: str) -> None:
     installed(tmp_path, f"#!/bin/sh\nprintenv {name}\n")
     typed = """'$HOME' "$.a" $$ $(PATH) #"""
     output, _ = make(tmp_path, verb, f"{name}={typed}").communicate(timeout=30)
     assert output == f"{typed}\n"
 
 
-def test_a_signal_to_make_reaches_the_run(tmp_path: Path) -> None:
+def test_signal_to_make_reaches_the_run(tmp_path: Path) -> None:
     installed(tmp_path, FAKE_PYTHON)
     process = make(tmp_path, "run")
     deadline = time.monotonic() + 20

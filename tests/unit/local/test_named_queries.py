@@ -1,4 +1,4 @@
-"""The SQL of the template, on a dataset that is small enough to add up by hand."""
+"""The template's SQL, run on a dataset small enough to add up by hand."""
 
 import json
 from datetime import UTC, date, datetime
@@ -35,7 +35,7 @@ def rows(out: Delivered, sql: str, *, invoice: Path | None = None) -> list[tuple
 def ask(
     out: Delivered, name: str, *, invoice: Path | None = None, **variables: str
 ) -> list[dict[str, Any]]:
-    """Ask a named query; return its rows, with the names of their columns."""
+    """Run a named query; return its rows as dicts."""
     sql = named_queries()[name].render(values_from({**NOVEMBER, **variables}, query=name))
     with open_dataset(Folder(out.root), invoice=invoice) as connection:
         found = connection.execute(sql)
@@ -44,7 +44,7 @@ def ask(
 
 
 def texts(found: list[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """The values to the last digit."""
+    """Return the values as texts, with every digit."""
     return [
         tuple(f"{each:f}" if isinstance(each, Decimal) else str(each) for each in row.values())
         for row in found
@@ -68,9 +68,7 @@ def message(id_: str, **cells: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("product", TABLES)
-def test_each_product_is_in_the_view_at_the_time_that_its_windows_go_by(
-    out: Delivered, product: str
-) -> None:
+def test_usage_dates_each_product_by_its_window_column(out: Delivered, product: str) -> None:
     times = {c.name for c in TABLES[product].columns if c.type is Type.TIMESTAMP}
     cells = dict.fromkeys(times, "2026-01-01T00:00:00Z")
     cells |= {PRODUCTS[product].date_column: "2026-11-19T23:59:59+00:00", "id": "r1"}
@@ -93,7 +91,7 @@ def test_each_product_is_in_the_view_at_the_time_that_its_windows_go_by(
     )  # fmt: skip
 
 
-def test_the_catalogue_says_of_the_view_what_the_view_is(out: Delivered) -> None:
+def test_catalogue_columns_match_the_view(out: Delivered) -> None:
     out.deliver("SMS", [sms("r1")], definition="x")
     is_so = {
         name: kind for name, kind, *_ in rows(out, "SELECT * FROM (DESCRIBE SELECT * FROM usage)")
@@ -111,7 +109,7 @@ def test_the_catalogue_says_of_the_view_what_the_view_is(out: Delivered) -> None
     assert {name: (of_trino | both)[kind] for name, kind in trino.items()} == is_so
 
 
-def test_every_named_query_says_what_each_of_its_columns_is(out: Delivered) -> None:
+def test_named_queries_describe_their_columns(out: Delivered) -> None:
     out.deliver("SMS", [sms("r1")], definition="x")
     for name, query in named_queries().items():
         said = " ".join(line for line in query.text.splitlines() if line.startswith("--"))
@@ -119,23 +117,21 @@ def test_every_named_query_says_what_each_of_its_columns_is(out: Delivered) -> N
             assert column in said or column in ("product", "country", "currency", "account_id")
 
 
-def test_named_queries_are_asked_for_by_the_names_of_their_resources() -> None:
+def test_query_names_come_from_their_logical_ids() -> None:
     in_template = {name for name, each in RESOURCES.items() if each["Type"] == NAMED_QUERY}
 
     assert {f"{name.title()}Query" for name in named_queries()} == in_template
     assert set(named_queries()) == {"billing", "reconciliation", "customers"}
 
 
-def test_a_query_runs_with_the_values_that_the_template_gives_it(out: Delivered) -> None:
+def test_queries_run_with_the_templates_values(out: Delivered) -> None:
     out.deliver("SMS", [sms("r1")], definition="x")
     for query in named_queries().values():
         assert isinstance(rows(out, query.render({})), list)
 
 
 @pytest.mark.parametrize("first_name", ["a", "z"])
-def test_of_two_copies_of_a_record_the_one_that_was_collected_last_counts(
-    out: Delivered, first_name: str
-) -> None:
+def test_copy_collected_last_counts(out: Delivered, first_name: str) -> None:
     call = {"id": "c1", "date_start": "2026-11-19T10:00:00Z", "total_price": "9"}
     later = datetime(2026, 11, 23, 2, 16, tzinfo=UTC)
     out.deliver("VOICE-CALL", [call, {**call, "id": "c2"}], definition=first_name)
@@ -149,7 +145,7 @@ def test_of_two_copies_of_a_record_the_one_that_was_collected_last_counts(
     assert found == [("c1", "m", Decimal("0.05")), ("c2", first_name, Decimal(9))]
 
 
-def test_a_record_that_two_windows_have_at_their_edge_counts_once(out: Delivered) -> None:
+def test_record_in_two_adjacent_windows_counts_once(out: Delivered) -> None:
     at_the_edge = sms("r1", date_received="2026-11-20T00:00:00Z", total_price="1")
     for day in ("2026-11-19", "2026-11-20"):
         out.deliver("SMS", [at_the_edge], definition="x", day=day)
@@ -157,20 +153,20 @@ def test_a_record_that_two_windows_have_at_their_edge_counts_once(out: Delivered
     assert rows(out, "SELECT count(*), sum(cost) FROM usage") == [(1, Decimal(1))]
 
 
-def test_records_without_an_id_are_all_there(out: Delivered) -> None:
+def test_records_without_id_all_count(out: Delivered) -> None:
     out.deliver("SMS", [sms(""), sms("")], definition="x")
 
     assert rows(out, "SELECT count(*) FROM usage") == [(2,)]
 
 
-def test_the_same_id_of_two_products_is_two_records(out: Delivered) -> None:
+def test_same_id_in_two_products_is_two_records(out: Delivered) -> None:
     out.deliver("SMS", [sms("r1")], definition="x")
     out.deliver("MESSAGES", [message("r1")], definition="y")
 
     assert rows(out, "SELECT count(*) FROM usage") == [(2,)]
 
 
-def test_billing_adds_up_each_customer_exactly_and_puts_the_mark_up_on(out: Delivered) -> None:
+def test_billing_sums_exactly_and_adds_mark_up(out: Delivered) -> None:
     of_a = {"account_id": "aaaa1111", "client_ref": "shop"}
     records = [
         sms("r1", total_price="0.12345678", **of_a),
@@ -198,7 +194,7 @@ def test_billing_adds_up_each_customer_exactly_and_puts_the_mark_up_on(out: Deli
     ]  # fmt: skip
 
 
-def test_the_currency_is_the_records_else_the_definitions_else_the_one_that_is_asked_with(
+def test_currency_of_record_precedes_definition_and_parameter(
     out: Delivered, tmp_path: Path
 ) -> None:
     out.deliver("SMS", [sms("r1", total_price="1")], definition="x", currency="USD")
@@ -219,7 +215,7 @@ def test_the_currency_is_the_records_else_the_definitions_else_the_one_that_is_a
     assert rows(out, "SELECT DISTINCT currency FROM sms") == [(None,)]
 
 
-def test_billing_says_how_many_records_may_still_change(out: Delivered) -> None:
+def test_billing_counts_preliminary_records(out: Delivered) -> None:
     out.deliver("SMS", [sms("r1"), sms("r2")], definition="x", revision="preliminary")
     out.deliver("SMS", [sms("r3")], definition="y")
 
@@ -228,7 +224,7 @@ def test_billing_says_how_many_records_may_still_change(out: Delivered) -> None:
     ]
 
 
-def test_a_month_that_is_one_window_is_billed_by_its_records_days(out: Delivered) -> None:
+def test_billing_by_day_splits_monthly_windows(out: Delivered) -> None:
     times = ["2026-11-01T00:00:00Z", "2026-11-30T23:59:59Z"]
     records = [sms(f"r{n}", date_received=time) for n, time in enumerate(times)]
     out.deliver("SMS", records, definition="monthly", day="2026-11-01")
@@ -238,7 +234,7 @@ def test_a_month_that_is_one_window_is_billed_by_its_records_days(out: Delivered
     assert [str(each["period"]) for each in found] == ["2026-11-01", "2026-11-30"]
 
 
-def test_billing_by_day_begins_and_ends_at_midnight_utc(out: Delivered) -> None:
+def test_billing_by_day_uses_midnight_utc(out: Delivered) -> None:
     times = ["2026-11-18T23:59:59Z", "2026-11-19T00:00:00Z", "2026-11-20T23:59:59Z",
              "2026-11-21T00:00:00Z"]  # fmt: skip
     records = [sms(f"r{n}", date_received=time) for n, time in enumerate(times)]
@@ -250,7 +246,7 @@ def test_billing_by_day_begins_and_ends_at_midnight_utc(out: Delivered) -> None:
         ("2026-11-19", 1),
         ("2026-11-20", 1),
     ]
-    # Without ACCOUNT_CURRENCY nobody knows it.
+    # Without ACCOUNT_CURRENCY the currency is unknown.
     assert {each["currency"] for each in found} == {None}
 
 
@@ -260,9 +256,7 @@ def invoice(folder: Path, *lines: str) -> Path:
     return path
 
 
-def test_reconciliation_shows_the_difference_of_each_line_of_either_side(
-    out: Delivered, tmp_path: Path
-) -> None:
+def test_reconciliation_compares_lines_of_both_sides(out: Delivered, tmp_path: Path) -> None:
     records = [sms("r1", total_price="0.1"), sms("r2", total_price="0.20000001")]
     out.deliver("SMS", records, definition="all")
     out.deliver("SMS", records, definition="again")
@@ -272,7 +266,7 @@ def test_reconciliation_shows_the_difference_of_each_line_of_either_side(
     bill = invoice(
         tmp_path,
         "2026-11,SMS,GB,EUR,0.25",
-        "2026-11,SMS,GB,EUR,0.05",  # a line may be in two parts
+        "2026-11,SMS,GB,EUR,0.05",  # an invoice may have two lines for one group
         "2026-11,MESSAGES,,EUR,1.5",
         "2026-11,VERIFY-V2,DE,EUR,-3",
         "2026-10,SMS,GB,EUR,77",
@@ -289,15 +283,13 @@ def test_reconciliation_shows_the_difference_of_each_line_of_either_side(
 
 
 @pytest.mark.parametrize("until", ["2026-11-02", "2026-11-20", "2026-12-01"])
-def test_reconciliation_takes_whole_months_of_both_sides(
-    out: Delivered, tmp_path: Path, until: str
-) -> None:
+def test_reconciliation_compares_whole_months(out: Delivered, tmp_path: Path, until: str) -> None:
     times = ["2026-10-31T23:59:59Z", "2026-11-01T00:00:00Z", "2026-11-30T23:59:59Z",
              "2026-12-01T00:00:00Z"]  # fmt: skip
     records = [sms(f"r{n}", date_received=t, total_price="1") for n, t in enumerate(times)]
     out.deliver("SMS", records, definition="x")
     bill = invoice(tmp_path, *(f"2026-{month},SMS,GB,EUR,2" for month in (10, 11, 12)))
-    # As a person may change it in Athena.
+    # Athena's users may edit the dates.
     sql = named_queries()["reconciliation"].render(
         {"Since": "DATE '2026-11-01'", "Until": f"DATE '{until}'", "AccountCurrency": "EUR"}
     )
@@ -309,12 +301,12 @@ def test_reconciliation_takes_whole_months_of_both_sides(
 
 
 @pytest.mark.parametrize("variable", ["SINCE", "UNTIL"])
-def test_reconciliation_of_half_a_month_is_refused(variable: str) -> None:
-    with pytest.raises(BadInput, match=f"^{variable} is '2026-11-15': .* whole months"):
+def test_reconciliation_refuses_part_of_a_month(variable: str) -> None:
+    with pytest.raises(BadInput, match=f"^{variable} is '2026-11-15', .* whole months"):
         values_from({variable: "2026-11-15"}, query="reconciliation")
 
 
-def test_reconciliation_counts_the_days_of_a_preliminary_month(out: Delivered) -> None:
+def test_reconciliation_counts_days_of_preliminary_month(out: Delivered) -> None:
     days = ("03", "03", "17")
     records = [sms(f"r{n}", date_received=f"2026-11-{day}T10:00:00Z") for n, day in enumerate(days)]
     out.deliver("SMS", records, definition="x", day="2026-11-01", revision="preliminary")
@@ -322,12 +314,12 @@ def test_reconciliation_counts_the_days_of_a_preliminary_month(out: Delivered) -
     assert [each["preliminary_days"] for each in ask(out, "reconciliation")] == [2]
 
 
-def test_reconciliation_counts_the_days_of_which_a_window_is_not_final(out: Delivered) -> None:
+def test_reconciliation_counts_days_without_final_window(out: Delivered) -> None:
     for day, revisions in ((18, ["final"]), (19, ["preliminary", "final"]), (20, ["preliminary"])):
         for revision in revisions:
             record = sms(f"r{day}", date_received=f"2026-11-{day}T10:00:00Z", total_price="1")
             out.deliver("SMS", [record], definition="x", day=f"2026-11-{day}", revision=revision)
-    # Another definition's day of the same date is its own.
+    # The preliminary window of x on this date must not count for y.
     out.deliver(
         "MESSAGES",
         [message("m", date_received="2026-11-20T10:00:00Z")],
@@ -342,7 +334,7 @@ def test_reconciliation_counts_the_days_of_which_a_window_is_not_final(out: Deli
     }  # fmt: skip
 
 
-def test_usage_is_joined_with_data_of_ones_own(out: Delivered) -> None:
+def test_customers_joins_usage_with_own_data(out: Delivered) -> None:
     records = [
         sms("r1", total_price="0.1"),
         sms("r2", total_price="0.2", status="failed"),
@@ -359,7 +351,7 @@ def test_usage_is_joined_with_data_of_ones_own(out: Delivered) -> None:
     ]
 
 
-def test_a_product_of_which_nothing_was_delivered_is_an_empty_table_of_its_columns(
+def test_undelivered_product_is_an_empty_table(
     out: Delivered,
 ) -> None:
     out.deliver("SMS", [sms("r1")], definition="x")
@@ -370,7 +362,7 @@ def test_a_product_of_which_nothing_was_delivered_is_an_empty_table_of_its_colum
             assert rows(out, f"FROM {table_name(product)}") == []
 
 
-def test_what_looks_like_a_number_in_a_key_stays_text(out: Delivered) -> None:
+def test_numeric_partition_keys_stay_text(out: Delivered) -> None:
     out.deliver("SMS", [sms("r1")], definition="007", account="00001234")
 
     assert rows(out, 'SELECT definition, account, "date" FROM sms') == [
@@ -389,31 +381,29 @@ def test_what_looks_like_a_number_in_a_key_stays_text(out: Delivered) -> None:
         ("ACCOUNT_CURRENCY", "' OR 1=1 --"),
     ],
 )
-def test_a_value_that_a_query_cannot_take_is_named(variable: str, value: str) -> None:
+def test_invalid_parameter_is_named(variable: str, value: str) -> None:
     with pytest.raises(BadInput, match=f"^{variable} is "):
         values_from({variable: value}, query="billing")
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    "line",
     [
-        ("2026-11,SMS,GB,EUR", "line 3 "),
-        ('2026-11,SMS,GB,EUR,"1,234.50"', "line 3 "),
-        ("2026-11,SMS,GB,EUR,0.123456789", "line 3 "),
-        ("November,SMS,GB,EUR,1", "line 3 "),
+        "2026-11,SMS,GB,EUR",
+        '2026-11,SMS,GB,EUR,"1,234.50"',
+        "2026-11,SMS,GB,EUR,0.123456789",
+        "November,SMS,GB,EUR,1",
     ],
 )
-def test_a_line_of_an_invoice_that_would_be_misread_is_refused(
-    out: Delivered, tmp_path: Path, line: str, says: str
-) -> None:
+def test_invalid_invoice_line_is_refused(out: Delivered, tmp_path: Path, line: str) -> None:
     out.deliver("SMS", [sms("r1")], definition="x")
     bill = invoice(tmp_path, "2026-11,SMS,GB,EUR,1", line)
 
-    with pytest.raises(BadInput, match=f"^INVOICE: {says}"):
+    with pytest.raises(BadInput, match=f"^INVOICE={bill}: line 3 "):
         rows(out, "SELECT 1", invoice=bill)
 
 
-def test_an_invoice_with_other_columns_is_refused(out: Delivered, tmp_path: Path) -> None:
+def test_invoice_with_other_columns_is_refused(out: Delivered, tmp_path: Path) -> None:
     out.deliver("SMS", [sms("r1")], definition="x")
     bill = tmp_path / "invoice.csv"
     bill.write_text("product,month,country,currency,amount\n")

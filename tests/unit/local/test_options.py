@@ -14,7 +14,7 @@ def options(**environment: str) -> Options:
     return Options.from_environment(environment, now=NOW)
 
 
-def test_nothing_given_means_the_simulator_now_and_almost_no_waiting() -> None:
+def test_defaults_are_the_simulator_now_with_short_waits() -> None:
     assert options(VONAGE_API_KEY="", EVENT="") == Options(
         server=None,
         event=None,
@@ -25,7 +25,7 @@ def test_nothing_given_means_the_simulator_now_and_almost_no_waiting() -> None:
     )
 
 
-def test_credentials_alone_mean_vonage_itself_at_its_own_pace() -> None:
+def test_credentials_alone_select_vonage_with_full_waits() -> None:
     found = options(**CREDENTIALS)
     assert found.server == Server("https://api.nexmo.com", "abcd1234", "secret")
     assert not found.server.is_on_loopback
@@ -49,7 +49,7 @@ def test_only_loopback_needs_no_confirmation(url: str, is_on_loopback: bool) -> 
     assert server.is_on_loopback is is_on_loopback
 
 
-def test_what_is_kept_is_kept_apart_by_host_and_key_and_shows_neither_secret() -> None:
+def test_server_name_is_one_per_host_and_key_and_hides_the_secret() -> None:
     one = Server("https://api.nexmo.com", "abcd1234", "secret")
     other_secret = Server("https://api.nexmo.com", "abcd1234", "rotated")
     names = {
@@ -62,7 +62,7 @@ def test_what_is_kept_is_kept_apart_by_host_and_key_and_shows_neither_secret() -
     assert "secret" not in repr(one) + one.name
 
 
-def test_files_are_read(tmp_path: Path) -> None:
+def test_event_and_definitions_are_read_from_files(tmp_path: Path) -> None:
     event, definitions = tmp_path / "event.json", tmp_path / "definitions.json"
     event.write_text('{"sweep": true}')
     definitions.write_text('[ {"name": "x"} ]')
@@ -85,17 +85,17 @@ def test_files_are_read(tmp_path: Path) -> None:
         ("0001-01-02T00:00:00Z", "0001-01-02T00:00:00Z"),
     ],
 )
-def test_a_time_is_passed_on_in_utc_with_all_its_digits(given: str, read: str) -> None:
+def test_scheduled_time_becomes_utc_with_four_digits_of_year(given: str, read: str) -> None:
     assert options(SCHEDULED_TIME=given).scheduled_time == read
 
 
 @pytest.mark.parametrize("word", ["yes", "YES", "Yes", "y", " y "])
-def test_a_yes_may_be_written_in_several_ways(word: str) -> None:
+def test_confirm_accepts_spellings_of_yes(word: str) -> None:
     assert options(CONFIRM=word).confirmed
 
 
 @pytest.mark.parametrize("word", ["no", "yess", "true", "1"])
-def test_nothing_else_is_a_yes(word: str) -> None:
+def test_confirm_accepts_nothing_else(word: str) -> None:
     assert not options(CONFIRM=word).confirmed
 
 
@@ -117,7 +117,7 @@ def test_nothing_else_is_a_yes(word: str) -> None:
         "ftp://x.example",
     ],
 )
-def test_a_base_url_that_cannot_be_is_not_printed_back(url: str) -> None:
+def test_error_about_a_bad_base_url_omits_the_url(url: str) -> None:
     with pytest.raises(BadInput, match="VONAGE_BASE_URL") as refused:
         options(**CREDENTIALS, VONAGE_BASE_URL=url)
     assert url not in str(refused.value)
@@ -125,8 +125,8 @@ def test_a_base_url_that_cannot_be_is_not_printed_back(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["HTTPS://API.nexmo.com/", "https://api.nexmo.com:443"])
-def test_a_base_url_is_kept_in_one_form(url: str) -> None:
-    # What was bought is kept by it: in another form it would be bought again.
+def test_base_url_is_normalized(url: str) -> None:
+    # The saved state is found by the URL: another form would buy the reports again.
     assert options(**CREDENTIALS, VONAGE_BASE_URL=url).server == options(**CREDENTIALS).server
 
 
@@ -141,13 +141,13 @@ def test_a_base_url_is_kept_in_one_form(url: str) -> None:
         ({**CREDENTIALS, "VONAGE_BASE_URL": "http://x.example"}, "over https only"),
         ({"SCHEDULED_TIME": "2026-11-22T02:15:00"}, "a time like"),
         ({"SCHEDULED_TIME": "0001-01-01T00:00:00+05:00"}, "a time like"),
-        ({"SCHEDULED_TIME": "2026-11-22T02:15:00Z", "EVENT": "x.json"}, "set one only"),
+        ({"SCHEDULED_TIME": "2026-11-22T02:15:00Z", "EVENT": "x.json"}, "set only one"),
         ({"WAIT_SCALE": "nan"}, "a number from 0 to 1"),
         ({"WAIT_SCALE": "2"}, "a number from 0 to 1"),
         ({"EVENT": "/nowhere.json"}, "cannot be read"),
     ],
 )
-def test_what_cannot_be_is_said_in_a_sentence(environment: dict[str, str], sentence: str) -> None:
+def test_bad_variable_is_named_in_one_sentence(environment: dict[str, str], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         options(**environment)
 
@@ -157,16 +157,16 @@ def test_what_cannot_be_is_said_in_a_sentence(environment: dict[str, str], sente
     [
         ("EVENT", "{", "is not JSON"),
         ("EVENT", "[" * 100_000, "is not JSON"),
-        ("EVENT", "[]", "holds no JSON object"),
+        ("EVENT", "[]", "does not hold a JSON object"),
         ("EVENT", "{}", "an event says one thing"),
         ("EVENT", '{"recollect": "x"}', "the event's recollect"),
-        ("EVENT", '{"report_id": "x", "entry": "check"}', "is the input of a state"),
-        ("EVENT", '{"report": {}, "waited_seconds": 20}', "is the input of a state"),
-        ("DEFINITIONS", "{}", "holds no JSON list"),
-        ("DEFINITIONS", json.dumps(["x" * 9000]), "too long: an SSM parameter holds 8192 bytes"),
+        ("EVENT", '{"report_id": "x", "entry": "check"}', "is the input of a workflow state"),
+        ("EVENT", '{"report": {}, "waited_seconds": 20}', "is the input of a workflow state"),
+        ("DEFINITIONS", "{}", "does not hold a JSON list"),
+        ("DEFINITIONS", json.dumps(["x" * 9000]), "shorten .*: an SSM parameter holds 8192 bytes"),
     ],
 )
-def test_a_file_of_another_kind_is_refused(
+def test_file_of_another_kind_is_refused(
     tmp_path: Path, name: str, content: str, sentence: str
 ) -> None:
     file = tmp_path / "file.json"
@@ -179,7 +179,7 @@ RANGE = {"definition": "x", "start": "2026-01-01", "end": "2026-02-01"}
 
 
 @pytest.mark.parametrize("kind", ["backfill", "recollect"])
-def test_a_dry_run_is_known_before_anything_is_started(tmp_path: Path, kind: str) -> None:
+def test_dry_run_is_recognized_in_the_options(tmp_path: Path, kind: str) -> None:
     asked = RANGE if kind == "backfill" else {"report_id": "x"}
     path = tmp_path / "event.json"
 

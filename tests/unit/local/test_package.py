@@ -18,7 +18,7 @@ def package() -> Package:
     return Package(ROOT, bucket="artifacts", environment={"WAIT_SCALE": "0.01", "ODD": "a 'b'"})
 
 
-def test_short_tags_are_written_out(tmp_path: Path) -> None:
+def test_short_tags_become_long_forms(tmp_path: Path) -> None:
     template = tmp_path / "template.yaml"
     template.write_text(
         "[!Ref A, !GetAtt A.B.C, !Sub 'x${A}', !If [C, 1, !Ref 'AWS::NoValue'], !Condition D]"
@@ -32,9 +32,9 @@ def test_short_tags_are_written_out(tmp_path: Path) -> None:
     ]
 
 
-def test_only_the_code_and_the_runtime_differ_from_the_template(package: Package) -> None:
+def test_only_code_and_runtime_differ_from_the_template(package: Package) -> None:
     original = read_template(ROOT / "template.yaml")
-    # The emulator knows no named queries, and the stack needs none to run.
+    # The emulator does not support named queries, and the stack runs without them.
     original["Resources"] = {
         name: resource
         for name, resource in original["Resources"].items()
@@ -50,12 +50,12 @@ def test_only_the_code_and_the_runtime_differ_from_the_template(package: Package
 
 
 def artifact(package: Package, name: str) -> bytes:
-    """The one artifact of a resource; its key has a digest, so that an update sees a change."""
+    """Return the only artifact of a resource, whose key starts with the resource's name."""
     (content,) = (each for key, each in package.artifacts.items() if key.startswith(f"{name}-"))
     return content
 
 
-def test_every_function_brings_a_bootstrap_that_can_be_executed() -> None:
+def test_every_function_has_an_executable_bootstrap() -> None:
     package = Package(ROOT, bucket="artifacts", environment={})
     functions = [
         name for name, each in package.template["Resources"].items() if each["Type"] == FUNCTION
@@ -67,9 +67,7 @@ def test_every_function_brings_a_bootstrap_that_can_be_executed() -> None:
             assert "app.py" in archive.namelist()
 
 
-def test_the_bootstrap_exports_what_it_was_given_and_where_the_layer_is(
-    package: Package, tmp_path: Path
-) -> None:
+def test_bootstrap_exports_the_environment_and_the_layers(package: Package, tmp_path: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(artifact(package, "CheckReportFunction"))) as archive:
         script = archive.read("bootstrap").decode()
     shown = tmp_path / "bootstrap"
@@ -87,12 +85,12 @@ def test_the_bootstrap_exports_what_it_was_given_and_where_the_layer_is(
     assert not any(line.startswith("LOG_LEVEL") for line in printed)
 
 
-def test_the_same_code_gives_the_same_bytes(package: Package) -> None:
+def test_equal_code_gives_equal_bytes(package: Package) -> None:
     again = Package(ROOT, bucket="artifacts", environment={"WAIT_SCALE": "0.01", "ODD": "a 'b'"})
     assert again.artifacts == package.artifacts
 
 
-def test_the_workflow_keeps_its_states_and_its_attributes(package: Package) -> None:
+def test_workflow_keeps_its_states_and_message_attributes(package: Package) -> None:
     definition = json.loads(artifact(package, "ReportWorkflow"))
     announce = definition["States"]["Announce Report"]["Arguments"]
     assert definition["StartAt"] in definition["States"]
@@ -100,7 +98,7 @@ def test_the_workflow_keeps_its_states_and_its_attributes(package: Package) -> N
     assert announce["MessageAttributes.entry.1.Value.DataType"] == "String"
 
 
-def test_no_real_account_reaches_a_child_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_process_gets_no_real_account(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "production")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAREAL")
     monkeypatch.setenv("VONAGE_API_SECRET", "real")

@@ -1,4 +1,4 @@
-"""The page of charts: its numbers are those of the dataset, and it needs no network."""
+"""The page of charts has the dataset's numbers and needs no network."""
 
 import json
 import re
@@ -16,7 +16,7 @@ PHONE = "447700900123"
 
 
 class Page(HTMLParser):
-    """What the page says, the figures that are embedded in it, and what it would fetch."""
+    """The page's titles, cells, embedded figures and external references."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Page(HTMLParser):
             self.figures = json.loads(data)
 
     def chart(self, title: str) -> dict[str, dict[str, Any]]:
-        """The bars of a chart by their names."""
+        """Return the bars of a chart by name."""
         return {bar["name"]: bar for bar in self.figures[self.titles.index(title)]["data"]}
 
 
@@ -70,7 +70,7 @@ def sms(id_: str, price: str, **cells: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def test_charts_hold_the_exact_sums_of_the_records(out: Delivered) -> None:
+def test_charts_hold_the_exact_sums(out: Delivered) -> None:
     first, last = "2026-11-19T10:00:00Z", "2026-11-21T10:00:00Z"
     records = [
         sms("r1", "0.1", date_received=first),
@@ -85,7 +85,7 @@ def test_charts_hold_the_exact_sums_of_the_records(out: Delivered) -> None:
     page = page_of(out)
 
     by_day = page.chart("Cost by day, account's currency")["SMS"]
-    # A day without records is a gap, and not left out.
+    # A day without records stays on the axis.
     assert by_day["x"] == ["2026-11-19", "2026-11-20", "2026-11-21"]
     assert by_day["y"] == ["0.30000001", None, "7"]
     assert page.chart("Cost by day, USD")["VOICE-CALL"]["y"] == ["2.5"]
@@ -102,9 +102,7 @@ def test_charts_hold_the_exact_sums_of_the_records(out: Delivered) -> None:
                           "VOICE-CALL", "USD", "1", "2.50000000"]  # fmt: skip
 
 
-def test_the_currency_of_a_definition_is_named_and_preliminary_records_are_counted(
-    out: Delivered,
-) -> None:
+def test_page_names_the_currency_and_counts_preliminary_records(out: Delivered) -> None:
     out.deliver(
         "SMS", [sms("r1", "0.5"), sms("r2", "0", country="NA")],
         definition="x", currency="EUR", revision="preliminary",
@@ -113,12 +111,12 @@ def test_the_currency_of_a_definition_is_named_and_preliminary_records_are_count
     page = page_of(out)
 
     assert page.cells == ["SMS", "EUR", "2", "0.50"]
-    # A country that cost nothing is no bar.
+    # A country without cost has no bar.
     assert page.chart("Cost by country, EUR")["SMS"]["y"] == ["GB"]
     assert "2 are preliminary" in (out.root / NAME).read_text()
 
 
-def test_countries_beyond_the_first_are_added_up(out: Delivered) -> None:
+def test_cheapest_countries_share_one_bar(out: Delivered) -> None:
     codes = [f"{a}{b}" for a in "ABCDE" for b in "KLMNO"]
     out.deliver(
         "SMS",
@@ -133,7 +131,7 @@ def test_countries_beyond_the_first_are_added_up(out: Delivered) -> None:
     assert (bar["y"][-1], bar["x"][-1]) == ("10 others", "55")
 
 
-def test_products_beyond_the_first_are_added_up_and_no_cost_is_lost(out: Delivered) -> None:
+def test_cheapest_products_share_one_bar_and_no_cost_is_lost(out: Delivered) -> None:
     products = ["VOICE-CALL", "IN-APP-VOICE", "WEBSOCKET-CALL", "ASR", "AMD", "VERIFY-V2",
                 "VIDEO-API", "VOICE-TTS", "REPORTS-USAGE"]  # fmt: skip
     times = dict.fromkeys(
@@ -150,7 +148,7 @@ def test_products_beyond_the_first_are_added_up_and_no_cost_is_lost(out: Deliver
     assert sum(Decimal(bar["y"][0]) for bar in bars.values()) == Decimal("47.25")
 
 
-def test_the_page_would_fetch_nothing_and_may_not(out: Delivered) -> None:
+def test_page_fetches_nothing_and_forbids_it(out: Delivered) -> None:
     out.deliver("SMS", [sms("r1", "0.1")], definition="x")
 
     page = page_of(out)
@@ -160,7 +158,7 @@ def test_the_page_would_fetch_nothing_and_may_not(out: Delivered) -> None:
     assert not re.search(r"https?:", page.policy)
 
 
-def test_no_phone_number_is_on_the_page(out: Delivered) -> None:
+def test_page_has_no_phone_number(out: Delivered) -> None:
     out.deliver("SMS", [sms("r1", "0.1")], definition="x")
 
     write_page(out.root)
@@ -168,7 +166,7 @@ def test_no_phone_number_is_on_the_page(out: Delivered) -> None:
     assert PHONE not in (out.root / NAME).read_text()
 
 
-def test_what_a_record_says_is_no_markup(out: Delivered) -> None:
+def test_text_of_a_record_is_never_markup(out: Delivered) -> None:
     status = "</script><script>alert(1)</script>"
     out.deliver("SMS", [sms("r1", "0.1", status=status, currency="<b>")], definition="x")
 
@@ -178,9 +176,7 @@ def test_what_a_record_says_is_no_markup(out: Delivered) -> None:
     assert "Cost by day, <b>" in page.titles
 
 
-def test_records_that_cost_nothing_and_say_nothing_make_a_page_without_charts(
-    out: Delivered,
-) -> None:
+def test_records_without_cost_or_status_give_no_charts(out: Delivered) -> None:
     out.deliver("SMS-TRAFFIC-CONTROL", [{"id": "r", "queued_time": ""}], definition="x")
 
     page = page_of(out)
@@ -189,14 +185,14 @@ def test_records_that_cost_nothing_and_say_nothing_make_a_page_without_charts(
     assert page.cells[0] == "SMS-TRAFFIC-CONTROL"
 
 
-def test_an_empty_delivery_makes_a_page_that_says_so(out: Delivered) -> None:
+def test_page_of_an_empty_delivery_says_so(out: Delivered) -> None:
     out.deliver("SMS", [], definition="x")
 
     assert page_of(out).titles == []
     assert "No records were delivered." in (out.root / NAME).read_text()
 
 
-def test_without_a_dataset_there_is_no_page(out: Delivered) -> None:
+def test_no_dataset_gives_no_page(out: Delivered) -> None:
     out.root.mkdir()
 
     assert write_page(out.root) is None

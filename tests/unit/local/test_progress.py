@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 
 from local.output.delivery import Delivery
-from local.output.display import merged, summary
+from local.output.table import merge_sentences, summary
 from local.runner.progress import Progress
 from tests.support.reports import make_report
 from vonage_reports.aws.ledger import Ledger
@@ -16,7 +16,8 @@ from vonage_reports.domain.backfill import Progress as BackfillProgress
 from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.notifications import EVERY_REPORT
-from vonage_reports.domain.report import Report, State, halves_of
+from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.splitting import halves_of
 from vonage_reports.domain.windows import Window, WindowLength
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
@@ -33,7 +34,7 @@ OTHER = replace(PLANNED, report_id="sms-20261118T0000Z-0123456789ab", definition
 
 
 class FakeLedger:
-    """Reports that are open, those that are not any more, and backfills."""
+    """A ledger with open and finished reports, and backfills."""
 
     def __init__(self, *reports: Report, announced: frozenset[str] = frozenset()) -> None:
         self.announced = announced
@@ -100,7 +101,7 @@ EVERY = frozenset({EVERY_REPORT})
 
 
 @pytest.mark.parametrize("error", ["VonageRejected", "VonageUnreachable", "ReportExpired"])
-def test_a_refused_post_ends_the_run_with_its_own_sentence(error: str) -> None:
+def test_refused_post_ends_the_run_with_its_reason(error: str) -> None:
     followed = progress(replace(REFUSED, error=error))
     assert followed.is_settled
     assert followed.troubles() == [("verify, 2026-11-18", "401: no such key")]
@@ -111,11 +112,11 @@ def test_a_refused_post_ends_the_run_with_its_own_sentence(error: str) -> None:
     [
         (
             replace(REFUSED, error="RateLimited", reason="429"),
-            "tried again at 02:15:00 UTC: 429",
+            "retry at 02:15:00 UTC: 429",
         ),
         (
             replace(REFUSED, error="ReportExpired", reason="Vonage deleted it", attempt=1),
-            "tried again at 02:15:00 UTC: Vonage deleted it",
+            "retry at 02:15:00 UTC: Vonage deleted it",
         ),
         (
             replace(REFUSED, state=State.SUBMITTED, run=3, reason="download cut"),
@@ -124,65 +125,63 @@ def test_a_refused_post_ends_the_run_with_its_own_sentence(error: str) -> None:
         (PLANNED, None),
     ],
 )
-def test_a_report_that_is_tried_again_says_why_and_goes_on(
-    report: Report, shown: str | None
-) -> None:
+def test_retried_report_says_why_and_continues(report: Report, shown: str | None) -> None:
     followed = progress(report)
     assert [line.trouble for line in followed.lines] == [shown]
     assert not followed.is_settled
 
 
-def test_wrong_credentials_are_said_once_for_all_reports() -> None:
+def test_wrong_credentials_are_reported_once() -> None:
     followed = progress(REFUSED, OTHER, announced=EVERY)
     assert followed.everything_is_refused
-    (sentence,) = merged([], followed.troubles(), rest="")
+    (sentence,) = merge_sentences([], followed.troubles(), rest="")
     assert sentence == (
-        "2 reports: 401: no such key; here: VONAGE_API_KEY and VONAGE_API_SECRET; "
-        "nothing was asked for"
+        "2 reports: 401: no such key; for make run, correct VONAGE_API_KEY and VONAGE_API_SECRET; "
+        "no report was requested"
     )
 
 
-def test_nothing_ends_while_vonage_works_on_a_report_that_it_took() -> None:
+def test_refused_credentials_do_not_end_a_report_under_way() -> None:
     at_work = replace(OTHER, state=State.SUBMITTED)
     followed = progress(REFUSED, at_work, announced=EVERY)
     assert not followed.everything_is_refused
     assert followed.troubles() == [
         (
             "verify, 2026-11-18",
-            "401: no such key; here: VONAGE_API_KEY and VONAGE_API_SECRET",
+            "401: no such key; for make run, correct VONAGE_API_KEY and VONAGE_API_SECRET",
         )
     ]
 
 
-def test_a_vonage_out_of_reach_blames_no_credentials() -> None:
+def test_unreachable_vonage_does_not_blame_credentials() -> None:
     unreachable = replace(REFUSED, error="VonageUnreachable", reason="Vonage cannot be reached")
     followed = progress(unreachable, announced=EVERY)
     assert followed.everything_is_refused
     assert followed.troubles() == [
-        ("verify, 2026-11-18", "Vonage cannot be reached; nothing was asked for")
+        ("verify, 2026-11-18", "Vonage cannot be reached; no report was requested")
     ]
 
 
-def test_an_account_without_access_does_not_stand_for_all() -> None:
+def test_refused_account_does_not_refuse_everything() -> None:
     own = frozenset({"rejected#abcd1234#VERIFY-V2"})
     followed = progress(replace(REFUSED, reason="403"), OTHER, announced=own)
     assert not followed.everything_is_refused
     assert followed.troubles() == [("verify, 2026-11-18", "403")]
 
 
-def test_a_note_that_outlived_its_report_ends_nothing() -> None:
+def test_announced_refusal_without_a_refused_report_is_ignored() -> None:
     assert not progress(PLANNED, announced=EVERY).everything_is_refused
 
 
-def test_at_most_ten_sentences_stand_at_the_end() -> None:
+def test_at_most_ten_problems_are_listed() -> None:
     troubles = [(f"verify, {number}", f"reason {number}") for number in range(200)]
-    sentences = merged([], troubles, rest="out/notifications.jsonl")
+    sentences = merge_sentences([], troubles, rest="out/notifications.jsonl")
     assert sentences[0] == "verify, 0: reason 0"
     assert len(sentences) == 11
     assert sentences[-1] == "and 190 more: out/notifications.jsonl"
 
 
-def test_the_summary_has_each_key_on_a_line_and_no_other_long_one() -> None:
+def test_summary_has_each_key_on_its_own_line() -> None:
     lines = [replace(line, rows=14_952) for line in progress(PLANNED).lines]
     assert summary(lines, cast("Delivery", FakeDelivery())).splitlines() == [
         PLANNED.report_id,
@@ -193,13 +192,13 @@ def test_the_summary_has_each_key_on_a_line_and_no_other_long_one() -> None:
 
 
 def split(*states: State) -> tuple[Report, list[Report]]:
-    """A window that was split, and its halves in these states."""
+    """Return a split window, and its halves in these states."""
     whole = replace(PLANNED, state=State.SPLIT, leaves=2)
     halves = zip(halves_of(whole, now=NOW), states, strict=True)
     return whole, [replace(half, state=state) for half, state in halves]
 
 
-def test_the_parts_of_a_window_stand_below_it_and_it_is_one_window() -> None:
+def test_parts_are_listed_below_their_window() -> None:
     whole, parts = split(State.SUBMITTED, State.PLANNED)
 
     followed = progress(parts[1], OTHER, whole, parts[0])
@@ -213,12 +212,12 @@ def test_the_parts_of_a_window_stand_below_it_and_it_is_one_window() -> None:
     assert [line.report_id for line in followed.windows] == [OTHER.report_id, whole.report_id]
 
 
-def test_a_split_window_is_waited_for_as_long_as_its_parts_can_go_on() -> None:
+def test_split_window_waits_while_its_parts_make_progress() -> None:
     whole, parts = split(State.STORED, State.SUBMITTED)
     assert not progress(whole, *parts).is_settled
 
     whole, parts = split(State.STORED, State.STORED)
-    # It is converted next.
+    # The conversion comes next.
     assert not progress(whole, *parts).is_settled
 
     whole, parts = split(State.STORED, State.HELD)
@@ -228,14 +227,14 @@ def test_a_split_window_is_waited_for_as_long_as_its_parts_can_go_on() -> None:
     assert not progress(whole, *parts).is_settled
 
 
-def test_refused_parts_keep_their_window_from_holding_up_the_end() -> None:
+def test_split_window_with_refused_parts_does_not_delay_the_end() -> None:
     whole, (older, younger) = split(State.PLANNED, State.STORED)
     refused = replace(older, not_before=NOW, error="VonageRejected", reason="401: no such key")
 
     assert progress(whole, refused, younger, announced=EVERY).everything_is_refused
 
 
-def test_what_became_of_a_part_is_said_with_its_window() -> None:
+def test_failed_part_is_reported_with_its_window() -> None:
     whole, (older, younger) = split(State.FAILED, State.STORED)
     ledger = FakeLedger(whole, replace(older, state=State.SUBMITTED), younger)
     followed = following(ledger)
@@ -248,7 +247,7 @@ def test_what_became_of_a_part_is_said_with_its_window() -> None:
 
 
 @pytest.mark.parametrize("state", [State.DELIVERED, State.SUPERSEDED, State.CANCELLED])
-def test_what_ended_as_somebody_wanted_it_is_no_failure(state: State) -> None:
+def test_intended_end_is_no_failure(state: State) -> None:
     ledger = FakeLedger(PLANNED)
     followed = following(ledger)
     ledger.put(replace(PLANNED, state=state))
@@ -258,7 +257,7 @@ def test_what_ended_as_somebody_wanted_it_is_no_failure(state: State) -> None:
     assert [line.is_well for line in followed.windows] == [True]
 
 
-def test_a_report_that_is_planned_again_is_followed_again() -> None:
+def test_report_planned_again_is_followed_again() -> None:
     ledger = FakeLedger(PLANNED)
     followed = following(ledger)
     ledger.put(replace(PLANNED, state=State.CANCELLED))
@@ -295,7 +294,7 @@ def of_backfill(number: int, state: State, **changes: object) -> Report:
     return replace(planned, state=state, **changes)  # type: ignore[arg-type]  # of Report's fields
 
 
-def test_a_backfill_goes_on_between_its_reports() -> None:
+def test_backfill_continues_between_its_reports() -> None:
     ledger = FakeLedger()
     ledger.backfills = (TEN_DAYS,)
     followed = following(ledger)
@@ -306,16 +305,16 @@ def test_a_backfill_goes_on_between_its_reports() -> None:
     followed.update()
 
     assert followed.is_settled
-    (bar,) = followed.bars
-    assert (bar.over, bar.total, bar.words) == (10, 10, "10 of 10 windows")
+    (bar,) = followed.progress_bars
+    assert (bar.finished, bar.total, bar.words) == (10, 10, "10 of 10 windows")
 
 
-def test_a_backfill_ends_the_run_when_all_its_room_is_taken_by_what_a_person_has_to_mend() -> None:
+def test_backfill_without_room_ends_the_run() -> None:
     refused = {"not_before": NOW, "error": "VonageRejected", "reason": "403"}
     ledger = FakeLedger(*(of_backfill(each, State.PLANNED, **refused) for each in range(3)))
     ledger.backfills = (replace(TEN_DAYS, seen_to=4),)
     followed = following(ledger)
-    # There is room for one more, which may be another account's.
+    # One more report fits, perhaps of another account.
     assert not followed.is_settled
 
     ledger.put(*ledger.reports, of_backfill(3, State.HELD, reason="unknown"))
@@ -324,22 +323,22 @@ def test_a_backfill_ends_the_run_when_all_its_room_is_taken_by_what_a_person_has
     assert followed.is_settled
 
 
-def test_what_a_backfill_finished_unseen_is_found_at_the_end() -> None:
+def test_report_finished_between_updates_is_added_at_the_end() -> None:
     ledger = FakeLedger()
     ledger.backfills = (TEN_DAYS,)
     followed = following(ledger)
     unseen = of_backfill(0, State.FAILED, reason="three times")
-    of_an_earlier_one = replace(
+    of_an_earlier_run = replace(
         of_backfill(1, State.FAILED), planned_at=datetime(2026, 11, 20, tzinfo=UTC)
     )
-    ledger.put(unseen, of_an_earlier_one)
+    ledger.put(unseen, of_an_earlier_run)
     followed.update()
     followed.complete()
 
     assert [line.report_id for line in followed.windows] == [unseen.report_id]
 
 
-def test_a_backfill_that_was_stopped_is_known_as_that() -> None:
+def test_stopped_backfill_is_listed_as_stopped() -> None:
     ledger = FakeLedger()
     ledger.backfills = (TEN_DAYS,)
     followed = following(ledger)
@@ -350,15 +349,15 @@ def test_a_backfill_that_was_stopped_is_known_as_that() -> None:
     assert followed.is_settled
 
 
-def test_many_reports_of_the_calendar_are_a_bar_as_well() -> None:
+def test_many_calendar_reports_share_one_bar() -> None:
     ledger = FakeLedger(*(replace(PLANNED, report_id=f"verify-{each}") for each in range(21)))
     followed = following(ledger)
 
-    (bar,) = followed.bars
+    (bar,) = followed.progress_bars
     assert (bar.name, bar.words) == ("reports", "0 of 21 windows")
 
 
-def test_the_summary_of_many_windows_is_a_line_for_each_definition_and_account() -> None:
+def test_summary_of_many_windows_has_one_line_per_account() -> None:
     reports = [of_backfill(number, State.PLANNED) for number in range(10)]
     ledger = FakeLedger(*reports, *(replace(OTHER, report_id=f"sms-{each}") for each in range(11)))
     lines = [replace(line, rows=1000) for line in following(ledger).lines]
@@ -369,7 +368,7 @@ def test_the_summary_of_many_windows_is_a_line_for_each_definition_and_account()
     ]
 
 
-def test_the_summary_names_the_archives_of_all_parts() -> None:
+def test_summary_names_the_archives_of_all_parts() -> None:
     whole, parts = split(State.SUBMITTED, State.SUBMITTED)
     lines = progress(whole, *parts).lines
 

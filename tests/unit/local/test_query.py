@@ -1,4 +1,4 @@
-"""`make query`: what it prints, and the sentences in which it says what is to be mended."""
+"""The output and the errors of `make query`."""
 
 import csv
 from pathlib import Path
@@ -29,7 +29,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return capsys.readouterr().out.splitlines()
 
 
-def test_rows_are_printed_one_on_a_line_with_numbers_to_the_right(
+def test_rows_take_one_line_with_numbers_aligned_right(
     out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sql = "SELECT message_body, total_price, network, date_received FROM messages ORDER BY id"
@@ -42,16 +42,14 @@ def test_rows_are_printed_one_on_a_line_with_numbers_to_the_right(
     ]
 
 
-def test_a_file_is_run_as_it_is(
-    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_sql_file_is_run(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.sql").write_text("-- how many\nSELECT count(*) AS n FROM usage;\n")
 
     assert answer({"FILE": str(tmp_path / "x.sql")}, out) == 0
     assert printed(capsys) == ["n", "2"]
 
 
-def test_a_named_query_takes_its_parameters_from_the_environment(
+def test_named_query_reads_parameters_from_environment(
     out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = {"NAMED": "billing", "SINCE": "2026-11-19", "UNTIL": "2026-11-20", "MARK_UP": "1"}
@@ -60,14 +58,14 @@ def test_a_named_query_takes_its_parameters_from_the_environment(
     assert printed(capsys)[1].split()[-4:] == ["1234.50000001", "2469.000000020000", "0", "0"]
 
 
-def test_a_csv_has_every_row_and_exact_values(
+def test_csv_has_every_row_and_exact_values(
     out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = tmp_path / "rows.csv"
     sql = "SELECT total_price, network FROM messages, range(1000) ORDER BY id"
 
     assert answer({"SQL": sql, "CSV": str(target)}, out) == 0
-    assert printed(capsys) == [f"2,000 rows are in {target}."]
+    assert printed(capsys) == [f"Wrote 2,000 rows to {target}."]
     with target.open(newline="") as file:
         header, *lines = csv.reader(file)
     assert header == ["total_price", "network"]
@@ -75,17 +73,17 @@ def test_a_csv_has_every_row_and_exact_values(
     assert lines[0] == ["0.00000001", ""]
 
 
-def test_of_many_rows_the_first_are_shown_and_the_rest_is_not_silent(
+def test_only_first_rows_are_printed_with_a_notice(
     out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert answer({"SQL": "SELECT * FROM range(1001)"}, out) == 0
     assert printed(capsys)[-2:] == [
         "  999",
-        "These are the first 1,000 rows: CSV=file.csv takes all.",
+        "These are the first 1,000 rows. CSV=file.csv writes all.",
     ]
 
 
-def test_no_rows_are_called_that(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_result_says_no_rows(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert answer({"SQL": "SELECT id FROM sms"}, out) == 0
     assert printed(capsys) == ["id", "No rows."]
 
@@ -95,17 +93,20 @@ def test_no_rows_are_called_that(out: Path, capsys: pytest.CaptureFixture[str]) 
     [
         ({"SQL": "SELEC 1"}, 'Parser Error: syntax error at or near "SELEC"'),
         ({"SQL": "SELECT * FROM smss"}, "Catalog Error: Table with name smss does not exist"),
-        ({}, "say what to ask: "),
-        ({"SQL": "SELECT 1", "NAMED": "billing"}, "say what to ask: "),
-        ({"NAMED": "bill"}, "NAMED is 'bill': it takes billing, reconciliation, customers"),
-        ({"NAMED": "reconciliation"}, "reconciliation compares with an invoice: INVOICE=file.csv"),
-        ({"FILE": "/nowhere/x.sql"}, "FILE: /nowhere/x.sql cannot be read: "),
-        ({"NAMED": "billing", "MARK_UP": "ten"}, "MARK_UP is 'ten': "),
-        ({"SQL": "SELECT 1", "CSV": "/nowhere/x.csv"}, "CSV: /nowhere/x.csv cannot be written: "),
-        ({"SQL": "SELECT 1", "INVOICE": "/nowhere/x"}, "INVOICE: /nowhere/x cannot be read: "),
+        ({}, "give one of SQL='SELECT ...', FILE=query.sql and NAMED=query; the named queries"),
+        ({"SQL": "SELECT 1", "NAMED": "billing"}, "give one of SQL='SELECT ...', "),
+        (
+            {"NAMED": "bill"},
+            "NAMED=bill is unknown; the named queries are billing, reconciliation, customers",
+        ),
+        ({"NAMED": "reconciliation"}, "NAMED=reconciliation needs an invoice; add INVOICE="),
+        ({"FILE": "/nowhere/x.sql"}, "FILE=/nowhere/x.sql cannot be read: "),
+        ({"NAMED": "billing", "MARK_UP": "ten"}, "MARK_UP is 'ten'; "),
+        ({"SQL": "SELECT 1", "CSV": "/nowhere/x.csv"}, "CSV=/nowhere/x.csv cannot be written: "),
+        ({"SQL": "SELECT 1", "INVOICE": "/nowhere/x"}, "INVOICE=/nowhere/x cannot be read: "),
     ],
 )
-def test_what_cannot_be_answered_is_one_sentence(
+def test_bad_query_is_refused_in_one_line(
     out: Path, capsys: pytest.CaptureFixture[str], asked: dict[str, str], says: str
 ) -> None:
     assert answer(asked, out) == 2
@@ -114,10 +115,10 @@ def test_what_cannot_be_answered_is_one_sentence(
     assert len(complaint.splitlines()) == 1
 
 
-def test_before_the_first_run_it_says_what_brings_data(
+def test_missing_dataset_error_names_make_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert answer({"SQL": "SELECT 1"}, tmp_path / "out") == 2
     assert capsys.readouterr().err == (
-        "make query: there is no dataset in out/ yet: make run brings it\n"
+        "make query: out/ has no dataset yet; `make run` delivers one\n"
     )

@@ -15,7 +15,7 @@ ITEM = '{"pk": {"S": "open"}, "sk": {"S": "report#x"}, "state": {"S": "PLANNED"}
 
 
 class FakeEmulator:
-    """A DynamoDB that takes items, but for those with `odd` in them."""
+    """A DynamoDB that refuses items with an attribute `odd`."""
 
     def __init__(self) -> None:
         self.items: list[dict[str, Any]] = []
@@ -35,7 +35,7 @@ class FakeStack:
 
 
 class FakeDelivery:
-    """Takes the objects that are put back."""
+    """Records the keys of uploaded objects."""
 
     def __init__(self) -> None:
         self.keys: list[str] = []
@@ -44,42 +44,44 @@ class FakeDelivery:
         self.keys.append(key)
 
 
-def restored(kept: SavedState) -> list[dict[str, Any]]:
+def restored(saved_state: SavedState) -> list[dict[str, Any]]:
     emulator = FakeEmulator()
-    kept.restore(cast("Emulator", emulator), cast("Stack", FakeStack()), cast("Delivery", None))
+    saved_state.restore(
+        cast("Emulator", emulator), cast("Stack", FakeStack()), cast("Delivery", None)
+    )
     return emulator.items
 
 
 @pytest.mark.parametrize("name", ["ledger.json", "objects.json"])
 @pytest.mark.parametrize("garbage", ["", "{", "null", "7", '["x"]', '[{"pk": 1}]', "\udcff"])
-def test_garbage_is_named_and_not_overwritten(tmp_path: Path, name: str, garbage: str) -> None:
+def test_corrupt_file_is_named_and_not_overwritten(tmp_path: Path, name: str, garbage: str) -> None:
     path = tmp_path / name
     path.write_text(garbage, errors="surrogateescape")
     before = path.read_bytes()
-    with pytest.raises(BadInput, match=rf"^{path} is garbled, and knows what was paid for"):
+    with pytest.raises(BadInput, match=rf"^{path} is corrupt: restore this record of paid reports"):
         SavedState(tmp_path).require_usable()
     assert path.read_bytes() == before
 
 
-def test_an_item_that_is_none_of_dynamodbs_is_garbage_as_well(tmp_path: Path) -> None:
+def test_item_that_dynamodb_refuses_is_corrupt(tmp_path: Path) -> None:
     (tmp_path / "ledger.json").write_text(f'[{ITEM}, "odd": 1}}]')
-    kept = SavedState(tmp_path)
-    kept.require_usable()
-    with pytest.raises(BadInput, match=r"ledger\.json is garbled"):
-        restored(kept)
+    saved_state = SavedState(tmp_path)
+    saved_state.require_usable()
+    with pytest.raises(BadInput, match=r"ledger\.json is corrupt"):
+        restored(saved_state)
 
 
-def test_a_new_folder_is_usable(tmp_path: Path) -> None:
-    kept = SavedState(tmp_path / "new")
-    kept.require_usable()
-    assert restored(kept) == []
+def test_new_folder_is_usable(tmp_path: Path) -> None:
+    saved_state = SavedState(tmp_path / "new")
+    saved_state.require_usable()
+    assert restored(saved_state) == []
 
 
 @pytest.mark.parametrize(
     ("error", "times"),
     [("VonageRejected", []), ("VonageUnreachable", []), ("RateLimited", ["not_before"])],
 )
-def test_a_run_tries_at_once_what_was_refused_in_an_earlier_one(
+def test_restore_ends_the_delay_of_refused_reports(
     tmp_path: Path, error: str, times: list[str]
 ) -> None:
     later = '"not_before": {"S": "2026-11-22T02:30:00+00:00"}'
@@ -114,7 +116,7 @@ def a_report(name: str, state: str, root: str | None = None) -> dict[str, Any]:
         ("SPLIT", None, set(PARTS)),
     ],
 )
-def test_the_archives_that_a_run_may_read_are_put_back(
+def test_restore_uploads_only_the_archives_that_a_run_may_read(
     tmp_path: Path, state: str, event: dict[str, Any] | None, archives: set[str]
 ) -> None:
     items = [

@@ -12,7 +12,7 @@ INVALID = InvocationFailed({"errorType": "InvalidRequest", "errorMessage": "the 
 
 
 class FakeStack:
-    """Answers in turn with what it was given, the last one for ever."""
+    """Answers with the given outcomes in turn, and repeats the last one."""
 
     def __init__(self, *outcomes: Mapping[str, Any] | InvocationFailed) -> None:
         self.outcomes = list(outcomes)
@@ -40,7 +40,7 @@ def tick_until_answered(each: Scheduler) -> None:
     each.stop()
 
 
-def test_an_event_that_failed_is_sent_again_and_that_is_said() -> None:
+def test_failed_event_is_retried_and_the_retry_is_printed() -> None:
     said: list[str] = []
     stack = FakeStack(BROKEN, BROKEN, ANSWER)
     each = scheduler(stack, {"scheduled_time": "t"}, said)
@@ -50,14 +50,14 @@ def test_an_event_that_failed_is_sent_again_and_that_is_said() -> None:
     assert len([line for line in said if "Runtime.ExitError" in line]) == 2
 
 
-def test_an_event_that_a_person_must_mend_is_not_sent_again() -> None:
+def test_invalid_event_is_not_retried() -> None:
     stack = FakeStack(INVALID)
     with pytest.raises(InvocationFailed, match=r"^the event's x: no$"):
         tick_until_answered(scheduler(stack, {"x": 1}, []))
     assert stack.sent == [{"x": 1}]
 
 
-def test_a_recollection_that_is_sent_again_is_still_one() -> None:
+def test_retried_recollection_keeps_its_token() -> None:
     stack = FakeStack(BROKEN, ANSWER)
     tick_until_answered(scheduler(stack, {"recollect": {"report_id": "r"}}, []))
     first, second = (sent["recollect"] for sent in stack.sent[:2])
@@ -65,7 +65,7 @@ def test_a_recollection_that_is_sent_again_is_still_one() -> None:
     assert first["token"] == second["token"] != ""
 
 
-def test_a_recollection_that_is_none_is_left_to_submit_reports() -> None:
+def test_malformed_recollection_is_sent_unchanged() -> None:
     stack = FakeStack(INVALID)
     with pytest.raises(InvocationFailed):
         tick_until_answered(scheduler(stack, {"recollect": "x"}, []))
@@ -78,7 +78,7 @@ def tick_for_ever(each: Scheduler) -> None:
         each.tick()
 
 
-def test_sweeps_follow_and_end_the_run_when_they_fail_again_and_again() -> None:
+def test_third_failed_sweep_in_a_row_ends_the_run() -> None:
     stack = FakeStack(ANSWER, BROKEN)
     each = scheduler(stack, {"scheduled_time": "t"}, [])
     with pytest.raises(InvocationFailed, match=r"Runtime\.ExitError"):

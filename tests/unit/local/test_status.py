@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
-from local.status.model import THE_API_KEY, TOO_LONG, Content, Problem, Row, Status, status_of
+from local.status.model import THE_API_KEY, Content, Row
+from local.status.problems import TOO_LONG, Problem
+from local.status.summary import Status, status_of
 from tests.support.alarms import ALARMS
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.backfill import Backfill, Progress
 from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.definitions import Refusal, ReportDefinition
-from vonage_reports.domain.report import Report, State, halves_of
+from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.splitting import halves_of
 from vonage_reports.domain.windows import Window, WindowLength, windows_within
 
 NOW = datetime(2026, 11, 23, 6, tzinfo=UTC)
@@ -56,7 +59,7 @@ def status(
     backfills: Sequence[Backfill] = (),
     **fields: Any,
 ) -> Status:
-    """What is said of these reports; `fields` replaces what the content has besides."""
+    """Return the status of these reports; `fields` replaces other fields of the content."""
     collects = {each.name: each.collects for each in definitions}
     finished: dict[str, list[Report]] = {}
     for each in reports:
@@ -78,20 +81,20 @@ def status(
     return status_of(replace(content, **fields))
 
 
-def row(of: Status) -> Row:
-    (only,) = of.rows
+def row(result: Status) -> Row:
+    (only,) = result.rows
     return only
 
 
-def missing(of: Status) -> list[tuple[str, int, Any]]:
-    return [(each.dates, each.windows, each.event) for each in of.problems]
+def missing(result: Status) -> list[tuple[str, int, Any]]:
+    return [(each.dates, each.windows, each.event) for each in result.problems]
 
 
 def backfill_event(start: str, end: str, name: str = "sms") -> dict[str, Any]:
     return {"backfill": {"definition": name, "start": start, "end": end}}
 
 
-def test_each_window_is_counted_once_by_what_it_is() -> None:
+def test_windows_are_counted_once_by_state() -> None:
     states = [
         State.DELIVERED,
         State.FAILED,
@@ -102,37 +105,37 @@ def test_each_window_is_counted_once_by_what_it_is() -> None:
         State.HELD,
     ]
     days = windows(DAILY, "2026-11-01", "2026-11-08")
-    of = status(*(report(DAILY, *each) for each in zip(days, states, strict=True)))
+    result = status(*(report(DAILY, *each) for each in zip(days, states, strict=True)))
 
-    counted = row(of)
+    counted = row(result)
     assert (counted.delivered, counted.failed, counted.in_flight) == (1, 1, 3)
     assert (counted.waiting, counted.held, counted.missing) == (1, 1, 0)
 
 
-def test_the_last_delivery_is_the_newest_window_and_its_newest_revision() -> None:
+def test_last_delivered_is_newest_window_and_revision() -> None:
     twice = replace(DAILY, delay_days=(0, 3))
     older, newer = windows(twice, "2026-11-01", "2026-11-03")
-    of = status(
+    result = status(
         report(twice, newer, delay_index=0, rows=10),
         report(twice, newer, delay_index=1, rows=12),
         report(twice, older, delay_index=1, rows=99),
         definitions=[twice],
     )
 
-    last = row(of).last_delivered
+    last = row(result).last_delivered
     assert last is not None
     assert (last.window, last.revision, last.rows) == (newer, "final", 12)
-    assert row(of).delivered == 2
+    assert row(result).delivered == 2
 
 
-def test_windows_that_were_never_planned_are_fetched_by_one_backfill_of_neighbours() -> None:
+def test_adjacent_missing_windows_share_a_backfill() -> None:
     days = windows(DAILY, "2026-11-01", "2026-11-10")
     there = [window for window in days if window.first_date.day not in (3, 4, 5, 8)]
 
-    of = status(*(report(DAILY, window) for window in there))
+    result = status(*(report(DAILY, window) for window in there))
 
-    assert row(of).missing == 4
-    assert missing(of) == [
+    assert row(result).missing == 4
+    assert missing(result) == [
         ("2026-11-03 to 2026-11-05", 3, backfill_event("2026-11-03", "2026-11-06")),
         ("2026-11-08", 1, backfill_event("2026-11-08", "2026-11-09")),
     ]
@@ -149,34 +152,34 @@ def test_windows_that_were_never_planned_are_fetched_by_one_backfill_of_neighbou
         (WindowLength.MONTH, "Pacific/Apia", "2026-03-01", "2026-06-01"),
     ],
 )
-def test_the_backfill_that_is_named_has_exactly_the_missing_windows(
+def test_suggested_backfill_has_exactly_missing_windows(
     length: WindowLength, zone: str, start: str, end: str
 ) -> None:
     definition = replace(DAILY, window=length, time_zone=zone)
     everything = windows(definition, "2026-02-01", "2026-12-01")
     lost = windows(definition, start, end)
 
-    of = status(
+    result = status(
         *(report(definition, window) for window in everything if window not in lost),
         definitions=[definition],
     )
 
-    (problem,) = of.problems
-    assert problem.windows == row(of).missing == len(lost)
+    (problem,) = result.problems
+    assert problem.windows == row(result).missing == len(lost)
     assert problem.event == backfill_event(start, end)
     assert problem.event is not None
     asked = problem.event["backfill"]
     assert windows(definition, asked["start"], asked["end"]) == lost
 
 
-def test_hours_that_are_missing_on_one_date_are_one_backfill() -> None:
+def test_missing_hours_of_one_date_share_a_backfill() -> None:
     hourly = replace(DAILY, window=WindowLength.HOUR)
     hours = windows(hourly, "2026-11-01", "2026-11-04")
     there = [window for window in hours if window.start.hour not in (2, 20)]
 
-    of = status(*(report(hourly, window) for window in there), definitions=[hourly])
+    result = status(*(report(hourly, window) for window in there), definitions=[hourly])
 
-    assert missing(of) == [
+    assert missing(result) == [
         (
             f"2026-11-0{date} 02:00 to 2026-11-0{date} 20:00",
             2,
@@ -186,7 +189,7 @@ def test_hours_that_are_missing_on_one_date_are_one_backfill() -> None:
     ]
 
 
-def test_a_failed_window_is_collected_again_by_its_report_and_says_why() -> None:
+def test_failed_window_has_reason_and_recollect_event() -> None:
     (window,) = windows(DAILY, "2026-11-01", "2026-11-02")
     failed = report(DAILY, window, State.FAILED, error="RowsMismatch", reason="3 rows are not 4")
 
@@ -196,7 +199,7 @@ def test_a_failed_window_is_collected_again_by_its_report_and_says_why() -> None
     assert problem.event == {"recollect": {"report_id": failed.report_id}}
 
 
-def test_a_failed_revision_is_no_trouble_any_more_when_a_later_one_is_delivered() -> None:
+def test_later_delivery_ends_a_failed_revision() -> None:
     twice = replace(DAILY, delay_days=(0, 3))
     (window,) = windows(twice, "2026-11-01", "2026-11-02")
     preliminary = report(twice, window, State.FAILED)
@@ -211,26 +214,26 @@ def test_a_failed_revision_is_no_trouble_any_more_when_a_later_one_is_delivered(
     assert [problem.report_id for problem in swapped.problems] == [final.report_id]
 
 
-def test_a_superseded_revision_is_not_missing_where_the_final_one_is_there() -> None:
+def test_superseded_revision_is_not_missing() -> None:
     twice = replace(DAILY, delay_days=(0, 3))
     (window,) = windows(twice, "2026-11-01", "2026-11-02")
 
-    of = status(
+    result = status(
         report(twice, window, State.SUPERSEDED),
         report(twice, window, delay_index=1),
         definitions=[twice],
     )
 
-    assert of.problems == []
-    assert row(of).delivered == 1
+    assert result.problems == []
+    assert row(result).delivered == 1
 
 
-def test_a_final_revision_that_the_calendar_went_past_is_missing_and_one_to_come_is_not() -> None:
+def test_only_final_revision_skipped_by_calendar_is_missing() -> None:
     twice = replace(DAILY, delay_days=(0, 3))
     days = windows(twice, "2026-11-01", "2026-11-04")
     cursors = {("sms", "abcd1234", 3): days[1].end}
 
-    of = status(
+    result = status(
         report(twice, days[0]),
         report(twice, days[1]),
         report(twice, days[1], delay_index=1),
@@ -239,24 +242,24 @@ def test_a_final_revision_that_the_calendar_went_past_is_missing_and_one_to_come
         calendar=Calendar(cursors, {}, {"sms": twice.collects}),
     )
 
-    (problem,) = of.problems
-    assert problem.reason == "only the preliminary revision is there"
+    (problem,) = result.problems
+    assert problem.reason == "only the preliminary revision is delivered"
     assert problem.event == backfill_event("2026-11-01", "2026-11-02")
 
 
-def test_a_cancelled_window_is_missing_and_a_backfill_brings_it() -> None:
+def test_cancelled_window_is_missing_and_has_backfill() -> None:
     days = windows(DAILY, "2026-11-01", "2026-11-04")
     states = (State.DELIVERED, State.CANCELLED, State.DELIVERED)
 
-    of = status(*(report(DAILY, *each) for each in zip(days, states, strict=True)))
+    result = status(*(report(DAILY, *each) for each in zip(days, states, strict=True)))
 
-    (problem,) = of.problems
+    (problem,) = result.problems
     assert problem.reason == "cancelled"
     assert problem.event == backfill_event("2026-11-02", "2026-11-03")
 
 
 def split(window: Window, *states: State, root: State) -> list[Report]:
-    """A window in two halves that came to these states."""
+    """Return a split window and its two parts, in these states."""
     whole = report(DAILY, window, root, leaves=2, error="ReportFailed")
     halves = halves_of(whole, now=NOW)
     parts = [
@@ -267,28 +270,28 @@ def split(window: Window, *states: State, root: State) -> list[Report]:
     return [replace(whole, reason=f"a part of the window, {failed}, could not be had"), *parts]
 
 
-def test_a_split_window_is_one_window_in_flight() -> None:
+def test_split_window_counts_once_in_flight() -> None:
     (window,) = windows(DAILY, "2026-11-19", "2026-11-20")
 
-    of = status(*split(window, State.STORED, State.SUBMITTED, root=State.SPLIT))
+    result = status(*split(window, State.STORED, State.SUBMITTED, root=State.SPLIT))
 
-    assert (row(of).in_flight, row(of).waiting, row(of).delivered) == (1, 0, 0)
-    assert of.problems == []
+    assert (row(result).in_flight, row(result).waiting, row(result).delivered) == (1, 0, 0)
+    assert result.problems == []
 
 
-def test_of_a_split_window_that_failed_the_part_alone_is_collected_again() -> None:
+def test_failed_split_window_recollects_only_failed_part() -> None:
     (window,) = windows(DAILY, "2026-11-01", "2026-11-02")
     reports = split(window, State.STORED, State.FAILED, root=State.FAILED)
 
-    of = status(*reports)
+    result = status(*reports)
 
-    (problem,) = of.problems
+    (problem,) = result.problems
     assert problem.event == {"recollect": {"report_id": reports[2].report_id}}
     assert problem.dates == "2026-11-01, a part of 12 h"
-    assert row(of).failed == 1
+    assert row(result).failed == 1
 
 
-def test_a_part_of_an_earlier_split_is_not_what_a_window_failed_for() -> None:
+def test_failed_part_of_earlier_split_is_ignored() -> None:
     (window,) = windows(DAILY, "2026-11-01", "2026-11-02")
     whole, *parts = split(window, State.STORED, State.FAILED, root=State.FAILED)
 
@@ -297,20 +300,20 @@ def test_a_part_of_an_earlier_split_is_not_what_a_window_failed_for() -> None:
     assert problem.event == {"recollect": {"report_id": whole.report_id}}
 
 
-def test_what_vonage_has_deleted_is_missing_and_no_event_would_fetch_it() -> None:
+def test_expired_windows_are_missing_without_event() -> None:
     video = replace(DAILY, product="VIDEO-API")
     days = windows(video, "2026-08-20", "2026-08-30")
 
-    of = status(report(video, days[0]), report(video, days[-1]), definitions=[video])
+    result = status(report(video, days[0]), report(video, days[-1]), definitions=[video])
 
-    assert missing(of) == [
+    assert missing(result) == [
         ("2026-08-21 to 2026-08-24", 4, None),
         ("2026-08-25 to 2026-08-28", 4, backfill_event("2026-08-25", "2026-08-29")),
     ]
-    assert of.problems[0].reason == "Vonage has VIDEO-API records from 2026-08-25 on"
+    assert result.problems[0].reason == "Vonage has VIDEO-API records only since 2026-08-25"
 
 
-def test_what_is_too_large_for_any_number_of_parts_is_not_collected_again_in_vain() -> None:
+def test_truncated_report_has_no_event() -> None:
     (window,) = windows(DAILY, "2026-11-01", "2026-11-02")
     failed = report(DAILY, window, State.FAILED, error="ReportTruncated", reason="too large")
 
@@ -319,7 +322,7 @@ def test_what_is_too_large_for_any_number_of_parts_is_not_collected_again_in_vai
     assert problem.event is None
 
 
-def test_rows_that_cannot_be_read_are_read_again_and_not_bought_again() -> None:
+def test_unreadable_rows_are_reconverted_not_recollected() -> None:
     (window,) = windows(DAILY, "2026-11-01", "2026-11-02")
     failed = report(DAILY, window, State.FAILED, error="RowsUnreadable", reason="a.csv, line 2")
 
@@ -328,23 +331,23 @@ def test_rows_that_cannot_be_read_are_read_again_and_not_bought_again() -> None:
     assert problem.event == {"reconvert": {"report_id": failed.report_id}}
 
 
-def test_a_held_part_is_what_a_person_has_to_resolve() -> None:
+def test_held_part_needs_the_operator() -> None:
     (window,) = windows(DAILY, "2026-11-19", "2026-11-20")
     reports = split(window, State.STORED, State.HELD, root=State.SPLIT)
 
-    of = status(*reports)
+    result = status(*reports)
 
-    assert row(of).held == 1
-    (problem,) = of.problems
+    assert row(result).held == 1
+    (problem,) = result.problems
     assert (problem.kind, problem.report_id) == ("held", reports[2].report_id)
-    # Which of the two it is, a person has to find out: to create it is billed.
+    # The operator must find out which event is right: creating a report is billed.
     assert problem.event is None
 
 
-def test_what_is_under_way_for_long_is_named_with_what_is_known_of_it() -> None:
+def test_late_reports_are_listed_with_their_reasons() -> None:
     days = windows(DAILY, "2026-11-18", "2026-11-20")
     stuck = report(DAILY, days[0], State.PLANNED, reason="401: no such key")
-    # 30 minutes for a million rows and an hour besides: 4.5 hours are three times that.
+    # Allowed: an hour and 30 minutes for a million rows. 4.5 hours are three times that.
     slow = report(
         DAILY,
         days[1],
@@ -354,34 +357,34 @@ def test_what_is_under_way_for_long_is_named_with_what_is_known_of_it() -> None:
     )
     usual = report(DAILY, days[1], State.SUBMITTED, submitted_at=NOW - timedelta(hours=4))
 
-    of = status(stuck, slow, definitions=[DAILY])
+    result = status(stuck, slow, definitions=[DAILY])
 
-    assert [(each.kind, each.report_id, each.event) for each in of.problems] == [
+    assert [(each.kind, each.report_id, each.event) for each in result.problems] == [
         ("late", stuck.report_id, None),
         ("late", slow.report_id, None),
     ]
-    assert [each.reason for each in of.problems] == [
+    assert [each.reason for each in result.problems] == [
         "PLANNED, due since 2026-11-22T00:00:00Z: 401: no such key",
-        "SUBMITTED, asked for at 2026-11-23T01:30:00Z",
+        "SUBMITTED, at Vonage since 2026-11-23T01:30:00Z",
     ]
     assert status(usual).problems == []
 
 
-def test_a_part_that_takes_long_is_named_and_what_is_held_is_not_late_besides() -> None:
+def test_slow_part_is_late_but_held_report_is_not() -> None:
     (window,) = windows(DAILY, "2026-11-19", "2026-11-20")
     whole, stored, slow = split(window, State.STORED, State.SUBMITTED, root=State.SPLIT)
     slow = replace(slow, submitted_at=NOW - timedelta(hours=15), reason=None)
     held = report(DAILY, windows(DAILY, "2026-11-18", "2026-11-19")[0], State.HELD)
 
-    of = status(replace(whole, reason=None), stored, slow, held)
+    result = status(replace(whole, reason=None), stored, slow, held)
 
-    assert [(each.kind, each.report_id) for each in of.problems] == [
+    assert [(each.kind, each.report_id) for each in result.problems] == [
         ("held", held.report_id),
         ("late", slow.report_id),
     ]
 
 
-def test_a_report_takes_too_long_when_its_alarm_goes_off() -> None:
+def test_too_long_equals_threshold_of_alarm() -> None:
     assert ALARMS["RunTooLong"]["Threshold"] == TOO_LONG
 
 
@@ -391,71 +394,71 @@ def test_accounts_do_not_fill_each_others_gaps() -> None:
     reports = [report(both, window) for window in days]
     reports += [report(both, window, account="efgh5678") for window in (days[0], days[2])]
 
-    of = status(*reports, definitions=[both])
+    result = status(*reports, definitions=[both])
 
-    assert [(each.account_id, each.missing) for each in of.rows] == [
+    assert [(each.account_id, each.missing) for each in result.rows] == [
         ("abcd1234", 0),
         ("efgh5678", 1),
     ]
-    (problem,) = of.problems
+    (problem,) = result.problems
     assert problem.account_id == "efgh5678"
     assert problem.event == backfill_event("2026-11-02", "2026-11-03")
 
 
 def removed_gap(**changes: Any) -> tuple[Status, Problem]:
     days = windows(DAILY, "2026-11-01", "2026-11-04")
-    of = status(report(DAILY, days[0]), report(DAILY, days[2]), **changes)
-    (problem,) = of.problems
-    return of, problem
+    result = status(report(DAILY, days[0]), report(DAILY, days[2]), **changes)
+    (problem,) = result.problems
+    return result, problem
 
 
-def test_a_definition_that_was_removed_is_still_told_of_and_cannot_be_backfilled() -> None:
-    of, problem = removed_gap(
+def test_removed_definition_is_listed_without_backfill() -> None:
+    result, problem = removed_gap(
         definitions=[], calendar=Calendar({}, {}, {DAILY.name: DAILY.collects})
     )
 
-    assert not row(of).is_collected
+    assert not row(result).is_collected
     assert (problem.dates, problem.event) == ("2026-11-02", None)
-    assert problem.reason == "sms is not among the definitions any more"
+    assert problem.reason == "sms was removed from the definitions"
 
 
-def test_an_account_that_was_removed_cannot_be_backfilled() -> None:
+def test_removed_account_is_listed_without_backfill() -> None:
     other = replace(DAILY, account_ids=("efgh5678",))
     days = windows(DAILY, "2026-11-01", "2026-11-04")
 
-    of = status(report(DAILY, days[0]), report(DAILY, days[2]), definitions=[other])
+    result = status(report(DAILY, days[0]), report(DAILY, days[2]), definitions=[other])
 
-    assert [(each.account_id, each.is_collected) for each in of.rows] == [
+    assert [(each.account_id, each.is_collected) for each in result.rows] == [
         ("efgh5678", True),
         ("abcd1234", False),
     ]
-    (problem,) = of.problems
+    (problem,) = result.problems
     assert problem.event is None
-    assert problem.reason == "abcd1234 is not among the account_ids of sms any more"
+    assert problem.reason == "abcd1234 was removed from the account_ids of sms"
 
 
-def test_a_definition_that_collects_something_else_now_is_measured_by_what_it_collected() -> None:
+def test_changed_definition_counts_its_original_windows() -> None:
     changed = replace(DAILY, window=WindowLength.MONTH)
-    of, problem = removed_gap(
+    result, problem = removed_gap(
         definitions=[changed], calendar=Calendar({}, {}, {DAILY.name: DAILY.collects})
     )
 
-    assert row(of).length is WindowLength.DAY
+    assert row(result).length is WindowLength.DAY
     assert (problem.windows, problem.event) == (1, None)
-    assert "sms, window: it collects something else now: give it a new name" in of.warnings
+    assert "sms, window: it collects something else now: give it a new name" in result.warnings
 
 
-def test_a_definition_without_accounts_has_those_that_the_ledger_knows() -> None:
+def test_definition_without_accounts_has_the_ledgers_accounts() -> None:
     of_the_key = replace(DAILY, account_ids=(THE_API_KEY,))
     days = windows(DAILY, "2026-11-01", "2026-11-04")
 
-    of = status(report(DAILY, days[0]), report(DAILY, days[2]), definitions=[of_the_key])
+    result = status(report(DAILY, days[0]), report(DAILY, days[2]), definitions=[of_the_key])
 
-    assert (row(of).account_id, row(of).is_collected) == ("abcd1234", True)
-    assert missing(of) == [("2026-11-02", 1, backfill_event("2026-11-02", "2026-11-03"))]
+    assert (row(result).account_id, row(result).is_collected) == ("abcd1234", True)
+    assert missing(result) == [("2026-11-02", 1, backfill_event("2026-11-02", "2026-11-03"))]
     new = status(definitions=[of_the_key])
     assert row(new).account_id == THE_API_KEY
-    assert new.warnings == ["nothing was planned yet of sms"]
+    assert new.warnings == ["nothing planned yet for sms"]
 
 
 def a_backfill(**changes: Any) -> Backfill:
@@ -463,7 +466,7 @@ def a_backfill(**changes: Any) -> Backfill:
     return replace(begun, **changes)
 
 
-def test_a_running_backfill_has_an_estimate_and_what_it_will_fetch_is_not_missing() -> None:
+def test_windows_of_running_backfill_are_not_missing() -> None:
     days = windows(DAILY, "2026-11-01", "2026-11-11")
     backfill = a_backfill(seen_to=5, skipped=1)
     under_way = report(
@@ -472,16 +475,16 @@ def test_a_running_backfill_has_an_estimate_and_what_it_will_fetch_is_not_missin
     before = report(DAILY, windows(DAILY, "2026-10-31", "2026-11-01")[0])
     done = [report(DAILY, window, backfill=backfill.name) for window in days[6:]]
 
-    of = status(before, under_way, *done, backfills=[backfill])
+    result = status(before, under_way, *done, backfills=[backfill])
 
-    assert of.problems == []
-    ((advance, seconds),) = of.backfills
+    assert result.problems == []
+    ((advance, seconds),) = result.backfills
     assert (advance.total, advance.over, advance.skipped, advance.under_way) == (10, 4, 1, 1)
-    # Three were collected in ten minutes, and six are left.
+    # Three reports finished in ten minutes, and six are left.
     assert seconds == 20 * 60
 
 
-def test_a_backfill_whose_windows_are_all_planned_runs_until_the_last_has_ended() -> None:
+def test_planned_backfill_runs_until_last_report_ends() -> None:
     days = windows(DAILY, "2026-11-01", "2026-11-11")
     backfill = a_backfill(seen_to=10, progress=Progress.PLANNED)
     last = report(DAILY, days[0], State.SUBMITTED, backfill=backfill.name)
@@ -493,66 +496,68 @@ def test_a_backfill_whose_windows_are_all_planned_runs_until_the_last_has_ended(
     assert after.backfills == []
 
 
-def test_a_backfill_that_was_stopped_is_warned_of_until_it_is_sent_again() -> None:
+def test_stopped_backfill_warns_until_sent_again() -> None:
     stopped = a_backfill(seen_to=4, progress=Progress.STOPPED)
 
     (_, warning) = status(ended_backfills=[stopped]).warnings
     assert warning == (
-        "the backfill sms-20261101-20261111 was stopped with 6 of 10 windows left: it would cost "
-        'more than MAX_BILLED_RECORDS; "confirm": true lets it'
+        "backfill sms-20261101-20261111 stopped with 6 of 10 windows left: it would bill more than "
+        'MAX_BILLED_RECORDS; send it again with "confirm": true'
     )
     again = status(ended_backfills=[stopped], backfills=[a_backfill(confirmed=True)])
-    assert again.warnings == ["nothing was planned yet of sms"]
+    assert again.warnings == ["nothing planned yet for sms"]
 
 
-def test_a_backfill_that_was_stopped_with_no_window_left_is_warned_of_as_well() -> None:
-    # It was seen to by the rules of a time zone that had a window more.
+def test_backfill_stopped_without_windows_left_warns() -> None:
+    # Earlier rules of its time zone had one window more.
     stopped = a_backfill(seen_to=11, progress=Progress.STOPPED)
 
     (_, warning) = status(ended_backfills=[stopped]).warnings
 
     assert warning == (
-        "the backfill sms-20261101-20261111 was stopped with 0 of 10 windows left: the rules of "
-        "its time zone have changed: send it again"
+        "backfill sms-20261101-20261111 stopped with 0 of 10 windows left: the rules of its time "
+        "zone have changed; send it again"
     )
 
 
-def test_a_schedule_that_does_not_come_is_warned_of() -> None:
+def test_missing_schedule_warns() -> None:
     days = windows(DAILY, "2026-11-14", "2026-11-20")
     calendar = Calendar({("sms", "abcd1234", 3): days[0].end}, {}, {DAILY.name: DAILY.collects})
 
     (warning,) = status(report(DAILY, days[0]), calendar=calendar).warnings
 
-    # The 19th became due at the last midnight: today's schedule may still come.
+    # The 19th became due at the last midnight: today's schedule may still plan it.
     assert warning == (
-        "sms, abcd1234: 4 windows are due and not planned, from 2026-11-15 on: "
-        "does the schedule come?"
+        "sms, abcd1234: 4 windows are due but not planned, from 2026-11-15 on; "
+        "check that the schedule is enabled"
     )
 
 
-def test_what_hinders_many_reports_is_said_once() -> None:
+def test_reason_shared_by_many_reports_warns_once() -> None:
     days = windows(DAILY, "2026-11-01", "2026-11-04")
     refused = [report(DAILY, window, State.PLANNED, reason="401: no such key") for window in days]
 
-    assert status(*refused).warnings == ["sms: 3 reports are tried again: 401: no such key"]
+    assert status(*refused).warnings == ["sms: retrying 3 reports: 401: no such key"]
 
 
-def test_refused_definitions_and_a_pause_are_warned_of() -> None:
+def test_refused_definitions_and_pause_warn() -> None:
     work = OpenWork((), {}, frozenset(), paused_until=NOW + timedelta(minutes=1))
 
-    of = status(refusals=[Refusal("x", "product", "it is missing")], work=work)
+    result = status(refusals=[Refusal("x", "product", "it is missing")], work=work)
 
-    assert of.warnings[:2] == [
+    assert result.warnings[:2] == [
         "x, product: it is missing",
-        "Vonage wants no requests before 2026-11-23T06:01:00Z",
+        "Vonage asked to pause all requests until 2026-11-23T06:01:00Z",
     ]
 
 
-def test_what_a_script_reads_is_json() -> None:
+def test_status_is_json_serializable() -> None:
     days = windows(DAILY, "2026-11-01", "2026-11-04")
-    of = status(report(DAILY, days[0], rows=7), report(DAILY, days[2]), backfills=[a_backfill()])
+    result = status(
+        report(DAILY, days[0], rows=7), report(DAILY, days[2]), backfills=[a_backfill()]
+    )
 
-    document = json.loads(json.dumps(of.to_dict()))
+    document = json.loads(json.dumps(result.to_dict()))
 
     assert document["definitions"][0]["last_delivered"]["start"] == "2026-11-03T00:00:00Z"
     assert document["as_of"] == "2026-11-23T06:00:00Z"

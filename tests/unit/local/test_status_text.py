@@ -5,7 +5,9 @@ from typing import Any
 
 from rich.console import Console
 
-from local.status.model import Advance, Delivered, Problem, Row, Status
+from local.status.model import Advance, Delivered, Row
+from local.status.problems import Problem
+from local.status.summary import Status
 from local.status.text import show_status
 from vonage_reports.domain.backfill import Progress
 from vonage_reports.domain.report import Revision
@@ -49,7 +51,7 @@ def shown(**changes: Any) -> list[str]:
     return [line.rstrip() for line in file.getvalue().splitlines()]
 
 
-def test_a_definition_is_one_line_of_a_table_and_what_is_none_is_blank() -> None:
+def test_definition_takes_one_line_with_blanks_for_zero() -> None:
     title, _, header, row = shown()
 
     assert title == "the last make run, as of 2026-11-23 06:00:00 UTC"
@@ -61,7 +63,7 @@ def test_a_definition_is_one_line_of_a_table_and_what_is_none_is_blank() -> None
     )
 
 
-def test_a_gap_is_told_with_the_event_that_fetches_it() -> None:
+def test_gap_is_printed_with_its_event() -> None:
     *_, heading, gap, event = shown(problems=[GAP])
 
     assert heading == "missing"
@@ -69,7 +71,7 @@ def test_a_gap_is_told_with_the_event_that_fetches_it() -> None:
     assert event == '    {"backfill": {"definition": "sms-outbound"}}'
 
 
-def test_what_no_event_could_mend_is_told_with_the_report_that_a_person_has_to_look_for() -> None:
+def test_problem_without_event_is_printed_with_report_id() -> None:
     held = replace(
         GAP, kind="held", windows=1, event=None, report_id="sms-20261103T0000Z-0a1b2c3d4e5f"
     )
@@ -77,27 +79,27 @@ def test_what_no_event_could_mend_is_told_with_the_report_that_a_person_has_to_l
     assert shown(problems=[held])[-1] == "    sms-20261103T0000Z-0a1b2c3d4e5f"
 
 
-def test_hundreds_of_failures_are_ten_and_where_the_others_are() -> None:
+def test_only_ten_problems_are_printed_with_a_notice() -> None:
     failed = replace(GAP, kind="failed", windows=1, event=None, reason="[RowsMismatch] :secret:")
 
     *_, tenth, more = shown(problems=[failed] * 300)
 
-    # As it is: rich would take the one for markup and the other for an emoji.
+    # Printed literally: rich would take the one for markup and the other for an emoji.
     assert tenth.endswith(": [RowsMismatch] :secret:")
-    assert more == "  and 290 more: make status JSON=1"
+    assert more == "  and 290 more; `make status JSON=1` has all"
     assert len(shown(problems=[failed] * 300)) < 20
 
 
-def test_a_running_backfill_is_a_bar_with_an_estimate() -> None:
+def test_running_backfill_is_a_bar_with_estimate() -> None:
     advance = Advance("sms-x", Progress.RUNNING, total=400, over=100, skipped=20, under_way=4)
 
     *_, bar = shown(backfills=[(advance, 240.0)])
 
     assert bar.startswith("backfill sms-x  ")
-    assert bar.endswith("100 of 400 windows, 20 of them were there, about 4 min left")
+    assert bar.endswith("100 of 400 windows, 20 skipped, about 4 min left")
 
 
-def test_a_definition_that_was_removed_is_marked() -> None:
+def test_removed_definition_is_marked() -> None:
     *_, row = shown(rows=[replace(ROW, is_collected=False)])
 
     assert row.startswith("sms-outbound (removed)")

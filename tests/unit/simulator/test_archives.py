@@ -1,4 +1,4 @@
-"""The simulator's archives have the layout that real ones were seen to have."""
+"""The simulator's archives have the byte layout observed in real archives."""
 
 import hashlib
 import io
@@ -26,7 +26,7 @@ def write(
     return archive
 
 
-def test_sizes_and_crc_stand_only_behind_the_data(tmp_path: Path) -> None:
+def test_sizes_and_crc_follow_the_data(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     write(path, {"report.csv": CONTENT})
     data = path.read_bytes()
@@ -51,7 +51,7 @@ def test_sizes_and_crc_stand_only_behind_the_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize("zip64", [False, True])
 @pytest.mark.parametrize("stored", [False, True])
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_zip_reader_finds_every_member_whole(
+def test_zip_reader_reads_every_member(
     tmp_path: Path, *, stored: bool, zip64: bool, count: int
 ) -> None:
     members = {f"report_{n}.csv": CONTENT * n for n in range(count)}

@@ -1,4 +1,4 @@
-"""What the simulator counts: billed records, requests per second, violations; its settings."""
+"""The simulator's counters (billed records, request rate, violations), settings and clock."""
 
 from collections import Counter
 from email.message import Message
@@ -18,7 +18,7 @@ records = st.sets(st.tuples(st.sampled_from(STREAMS), st.integers(0, 2), st.inte
 
 
 @given(reports=st.lists(records, max_size=5))
-def test_the_bill_knows_every_record_and_those_billed_again(
+def test_bill_counts_records_and_repeated_records(
     reports: list[set[tuple[Stream, int, int]]],
 ) -> None:
     bill = Bill()
@@ -42,7 +42,7 @@ def headers(**values: str) -> Message:
 
 
 @given(gaps=st.lists(st.floats(0, 1.5), max_size=40))
-def test_no_second_admits_more_than_the_limit(gaps: list[float]) -> None:
+def test_rate_limit_holds_in_every_second(gaps: list[float]) -> None:
     now = 0.0
     traffic = Traffic(lambda: now)
     admitted: list[float] = []
@@ -77,7 +77,7 @@ def test_no_second_admits_more_than_the_limit(gaps: list[float]) -> None:
          {"missing_user_agent", "basic_auth_missing"}),
     ],
 )  # fmt: skip
-def test_violations(target: str, sent: Message, violations: set[str]) -> None:
+def test_violations_are_counted(target: str, sent: Message, violations: set[str]) -> None:
     traffic = Traffic()
     traffic.arrived("list", target, sent)
     assert {name for name, count in traffic.violations.items() if count} == violations
@@ -99,17 +99,17 @@ def test_violations(target: str, sent: Message, violations: set[str]) -> None:
         {"rows_per_day_by_product": {"FAX": 1}},
     ],
 )
-def test_settings_refuse_what_does_not_exist_or_fit(changes: dict[str, object]) -> None:
+def test_settings_refuse_unknown_names_and_bad_values(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(changes))):
         Settings().changed(changes)
 
 
-def test_settings_of_one_product_take_precedence() -> None:
+def test_product_setting_takes_precedence() -> None:
     settings = Settings().changed({"rows_per_day": 7, "rows_per_day_by_product": {"AMD": 1}})
     assert (settings.rows_per_day_of("AMD"), settings.rows_per_day_of("SMS")) == (1, 7)
 
 
-def test_the_clock_goes_ahead_and_never_back() -> None:
+def test_clock_advances_but_never_goes_back() -> None:
     clock = Clock()
     before = clock.now()
     clock.advance(3600)

@@ -21,7 +21,7 @@ from tests.support.paths import ROOT
 DAY = datetime(2026, 3, 29, tzinfo=UTC)
 DIGEST = ROOT.parent / "shared" / "spec" / "reports-3.1.4.digest.yml"
 
-needs_digest = pytest.mark.skipif(not DIGEST.exists(), reason="the OpenAPI digest is not here")
+needs_digest = pytest.mark.skipif(not DIGEST.exists(), reason="needs the OpenAPI digest")
 every_stream = pytest.mark.parametrize(
     ("product", "direction"),
     [(product, direction) for product in PRODUCTS.values() for direction in product.directions],
@@ -69,11 +69,11 @@ def records_of(
     return [dict(zip(columns, row[4], strict=True)) for row in rows]
 
 
-def test_the_same_request_gives_the_same_records() -> None:
+def test_same_request_returns_same_records() -> None:
     assert rows_between(DAY, DAY + timedelta(days=1)) == rows_between(DAY, DAY + timedelta(days=1))
 
 
-def test_another_seed_gives_other_records() -> None:
+def test_another_seed_returns_other_records() -> None:
     end = DAY + timedelta(hours=2)
     ids = {row[4][0] + row[4][1] for row in rows_between(DAY, end)}
     assert ids.isdisjoint(row[4][0] + row[4][1] for row in rows_between(DAY, end, seed=2))
@@ -81,20 +81,18 @@ def test_another_seed_gives_other_records() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(cuts=st.lists(st.integers(0, 2 * 86_400), max_size=4), micros=st.integers(0, 999_999))
-def test_the_parts_of_a_window_give_exactly_the_records_of_the_whole(
-    cuts: list[int], micros: int
-) -> None:
+def test_parts_of_a_window_add_up_to_the_whole(cuts: list[int], micros: int) -> None:
     end = DAY + timedelta(days=2)
     instants = [DAY + timedelta(seconds=cut, microseconds=micros) for cut in sorted(cuts)]
-    services = [DAY, *(instant for instant in instants if instant < end), end]
-    parts = [rows_between(*pair, rows_per_day=150) for pair in pairwise(services)]
+    boundaries = [DAY, *(instant for instant in instants if instant < end), end]
+    parts = [rows_between(*pair, rows_per_day=150) for pair in pairwise(boundaries)]
     whole = rows_between(DAY, end, rows_per_day=150)
     assert [row for part in reversed(parts) for row in part] == whole
 
 
 @settings(max_examples=25, deadline=None)
 @given(cut=st.integers(0, 86_400))
-def test_merged_streams_split_as_well(cut: int) -> None:
+def test_parts_add_up_for_merged_streams(cut: int) -> None:
     middle, end = DAY + timedelta(seconds=cut), DAY + timedelta(days=1)
     directions, accounts = ("outbound", "inbound"), ("abcd1234", "sub00001")
 
@@ -111,27 +109,27 @@ def test_merged_streams_split_as_well(cut: int) -> None:
     assert rows(middle, end) + rows(DAY, middle) == rows(DAY, end)
 
 
-def test_rows_come_newest_first_and_lie_in_the_half_open_window() -> None:
+def test_rows_are_newest_first_in_half_open_window() -> None:
     start, end = DAY + timedelta(minutes=59), DAY + timedelta(hours=1, seconds=1)
-    # So many that every second has a record.
+    # At this volume every second has a record.
     times = [row[0] for row in rows_between(start, end, rows_per_day=2_000_000)]
     assert times == sorted(times, reverse=True)
     assert (times[-1], times[0]) == (start.timestamp(), end.timestamp() - 1)
 
 
 @given(rows_per_day=st.integers(0, 10_000_000), day=st.integers(0, 30_000))
-def test_the_hours_of_a_day_add_up_to_its_volume(rows_per_day: int, day: int) -> None:
+def test_hours_add_up_to_rows_per_day(rows_per_day: int, day: int) -> None:
     assert sum(rows_in_hour(rows_per_day, day * 24 + h) for h in range(24)) == rows_per_day
 
 
-def test_a_day_is_busier_at_noon_than_at_night() -> None:
+def test_noon_is_busier_than_night() -> None:
     assert rows_in_hour(3000, 12) > 10 * rows_in_hour(3000, 3)
 
 
 @pytest.mark.parametrize(
     ("name", "text"), [("status", "failed"), ("country", "NA"), ("network", "23415")]
 )
-def test_a_filter_selects_from_the_same_records(name: str, text: str) -> None:
+def test_filter_selects_from_the_same_records(name: str, text: str) -> None:
     end = DAY + timedelta(days=4)
     column = PRODUCTS["SMS"].columns.index(name)
     everything = rows_between(DAY, end)
@@ -141,7 +139,7 @@ def test_a_filter_selects_from_the_same_records(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("product", "moving"),
+    ("product", "changing"),
     [
         ("SMS", {"status", "error_code", "error_code_description", "date_finalized", "latency",
                  "total_price"}),
@@ -151,17 +149,15 @@ def test_a_filter_selects_from_the_same_records(name: str, text: str) -> None:
         ("VOICE-CALL", set()),
     ],
 )  # fmt: skip
-def test_statuses_and_prices_move_for_72_hours_and_nothing_else_does(
-    product: str, moving: set[str]
-) -> None:
+def test_only_statuses_and_prices_change_for_72_hours(product: str, changing: set[str]) -> None:
     direction = PRODUCTS[product].directions[0]
     columns = PRODUCTS[product].columns_for(direction, frozenset(PRODUCTS[product].switches))
     end = DAY + timedelta(days=1)
 
-    def looked_at(as_of: datetime | None) -> list[Row]:
+    def rows_at(as_of: datetime | None) -> list[Row]:
         return rows_between(DAY, end, product=product, directions=(direction,), as_of=as_of, seed=2)
 
-    early, late = looked_at(end), looked_at(None)
+    early, late = rows_at(end), rows_at(None)
 
     changes = {
         name
@@ -169,12 +165,12 @@ def test_statuses_and_prices_move_for_72_hours_and_nothing_else_does(
         for name, a, b in zip(columns, before[4], after[4], strict=True)
         if a != b
     }
-    assert changes == moving
+    assert changes == changing
     assert [row[:4] for row in early] == [row[:4] for row in late]
-    assert looked_at(end + timedelta(hours=72)) == late
+    assert rows_at(end + timedelta(hours=72)) == late
 
 
-def test_a_filter_goes_by_the_status_of_the_moment() -> None:
+def test_filter_uses_status_at_request_time() -> None:
     end = DAY + timedelta(days=1)
     status = PRODUCTS["SMS"].columns.index("status")
     everything = rows_between(DAY, end, as_of=end)
@@ -194,9 +190,7 @@ def test_every_product_has_a_value_for_every_column(product: Product, direction:
 
 
 @every_stream
-def test_ids_are_unique_and_dates_and_prices_are_well_formed(
-    product: Product, direction: str
-) -> None:
+def test_ids_dates_and_prices_are_well_formed(product: Product, direction: str) -> None:
     records = records_of(product, direction)
     assert len({record["id"] for record in records}) == len(records) == 500
     for record in records:
@@ -226,7 +220,7 @@ def test_every_phone_number_is_fictional(product: Product, direction: str) -> No
                 assert any(r.first <= int(value) <= r.last for r in ranges), (column, value)
 
 
-def test_country_network_and_number_belong_together() -> None:
+def test_country_network_and_number_match() -> None:
     by_code = {country.code: country for country in COUNTRIES}
     records = records_of(PRODUCTS["SMS"], "outbound", rows_per_day=3000)
     assert {record["country"] for record in records} == set(by_code)
@@ -239,13 +233,13 @@ def test_country_network_and_number_belong_together() -> None:
         assert country.numbers.first <= int(record["to"]) <= country.numbers.last
 
 
-def test_bodies_hold_all_that_a_csv_parser_can_stumble_over() -> None:
+def test_bodies_contain_characters_hard_for_csv_parsers() -> None:
     text = "".join(record["message_body"] for record in records_of(PRODUCTS["SMS"], "outbound"))
     assert all(part in text for part in ('"', ",", "\n", "\r\n", "🎉"))
 
 
 @needs_digest
-def test_products_columns_and_filters_are_those_of_the_specification() -> None:
+def test_products_columns_and_filters_match_specification() -> None:
     digest = yaml.safe_load(DIGEST.read_text())
     assert set(PRODUCTS) == set(digest["products"])
     parameters = digest["async_request"]["per_product"]
@@ -267,6 +261,6 @@ def test_products_columns_and_filters_are_those_of_the_specification() -> None:
             assert list(allowed) == (expected[key] if isinstance(expected[key], list) else [])
 
 
-def test_countries_share_all_records_and_none_has_two_entries() -> None:
+def test_country_shares_add_up_and_codes_are_unique() -> None:
     assert sum(country.share for country in COUNTRIES) == 256
     assert max(Counter(country.code for country in COUNTRIES).values()) == 1

@@ -1,4 +1,4 @@
-"""What the simulated API refuses, product by product."""
+"""Validation of report requests by the simulated API, product by product."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -48,7 +48,7 @@ def minimal(product: Product) -> dict[str, object]:
 
 
 @every_product
-def test_a_minimal_request_asks_for_the_last_seven_days(product: Product) -> None:
+def test_minimal_request_covers_last_seven_days(product: Product) -> None:
     request = parse(minimal(product))
     assert (request.start, request.end) == (NOW - timedelta(days=7), NOW)
     assert not request.include_subaccounts
@@ -67,7 +67,7 @@ def test_direction_is_required_optional_or_refused(product: Product) -> None:
 
 
 @every_product
-def test_a_filter_of_another_product_is_refused(product: Product) -> None:
+def test_filter_of_another_product_is_refused(product: Product) -> None:
     every_filter = {name for other in PRODUCTS.values() for name in other.filters}
     for name in every_filter - set(product.filters):
         assert invalid_parameters({**minimal(product), name: "x"}) == [name]
@@ -96,25 +96,25 @@ def test_a_filter_of_another_product_is_refused(product: Product) -> None:
         ({"status": "nope", "include_message": 1.5}, ["include_message", "status"]),
     ],
 )
-def test_unusable_values_are_named(changes: dict[str, object], names: list[str]) -> None:
+def test_refusal_names_invalid_parameters(changes: dict[str, object], names: list[str]) -> None:
     assert invalid_parameters({**SMS, **WINDOW, **changes}) == names
 
 
-def test_video_reaches_back_90_days() -> None:
+def test_video_records_reach_back_90_days() -> None:
     body = {"product": "VIDEO-API", "account_id": "abcd1234", "date_end": "2026-11-01T00:00:00Z"}
     assert parse({**body, "date_start": "2026-08-25T00:00:00Z"})
     assert invalid_parameters({**body, "date_start": "2026-08-24T23:59:59Z"})
 
 
-def test_thirteen_months_are_allowed_to_the_day() -> None:
+def test_range_of_thirteen_months_is_allowed() -> None:
     assert parse({**SMS, "date_start": "2025-10-23T00:00:00Z", "date_end": "2026-11-23T00:00:00Z"})
 
 
-def test_a_foreign_account_is_forbidden() -> None:
+def test_foreign_account_is_forbidden() -> None:
     assert refusal({**SMS, "account_id": "zzzz9999"}).status == HTTPStatus.FORBIDDEN
 
 
-def test_a_product_that_is_not_enabled_is_a_401() -> None:
+def test_unprovisioned_product_answers_401() -> None:
     with pytest.raises(Problem) as refused:
         parse_report_request(SMS, now=NOW, accounts=("abcd1234",), unprovisioned_products=("SMS",))
     assert refused.value.status == HTTPStatus.UNAUTHORIZED
@@ -122,13 +122,13 @@ def test_a_product_that_is_not_enabled_is_a_401() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"SMS"', b"\xff"])
-def test_what_is_no_json_object_is_a_400(body: bytes) -> None:
+def test_body_without_json_object_answers_400(body: bytes) -> None:
     with pytest.raises(Problem) as refused:
         parse_json_object(body)
     assert refused.value.status == HTTPStatus.BAD_REQUEST
 
 
-def test_parameters_are_echoed_and_booleans_may_be_texts() -> None:
+def test_parameters_are_echoed_and_booleans_may_be_strings() -> None:
     request = parse({**SMS, "status": "delivered", "show_concatenated": "true"})
     assert request.echo == {
         "direction": "outbound",
@@ -148,14 +148,14 @@ def test_parameters_are_echoed_and_booleans_may_be_texts() -> None:
         "2026-11-21T00:00:00.000Z",
     ],
 )
-def test_every_documented_date_form_is_read(text: str) -> None:
+def test_documented_date_forms_are_parsed(text: str) -> None:
     assert parse_date(text) == datetime(2026, 11, 21, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", ["2026-11-21T00:00:00", "2026-11-21 00:00:00Z", 20261121, None])
-def test_other_date_forms_are_not(text: object) -> None:
+def test_other_date_forms_are_not_parsed(text: object) -> None:
     assert parse_date(text) is None
 
 
-def test_going_back_by_months_ends_on_the_last_day_of_a_shorter_month() -> None:
+def test_months_before_clamps_to_last_day_of_month() -> None:
     assert months_before(datetime(2026, 3, 31, tzinfo=UTC), 13) == datetime(2025, 2, 28, tzinfo=UTC)

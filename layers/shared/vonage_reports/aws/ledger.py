@@ -45,11 +45,7 @@ from vonage_reports.aws.ledger_items import (
 )
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.definitions import ReportDefinition
-from vonage_reports.domain.report import (
-    Report,
-    State,
-    report_ids_from,
-)
+from vonage_reports.domain.report import Report, State, report_ids_from
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table

@@ -10,13 +10,7 @@ from typing import Any
 
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.profile import Profile
-from vonage_reports.domain.report import (
-    Priority,
-    Report,
-    Revision,
-    State,
-    definition_of,
-)
+from vonage_reports.domain.report import Priority, Report, Revision, State, definition_of
 from vonage_reports.domain.windows import Window
 
 OF_FINISHED_REPORTS = (

@@ -4,7 +4,7 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from vonage_reports.domain.lifecycle import Execution, ExecutionStatus
+from vonage_reports.domain.decisions import Execution, ExecutionStatus
 from vonage_reports.domain.report import Report
 
 if TYPE_CHECKING:

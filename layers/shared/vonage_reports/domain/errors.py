@@ -15,6 +15,7 @@
     ├── RowsMismatch            the rows do not add up to `items_count`
     ├── RowsUnreadable          a row of a proven archive cannot be read
     ├── ResourceUnusable        AWS refuses a resource of the stack, or its name is not set
+    ├── IllegalTransition       the report's state does not allow the transition
     └── InvalidRequest          an event or a definition that a person must mend
 
 The class names are a contract: the workflow's Retry and the notifications name them.
@@ -119,6 +120,10 @@ class ResourceUnusable(VonageReportsError):
 
     The text names the resource and its setting. It may pass: what it stopped is tried again.
     """
+
+
+class IllegalTransition(VonageReportsError):
+    """The transition table does not have this transition from the report's state."""
 
 
 class InvalidRequest(VonageReportsError):

@@ -1,6 +1,6 @@
-"""What is said over SNS when something did not go as it should.
+"""Every notification: its body, its filterable attributes, and the causes announced once.
 
-`report.delivered` is made from the manifest (`objects`) and published by the workflow.
+The workflow publishes `report.delivered`. submit_reports publishes the others.
 """
 
 import json
@@ -10,14 +10,15 @@ from typing import Any
 
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import VonageRejected, VonageReportsError
-from vonage_reports.domain.report import Report
+from vonage_reports.domain.lifecycle import Fail, Hold, Resubmit, Resume
+from vonage_reports.domain.report import Entry, Report
 from vonage_reports.domain.windows import format_instant
 
 FILTERABLE = ("event", "definition", "product", "account_id", "revision")
-"""The fields that are message attributes as well, for subscriptions' filter policies."""
+"""The fields that are message attributes too, for the filter policies of subscriptions."""
 
 EVERY_REPORT = "every-report"
-"""The notice that no report can be submitted: the key is refused, or Vonage out of reach."""
+"""The cause that stops every submission: Vonage refuses the API key, or cannot be reached."""
 
 
 def delivered(manifest: Mapping[str, Any], *, manifest_key: str) -> dict[str, Any]:
@@ -41,50 +42,116 @@ def delivered(manifest: Mapping[str, Any], *, manifest_key: str) -> dict[str, An
     }
 
 
-def failed(
-    report: Report, *, error: str, reason: str, execution: str | None, run_again: object
-) -> dict[str, Any]:
-    """Make the body of `report.failed`.
+def failed(report: Report, failure: Fail, *, execution: str | None) -> dict[str, Any]:
+    """Make the body of `report.failed` for a report that only the operator can mend.
 
-    `run_again` is the event for submit_reports that would set it right, None where it will be
-    tried again without anybody's help; `execution` is an ARN.
+    `run_again` is the event for submit_reports that mends it; `execution` is an ARN.
     """
+    event = "reconvert" if failure.is_stored else "recollect"
+    run_again = {event: {"report_id": failure.part or report.report_id}}
+    # Collected again, a report that was too large would be truncated again.
     return _problem(
-        "report.failed", report, error, reason, execution=execution, run_again=run_again
+        "report.failed",
+        report,
+        failure.error,
+        failure.reason,
+        execution=execution,
+        run_again=None if failure.error == "ReportTruncated" else run_again,
     )
 
 
-def held(report: Report, *, reason: str, request_id: str | None) -> dict[str, Any]:
-    """Make the body of `report.held`; `request_id` is what may be the report at Vonage.
+def resubmitted(report: Report, again: Resubmit, *, execution: str | None) -> dict[str, Any]:
+    """Make the body of `report.failed` for a report that is requested once more."""
+    reason = f"{again.reason}. The report is requested, and billed, again"
+    return _problem("report.failed", report, again.error, reason, execution=execution)
 
-    The event that creates it is in the message alone: sent unread, it might buy it twice.
+
+def resumed(report: Report, again: Resume, *, execution: str | None) -> dict[str, Any]:
+    """Make the body of `report.failed` for a report whose run is repeated at no cost."""
+    is_stored = again.entry is not Entry.CHECK
+    safe = "The archive is stored" if is_stored else "Vonage has the report"
+    reason = f"{again.reason}. {safe}, and the run is retried automatically"
+    return _problem("report.failed", report, again.error, reason, execution=execution)
+
+
+def refused_by_vonage(report: Report, error: VonageReportsError) -> dict[str, Any]:
+    """Make the body of `report.failed` for a refusal that the operator has to mend."""
+    reason = f"{error}. The request is retried automatically"
+    return _problem("report.failed", report, type(error).__name__, reason)
+
+
+def duplicate(report: Report, request_id: str) -> dict[str, Any]:
+    """Make the body of `report.failed` for a second report at Vonage with the same parameters."""
+    reason = (
+        f"Vonage has a second report, {request_id}, with the same parameters. "
+        "It was billed to the account, and submit_reports does not use it"
+    )
+    return _problem("report.failed", report, "SubmissionUnknown", reason)
+
+
+def held(report: Report, hold: Hold) -> dict[str, Any]:
+    """Make the body of `report.held`; `hold.request_id` may be the report at Vonage.
+
+    `run_again` adopts that request. The event that creates a report stands in the message alone:
+    sent unread, it might buy the report twice.
     """
-    named = {"resolve": {"report_id": report.report_id, "request_id": request_id}}
+    named = {"resolve": {"report_id": report.report_id, "request_id": hold.request_id}}
     create = {"resolve": {"report_id": report.report_id, "request_id": None}}
     return _problem(
         "report.held",
         report,
         "SubmissionUnknown",
-        f"{reason}. Look in Vonage's dashboard whether it has the report. If so, resolve it with "
-        "that request_id; only if not, create it, which is billed: "
+        f"{hold.reason}. Look in Vonage's dashboard for the report. If it is there, send a "
+        "resolve event with its request_id. Only if it is not there, create it, which is billed: "
         f"{json.dumps(create)}",
-        run_again=named if request_id is not None else None,
+        run_again=named if hold.request_id is not None else None,
     )
 
 
 def overdue(report: Report, *, since: datetime, is_planned: bool) -> dict[str, Any]:
-    """Make the body of `report.overdue`: due for long, and neither delivered nor given up."""
-    state = f"it is {report.state}" if is_planned else "the calendar has not planned it yet"
+    """Make the body of `report.overdue`: the window is neither delivered nor failed."""
+    state = f"the report is {report.state}" if is_planned else "the calendar has not planned it yet"
     reason = f"due since {format_instant(since)} and not delivered: {state}"
     if report.reason:
         reason += f", because {report.reason}"
     return _problem("report.overdue", report, "Overdue", reason)
 
 
-def made_by_somebody(report: Report, request_id: str) -> dict[str, Any]:
-    """Make the body of `report.failed` for a second report at Vonage, alike in every respect."""
-    reason = f"Vonage has {request_id} as well, for the same window: somebody was billed for it"
-    return _problem("report.failed", report, "SubmissionUnknown", reason)
+def refused(refusal: Refusal) -> dict[str, Any]:
+    """Make the body of `definition.refused`."""
+    return {
+        "event": "definition.refused",
+        "definition": refusal.definition,
+        "field": refusal.field,
+        "error": "InvalidRequest",
+        "message": f"{refusal.definition}, {refusal.field}: {refusal.reason}",
+    }
+
+
+def attributes(body: Mapping[str, Any]) -> dict[str, str]:
+    """Return the message attributes of a notification, without those that are empty."""
+    return {name: str(body[name]) for name in FILTERABLE if body.get(name)}
+
+
+def text(body: Mapping[str, Any]) -> str:
+    """Return the message of a notification."""
+    return json.dumps(body, sort_keys=True)
+
+
+def cause(report: Report, error: VonageReportsError) -> str:
+    """Return the cause that an error is announced under: every report, or one account's product."""
+    if not isinstance(error, VonageRejected) or error.concerns_every_report:
+        return EVERY_REPORT
+    return _rejected(report)
+
+
+def causes_disproved_by(report: Report) -> frozenset[str]:
+    """Return the causes that are gone once Vonage took a report."""
+    return frozenset({EVERY_REPORT, _rejected(report)})
+
+
+def _rejected(report: Report) -> str:
+    return f"rejected#{report.account_id}#{report.product}"
 
 
 def _problem(
@@ -110,36 +177,3 @@ def _problem(
         "execution": execution,
         "run_again": run_again,
     }
-
-
-def refused(refusal: Refusal) -> dict[str, Any]:
-    """Make the body of `definition.refused`."""
-    return {
-        "event": "definition.refused",
-        "definition": refusal.definition,
-        "field": refusal.field,
-        "error": "InvalidRequest",
-        "message": f"{refusal.definition}, {refusal.field}: {refusal.reason}",
-    }
-
-
-def attributes(body: Mapping[str, Any]) -> dict[str, str]:
-    """Return the message attributes of a notification's body, name to value."""
-    return {name: str(body[name]) for name in FILTERABLE if body.get(name)}
-
-
-def text(body: Mapping[str, Any]) -> str:
-    """Return the message's text."""
-    return json.dumps(body, sort_keys=True)
-
-
-def cause(report: Report, error: VonageReportsError) -> str:
-    """Name what an error is about, to announce it once: all reports, or an account's product."""
-    if not isinstance(error, VonageRejected) or error.concerns_every_report:
-        return EVERY_REPORT
-    return f"rejected#{report.account_id}#{report.product}"
-
-
-def causes_gone_with(report: Report) -> frozenset[str]:
-    """Return the causes that a report that Vonage took proves to be gone."""
-    return frozenset({EVERY_REPORT, f"rejected#{report.account_id}#{report.product}"})

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from vonage_reports.domain.definitions import DEFAULT_MAX_RECORDS
 from vonage_reports.domain.errors import ReportFailed
 from vonage_reports.domain.profile import Profile
-from vonage_reports.domain.windows import Window, format_instant, halves
+from vonage_reports.domain.windows import Window, format_instant
 
 
 class State(StrEnum):
@@ -226,65 +226,3 @@ def report_ids_from(definition: str, start: datetime) -> str:
 def definition_of(report_id: str) -> str:
     """Return the name of the definition that a `report_id` was derived from."""
     return report_id.rsplit("-", 2)[0]
-
-
-def halves_of(report: Report, *, now: datetime) -> tuple[Report, Report]:
-    """Return the halves of a report that is too large, the older one first, as they are planned."""
-    older, younger = halves(report.window)
-    cut = older.hours / report.window.hours
-    profile = report.profile or Profile(((report.window.hours, report.expected_rows or 0),))
-    return (
-        _half(report, "0", older, profile.between(0, cut), now),
-        _half(report, "1", younger, profile.between(cut, 1), now),
-    )
-
-
-def _half(report: Report, digit: str, window: Window, profile: Profile, now: datetime) -> Report:
-    split_path = report.split_path + digit
-    return Report(
-        report_id=report_id(
-            definition=report.definition,
-            account_id=report.account_id,
-            window=window,
-            delay_index=report.delay_index,
-            split_path=split_path,
-        ),
-        definition=report.definition,
-        product=report.product,
-        account_id=report.account_id,
-        include_subaccounts=report.include_subaccounts,
-        filters=report.filters,
-        window=window,
-        revision=report.revision,
-        priority=Priority.HALF,
-        planned_at=now,
-        delay_index=report.delay_index,
-        delay_days=report.delay_days,
-        revisions=report.revisions,
-        expected_rows=None if report.expected_rows is None else profile.rows,
-        profile=report.profile and profile,
-        max_records=report.max_records,
-        currency=report.currency,
-        backfill=report.backfill,
-        root=report.root or report.report_id,
-        split_path=split_path,
-    )
-
-
-def replanned(report: Report, *, now: datetime, token: str | None = None) -> Report:
-    """Return a report that came to its end as it is planned once more, to be collected anew."""
-    return replace(
-        report,
-        state=State.PLANNED,
-        planned_at=now,
-        not_before=None,
-        request_id=None,
-        leaves=1,
-        receipts=(),
-        attempts_before=report.attempt,
-        tokens=report.tokens if token is None else (*report.tokens, token),
-        expected_rows=report.expected_rows if report.rows is None else report.rows,
-        rows=None,
-        error=None,
-        reason=None,
-    )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vonage_reports.domain.report import Entry, Report
+from vonage_reports.domain.waits import first_wait
 from vonage_reports.domain.windows import Window, format_instant
 
 
@@ -81,6 +82,7 @@ def execution_input(report: Report, entry: Entry) -> str:
             "revision": report.revision,
             "delay_days": report.delay_days,
             "expected_rows": report.expected_rows,
+            "first_wait": first_wait(report.expected_rows),
             "planned": format_instant(report.planned_at),
             "receipts": list(report.receipts),
             "announce": not report.is_half,

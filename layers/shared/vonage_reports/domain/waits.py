@@ -1,82 +1,123 @@
-"""How long to wait for what. All in seconds, or as a timedelta; nothing here reads a clock."""
+"""Every wait, lease and deadline, in seconds or as a timedelta. Nothing here reads a clock."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from vonage_reports.domain.errors import RateLimited
 
 SHORTEST_POLL = 20
-"""Polls of one report are at least this far apart: five reports stay below 5 requests a second."""
+"""Seconds between two polls of one report: five reports stay below 5 requests a second."""
 
 LONGEST_POLL = 15 * 60
+"""Seconds."""
 
-DEADLINE = timedelta(hours=48)
-"""A report that Vonage still works on after this is cancelled. Generation takes 5 to 30 minutes
-per million records, and a report has 7 million at most: four hours."""
+LONGEST_FIRST_WAIT = 30 * 60
+"""Seconds."""
 
-NOT_FOUND_PATIENCE = 4
-"""Runs that are resumed on a 404, over an hour in all, before it counts as the end: Vonage says
-"does not exist, or you do not have access" for a moment too, and buying again costs more."""
-
-TOLD_AT_RESUME = 3
-"""The failed run of one attempt after which somebody is told, 20 minutes after the first."""
-
-MAX_RESUMES = 72
-"""Runs, an hour apart, that may fail to convert an archive that is stored: three days, as long as
-what is not stored can be fetched. An outage is over by then; what is left is no outage."""
-
-RATE_LIMIT_WAIT = timedelta(seconds=60)
-"""After a 429 that named no `Retry-After`."""
-
-REFUSED_WAIT = timedelta(minutes=15)
-"""After a 401, a 403 and whatever else is not about the report: somebody has to act first."""
-
-FILE_KEPT = timedelta(hours=72)
-"""For which Vonage keeps a generated file (OpenAPI 3.1.4)."""
-
-EXPIRES_SOON = timedelta(hours=12)
-"""Before that: time enough for a person to set right what keeps the file from being fetched."""
+EXPECTED_GENERATION = timedelta(minutes=7) / 1_000_000
+"""Expected generation time per record. Vonage's documents say 5 to 10 minutes per million."""
 
 SLOWEST_RECORD = timedelta(minutes=30) / 1_000_000
-"""What Vonage ever said that generating takes; today's documents say a sixth of it."""
+"""Longest generation time per record that Vonage ever documented."""
+
+DEADLINE = timedelta(hours=48)
+"""A report that Vonage still works on after this is cancelled. A report has at most 7 million
+records, which take up to four hours at the slowest documented speed."""
+
+NOT_FOUND_PATIENCE = 4
+"""Runs resumed after a 404, over an hour in all, before the report counts as expired. Vonage also
+answers 404 for a moment to a report that exists, and a second report costs more."""
+
+TOLD_AT_RESUME = 3
+"""The failed run of one attempt that is announced: 20 minutes after the first failure."""
+
+MAX_RESUMES = 72
+"""Hourly runs that may fail to convert a stored archive: three days, as long as Vonage keeps the
+file. After that the cause is no outage."""
+
+FILE_KEPT = timedelta(hours=72)
+"""Vonage keeps a generated file this long (OpenAPI 3.1.4)."""
+
+EXPIRES_SOON = timedelta(hours=12)
+"""The alarm comes this long before a file expires, so that the operator has time to act."""
 
 BESIDE_GENERATION = timedelta(hours=1)
-"""For which a report may wait, be stored and be converted, however few rows it has."""
+"""Time for queueing, storing and converting, however few rows a report has."""
 
 MAX_ATTEMPTS = 3
-"""Reports that we pay for per window and revision, before a person has to look."""
-
-LOOK_MARGIN = timedelta(seconds=60)
-"""Beyond the end of an invocation and of its last request, before another looks for its report."""
-
-ANNOUNCE_LEASE = timedelta(seconds=60)
-"""For which a failure is left to the invocation that announces it."""
+"""Reports that we pay for per window and revision before the operator has to act."""
 
 SHORTEST_LEASE = timedelta(seconds=5)
-"""However far waits are scaled down, a report is left this long to whoever works on it."""
+"""No lease is shorter, however far waits are scaled down."""
 
-LOOK_AGAIN = timedelta(minutes=2)
-"""Between the two looks that must both find a report absent: Vonage's list may lag."""
+LIST_RELIABLE_FOR = timedelta(days=3)
+"""An absence from Vonage's list proves nothing later: the list drops reports after 4 days."""
 
-LOOK_UNTIL = timedelta(days=3)
-"""The list forgets reports after 4 days: an absence proves something only well before."""
+_RATE_LIMIT_WAIT = timedelta(seconds=60)
+_REFUSED_WAIT = timedelta(minutes=15)
+_LEASE_MARGIN = timedelta(seconds=60)
+_ANNOUNCE_LEASE = timedelta(seconds=60)
+_SECOND_LOOK_UP = timedelta(minutes=2)
+_HELD_SLOT = timedelta(hours=24)
+_COOL_DOWNS = (1, 5, 15, 60)  # minutes
 
-HELD_SLOT = timedelta(hours=24)
-"""For which a held report keeps its slot: Vonage cannot be working on it any longer."""
 
-_COOL_DOWNS = (1, 5, 15, 60)
+@dataclass(frozen=True)
+class Waits:
+    """The waits of submit_reports, multiplied by the setting WAIT_SCALE (0 to 1)."""
+
+    scale: float = 1
+
+    @property
+    def rate_limit(self) -> timedelta:
+        """Time to pause after a 429 without Retry-After, or without a connection to Vonage."""
+        return self.scale * _RATE_LIMIT_WAIT
+
+    @property
+    def refused(self) -> timedelta:
+        """Time before a refused report is sent again: the operator has to act first."""
+        return self.scale * _REFUSED_WAIT
+
+    @property
+    def second_look_up(self) -> timedelta:
+        """Time between the two look-ups that must both miss a report: Vonage's list may lag."""
+        return self.scale * _SECOND_LOOK_UP
+
+    @property
+    def held_slot(self) -> timedelta:
+        """Time that a held report keeps its slot. Vonage works on no report for longer."""
+        return self.scale * _HELD_SLOT
+
+    @property
+    def announce_lease(self) -> timedelta:
+        """Time that a failure is left to the invocation that announces it."""
+        return max(self.scale * _ANNOUNCE_LEASE, SHORTEST_LEASE)
+
+    def submit_lease(self, seconds_left: float) -> timedelta:
+        """Return how long a report is left to an invocation with so many seconds left."""
+        return max(self.scale * (timedelta(seconds=seconds_left) + _LEASE_MARGIN), SHORTEST_LEASE)
+
+    def cool_down(self, times: int) -> timedelta:
+        """Return how long to leave a report alone after its run failed `times` times."""
+        minutes = _COOL_DOWNS[min(times, len(_COOL_DOWNS)) - 1]
+        return self.scale * timedelta(minutes=minutes)
+
+
+UNSCALED = Waits()
+
+
+def first_wait(expected_rows: int | None) -> int:
+    """Return the seconds from the start of a run to its first poll."""
+    expected = (expected_rows or 0) * EXPECTED_GENERATION.total_seconds()
+    return round(min(max(expected, SHORTEST_POLL), LONGEST_FIRST_WAIT))
 
 
 def next_poll(waited: float) -> int:
-    """Return how long to wait before the next poll, having waited `waited` before this one."""
+    """Return the seconds before the next poll, after a wait of `waited` seconds."""
     return round(min(max(waited * 1.5, SHORTEST_POLL), LONGEST_POLL))
 
 
-def cool_down(times: int) -> timedelta:
-    """Return how long to leave a report alone after its run failed for the `times`-th time."""
-    return timedelta(minutes=_COOL_DOWNS[min(times, len(_COOL_DOWNS)) - 1])
-
-
 def after_429(error: RateLimited) -> int:
-    """Return the seconds to wait: what Vonage asked for, never less than between two polls."""
+    """Return the seconds to wait: Vonage's Retry-After, and never less than between two polls."""
     asked = error.retry_after
-    return max(round(RATE_LIMIT_WAIT.total_seconds()) if asked is None else asked, SHORTEST_POLL)
+    return max(round(_RATE_LIMIT_WAIT.total_seconds()) if asked is None else asked, SHORTEST_POLL)

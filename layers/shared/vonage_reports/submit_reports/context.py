@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.cloudwatch import Metrics
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.sns import Topic
 from vonage_reports.aws.step_functions import Executions
-from vonage_reports.domain import waits
+from vonage_reports.domain.waits import UNSCALED, Waits
 from vonage_reports.vonage.client import HTTP_TIMEOUT, VonageClient
 
 
@@ -23,8 +23,7 @@ class Services:
     topic: Topic
     bucket: Bucket
     metrics: Metrics
-    wait_scale: float = 1
-    """Factor on every cool-down and look-up; below 1 in tests only."""
+    waits: Waits = UNSCALED
 
 
 _TIME_TO_SUBMIT = 90.0
@@ -46,7 +45,6 @@ class Invocation:
         """Whether a request, and the one that follows a 401, can still be answered."""
         return self.seconds_left() > 2 * HTTP_TIMEOUT
 
-    def lease_end(self, now: datetime, scale: float) -> datetime:
-        """When this invocation, and its last request, are over for sure: its lease ends."""
-        lifetime = timedelta(seconds=self.seconds_left() + HTTP_TIMEOUT)
-        return now + max(scale * (lifetime + waits.LOOK_MARGIN), waits.SHORTEST_LEASE)
+    def lease_end(self, now: datetime, waits: Waits) -> datetime:
+        """Return the end of this invocation's lease: its last request is certainly over then."""
+        return now + waits.submit_lease(self.seconds_left() + HTTP_TIMEOUT)

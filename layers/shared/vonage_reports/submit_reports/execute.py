@@ -1,68 +1,79 @@
-"""Carries out what the transition table decided: announce, write, start."""
+"""Carry out a decision: announce it, write it to the ledger, start the run that it needs."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from vonage_reports.aws.ledger import Change, RequestAlreadyClaimed, VersionConflict
-from vonage_reports.domain import notifications, waits
+from vonage_reports.domain import notifications
+from vonage_reports.domain.decisions import Cancel, Decision, Start, Stay
 from vonage_reports.domain.errors import VonageReportsError
 from vonage_reports.domain.lifecycle import (
-    MAX_LEAVES,
     Adopt,
     Convert,
     Deliver,
     Fail,
     Hold,
+    Plan,
+    Replan,
     Resubmit,
     Resume,
     Split,
-    Start,
-    Stay,
     Transition,
     apply,
 )
 from vonage_reports.domain.metrics import of_transition
-from vonage_reports.domain.report import Entry, Report, halves_of, replanned
+from vonage_reports.domain.report import Report
+from vonage_reports.domain.splitting import MAX_LEAVES, halves_of
 from vonage_reports.domain.volume import deviation, reports_before
+from vonage_reports.domain.waits import TOLD_AT_RESUME
 from vonage_reports.submit_reports.context import Services
 
 
 @contextmanager
-def collect_errors(faults: list[Exception]) -> Iterator[None]:
-    """Keep the trouble of one report from the others: it is put to `faults`.
+def collect_errors(errors: list[Exception]) -> Iterator[None]:
+    """Append the error of one report to `errors`, so that the other reports go on.
 
-    Where another submit_reports was faster there is nothing left to do, and no trouble. Whatever
-    else it is, it is raised when all others are seen to.
+    A report that another invocation changed first is no error: there is nothing left to do.
     """
     try:
         yield
     except (VersionConflict, RequestAlreadyClaimed):
         pass
-    except Exception as error:  # noqa: BLE001 - what nobody foresaw of one report is no other's
-        faults.append(error)
+    except Exception as error:  # noqa: BLE001 - an unforeseen error of one report stops no other
+        errors.append(error)
 
 
-def execute(report: Report, transition: Transition, services: Services, *, now: datetime) -> Report:
-    """Do what `move` says and return the report as it is then.
+def execute(report: Report, decision: Decision, services: Services, *, now: datetime) -> Report:
+    """Carry out a decision and return the report as it is then.
 
-    Raises Outrun, or RequestServesAnother, where somebody else was faster; botocore's errors.
+    An announcement goes out before its transition is written, so that it is made at least once.
+
+    Raises:
+        VersionConflict, RequestAlreadyClaimed: another invocation was faster.
+        IllegalTransition: the report's state does not allow the transition.
+        ClientError, BotoCoreError: AWS refused a call.
     """
-    if isinstance(transition, Stay):
+    if isinstance(decision, Stay):
         return report
-    if isinstance(transition, Start):
+    if isinstance(decision, Start):
         services.executions.start(report)
         return report
-    if isinstance(transition, Split):
+    if isinstance(decision, Cancel):
+        raise TypeError("the caller asks Vonage to cancel the report, and decides again")
+    if isinstance(decision, Split):
         return _split(report, services, now=now)
-    if _is_to_be_announced(report, transition):
-        report = _announce(report, transition, services, now=now)
-    before, report = report, services.ledger.write(report, apply(report, transition, now=now))
+    # Refuse an illegal transition before it is announced.
+    apply(report, decision, now=now)
+    if _is_announced(report, decision):
+        report = _announce(report, decision, services, now=now)
+    before, report = report, services.ledger.write(report, apply(report, decision, now=now))
     _emit(of_transition(before, report, now=now), report, services)
-    if isinstance(transition, Adopt | Convert):
+    if isinstance(decision, Adopt | Convert):
         services.executions.start(report)
-    if isinstance(transition, Deliver) and before.rows is None and report.backfill is None:
+    if isinstance(decision, Deliver) and before.rows is None and report.backfill is None:
         _compare_volume(report, services)
     return report
 
@@ -78,7 +89,7 @@ def _emit(values: Mapping[str, float], report: Report, services: Services) -> No
 
 
 def _compare_volume(report: Report, services: Services) -> None:
-    """Say how far off its usual rows a window is. Of a backfill nobody knows what is usual."""
+    """Emit how far a window's rows are from the baseline. Backfills have no baseline."""
     history = services.ledger.delivered_rows(reports_before(report))
     found = deviation(report.rows or 0, history)
     if found is not None:
@@ -86,25 +97,24 @@ def _compare_volume(report: Report, services: Services) -> None:
 
 
 def _split(report: Report, services: Services, *, now: datetime) -> Report:
-    """Write that the report is split, its halves, and how many parts the whole window has then.
+    """Write the split, its halves and the new number of parts, in one transaction.
 
-    The halves of a window that is collected again have been there before.
+    A window that is collected again may have halves from its first collection: replan them.
     """
     changes: list[Change] = [(report, apply(report, Split(), now=now))]
     for half in halves_of(report, now=now):
         before = services.ledger.finished_report(half.report_id)
         if before is None:
-            changes.append((None, half))
+            changes.append((None, apply(None, Plan(half), now=now)))
         else:
-            again = replanned(before, now=now)
-            renewed = replace(
-                again,
+            replanned = replace(
+                apply(before, Replan(), now=now),
                 expected_rows=half.expected_rows,
                 profile=half.profile,
                 max_records=half.max_records,
                 backfill=half.backfill,
             )
-            changes.append((before, renewed))
+            changes.append((before, replanned))
     if report.root is not None:
         root = services.ledger.report(report.root)
         if root is None or root.is_at_end or root.leaves >= MAX_LEAVES:
@@ -113,11 +123,11 @@ def _split(report: Report, services: Services, *, now: datetime) -> Report:
     return services.ledger.write_all(changes)[0]
 
 
-def _is_to_be_announced(report: Report, transition: Transition) -> bool:
+def _is_announced(report: Report, transition: Transition) -> bool:
     if isinstance(transition, Resume):
-        return report.resumes + 1 == waits.TOLD_AT_RESUME
+        return report.resumes + 1 == TOLD_AT_RESUME
     if isinstance(transition, Fail):
-        # What became of a part is said with the window that it is a part of.
+        # The failure of a half is announced with its whole window.
         return not report.is_half
     return isinstance(transition, Resubmit | Hold)
 
@@ -125,64 +135,36 @@ def _is_to_be_announced(report: Report, transition: Transition) -> bool:
 def announce_once(
     report: Report, error: VonageReportsError, announced: frozenset[str], services: Services
 ) -> None:
-    """Announce what only a person can mend: once for each cause, until it is gone."""
+    """Announce a refusal that only the operator can mend: once per cause, until it is gone."""
     cause = notifications.cause(report, error)
     if cause not in announced:
-        services.topic.announce(
-            notifications.failed(
-                report,
-                error=type(error).__name__,
-                reason=f"{error}; it is tried again by itself",
-                execution=None,
-                run_again=None,
-            )
-        )
+        services.topic.announce(notifications.refused_by_vonage(report, error))
         services.ledger.mark_announced(cause)
 
 
 def _announce(
     report: Report, transition: Transition, services: Services, *, now: datetime
 ) -> Report:
-    """Say what is written next, and return the report that it is to be written over.
+    """Announce a transition and return the report that it is to be written over.
 
-    A lease keeps other invocations from saying it too. Whoever dies in between leaves the state
-    as it was: it is said again when the lease is over, never not at all.
+    A lease keeps other invocations from announcing it too. If this invocation dies before the
+    state is written, the next one announces it again when the lease is over.
     """
-    lease = max(services.wait_scale * waits.ANNOUNCE_LEASE, waits.SHORTEST_LEASE)
-    report = services.ledger.write(report, replace(report, look_after=now + lease))
+    leased = replace(report, look_after=now + services.waits.announce_lease)
+    report = services.ledger.write(report, leased)
+    services.topic.announce(_notification(report, transition, services))
+    return report
+
+
+def _notification(report: Report, transition: Transition, services: Services) -> dict[str, Any]:
     execution = services.executions.arn(report) if report.run else None
     match transition:
-        case Resubmit(error=error, reason=reason):
-            body = notifications.failed(
-                report,
-                error=error,
-                reason=f"{reason}; it is asked for, and billed, again",
-                execution=execution,
-                run_again=None,
-            )
-        case Resume(entry=entry, error=error, reason=reason):
-            safe = "Vonage has the report" if entry is Entry.CHECK else "the archive is stored"
-            body = notifications.failed(
-                report,
-                error=error,
-                reason=f"{reason}; {safe}: it is tried again by itself",
-                execution=execution,
-                run_again=None,
-            )
-        case Fail(error=error, reason=reason, part=part, is_stored=is_stored):
-            # Collected again, what was too large would be cut short again.
-            event = "reconvert" if is_stored else "recollect"
-            again = {event: {"report_id": part or report.report_id}}
-            body = notifications.failed(
-                report,
-                error=error,
-                reason=reason,
-                execution=execution,
-                run_again=None if error == "ReportTruncated" else again,
-            )
-        case Hold(reason=reason, request_id=request_id):
-            body = notifications.held(report, reason=reason, request_id=request_id)
-        case _:
-            raise TypeError(f"{transition} is nothing to announce")
-    services.topic.announce(body)
-    return report
+        case Resubmit():
+            return notifications.resubmitted(report, transition, execution=execution)
+        case Resume():
+            return notifications.resumed(report, transition, execution=execution)
+        case Fail():
+            return notifications.failed(report, transition, execution=execution)
+        case Hold():
+            return notifications.held(report, transition)
+    raise TypeError(f"{transition!r} is not announced")

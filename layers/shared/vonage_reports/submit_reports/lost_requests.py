@@ -3,13 +3,13 @@
 from datetime import timedelta
 from enum import Enum
 
+from vonage_reports.domain.decisions import Found, LookupResult, NoMatch, Unclear
 from vonage_reports.domain.errors import (
     RateLimited,
     ReportExpired,
     VonageRejected,
     VonageUnavailable,
 )
-from vonage_reports.domain.lifecycle import Found, LookupResult, NoMatch, Unclear
 from vonage_reports.domain.products import EVERY_FILTER
 from vonage_reports.domain.report import Report, RequestStatus
 from vonage_reports.submit_reports.context import Services

@@ -12,8 +12,9 @@ from vonage_reports.domain import notifications
 from vonage_reports.domain.calendar import Due, due_reports, where_finals_begin
 from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
 from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.lifecycle import Plan, Replan, apply
 from vonage_reports.domain.products import oldest_start
-from vonage_reports.domain.report import Report, State, replanned
+from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.windows import Window, format_instant
 from vonage_reports.submit_reports.context import Services
 from vonage_reports.submit_reports.execute import collect_errors
@@ -154,7 +155,7 @@ def plan_change(
         if other is not before and is_as_late and not _ended_as(MISSING, other):
             return PlanOutcome.THERE
     if before is None:
-        return None, report
+        return None, apply(None, Plan(report), now=report.planned_at)
     is_later = before.delay_days < report.delay_days
     is_left = before.state in (State.PLANNED, State.SPLIT)
     if is_left and before.backfill and report.backfill is None:
@@ -165,7 +166,7 @@ def plan_change(
     if not is_later and not _ended_as(again, before):
         return PlanOutcome.THERE
     return before, replace(
-        replanned(before, now=report.planned_at),
+        apply(before, Replan(), now=report.planned_at),
         priority=report.priority,
         backfill=report.backfill,
         revision=report.revision,

@@ -7,9 +7,9 @@ from typing import Any
 
 from vonage_reports.aws.ledger import Change, VersionConflict
 from vonage_reports.domain.errors import InvalidRequest
-from vonage_reports.domain.lifecycle import Convert
+from vonage_reports.domain.lifecycle import Convert, Reopen, Replan, apply
 from vonage_reports.domain.objects import receipt_key
-from vonage_reports.domain.report import Priority, Report, State, replanned
+from vonage_reports.domain.report import Priority, Report, State
 from vonage_reports.submit_reports.context import Services
 from vonage_reports.submit_reports.execute import execute
 from vonage_reports.submit_reports.split_windows import is_part_of, parts_of
@@ -42,7 +42,7 @@ def recollect(
         parts = parts_of(report, services.ledger, now=now) or []
         if not all(part.is_at_end for part in parts):
             return []
-    planned = replanned(report, now=now, token=token)
+    planned = apply(report, Replan(token), now=now)
     changes: list[Change] = [(report, planned)]
     if report.root is None:
         changes = [(report, replace(planned, priority=Priority.CALENDAR, backfill=None))]
@@ -53,7 +53,7 @@ def recollect(
         changes.append((root, _with_one_part_for(report, root, services, now=now)))
         # Without it they were not worth their price. Its own parts it takes the place of.
         changes += [
-            (part, replanned(part, now=now))
+            (part, apply(part, Replan(), now=now))
             for part in parts_of(root, services.ledger, now=now) or []
             if part.state is State.CANCELLED and not part.split_path.startswith(report.split_path)
         ]
@@ -77,12 +77,10 @@ def _with_one_part_for(part: Report, root: Report, services: Services, *, now: d
     further = 0
     if part.state is State.SPLIT:
         further = len(parts_of(part, services.ledger, now=now) or [part]) - 1
-    split = root
+    leaves = root.leaves - further
     if root.is_at_end:
-        # What is made of it takes the place of what is there.
-        attempt = root.attempt + 1
-        split = replace(replanned(root, now=now), state=State.SPLIT, attempt=attempt)
-    return replace(split, leaves=root.leaves - further)
+        return apply(root, Reopen(leaves), now=now)
+    return replace(root, leaves=leaves)
 
 
 def reconvert(

@@ -4,6 +4,21 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from vonage_reports.aws.ledger_items import OpenWork
+from vonage_reports.domain.decisions import (
+    AtVonage,
+    Cancel,
+    Decision,
+    Execution,
+    ExecutionStatus,
+    Gone,
+    Stay,
+    Unreadable,
+    decide,
+    is_leased,
+    needs_vonage,
+    while_held,
+    while_split,
+)
 from vonage_reports.domain.errors import (
     RateLimited,
     ReportExpired,
@@ -11,22 +26,7 @@ from vonage_reports.domain.errors import (
     VonageRejected,
     VonageUnavailable,
 )
-from vonage_reports.domain.lifecycle import (
-    AtVonage,
-    Cancel,
-    Execution,
-    ExecutionStatus,
-    Gone,
-    Stay,
-    Transition,
-    Unreadable,
-    Withdraw,
-    decide,
-    is_leased,
-    needs_vonage,
-    while_held,
-    while_split,
-)
+from vonage_reports.domain.lifecycle import Withdraw
 from vonage_reports.domain.objects import manifest_key, receipt_key
 from vonage_reports.domain.report import Entry, Report, State
 from vonage_reports.submit_reports.context import Invocation, Services
@@ -79,19 +79,19 @@ def _settle(
         return execute(report, while_held(report, now=now), services, now=now)
     if report.state not in (State.SUBMITTED, State.CONVERTING) or is_leased(report, now):
         return report
-    run = services.executions.describe(report)
+    execution = services.executions.describe(report)
     at_vonage: AtVonage | None = None
     entry = Entry.CHECK
-    if run.status is ExecutionStatus.FAILED:
-        if needs_vonage(report, run):
+    if execution.status is ExecutionStatus.FAILED:
+        if needs_vonage(report, execution):
             at_vonage = _at_vonage(report, announced, services)
         entry = _entry(report, services)
-    transition = decide(
-        report, run, at_vonage, entry=entry, leaves=leaves, now=now, scale=services.wait_scale
+    decision = decide(
+        report, execution, at_vonage, entry=entry, leaves=leaves, now=now, waits=services.waits
     )
-    if isinstance(transition, Cancel):
-        transition = _cancel(report, run, transition, announced, services, leaves=leaves, now=now)
-    return execute(report, transition, services, now=now)
+    if isinstance(decision, Cancel):
+        decision = _cancel(report, execution, decision, announced, services, leaves=leaves, now=now)
+    return execute(report, decision, services, now=now)
 
 
 def _settle_split(report: Report, services: Services, *, now: datetime) -> Report:
@@ -140,31 +140,31 @@ def _at_vonage(report: Report, announced: frozenset[str], services: Services) ->
 
 def _cancel(
     report: Report,
-    run: Execution,
-    transition: Cancel,
+    execution: Execution,
+    cancel: Cancel,
     announced: frozenset[str],
     services: Services,
     *,
     leaves: int,
     now: datetime,
-) -> Transition:
+) -> Decision:
     try:
         if services.vonage.cancel_report(_request_id(report)):
-            return transition.then
+            return cancel.then
     except ReportExpired:
-        return transition.then
+        return cancel.then
     except (RateLimited, VonageRejected, VonageUnavailable):
         return Stay()
     # It had ended by itself in the meantime: perhaps well.
     at_vonage = _at_vonage(report, announced, services)
     again = decide(
         report,
-        run,
+        execution,
         at_vonage,
         entry=Entry.CHECK,
         leaves=leaves,
         now=now,
-        scale=services.wait_scale,
+        waits=services.waits,
     )
     return again.then if isinstance(again, Cancel) else again
 

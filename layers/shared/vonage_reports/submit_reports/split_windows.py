@@ -3,7 +3,8 @@
 from datetime import datetime
 
 from vonage_reports.aws.ledger import Ledger
-from vonage_reports.domain.report import Report, State, halves_of
+from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.splitting import halves_of
 
 
 def parts_of(report: Report, ledger: Ledger, *, now: datetime) -> list[Report] | None:

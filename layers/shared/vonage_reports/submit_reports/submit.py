@@ -9,6 +9,14 @@ from aws_lambda_powertools import Logger
 from vonage_reports.aws.ledger import RequestAlreadyClaimed, SlotTaken
 from vonage_reports.aws.ledger_items import OpenWork
 from vonage_reports.domain import notifications, waits
+from vonage_reports.domain.decisions import (
+    Stay,
+    after_lookup,
+    after_post,
+    before_post,
+    is_unacknowledged,
+    resolved,
+)
 from vonage_reports.domain.errors import (
     InvalidRequest,
     RateLimited,
@@ -19,17 +27,7 @@ from vonage_reports.domain.errors import (
     VonageUnavailable,
     VonageUnreachable,
 )
-from vonage_reports.domain.lifecycle import (
-    Fail,
-    PutBack,
-    Stay,
-    after_lookup,
-    after_post,
-    before_post,
-    is_unacknowledged,
-    resolved,
-    taken,
-)
+from vonage_reports.domain.lifecycle import Fail, PutBack, TakeSlot, apply
 from vonage_reports.domain.report import Report, RequestStatus, State
 from vonage_reports.domain.slots import SLOTS, slots_needed, submission_order
 from vonage_reports.submit_reports.context import Invocation, Services
@@ -90,12 +88,12 @@ def _cleared(
         queue, has_moved = [], False
         for report in submission_order(work.reports, clock()):
             leaves = whole.get(report.root or "", report).leaves
-            transition = before_post(report, leaves=leaves, later=_later(report, whole, services))
-            if transition is None:
+            decision = before_post(report, leaves=leaves, later=_later(report, whole, services))
+            if decision is None:
                 queue.append(report)
-            elif not isinstance(transition, Stay):
+            elif not isinstance(decision, Stay):
                 with collect_errors(done.faults):
-                    execute(report, transition, services, now=clock())
+                    execute(report, decision, services, now=clock())
                     has_moved = True
         if not has_moved:
             return work, queue
@@ -186,15 +184,10 @@ def _take_slot(
     `least` slots have to be free.
     """
     while len(free) >= least:
-        owned = taken(
-            report,
-            slot=free.pop(0),
-            owner=invocation.owner,
-            lease_until=invocation.lease_end(now, services.wait_scale),
-            now=now,
-        )
+        lease_until = invocation.lease_end(now, services.waits)
+        transition = TakeSlot(free.pop(0), invocation.owner, lease_until)
         try:
-            return services.ledger.write(report, owned)
+            return services.ledger.write(report, apply(report, transition, now=now))
         except SlotTaken:
             continue
     return None
@@ -219,24 +212,22 @@ def _send(
         # Should what follows fail, this line still says what was paid for.
         known = {"report_id": report.report_id, "definition": report.definition}
         logger.info("created", extra={**known, "request_id": answer})
-    transition = after_post(answer, now=now, scale=services.wait_scale)
-    if isinstance(answer, RateLimited) and isinstance(transition, PutBack):
-        services.ledger.pause(transition.not_before)
-    if isinstance(transition, Fail):
+    decision = after_post(answer, now=now, waits=services.waits)
+    if isinstance(answer, RateLimited) and isinstance(decision, PutBack):
+        services.ledger.pause(decision.not_before)
+    if isinstance(decision, Fail):
         # Put back before it is announced: see below.
-        later = now + services.wait_scale * waits.REFUSED_WAIT
-        report = execute(
-            report, PutBack(later, transition.error, transition.reason), services, now=now
-        )
-    execute(report, transition, services, now=now)
-    is_refused = isinstance(transition, PutBack) and not isinstance(answer, RateLimited)
+        later = now + services.waits.refused
+        report = execute(report, PutBack(later, decision.error, decision.reason), services, now=now)
+    execute(report, decision, services, now=now)
+    is_refused = isinstance(decision, PutBack) and not isinstance(answer, RateLimited)
     if is_refused and isinstance(answer, VonageReportsError):
         # Last: what cannot be announced now, the next refusal announces. Until then it holds no
         # slot, and nobody looks for a POST that had an answer.
         announce_once(report, answer, work.announced, services)
     if isinstance(answer, str):
         done.submitted.append(report.report_id)
-        for cause in sorted(notifications.causes_gone_with(report) & work.announced):
+        for cause in sorted(notifications.causes_disproved_by(report) & work.announced):
             services.ledger.clear_announced(cause)
     every_report = isinstance(answer, VonageRejected) and answer.concerns_every_report
     return not every_report and not isinstance(answer, RateLimited | VonageUnreachable)
@@ -246,15 +237,15 @@ def _find(
     report: Report, services: Services, invocation: Invocation, done: SubmitResult, *, now: datetime
 ) -> None:
     """Take a lost report over and look in Vonage's list what became of its POST."""
-    lease_until = invocation.lease_end(now, services.wait_scale)
+    lease_until = invocation.lease_end(now, services.waits)
     report = services.ledger.write(
         report, replace(report, owner=invocation.owner, look_after=lease_until)
     )
     seen, others = find_request(report, services)
     for request_id in others:
-        services.topic.announce(notifications.made_by_somebody(report, request_id))
-    transition = after_lookup(report, seen, now=now, scale=services.wait_scale)
-    report = execute(report, transition, services, now=now)
+        services.topic.announce(notifications.duplicate(report, request_id))
+    decision = after_lookup(report, seen, now=now, waits=services.waits)
+    report = execute(report, decision, services, now=now)
     if report.state is State.SUBMITTED:
         done.submitted.append(report.report_id)
     if report.state is State.HELD:

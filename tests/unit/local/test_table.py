@@ -6,8 +6,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from local.output.display import live_table
 from local.output.progress_bar import Bar, duration
+from local.output.table import live_table
 from local.runner.progress import Line
 from vonage_reports.domain.report import State
 
@@ -42,25 +42,25 @@ def shown(*lines: Line, width: int, bars: Sequence[Bar] = ()) -> list[str]:
     return file.getvalue().splitlines()
 
 
-def test_the_live_table_says_why_a_report_is_tried_again() -> None:
-    header, row, why = shown(LINE, width=100)
+def test_live_table_says_why_a_report_is_retried() -> None:
+    header, row, reason = shown(LINE, width=100)
     assert header.split() == ["report", "state", "elapsed", "rows", "size"]
     assert row.split() == [LINE.report_id, "SUBMITTED", "12.3", "s", "14,952", "1.2", "MB"]
-    assert why.strip() == "sms-outbound, 2026-11-18: run 3 at 02:15:00 UTC: [download] cut"
+    assert reason.strip() == "sms-outbound, 2026-11-18: run 3 at 02:15:00 UTC: [download] cut"
 
 
-def test_a_narrow_live_table_keeps_a_report_on_one_line() -> None:
+def test_narrow_live_table_keeps_a_report_on_one_line() -> None:
     _, row, *_ = shown(LINE, width=60)
     assert row.startswith("sms-outbound-20261118")
     assert row.split()[1:] == ["SUBMITTED", "12.3", "s", "14,952", "1.2", "MB"]
 
 
-def test_of_hundreds_of_reports_those_that_move_are_shown_and_a_bar_for_the_rest() -> None:
+def test_live_table_of_many_reports_shows_those_under_way_and_a_bar() -> None:
     plain = replace(LINE, retry=None)
     waiting = replace(plain, state=State.PLANNED)
-    done = replace(plain, state=State.DELIVERED, is_at_end=True)
+    delivered = replace(plain, state=State.DELIVERED, is_at_end=True)
 
-    _, *rows, bar = shown(plain, *[waiting] * 200, *[done] * 300, width=120, bars=[BAR])
+    _, *rows, bar = shown(plain, *[waiting] * 200, *[delivered] * 300, width=120, bars=[BAR])
 
     assert [row.split()[1] for row in rows] == ["SUBMITTED"]
     assert bar.startswith(BAR.name)
@@ -77,5 +77,5 @@ def test_of_hundreds_of_reports_those_that_move_are_shown_and_a_bar_for_the_rest
         (20 * 86_400, "about 20 days"),
     ],
 )
-def test_an_estimate_has_one_unit(seconds: float, words: str) -> None:
+def test_estimate_has_one_unit(seconds: float, words: str) -> None:
     assert duration(seconds) == words

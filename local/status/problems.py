@@ -1,0 +1,277 @@
+"""The problems that need the operator: windows that are not delivered, and warnings.
+
+Like `model`, it uses no clock and no AWS.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from local.status.model import AccountReports, Content, DefinitionHistory, MissingWindow
+from vonage_reports.domain.backfill import Backfill, Progress, oldest_date
+from vonage_reports.domain.calendar import due_reports
+from vonage_reports.domain.definitions import warnings_of
+from vonage_reports.domain.metrics import of_open_work
+from vonage_reports.domain.overdue import undelivered
+from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.windows import SECOND, Window, format_instant
+
+TOO_LONG = 3
+"""`RunTooLongAlarm` goes off at this multiple of a report's allowed time."""
+
+_LATE = timedelta(days=1)
+"""A window that is due for this long is listed, even before its alarm goes off."""
+
+_SCHEDULE = timedelta(hours=25)
+"""The schedule runs once a day; a delay of one more hour deserves no warning."""
+
+_RECENTLY = timedelta(days=14)
+"""A stopped backfill is listed for this long."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Adjacent windows of one account that are not delivered, and the event that fetches them.
+
+    `kind` is held, failed, late (open for too long) or missing. `event` is None if no event helps
+    or if the operator must investigate first; `reason` then says why.
+    """
+
+    kind: str
+    definition: str
+    account_id: str
+    start: datetime
+    end: datetime
+    dates: str
+    windows: int
+    report_id: str | None = None
+    reason: str | None = None
+    event: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the JSON form."""
+        return {
+            **{name: getattr(self, name) for name in ("kind", "definition", "account_id")},
+            "start": format_instant(self.start),
+            "end": format_instant(self.end),
+            **{name: getattr(self, name) for name in ("windows", "report_id", "reason", "event")},
+        }
+
+
+def problems_of(
+    history: DefinitionHistory, account: AccountReports, missing: Sequence[MissingWindow]
+) -> list[Problem]:
+    """List the problems of an account: held, failed, late and missing windows."""
+    return [
+        *(_held(history, report) for report in account.held),
+        *(each for report in account.failed for each in _failed(history, account, report)),
+        *_late(history, account.account_id),
+        *_gaps(history, account, missing),
+    ]
+
+
+def warnings_about(content: Content, histories: Iterable[DefinitionHistory]) -> Iterator[str]:
+    """Yield sentences on refused definitions, delays, the calendar and stopped backfills."""
+    yield from (f"{each.definition}, {each.field}: {each.reason}" for each in content.refusals)
+    yield from warnings_of(content.definitions)
+    yield from _delays(content)
+    unplanned = []
+    for history in histories:
+        yield from _calendar_warnings(history, content)
+        if not history.reports:
+            unplanned.append(history.name)
+    if unplanned:
+        yield f"nothing planned yet for {', '.join(unplanned)}"
+    for backfill in content.backfills:
+        is_recent = backfill.begun_at > content.as_of - _RECENTLY
+        if backfill.progress is Progress.STOPPED and is_recent:
+            yield why_stopped(backfill, at=content.as_of)
+
+
+def why_stopped(backfill: Backfill, *, at: datetime) -> str:
+    """Say why a backfill stopped, and the action that helps."""
+    definition = backfill.definition
+    oldest = oldest_date(definition.product, definition.time_zone, at)
+    left = backfill.total - backfill.seen_to
+    window, _ = next(backfill.left(), (None, None))
+    if window is None:
+        left, reason = 0, "the rules of its time zone have changed; send it again"
+    elif window.first_date < oldest:
+        reason = f"Vonage has {definition.product} records only since {oldest}"
+    else:
+        reason = 'it would bill more than MAX_BILLED_RECORDS; send it again with "confirm": true'
+    return (
+        f"backfill {backfill.name} stopped with {left:,} of {backfill.total:,} windows left: "
+        f"{reason}"
+    )
+
+
+def _held(history: DefinitionHistory, report: Report) -> Problem:
+    reason = f"{report.reason}; check Vonage's dashboard first, then send events/resolve.json"
+    return _problem("held", history, report, reason=reason)
+
+
+def _failed(
+    history: DefinitionHistory, account: AccountReports, report: Report
+) -> Iterator[Problem]:
+    """Yield a failed window, or its failed parts if it was split."""
+    # The reason names the parts. Other failed parts belong to an earlier split of the window.
+    parts = [
+        part
+        for part in account.failed_parts.get(report.report_id, ())
+        if part.report_id in (report.reason or "")
+    ]
+    for each in parts or (report,):
+        reason = f"{each.error}: {each.reason}"
+        if each.error == "ReportTruncated":
+            # Another report would be truncated again.
+            yield _problem("failed", history, each, reason=reason)
+        else:
+            # The archive of unreadable rows is stored: reading it again costs nothing.
+            kind = "reconvert" if each.error == "RowsUnreadable" else "recollect"
+            event = {kind: {"report_id": each.report_id}}
+            yield _problem("failed", history, each, reason=reason, event=event)
+
+
+def _late(history: DefinitionHistory, account_id: str) -> Iterator[Problem]:
+    """Yield the account's open reports that are due for long, or too long at Vonage."""
+    for report in history.open_reports:
+        if report.account_id != account_id:
+            continue
+        delays = [
+            f"due since {format_instant(each.since)}"
+            for each in undelivered([report])
+            if history.as_of - each.since >= _LATE
+        ]
+        gauges = of_open_work([report], slots=0, expiring=0, now=history.as_of)
+        if gauges["LongestRunRatio"] >= TOO_LONG and report.submitted_at is not None:
+            delays.append(f"at Vonage since {format_instant(report.submitted_at)}")
+        if delays:
+            reason = ", ".join([report.state, *delays])
+            if report.reason:
+                reason += f": {report.reason}"
+            yield _problem("late", history, report, reason=reason)
+
+
+def _problem(
+    kind: str,
+    history: DefinitionHistory,
+    report: Report,
+    *,
+    reason: str,
+    event: Mapping[str, Any] | None = None,
+) -> Problem:
+    part = f", a part of {report.window.hours:g} h" if report.is_half else ""
+    return Problem(
+        kind=kind,
+        definition=report.definition,
+        account_id=report.account_id,
+        start=report.window.start,
+        end=report.window.end,
+        dates=history.label(report.window) + part,
+        windows=1,
+        report_id=report.report_id,
+        reason=reason,
+        event=event,
+    )
+
+
+def _gaps(
+    history: DefinitionHistory, account: AccountReports, missing: Sequence[MissingWindow]
+) -> Iterator[Problem]:
+    """Yield the missing windows, adjacent ones together with one backfill."""
+    for group in _adjacent(missing):
+        first, last = group[0].window, group[-1].window
+        why_not = group[0].why_no_backfill
+        dates = history.label(first)
+        if len(group) > 1:
+            dates += f" to {history.label(last)}"
+        backfill = {
+            "definition": history.name,
+            "start": str(first.first_date),
+            "end": str(_day_after(last)),
+        }
+        yield Problem(
+            kind="missing",
+            definition=history.name,
+            account_id=account.account_id,
+            start=first.start,
+            end=last.end,
+            dates=dates,
+            windows=len(group),
+            reason="; ".join(filter(None, [group[0].reason, why_not])) or None,
+            event=None if why_not else {"backfill": backfill},
+        )
+
+
+def _adjacent(missing: Iterable[MissingWindow]) -> Iterator[list[MissingWindow]]:
+    """Group consecutive windows, and windows of one date, because a backfill takes dates."""
+    group: list[MissingWindow] = []
+    for each in missing:
+        if group:
+            last = group[-1]
+            is_next = each.window.start == last.window.end or each.window.first_date < _day_after(
+                last.window
+            )
+            is_alike = replace(each, window=last.window) == last
+            if not (is_next and is_alike):
+                yield group
+                group = []
+        group.append(each)
+    if group:
+        yield group
+
+
+def _day_after(window: Window) -> date:
+    """Return the local date after the window's last date: the `end` of a backfill."""
+    last = (window.end - SECOND).astimezone(ZoneInfo(window.time_zone)).date()
+    return last + timedelta(days=1)
+
+
+def _delays(content: Content) -> Iterator[str]:
+    """Yield each reason that delays open reports, once for each definition."""
+    work = content.work
+    if work.paused_until is not None and work.paused_until > content.as_of:
+        yield f"Vonage asked to pause all requests until {format_instant(work.paused_until)}"
+    waiting = Counter(
+        (report.definition, report.reason)
+        for report in work.reports
+        if report.reason is not None and report.state is not State.HELD
+    )
+    for (definition, reason), count in waiting.items():
+        yield f"{definition}: retrying {count:,} report{'s' if count > 1 else ''}: {reason}"
+    if work.unreadable:
+        names = ", ".join(work.unreadable)
+        yield f"the ledger has entries of another version of this code, left alone: {names}"
+
+
+def _calendar_warnings(history: DefinitionHistory, content: Content) -> Iterator[str]:
+    """Yield a refused change of the definition, or the windows that the schedule did not plan."""
+    if history.definition is None:
+        return
+    if history.change is not None:
+        yield f"{history.name}, {history.change.field}: {history.change.reason}"
+        return
+    for due in due_reports(
+        history.definition,
+        cursors=content.calendar.cursors,
+        volumes={},
+        profiles={},
+        at=content.as_of,
+        now=content.as_of,
+    ):
+        delay = timedelta(days=due.delay_days)
+        overdue = [
+            window
+            for window in (*due.late, *(report.window for report in due.reports))
+            if (due.account_id, due.delay_days) in history.cursors
+            and window.end + delay < content.as_of - _SCHEDULE
+        ]
+        if overdue:
+            yield (
+                f"{history.name}, {due.account_id}: {len(overdue):,} windows are due but not "
+                f"planned, from {history.label(overdue[0])} on; check that the schedule is enabled"
+            )
