@@ -11,12 +11,13 @@ settings.register_profile("without-deadline", deadline=None)
 settings.load_profile("without-deadline")
 
 INDEPENDENT = frozenset(
-    f"tests/end_to_end/{name}.py"
+    f"tests/{name}.py"
     for name in (
-        "test_faults_running",
-        "test_faults_submitting",
-        "test_stack_make_run",
-        "test_stack_splitting",
+        "chaos/test_campaign",
+        "end_to_end/test_faults_running",
+        "end_to_end/test_faults_submitting",
+        "end_to_end/test_stack_make_run",
+        "end_to_end/test_stack_splitting",
     )
 )
 """Modules of long tests that leave no expensive fixture to each other."""
