@@ -38,6 +38,7 @@ help:
 	@echo 'make status Show what is delivered, in progress and missing, with reasons, after the last make run.'
 	@echo '            STACK=name   ask a stack on AWS (AWS_PROFILE, AWS_DEFAULT_REGION)   JSON=1   for scripts'
 	@echo 'make query  Query out/ with SQL: SQL="SELECT ..."   FILE=x.sql   CSV=file.csv   STACK=name (a stack on AWS)'
+	@echo '            CSV_TEXT=exact   keep text that a spreadsheet would take for a formula, without an apostrophe'
 	@echo '            NAMED=billing        SINCE=2026-11-01 UNTIL=2026-12-01 PERIOD=day MARK_UP=0.15 ACCOUNT_CURRENCY=EUR'
 	@echo '            NAMED=reconciliation INVOICE=file.csv   NAMED=customers'
 	@echo 'make unit   Run the unit tests: less than 1 minute.'

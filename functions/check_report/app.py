@@ -1,4 +1,4 @@
-"""Asks Vonage whether one report is ready. A state of the workflow."""
+"""The workflow's state Check Report: asks Vonage whether a report is ready."""
 
 import os
 from datetime import UTC, datetime
@@ -9,10 +9,11 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from vonage_reports.aws.error_messages import named_resources
-from vonage_reports.check_report import readiness
+from vonage_reports.check_report import check_report
 from vonage_reports.connect import vonage_client
 from vonage_reports.domain import waits
 from vonage_reports.domain.errors import RateLimited
+from vonage_reports.domain.run_input import RunInput
 from vonage_reports.domain.windows import parse_instant
 from vonage_reports.vonage.client import VonageClient
 
@@ -24,23 +25,19 @@ logger = Logger(service="check_report")
 def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Return `{"ready", "wait_seconds", "download"}`.
 
-    The event: `report`, the workflow's input; `waited_seconds`, the wait before this check;
-    `started`, when the run began. Only faults raise: a 429 is a wait.
+    The event has `report`, the workflow's input; `waited_seconds`, the wait before this check; and
+    `started`, the start of the run. A 429 returns a wait; only faults raise.
     """
-    report = event["report"]
-    logger.append_keys(
-        report_id=report["report_id"],
-        definition=report["definition"]["name"],
-        request_id=report["request_id"],
-        execution=f"{report['report_id']}-r{report['run']}",
-    )
+    run_input = RunInput.from_input(event["report"])
+    assert run_input.request_id is not None  # a run without a request begins at Convert Report
+    logger.append_keys(**run_input.log_keys)
     try:
-        answer = _vonage().get_report(report["request_id"])
+        answer = _vonage().get_report(run_input.request_id)
     except RateLimited as error:
         wait = waits.after_429(error)
         logger.warning("throttled", extra={"wait_seconds": wait})
         return {"ready": False, "wait_seconds": wait, "download": None}
-    result = readiness(
+    result = check_report(
         answer,
         waited=event["waited_seconds"],
         started=parse_instant(event["started"]),
@@ -52,5 +49,5 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
 
 @cache
 def _vonage() -> VonageClient:
-    """Make what a warm function keeps."""
+    """Return the Vonage client, which a warm function caches."""
     return vonage_client(os.environ)

@@ -1,4 +1,4 @@
-"""Makes of stored archives the dataset and the manifest. A state of the workflow."""
+"""The workflow's state Convert Report: stored archives to dataset and manifest."""
 
 import os
 from datetime import UTC, datetime
@@ -24,15 +24,10 @@ logger = Logger(service="convert_report")
 def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Return `{"rows", "notification"}`.
 
-    The event: `report`, the workflow's input; `receipts`, the keys of the archives' receipts.
+    The event has `report`, the workflow's input, and `receipts`, the keys of all receipts.
     """
     run_input = RunInput.from_input(event["report"])
-    logger.append_keys(
-        report_id=run_input.report_id,
-        definition=run_input.definition,
-        request_id=run_input.request_id,
-        execution=run_input.execution_name,
-    )
+    logger.append_keys(**run_input.log_keys)
     notification = convert_report(
         run_input,
         event["receipts"],
@@ -47,7 +42,7 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
 
 @cache
 def _bucket() -> Bucket:
-    """Make what a warm function keeps."""
+    """Return the bucket, which a warm function caches."""
     return Bucket(boto3.client("s3"), os.environ["BUCKET_NAME"])
 
 

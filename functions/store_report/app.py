@@ -1,4 +1,4 @@
-"""Streams one finished report's archive into S3, proving it on the way. A state of the workflow."""
+"""The workflow's state Store Report: streams an archive into S3 and proves it on the way."""
 
 import os
 from datetime import UTC, datetime
@@ -29,16 +29,11 @@ logger = Logger(service="store_report")
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return `{"stored", "wait_seconds", "rows", "receipt"}`; `receipt` is a key in the bucket.
 
-    The event: `report`, the workflow's input; `download`, what check_report said. Only faults
-    raise: a 429 is a wait.
+    The event has `report`, the workflow's input, and `download`, from check_report. A 429 returns
+    a wait; only faults raise.
     """
     run_input = RunInput.from_input(event["report"])
-    logger.append_keys(
-        report_id=run_input.report_id,
-        definition=run_input.definition,
-        request_id=run_input.request_id,
-        execution=run_input.execution_name,
-    )
+    logger.append_keys(**run_input.log_keys)
     try:
         receipt = store_report(
             run_input,
@@ -65,7 +60,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
 
 @cache
 def _vonage() -> VonageClient:
-    """Make what a warm function keeps."""
+    """Return the Vonage client, which a warm function caches."""
     return vonage_client(os.environ)
 
 

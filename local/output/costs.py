@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vonage_dataset.tables import CURRENCY, TABLES, table_as_it_comes
+from vonage_reports.domain.printable import printable
 
 _MOST_COUNTRIES = 5
 """Shown per product and currency. The other countries share one line."""
@@ -104,4 +105,5 @@ def _sum(prices: Sequence[Decimal | None]) -> Decimal | None:
 
 def _cells(cost: Cost) -> tuple[str, str, str, str, str]:
     price = "" if cost.price is None else f"{cost.price:,.4f}"
-    return cost.product, cost.country or "-", f"{cost.rows:,}", price, cost.currency
+    product, country, currency = map(printable, (cost.product, cost.country, cost.currency))
+    return product, country or "-", f"{cost.rows:,}", price, currency

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from local.runner.folders import file_of
+from local.runner.options import BadInput
 from local.stack.deployment import Stack
 from local.stack.emulator import Emulator
 
@@ -23,7 +25,10 @@ class StoredObject:
 
 
 class Delivery:
-    """A folder that mirrors the bucket's keys, with the notifications beside them."""
+    """A folder that mirrors the bucket's keys, with the notifications beside them.
+
+    An object whose key names no file inside the folder is not copied. `refusals` says why.
+    """
 
     def __init__(self, emulator: Emulator, stack: Stack, folder: Path) -> None:
         self._s3 = emulator.client("s3")
@@ -34,6 +39,7 @@ class Delivery:
         self.objects: dict[str, StoredObject] = {}
         self._archives: dict[str, list[str]] = {}
         self._manifests: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
         self.notifications: list[dict[str, Any]] = []
 
     def update(self) -> None:
@@ -50,13 +56,18 @@ class Delivery:
         self._receive()
 
     def upload(self, key: str, metadata: Mapping[str, str]) -> None:
-        """Upload a file of the folder to the bucket."""
-        with (self.folder / key).open("rb") as file:
+        """Upload a file of the folder to the bucket. Raises BadInput for a bad key."""
+        source = file_of(self.folder, key)
+        with source.open("rb") as file:
             answer = self._s3.put_object(
                 Bucket=self._bucket, Key=key, Body=file, Metadata=dict(metadata)
             )
-        size = (self.folder / key).stat().st_size
-        self._add(key, StoredObject(answer["ETag"], size, metadata))
+        self._add(key, StoredObject(answer["ETag"], source.stat().st_size, metadata))
+
+    @property
+    def refusals(self) -> list[str]:
+        """One sentence for each object that was not copied."""
+        return list(self._refused.values())
 
     def manifest_key(self, report_id: str) -> str | None:
         """Return the key of a report's manifest, None before its delivery."""
@@ -76,11 +87,15 @@ class Delivery:
         return sum(self.objects[key].bytes for key in self.archive_keys(report_id))
 
     def _copy(self, key: str, etag: str) -> None:
-        if key in self.objects and self.objects[key].etag == etag:
+        if key in self._refused or (key in self.objects and self.objects[key].etag == etag):
             return
-        target = self.folder / key
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.partial")
+        try:
+            target = self._target(key)
+        except BadInput as error:
+            self._refused[key] = f"an object was not copied: {error}"
+            return
+        # A fixed name: with an affix, a long name would become too long.
+        partial = target.with_name(".partial")
         found = self._s3.get_object(Bucket=self._bucket, Key=key)
         with partial.open("wb") as file:
             for chunk in found["Body"].iter_chunks(1024 * 1024):
@@ -88,6 +103,18 @@ class Delivery:
         partial.replace(target)
         stored = StoredObject(found["ETag"], found["ContentLength"], found.get("Metadata", {}))
         self._add(key, stored)
+
+    def _target(self, key: str) -> Path:
+        """Return the file for an object, in an existing folder. Raises BadInput."""
+        target = file_of(self.folder, key)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            is_free = not target.is_dir()
+        except (FileExistsError, NotADirectoryError):
+            is_free = False
+        if not is_free:
+            raise BadInput(f"the key {key!r} names no file inside {self.folder}; another key does")
+        return target
 
     def _add(self, key: str, stored: StoredObject) -> None:
         if key not in self.objects:

@@ -11,6 +11,7 @@ from rich.live import Live
 from local.output.table import live_table, report_line
 from local.runner.options import is_yes
 from local.runner.progress import Line, Progress
+from vonage_reports.domain.printable import printable_lines
 
 _REFRESHES_PER_SECOND = 8
 _STEPS = 10
@@ -18,7 +19,10 @@ _STEPS = 10
 
 
 class Display:
-    """Prints to the standard output."""
+    """Prints to the standard output, with control characters as escapes.
+
+    Line breaks stay, so a text from elsewhere must be `printable` before it becomes part of a line.
+    """
 
     def __init__(self) -> None:
         # With emoji, rich would replace parts of an ARN, such as :secret:.
@@ -29,7 +33,7 @@ class Display:
 
     def print(self, text: str) -> None:
         """Print text without folding, so that keys and paths can be copied."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._print(text)
 
     def say(self, text: str) -> None:
         """Print an event of the run, with the seconds since its start."""
@@ -37,9 +41,7 @@ class Display:
 
     def error(self, text: str) -> None:
         """Print a problem that the operator has to solve."""
-        self._console.print(
-            f"make run: {text}", style="red", markup=False, highlight=False, soft_wrap=True
-        )
+        self._print(f"make run: {text}", style="red")
 
     def show(self, news: Iterable[Line], progress: Progress) -> None:
         """Update the live table, or print the changes where there is no terminal.
@@ -58,6 +60,11 @@ class Display:
         for bar in progress.progress_bars:
             step = _STEPS * bar.finished // max(bar.total, 1)
             self._say_once(f"{bar.name} {step}", f"{bar.name}: {bar.words}")
+
+    def _print(self, text: str, style: str | None = None) -> None:
+        self._console.print(
+            printable_lines(text), style=style, markup=False, highlight=False, soft_wrap=True
+        )
 
     def _say_once(self, key: str, text: str) -> None:
         if key not in self._said:

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from local.status.model import Advance
+from vonage_reports.domain.printable import printable
 
 _WIDTH = 30
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
@@ -30,7 +31,7 @@ def bar_of(advance: Advance, seconds: float | None) -> Bar:
         parts.append(f"{advance.skipped:,} skipped")
     if seconds is not None and advance.is_running:
         parts.append(f"{duration(seconds)} left")
-    return Bar(f"backfill {advance.name}", advance.over, advance.total, ", ".join(parts))
+    return Bar(f"backfill {printable(advance.name)}", advance.over, advance.total, ", ".join(parts))
 
 
 def drawn(bars: Iterable[Bar]) -> Table:

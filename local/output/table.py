@@ -11,6 +11,7 @@ from rich.text import Text
 from local.output.delivery import Delivery
 from local.output.progress_bar import Bar, drawn
 from local.runner.progress import MOST_SHOWN, Line
+from vonage_reports.domain.printable import printable
 from vonage_reports.domain.report import State
 
 _STYLES = {
@@ -40,10 +41,14 @@ def live_table(lines: Sequence[Line], bars: Sequence[Bar] = ()) -> Group:
         table.add_column(column, justify="right", no_wrap=True)
     for line in shown:
         table.add_row(
-            line.label, _state(line), f"{line.seconds:.1f} s", _rows(line), _size(line.bytes)
+            # As Text: rich must not read text from elsewhere as markup.
+            Text(printable(line.label)),
+            Text(line.state.value, style=_STYLES.get(line.state, "")),
+            f"{line.seconds:.1f} s",
+            _rows(line),
+            _size(line.bytes),
         )
     troubles = [(line.name, line.trouble) for line in lines if line.trouble is not None]
-    # As Text: rich must not read a server's answer as markup.
     sentences = [
         Text(each) for each in merge_sentences([], troubles, rest="see the end of the run")
     ]
@@ -57,7 +62,7 @@ def report_line(line: Line) -> str:
         parts.append(f"{_rows(line)} rows, {_size(line.bytes)}")
     if line.trouble:
         parts.append(line.trouble)
-    return "  ".join(parts)
+    return printable("  ".join(parts))
 
 
 def summary(lines: Sequence[Line], delivery: Delivery) -> str:
@@ -68,7 +73,8 @@ def summary(lines: Sequence[Line], delivery: Delivery) -> str:
     windows = [line for line in lines if line.root is None]
     if len(windows) > MOST_SHOWN:
         in_order = sorted(windows, key=_group)
-        return "\n".join(_total(list(each)) for _, each in groupby(in_order, _group)) + "\n"
+        totals = [_total(list(each)) for _, each in groupby(in_order, _group)]
+        return "\n".join([*map(printable, totals), ""])
     parts: dict[str | None, list[str]] = {}
     for line in lines:
         parts.setdefault(line.root or line.report_id, []).append(line.report_id)
@@ -83,7 +89,7 @@ def summary(lines: Sequence[Line], delivery: Delivery) -> str:
         archives = [key for each in parts[line.report_id] for key in delivery.archive_keys(each)]
         keys = [*archives, *([manifest] if manifest else [])]
         text += [line.report_id, f"  {', '.join(facts)}", *(f"  {key}" for key in keys)]
-    return "\n".join([*text, ""])
+    return "\n".join([*map(printable, text), ""])
 
 
 def _group(line: Line) -> tuple[str, str]:
@@ -116,7 +122,7 @@ def merge_sentences(
         (f"{each[0]}: {sentence}" if len(each) == 1 else f"{len(each)} reports: {sentence}")
         for sentence, each in names.items()
     ]
-    sentences = list(dict.fromkeys([*refused, *of_reports]))
+    sentences = list(dict.fromkeys(map(printable, [*refused, *of_reports])))
     if len(sentences) <= _MOST_SENTENCES:
         return sentences
     more = f"and {len(sentences) - _MOST_SENTENCES} more: {rest}"
@@ -134,8 +140,3 @@ def _size(size: int) -> str:
         if size >= factor:
             return f"{size / factor:,.1f} {unit}"
     return f"{size} B"
-
-
-def _state(line: Line) -> str:
-    style = _STYLES.get(line.state)
-    return f"[{style}]{line.state.value}[/{style}]" if style else line.state.value

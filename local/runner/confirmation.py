@@ -13,12 +13,8 @@ from vonage_reports.domain.calendar import due_reports
 from vonage_reports.domain.definitions import change_of
 from vonage_reports.domain.report import Report
 from vonage_reports.domain.windows import format_instant, parse_instant
-from vonage_reports.submit_reports.requests import (
-    BackfillRequest,
-    Recollection,
-    parse_definitions,
-    parse_event,
-)
+from vonage_reports.submit_reports.read_definitions import parse_definitions
+from vonage_reports.submit_reports.requests import BackfillRequest, Recollection, parse_event
 
 _BILLED = ("backfill", "recollect")
 """The events that Vonage bills. They accept `dry_run`."""

@@ -3,7 +3,7 @@
 import fcntl
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,14 @@ from local.runner.options import BadInput
 _ROOT = Path(__file__).resolve().parents[2]
 STATE = _ROOT / ".local"
 OUT = _ROOT / "out"
+
+_MOST_BYTES = 1024
+"""The longest key of S3."""
+
+_MOST_BYTES_OF_NAME = 255
+"""The longest name in the usual file systems."""
+
+_SHOWN_CHARACTERS = 100
 
 
 @contextmanager
@@ -66,6 +74,31 @@ def replace(out: Path, saved: Path | None) -> None:
             out.symlink_to(saved.relative_to(out.parent))
     except OSError as error:
         raise _not_writable(Path(error.filename or out), error) from error
+
+
+def file_of(folder: Path, key: str) -> Path:
+    """Return the file in `folder` that mirrors a key of the bucket, another file for each key.
+
+    Raises BadInput for a key that leaves the folder, or that a file system cannot hold. A key
+    cannot create a link, so a link inside the folder is the operator's own and is followed.
+    """
+    names = key.split("/")
+    # An empty name is an absolute key, a doubled slash, or one at the end.
+    if {"", ".", ".."}.isdisjoint(names) and "\0" not in key and _is_short(key, names):
+        return folder / key
+    raise BadInput(
+        f"the key {key[:_SHOWN_CHARACTERS]!r} names no file inside {folder}; check the ids that "
+        "the server sends"
+    )
+
+
+def _is_short(key: str, names: Iterable[str]) -> bool:
+    try:
+        longest = max(len(name.encode()) for name in names)
+    except UnicodeEncodeError:
+        # A lone surrogate.
+        return False
+    return longest <= _MOST_BYTES_OF_NAME and len(key.encode()) <= _MOST_BYTES
 
 
 def _not_writable(path: Path, error: OSError) -> BadInput:

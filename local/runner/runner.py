@@ -39,6 +39,7 @@ from local.stack.scheduler import Scheduler, send, sweep_seconds
 from local.status.problems import why_stopped
 from local.status.sources import LastRun
 from vonage_reports.aws.ledger import Ledger
+from vonage_reports.domain.printable import printable
 
 ALL_DELIVERED, NOT_DELIVERED, BAD_INPUT = 0, 1, 2
 
@@ -87,7 +88,7 @@ def _run(options: Options, display: Display, resources: ExitStack) -> int:
         )
     if options.is_dry_run:
         answer = send(event, stack, say=display.say)
-        display.print(f"This event would request {describe_dry_run(answer)}")
+        display.print(f"This event would request {printable(describe_dry_run(answer))}")
         return ALL_DELIVERED
     if not server.is_on_loopback:
         lines = plan_of(event, stack, ledger, api_key=server.api_key, now=datetime.now(UTC))
@@ -164,7 +165,7 @@ def _confirmed(lines: list[str], server: Server, options: Options, display: Disp
     """Show the plan, and return whether the operator confirms it. Raises BadInput."""
     display.print(f"{server.url} bills every record of every report. This run will:")
     for line in lines or ["request no report that is known in advance"]:
-        display.print(f"  {line}")
+        display.print(f"  {printable(line)}")
     if options.confirmed:
         return True
     answer = display.ask_to_continue()
@@ -279,12 +280,13 @@ def _conclude(
         no_definitions = options.definitions == "[]"
         display.print("There are no report definitions." if no_definitions else "Nothing is due.")
     for sentence in merge_sentences(
-        refused, progress.troubles(), rest=f"{OUT.name}/{NOTIFICATIONS}"
+        [*refused, *delivery.refusals], progress.troubles(), rest=f"{OUT.name}/{NOTIFICATIONS}"
     ):
         display.error(sentence)
     if refused or progress.everything_is_refused or progress.stopped:
         return BAD_INPUT
-    return ALL_DELIVERED if all(line.is_well for line in progress.windows) else NOT_DELIVERED
+    is_well = not delivery.refusals and all(line.is_well for line in progress.windows)
+    return ALL_DELIVERED if is_well else NOT_DELIVERED
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 from botocore.exceptions import ClientError, ParamValidationError
 
 from local.output.delivery import Delivery
-from local.runner.folders import require_writable
+from local.runner.folders import file_of, require_writable
 from local.runner.options import BadInput
 from local.stack.deployment import Stack
 from local.stack.emulator import Emulator
@@ -61,7 +61,8 @@ class SavedState:
         unneeded = _finished(items) - _needed(items, event or {})
         for key, metadata in self._metadata().items():
             is_archive = key.startswith("archives/") and key.endswith(".zip")
-            if not (is_archive and unneeded & set(key.split("/"))) and (self.out / key).exists():
+            is_unneeded = is_archive and unneeded & set(key.split("/"))
+            if not is_unneeded and file_of(self.out, key).exists():
                 delivery.upload(key, metadata)
 
     def save(self, items: Sequence[Mapping[str, Any]], delivery: Delivery) -> None:
@@ -80,6 +81,11 @@ class SavedState:
         metadata = self._read("objects.json", {})
         if not isinstance(metadata, dict):
             raise self._corrupt("objects.json")
+        try:
+            for key in metadata:
+                file_of(self.out, key)
+        except BadInput as error:
+            raise self._corrupt("objects.json") from error
         return metadata
 
     def _read(self, name: str, default: object) -> object:

@@ -23,6 +23,7 @@ from local.runner.options import BadInput
 from local.status.sources import LastRun, content_of, deployed
 from local.status.summary import Status, status_of
 from local.status.text import show_status
+from vonage_reports.domain.printable import printable, printable_lines
 
 SHOWN, BAD_INPUT, INTERRUPTED = 0, 2, 130
 
@@ -56,7 +57,8 @@ def show(environment: Mapping[str, str]) -> int:
     except (BotoCoreError, ClientError) as error:
         return _complain(f"STACK={stack_name}: {error}")
     if environment.get("JSON"):
-        print(json.dumps({"source": source, **status.to_dict()}, indent=1))
+        document = json.dumps({"source": source, **status.to_dict()}, indent=1)
+        print(printable_lines(document))
     else:
         show_status(status, source)
     return SHOWN
@@ -75,7 +77,7 @@ def _deployed_status(stack_name: str) -> tuple[Status, str]:
 
 
 def _complain(sentence: str) -> int:
-    print(f"make status: {sentence}", file=sys.stderr)
+    print(f"make status: {printable(sentence)}", file=sys.stderr)
     return BAD_INPUT
 
 

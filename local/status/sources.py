@@ -30,7 +30,7 @@ from vonage_reports.aws.ledger_items import (
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.products import oldest_start
 from vonage_reports.domain.report import Report
-from vonage_reports.submit_reports.requests import parse_definitions
+from vonage_reports.submit_reports.read_definitions import parse_definitions
 
 _CONNECT_SECONDS = 10
 

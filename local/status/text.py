@@ -13,6 +13,7 @@ from local.output.progress_bar import bar_of, drawn
 from local.status.model import Row
 from local.status.problems import Problem
 from local.status.summary import Status
+from vonage_reports.domain.printable import printable
 
 _WIDE = 200
 """Width in columns if the output is no terminal: lines in a file are not folded."""
@@ -55,10 +56,14 @@ def _table(rows: Iterable[Row]) -> Table:
         table.add_column(column, justify="right")
     for row in rows:
         last = row.last_delivered
-        table.add_row(
+        names = (
             row.definition if row.is_collected else f"{row.definition} (removed)",
             row.account_id,
             f"{row.length}, {row.time_zone}",
+        )
+        table.add_row(
+            # As Text: rich must not read text from elsewhere as markup.
+            *(Text(printable(name)) for name in names),
             "" if last is None else f"{last.window.first_date}, {last.revision}",
             f"{row.delivered:,}",
             *(_count(count) for count in (row.in_flight, row.waiting)),
@@ -92,4 +97,4 @@ def _section(console: Console, heading: str, problems: Sequence[Problem]) -> Non
 
 def _say(console: Console, *lines: str) -> None:
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)

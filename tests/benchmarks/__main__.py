@@ -1,6 +1,6 @@
-"""Runs the benchmarks, prints their tables and keeps the rows in out/bench.json.
+"""Runs the benchmarks, prints their tables and saves the rows in out/bench.json.
 
-`PART=store` runs one of them only; the rows of the others are kept from the last time.
+`PART=store` runs only one benchmark; the file keeps the other benchmarks' rows.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""Cold start: how long each handler takes to import in a fresh interpreter.
+"""Cold start: the import time of each handler in a fresh interpreter.
 
-Printed as a ratio to `import boto3, requests`, measured in the same run, one after the other.
+The table shows the ratio to `import boto3, requests`, measured in turn in the same run.
 """
 
 import statistics
@@ -15,7 +15,7 @@ GOALS = {"check_report": 1.3, "store_report": 1.3}
 
 
 def seconds_to_import(statement: str) -> float:
-    """Import in a fresh interpreter and return what it took there."""
+    """Return the seconds that an import takes in a fresh interpreter."""
     program = (
         f"import time; start = time.perf_counter(); {statement}; print(time.perf_counter() - start)"
     )
@@ -26,7 +26,7 @@ def seconds_to_import(statement: str) -> float:
 
 
 def statement_for(function: str) -> str:
-    """Import a handler as Lambda does: the function's folder and the layers on the path."""
+    """Return the import of a handler, with the path that Lambda sets."""
     layers = [str(ROOT / "layers" / name) for name in ("shared", "dataset")]
     path = [str(ROOT / "functions" / function), *layers]
     return f"import sys; sys.path[:0] = {path!r}; import app"
@@ -37,7 +37,7 @@ def measure() -> list[dict[str, object]]:
     functions = sorted(each.parent.name for each in (ROOT / "functions").glob("*/app.py"))
     statements = {name: statement_for(name) for name in functions}
     for statement in (BASELINE, *statements.values()):
-        seconds_to_import(statement)  # the first one writes the bytecode
+        seconds_to_import(statement)  # the first run writes the bytecode
     baseline: list[float] = []
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(RUNS):

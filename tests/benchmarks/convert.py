@@ -1,9 +1,9 @@
-"""convert: from the archive to the dataset, beside other engines that do the same job.
+"""convert: conversion of an archive to the dataset, compared with other engines.
 
-Each variant runs in a process of its own, pinned to one core, on SMS records of the simulator:
-inflate, read the CSV, give the columns their types, write Parquet (zstd), add up the prices by
-currency. `bare` is our engine without the job: the same stream, all text, no sums. The others are
-written as their documentation suggests; none of them keeps what does not fit its type.
+Each variant runs in its own process, pinned to one core, on simulated SMS records. It inflates the
+archive, parses the CSV, casts the columns, writes Parquet (zstd) and sums the prices by currency.
+`bare` is our engine with text columns and no sums. The other variants follow their documentation;
+none keeps values that do not fit their type.
 """
 
 import importlib
@@ -32,7 +32,7 @@ from tests.support.paths import ROOT
 from vonage_dataset.zip_members import CsvMember, csv_members
 from vonage_reports.domain.objects import Member
 
-# Rows of the archive, and how often each variant reads it.
+# Rows of the archive, and the number of rounds.
 ROUNDS = {1_000_000: 3, 7_000_000: 1}
 ROW_GROUP_ROWS = 131_072
 MONEY, INTEGERS = ["total_price"], ["latency"]
@@ -48,7 +48,7 @@ class FileSource:
 
     @contextmanager
     def open(self, start: int, _length: int) -> Iterator[BinaryIO]:
-        """Read from `start` on; the reader knows where to stop."""
+        """Read from `start`; the reader stops by itself."""
         with self._path.open("rb") as file:
             file.seek(start)
             yield file
@@ -65,21 +65,21 @@ def members_of(archive: Path) -> list[CsvMember]:
 
 
 def columns_of(archive: Path) -> list[str]:
-    """Name the columns of an archive of the simulator."""
+    """Return the column names of a simulated archive."""
     with closing(members_of(archive)[0].open()) as content:
         return [name.strip('"') for name in content.readline().decode().strip().split(",")]
 
 
 def run_ours(archive: Path, target: Path) -> None:
     """Convert as convert_report does."""
-    from vonage_dataset.cells import convert  # noqa: PLC0415 - each variant has its own imports
+    from vonage_dataset.parquet import convert  # noqa: PLC0415 - each variant has its own imports
 
     convert(members_of(archive), product="SMS", target=target)
 
 
 def run_bare(archive: Path, target: Path) -> None:
     """Write every column as text."""
-    import pyarrow as pa  # noqa: PLC0415 - a variant loads what it measures alone
+    import pyarrow as pa  # noqa: PLC0415 - a variant loads only its own libraries
 
     _stream_with_pyarrow(
         archive, target, dict.fromkeys(columns_of(archive), pa.string()), sums=False
@@ -87,8 +87,8 @@ def run_bare(archive: Path, target: Path) -> None:
 
 
 def run_pyarrow(archive: Path, target: Path) -> None:
-    """Let the reader give the types; it ends at the first cell that does not fit."""
-    import pyarrow as pa  # noqa: PLC0415 - a variant loads what it measures alone
+    """Let the reader cast the columns; it raises at the first cell that does not fit."""
+    import pyarrow as pa  # noqa: PLC0415 - a variant loads only its own libraries
 
     types = dict.fromkeys(columns_of(archive), pa.string())
     types |= dict.fromkeys(TIMES, pa.timestamp("us", "UTC"))
@@ -97,9 +97,9 @@ def run_pyarrow(archive: Path, target: Path) -> None:
 
 
 def _stream_with_pyarrow(archive: Path, target: Path, types: dict[str, Any], *, sums: bool) -> None:
-    import pyarrow as pa  # noqa: PLC0415 - a variant loads what it measures alone
-    import pyarrow.parquet as pq  # noqa: PLC0415 - a variant loads what it measures alone
-    from pyarrow import csv  # noqa: PLC0415 - a variant loads what it measures alone
+    import pyarrow as pa  # noqa: PLC0415 - a variant loads only its own libraries
+    import pyarrow.parquet as pq  # noqa: PLC0415 - a variant loads only its own libraries
+    from pyarrow import csv  # noqa: PLC0415 - a variant loads only its own libraries
 
     totals: dict[str | None, Decimal] = {}
     (member,) = members_of(archive)
@@ -133,8 +133,8 @@ def _write(writer: Any, rows: Any, totals: dict[str | None, Decimal] | None) -> 
 
 
 def run_duckdb(archive: Path, target: Path) -> None:
-    """COPY through a FIFO, with one thread and bounded memory."""
-    import duckdb  # noqa: PLC0415 - a variant loads what it measures alone
+    """Run COPY through a FIFO, with one thread and bounded memory."""
+    import duckdb  # noqa: PLC0415 - a variant loads only its own libraries
 
     fifo = target.with_suffix(".fifo")
     os.mkfifo(fifo)
@@ -163,8 +163,8 @@ def run_duckdb(archive: Path, target: Path) -> None:
 
 
 def run_polars(archive: Path, target: Path) -> None:
-    """Sink a lazy frame; it reads files, so the CSV is unpacked first."""
-    import polars as pl  # noqa: PLC0415 - a variant loads what it measures alone
+    """Sink a lazy frame. Polars reads files, so the CSV is unpacked first."""
+    import polars as pl  # noqa: PLC0415 - a variant loads only its own libraries
 
     (member,) = members_of(archive)
     unpacked = target.with_suffix(".csv")
@@ -181,10 +181,10 @@ def run_polars(archive: Path, target: Path) -> None:
 
 
 def run_pandas(archive: Path, target: Path) -> None:
-    """Read in chunks; decimals are pyarrow's, since pandas has none."""
-    import pandas as pd  # noqa: PLC0415 - a variant loads what it measures alone
-    import pyarrow as pa  # noqa: PLC0415 - a variant loads what it measures alone
-    import pyarrow.parquet as pq  # noqa: PLC0415 - a variant loads what it measures alone
+    """Read in chunks. pandas has no decimals, so pyarrow's are used."""
+    import pandas as pd  # noqa: PLC0415 - a variant loads only its own libraries
+    import pyarrow as pa  # noqa: PLC0415 - a variant loads only its own libraries
+    import pyarrow.parquet as pq  # noqa: PLC0415 - a variant loads only its own libraries
 
     (member,) = members_of(archive)
     writer: pq.ParquetWriter | None = None
@@ -216,10 +216,10 @@ VARIANTS: dict[str, Callable[[Path, Path], None]] = {
     "duckdb": run_duckdb,
     "pandas": run_pandas,
 }
-# What each of them has imported before its clock starts: a cold start is another measurement.
+# Imported before a variant's clock starts; another benchmark measures cold starts.
 _PYARROW = ("pyarrow.csv", "pyarrow.parquet")
 IMPORTS = {
-    "ours": ("vonage_dataset.cells",),
+    "ours": ("vonage_dataset.parquet",),
     "bare": _PYARROW,
     "pyarrow": _PYARROW,
     "polars": ("polars",),
@@ -229,7 +229,7 @@ IMPORTS = {
 
 
 class _NoPandas:
-    """Lambda has no pandas. Here pyarrow would import it at the first value that it is given."""
+    """Hides pandas, which Lambda lacks; pyarrow would import it at the first value."""
 
     def find_spec(self, name: str, *_: object) -> None:
         if name == "pandas":
@@ -237,7 +237,7 @@ class _NoPandas:
 
 
 def run_here(variant: str, archive: Path) -> dict[str, float]:
-    """Run one variant in this process and say what it took."""
+    """Run one variant in this process and return its measurements."""
     if variant != "pandas":
         sys.meta_path.insert(0, _NoPandas())
     for module in IMPORTS[variant]:
@@ -256,11 +256,11 @@ def run_here(variant: str, archive: Path) -> dict[str, float]:
 
 
 def _peak_rss_mb() -> float:
-    """Read the peak of this process; getrusage would include what the parent had."""
+    """Return the peak memory of this process; getrusage would include the parent's."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) / 1000
-    raise OSError("the kernel does not say VmHWM")
+    raise OSError("/proc/self/status has no line VmHWM")
 
 
 def run_apart(variant: str, archive: Path) -> dict[str, float]:
@@ -278,7 +278,7 @@ def run_apart(variant: str, archive: Path) -> dict[str, float]:
 
 
 def make_archive(rows: int, path: Path) -> int:
-    """Render a day of SMS records and return the bytes of the CSV in it."""
+    """Render a day of SMS records and return the size of its CSV in bytes."""
     day = datetime(2026, 11, 20, tzinfo=UTC)
     request = ReportRequest(
         product=PRODUCTS["SMS"],
@@ -305,7 +305,7 @@ def make_archive(rows: int, path: Path) -> int:
 
 
 def measure() -> list[dict[str, Any]]:
-    """Return a row for each variant and size: medians of rounds that take turns."""
+    """Return a row for each variant and size: medians over interleaved rounds."""
     rows = []
     with TemporaryDirectory() as folder:
         for count, rounds in ROUNDS.items():
@@ -371,6 +371,6 @@ def main() -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    # Everything on one core, the readers' threads too: a Lambda of 1,769 MB has one.
+    # One core for all threads, including the readers': a Lambda of 1,769 MB has one core.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     print(json.dumps(run_here(sys.argv[1], Path(sys.argv[2]))))

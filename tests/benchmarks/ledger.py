@@ -105,6 +105,7 @@ def edges_to(table: Any) -> Services:
     """Return edges of which only the ledger is asked."""
     return Services(
         ledger=Ledger(table),
+        definitions=None,  # type: ignore[arg-type]  # a fake of what is used
         vonage=None,  # type: ignore[arg-type]  # nothing is asked of these in such a run
         executions=Running(),  # type: ignore[arg-type]  # a fake of what is used
         topic=None,  # type: ignore[arg-type]  # a fake of what is used
@@ -131,9 +132,9 @@ def count_backfill(table: Any, *, from_its_end: bool) -> dict[str, float]:
     services.ledger.write_all([], (None, begun))
     with counted(table) as counts:
         began = perf_counter()
-        planned = plan_backfills(services, INVOCATION, max_billed_records=0, clock=lambda: NOW)
+        done = plan_backfills(services, INVOCATION, max_billed_records=0, clock=lambda: NOW)
         seconds = perf_counter() - began
-    return {"seen_to": begun.seen_to, "planned": len(planned), **counts, "seconds": seconds}
+    return {"seen_to": begun.seen_to, "planned": len(done.report_ids), **counts, "seconds": seconds}
 
 
 def measure() -> tuple[list[dict[str, float]], list[dict[str, float]]]:

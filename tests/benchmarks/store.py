@@ -1,12 +1,12 @@
-"""Ways to bring an archive from Vonage into S3, side by side: what a proof costs, and what ours.
+"""Ways to copy an archive from Vonage to S3, compared: the cost of a verification, and of ours.
 
     make bench PART=store                       100 MB: 4 minutes
     make bench PART=store SIZES="100 1000"      1 GB as well: 20 minutes
     RUNS=5 VARIANTS="limit ours" SETTINGS=lambda    fewer or more of each
 
-Each transfer is a process of its own. A round measures every variant once, one after the other,
-and ratios are taken within a round, so that the machine's mood is in both sides of them. What is
-shown are medians over RUNS rounds.
+Each transfer runs in its own process. A round measures every variant once, in turn. Ratios are
+taken within a round, so that the machine's load affects both sides alike. The table shows medians
+over RUNS rounds.
 """
 
 import json
@@ -43,19 +43,19 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Cores:
-    """Which cores are whose, as a list with commas; empty: all of them."""
+    """The cores of each side, separated by commas; empty means all cores."""
 
     client: str
     servers: str
 
 
 def cores_for(setting: str) -> Cores:
-    """Keep the client away from the servers, as far as there are cores."""
+    """Separate the client's cores from the servers', as far as there are enough."""
     if not hasattr(os, "sched_getaffinity"):
         return Cores("", "")
     cores = [str(core) for core in sorted(os.sched_getaffinity(0))]
     clients = 1 if setting == "lambda" else 2
-    # Two cores have to do for all in "open", where the client may use two.
+    # In "open" the client may use two cores; on a machine of two, all processes share them.
     return Cores(",".join(cores[:clients]), ",".join(cores[clients:]))
 
 
@@ -77,7 +77,7 @@ class Link:
         ]
 
     def transfer(self, variant: str) -> dict[str, float]:
-        """Run one variant once, and see that all of it arrived."""
+        """Run one variant once. Raises RuntimeError unless all bytes arrived."""
         done = subprocess.run(
             [*self._module("store_variants"), variant, self._setting, *self._ends, self._archive],
             env=self._environment | {"CORES": self._cores.client},
@@ -118,7 +118,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Result:
-    """What one variant did with one size in one setting, round by round."""
+    """The measurements of one variant, size and setting, by round."""
 
     variant: str
     setting: str
@@ -158,7 +158,7 @@ def measure(folder: Path) -> Results:
             rounds = []
             with ExitStack() as stack:
                 link = Link(setting, archive, folder, stack)
-                idle = link.transfer("idle")  # the first one writes the bytecode, too
+                idle = link.transfer("idle")  # the first run also writes the bytecode
                 for number in range(1, RUNS + 1):
                     print(f"store: {size} MB, {setting}, {number} of {RUNS}", file=sys.stderr)
                     rounds.append({each: link.transfer(each) for each in CHOSEN} | {"idle": idle})
@@ -176,7 +176,7 @@ def print_table(results: Results) -> None:
     for size in SIZES:
         for setting in CHOSEN_SETTINGS:
             idle = results["idle", setting, size].median("rss_mb")
-            print(f"-- {setting}, {size} MB; an idle handler has {idle:.0f} MB")
+            print(f"-- {setting}, {size} MB; an idle handler uses {idle:.0f} MB")
             for variant in CHOSEN:
                 result = results[variant, setting, size]
                 limit = results.get(("limit", setting, size))
@@ -199,10 +199,10 @@ RSS_OVER_IDLE = 110
 
 
 def print_goals(results: Results) -> None:
-    """Say which goals are reached, as far as they were measured."""
+    """Print the result of every goal that was measured."""
 
-    def say(what: str, value: float, goal: str, *, reached: bool) -> None:
-        print(f"{'reached' if reached else 'MISSED':<8} {what}: {value:.2f} (goal: {goal})")
+    def show(figure: str, value: float, goal: str, *, reached: bool) -> None:
+        print(f"{'reached' if reached else 'MISSED':<8} {figure}: {value:.2f} (goal: {goal})")
 
     for size in SIZES:
         for setting, other, goal in GOALS:
@@ -210,23 +210,23 @@ def print_goals(results: Results) -> None:
             theirs = results.get((other, setting, size))
             if ours and theirs:
                 ratio = ours.times_as_fast_as(theirs)
-                what = f"{setting}, {size} MB: ours / {other}"
-                say(what, ratio, f">= {goal}", reached=ratio >= goal)
+                figure = f"{setting}, {size} MB: ours / {other}"
+                show(figure, ratio, f">= {goal}", reached=ratio >= goal)
     for setting in CHOSEN_SETTINGS:
         if "ours" not in CHOSEN:
             continue
         for size in SIZES:
             over = results["ours", setting, size].median("rss_mb")
             over -= results["idle", setting, size].median("rss_mb")
-            what = f"{setting}, {size} MB: MB of memory over an idle handler"
-            say(what, over, f"<= {RSS_OVER_IDLE}", reached=over <= RSS_OVER_IDLE)
+            figure = f"{setting}, {size} MB: MB of memory above an idle handler"
+            show(figure, over, f"<= {RSS_OVER_IDLE}", reached=over <= RSS_OVER_IDLE)
         if len(SIZES) > 1:
             small, large = (results["ours", setting, size] for size in (SIZES[0], SIZES[-1]))
             sizes = f"{setting}: {SIZES[-1]} MB / {SIZES[0]} MB"
             memory = large.median("rss_mb") / small.median("rss_mb")
-            say(f"{sizes}, peak RSS", memory, "<= 1.1", reached=memory <= 1.1)
+            show(f"{sizes}, peak RSS", memory, "<= 1.1", reached=memory <= 1.1)
             speed = large.row()["mb_per_s"] / small.row()["mb_per_s"]
-            say(f"{sizes}, MB/s", speed, ">= 0.9", reached=speed >= 0.9)
+            show(f"{sizes}, MB/s", speed, ">= 0.9", reached=speed >= 0.9)
 
 
 def plot(rows: list[Row], path: Path) -> None:
@@ -254,7 +254,7 @@ def plot(rows: list[Row], path: Path) -> None:
 
 
 def machine() -> str:
-    """Say on what this was measured."""
+    """Describe this machine."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -264,7 +264,7 @@ def machine() -> str:
 
 
 def main(out: Path) -> list[Row]:
-    """Print the tables, draw the picture and return the rows."""
+    """Print the tables, draw the chart and return the rows."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         authority = trustme.CA()

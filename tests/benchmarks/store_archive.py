@@ -1,8 +1,8 @@
-"""An archive of any size, of realistic records: the simulator's, deflated as Java does by default.
+"""An archive of any size with simulated records, deflated with Java's default level.
 
-A block of records is made once and repeated: Deflate looks back 32 kB only, so that each copy takes
-as long to inflate as the first. Of Vonage's own archives it has the flags, and sizes only behind
-the data; beyond 4 GB of CSV it has them in 64 bits.
+One block of records is repeated. Deflate looks back only 32 kB, so each copy takes as long to
+inflate as the first. As in Vonage's archives, the flags are set and the sizes follow the data;
+beyond 4 GB of CSV they have 64 bits.
 """
 
 import struct
@@ -22,7 +22,7 @@ FIRST_HOUR = 494_000  # since the epoch: in 2026
 
 
 def block() -> bytes:
-    """Return records as CSV, in whole lines."""
+    """Return records as whole lines of CSV."""
     hours = range(FIRST_HOUR + 23, FIRST_HOUR - 1, -1)
     query = Query(
         hours=hours,

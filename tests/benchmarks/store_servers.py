@@ -1,12 +1,12 @@
 """The source and the sink of the benchmark `store`: Vonage's media server and S3, over TLS.
 
-They do as little as they can, so that they are not what is measured: no framework, one thread for
-each connection, buffers that are used again. Each is a process of its own.
+Both do as little as possible, so that the benchmark measures the client: no framework, one thread
+per connection, reused buffers. Each runs in its own process.
 
     python -m tests.benchmarks.store_servers source|sink CERTIFICATE SETTING [ARCHIVE]
 
-Prints its port, and ends when its standard input does. The sink forgets what it is given, having
-compared it with the checksum that came with it; what it counted stands at `/stored`.
+A server prints its port, and ends with its standard input. The sink compares each body with its
+checksum, discards the body and counts the bytes; `/stored` returns the count.
 """
 
 import base64
@@ -24,13 +24,13 @@ from isal import isal_zlib
 
 PIECE = 1024 * 1024
 HEAD_BYTES = 64 * 1024
-# Small enough that a throttled connection is felt at its other end at once.
+# Small, so that throttling reaches the other end of a connection at once.
 SOCKET_BUFFER = 256 * 1024
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What the servers allow; rates in bytes a second, None where nothing is throttled."""
+    """The servers' limits; rates are in bytes per second, None means no throttling."""
 
     source_rate: float | None = None
     sink_rate: float | None = None
@@ -39,23 +39,23 @@ class Setting:
 
 SETTINGS = {
     "open": Setting(),
-    # A Lambda has about 75 MB/s each way; S3 takes some tens of milliseconds for a request.
+    # A Lambda has about 75 MB/s each way; S3 needs some tens of milliseconds for a request.
     "lambda": Setting(source_rate=90e6, sink_rate=50e6, sink_latency=0.060),
 }
 
 
 class Pace:
-    """Holds a stream of bytes to a rate."""
+    """Limits a stream of bytes to a rate."""
 
     def __init__(self, rate: float | None) -> None:
         self.rate = rate
         self._due = time.perf_counter()
 
     def passed(self, count: int) -> None:
-        """Sleep as long as these bytes were too early."""
+        """Sleep until these bytes are due."""
         if self.rate is None:
             return
-        # What was missed by a slow reader is not made good by a burst.
+        # A slow reader does not catch up with a burst.
         self._due = max(self._due, time.perf_counter() - 0.01) + count / self.rate
         if (early := self._due - time.perf_counter()) > 0:
             time.sleep(early)
@@ -69,7 +69,7 @@ class Head:
 
 
 class Connection:
-    """Requests of one connection, one after the other."""
+    """Reads the requests of one connection in turn."""
 
     def __init__(self, stream: ssl.SSLSocket) -> None:
         self.stream = stream
@@ -77,7 +77,7 @@ class Connection:
         self._start = self._end = 0
 
     def head(self) -> Head | None:
-        """Read the head of the next request; None where there is none."""
+        """Return the head of the next request, or None after the last."""
         while (at := bytes(self._buffer[self._start : self._end]).find(b"\r\n\r\n")) < 0:
             rest = self._end - self._start
             self._buffer[:rest] = self._buffer[self._start : self._end]
@@ -93,7 +93,7 @@ class Connection:
         return Head(method, target, {name.lower(): value.strip() for name, _, value in pairs})
 
     def body(self, length: int, pace: Pace, crc32: int = 0) -> int:
-        """Read so many bytes and go on with their CRC-32."""
+        """Read `length` bytes and return the continued CRC-32."""
         while length:
             if self._start == self._end:
                 self._start, self._end = 0, self.stream.recv_into(self._buffer)
@@ -108,7 +108,7 @@ class Connection:
         return crc32
 
     def chunked_body(self, pace: Pace) -> int:
-        """Read a body that says how long it is chunk by chunk; return its length."""
+        """Read a chunked body and return its length."""
         size = 0
         while length := int(self._line(), 16):
             self.body(length, pace)
@@ -176,7 +176,7 @@ class Sink:
         if claimed and head.method == "PUT" and base64.b64decode(claimed) != crc32.to_bytes(4):
             connection.answer("400 Bad Request", b"<Error><Code>BadDigest</Code></Error>")
         elif head.method == "PUT":
-            # With a checksum behind it the body is framed; this is its size without the frame.
+            # A trailing checksum frames the body; this header has the size without the frame.
             self._stored += int(head.headers.get("x-amz-decoded-content-length", size))
             connection.answer("200 OK", ETag='"0"')
         elif head.method == "POST" and head.target.endswith("uploads"):
@@ -200,14 +200,14 @@ def serve(server: Source | Sink, context: ssl.SSLContext, listener: socket.socke
                 while head := connection.head():
                     server.exchange(connection, head)
         except OSError:
-            return  # clients hang up as they like
+            return  # a client may hang up at any time
 
     while True:
         threading.Thread(target=converse, args=(listener.accept()[0],), daemon=True).start()
 
 
 def keep_to(cores: str) -> None:
-    """Keep this process to some cores, a list with commas; empty: all of them."""
+    """Restrict this process to some cores, separated by commas; empty means all cores."""
     if cores:
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
 
@@ -227,7 +227,7 @@ def main(kind: str, certificate: str, setting: str, *archive: str) -> None:
     print(listener.getsockname()[1], flush=True)
     threading.Thread(target=serve, args=(server, context, listener), daemon=True).start()
     sys.stdin.read()
-    os._exit(0)  # the threads of open connections are not waited for
+    os._exit(0)  # does not wait for the threads of open connections
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""One way to bring an archive from the source into the sink, once, in a process of its own.
+"""Copy an archive from the source to the sink once, in one of several ways.
 
     python -m tests.benchmarks.store_variants VARIANT SETTING SOURCE_URL SINK_URL ARCHIVE
 
 Prints `{"seconds", "cpu_seconds", "rss_mb"}` as JSON. The clock runs from the request to the last
-answer; what is imported and set up before it counts only in the peak of the resident memory.
+answer. Imports and set-up before the request count only in the peak of the resident memory.
 """
 
 import io
@@ -66,7 +66,7 @@ def read_head(stream: ssl.SSLSocket) -> None:
 
 
 def limit(setting: str, source: str, sink: str, archive: Path) -> Transfer:
-    """Sockets and buffers only: as many uploads at once as the setting's connections want."""
+    """Use only sockets and buffers, with as many parallel uploads as the setting needs."""
     size = archive.stat().st_size
     context = ssl.create_default_context(cafile=os.environ["REQUESTS_CA_BUNDLE"])
     uploads = 1 if setting == "open" else 4
@@ -81,7 +81,7 @@ def limit(setting: str, source: str, sink: str, archive: Path) -> Transfer:
         return context.wrap_socket(socket.create_connection((host, port)), server_hostname=host)
 
     def upload(number: int) -> None:
-        share = pieces[number::uploads]  # they go round
+        share = pieces[number::uploads]  # round robin
         with connect(sink) as stream:
             start = f"PUT /{BUCKET}/{number} HTTP/1.1\r\nContent-Length: {sum(share)}\r\n\r\n"
             stream.sendall(start.encode())
@@ -143,7 +143,7 @@ def tmp_unzip(setting: str, source: str, sink: str, archive: Path) -> Transfer:
 
 
 class Pipe(io.RawIOBase):
-    """What one thread writes, another reads."""
+    """A stream of bytes from one thread to another."""
 
     def __init__(self) -> None:
         self._chunks: queue.Queue[bytes] = queue.Queue(8)
@@ -194,7 +194,7 @@ def stream_unzip(setting: str, source: str, sink: str, archive: Path) -> Transfe
 
 
 def inflate_only(setting: str, source: str, sink: str, archive: Path) -> Transfer:
-    """The bound of every proof: inflate the one member and sum it, from memory."""
+    """Inflate the only member and compute its CRC-32: the upper bound of every verification."""
     del setting, source, sink
     from isal import isal_zlib
 
@@ -219,9 +219,9 @@ def inflate_only(setting: str, source: str, sink: str, archive: Path) -> Transfe
 
 
 def two_processes(setting: str, source: str, sink: str, archive: Path) -> Transfer:
-    """`inflate_only` beside `upload_fileobj`, each in a process: what the cores allow a proof.
+    """Run `inflate_only` and `upload_fileobj` in two processes: the upper bound of these cores.
 
-    The two share no interpreter and wait for each other nowhere; SHA-256 is not even taken.
+    The two share no interpreter, never wait for each other, and compute no SHA-256.
     """
     inflate = inflate_only(setting, source, sink, archive)
     upload = upload_fileobj(setting, source, sink, archive)
@@ -236,7 +236,7 @@ def two_processes(setting: str, source: str, sink: str, archive: Path) -> Transf
 
 
 def idle(setting: str, source: str, sink: str, archive: Path) -> Transfer:
-    """The handler as Lambda has it before its first event."""
+    """Load the handler as Lambda does before its first event."""
     del setting, archive
     sys.path.insert(0, str(ROOT / "functions" / "store_report"))
     app = import_module("app")
@@ -287,7 +287,7 @@ def peak_rss() -> int:
     status = Path("/proc/self/status")
     if not status.exists():  # macOS
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Not ru_maxrss: on Linux it begins with that of the process that started this one.
+    # Not ru_maxrss: on Linux it begins with the parent's.
     (peak,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
     return int(peak.split()[1]) * 1024
 

@@ -26,7 +26,8 @@ from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.splitting import MAX_LEAVES
 from vonage_reports.domain.waits import NOT_FOUND_PATIENCE
 from vonage_reports.domain.windows import Window
-from vonage_reports.submit_reports.requests import parse_definitions, parse_event
+from vonage_reports.submit_reports.read_definitions import parse_definitions
+from vonage_reports.submit_reports.requests import parse_event
 
 Key = tuple[str, str, datetime, datetime]
 """A report at Vonage: product, account, start and end."""

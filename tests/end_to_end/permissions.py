@@ -1,4 +1,4 @@
-"""What the functions did at AWS, in IAM's words, beside what their roles allow."""
+"""The permissions that the functions used at AWS, beside those that their roles allow."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +34,7 @@ _S3_OBJECT = {
 }
 _MAY_BE_MISSING = frozenset({"GetObject", "HeadObject"})
 
-# A transaction is allowed by the actions of its parts, a batch by its own.
+# IAM authorizes a transaction by the actions of its parts, a batch by its own action.
 _PARTS = {
     "BatchGetItem": "BatchGetItem",
     "Get": "GetItem",
@@ -54,24 +54,24 @@ _NAMED_BY_ARN = {
 
 @dataclass(frozen=True, order=True)
 class Permission:
-    """One action of a function on one resource; with wildcards where a policy allows it."""
+    """One action of a function on one resource; a policy's resource may have wildcards."""
 
     function: str
     action: str
     resource: str
 
     def covers(self, other: "Permission") -> bool:
-        """Whether this, as a policy says it, allows the other."""
+        """Return whether this permission of a policy allows the other one."""
         return (self.function, self.action) == (other.function, other.action) and fnmatchcase(
             other.resource, self.resource
         )
 
 
 def needed(call: Mapping[str, Any], *, function: str, scope: str) -> Iterator[Permission]:
-    """Yield what IAM asks for one recorded call; `scope` is `<region>:<account>`.
+    """Yield the permissions that IAM requires for a recorded call; `scope` is `<region>:<account>`.
 
-    Source: the service authorization reference of AWS. An operation that is not known here is a
-    KeyError: it has to be looked up there.
+    Source: the service authorization reference of AWS. An unknown operation raises KeyError: look
+    it up there.
     """
     service, _, operation = call["call"].partition(":")
     named = call["named"]
@@ -79,7 +79,7 @@ def needed(call: Mapping[str, Any], *, function: str, scope: str) -> Iterator[Pe
         bucket = f"arn:aws:s3:::{named['Bucket']}"
         yield Permission(function, f"s3:{_S3_OBJECT[operation]}", f"{bucket}/{named['Key']}")
         if operation in _MAY_BE_MISSING:
-            # Otherwise the answer to a missing object is 403.
+            # Without it S3 answers 403 for a missing object.
             yield Permission(function, "s3:ListBucket", bucket)
     elif service == "dynamodb":
         table = f"arn:aws:dynamodb:{scope}:table"
@@ -101,7 +101,7 @@ def needed(call: Mapping[str, Any], *, function: str, scope: str) -> Iterator[Pe
 
 
 def used(stack: "Stack", calls_file: Path) -> set[Permission]:
-    """Read what the functions of a stack needed so far."""
+    """Read the permissions that the functions of a stack have needed so far."""
     function_of = {stack.physical_id(name): name for name in FUNCTIONS}
     scope = ":".join(stack.outputs["TopicArn"].split(":")[3:5])
     lines = set(calls_file.read_text().splitlines()) if calls_file.exists() else set()
@@ -113,10 +113,10 @@ def used(stack: "Stack", calls_file: Path) -> set[Permission]:
 
 
 def allowed(stack: "Stack", emulator: "Emulator") -> set[Permission]:
-    """Read what the roles of a stack's functions allow, all intrinsics resolved.
+    """Read the permissions that the roles of a stack's functions allow, intrinsics resolved.
 
-    The managed policies that SAM attaches are left out: the template narrows one of them, and the
-    other (X-Ray) knows no resources.
+    Skips the managed policies that SAM attaches: the template narrows one of them, and the other
+    (X-Ray) supports no resource-level permissions.
     """
     iam, functions = emulator.client("iam"), emulator.client("lambda")
     found = set()
@@ -125,10 +125,21 @@ def allowed(stack: "Stack", emulator: "Emulator") -> set[Permission]:
             FunctionName=stack.physical_id(function)
         )
         role = configuration["Role"].rpartition("/")[2]
-        for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]:
-            document = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+        for document in _documents(iam, role):
             found |= set(_permissions(function, document))
     return found
+
+
+def _documents(iam: Any, role: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the policies of a role: the inline ones and the stack's own managed ones."""
+    for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+        yield iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+    for policy in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
+        arn = policy["PolicyArn"]
+        if not arn.startswith("arn:aws:iam::aws:"):
+            version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+            found = iam.get_policy_version(PolicyArn=arn, VersionId=version)
+            yield found["PolicyVersion"]["Document"]
 
 
 def _permissions(function: str, document: Mapping[str, Any]) -> Iterator[Permission]:
@@ -144,10 +155,10 @@ def _many(value: str | list[str]) -> list[str]:
 
 
 def beyond(use: Iterable[Permission], policies: AbstractSet[Permission]) -> list[Permission]:
-    """Return what was done, and no policy allows."""
+    """Return the used permissions that no policy allows."""
     return sorted(each for each in use if not any(policy.covers(each) for policy in policies))
 
 
 def idle(use: AbstractSet[Permission], policies: Iterable[Permission]) -> list[Permission]:
-    """Return what a policy allows, and nobody did."""
+    """Return the allowed permissions that no function used."""
     return sorted(policy for policy in policies if not any(policy.covers(each) for each in use))

@@ -251,7 +251,7 @@ def test_unknown_event_is_one_sentence(tree: Path) -> None:
     (tree / "event.json").write_text('{"sweeep": true}')
     code, output = run(tree, EVENT="event.json")
     assert code == 2
-    assert output.startswith("make run: EVENT: event.json: the event's sweeep")
+    assert output.startswith("make run: EVENT: event.json: sweeep: no such event")
     assert len(output.splitlines()) == 1
 
 
@@ -262,7 +262,7 @@ def test_refused_event_leaves_out_unchanged(tree: Path) -> None:
     code, output = run(tree, EVENT="event.json", DEFINITIONS="one.json")
     assert code == 2
     assert output.splitlines()[-1] == (
-        "make run: there is no report definition sms: there are verify"
+        "make run: no report definition is named sms; the usable ones: verify"
     )
     assert [each.name for each in (tree / "out").iterdir()] == ["of-an-earlier-run"]
 

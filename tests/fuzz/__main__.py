@@ -1,11 +1,11 @@
-"""Looks for an archive that breaks the proof, guided by the lines of it that were reached.
+"""Coverage-guided search for an archive that breaks the verification.
 
     make fuzz SECONDS=60        for each of the targets
 
-`bytes` changes the small archives of the corpus beside this file. `parts` builds archives and
-spoils their parts, as a test does. What must hold: a verdict on whatever comes, the same in chunks
-of any size, and nothing accepted that Python's zipfile refuses or reads otherwise. What broke it is
-left as a file in out/fuzz, and named.
+The target `bytes` mutates the small archives of the corpus beside this file. `parts` builds
+archives and corrupts their parts, as a unit test does. Every input must get a verdict, the same for
+any size of chunks. No archive may be accepted that Python's zipfile refuses or reads differently. A
+failing input is written to out/fuzz and named.
 """
 
 import os
@@ -26,7 +26,7 @@ from tests.support.paths import ROOT
 try:
     import atheris
 except ImportError:
-    sys.exit("there is no wheel of atheris for this Python or machine: nothing was fuzzed")
+    sys.exit("atheris has no wheel for this Python or machine, so nothing was fuzzed")
 
 CORPUS = Path(__file__).parent / "corpus"
 OUT = ROOT / "out" / "fuzz"
@@ -43,7 +43,7 @@ with atheris.instrument_imports(include=["vonage_reports.archive.zip_proof"]):
 
 
 def verdict(archive: bytes, chunk: int, deflate: Deflate) -> Archive | str:
-    """What was proved, or why not."""
+    """Return the verified archive, or the reason of the refusal."""
     try:
         return test_zip_proof.prove(archive, chunk=chunk, deflate=deflate)
     except ArchiveCorrupt as error:
@@ -57,13 +57,13 @@ def judge(archive: bytes) -> None:
     if isinstance(proven, str) or "not valid Deflate" in str(verdict(archive, LONGEST, zlib)):
         return  # refused, or the one known difference between isal and zlib, which zipfile uses
     read = test_zip_proof.contents_by_zipfile(archive)
-    assert read is not None, "zipfile refuses it"
+    assert read is not None, "zipfile refuses the archive"
     assert proven.members == test_zip_proof.described(read)
 
 
 @given(st.data())
 def judge_spoiled(data: st.DataObject) -> None:
-    spoil: Any = test_zip_proof.test_nothing_is_accepted_that_zipfile_refuses_or_reads_otherwise
+    spoil: Any = test_zip_proof.test_accepted_archives_read_the_same_in_zipfile
     spoil.hypothesis.inner_test(isal_zlib, data)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the edges share: scripted servers, a client, AWS as moto has it."""
+"""Fixtures of the integration tests: scripted servers, a client, and AWS simulated by moto."""
 
 import base64
 import contextlib
@@ -35,7 +35,7 @@ REGION = "eu-west-1"
 BUCKET = "reports"
 
 SHORT = 0.2
-"""Seconds that a client under test waits for a byte that a server holds back."""
+"""Seconds that a client under test waits for a byte that the server withholds."""
 
 
 def basic(key: str, secret: str) -> str:
@@ -44,7 +44,7 @@ def basic(key: str, secret: str) -> str:
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came over the wire; the names of its headers in lower case."""
+    """A request as received; the names of its headers are in lower case."""
 
     method: str
     target: str
@@ -59,7 +59,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Bytes:
-    """Bytes to answer with, as they are, and how the connection then ends."""
+    """The raw bytes of an answer, and how the connection then ends."""
 
     data: bytes = b""
     then: str = "close"  # or "reset" (RST), or "stall": until the client hangs up
@@ -76,7 +76,7 @@ def answer(
     length: int | None = None,
     **headers: str,
 ) -> Bytes:
-    """Make a whole answer; `length` contradicts the body, headers have `_` for `-`."""
+    """Return a whole answer; `length` replaces the body's own, headers have `_` for `-`."""
     lines = [
         f"HTTP/1.1 {status} Said",
         f"Content-Type: {content_type}",
@@ -109,7 +109,7 @@ def chunked(body: bytes, size: int, *, last: bool = True) -> Bytes:
 
 
 class ScriptedServer:
-    """Answers one request per connection with the next of its answers, and keeps the requests."""
+    """Answers one request per connection with the next scripted answer, and records requests."""
 
     def __init__(self, answers: Iterable[Bytes], tls: ssl.SSLContext | None) -> None:
         self.requests: list[Request] = []
@@ -135,7 +135,7 @@ class ScriptedServer:
     def _serve(self) -> None:
         while self._stopped not in select.select([self._listener, self._stopped], [], [])[0]:
             connection, _ = self._listener.accept()
-            # Clients hang up as they like: the next one is served all the same.
+            # A client may hang up at any time; the next client is served all the same.
             with contextlib.suppress(OSError), connection:
                 if self._tls is None:
                     self._exchange(connection)
@@ -154,15 +154,15 @@ class ScriptedServer:
                 connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             body = stream.read(int(headers.get("content-length", 0)))
             self.requests.append(Request(method, target, headers, body))
-            said = next(self.answers, answer(500, b"nothing more is scripted"))
-            connection.sendall(said.data)
-            if said.then == "stall":
+            scripted = next(self.answers, answer(500, b"no further answer is scripted"))
+            connection.sendall(scripted.data)
+            if scripted.then == "stall":
                 self._until_hung_up(connection)
-        if said.then == "reset":
+        if scripted.then == "reset":
             linger = struct.pack("ii", 1, 0)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         elif self._tls is None:
-            # Without it, bytes that were not read would turn the end into a reset.
+            # Without this shutdown, unread bytes would turn the end into a reset.
             connection.shutdown(socket.SHUT_WR)
             self._until_hung_up(connection)
 
@@ -178,7 +178,7 @@ class Serve(Protocol):
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Start servers; they end with the test."""
+    """Start servers that stop with the test."""
     with contextlib.ExitStack() as servers:
 
         def start(*answers: Bytes, tls: ssl.SSLContext | None = None) -> ScriptedServer:
@@ -189,7 +189,7 @@ def serve() -> Iterator[Serve]:
 
 @dataclass
 class Keys:
-    """The credentials that a client is given, one after the other, and how it asked for them."""
+    """Gives a client credentials, one pair after the other, and records how it asked for them."""
 
     pairs: list[tuple[str, str]] = field(default_factory=lambda: [(API_KEY, API_SECRET)])
     asked: list[bool] = field(default_factory=list)
@@ -212,7 +212,7 @@ class Connect(Protocol):
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """Make clients that wait `patience` seconds for a byte; their connections end with the test."""
+    """Return clients that wait `patience` seconds for a byte and disconnect with the test."""
     with contextlib.ExitStack() as sessions:
 
         def client(
@@ -246,7 +246,7 @@ def simulator(simulator_process: Simulator) -> Simulator:
 
 @pytest.fixture(scope="session")
 def slow_simulator() -> Iterator[Simulator]:
-    """A Vonage that works on a report for an hour, unless the test says otherwise."""
+    """A simulator that works on a report for an hour, unless the test sets another time."""
     with Simulator(
         accounts=("subacct1", "subacct2"),
         seconds_per_report=3600,
@@ -264,7 +264,7 @@ def stack(slow_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 @pytest.fixture
 def handler(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Handler:
-    """The handler of submit_reports, which works with what `stack` works with."""
+    """The handler of submit_reports, with the environment of `stack`."""
     set_environment(stack, monkeypatch)
     return Handler(load_handler("submit_reports"))
 
@@ -277,7 +277,7 @@ def aws() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def aws_session() -> boto3.Session:
-    """One for all clients: it reads the services' models once."""
+    """One session for all clients, because it reads the services' models once."""
     return boto3.Session("key", "secret", region_name=REGION)
 
 
@@ -293,13 +293,13 @@ def s3(aws: None, aws_session: boto3.Session) -> Iterator[S3Client]:  # noqa: AR
 
 
 def as_moto_takes_it(params: dict[str, Any], **_: object) -> None:
-    """Make bytes of a bytearray, which HTTP takes and moto's stand-in for it does not."""
+    """Turn a bytearray into bytes: HTTP accepts a bytearray, moto does not."""
     if isinstance(params["body"], bytearray):
         params["body"] = bytes(params["body"])
 
 
 def an_archive(content: bytes, method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """Make a ZIP archive with one CSV file in it."""
+    """Return a ZIP archive with one CSV file."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", method, compresslevel=1) as file:
         file.writestr("report_SMS_abcd1234_20261122.csv", content)
@@ -307,7 +307,7 @@ def an_archive(content: bytes, method: int = zipfile.ZIP_DEFLATED) -> bytes:
 
 
 def an_archive_of(size: int) -> bytes:
-    """Make a ZIP archive of so many bytes, of which none can be saved by compressing."""
+    """Return a ZIP archive of `size` bytes, which do not compress."""
     overhead = len(an_archive(b"", zipfile.ZIP_STORED))
     return an_archive(Random(size).randbytes(size - overhead), zipfile.ZIP_STORED)
 
@@ -323,7 +323,7 @@ class Call:
 
 
 def calls_to(s3: S3Client) -> list[Call]:
-    """The calls that are sent from now on."""
+    """Return a list that records each call from now on."""
     seen: list[Call] = []
 
     def see(model: Any, params: dict[str, Any], **_: object) -> None:
@@ -344,13 +344,13 @@ def calls_to(s3: S3Client) -> list[Call]:
 
 
 def instead_of(client: Any, operation: str, handler: Callable[..., object]) -> None:
-    """Let `handler` see each call to AWS: what it raises, or returns, takes the answer's place."""
+    """Send each call of an operation to `handler`, which may return an answer or raise."""
     service = client.meta.service_model.service_id.hyphenize()
     client.meta.events.register(f"before-call.{service}.{operation}", handler)
 
 
 def answer_of_aws(status: int, document: dict[str, Any]) -> tuple[AWSResponse, dict[str, Any]]:
-    """Make an answer as botocore hands it on."""
+    """Return an answer in botocore's form."""
     headers: Any = {}
     metadata = {"HTTPStatusCode": status}
     return AWSResponse("", status, headers, None), {"ResponseMetadata": metadata, **document}

@@ -1,4 +1,4 @@
-"""Each alarm's condition, brought about: the handlers write the metric that the template reads."""
+"""Each alarm's condition: the handlers write the metric that the template's alarm reads."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -29,14 +29,14 @@ OURS = {name: each for name, each in ALARMS.items() if each["Namespace"] == "Von
 
 @dataclass
 class Steps:
-    """Checks and stores a report as the workflow would, each time by a function that is cold."""
+    """Checks and stores a report as the workflow would, with a cold function each time."""
 
     def check(self, report: Report) -> dict[str, Any]:
         event = {"report": _input(report), "waited_seconds": 20, "started": "2026-11-22T02:16:00Z"}
         return load_handler("check_report")(event, Context("check"))
 
     def store(self, report: Report) -> int:
-        """Store a report that is ready; its rows."""
+        """Store a report that is ready; return its rows."""
         event = {"report": _input(report), "download": self.check(report)["download"]}
         return int(load_handler("store_report")(event, Context("store"))["rows"])
 
@@ -48,7 +48,7 @@ def _input(report: Report) -> dict[str, Any]:
 
 @pytest.fixture
 def steps(handler: Handler) -> Steps:
-    assert handler, "it sets the environment"
+    assert handler, "the fixture sets the environment"
     assert boto3.DEFAULT_SESSION is not None
     boto3.DEFAULT_SESSION.events.register_first(
         "before-call.s3", as_moto_takes_it, unique_id="once for all tests"
@@ -58,7 +58,7 @@ def steps(handler: Handler) -> Steps:
 
 @pytest.fixture
 def period(handler: Handler, capsys: pytest.CaptureFixture[str]) -> Period:
-    """Sweep, and return the metrics in the log since the last time."""
+    """Sweep, and return the metrics logged since the last sweep."""
 
     def end() -> list[Datum]:
         handler({"sweep": True})
@@ -75,19 +75,19 @@ def schedule(handler: Handler, stack: Stack, **ago: float) -> dict[str, Any]:
 
 
 def deliver(stack: Stack, rows: Mapping[str, int] = MappingProxyType({})) -> None:
-    """End the runs of all reports with so many rows of a definition, by default ten."""
+    """End the runs of all reports; `rows` are by definition, ten by default."""
     for report in stack.open():
         stack.runs.start(report)
         stack.runs.end(report, rows=rows.get(report.definition, 10))
     stack.settle()
 
 
-def gone_off(*periods: list[Datum]) -> set[str]:
-    """The alarms on metrics of ours that are in ALARM after these periods, the last one first."""
+def alarms_after(*periods: list[Datum]) -> set[str]:
+    """Return our metrics' alarms that are in ALARM after these periods, the latest first."""
     return {name for name, alarm in OURS.items() if goes_off(alarm, *periods)}
 
 
-def test_no_alarm_goes_off_while_all_is_well(
+def test_no_alarm_in_normal_operation(
     stack: Stack, handler: Handler, period: Period, steps: Steps
 ) -> None:
     handler.define(DAILY)
@@ -98,33 +98,33 @@ def test_no_alarm_goes_off_while_all_is_well(
     stack.runs.start(report)
     stack.runs.end(report, rows=rows)
     seen = stack.services.ledger.open_work()
-    for _ in ("one who settles", "another at the same moment"):
+    for _ in ("one invocation", "another at the same moment"):
         stack.settle_seen(seen)
     healthy = period()
 
-    assert gone_off(healthy, healthy, healthy, healthy) == set()
+    assert alarms_after(healthy, healthy, healthy, healthy) == set()
     values = {each.name: each.value for each in healthy}
     assert values["ReportsRequested"] == 1
     assert [each.value for each in healthy if each.name == "Deliveries"] == [1, 1], (
-        "of the stack, and of its definition"
+        "one for the stack, one for its definition"
     )
     assert values["RowsDelivered"] == values["BilledRecords"] == rows > 0
     assert values["OldestUndeliveredHours"] == 0
     assert values["HoursToDelivery"] >= 72
 
 
-def test_a_sweep_that_is_late_is_no_alarm_and_silence_is_one_after_25_minutes(
+def test_missing_sweeps_alarm_after_25_minutes(
     stack: Stack, handler: Handler, period: Period
 ) -> None:
     handler.define(DAILY)
     schedule(handler, stack, minutes=1)
     well = period()
 
-    assert gone_off([], well, well) == gone_off([], [], [], [], well) == set()
-    assert gone_off([], [], [], [], [], well) == {"DeliveryOverdue"}
+    assert alarms_after([], well, well) == alarms_after([], [], [], [], well) == set()
+    assert alarms_after([], [], [], [], [], well) == {"DeliveryOverdue"}
 
 
-def test_a_calendar_that_stands_still_is_overdue_although_nothing_is_open(
+def test_stopped_calendar_is_overdue_without_open_reports(
     stack: Stack, handler: Handler, period: Period
 ) -> None:
     handler.define(DAILY)
@@ -135,19 +135,19 @@ def test_a_calendar_that_stands_still_is_overdue_although_nothing_is_open(
     late = period()
 
     assert stack.open() == []
-    assert gone_off(late, late, late) == {"DeliveryOverdue"}
-    (told,) = stack.announced()
-    assert (told["event"], told["definition"]) == ("report.overdue", "daily")
-    assert "the calendar has not planned it yet" in told["message"]
+    assert alarms_after(late, late, late) == {"DeliveryOverdue"}
+    (notification,) = stack.announced()
+    assert (notification["event"], notification["definition"]) == ("report.overdue", "daily")
+    assert "the calendar has not planned it yet" in notification["message"]
     schedule(handler, stack, minutes=1)
     deliver(stack)
     well = period()
-    assert gone_off(well, late, late) == set()
-    # It is said again when it comes back, and once each time.
+    assert alarms_after(well, late, late) == set()
+    # The announcement is cleared, so a recurrence is announced again, once.
     assert not [each for each in stack.services.ledger.open_work().announced if "overdue" in each]
 
 
-def test_a_report_that_nobody_delivers_is_overdue_and_named_once(
+def test_undelivered_report_is_overdue_and_announced_once(
     stack: Stack, handler: Handler, period: Period
 ) -> None:
     handler.define(DAILY)
@@ -156,16 +156,16 @@ def test_a_report_that_nobody_delivers_is_overdue_and_named_once(
 
     late = [period() for _ in range(3)]
 
-    # Vonage was asked two days ago.
-    assert gone_off(*late) == {"DeliveryOverdue", "RunTooLong"}
-    (told,) = stack.announced()
-    assert (told["event"], told["definition"]) == ("report.overdue", "daily")
+    # The report was requested two days ago.
+    assert alarms_after(*late) == {"DeliveryOverdue", "RunTooLong"}
+    (notification,) = stack.announced()
+    assert (notification["event"], notification["definition"]) == ("report.overdue", "daily")
     oldest = min(stack.open(), key=lambda each: each.window.end)
-    assert told["report_id"] == oldest.report_id
-    assert told["message"].endswith("not delivered: the report is SUBMITTED")
+    assert notification["report_id"] == oldest.report_id
+    assert notification["message"].endswith("not delivered: the report is SUBMITTED")
 
 
-def test_what_a_person_asks_for_is_not_overdue_although_its_window_is_old(
+def test_requested_old_window_is_not_overdue(
     stack: Stack, handler: Handler, period: Period
 ) -> None:
     handler.define(DAILY)
@@ -173,28 +173,26 @@ def test_what_a_person_asks_for_is_not_overdue_although_its_window_is_old(
     handler({"backfill": {"definition": "daily", **days}})
     (report,) = stack.open()
     asked = period()
-    assert gone_off(asked, asked, asked) == set()
+    assert alarms_after(asked, asked, asked) == set()
     deliver(stack)
 
     handler({"recollect": {"report_id": report.report_id}})
     again = period()
     assert len(stack.open()) == 1
-    assert gone_off(again, again, again) == set()
+    assert alarms_after(again, again, again) == set()
 
 
-def test_a_definition_that_is_taken_away_is_not_overdue(
-    stack: Stack, handler: Handler, period: Period
-) -> None:
+def test_removed_definition_is_not_overdue(stack: Stack, handler: Handler, period: Period) -> None:
     handler.define(DAILY)
     schedule(handler, stack, days=4)
     deliver(stack)
     handler.define({**DAILY, "name": "another"})
     well = period()
 
-    assert gone_off(well, well, well) == set()
+    assert alarms_after(well, well, well) == set()
 
 
-def test_what_cannot_be_told_is_heard_by_its_silence_and_heals(
+def test_unmeasurable_sweep_alarms_by_missing_data(
     stack: Stack, handler: Handler, period: Period
 ) -> None:
     handler.define(DAILY)
@@ -211,30 +209,33 @@ def test_what_cannot_be_told_is_heard_by_its_silence_and_heals(
             "OldestUndeliveredHours",
             "DefinitionsRefused",
         }
-    assert gone_off(unreadable, unreadable, without_secret) == {"DeliveryOverdue"}
-    assert gone_off(well, unreadable, without_secret) == set()
+    assert alarms_after(unreadable, unreadable, without_secret) == {"DeliveryOverdue"}
+    assert alarms_after(well, unreadable, without_secret) == set()
     assert stack.announced() == []
 
 
-def test_a_definition_that_is_refused_is_an_alarm_before_the_calendar_comes_to_it(
+def test_refused_definition_alarms_before_it_is_planned(
     stack: Stack, handler: Handler, period: Period
 ) -> None:
     handler.define(DAILY)
     schedule(handler, stack, minutes=1)
     deliver(stack)
-    assert gone_off(period()) == set()
+    assert alarms_after(period()) == set()
 
     impossible, changed = {"window": "decade"}, {"time_zone": "Europe/London"}
     for refused in (impossible, changed):
         handler.define({**DAILY, **refused})
-        assert gone_off(period()) == gone_off(period()) == {"DefinitionRefused"}
-        (told,) = stack.announced()
-        assert (told["event"], told["definition"]) == ("definition.refused", "daily")
+        assert alarms_after(period()) == alarms_after(period()) == {"DefinitionRefused"}
+        (notification,) = stack.announced()
+        assert (notification["event"], notification["definition"]) == (
+            "definition.refused",
+            "daily",
+        )
     handler.define(DAILY)
-    assert gone_off(period()) == set()
+    assert alarms_after(period()) == set()
 
 
-def test_a_sweep_that_fails_has_measured_all_the_same(
+def test_failed_sweep_still_writes_gauges(
     stack: Stack, handler: Handler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     handler.define(DAILY)
@@ -247,19 +248,19 @@ def test_a_sweep_that_fails_has_measured_all_the_same(
     assert values["ReportsWaiting"] == 1
 
 
-def test_a_report_that_is_given_up_is_an_alarm_and_overdue_no_more(
+def test_failed_report_alarms_and_is_no_longer_overdue(
     stack: Stack, handler: Handler, period: Period
 ) -> None:
     handler.define({**DAILY, "product": "NEW-PRODUCT"})
     schedule(handler, stack, days=2)
     schedule(handler, stack, minutes=1)
-    assert gone_off(period()) == {"ReportFailed"}
+    assert alarms_after(period()) == {"ReportFailed"}
 
     after = period()
-    assert gone_off(after, after, after) == set()
+    assert alarms_after(after, after, after) == set()
 
 
-def test_a_held_report_is_an_alarm_until_somebody_resolves_it(
+def test_held_report_alarms_until_it_is_resolved(
     stack: Stack, handler: Handler, period: Period
 ) -> None:
     handler.define(DAILY)
@@ -271,90 +272,86 @@ def test_a_held_report_is_an_alarm_until_somebody_resolves_it(
     stack.later(minutes=10)
     (held,) = stack.submit().held
 
-    assert gone_off(period()) == {"ReportHeld"}
-    # It is silent about a sweep that fails.
+    assert alarms_after(period()) == {"ReportHeld"}
+    # A failed sweep leaves this alarm without data.
     assert goes_off(OURS["ReportHeld"], []) is None
     (at_vonage,) = stack.created()
     handler({"resolve": {"report_id": held, "request_id": at_vonage["request_id"]}})
-    assert gone_off(period()) == set()
+    assert alarms_after(period()) == set()
 
 
 def in_flight_since(stack: Stack, *, hours: float, **entry: Any) -> Report:
-    """Return a report that was submitted so long ago."""
+    """Return a report that was submitted `hours` ago."""
     now = stack.now
     stack.now -= timedelta(hours=hours)
     stack.plan_definitions([definition(**{**DAILY, **entry})], at=stack.now)
-    (name,) = stack.submit().submitted
+    (name,) = stack.submit().report_ids
     stack.now = now
     return stack.known(name)
 
 
-def test_an_archive_that_expires_is_an_alarm_until_it_is_stored(
+def test_expiring_archive_alarms_until_it_is_stored(
     stack: Stack, handler: Handler, period: Period, steps: Steps
 ) -> None:
     handler.define(DAILY)
     in_flight_since(stack, hours=59)
-    assert "ArchiveExpiring" not in gone_off(period())
+    assert "ArchiveExpiring" not in alarms_after(period())
     stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
     report = in_flight_since(stack, hours=61, name="another")
-    assert "ArchiveExpiring" in gone_off(period())
+    assert "ArchiveExpiring" in alarms_after(period())
 
-    # The run is at work still, and the ledger knows of no receipt.
+    # The run is not over, and the ledger has no receipt yet.
     steps.store(report)
-    assert "ArchiveExpiring" not in gone_off(period())
+    assert "ArchiveExpiring" not in alarms_after(period())
 
 
-def test_a_run_that_takes_far_longer_than_expected_is_an_alarm(
+def test_run_far_longer_than_expected_alarms(
     stack: Stack, handler: Handler, period: Period
 ) -> None:
-    # Of unknown size: 7 million rows, half an hour each million, an hour more, three times that.
+    # Unknown size counts as 7 million rows: half an hour per million plus an hour, times 3.
     handler.define(DAILY)
     in_flight_since(stack, hours=13)
-    assert "RunTooLong" not in gone_off(period())
+    assert "RunTooLong" not in alarms_after(period())
     in_flight_since(stack, hours=14, name="another")
-    assert "RunTooLong" in gone_off(period())
+    assert "RunTooLong" in alarms_after(period())
 
 
-def test_a_wrong_secret_is_an_alarm_whoever_meets_it(
+def test_refused_access_alarms_in_every_function(
     stack: Stack, handler: Handler, period: Period, steps: Steps
 ) -> None:
     handler.define(DAILY)
     set_secret(stack.simulator.api_key, "wrong")
     schedule(handler, stack, minutes=1)
-    assert gone_off(period()) == {"AccessRefused"}
-    assert gone_off(period()) == set()
+    assert alarms_after(period()) == {"AccessRefused"}
+    assert alarms_after(period()) == set()
 
     stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
     report = in_flight_since(stack, hours=1, name="another")
     with pytest.raises(VonageRejected):
         steps.check(report)
-    assert gone_off(period()) == {"AccessRefused"}
+    assert alarms_after(period()) == {"AccessRefused"}
 
     set_secret(stack.simulator.api_key, stack.simulator.api_secret)
     stack.simulator.fault("get", "status", status=403, times=1)
     with pytest.raises(VonageRejected):
         steps.check(report)
-    assert gone_off(period()) == {"AccessRefused"}
+    assert alarms_after(period()) == {"AccessRefused"}
     stack.simulator.fault("download", "status", status=403, times=1)
     with pytest.raises(VonageRejected):
         steps.store(report)
-    assert gone_off(period()) == {"AccessRefused"}
+    assert alarms_after(period()) == {"AccessRefused"}
 
 
-def test_a_secret_that_was_rotated_is_no_alarm(
-    stack: Stack, handler: Handler, period: Period
-) -> None:
+def test_rotated_secret_is_no_alarm(stack: Stack, handler: Handler, period: Period) -> None:
     handler.define(DAILY)
     set_secret(stack.simulator.api_key, "of-yesterday")
     period()
     set_secret(stack.simulator.api_key, stack.simulator.api_secret)
     assert len(schedule(handler, stack, minutes=1)["submitted"]) == 1
-    assert gone_off(period()) == set()
+    assert alarms_after(period()) == set()
 
 
-def test_429_is_an_alarm_when_it_lasts(
-    stack: Stack, handler: Handler, period: Period, steps: Steps
-) -> None:
+def test_lasting_429_alarms(stack: Stack, handler: Handler, period: Period, steps: Steps) -> None:
     handler.define(DAILY)
     report = in_flight_since(stack, hours=1, name="another")
     well = period()
@@ -365,12 +362,12 @@ def test_429_is_an_alarm_when_it_lasts(
     assert not steps.check(report)["ready"]
     polling = period()
 
-    assert gone_off(posting, well, well, well) == set()
-    assert gone_off(polling, posting, well, well) == set()
-    assert gone_off(polling, well, posting, polling) == {"Throttled"}
+    assert alarms_after(posting, well, well, well) == set()
+    assert alarms_after(polling, posting, well, well) == set()
+    assert alarms_after(polling, well, posting, polling) == {"Throttled"}
 
 
-def test_rows_far_off_their_weekday_are_an_alarm_if_it_is_known(
+def test_unusual_rows_alarm_if_history_suffices(
     stack: Stack, handler: Handler, period: Period
 ) -> None:
     known = {"usual": 2000, "more": 9000, "fewer": 500}
@@ -382,7 +379,7 @@ def test_rows_far_off_their_weekday_are_an_alarm_if_it_is_known(
     )
     schedule(handler, stack, minutes=1)
     for report in stack.open():
-        remember(stack, report, [2400, 2300, 2500][: 2 if report.definition == "new" else 3])
+        record_history(stack, report, [2400, 2300, 2500][: 2 if report.definition == "new" else 3])
     period()
     deliver(stack, known)
 
@@ -396,11 +393,11 @@ def test_rows_far_off_their_weekday_are_an_alarm_if_it_is_known(
     }
     assert set(deviations) == set(known)
     assert {name for name, value in deviations.items() if value >= 3} == {"fewer", "more"}
-    assert gone_off(found) == {"VolumeAnomaly"}
+    assert alarms_after(found) == {"VolumeAnomaly"}
 
 
-def remember(stack: Stack, report: Report, history: list[int]) -> None:
-    """Put into the ledger what the weeks before were delivered with, and the day after each."""
+def record_history(stack: Stack, report: Report, history: list[int]) -> None:
+    """Put deliveries of the previous weeks into the ledger, with a decoy on each following day."""
     of = definition(**{**DAILY, "name": report.definition})
     for window, rows in zip(alike_before(report.window), history, strict=False):
         next_day = Window(window.end, window.end + timedelta(days=1), "UTC")
@@ -412,7 +409,7 @@ def remember(stack: Stack, report: Report, history: list[int]) -> None:
             boto3.resource("dynamodb").Table("ledger").put_item(Item=item)
 
 
-def test_each_line_of_the_dashboard_has_data_after_days_with_everything_in_them(
+def test_every_dashboard_line_can_have_data(
     stack: Stack, handler: Handler, period: Period, steps: Steps
 ) -> None:
     handler.define(DAILY, {"name": "unknown", "product": "NEW-PRODUCT"})
@@ -421,7 +418,7 @@ def test_each_line_of_the_dashboard_has_data_after_days_with_everything_in_them(
     for minutes in (2, 1):
         schedule(handler, stack, minutes=minutes)
     report = next(each for each in stack.open() if each.definition == "daily")
-    remember(stack, report, [10, 10, 10])
+    record_history(stack, report, [10, 10, 10])
     deliver(stack, {"daily": steps.store(report)})
     set_secret(stack.simulator.api_key, "wrong")
     with pytest.raises(VonageRejected):
@@ -435,5 +432,5 @@ def test_each_line_of_the_dashboard_has_data_after_days_with_everything_in_them(
         for metric, has_data in drawn_by(widget, data).items()
     }
     assert [metric for metric, has_data in drawn.items() if has_data is False] == []
-    assert sum(has_data is None for has_data in drawn.values()) == 8, "those of AWS's own"
+    assert sum(has_data is None for has_data in drawn.values()) == 8, "AWS's own metrics"
     assert {each.unit for each in data} == {"Count", "Seconds", "None"}

@@ -25,40 +25,40 @@ from vonage_reports.vonage.client import VonageClient
 LIMIT = 10_000_000
 
 
-def the_last(stack: Stack, days: int, *, of: ReportDefinition | None = None) -> Backfill:
-    """A backfill of so many days, the newest of them four days ago: final for a day."""
+def last_days(stack: Stack, days: int, *, of: ReportDefinition | None = None) -> Backfill:
+    """Return a backfill of `days` days. The newest ended four days ago and is final."""
     return stack.backfill(of or definition(), stack.day(days + 4), stack.day(4))
 
 
 def sweep(stack: Stack, *, limit: int = LIMIT) -> list[Report]:
-    """Settle, plan and submit as one invocation does; return what Vonage was asked for."""
+    """Settle, plan and submit as one invocation does; return the submitted reports."""
     stack.settle()
     stack.plan_backfills(limit)
     done = stack.submit()
-    assert done.faults == []
-    return [stack.known(report_id) for report_id in done.submitted]
+    assert done.errors == []
+    return [stack.known(report_id) for report_id in done.report_ids]
 
 
 def end(stack: Stack, *reports: Report, rows: int = 10) -> None:
-    """Have Vonage end reports at once, and their runs succeed."""
+    """End reports at Vonage at once, and let their runs succeed."""
     stack.simulator.advance(3600)
     for report in reports:
         stack.runs.end(report, rows=rows)
 
 
 def finish(stack: Stack) -> list[Report]:
-    """Sweep until nothing is left; return what Vonage was asked for, in that order."""
-    asked_for: list[Report] = []
+    """Sweep until nothing is open; return the submitted reports in order."""
+    collected: list[Report] = []
     while submitted := sweep(stack):
-        asked_for += submitted
+        collected += submitted
         end(stack, *submitted)
     work = stack.services.ledger.open_work()
     assert (work.reports, work.slots, work.backfills) == ((), {}, ())
-    return asked_for
+    return collected
 
 
 def ended(name: str) -> Backfill:
-    """Return a backfill that has nothing left to plan."""
+    """Return a backfill that is over."""
     key = {"pk": "backfills", "sk": name}
     item: Any = boto3.resource("dynamodb").Table("ledger").get_item(Key=key)["Item"]
     return Backfill.from_json(item["backfill"])
@@ -68,8 +68,8 @@ def days_ago(stack: Stack, reports: list[Report]) -> list[int]:
     return [(stack.now.date() - each.window.first_date).days for each in reports]
 
 
-def test_the_newest_windows_come_first_and_none_is_left_out(stack: Stack) -> None:
-    asked = the_last(stack, 11)
+def test_newest_windows_first_and_none_left_out(stack: Stack) -> None:
+    asked = last_days(stack, 11)
     stack.begin(asked)
     collected = finish(stack)
     assert days_ago(stack, collected) == list(range(5, 16))
@@ -79,31 +79,31 @@ def test_the_newest_windows_come_first_and_none_is_left_out(stack: Stack) -> Non
     assert ended(asked.name).skipped == 0
 
 
-def test_of_several_definitions_the_newest_windows_come_first_in_turn(stack: Stack) -> None:
+def test_several_definitions_take_turns_newest_first(stack: Stack) -> None:
     first, second = (definition(name=name, filters={"country": name[-1:]}) for name in ("d0", "d1"))
-    stack.begin(the_last(stack, 4, of=first), the_last(stack, 6, of=second))
+    stack.begin(last_days(stack, 4, of=first), last_days(stack, 6, of=second))
     collected = finish(stack)
     assert days_ago(stack, collected) == [5, 5, 6, 6, 7, 7, 8, 8, 9, 10]
 
 
-def test_every_account_of_a_window_is_collected_before_the_next_window(stack: Stack) -> None:
+def test_all_accounts_of_a_window_come_before_the_next_window(stack: Stack) -> None:
     of = definition(account_ids=["abcd1234", "subacct1", "subacct2"])
-    stack.begin(the_last(stack, 3, of=of))
+    stack.begin(last_days(stack, 3, of=of))
     collected = finish(stack)
     assert days_ago(stack, collected) == [5, 5, 5, 6, 6, 6, 7, 7, 7]
     assert sorted(each.account_id for each in collected) == sorted([*of.account_ids] * 3)
 
 
-def test_a_sweep_plans_no_more_than_it_can_submit(stack: Stack) -> None:
-    stack.begin(the_last(stack, 300))
+def test_sweep_plans_no_more_than_it_can_submit(stack: Stack) -> None:
+    stack.begin(last_days(stack, 300))
     assert len(sweep(stack)) == 4
     assert len(stack.open()) == 4
     assert sweep(stack) == []
     assert len(stack.open()) == 4
 
 
-def test_the_fifth_slot_is_the_calendars(stack: Stack) -> None:
-    stack.begin(the_last(stack, 9))
+def test_fifth_slot_is_reserved_for_the_calendar(stack: Stack) -> None:
+    stack.begin(last_days(stack, 9))
     assert len(sweep(stack)) == 4
     (due,) = stack.plan_definitions([definition(name="d1", filters={"country": "X1"})])
     assert [each.report_id for each in sweep(stack)] == [due]
@@ -111,40 +111,40 @@ def test_the_fifth_slot_is_the_calendars(stack: Stack) -> None:
     assert sweep(stack) == []
 
 
-class Meanwhile:
-    """A Vonage at which something happens while it is asked for its list."""
+class VonageWithListHook:
+    """A Vonage client that runs an action at its first call of `list_reports`."""
 
-    def __init__(self, vonage: VonageClient, something: Callable[[], object]) -> None:
+    def __init__(self, vonage: VonageClient, action: Callable[[], object]) -> None:
         self._vonage = vonage
-        self._something = iter([something])
+        self._actions = iter([action])
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._vonage, name)
 
     def list_reports(self, account_id: str) -> Sequence[ReportRequest]:
-        for something in self._something:
-            something()
+        for action in self._actions:
+            action()
         return self._vonage.list_reports(account_id)
 
 
-def test_who_saw_more_free_slots_than_there_are_leaves_the_fifth_too(stack: Stack) -> None:
+def test_stale_view_of_slots_leaves_the_fifth_free(stack: Stack) -> None:
     stack.plan(2)
     stack.submit()
-    stack.begin(the_last(stack, 9, of=definition(name="d9")))
+    stack.begin(last_days(stack, 9, of=definition(name="d9")))
     assert len(stack.plan_backfills()) == 2
 
-    def the_calendar_is_faster() -> None:
+    def calendar_submits_first() -> None:
         stack.plan_definitions([definition(name="d3", filters={"country": "X3"})])
-        assert len(stack.submit("two").submitted) == 2
+        assert len(stack.submit("two").report_ids) == 2
 
-    vonage: Any = Meanwhile(stack.services.vonage, the_calendar_is_faster)
+    vonage: Any = VonageWithListHook(stack.services.vonage, calendar_submits_first)
     services = replace(stack.services, vonage=vonage)
     submit(services, Invocation("one", lambda: 300.0), clock=lambda: stack.now)
     assert stack.slots() == 4
 
 
-def test_halves_of_a_backfill_leave_the_fifth_slot_too(stack: Stack) -> None:
-    stack.begin(the_last(stack, 4))
+def test_halves_of_a_backfill_leave_the_fifth_slot_free(stack: Stack) -> None:
+    stack.begin(last_days(stack, 4))
     for _ in range(4):
         stack.simulator.fault("create", "outcome", request_status="TRUNCATED", seconds=0)
     for report in sweep(stack):
@@ -159,8 +159,8 @@ def test_halves_of_a_backfill_leave_the_fifth_slot_too(stack: Stack) -> None:
         assert stack.slots() == 4
 
 
-def test_what_the_calendar_plans_overtakes_a_backfill(stack: Stack) -> None:
-    stack.begin(the_last(stack, 20))
+def test_calendar_overtakes_a_backfill(stack: Stack) -> None:
+    stack.begin(last_days(stack, 20))
     in_flight = sweep(stack)
     due = stack.plan_definitions(
         [definition(name=name, filters={"country": name}) for name in ("d1", "d2", "d3")]
@@ -171,16 +171,16 @@ def test_what_the_calendar_plans_overtakes_a_backfill(stack: Stack) -> None:
         overtaking += sweep(stack)
     assert [each.report_id for each in overtaking] == due
     end(stack, *in_flight, *overtaking)
-    assert {each.backfill for each in sweep(stack)} == {the_last(stack, 20).name}
+    assert {each.backfill for each in sweep(stack)} == {last_days(stack, 20).name}
 
 
-def test_what_is_there_or_under_way_is_skipped(stack: Stack) -> None:
+def test_delivered_or_open_windows_are_skipped(stack: Stack) -> None:
     of = definition()
     stack.plan_definitions([of], at=stack.now - timedelta(days=3))
     (delivered,) = stack.collect("SUCCESS")
     stack.plan_definitions([of], at=stack.now - timedelta(days=1))
-    under_way = [stack.known(report_id) for report_id in stack.submit().submitted]
-    asked = the_last(stack, 6)
+    under_way = [stack.known(report_id) for report_id in stack.submit().report_ids]
+    asked = last_days(stack, 6)
     stack.begin(asked)
     (outlook := backfills.outlook(asked, stack.services)).pop("windows")
     assert (outlook["reports"], outlook["skipped"]) == (3, 3)
@@ -192,12 +192,12 @@ def test_what_is_there_or_under_way_is_skipped(stack: Stack) -> None:
     assert len(stack.created()) == 6
 
 
-def test_windows_that_failed_or_were_cancelled_are_collected_after_all(stack: Stack) -> None:
-    stack.begin(the_last(stack, 2))
+def test_failed_or_cancelled_windows_are_collected_again(stack: Stack) -> None:
+    stack.begin(last_days(stack, 2))
     stack.plan_backfills()
     failed, _ = stack.collect("EXPLODED", "SUCCESS")
     assert stack.known(failed.report_id).state is State.FAILED
-    stack.begin(asked := the_last(stack, 6))
+    stack.begin(asked := last_days(stack, 6))
     assert days_ago(stack, stack.plan_backfills()) == [5, 7, 8, 9]
     backfills.cancel(asked.name, stack.services, now=stack.now)
     assert stack.open() == []
@@ -205,47 +205,47 @@ def test_windows_that_failed_or_were_cancelled_are_collected_after_all(stack: St
     assert days_ago(stack, finish(stack)) == [5, 7, 8, 9, 10]
 
 
-def test_a_cancelled_backfill_withdraws_what_vonage_was_not_asked_for(stack: Stack) -> None:
-    asked = the_last(stack, 9)
+def test_cancelling_withdraws_unsubmitted_reports(stack: Stack) -> None:
+    asked = last_days(stack, 9)
     stack.begin(asked)
-    asked_for = sweep(stack)
-    end(stack, asked_for[0])
+    submitted = sweep(stack)
+    end(stack, submitted[0])
     stack.settle()
     stack.plan_backfills()
     backfills.cancel(asked.name, stack.services, now=stack.now)
     left = stack.open()
-    assert {each.report_id for each in left} == {each.report_id for each in asked_for[1:]}
+    assert {each.report_id for each in left} == {each.report_id for each in submitted[1:]}
     assert ended(asked.name).progress is Progress.CANCELLED
     end(stack, *left)
     assert finish(stack) == []
     assert len(stack.created()) == 4
 
 
-def test_a_cancelled_backfill_finishes_what_it_paid_for(stack: Stack) -> None:
-    asked = the_last(stack, 9)
+def test_cancelling_keeps_paid_reports(stack: Stack) -> None:
+    asked = last_days(stack, 9)
     stack.begin(asked)
     stack.plan_backfills()
     failed, truncated, *_ = stack.collect("FAILED", "TRUNCATED", "SUCCESS", "SUCCESS")
     stack.simulator.jobs(3, 3600)
-    (half,) = stack.submit().submitted
+    (half,) = stack.submit().report_ids
     backfills.cancel(asked.name, stack.services, now=stack.now)
     states = {each.report_id: each.state for each in stack.open()}
     assert states.pop(failed.report_id) is State.PLANNED
     assert states.pop(truncated.report_id) is State.SPLIT
     assert states.pop(half) is State.SUBMITTED
     assert [*states.values()] == [State.PLANNED], (
-        "the other half: without it, the one is worth nothing"
+        "the other half, without which the paid half is worthless"
     )
 
 
-def test_a_cancelled_backfill_withdraws_what_was_split_and_not_asked_for_in_parts(
+def test_cancelling_withdraws_split_but_unsubmitted_windows(
     stack: Stack,
 ) -> None:
     of = definition(max_records=1500)
-    stack.begin(the_last(stack, 1, of=of))
+    stack.begin(last_days(stack, 1, of=of))
     end(stack, *sweep(stack), rows=2400)
     stack.settle()
-    asked = the_last(stack, 4, of=of)
+    asked = last_days(stack, 4, of=of)
     stack.begin(asked)
     stack.simulator.fault("create", "status", status=429)
     sweep(stack)
@@ -258,61 +258,61 @@ def test_a_cancelled_backfill_withdraws_what_was_split_and_not_asked_for_in_part
     assert {each.split_path for each in sweep(stack)} == {"0", "1"}
 
 
-def test_a_backfill_that_has_planned_everything_can_be_cancelled_too(stack: Stack) -> None:
-    stack.begin(asked := the_last(stack, 3))
+def test_fully_planned_backfill_can_be_cancelled(stack: Stack) -> None:
+    stack.begin(asked := last_days(stack, 3))
     assert len(stack.plan_backfills()) == 3
     assert ended(asked.name).progress is Progress.PLANNED
     backfills.cancel(asked.name, stack.services, now=stack.now)
     assert stack.open() == []
 
 
-def test_a_window_that_failed_earlier_is_withdrawn_with_the_backfill_that_planned_it(
+def test_cancelling_withdraws_a_window_that_failed_before(
     stack: Stack,
 ) -> None:
-    stack.begin(the_last(stack, 1))
+    stack.begin(last_days(stack, 1))
     stack.plan_backfills()
     (failed,) = stack.collect("EXPLODED")
-    stack.begin(asked := the_last(stack, 9))
+    stack.begin(asked := last_days(stack, 9))
     stack.plan_backfills()
     assert stack.known(failed.report_id).state is State.PLANNED
     backfills.cancel(asked.name, stack.services, now=stack.now)
     assert stack.open() == []
-    assert stack.submit().submitted == []
+    assert stack.submit().report_ids == []
 
 
-def test_what_is_not_running_cannot_be_cancelled(stack: Stack) -> None:
-    stack.begin(the_last(stack, 3))
+def test_cancelling_an_unknown_backfill_is_refused(stack: Stack) -> None:
+    stack.begin(last_days(stack, 3))
     before = stack.table()
-    with pytest.raises(InvalidRequest, match=f"no backfill d9.*{the_last(stack, 3).name}"):
+    with pytest.raises(InvalidRequest, match=f"no backfill d9.*{last_days(stack, 3).name}"):
         backfills.cancel("d9", stack.services, now=stack.now)
     assert stack.table() == before
 
 
-def test_the_same_backfill_a_second_time_changes_nothing(stack: Stack) -> None:
-    stack.begin(the_last(stack, 9))
+def test_repeated_backfill_event_changes_nothing(stack: Stack) -> None:
+    stack.begin(last_days(stack, 9))
     sweep(stack)
     before = stack.table()
     stack.later(minutes=1)
-    stack.begin(the_last(stack, 9))
+    stack.begin(last_days(stack, 9))
     assert stack.table() == before
     assert sweep(stack) == []
 
 
-def test_a_backfill_that_is_over_buys_nothing_when_it_is_asked_for_again(stack: Stack) -> None:
-    stack.begin(the_last(stack, 3))
+def test_repeating_a_finished_backfill_buys_nothing(stack: Stack) -> None:
+    stack.begin(last_days(stack, 3))
     finish(stack)
-    stack.begin(the_last(stack, 3))
+    stack.begin(last_days(stack, 3))
     assert finish(stack) == []
-    assert ended(the_last(stack, 3).name).skipped == 3
+    assert ended(last_days(stack, 3).name).skipped == 3
     assert len(stack.created()) == 3
 
 
-def test_what_is_known_to_cost_too_much_is_refused_and_nothing_is_written(stack: Stack) -> None:
-    stack.begin(the_last(stack, 1))
+def test_backfill_above_the_limit_is_refused_unwritten(stack: Stack) -> None:
+    stack.begin(last_days(stack, 1))
     end(stack, *sweep(stack), rows=2400)
     stack.settle()
     before = stack.table()
-    asked = the_last(stack, 10)
+    asked = last_days(stack, 10)
     with pytest.raises(InvalidRequest, match=r'24,000 records.*20,000.*"confirm": true'):
         stack.begin(asked, limit=20_000)
     assert stack.table() == before
@@ -320,43 +320,43 @@ def test_what_is_known_to_cost_too_much_is_refused_and_nothing_is_written(stack:
     assert len(sweep(stack, limit=20_000)) == 4
 
 
-def test_a_backfill_stops_when_its_first_windows_show_what_it_costs(stack: Stack) -> None:
-    asked = the_last(stack, 10)
+def test_backfill_stops_when_first_windows_exceed_the_limit(stack: Stack) -> None:
+    asked = last_days(stack, 10)
     stack.begin(asked, limit=10_000)
     first = sweep(stack, limit=10_000)
     end(stack, first[0], rows=2400)
     assert sweep(stack, limit=10_000) == []
-    (told,) = stack.announced()
-    assert (told["event"], told["definition"]) == ("definition.refused", "d0")
-    assert "14,400 records" in told["message"]
+    (notification,) = stack.announced()
+    assert (notification["event"], notification["definition"]) == ("definition.refused", "d0")
+    assert "14,400 records" in notification["message"]
     assert ended(asked.name).progress is Progress.STOPPED
     end(stack, *first[1:], rows=2400)
     stack.settle()
-    stack.begin(replace(the_last(stack, 10), confirmed=True), limit=10_000)
+    stack.begin(replace(last_days(stack, 10), confirmed=True), limit=10_000)
     while submitted := sweep(stack, limit=10_000):
         end(stack, *submitted)
     assert len(stack.created()) == 10
     assert stack.announced() == []
 
 
-def test_a_backfill_stops_at_what_vonage_has_deleted_meanwhile(stack: Stack) -> None:
+def test_backfill_stops_at_records_deleted_by_vonage(stack: Stack) -> None:
     asked = stack.backfill(definition(product="VIDEO-API"), stack.day(85), stack.day(80))
     stack.begin(asked)
     first = sweep(stack)
     stack.later(days=9)
     end(stack, *first)
     assert sweep(stack) == []
-    (told,) = stack.announced()
-    assert "older than the VIDEO-API records" in told["message"]
+    (notification,) = stack.announced()
+    assert "older than the VIDEO-API records" in notification["message"]
     assert ended(asked.name).progress is Progress.STOPPED
 
 
-def test_a_dry_run_says_what_it_would_do_and_writes_nothing(stack: Stack) -> None:
-    stack.begin(the_last(stack, 1))
+def test_dry_run_returns_the_outlook_and_writes_nothing(stack: Stack) -> None:
+    stack.begin(last_days(stack, 1))
     end(stack, *sweep(stack), rows=2400)
     stack.settle()
     before = stack.table()
-    asked = the_last(stack, 3)
+    asked = last_days(stack, 3)
     outlook = backfills.outlook(asked, stack.services)
     assert stack.table() == before
     newest = asked.windows[0].interval
@@ -371,32 +371,32 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(stack: Stack) -> Non
     assert len(stack.created()) == 1
 
 
-def test_a_dry_run_of_an_account_without_history_expects_nothing_in_particular(
+def test_dry_run_without_history_expects_null_rows(
     stack: Stack,
 ) -> None:
-    stack.begin(the_last(stack, 1))
+    stack.begin(last_days(stack, 1))
     end(stack, *sweep(stack), rows=2400)
     stack.settle()
     of = definition(account_ids=["abcd1234", "subacct1"])
-    outlook = backfills.outlook(the_last(stack, 2, of=of), stack.services)
+    outlook = backfills.outlook(last_days(stack, 2, of=of), stack.services)
     assert (outlook["reports"], outlook["expected_rows"]) == (3, None)
 
 
-def test_a_window_of_a_backfill_that_is_too_large_is_split_before_it_is_paid_for(
+def test_large_backfill_window_is_split_before_it_is_bought(
     stack: Stack,
 ) -> None:
     of = definition(max_records=1500)
-    stack.begin(the_last(stack, 1, of=of))
+    stack.begin(last_days(stack, 1, of=of))
     end(stack, *sweep(stack), rows=2400)
     stack.settle()
-    stack.begin(the_last(stack, 2, of=of))
+    stack.begin(last_days(stack, 2, of=of))
     halves = sweep(stack)
     assert [each.split_path for each in halves] == ["1", "0"]
     assert len(stack.created()) == 1 + 2
 
 
-def test_a_window_collected_again_is_no_part_of_its_backfill_any_more(stack: Stack) -> None:
-    stack.begin(the_last(stack, 1))
+def test_recollected_window_leaves_its_backfill(stack: Stack) -> None:
+    stack.begin(last_days(stack, 1))
     (collected,) = finish(stack)
     recollect(collected.report_id, "token", stack.services, now=stack.now)
     again = stack.known(collected.report_id)
@@ -407,34 +407,34 @@ def test_a_window_collected_again_is_no_part_of_its_backfill_any_more(stack: Sta
     ("before", "after"), [([3], [0, 3]), ([0, 1, 3], [3]), ([0, 3], [3]), ([0, 3], [0, 1, 3])]
 )
 @pytest.mark.parametrize("is_under_way", [False, True], ids=["delivered", "under way"])
-def test_a_final_is_not_bought_again_under_other_delays(
+def test_final_is_not_bought_again_after_a_delay_change(
     stack: Stack, before: list[int], after: list[int], *, is_under_way: bool
 ) -> None:
-    stack.begin(the_last(stack, 3, of=definition(delay_days=before)))
+    stack.begin(last_days(stack, 3, of=definition(delay_days=before)))
     if is_under_way:
         sweep(stack)
     else:
         finish(stack)
-    stack.begin(the_last(stack, 4, of=definition(delay_days=after)))
+    stack.begin(last_days(stack, 4, of=definition(delay_days=after)))
     assert days_ago(stack, sweep(stack)) == [8]
     assert len(stack.created()) == 4
 
 
-def test_what_cannot_be_planned_now_is_left_to_the_next_sweep(stack: Stack) -> None:
+def test_planning_without_time_is_left_to_the_next_sweep(stack: Stack) -> None:
     seconds: Callable[[], float] = iter([300.0, 300.0, *[1.0] * 99]).__next__
-    stack.begin(the_last(stack, 9))
-    planned = backfills.plan_backfills(
+    stack.begin(last_days(stack, 9))
+    done = backfills.plan_backfills(
         stack.services,
         Invocation("one", seconds),
         max_billed_records=LIMIT,
         clock=lambda: stack.now,
     )
-    assert len(planned) == 1
+    assert len(done.report_ids) == 1
     assert days_ago(stack, finish(stack)) == list(range(5, 14))
 
 
-def test_a_range_that_was_delivered_before_is_passed_in_few_reads(stack: Stack) -> None:
-    asked = the_last(stack, 380)
+def test_delivered_range_is_skipped_in_few_reads(stack: Stack) -> None:
+    asked = last_days(stack, 380)
     table = boto3.resource("dynamodb").Table("ledger")
     with table.batch_writer() as batch:
         for window in asked.windows:
@@ -454,56 +454,56 @@ def test_a_range_that_was_delivered_before_is_passed_in_few_reads(stack: Stack) 
     assert stack.created() == []
 
 
-def test_a_definition_whose_name_begins_like_anothers_is_not_taken_for_it(stack: Stack) -> None:
+def test_definitions_with_a_common_prefix_are_kept_apart(stack: Stack) -> None:
     start = stack.day(7)
     alike = definition(name=f"d0-{start:%Y%m%d}", filters={"country": "X1"})
-    stack.begin(the_last(stack, 3, of=alike))
+    stack.begin(last_days(stack, 3, of=alike))
     finish(stack)
-    stack.begin(the_last(stack, 3))
+    stack.begin(last_days(stack, 3))
     assert days_ago(stack, finish(stack)) == [5, 6, 7]
 
 
-# Who is in whose way
+# Backfills beside other reports
 
 
-def test_reports_that_vonage_refuses_for_now_are_in_no_backfills_way(stack: Stack) -> None:
+def test_throttled_reports_do_not_block_a_backfill(stack: Stack) -> None:
     stack.plan(4)
     for report in stack.open():
         stack.services.ledger.write(
             report, replace(report, not_before=stack.now + timedelta(hours=1))
         )
-    stack.begin(the_last(stack, 3, of=definition(name="other", filters={"country": "X9"})))
+    stack.begin(last_days(stack, 3, of=definition(name="other", filters={"country": "X9"})))
     assert len(stack.plan_backfills()) == 3
 
 
-def test_a_backfill_that_is_refused_piles_nothing_up_and_is_in_no_others_way(stack: Stack) -> None:
-    stack.begin(the_last(stack, 12))
+def test_throttled_backfill_neither_grows_nor_blocks_others(stack: Stack) -> None:
+    stack.begin(last_days(stack, 12))
     for _ in range(3):
         stack.plan_backfills()
         for report in stack.open():
             later = stack.now + timedelta(hours=1)
             stack.services.ledger.write(report, replace(report, not_before=later))
     assert len(stack.open()) == 4
-    stack.begin(the_last(stack, 2, of=definition(name="other", filters={"country": "X9"})))
+    stack.begin(last_days(stack, 2, of=definition(name="other", filters={"country": "X9"})))
     assert len(stack.plan_backfills()) == 2
 
 
 def test_halves_of_a_backfill_wait_for_the_calendar(stack: Stack) -> None:
     of = definition(max_records=1500)
-    stack.begin(the_last(stack, 1, of=of))
+    stack.begin(last_days(stack, 1, of=of))
     end(stack, *sweep(stack), rows=2400)
     stack.settle()
-    stack.begin(the_last(stack, 3, of=of))
+    stack.begin(last_days(stack, 3, of=of))
     stack.plan_backfills()
     daily_one = definition(name="daily", filters={"country": "X8"})
     (daily,) = stack.plan_definitions([daily_one])
-    assert stack.submit().submitted[0] == daily
+    assert stack.submit().report_ids[0] == daily
 
 
-def test_what_the_calendar_finds_planned_by_a_backfill_outlives_its_cancellation(
+def test_calendar_adopts_a_window_planned_by_a_backfill(
     stack: Stack,
 ) -> None:
-    wanted = the_last(stack, 9)
+    wanted = last_days(stack, 9)
     stack.begin(wanted)
     stack.plan_backfills()
     before = max(stack.open(), key=lambda each: each.window.start)
@@ -514,14 +514,14 @@ def test_what_the_calendar_finds_planned_by_a_backfill_outlives_its_cancellation
     assert (kept.state, kept.priority, kept.backfill) == (State.PLANNED, Priority.CALENDAR, None)
 
 
-def test_what_the_calendar_finds_split_by_a_backfill_outlives_its_cancellation(
+def test_calendar_adopts_a_window_split_by_a_backfill(
     stack: Stack,
 ) -> None:
     of = definition(max_records=1500)
-    stack.begin(the_last(stack, 1, of=of))
+    stack.begin(last_days(stack, 1, of=of))
     end(stack, *sweep(stack), rows=2400)
     stack.settle()
-    stack.begin(asked := the_last(stack, 2, of=of))
+    stack.begin(asked := last_days(stack, 2, of=of))
     stack.simulator.fault("create", "status", status=429)
     sweep(stack)
     (split,) = (each for each in stack.open() if each.state is State.SPLIT)
@@ -532,8 +532,8 @@ def test_what_the_calendar_finds_split_by_a_backfill_outlives_its_cancellation(
     assert len(stack.open()) == 3
 
 
-def test_what_a_cancelled_backfill_had_first_is_collected_by_the_calendar(stack: Stack) -> None:
-    wanted = the_last(stack, 9)
+def test_calendar_collects_a_window_of_a_cancelled_backfill(stack: Stack) -> None:
+    wanted = last_days(stack, 9)
     stack.begin(wanted)
     stack.plan_backfills()
     before = max(stack.open(), key=lambda each: each.window.start)
@@ -544,8 +544,8 @@ def test_what_a_cancelled_backfill_had_first_is_collected_by_the_calendar(stack:
     assert stack.known(before.report_id).state is State.PLANNED
 
 
-def test_a_cancellation_may_be_sent_again(stack: Stack) -> None:
-    wanted = the_last(stack, 9)
+def test_repeated_cancellation_changes_nothing(stack: Stack) -> None:
+    wanted = last_days(stack, 9)
     stack.begin(wanted)
     stack.plan_backfills()
     backfills.cancel(wanted.name, stack.services, now=stack.now)
@@ -553,8 +553,8 @@ def test_a_cancellation_may_be_sent_again(stack: Stack) -> None:
     assert stack.open() == []
 
 
-def test_a_running_backfill_can_be_confirmed(stack: Stack) -> None:
-    wanted = the_last(stack, 9)
+def test_running_backfill_can_be_confirmed(stack: Stack) -> None:
+    wanted = last_days(stack, 9)
     stack.begin(wanted)
     stack.begin(replace(wanted, confirmed=True))
     (running,) = stack.services.ledger.open_work().backfills

@@ -1,4 +1,4 @@
-"""What is missing, wrong or forbidden around the functions: it is named, and heals when mended."""
+"""Missing or forbidden resources: the error names each, and work resumes once it is mended."""
 
 import ast
 import json
@@ -29,14 +29,14 @@ TABLES_KEYS = [{"Name": name} for name in ("definition", "account", "date")]
 
 @dataclass
 class World:
-    """A stack whose workflow is run by hand; `answers` are AWS's, by operation."""
+    """A stack whose workflow the test runs; `answers` replace those of AWS, by operation."""
 
     stack: Stack
     answers: dict[str, Any]
     warm: dict[str, Handler] = field(default_factory=dict)
 
     def invoke(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
-        """Invoke a function, which keeps what it has until the next cold start."""
+        """Invoke a function, which keeps its caches until the next cold start."""
         if function not in self.warm:
             self.warm[function] = Handler(load_handler(function))
         return self.warm[function](event)
@@ -48,7 +48,7 @@ class World:
         return self.invoke("submit_reports", {"sweep": True})
 
     def submitted(self) -> Report:
-        """Let the schedule plan and submit its one window, which is ready at Vonage at once."""
+        """Let the schedule plan and submit one window, which Vonage finishes at once."""
         self.stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
         self.schedule()
         return self.one()
@@ -76,7 +76,7 @@ class World:
         )
 
     def run_steps(self, report: Report) -> int:
-        """Do what the workflow does for a report; return its rows."""
+        """Run the steps of the workflow for a report; return its rows."""
         assert report.execution_input is not None
         stored = self.store(report, self.check(report))
         converted = self.invoke(
@@ -87,7 +87,7 @@ class World:
         return rows
 
     def deliver(self, report: Report) -> None:
-        """Run the workflow to its end; the ledger hears of it."""
+        """Run the workflow to its end, and settle its result in the ledger."""
         rows = self.run_steps(report)
         assert rows > 0
         succeeded = {"status": "SUCCEEDED", "output": json.dumps({"rows": rows})}
@@ -95,7 +95,7 @@ class World:
         assert self.sweep()["settled"] == [report.report_id]
 
     def is_at_rest_having_bought(self, reports: int) -> None:
-        """Hold that nothing is open, all is delivered, and so many reports were paid for."""
+        """Assert that nothing is open, all is delivered, and Vonage created `reports` reports."""
         work = self.stack.services.ledger.open_work()
         assert (work.reports, work.slots, work.unreadable) == ((), {}, ())
         assert len(self.stack.created()) == reports
@@ -149,7 +149,7 @@ def make_database() -> None:
 
 @dataclass(frozen=True)
 class Cause:
-    """What is wrong, what mends it, and what the error says of it."""
+    """A fault, its remedy, and the words that the error must contain."""
 
     spoil: Callable[[World], object]
     mend: Callable[[World], object]
@@ -159,7 +159,7 @@ class Cause:
 def refused(
     operation: str, says: tuple[str, ...], *, status: int = 400, code: str, message: str = ""
 ) -> Cause:
-    """AWS refuses one operation."""
+    """Return the cause in which AWS refuses one operation."""
     return Cause(
         lambda world: world.refuse(operation, status, code, message),
         lambda world: world.answers.pop(operation),
@@ -168,7 +168,7 @@ def refused(
 
 
 def a_secret_of(text: str) -> Cause:
-    """The secret has a value that is no pair."""
+    """Return the cause in which the secret has an invalid value."""
 
     def spoil(_: World) -> None:
         client = boto3.client("secretsmanager")
@@ -190,8 +190,8 @@ def restore_secret(_: World) -> None:
 
 
 KEY_DENIED = "is not authorized to perform: kms:GenerateDataKey on this resource"
-NOT_OPEN = "is not open to this function"
-OF_A_KEY = "a key that this function may not use"
+NOT_OPEN = "denies access to this function. Allow it in"
+OF_A_KEY = "a KMS key that is disabled, or that this function may not use. Enable"
 
 OF_SUBMIT_REPORTS = {
     "the table is gone": Cause(
@@ -235,13 +235,13 @@ OF_SUBMIT_REPORTS = {
 }
 
 
-def test_what_submit_reports_cannot_use_is_named_and_the_next_schedule_makes_it_good(
+def test_submit_reports_names_an_unusable_resource_and_recovers(
     world: World, subtests: pytest.Subtests
 ) -> None:
     for name, cause in OF_SUBMIT_REPORTS.items():
         with subtests.test(name):
             if "secret" in name:
-                # A warm function would use the credentials that it has.
+                # A warm function would use its cached credentials.
                 world.warm.clear()
             cause.spoil(world)
             with pytest.raises((ResourceUnusable, InvalidRequest)) as raised:
@@ -250,7 +250,7 @@ def test_what_submit_reports_cannot_use_is_named_and_the_next_schedule_makes_it_
             world.stack.simulator.clear_faults()
             for words in cause.says:
                 assert words in str(raised.value)
-            # Nothing is half planned: what is open was asked for, once.
+            # No partial plan: each open report was requested once.
             assert {report.state for report in world.stack.open()} <= {State.SUBMITTED}
             assert len(world.stack.created()) == len(world.stack.open()) <= 1
     world.schedule()
@@ -260,10 +260,12 @@ def test_what_submit_reports_cannot_use_is_named_and_the_next_schedule_makes_it_
     world.is_at_rest_having_bought(1)
 
 
-def test_what_cannot_be_announced_stops_nothing_and_is_announced_later(world: World) -> None:
+def test_failed_announcement_stops_nothing_and_is_repeated(world: World) -> None:
     world.define(VERIFY, {"name": "broken", "product": "SMS"})
     world.refuse("Publish", 404, "NotFound", "Topic does not exist")
-    with pytest.raises(ResourceUnusable, match=r"the topic arn:.*reports \(TOPIC_ARN; .*not there"):
+    with pytest.raises(
+        ResourceUnusable, match=r"the topic arn:.*reports \(TOPIC_ARN; .*create-topic"
+    ):
         world.submitted()
     del world.answers["Publish"]
     for _ in range(2):
@@ -273,7 +275,7 @@ def test_what_cannot_be_announced_stops_nothing_and_is_announced_later(world: Wo
     world.is_at_rest_having_bought(1)
 
 
-def test_without_definitions_what_is_open_goes_on(world: World) -> None:
+def test_open_reports_go_on_without_definitions(world: World) -> None:
     world.stack.simulator.fault("create", "status", status=401)
     world.stack.simulator.fault("create", "status", status=401)
     world.schedule()
@@ -284,7 +286,7 @@ def test_without_definitions_what_is_open_goes_on(world: World) -> None:
     assert world.one().state is State.SUBMITTED
 
 
-def test_a_key_that_is_refused_is_told_once_and_used_when_it_is_right(world: World) -> None:
+def test_refused_key_is_announced_once_and_used_when_correct(world: World) -> None:
     world.put_secret("wr0ng")
     for _ in range(3):
         world.schedule()
@@ -325,7 +327,7 @@ OF_THE_WORKFLOW = {
 }
 
 
-def test_what_a_step_of_the_workflow_cannot_use_is_named_and_the_step_is_done_later(
+def test_workflow_step_names_an_unusable_resource_and_recovers(
     world: World, subtests: pytest.Subtests
 ) -> None:
     report = world.submitted()
@@ -333,7 +335,7 @@ def test_what_a_step_of_the_workflow_cannot_use_is_named_and_the_step_is_done_la
     for name, cause in OF_THE_WORKFLOW.items():
         with subtests.test(name):
             if "secret" in name:
-                # A warm function would use the credentials that it has.
+                # A warm function would use its cached credentials.
                 world.warm.clear()
             cause.spoil(world)
             with pytest.raises(VonageReportsError) as raised:
@@ -346,11 +348,11 @@ def test_what_a_step_of_the_workflow_cannot_use_is_named_and_the_step_is_done_la
     world.is_at_rest_having_bought(1)
 
 
-def test_a_secret_that_is_rotated_in_mid_run_fails_nothing(world: World) -> None:
+def test_secret_rotated_during_a_run_fails_nothing(world: World) -> None:
     old = world.stack.simulator.api_secret
     report = world.submitted()
     checked = world.check(report)
-    # Vonage takes both for a while, and the functions keep the old one for minutes.
+    # Vonage accepts both for a while, and the functions cache the old one for minutes.
     world.stack.simulator.settings(secrets=[old, NEW_SECRET])
     world.put_secret(NEW_SECRET)
     assert world.check(report) == checked
@@ -374,7 +376,7 @@ VARIABLES = {
 
 
 @pytest.mark.usefixtures("world")
-def test_a_variable_that_is_not_set_is_named(
+def test_missing_variable_is_named(
     monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
     for function, variables in VARIABLES.items():
@@ -387,7 +389,7 @@ def test_a_variable_that_is_not_set_is_named(
                     Handler(load_handler(function))(event)
 
 
-def test_every_operation_of_aws_that_is_called_belongs_to_a_resource(
+def test_every_called_operation_of_aws_belongs_to_a_resource(
     aws_session: boto3.Session,
 ) -> None:
     services = ("dynamodb", "s3", "sns", "stepfunctions", "ssm", "secretsmanager", "glue")

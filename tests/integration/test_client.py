@@ -46,7 +46,7 @@ from vonage_reports.vonage.client import USER_AGENT, Credentials, VonageClient
 from vonage_reports.vonage.pacing import Pacer
 
 REQUEST_ID = "ri3p58f-42d57cfd-1234-5678-9abc-67580d95f54a"
-# The simulator keeps its records for 13 months, and its list goes back 4 days, from now.
+# The simulator keeps records for 13 months, and lists reports of the last 4 days, both from now.
 NOW = datetime.now(UTC)
 TODAY = datetime.combine(NOW, time(), UTC)
 DAY = Window(TODAY - timedelta(days=5), TODAY - timedelta(days=4), "UTC")
@@ -116,7 +116,7 @@ def ended(client: VonageClient, request_id: str) -> ReportRequest:
 
 
 @every_call
-def test_credentials_go_into_the_header_and_never_into_the_url(
+def test_credentials_are_sent_in_the_header_only(
     call: Call, serve: Serve, connect: Connect
 ) -> None:
     server = serve(ANSWERS[call])
@@ -130,15 +130,13 @@ def test_credentials_go_into_the_header_and_never_into_the_url(
 
 
 @every_call
-def test_every_request_says_whose_it_is(call: Call, serve: Serve, connect: Connect) -> None:
+def test_every_request_has_the_user_agent(call: Call, serve: Serve, connect: Connect) -> None:
     server = serve(ANSWERS[call])
     call(connect(server.url))
     assert [request.headers["user-agent"] for request in server.requests] == [USER_AGENT]
 
 
-def test_a_report_is_asked_for_from_the_windows_start_to_its_very_end(
-    serve: Serve, connect: Connect
-) -> None:
+def test_create_sends_the_windows_start_and_end(serve: Serve, connect: Connect) -> None:
     server = serve(json_answer(CREATED))
     start, end = datetime(2026, 11, 21, tzinfo=UTC), datetime(2026, 11, 22, tzinfo=UTC)
     create(connect(server.url), window=Window(start, end, "UTC"))
@@ -156,7 +154,7 @@ def test_a_report_is_asked_for_from_the_windows_start_to_its_very_end(
     }
 
 
-def test_a_local_day_is_asked_for_as_instants_in_utc(serve: Serve, connect: Connect) -> None:
+def test_create_sends_a_local_day_as_instants_in_utc(serve: Serve, connect: Connect) -> None:
     server = serve(json_answer(CREATED))
     start = datetime.fromisoformat("2026-10-25T00:00:00+01:00")
     end = datetime.fromisoformat("2026-10-26T00:00:00+00:00")
@@ -166,9 +164,7 @@ def test_a_local_day_is_asked_for_as_instants_in_utc(serve: Serve, connect: Conn
     assert document["date_end"] == "2026-10-26T00:00:00Z"
 
 
-def test_a_filter_never_takes_the_place_of_what_the_report_is_about(
-    serve: Serve, connect: Connect
-) -> None:
+def test_filter_never_overrides_the_reports_own_fields(serve: Serve, connect: Connect) -> None:
     server = serve(json_answer(CREATED))
     hostile = {"product": "VIDEO-API", "account_id": "other", "date_end": "x"}
     create(connect(server.url), filters=hostile)
@@ -178,7 +174,7 @@ def test_a_filter_never_takes_the_place_of_what_the_report_is_about(
 
 
 @pytest.mark.parametrize("odd", ["a/b", "a?b=c", "a#b", "a b", "a%2Fb", "ü", "a\r\nX: y", "..%2f"])
-def test_odd_characters_in_a_request_id_stay_in_it(
+def test_odd_characters_in_a_request_id_are_quoted(
     odd: str, serve: Serve, connect: Connect
 ) -> None:
     server = serve(json_answer({**PENDING, "request_id": odd}), json_answer(PENDING))
@@ -190,7 +186,7 @@ def test_odd_characters_in_a_request_id_stay_in_it(
 
 
 @pytest.mark.parametrize("dots", [".", ".."])
-def test_a_request_id_of_dots_leads_nowhere_else(dots: str, serve: Serve, connect: Connect) -> None:
+def test_request_id_of_dots_changes_no_path(dots: str, serve: Serve, connect: Connect) -> None:
     server = serve(json_answer(PENDING), json_answer(PENDING))
     client = connect(server.url)
     for call in (client.get_report, client.cancel_report):
@@ -199,7 +195,7 @@ def test_a_request_id_of_dots_leads_nowhere_else(dots: str, serve: Serve, connec
     assert [r.target for r in server.requests if not r.target.startswith("/v2/reports/.")] == []
 
 
-def test_a_list_is_asked_for_with_all_six_statuses(serve: Serve, connect: Connect) -> None:
+def test_list_asks_for_all_six_statuses(serve: Serve, connect: Connect) -> None:
     server = serve(json_answer({"reports": []}))
     connect(server.url).list_reports(API_KEY)
     url = urlsplit(server.requests[0].target)
@@ -212,12 +208,10 @@ def test_a_list_is_asked_for_with_all_six_statuses(serve: Serve, connect: Connec
     }  # fmt: skip
 
 
-# A report's life, at the simulator
+# A report's life cycle at the simulator
 
 
-def test_a_report_goes_from_its_creation_to_its_archive(
-    simulator: Simulator, connect: Connect
-) -> None:
+def test_report_is_created_polled_and_downloaded(simulator: Simulator, connect: Connect) -> None:
     client = connect_to_simulator(simulator, connect)
     request_id = create(client)
     report = ended(client, request_id)
@@ -233,9 +227,7 @@ def test_a_report_goes_from_its_creation_to_its_archive(
     assert (request_id, report.file_id) == (known["request_id"], known["file_id"])
 
 
-def test_the_simulator_sees_nothing_that_no_client_should_do(
-    simulator: Simulator, connect: Connect
-) -> None:
+def test_simulator_counts_no_violation(simulator: Simulator, connect: Connect) -> None:
     client = connect_to_simulator(simulator, connect)
     report = ended(client, create(client))
     client.list_reports(simulator.api_key)
@@ -248,7 +240,7 @@ def test_the_simulator_sees_nothing_that_no_client_should_do(
     assert set(simulator.state()["violations"].values()) == {0}
 
 
-def test_the_list_has_the_reports_that_were_created(simulator: Simulator, connect: Connect) -> None:
+def test_list_has_the_created_reports(simulator: Simulator, connect: Connect) -> None:
     client = connect_to_simulator(simulator, connect)
     ids = {create(client), create(client, filters={"direction": "inbound"})}
     listed = client.list_reports(simulator.api_key)
@@ -257,7 +249,7 @@ def test_the_list_has_the_reports_that_were_created(simulator: Simulator, connec
     assert all(each.receive_time is not None for each in listed)
 
 
-def test_a_report_that_vonage_works_on_is_cancelled(simulator: Simulator, connect: Connect) -> None:
+def test_running_report_is_cancelled(simulator: Simulator, connect: Connect) -> None:
     simulator.settings(seconds_per_report=3600)
     client = connect_to_simulator(simulator, connect)
     request_id = create(client)
@@ -265,23 +257,21 @@ def test_a_report_that_vonage_works_on_is_cancelled(simulator: Simulator, connec
     assert client.get_report(request_id).state is RequestStatus.ABORTED
 
 
-def test_a_report_that_had_ended_by_itself_is_not_cancelled(
-    simulator: Simulator, connect: Connect
-) -> None:
+def test_ended_report_is_not_cancelled(simulator: Simulator, connect: Connect) -> None:
     client = connect_to_simulator(simulator, connect)
     report = ended(client, create(client))
     assert not client.cancel_report(report.request_id)
 
 
 @pytest.mark.parametrize("call", [get, cancel, download])
-def test_what_vonage_does_not_know_is_expired(
+def test_unknown_report_or_file_is_expired(
     call: Call, simulator: Simulator, connect: Connect
 ) -> None:
     with pytest.raises(ReportExpired):
         call(connect_to_simulator(simulator, connect))
 
 
-def test_a_report_is_expired_after_four_days(simulator: Simulator, connect: Connect) -> None:
+def test_report_is_expired_after_four_days(simulator: Simulator, connect: Connect) -> None:
     client = connect_to_simulator(simulator, connect)
     report = ended(client, create(client))
     simulator.advance(4 * 86_400 + 60)
@@ -290,10 +280,10 @@ def test_a_report_is_expired_after_four_days(simulator: Simulator, connect: Conn
     assert client.list_reports(API_KEY) == []
 
 
-# What Vonage refuses
+# Refusals
 
 
-def test_a_missing_direction_is_refused_by_name_and_reason(
+def test_missing_direction_is_refused_with_name_and_reason(
     simulator: Simulator, connect: Connect
 ) -> None:
     client = connect_to_simulator(simulator, connect)
@@ -308,9 +298,7 @@ def test_a_missing_direction_is_refused_by_name_and_reason(
 
 
 @pytest.mark.parametrize("status", [400, 422])
-def test_every_invalid_parameter_is_in_the_error_and_in_its_text(
-    status: int, serve: Serve, connect: Connect
-) -> None:
+def test_error_has_every_invalid_parameter(status: int, serve: Serve, connect: Connect) -> None:
     invalid = [
         {"name": "date_end", "reason": "Missing required parameter"},
         {"name": "product", "reason": "Could not resolve product name"},
@@ -327,8 +315,8 @@ def test_every_invalid_parameter_is_in_the_error_and_in_its_text(
         assert text in str(refused.value)
 
 
-def test_a_number_that_vonage_quotes_is_not_said_again(serve: Serve, connect: Connect) -> None:
-    # A definition's filters may name numbers, and an error's text is logged and announced.
+def test_error_omits_phone_numbers_that_vonage_quotes(serve: Serve, connect: Connect) -> None:
+    # Filters may contain phone numbers, and the text of an error is logged and announced.
     number = "447700900123"
     invalid = [{"name": "to", "reason": f"+{number} is no number of the account"}]
     detail = f"Invalid value '{number}', at most 20000000 records"
@@ -354,7 +342,7 @@ def test_a_number_that_vonage_quotes_is_not_said_again(serve: Serve, connect: Co
     ],
 )
 @pytest.mark.parametrize("status", [400, 403, 422])
-def test_a_refusal_is_a_refusal_whatever_its_body(
+def test_refusal_does_not_depend_on_its_body(
     status: int, body: bytes, serve: Serve, connect: Connect
 ) -> None:
     server = serve(answer(status, body))
@@ -363,11 +351,12 @@ def test_a_refusal_is_a_refusal_whatever_its_body(
     assert refused.value.status == status
 
 
-def test_a_foreign_account_is_refused(simulator: Simulator, connect: Connect) -> None:
+def test_foreign_account_is_refused(simulator: Simulator, connect: Connect) -> None:
     with pytest.raises(VonageRejected) as refused:
         create(connect_to_simulator(simulator, connect), account_id="other999")
     assert refused.value.status == 403
     assert "Forbidden" in str(refused.value)
+    assert "check at Vonage that the account may use the product" in str(refused.value)
 
 
 @every_call
@@ -383,7 +372,7 @@ def test_a_foreign_account_is_refused(simulator: Simulator, connect: Connect) ->
         ("soon", None),
     ],
 )
-def test_a_rate_limit_says_when_to_come_back(
+def test_rate_limit_has_the_seconds_of_retry_after(
     call: Call, after: str | None, seconds: int | None, serve: Serve, connect: Connect
 ) -> None:
     body = b'{"title": "Slow down"}'
@@ -395,7 +384,7 @@ def test_a_rate_limit_says_when_to_come_back(
     assert len(server.requests) == 1
 
 
-def test_the_sixth_job_is_a_rate_limit(simulator: Simulator, connect: Connect) -> None:
+def test_sixth_job_is_a_rate_limit(simulator: Simulator, connect: Connect) -> None:
     simulator.settings(seconds_per_report=3600, retry_after=17)
     client = connect_to_simulator(simulator, connect)
     for _ in range(5):
@@ -409,7 +398,7 @@ def test_the_sixth_job_is_a_rate_limit(simulator: Simulator, connect: Connect) -
 
 
 @every_call
-def test_rotated_credentials_are_asked_for_once_and_used(
+def test_rotated_credentials_are_fetched_once_and_used(
     call: Call, serve: Serve, connect: Connect
 ) -> None:
     keys = Keys([(API_KEY, "an-old-one"), (API_KEY, API_SECRET)])
@@ -423,7 +412,7 @@ def test_rotated_credentials_are_asked_for_once_and_used(
 
 
 @every_call
-def test_wrong_credentials_are_tried_twice_and_named_by_where_they_are_kept(
+def test_wrong_credentials_are_tried_twice_and_named_by_source(
     call: Call, serve: Serve, connect: Connect
 ) -> None:
     keys = Keys()
@@ -440,7 +429,7 @@ def test_wrong_credentials_are_tried_twice_and_named_by_where_they_are_kept(
     assert API_KEY not in text
 
 
-def test_a_product_that_is_not_enabled_is_refused_with_both_causes(
+def test_product_that_is_not_enabled_is_refused_with_both_causes(
     simulator: Simulator, connect: Connect
 ) -> None:
     simulator.settings(unprovisioned_products=["SMS"])
@@ -451,9 +440,7 @@ def test_a_product_that_is_not_enabled_is_refused_with_both_causes(
     assert simulator.state()["reports"] == []
 
 
-def test_credentials_that_no_header_can_hold_are_an_error_of_ours(
-    serve: Serve, connect: Connect
-) -> None:
+def test_non_latin_credentials_never_raise_a_foreign_error(serve: Serve, connect: Connect) -> None:
     server = serve(json_answer(PENDING))
     try:
         get(connect(server.url, Keys([(API_KEY, "5€cret")])))
@@ -467,11 +454,11 @@ def test_credentials_show_neither_in_repr_nor_in_str() -> None:
     assert API_SECRET not in f"{credentials} {[credentials]!r}"
 
 
-def test_the_account_is_the_key_in_use(connect: Connect) -> None:
+def test_api_key_is_the_key_in_use(connect: Connect) -> None:
     assert connect("https://api.nexmo.com").api_key == API_KEY
 
 
-# Whether Vonage took a report
+# Whether Vonage created a report
 
 UNKNOWN = {
     "no answer in time": (Bytes(then="stall"), SHORT),
@@ -504,7 +491,7 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize(("said", "patience"), UNKNOWN.values(), ids=UNKNOWN.keys())
-def test_an_answer_that_tells_nothing_leaves_the_submission_unknown(
+def test_inconclusive_answer_raises_submission_unknown(
     said: Bytes, patience: float, serve: Serve, connect: Connect
 ) -> None:
     server = serve(said, json_answer(CREATED))
@@ -515,17 +502,15 @@ def test_an_answer_that_tells_nothing_leaves_the_submission_unknown(
 
 
 @pytest.mark.parametrize("status", [201, 202])
-def test_another_success_than_200_is_not_taken_for_a_refusal(
-    status: int, serve: Serve, connect: Connect
-) -> None:
-    """Vonage answers 200; should that change, a report that is paid for is not called refused."""
+def test_other_2xx_status_is_no_refusal(status: int, serve: Serve, connect: Connect) -> None:
+    """Vonage answers 200. If that changes, a paid report must not count as refused."""
     server = serve(json_answer(CREATED, status))
     with contextlib.suppress(SubmissionUnknown):
         assert create(connect(server.url)) == REQUEST_ID
 
 
 @pytest.mark.parametrize("fault", ["accept_then_cut", "accept_then_status", "not_json"])
-def test_a_report_may_have_been_taken_when_the_submission_is_unknown(
+def test_report_may_exist_after_submission_unknown(
     fault: str, simulator: Simulator, connect: Connect
 ) -> None:
     simulator.fault("create", fault)
@@ -539,7 +524,7 @@ def test_a_report_may_have_been_taken_when_the_submission_is_unknown(
 @pytest.mark.parametrize(
     "request_id", ["6c5506b7-f16a-44dc-af06-756bbf467488", REQUEST_ID, "anything/else Ü"]
 )
-def test_a_request_id_is_taken_as_it_is(request_id: str, serve: Serve, connect: Connect) -> None:
+def test_request_id_is_returned_unchanged(request_id: str, serve: Serve, connect: Connect) -> None:
     server = serve(json_answer({**CREATED, "request_id": request_id}))
     assert create(connect(server.url)) == request_id
 
@@ -556,7 +541,7 @@ def test_json_calls_follow_no_redirect(call: Call, serve: Serve, connect: Connec
 
 @every_json_call
 @pytest.mark.parametrize("location", ["http://[evil", "//[", "http:", "/", ""])
-def test_a_redirect_to_no_url_is_an_error_of_ours(
+def test_redirect_to_an_invalid_url_raises_our_error(
     call: Call, location: str, serve: Serve, connect: Connect
 ) -> None:
     server = serve(answer(302, Location=location), ANSWERS[call])
@@ -565,10 +550,10 @@ def test_a_redirect_to_no_url_is_an_error_of_ours(
     assert len(server.requests) == 1
 
 
-# How a report stands
+# The status of a report
 
 
-def test_the_single_form_is_read(serve: Serve, connect: Connect) -> None:
+def test_single_form_is_parsed(serve: Serve, connect: Connect) -> None:
     server = serve(
         json_answer(
             {
@@ -603,7 +588,7 @@ def test_the_single_form_is_read(serve: Serve, connect: Connect) -> None:
     assert report.echo["status"] == "delivered"
 
 
-def test_the_list_form_is_read_as_the_report_that_was_asked_for(
+def test_list_form_is_parsed_as_the_requested_report(
     simulator: Simulator, connect: Connect
 ) -> None:
     client = connect_to_simulator(simulator, connect)
@@ -612,7 +597,7 @@ def test_the_list_form_is_read_as_the_report_that_was_asked_for(
     assert client.get_report(report.request_id) == report
 
 
-def test_the_list_form_of_several_reports_is_searched(serve: Serve, connect: Connect) -> None:
+def test_list_form_of_several_reports_is_searched(serve: Serve, connect: Connect) -> None:
     other = {"request_id": "other", "request_status": "FAILED"}
     server = serve(json_answer({"reports": [other, None, PENDING]}))
     assert get(connect(server.url)).state is RequestStatus.PENDING
@@ -630,7 +615,7 @@ def test_the_list_form_of_several_reports_is_searched(serve: Serve, connect: Con
         "PENDING",
     ],
 )
-def test_an_answer_without_the_report_is_none(
+def test_answer_without_the_report_is_unavailable(
     document: object, serve: Serve, connect: Connect
 ) -> None:
     server = serve(json_answer(document))
@@ -639,7 +624,7 @@ def test_an_answer_without_the_report_is_none(
 
 
 @pytest.mark.parametrize("status", ["QUEUED", "success", "", None, 5, ["SUCCESS"], {}])
-def test_an_unknown_status_is_an_error_that_names_it(
+def test_unknown_status_raises_an_error_that_names_it(
     status: object, serve: Serve, connect: Connect
 ) -> None:
     server = serve(json_answer({"request_id": REQUEST_ID, "request_status": status}))
@@ -649,12 +634,12 @@ def test_an_unknown_status_is_an_error_that_names_it(
     assert repr(status) in str(failed.value)
 
 
-def test_the_status_that_was_filtered_by_is_not_the_reports(serve: Serve, connect: Connect) -> None:
+def test_filtered_status_is_not_the_reports_state(serve: Serve, connect: Connect) -> None:
     server = serve(json_answer({**PENDING, "status": "SUCCESS"}))
     assert get(connect(server.url)).state is RequestStatus.PENDING
 
 
-def test_what_an_answer_does_not_say_is_none(serve: Serve, connect: Connect) -> None:
+def test_missing_fields_are_none(serve: Serve, connect: Connect) -> None:
     server = serve(json_answer(PENDING))
     report = get(connect(server.url))
     assert report == ReportRequest(
@@ -679,11 +664,11 @@ def test_what_an_answer_does_not_say_is_none(serve: Serve, connect: Connect) -> 
         ("2020-06-04T10:53:32+00:00", datetime(2020, 6, 4, 10, 53, 32, tzinfo=UTC)),
         ("2020-06-04T10:53:32Z", datetime(2020, 6, 4, 10, 53, 32, tzinfo=UTC)),
         ("2020-06-04T12:53:32.250+0200", datetime(2020, 6, 4, 10, 53, 32, 250_000, tzinfo=UTC)),
-        ("2020-06-04T10:53:32", None),  # of no known zone
+        ("2020-06-04T10:53:32", None),  # without a time zone
         ("yesterday", None),
         (1591268012, None),
         (None, None),
-        ("0001-01-01T00:00:00+01:00", None),  # no instant that a datetime could hold
+        ("0001-01-01T00:00:00+01:00", None),  # before datetime's first instant
     ],
 )
 def test_times_are_instants_or_none(
@@ -705,7 +690,7 @@ def test_times_are_instants_or_none(
         (1.5, None),
     ],
 )
-def test_the_number_of_items_is_a_whole_number_or_none(
+def test_items_count_is_an_integer_or_none(
     said: object, meant: int | None, serve: Serve, connect: Connect
 ) -> None:
     server = serve(json_answer({**PENDING, "items_count": said}))
@@ -715,7 +700,9 @@ def test_the_number_of_items_is_a_whole_number_or_none(
 
 
 @pytest.mark.parametrize(("said", "meant"), [(True, True), ("true", True), ("false", False)])
-def test_booleans_may_be_texts(said: object, meant: object, serve: Serve, connect: Connect) -> None:
+def test_booleans_may_be_strings(
+    said: object, meant: object, serve: Serve, connect: Connect
+) -> None:
     server = serve(json_answer({**PENDING, "include_subaccounts": said}))
     assert get(connect(server.url)).include_subaccounts is meant
 
@@ -741,7 +728,7 @@ FILE = "aaaaaaaa-bbbb-cccc-dddd-0123456789ab"
         (None, None),
         (5, None),
         ({"href": FILE}, None),
-        ("https://[evil/v3/media/x", None),  # no URL
+        ("https://[evil/v3/media/x", None),  # invalid URL
     ],
 )
 def test_only_the_last_segment_of_a_link_is_used(
@@ -754,12 +741,12 @@ def test_only_the_last_segment_of_a_link_is_used(
 @pytest.mark.parametrize(
     "links", [None, [], "x", {}, {"download_report": None}, {"download_report": "x"}, {"self": {}}]
 )
-def test_links_of_any_shape_are_borne(links: object, serve: Serve, connect: Connect) -> None:
+def test_malformed_links_are_ignored(links: object, serve: Serve, connect: Connect) -> None:
     server = serve(json_answer({**PENDING, "_links": links}))
     assert get(connect(server.url)).file_id is None
 
 
-def test_a_missing_link_is_none(simulator: Simulator, connect: Connect) -> None:
+def test_missing_link_is_none(simulator: Simulator, connect: Connect) -> None:
     simulator.fault("get", "no_link", times=None)
     client = connect_to_simulator(simulator, connect)
     report = ended(client, create(client))
@@ -782,34 +769,34 @@ def test_a_missing_link_is_none(simulator: Simulator, connect: Connect) -> None:
         {"reports": [PENDING], "items_count": 2},
     ],
 )
-def test_a_list_that_cannot_be_read_whole_proves_no_absence(
+def test_incomplete_list_proves_no_absence(
     document: object, serve: Serve, connect: Connect
 ) -> None:
-    """What is absent is paid for again, so a report that is there must never be overlooked."""
+    """An absent report is bought again, so an existing one must never be overlooked."""
     server = serve(json_answer(document))
     with pytest.raises(VonageReportsError):
         list_(connect(server.url))
 
 
 @pytest.mark.parametrize("status", ["QUEUED", None, ["SUCCESS"], 5])
-def test_a_listed_report_with_an_unknown_status_is_not_overlooked(
+def test_listed_report_with_unknown_status_is_not_overlooked(
     status: object, serve: Serve, connect: Connect
 ) -> None:
-    """Else the report that Vonage has taken looks absent, and is created, and billed, twice."""
+    """Otherwise an existing report looks absent, and is created and billed twice."""
     listed = {"request_id": REQUEST_ID, "request_status": status, "product": "SMS"}
     server = serve(json_answer({"reports": [PENDING, listed]}))
     reports = connect(server.url).list_reports(API_KEY)
     assert [each.product for each in reports] == [None, "SMS"]
 
 
-def test_a_list_may_leave_it_to_vonage_since_when(serve: Serve, connect: Connect) -> None:
+def test_list_sends_no_start_date(serve: Serve, connect: Connect) -> None:
     server = serve(json_answer({"reports": []}))
     connect(server.url).list_reports(API_KEY)
     query = parse_qs(urlsplit(server.requests[0].target).query)
     assert query.keys() == {"account_id", "status"}
 
 
-# No answer, and what is said about it
+# No answer, and the text of errors
 
 
 @every_json_call
@@ -827,7 +814,7 @@ def test_a_list_may_leave_it_to_vonage_since_when(serve: Serve, connect: Connect
         Bytes(b"nonsense\r\n\r\n"),
     ],
 )
-def test_what_is_no_answer_of_vonages_says_that_vonage_is_unavailable(
+def test_broken_answer_means_that_vonage_is_unavailable(
     call: Call, said: Bytes, serve: Serve, connect: Connect
 ) -> None:
     server = serve(said, ANSWERS[call])
@@ -837,26 +824,22 @@ def test_what_is_no_answer_of_vonages_says_that_vonage_is_unavailable(
 
 
 @every_json_call
-def test_a_server_that_holds_its_answer_back_is_given_up(
-    call: Call, serve: Serve, connect: Connect
-) -> None:
+def test_stalled_answer_times_out(call: Call, serve: Serve, connect: Connect) -> None:
     server = serve(Bytes(then="stall"))
     with pytest.raises((VonageUnavailable, SubmissionUnknown), match="Timeout"):
         call(connect(server.url, patience=SHORT))
 
 
 @every_call
-def test_a_server_that_is_not_there_was_sent_nothing(
-    call: Call, serve: Serve, connect: Connect
-) -> None:
+def test_missing_server_is_unreachable(call: Call, serve: Serve, connect: Connect) -> None:
     with serve() as server:
         url = server.url
     with pytest.raises(VonageUnreachable):
         call(connect(url))
 
 
-def test_each_request_has_a_connection_of_its_own(connect: Connect) -> None:
-    """One that is kept goes stale while Lambda freezes the function, and a POST on it is lost."""
+def test_each_request_has_its_own_connection(connect: Connect) -> None:
+    """A kept connection goes stale while Lambda freezes the function, which loses a POST."""
     clients = set()
 
     class KeepsConnections(BaseHTTPRequestHandler):
@@ -896,7 +879,7 @@ ERRORS = {
 
 @every_call
 @pytest.mark.parametrize("said", ERRORS.values(), ids=ERRORS.keys())
-def test_no_error_tells_the_secret_the_header_or_the_url(
+def test_no_error_shows_the_secret_the_header_or_the_url(
     call: Call, said: Bytes, serve: Serve, connect: Connect
 ) -> None:
     server = serve(said, said, said)
@@ -907,7 +890,7 @@ def test_no_error_tells_the_secret_the_header_or_the_url(
         assert private not in text
     assert "http://" not in text
     assert str(server.port) not in text
-    # What is logged has the causes too.
+    # The log contains the causes too.
     trace = "".join(traceback.format_exception(raised.value))
     assert API_SECRET not in trace
     assert basic(API_KEY, API_SECRET)[6:] not in trace
@@ -954,15 +937,13 @@ def test_https_and_loopback_are_accepted(url: str, connect: Connect) -> None:
     connect(url)
 
 
-def test_a_slash_at_the_end_of_the_base_url_changes_nothing(serve: Serve, connect: Connect) -> None:
+def test_trailing_slash_of_the_base_url_is_ignored(serve: Serve, connect: Connect) -> None:
     server = serve(json_answer(PENDING))
     get(connect(server.url + "/"))
     assert server.requests[0].target == f"/v2/reports/{REQUEST_ID}"
 
 
-def test_nothing_is_sent_where_the_credentials_cannot_be_read(
-    serve: Serve, connect: Connect
-) -> None:
+def test_nothing_is_sent_without_readable_credentials(serve: Serve, connect: Connect) -> None:
     def unreadable(_fresh: bool) -> Credentials:  # noqa: FBT001 - the client's contract
         raise InvalidRequest("the secret has no value yet")
 
@@ -972,10 +953,8 @@ def test_nothing_is_sent_where_the_credentials_cannot_be_read(
     assert server.requests == []
 
 
-def test_an_error_before_anything_was_sent_leaves_no_submission_unknown(
-    serve: Serve, connect: Connect
-) -> None:
-    """Secrets Manager's time-out is a urllib3 error too, and says nothing of Vonage."""
+def test_error_before_the_request_is_not_submission_unknown(serve: Serve, connect: Connect) -> None:
+    """A timeout of Secrets Manager is a urllib3 error too, but does not concern Vonage."""
 
     def unreadable(_fresh: bool) -> Credentials:  # noqa: FBT001 - the client's contract
         raise ReadTimeoutError(endpoint_url="https://secretsmanager.eu-west-1.amazonaws.com/")

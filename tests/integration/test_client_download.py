@@ -59,7 +59,7 @@ def read(client: VonageClient, size: int = 10_000) -> bytes:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for `localhost`, with its key, that nobody trusts by default."""
+    """Return a certificate for `localhost` and its key, which no client trusts by default."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -89,14 +89,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tls(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """TLS for servers that clients of this test trust."""
+    """TLS for servers that the clients of this test trust."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     return context
 
 
-# Whole
+# Whole files
 
 
 @pytest.mark.parametrize("size", [1, 7, 4096, 65536, len(ARCHIVE) - 1, len(ARCHIVE), 1 << 20])
@@ -105,7 +105,7 @@ def tls(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     [WHOLE, without_length(ARCHIVE), chunked(ARCHIVE, 1000), chunked(ARCHIVE, 70_000)],
     ids=["length", "no length", "small pieces", "large pieces"],
 )
-def test_the_bytes_are_exact_however_they_are_sent_and_read(
+def test_bytes_are_exact_for_any_framing_and_chunk_size(
     said: Bytes, size: int, serve: Serve, connect: Connect
 ) -> None:
     content = ARCHIVE if size > 1 else ARCHIVE[:2000]
@@ -119,9 +119,7 @@ def test_the_bytes_are_exact_however_they_are_sent_and_read(
     assert all(read), "no chunk is empty"
 
 
-def test_the_archive_is_asked_for_by_its_id_with_credentials(
-    serve: Serve, connect: Connect
-) -> None:
+def test_archive_is_requested_by_id_with_credentials(serve: Serve, connect: Connect) -> None:
     server = serve(WHOLE)
     read(connect(server.url))
     (request,) = server.requests
@@ -129,25 +127,25 @@ def test_the_archive_is_asked_for_by_its_id_with_credentials(
     assert request.headers["authorization"] == basic(API_KEY, API_SECRET)
 
 
-def test_bytes_are_not_decoded_whatever_the_encoding_says(serve: Serve, connect: Connect) -> None:
+def test_content_encoding_is_never_decoded(serve: Serve, connect: Connect) -> None:
     server = serve(answer(body=ARCHIVE, Content_Encoding="gzip"))
     assert read(connect(server.url)) == ARCHIVE
 
 
-def test_what_has_come_is_there_however_long_the_rest_takes(serve: Serve, connect: Connect) -> None:
-    """Who reads can give up between two chunks only: a few bytes now and then must not hold one."""
+def test_chunk_arrives_before_the_rest_of_the_body(serve: Serve, connect: Connect) -> None:
+    """The caller can stop only between two chunks, so a slow server must not delay a chunk."""
     server = serve(WHOLE.cut(HEAD + 10, "stall"))
     with connect(server.url).download(FILE, 10_000) as chunks:
         assert next(chunks) == ARCHIVE[:10]
 
 
-def test_an_empty_body_is_no_chunk(serve: Serve, connect: Connect) -> None:
+def test_empty_body_has_no_chunk(serve: Serve, connect: Connect) -> None:
     server = serve(answer())
     assert read(connect(server.url)) == b""
 
 
 @pytest.mark.parametrize("odd", ["a/b", "a?b", "a#b", "a b", "%2e%2e", "../../v2/reports", "ü"])
-def test_odd_characters_in_a_file_id_stay_in_it(odd: str, serve: Serve, connect: Connect) -> None:
+def test_odd_characters_in_a_file_id_are_quoted(odd: str, serve: Serve, connect: Connect) -> None:
     server = serve(WHOLE)
     with connect(server.url).download(odd, 10_000):
         pass
@@ -157,7 +155,7 @@ def test_odd_characters_in_a_file_id_stay_in_it(odd: str, serve: Serve, connect:
 
 
 @pytest.mark.parametrize("dots", [".", ".."])
-def test_a_file_id_of_dots_leads_nowhere_else(dots: str, serve: Serve, connect: Connect) -> None:
+def test_file_id_of_dots_changes_no_path(dots: str, serve: Serve, connect: Connect) -> None:
     server = serve(WHOLE)
     try:
         with connect(server.url).download(dots, 10_000):
@@ -167,24 +165,22 @@ def test_a_file_id_of_dots_leads_nowhere_else(dots: str, serve: Serve, connect: 
     assert [r.target for r in server.requests if not r.target.startswith("/v3/media/.")] == []
 
 
-def test_a_download_that_is_left_early_closes_its_connection(
-    serve: Serve, connect: Connect
-) -> None:
+def test_download_left_early_closes_its_connection(serve: Serve, connect: Connect) -> None:
     server = serve(WHOLE.cut(HEAD + 50_000, "stall"), WHOLE)
     client = connect(server.url)
     with client.download(FILE, 1000) as chunks:
         next(chunks)
-    # One connection at a time is all that this server takes.
+    # This server accepts one connection at a time.
     assert read(client) == ARCHIVE
 
 
-# Broken
+# Broken files
 
 
 @pytest.mark.parametrize("then", ["close", "reset"])
 @pytest.mark.parametrize("at", [0, 1, 999, 50_000, len(ARCHIVE) - 1])
 @pytest.mark.parametrize("size", [1000, 1 << 20])
-def test_a_cut_is_an_error_while_the_chunks_are_read(
+def test_cut_raises_while_chunks_are_read(
     at: int, then: str, size: int, serve: Serve, connect: Connect
 ) -> None:
     server = serve(WHOLE.cut(HEAD + at, then))
@@ -196,18 +192,14 @@ def test_a_cut_is_an_error_while_the_chunks_are_read(
 
 @pytest.mark.parametrize("at", [0, 10, HEAD - 2])
 @pytest.mark.parametrize("then", ["close", "reset"])
-def test_a_cut_before_the_body_is_an_error(
-    at: int, then: str, serve: Serve, connect: Connect
-) -> None:
+def test_cut_before_the_body_raises(at: int, then: str, serve: Serve, connect: Connect) -> None:
     server = serve(WHOLE.cut(at, then))
     with pytest.raises(VonageUnavailable):
         read(connect(server.url))
 
 
 @pytest.mark.parametrize("at", [0, 1, 50_000])
-def test_a_stall_is_an_error_while_the_chunks_are_read(
-    at: int, serve: Serve, connect: Connect
-) -> None:
+def test_stall_raises_while_chunks_are_read(at: int, serve: Serve, connect: Connect) -> None:
     server = serve(WHOLE.cut(HEAD + at, "stall"))
     client = connect(server.url, patience=SHORT)
     with client.download(FILE, 1000) as chunks, pytest.raises(VonageUnavailable, match="Timeout"):
@@ -216,30 +208,26 @@ def test_a_stall_is_an_error_while_the_chunks_are_read(
 
 
 @pytest.mark.parametrize("size", [1000, 1 << 20])
-def test_a_body_shorter_than_its_length_is_an_error(
-    size: int, serve: Serve, connect: Connect
-) -> None:
+def test_body_shorter_than_its_length_raises(size: int, serve: Serve, connect: Connect) -> None:
     server = serve(answer(body=ARCHIVE, length=len(ARCHIVE) + 1))
     with pytest.raises(VonageUnavailable):
         read(connect(server.url), size)
 
 
-def test_a_body_longer_than_its_length_ends_with_its_length(serve: Serve, connect: Connect) -> None:
+def test_body_longer_than_its_length_ends_with_its_length(serve: Serve, connect: Connect) -> None:
     server = serve(answer(body=ARCHIVE, length=50_000))
     assert read(connect(server.url)) == ARCHIVE[:50_000]
 
 
 @pytest.mark.parametrize("size", [100, 1 << 20])
 @pytest.mark.parametrize("lost", [5, 6, 7, 8, 50, 5000])
-def test_chunks_that_end_without_the_last_are_an_error(
-    lost: int, size: int, serve: Serve, connect: Connect
-) -> None:
+def test_missing_last_chunk_raises(lost: int, size: int, serve: Serve, connect: Connect) -> None:
     server = serve(chunked(ARCHIVE, 1000).cut(-lost))
     with pytest.raises(VonageUnavailable):
         read(connect(server.url), size)
 
 
-def test_a_chunk_of_no_size_is_an_error(serve: Serve, connect: Connect) -> None:
+def test_chunk_without_a_size_raises(serve: Serve, connect: Connect) -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     server = serve(Bytes(head + b"5\r\nabcde\r\nxyz\r\nabc\r\n0\r\n\r\n"))
     with pytest.raises(VonageUnavailable):
@@ -247,13 +235,13 @@ def test_a_chunk_of_no_size_is_an_error(serve: Serve, connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("how", ["truncated_with_length", "not_whole_chunked", "longer"])
-def test_a_broken_body_at_the_simulator_is_an_error(
+def test_broken_body_of_the_simulator_raises(
     how: str, simulator: Simulator, connect: Connect
 ) -> None:
     simulator.fault("download", "body", how=how)
     client, file_id = at_simulator(simulator, connect)
     with client.download(file_id, 1000) as chunks:
-        if how == "longer":  # it is as long as it says: only the archive itself proves it wrong
+        if how == "longer":  # its length is right: only the archive's own proof fails
             assert b"".join(chunks).endswith(b"\0")
             return
         with pytest.raises(VonageUnavailable):
@@ -261,7 +249,7 @@ def test_a_broken_body_at_the_simulator_is_an_error(
                 pass
 
 
-def test_an_error_of_whoever_reads_is_not_vonages(serve: Serve, connect: Connect) -> None:
+def test_error_of_the_caller_is_not_vonages(serve: Serve, connect: Connect) -> None:
     server = serve(WHOLE)
     client = connect(server.url)
     trouble = OSError("S3 hung up")
@@ -276,7 +264,7 @@ def test_an_error_of_whoever_reads_is_not_vonages(serve: Serve, connect: Connect
     assert raised.value is trouble
 
 
-def test_an_error_between_two_chunks_is_not_vonages(serve: Serve, connect: Connect) -> None:
+def test_error_between_two_chunks_is_not_vonages(serve: Serve, connect: Connect) -> None:
     def pass_on(chunks: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
             yield chunk
@@ -290,7 +278,7 @@ def test_an_error_between_two_chunks_is_not_vonages(serve: Serve, connect: Conne
         b"".join(pass_on(chunks))
 
 
-# Refused
+# Refusals
 
 
 @pytest.mark.parametrize(
@@ -306,7 +294,7 @@ def test_an_error_between_two_chunks_is_not_vonages(serve: Serve, connect: Conne
         (problem(500, "Internal", "error").cut(-3), VonageUnavailable),
     ],
 )
-def test_what_is_refused_is_said_before_any_chunk(
+def test_refusal_raises_before_any_chunk(
     said: Bytes, error: type[VonageReportsError], serve: Serve, connect: Connect
 ) -> None:
     server = serve(said)
@@ -315,16 +303,14 @@ def test_what_is_refused_is_said_before_any_chunk(
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 206])
-def test_what_is_not_the_whole_file_is_not_read(
-    status: int, serve: Serve, connect: Connect
-) -> None:
+def test_partial_file_is_not_read(status: int, serve: Serve, connect: Connect) -> None:
     server = serve(answer(status, b"" if status == 204 else b"PK"))
     with pytest.raises(VonageReportsError), connect(server.url).download(FILE, 1000):
         pytest.fail("it was opened")
 
 
 @pytest.mark.parametrize("status", [206, 500])
-def test_a_file_under_another_status_is_not_read_into_memory(
+def test_file_with_an_error_status_is_not_read_into_memory(
     status: int, serve: Serve, connect: Connect
 ) -> None:
     server = serve(answer(status, bytes(20_000_000)))
@@ -338,19 +324,19 @@ def test_a_file_under_another_status_is_not_read_into_memory(
         tracemalloc.stop()
 
 
-def test_a_file_is_expired_after_72_hours(simulator: Simulator, connect: Connect) -> None:
+def test_file_is_expired_after_72_hours(simulator: Simulator, connect: Connect) -> None:
     client, file_id = at_simulator(simulator, connect)
     simulator.advance(72 * 3600 + 60)
     with pytest.raises(ReportExpired), client.download(file_id, 1000):
         pytest.fail("it was opened")
 
 
-# Redirected
+# Redirects
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("location", ["/elsewhere?x=1", "../../elsewhere?x=1"])
-def test_a_redirect_within_the_host_is_followed_with_credentials(
+def test_redirect_within_the_host_keeps_credentials(
     status: int, location: str, serve: Serve, connect: Connect
 ) -> None:
     server = serve(answer(status, Location=location), WHOLE)
@@ -362,9 +348,7 @@ def test_a_redirect_within_the_host_is_followed_with_credentials(
         assert request.headers["user-agent"] == USER_AGENT
 
 
-def test_a_redirect_to_the_hosts_own_url_is_followed_with_credentials(
-    serve: Serve, connect: Connect
-) -> None:
+def test_redirect_to_the_hosts_own_url_keeps_credentials(serve: Serve, connect: Connect) -> None:
     server = serve()
     server.answers = iter([answer(302, Location=f"{server.url}/elsewhere"), WHOLE])
     assert read(connect(server.url)) == ARCHIVE
@@ -372,7 +356,7 @@ def test_a_redirect_to_the_hosts_own_url_is_followed_with_credentials(
 
 
 class Nexmo(requests.adapters.HTTPAdapter):
-    """Stands where the port 443 would have to be served: redirects, then answers with a file."""
+    """Replaces a server on port 443, which tests cannot bind: redirects, then returns a file."""
 
     def __init__(self, location: str) -> None:
         super().__init__()
@@ -387,7 +371,7 @@ class Nexmo(requests.adapters.HTTPAdapter):
 
 
 @pytest.mark.parametrize("own", ["api.nexmo.com", "api.nexmo.com:443", "API.nexmo.com:443"])
-def test_a_host_is_the_same_with_and_without_its_port(own: str) -> None:
+def test_host_is_the_same_with_and_without_its_port(own: str) -> None:
     nexmo = Nexmo(f"https://{own}/elsewhere")
     with requests.Session() as session:
         session.mount("https://", nexmo)
@@ -398,19 +382,19 @@ def test_a_host_is_the_same_with_and_without_its_port(own: str) -> None:
     ] * 2
 
 
-def test_a_host_is_the_same_whatever_the_case_of_its_name(serve: Serve, connect: Connect) -> None:
+def test_host_name_is_case_insensitive(serve: Serve, connect: Connect) -> None:
     server = serve(answer(302, Location="/elsewhere"), WHOLE)
     assert read(connect(f"http://LocalHost:{server.port}")) == ARCHIVE
 
 
-def test_rotated_credentials_are_used_after_a_redirect_too(serve: Serve, connect: Connect) -> None:
+def test_rotated_credentials_are_used_after_a_redirect(serve: Serve, connect: Connect) -> None:
     keys = Keys([(API_KEY, "old"), (API_KEY, API_SECRET)])
     server = serve(answer(302, Location="/elsewhere"), answer(401), WHOLE)
     assert read(connect(server.url, keys)) == ARCHIVE
     assert server.requests[-1].headers["authorization"] == basic(API_KEY, API_SECRET)
 
 
-def test_a_redirect_to_another_https_host_is_followed_without_credentials(
+def test_redirect_to_another_https_host_sends_no_credentials(
     serve: Serve, connect: Connect, tls: ssl.SSLContext
 ) -> None:
     other = serve(WHOLE, tls=tls)
@@ -423,7 +407,7 @@ def test_a_redirect_to_another_https_host_is_followed_without_credentials(
     assert request.headers["user-agent"] == USER_AGENT
 
 
-def test_another_host_gets_no_credentials_out_of_a_netrc_either(
+def test_another_host_gets_no_credentials_from_a_netrc(
     serve: Serve,
     connect: Connect,
     tls: ssl.SSLContext,
@@ -441,7 +425,7 @@ def test_another_host_gets_no_credentials_out_of_a_netrc_either(
     assert server.requests[0].headers["authorization"] == basic(API_KEY, API_SECRET)
 
 
-def test_a_redirect_that_carries_credentials_in_its_url_sends_none(
+def test_credentials_in_a_redirects_url_are_not_sent(
     serve: Serve, connect: Connect, tls: ssl.SSLContext
 ) -> None:
     other = serve(WHOLE, tls=tls)
@@ -461,7 +445,7 @@ def test_another_https_host_may_redirect_within_itself(
     assert all("authorization" not in request.headers for request in other.requests)
 
 
-def test_a_redirect_over_https_to_who_is_not_trusted_is_an_error(
+def test_redirect_to_an_untrusted_https_host_raises(
     serve: Serve, connect: Connect, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
@@ -473,7 +457,7 @@ def test_a_redirect_over_https_to_who_is_not_trusted_is_an_error(
 
 
 @pytest.mark.parametrize("keep", [Keys, lambda: Keys([(API_KEY, "old"), (API_KEY, "new")])])
-def test_a_redirect_to_another_http_host_is_refused(
+def test_redirect_to_another_http_host_is_refused(
     keep: Callable[[], Keys], serve: Serve, connect: Connect
 ) -> None:
     other = serve(WHOLE)
@@ -483,10 +467,8 @@ def test_a_redirect_to_another_http_host_is_refused(
     assert other.requests == []
 
 
-def test_a_redirect_that_one_parser_takes_for_the_own_host_gets_no_credentials(
-    serve: Serve, connect: Connect
-) -> None:
-    """urllib3 ends the host at a backslash, urllib.parse begins it behind the last @."""
+def test_ambiguous_host_in_a_redirect_gets_no_credentials(serve: Serve, connect: Connect) -> None:
+    """urllib3 ends the host at a backslash; urllib.parse begins it after the last @."""
     other = serve(WHOLE)
     server = serve()
     own = f"127.0.0.1:{server.port}"
@@ -496,7 +478,7 @@ def test_a_redirect_that_one_parser_takes_for_the_own_host_gets_no_credentials(
     assert other.requests == []
 
 
-def test_a_redirect_from_https_down_to_http_is_refused(
+def test_redirect_from_https_to_http_is_refused(
     serve: Serve, connect: Connect, tls: ssl.SSLContext
 ) -> None:
     other = serve(WHOLE)
@@ -510,15 +492,13 @@ def test_a_redirect_from_https_down_to_http_is_refused(
     "location",
     ["ftp://localhost/x", "file:///etc/passwd", "http://[evil", "https://[evil/x", "//[", "http:"],
 )
-def test_a_redirect_to_what_is_no_https_url_is_refused(
-    location: str, serve: Serve, connect: Connect
-) -> None:
+def test_redirect_to_no_https_url_is_refused(location: str, serve: Serve, connect: Connect) -> None:
     server = serve(answer(302, Location=location))
     with pytest.raises(VonageReportsError):
         read(connect(server.url))
 
 
-def test_redirects_that_go_round_in_circles_end(serve: Serve, connect: Connect) -> None:
+def test_circular_redirects_raise(serve: Serve, connect: Connect) -> None:
     server = serve()
     server.answers = cycle([answer(302, Location="/a"), answer(302, Location="/b")])
     with pytest.raises(VonageReportsError):
@@ -526,7 +506,7 @@ def test_redirects_that_go_round_in_circles_end(serve: Serve, connect: Connect) 
     assert len(server.requests) < 10
 
 
-def test_a_redirect_to_nowhere_ends(serve: Serve, connect: Connect) -> None:
+def test_redirect_without_a_target_raises(serve: Serve, connect: Connect) -> None:
     server = serve()
     server.answers = cycle([answer(302)])
     with pytest.raises(VonageReportsError):
@@ -534,7 +514,7 @@ def test_a_redirect_to_nowhere_ends(serve: Serve, connect: Connect) -> None:
     assert len(server.requests) < 10
 
 
-def test_a_redirect_that_the_simulator_sends_is_refused_where_it_is_not_https(
+def test_plain_http_redirect_of_the_simulator_is_refused(
     simulator: Simulator, connect: Connect
 ) -> None:
     simulator.fault("download", "redirect", location="http://media.example.com/archive.zip")
@@ -546,7 +526,7 @@ def test_a_redirect_that_the_simulator_sends_is_refused_where_it_is_not_https(
 # The simulator's archives
 
 
-def test_the_simulators_archive_is_whole(simulator: Simulator, connect: Connect) -> None:
+def test_simulators_archive_is_whole(simulator: Simulator, connect: Connect) -> None:
     client, file_id = at_simulator(simulator, connect)
     with client.download(file_id, 777) as chunks:
         archive = zipfile.ZipFile(io.BytesIO(b"".join(chunks)))
@@ -555,7 +535,7 @@ def test_the_simulators_archive_is_whole(simulator: Simulator, connect: Connect)
 
 
 @pytest.mark.parametrize("how", ["no_length", "chunked"])
-def test_the_simulators_archive_is_the_same_without_a_length(
+def test_simulators_archive_is_the_same_without_a_length(
     how: str, simulator: Simulator, connect: Connect
 ) -> None:
     client, file_id = at_simulator(simulator, connect)
@@ -567,7 +547,7 @@ def test_the_simulators_archive_is_the_same_without_a_length(
 
 
 def at_simulator(simulator: Simulator, connect: Connect) -> tuple[VonageClient, str]:
-    """A client of the simulator, and the file of a report that is ready there."""
+    """Return a client of the simulator, and the file id of a report that is ready there."""
     client = connect(simulator.url, Keys([(simulator.api_key, simulator.api_secret)]))
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     request_id = client.create_report(

@@ -1,4 +1,4 @@
-"""Converting a report: from archives and receipts in the bucket, S3 and Glue as moto has them."""
+"""convert_report, with archives and receipts in moto's S3, and moto's Glue."""
 
 import hashlib
 import io
@@ -70,13 +70,13 @@ def csv_of(rows: Sequence[Sequence[str]] = ROWS, header: Sequence[str] = HEADER)
 
 
 def numbered(*ids: int) -> bytes:
-    """A CSV with nothing but these ids."""
+    """Return a CSV with these ids only."""
     return csv_of([[str(each), "", "", ""] for each in ids])
 
 
 @dataclass
 class Convert:
-    """Converts reports whose archives and receipts the test puts into the bucket."""
+    """Converts reports whose archives and receipts the test stores in the bucket."""
 
     s3: S3Client
     glue: GlueClient
@@ -102,7 +102,7 @@ class Convert:
         items_count: int | None = 2,
         times: Mapping[str, str | None] = TIMES,
     ) -> str:
-        """Leave what store_report would; return the receipt's key."""
+        """Store an archive and its receipt as store_report does; return the receipt's key."""
         proof = ArchiveProof()
         if file:
             archive = an_archive(csv_of() if content is None else content)
@@ -115,7 +115,7 @@ class Convert:
         return receipt_key(run_input)
 
     def delivered(self, run_input: RunInput, content: bytes, rows: int, **stored: Any) -> None:
-        """Store and convert."""
+        """Store and convert a report."""
         self.stored(run_input, content, items_count=rows, **stored)
         self(run_input)
 
@@ -127,7 +127,7 @@ class Convert:
         return document
 
     def ids(self) -> list[str]:
-        """The records that a reader of `data/` sees, in the files' order."""
+        """Return the ids that a reader of `data/` sees, in the order of the files."""
         return [
             row["id"]
             for key in self.made("data/")
@@ -135,7 +135,7 @@ class Convert:
         ]
 
     def made(self, *prefixes: str) -> list[str]:
-        """The keys below the prefixes, by default all that convert_report writes."""
+        """Return the keys under the prefixes, by default all that convert_report writes."""
         prefixes = prefixes or ("data/", "manifests/", "headers/")
         return [key for key in keys_in(self.s3) if key.startswith(prefixes)]
 
@@ -144,7 +144,7 @@ class Convert:
         return [each["Values"] for each in found]
 
     def refuse_once(self, key: str) -> None:
-        """Let S3 refuse the next write of a key."""
+        """Make S3 refuse the next write of a key."""
         refusals = iter([refusal_of_aws(403, "AccessDenied")])
 
         def refuse(params: dict[str, Any], **_: object) -> object:
@@ -175,14 +175,14 @@ def convert(
     s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     yield Convert(s3, glue)
-    # Whatever happened: a warm function has the same /tmp.
+    # A warm function keeps its /tmp, so every conversion must clean up.
     assert list(tmp_path.iterdir()) == []
 
 
-# What is delivered
+# The delivery
 
 
-def test_the_manifest_says_what_was_delivered(convert: Convert) -> None:
+def test_manifest_describes_the_delivery(convert: Convert) -> None:
     convert.stored()
     convert()
     manifest = convert.manifest()
@@ -238,7 +238,7 @@ def test_the_manifest_says_what_was_delivered(convert: Convert) -> None:
     }
 
 
-def test_the_dataset_has_the_rows_as_vonage_sent_them(convert: Convert) -> None:
+def test_dataset_has_the_rows_of_vonage(convert: Convert) -> None:
     convert.stored()
     convert()
     rows = pq.read_table(io.BytesIO(convert.read(DATASET))).to_pylist()
@@ -248,7 +248,7 @@ def test_the_dataset_has_the_rows_as_vonage_sent_them(convert: Convert) -> None:
     ]
 
 
-def test_the_notification_says_where_it_is_and_what_it_cost(convert: Convert) -> None:
+def test_notification_has_keys_and_totals(convert: Convert) -> None:
     convert.stored()
     notification = convert()
     assert notification["event"] == "report.delivered"
@@ -264,7 +264,7 @@ def test_the_notification_says_where_it_is_and_what_it_cost(convert: Convert) ->
     assert notification["schema_changed"] is False
 
 
-def test_an_empty_currency_is_the_definitions_else_the_accounts(convert: Convert) -> None:
+def test_empty_currency_is_the_definitions_else_the_accounts(convert: Convert) -> None:
     convert.settings = Settings(account_currency="USD")
     convert.stored()
     assert [total["currency"] for total in convert()["totals"]] == ["EUR", "USD"]
@@ -275,7 +275,7 @@ def test_an_empty_currency_is_the_definitions_else_the_accounts(convert: Convert
 
 
 @pytest.mark.parametrize("submitted", ["2026-11-22T02:16:00Z", None])
-def test_every_row_says_of_which_collection_it_is(submitted: str | None, convert: Convert) -> None:
+def test_every_row_names_its_collection(submitted: str | None, convert: Convert) -> None:
     convert.stored(PRELIMINARY, times={**TIMES, "submitted": submitted, "ready": submitted})
     convert(PRELIMINARY)
     rows = pq.read_table(io.BytesIO(convert.read(DATASET))).to_pylist()
@@ -283,7 +283,7 @@ def test_every_row_says_of_which_collection_it_is(submitted: str | None, convert
     assert [(row["_revision"], row["_collected_at"]) for row in rows] == [("preliminary", at)] * 2
 
 
-def test_a_cell_that_does_not_fit_is_counted_and_its_price_missed(convert: Convert) -> None:
+def test_rescued_price_is_counted_as_missing(convert: Convert) -> None:
     convert.stored(content=csv_of([*ROWS, ["3", "", "0.123456789", "EUR"]]), items_count=3)
     notification = convert()
     assert convert.manifest()["dataset"]["rescued_cells"] == 1
@@ -296,18 +296,18 @@ def test_a_cell_that_does_not_fit_is_counted_and_its_price_missed(convert: Conve
     }
 
 
-def test_in_a_bucket_without_versions_the_only_one_is_null(convert: Convert) -> None:
+def test_bucket_without_versioning_has_the_version_null(convert: Convert) -> None:
     convert.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Suspended"})
     convert.stored()
     convert()
     assert convert.manifest()["dataset"]["version_id"] == "null"
 
 
-# Windows that were split
+# Split windows
 
 
 def halves(convert: Convert, contents: Sequence[bytes], rows: int) -> list[str]:
-    """Store the parts of the window, oldest first; return the receipts' keys."""
+    """Store the parts of the window, oldest first; return the keys of the receipts."""
     length = DAY / len(contents)
     return [
         convert.stored(
@@ -329,7 +329,7 @@ def halves(convert: Convert, contents: Sequence[bytes], rows: int) -> list[str]:
 ROOT = replace(RUN_INPUT, request_id=None, entry=Entry.CONVERT)
 
 
-def test_the_archives_of_a_window_that_was_split_are_one_delivery(convert: Convert) -> None:
+def test_archives_of_a_split_window_are_one_delivery(convert: Convert) -> None:
     receipts = halves(convert, [numbered(1, 2), numbered(4, 3), numbered(6, 5)], 2)
     notification = convert(ROOT, *receipts)
     assert (notification["rows"], notification["dataset"]) == (6, DATASET)
@@ -345,7 +345,7 @@ def test_the_archives_of_a_window_that_was_split_are_one_delivery(convert: Conve
     assert convert.made("data/") == [DATASET]
 
 
-def test_whole_then_split_then_whole_each_record_is_there_once(convert: Convert) -> None:
+def test_window_split_and_whole_again_has_each_record_once(convert: Convert) -> None:
     convert.delivered(RUN_INPUT, numbered(1, 2, 3), 3)
     receipts = halves(convert, [numbered(1, 2), numbered(3, 4)], 2)
     convert(replace(ROOT, attempt=2, run=2), *receipts)
@@ -356,12 +356,12 @@ def test_whole_then_split_then_whole_each_record_is_there_once(convert: Convert)
     assert convert.made("data/") == [DATASET]
 
 
-# Nothing is a delivery too
+# Empty reports
 
 
 @pytest.mark.parametrize("items", [0, None])
 @pytest.mark.parametrize("content", [None, b"", csv_of([])], ids=["no file", "empty", "header"])
-def test_a_report_without_rows_is_a_delivery_that_says_so(
+def test_report_without_rows_is_a_delivery_of_zero_rows(
     items: int | None, content: bytes | None, convert: Convert
 ) -> None:
     convert.delivered(PRELIMINARY, numbered(1, 2), 2)
@@ -376,39 +376,39 @@ def test_a_report_without_rows_is_a_delivery_that_says_so(
     assert pq.read_schema(io.BytesIO(convert.read(DATASET))).names[-1] == "_rescued"
 
 
-# The rows that Vonage counted
+# The row check
 
 
 @pytest.mark.parametrize("counted", [0, 1, 3])
-def test_other_rows_than_vonage_counted_are_no_delivery(counted: int, convert: Convert) -> None:
+def test_different_row_count_is_no_delivery(counted: int, convert: Convert) -> None:
     convert.stored(items_count=counted)
-    with pytest.raises(RowsMismatch, match=f"2 rows, and Vonage says {counted}"):
+    with pytest.raises(RowsMismatch, match=f"2 rows, and Vonage counted {counted}"):
         convert()
     assert convert.made() == []
     assert convert.partitions() == []
     assert archive_key(RUN_INPUT) in keys_in(convert.s3)
 
 
-def test_where_it_is_only_a_warning_the_manifest_has_it(convert: Convert) -> None:
+def test_row_check_warn_records_the_difference_in_the_manifest(convert: Convert) -> None:
     convert.settings = Settings(row_check="warn")
     convert.stored(items_count=3)
     assert convert()["rows"] == 2
     assert convert.manifest()["row_check"] == "different"
 
 
-def test_where_vonage_did_not_count_nothing_can_be_compared(convert: Convert) -> None:
+def test_row_check_is_impossible_without_vonages_count(convert: Convert) -> None:
     convert.stored(items_count=None)
     assert convert()["rows"] == 2
     assert convert.manifest()["row_check"] == "impossible"
 
 
-def test_the_rows_of_a_split_window_are_compared_as_one_number(convert: Convert) -> None:
+def test_row_check_sums_the_parts_of_a_split_window(convert: Convert) -> None:
     receipts = halves(convert, [numbered(1, 2, 3), numbered(4)], 2)
     assert convert(ROOT, *receipts)["rows"] == 4
     assert convert.manifest()["row_check"] == "equal"
 
 
-# What cannot be read
+# Unreadable archives
 
 BROKEN: list[tuple[bytes, type[VonageReportsError], str]] = [
     (b"id,to\n1,447700900000\n2\n", RowsUnreadable, r"\.csv, line 3: 1 field"),
@@ -417,7 +417,7 @@ BROKEN: list[tuple[bytes, type[VonageReportsError], str]] = [
 
 
 @pytest.mark.parametrize(("content", "error", "sentence"), BROKEN)
-def test_what_cannot_be_read_leaves_nothing_and_says_where(
+def test_unreadable_row_writes_nothing_and_names_the_line(
     content: bytes, error: type[VonageReportsError], sentence: str, convert: Convert
 ) -> None:
     convert.stored(content=content)
@@ -426,7 +426,7 @@ def test_what_cannot_be_read_leaves_nothing_and_says_where(
     assert convert.made() == []
 
 
-def test_an_archive_that_is_not_the_one_of_its_receipt_is_no_delivery(convert: Convert) -> None:
+def test_archive_that_differs_from_its_receipt_is_no_delivery(convert: Convert) -> None:
     convert.stored()
     other = an_archive(csv_of(list(reversed(ROWS))))
     convert.s3.put_object(Bucket=BUCKET, Key=archive_key(RUN_INPUT), Body=other)
@@ -435,7 +435,7 @@ def test_an_archive_that_is_not_the_one_of_its_receipt_is_no_delivery(convert: C
     assert convert.made() == []
 
 
-def test_what_cannot_be_read_leaves_what_an_earlier_revision_delivered(convert: Convert) -> None:
+def test_unreadable_row_keeps_the_earlier_revisions_dataset(convert: Convert) -> None:
     convert.delivered(PRELIMINARY, numbered(1, 2), 2)
     convert.stored(content=b"id,to\n1\n")
     with pytest.raises(RowsUnreadable):
@@ -443,24 +443,28 @@ def test_what_cannot_be_read_leaves_what_an_earlier_revision_delivered(convert: 
     assert convert.ids() == ["1", "2"]
 
 
-def test_a_run_that_goes_on_from_a_receipt_that_is_not_there_is_refused(convert: Convert) -> None:
-    with pytest.raises(InvalidRequest, match="begin the run with a check"):
+def test_missing_receipt_is_named_with_the_remedy(convert: Convert) -> None:
+    with pytest.raises(
+        InvalidRequest, match=f"^{receipt_key(RUN_INPUT)} is missing: restore .* reconvert"
+    ):
         convert()
     assert keys_in(convert.s3) == []
 
 
-def test_an_archive_that_somebody_deleted_is_named_with_what_to_do(convert: Convert) -> None:
+def test_deleted_archive_is_named_with_the_remedy(convert: Convert) -> None:
     convert.stored()
     convert.s3.delete_object(Bucket=BUCKET, Key=archive_key(RUN_INPUT))
-    with pytest.raises(InvalidRequest, match=f"^{archive_key(RUN_INPUT)} is not there: restore"):
+    with pytest.raises(
+        InvalidRequest, match=f"^{archive_key(RUN_INPUT)} is missing: restore .* reconvert"
+    ):
         convert()
     assert convert.made() == []
 
 
-# Run again
+# Repeated runs
 
 
-def test_a_second_run_says_the_same(convert: Convert) -> None:
+def test_second_run_returns_the_same_notification(convert: Convert) -> None:
     convert.stored()
     first = convert()
     manifest = convert.manifest()
@@ -473,7 +477,7 @@ def test_a_second_run_says_the_same(convert: Convert) -> None:
 
 
 @pytest.mark.parametrize("key", [DATASET, MANIFEST, "headers/sms-outbound/abcd1234.json"])
-def test_a_run_that_died_at_any_write_is_made_good_by_the_next(key: str, convert: Convert) -> None:
+def test_next_run_completes_one_that_died_at_any_write(key: str, convert: Convert) -> None:
     convert.stored()
     convert.refuse_once(key)
     with pytest.raises(ClientError):
@@ -487,14 +491,14 @@ def test_a_run_that_died_at_any_write_is_made_good_by_the_next(key: str, convert
     assert dataset["version_id"] == convert.s3.head_object(Bucket=BUCKET, Key=DATASET)["VersionId"]
 
 
-def test_a_run_that_only_announces_takes_the_manifest_that_is_there(convert: Convert) -> None:
+def test_announcing_run_reads_the_manifest(convert: Convert) -> None:
     receipt = convert.stored()
     first = convert()
     convert.s3.delete_object(Bucket=BUCKET, Key=receipt)
     assert convert(replace(RUN_INPUT, run=2, entry=Entry.ANNOUNCE)) == first
 
 
-def test_a_run_that_should_only_announce_makes_the_manifest_that_is_missing(
+def test_announcing_run_writes_a_missing_manifest(
     convert: Convert,
 ) -> None:
     convert.stored()
@@ -502,10 +506,10 @@ def test_a_run_that_should_only_announce_makes_the_manifest_that_is_missing(
     assert convert.manifest()["rows"] == 2
 
 
-# Who comes last does not win
+# Precedence
 
 
-def test_a_later_collection_takes_the_place_of_the_earlier_one(convert: Convert) -> None:
+def test_later_collection_replaces_an_earlier_one(convert: Convert) -> None:
     convert.delivered(RUN_INPUT, numbered(1, 2), 2)
     convert.delivered(LATER, numbered(1, 2, 3), 3, times=LATER_TIMES)
     assert convert.manifest()["attempt"] == 2
@@ -513,7 +517,7 @@ def test_a_later_collection_takes_the_place_of_the_earlier_one(convert: Convert)
     assert convert.ids() == ["1", "2", "3"]
 
 
-def test_a_forgotten_run_changes_nothing_and_announces_what_readers_see(convert: Convert) -> None:
+def test_stale_run_writes_nothing_and_announces_the_newer(convert: Convert) -> None:
     convert.delivered(LATER, numbered(1, 2, 3), 3, times=LATER_TIMES)
     convert.stored(RUN_INPUT, b'"id","new"\n"1","x"\n', items_count=1)
     told = convert(RUN_INPUT)
@@ -522,11 +526,11 @@ def test_a_forgotten_run_changes_nothing_and_announces_what_readers_see(convert:
     assert (told["attempt"], told["rows"], told["dataset"]) == (2, 3, DATASET)
     assert manifest["archives"][0]["request_id"] == "request-2"
     assert convert.ids() == ["1", "2", "3"]
-    # Nor does the header of what nobody sees count for the next day.
+    # The header of the stale collection does not count for the next day either.
     assert not changed(convert, 1, *HEADER)
 
 
-def test_the_final_revision_takes_the_place_of_the_preliminary_one(convert: Convert) -> None:
+def test_final_revision_replaces_the_preliminary_one(convert: Convert) -> None:
     convert.delivered(PRELIMINARY, numbered(1), 1)
     convert.delivered(RUN_INPUT, numbered(1, 2), 2)
     assert convert.ids() == ["1", "2"]
@@ -534,11 +538,11 @@ def test_the_final_revision_takes_the_place_of_the_preliminary_one(convert: Conv
     assert convert.manifest(PRELIMINARY)["revision"] == "preliminary"
 
 
-def test_a_late_preliminary_leaves_the_final_ones_dataset_and_says_that_it_has_none(
+def test_late_preliminary_keeps_the_finals_dataset_and_has_none(
     convert: Convert,
 ) -> None:
     convert.delivered(RUN_INPUT, numbered(1, 2), 2)
-    # Collected after it: the revision counts, not the time.
+    # Collected after the final revision: the revision decides, not the time.
     convert.stored(PRELIMINARY, numbered(1), items_count=1, times=LATER_TIMES)
     notification = convert(PRELIMINARY)
     assert (notification["rows"], notification["dataset"]) == (1, None)
@@ -547,7 +551,7 @@ def test_a_late_preliminary_leaves_the_final_ones_dataset_and_says_that_it_has_n
     assert convert.manifest()["dataset"]["rows"] == 2
 
 
-def test_of_two_that_write_at_once_the_later_collection_wins(convert: Convert) -> None:
+def test_later_collection_wins_a_concurrent_write(convert: Convert) -> None:
     convert.stored()
     convert.stored(LATER, numbered(1, 2, 3), items_count=3, times=LATER_TIMES)
     meanwhile = iter([refusal_of_aws(412, "PreconditionFailed")])
@@ -560,13 +564,13 @@ def test_of_two_that_write_at_once_the_later_collection_wins(convert: Convert) -
         return answer
 
     instead_of(convert.s3, "PutObject", be_first)
-    # Twice the same, and never what is not there.
+    # The same notification twice, and always of the stored manifest.
     assert [convert()] == told
     assert convert.ids() == ["1", "2", "3"]
     assert convert.manifest()["attempt"] == 2
 
 
-def test_what_s3_refuses_is_not_taken_for_a_delivery(convert: Convert) -> None:
+def test_refused_write_of_s3_is_no_delivery(convert: Convert) -> None:
     convert.stored()
     instead_of(convert.s3, "PutObject", lambda **_: refusal_of_aws(403, "AccessDenied"))
     with pytest.raises(ClientError):
@@ -574,11 +578,11 @@ def test_what_s3_refuses_is_not_taken_for_a_delivery(convert: Convert) -> None:
     assert convert.made() == []
 
 
-# What changed in the header
+# Changes of the header
 
 
 def of_day(day: int, *header: str) -> tuple[RunInput, bytes]:
-    """A window so many days after the first, and a CSV with that header and no rows."""
+    """Return a window `day` days after the first, and a CSV with a header and no rows."""
     window = Window(MIDNIGHT + day * DAY, MIDNIGHT + (day + 1) * DAY, "Pacific/Auckland")
     report_id = f"sms-outbound-{window.start:%Y%m%dT%H%MZ}-0123456789ab"
     request_id = f"request-of-day-{day}"
@@ -588,7 +592,7 @@ def of_day(day: int, *header: str) -> tuple[RunInput, bytes]:
 
 
 def changed(convert: Convert, day: int, *header: str) -> bool:
-    """Whether the delivery of a day says so."""
+    """Whether the delivery of a day announces a change of the header."""
     run_input, content = of_day(day, *header)
     convert.stored(run_input, content, items_count=0)
     notification = convert(run_input)
@@ -596,7 +600,7 @@ def changed(convert: Convert, day: int, *header: str) -> bool:
     return bool(notification["schema_changed"])
 
 
-def test_the_first_header_of_a_definition_is_no_change_and_the_same_one_neither(
+def test_first_header_and_the_same_header_are_no_change(
     convert: Convert,
 ) -> None:
     assert not changed(convert, 1, "id", "to")
@@ -604,28 +608,26 @@ def test_the_first_header_of_a_definition_is_no_change_and_the_same_one_neither(
 
 
 @pytest.mark.parametrize("header", [("id",), ("id", "provider", "to"), ("to", "id")])
-def test_a_newer_window_with_another_header_says_so_once(
-    header: Sequence[str], convert: Convert
-) -> None:
+def test_new_header_is_announced_once(header: Sequence[str], convert: Convert) -> None:
     changed(convert, 1, "id", "to")
     assert changed(convert, 2, *header)
     assert not changed(convert, 3, *header)
 
 
-def test_an_older_window_says_nothing_and_changes_nothing(convert: Convert) -> None:
+def test_older_window_announces_and_records_no_header(convert: Convert) -> None:
     changed(convert, 2, "id", "to")
     assert not changed(convert, 1, "id")
     assert not changed(convert, 3, "id", "to")
 
 
-def test_a_window_that_is_made_again_says_it_again(convert: Convert) -> None:
+def test_reconverted_window_announces_its_header_again(convert: Convert) -> None:
     changed(convert, 1, "id", "to")
     assert changed(convert, 2, "id")
     assert changed(convert, 2, "id")
     assert not changed(convert, 3, "id")
 
 
-def test_a_run_that_died_before_its_manifest_leaves_it_to_the_next_to_say(
+def test_next_run_announces_the_header_after_a_crash(
     convert: Convert,
 ) -> None:
     changed(convert, 1, "id", "to")
@@ -635,7 +637,7 @@ def test_a_run_that_died_before_its_manifest_leaves_it_to_the_next_to_say(
     assert changed(convert, 2, "id")
 
 
-def test_a_window_without_a_file_is_no_change(convert: Convert) -> None:
+def test_window_without_a_file_is_no_change_of_header(convert: Convert) -> None:
     changed(convert, 1, "id", "to")
     run_input, _ = of_day(2)
     convert.stored(run_input, file=False, items_count=0)
@@ -643,7 +645,7 @@ def test_a_window_without_a_file_is_no_change(convert: Convert) -> None:
     assert changed(convert, 3, "id")
 
 
-def test_every_account_of_a_definition_has_a_header_of_its_own(convert: Convert) -> None:
+def test_accounts_of_a_definition_have_separate_headers(convert: Convert) -> None:
     changed(convert, 1, "id", "to")
     run_input, content = of_day(2, "id")
     other = replace(run_input, account_id="ef567890")
@@ -654,7 +656,7 @@ def test_every_account_of_a_definition_has_a_header_of_its_own(convert: Convert)
 # The catalogue
 
 
-def test_a_delivery_is_a_partition_of_its_products_table(convert: Convert) -> None:
+def test_delivery_is_a_partition_of_its_products_table(convert: Convert) -> None:
     convert.stored()
     convert()
     values = ["sms-outbound", "abcd1234", "2026-11-21"]
@@ -665,14 +667,14 @@ def test_a_delivery_is_a_partition_of_its_products_table(convert: Convert) -> No
     assert partition["StorageDescriptor"] == storage("SMS", f"s3://{BUCKET}/{folder}/")
 
 
-def test_a_partition_that_is_there_is_left_alone(convert: Convert) -> None:
+def test_existing_partition_stays_unchanged(convert: Convert) -> None:
     convert.stored()
     convert()
     convert(replace(RUN_INPUT, run=2))
     assert convert.partitions() == [["sms-outbound", "abcd1234", "2026-11-21"]]
 
 
-def test_the_catalogue_knows_the_dataset_before_it_is_announced(convert: Convert) -> None:
+def test_partition_is_registered_before_the_manifest_is_written(convert: Convert) -> None:
     convert.stored()
     refusals = iter([refusal_of_aws(400, "AccessDeniedException")])
     instead_of(convert.glue, "CreatePartition", lambda **_: next(refusals, None))
@@ -684,7 +686,7 @@ def test_the_catalogue_knows_the_dataset_before_it_is_announced(convert: Convert
     assert MANIFEST in convert.made()
 
 
-def test_a_product_that_nobody_described_is_delivered_without_the_catalogue(
+def test_unknown_product_is_delivered_without_the_catalogue(
     convert: Convert,
 ) -> None:
     run_input = replace(RUN_INPUT, product="BRAND-NEW")
@@ -696,7 +698,7 @@ def test_a_product_that_nobody_described_is_delivered_without_the_catalogue(
     assert names == [*HEADER, *(column.name for column in OURS)]
 
 
-def test_a_bucket_that_is_gone_is_an_error_and_no_other_object(s3: S3Client) -> None:
+def test_missing_bucket_is_no_missing_object(s3: S3Client) -> None:
     bucket = Bucket(s3, BUCKET)
     instead_of(s3, "PutObject", lambda **_: refusal_of_aws(404, "NoSuchBucket"))
     with pytest.raises(ClientError, match="NoSuchBucket"):

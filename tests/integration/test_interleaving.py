@@ -1,8 +1,9 @@
-"""Any number of submit_reports at the same moment, each killed anywhere.
+"""Concurrent invocations of submit_reports, each killed at any call.
 
 A deterministic scheduler stops every submitter before each of its calls (DynamoDB, Vonage, Step
-Functions, SNS), and hypothesis chooses who goes on, and who dies there. DynamoDB, Vonage and the
-runs are stand-ins that keep state; the first of them tests/chaos/test_stand_ins.py holds to moto's.
+Functions, SNS). Hypothesis chooses which submitter continues and which dies. DynamoDB, Vonage and
+the runs are fakes that keep state; tests/chaos/test_stand_ins.py compares the DynamoDB fake with
+moto.
 """
 
 import json
@@ -43,17 +44,17 @@ from vonage_reports.vonage.answers import ReportRequest
 START = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 SUBMITTERS = 4
 LIFETIME = 300.0
-"""Seconds after which Lambda ends an invocation, wherever it is."""
+"""Seconds after which Lambda ends an invocation, at any call."""
 
 
 class Killed(BaseException):
-    """What a submitter sees when its process dies: nothing of ours may catch it."""
+    """Raised in a submitter whose process dies; the code under test must not catch it."""
 
 
 class Scheduler:
-    """Lets one thread run at a time, from one call to the next; `random` chooses which.
+    """Lets one thread run at a time, from one call to the next; `random` chooses the thread.
 
-    Time passes at every call, and who lives too long is killed, as Lambda does.
+    Time passes at every call. A thread that exceeds its lifetime is killed, as Lambda does.
     """
 
     def __init__(self, random: Random, deaths: int, restlessness: float) -> None:
@@ -70,7 +71,7 @@ class Scheduler:
         self.time_passes = True
 
     def before_a_call(self) -> None:
-        """Give the turn back; go on, or die, when it comes again."""
+        """Yield to the scheduler; continue, or die, at the next turn."""
         thread = threading.current_thread()
         if thread not in self._turns:
             return
@@ -82,11 +83,11 @@ class Scheduler:
             raise Killed
 
     def seconds_left(self) -> float:
-        """Return how long the invocations of this round live yet."""
+        """Return the remaining lifetime of this round's invocations."""
         return LIFETIME - (self.now - self._began).total_seconds()
 
     def run(self, *programs: Callable[[], object]) -> None:
-        """Run programs side by side until each has ended or died."""
+        """Run programs concurrently until each has ended or died."""
         self._began = self.now
         threads = [
             threading.Thread(target=self._guard, args=(each,), daemon=True) for each in programs
@@ -104,7 +105,7 @@ class Scheduler:
                 self._doomed.add(thread)
             self._turns[thread].release()
             self._back.acquire()
-            # The last thing a thread does is to give its turn back; then it is over soon.
+            # A thread's last act is to release its turn, so the join is short.
             if thread in self._ended:
                 thread.join()
                 alive.remove(thread)
@@ -134,7 +135,7 @@ def received(each: "AtVonage") -> datetime:
 
 @dataclass
 class AtVonage:
-    """A report that was created, and that Vonage ends when it has been worked on twice."""
+    """A created report; Vonage finishes it after two steps of work."""
 
     request: ReportRequest
     status: RequestStatus = RequestStatus.PENDING
@@ -142,7 +143,7 @@ class AtVonage:
 
 
 class Vonage:
-    """The account: what was created is billed; answers to POST get lost as `random` says."""
+    """The account, with every created (billed) report; `random` loses some answers to POST."""
 
     api_key = "abcd1234"
 
@@ -153,7 +154,7 @@ class Vonage:
         self.most_at_work = 0
         self.troubles = True
         self.most_hours: dict[str, float] = {}
-        """What a report of a country holds at most; one of a longer window is cut short."""
+        """The longest window, by country, that is not truncated."""
         self._lag = timedelta(minutes=random.choice([0, 1, 4]))
 
     def create_report(
@@ -189,7 +190,7 @@ class Vonage:
         self.most_at_work = max(self.most_at_work, self.at_work())
         if fate < 0.4:
             raise SubmissionUnknown("lost on the way back")
-        # The process may die with the answer in its hands.
+        # The process may die after receiving the answer.
         self._scheduler.before_a_call()
         return request_id
 
@@ -212,7 +213,7 @@ class Vonage:
         ]
 
     def work(self) -> None:
-        """Bring every report one step further; one in ten ends without a file."""
+        """Advance every report by one step; one in ten ends without a file."""
         for each in self.reports.values():
             if each.status.is_terminal:
                 continue
@@ -239,7 +240,7 @@ class Vonage:
 
 
 class Runs:
-    """The workflow: a run ends when Vonage has ended its report; sometimes it fails on the way."""
+    """The workflow: a run ends with its report at Vonage, in success or failure."""
 
     def __init__(self, scheduler: Scheduler, vonage: Vonage) -> None:
         self._scheduler = scheduler
@@ -271,7 +272,7 @@ class Runs:
 
 @dataclass
 class Topic:
-    """Keeps what was announced."""
+    """Records the announcements."""
 
     scheduler: Scheduler
     announced: list[Mapping[str, Any]] = field(default_factory=list)
@@ -282,7 +283,7 @@ class Topic:
 
 
 class EmptyBucket:
-    """A bucket in which nothing was stored yet."""
+    """A bucket without any objects."""
 
     def exists(self, key: str) -> bool:
         del key
@@ -294,7 +295,7 @@ class EmptyBucket:
 
 @pytest.fixture(scope="module")
 def dynamodb() -> Any:
-    """One client for all examples: to make it takes longer than most of them."""
+    """One client for all examples, because creating it takes longer than most examples."""
     session = boto3.Session("testing", "testing", region_name="eu-west-1")
     return session.resource("dynamodb").Table("ledger")
 
@@ -314,8 +315,8 @@ def definitions(count: int) -> list[ReportDefinition]:
     ]
 
 
-def a_person_resolves(services: Services, vonage: Vonage, *, now: datetime) -> None:
-    """Do for each held report what Vonage's dashboard shows: that request, or none."""
+def resolve_held_reports(services: Services, vonage: Vonage, *, now: datetime) -> None:
+    """Resolve each held report with the request that Vonage's dashboard shows, or with none."""
     reports = services.ledger.open_reports()
     for held in (each for each in reports if each.state is State.HELD):
         shown = [
@@ -330,7 +331,7 @@ def a_person_resolves(services: Services, vonage: Vonage, *, now: datetime) -> N
 
 @dataclass
 class World:
-    """What the submitters of one example share."""
+    """The state that the submitters of one example share."""
 
     scheduler: Scheduler
     random: Random
@@ -340,17 +341,17 @@ class World:
     items: Table
 
     def settle(self, invocation: Invocation) -> None:
-        _, faults = settle(
+        done = settle(
             self.services.ledger.open_work(),
             self.services,
             invocation,
             clock=lambda: self.scheduler.now,
         )
-        assert faults == []
+        assert done.errors == []
 
     def submit(self, invocation: Invocation) -> None:
         done = submit(self.services, invocation, clock=lambda: self.scheduler.now)
-        assert done.faults == []
+        assert done.errors == []
 
     def time_passes(self, minutes: int) -> None:
         self.vonage.work()
@@ -361,12 +362,12 @@ class World:
         self.vonage.troubles = self.scheduler.time_passes = False
         for _ in range(300):
             self.scheduler.run(submitter("the sweep"))
-            a_person_resolves(self.services, self.vonage, now=self.scheduler.now)
+            resolve_held_reports(self.services, self.vonage, now=self.scheduler.now)
             self.time_passes(minutes=5)
             work = self.services.ledger.open_work()
             if not work.reports and not work.backfills:
                 break
-        assert work.reports == (), "every report comes to its end"
+        assert work.reports == (), "every report finishes"
         assert work.backfills == ()
         assert work.slots == {}, "no slot leaks"
         assert self.vonage.most_at_work <= 5
@@ -381,8 +382,8 @@ class World:
 def a_world(
     dynamodb: Any, seed: int, *, deaths: int, restlessness: float = 0.15
 ) -> Iterator[World]:
-    """Make one in which mostly the same submitter goes on, so that others are stopped for long."""
-    # Drawn inside the threads: an example of hypothesis's own could end in the middle of one.
+    """Yield a world; low restlessness keeps one submitter running and stops the others for long."""
+    # Own random numbers: hypothesis could end an example while a thread draws from it.
     random = Random(seed)
     scheduler = Scheduler(random, deaths, restlessness)
     items = Table()
@@ -401,10 +402,11 @@ def a_world(
     topic = Topic(scheduler)
     services = Services(
         ledger=Ledger(dynamodb),
-        vonage=vonage,  # type: ignore[arg-type]  # stand-ins that keep state
-        executions=Runs(scheduler, vonage),  # type: ignore[arg-type]  # a fake of what is used
-        topic=topic,  # type: ignore[arg-type]  # a fake of what is used
-        bucket=EmptyBucket(),  # type: ignore[arg-type]  # a fake of what is used
+        definitions=None,  # type: ignore[arg-type]  # not used in this run
+        vonage=vonage,  # type: ignore[arg-type]  # implements the used methods
+        executions=Runs(scheduler, vonage),  # type: ignore[arg-type]  # implements the used methods
+        topic=topic,  # type: ignore[arg-type]  # implements the used methods
+        bucket=EmptyBucket(),  # type: ignore[arg-type]  # implements the used methods
         metrics=Metrics("stack-of-tests"),
     )
     try:
@@ -427,11 +429,11 @@ EXAMPLES = settings(
     deaths=st.integers(0, 6),
     rounds=st.integers(1, 5),
 )
-def test_each_window_is_bought_once_whoever_runs_beside_whom_and_dies_where(
+def test_concurrent_dying_submitters_buy_each_window_once(
     dynamodb: Any, *, seed: int, reports: int, days: int, deaths: int, rounds: int
 ) -> None:
     asked_for = definitions(reports)
-    # The newest of their windows is the calendar's as well.
+    # The calendar plans the newest of these windows, too.
     ranges = [
         checked_backfill(
             definition,
@@ -487,8 +489,8 @@ def test_each_window_is_bought_once_whoever_runs_beside_whom_and_dies_where(
     for window, times in bought.items():
         assert times == min(1 + failed[window], 3)
     for each in finished.values():
-        told = [body for body in topic.announced if body["report_id"] == each.report_id]
-        assert len(told) >= failed[each.filters["country"], each.window.start, each.window.end]
+        sent = [body for body in topic.announced if body["report_id"] == each.report_id]
+        assert len(sent) >= failed[each.filters["country"], each.window.start, each.window.end]
         assert not each.is_half or finished[each.root or ""].is_at_end
     whole = [each for each in finished.values() if not each.is_half]
     assert {each.state for each in whole} <= {State.DELIVERED, State.FAILED}
@@ -500,14 +502,14 @@ def test_each_window_is_bought_once_whoever_runs_beside_whom_and_dies_where(
 
 @EXAMPLES
 @given(seed=st.integers(0, 2**32), deaths=st.integers(0, 3), rounds=st.integers(1, 4))
-def test_a_part_that_is_collected_again_at_any_moment_is_in_what_is_delivered(
+def test_recollected_part_is_delivered_at_any_interleaving(
     dynamodb: Any, seed: int, deaths: int, rounds: int
 ) -> None:
     (asked_for,) = definitions(1)
     with a_world(dynamodb, seed, deaths=deaths, restlessness=0.4) as world:
         world.vonage.most_hours = {"X0": 12}
         world.vonage.troubles = False
-        (day,) = plan([asked_for], world.services, at=START, now=START).planned
+        (day,) = plan([asked_for], world.services, at=START, now=START).report_ids
         tokens = count()
 
         def submit_reports(owner: str) -> Callable[[], object]:
@@ -518,8 +520,8 @@ def test_a_part_that_is_collected_again_at_any_moment_is_in_what_is_delivered(
 
             return program
 
-        def a_person() -> None:
-            """Collect the first part again that is stored."""
+        def recollect_stored_part() -> None:
+            """Recollect the first stored part."""
             stored: list[Report] = []
             for _ in range(20):
                 stored = stored or [each for each in world.finished() if each.is_half]
@@ -527,12 +529,12 @@ def test_a_part_that_is_collected_again_at_any_moment_is_in_what_is_delivered(
                 token = f"token-{next(tokens)}"
                 recollect(each.report_id, token, world.services, now=world.scheduler.now)
 
-        # Both halves have ended at Vonage, and nobody has seen it yet.
+        # Both halves have ended at Vonage, and no submitter has settled them yet.
         for _ in range(4):
             world.scheduler.run(submit_reports("the first"))
             world.time_passes(minutes=5)
         for _ in range(rounds):
-            world.scheduler.run(submit_reports("one"), a_person, submit_reports("two"))
+            world.scheduler.run(submit_reports("one"), recollect_stored_part, submit_reports("two"))
             world.time_passes(minutes=5)
         world.until_all_is_done(submit_reports)
         halves = [each for each in world.finished() if each.is_half]

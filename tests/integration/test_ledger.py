@@ -1,4 +1,4 @@
-"""The ledger against DynamoDB as moto has it."""
+"""The ledger against moto's DynamoDB."""
 
 import json
 from collections.abc import Iterator
@@ -28,9 +28,9 @@ from vonage_reports.aws.ledger import (
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.backfill import Backfill, Progress
 from vonage_reports.domain.definitions import ReportDefinition
-from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.report import Priority, Report, Revision, State
 from vonage_reports.domain.slots import SLOTS
+from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window, WindowLength
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
@@ -61,7 +61,7 @@ def ledger(table: Table) -> Ledger:
 
 
 def items(table: Table) -> list[dict[str, Any]]:
-    """Everything in the table, in a fixed order."""
+    """Return all items of the table, in a fixed order."""
     return sorted(table.scan()["Items"], key=lambda item: (str(item["pk"]), str(item["sk"])))
 
 
@@ -78,7 +78,7 @@ def submitted(ledger: Ledger, number: int = 0, slot: int = 1) -> Report:
 
 
 def calls_to(table: Table) -> list[str]:
-    """The operations that are sent from now on."""
+    """Return a list that collects the operations sent from now on."""
     seen: list[str] = []
     table.meta.client.meta.events.register(
         "before-call.dynamodb", lambda model, **_: seen.append(model.name)
@@ -87,20 +87,17 @@ def calls_to(table: Table) -> list[str]:
 
 
 def refuse_transaction(table: Table, *codes: str, after: int = 0) -> None:
-    """Answer one transaction as DynamoDB does when it cancels it, one code for each write.
-
-    It is the next one, or that which follows so many more.
-    """
+    """Cancel a transaction, after `after` others, as DynamoDB does: one code per write."""
     reasons = [{"Code": code} for code in codes]
     refusal = refusal_of_aws(400, "TransactionCanceledException", CancellationReasons=reasons)
     answers = iter([*[None] * after, refusal])
     instead_of(table.meta.client, "TransactWriteItems", lambda **_: next(answers, None))
 
 
-# Plan
+# Planning
 
 
-def test_a_planned_report_is_open_work(ledger: Ledger) -> None:
+def test_planned_report_is_open_work(ledger: Ledger) -> None:
     report = planned(ledger)
     assert report == a_report()
     work = ledger.open_work()
@@ -110,7 +107,7 @@ def test_a_planned_report_is_open_work(ledger: Ledger) -> None:
     assert ledger.open_reports() == (report,)
 
 
-def test_an_empty_ledger_has_no_open_work(ledger: Ledger) -> None:
+def test_empty_ledger_has_no_open_work(ledger: Ledger) -> None:
     assert ledger.open_work() == OpenWork((), {}, frozenset())
     assert ledger.calendar() == Calendar({}, {}, {}, {})
 
@@ -136,10 +133,8 @@ def test_planning_a_finished_report_again_changes_nothing(
     assert ledger.open_reports() == ()
 
 
-def test_a_plan_that_ran_into_another_transaction_is_not_taken_for_a_success(
-    ledger: Ledger, table: Table
-) -> None:
-    """TransactionConflict says nothing of what is there: the window must not be passed over."""
+def test_conflicting_plan_raises_and_can_be_repeated(ledger: Ledger, table: Table) -> None:
+    """TransactionConflict proves no stored report, so the window must not be skipped."""
     refuse_transaction(table, "TransactionConflict", "None")
     with pytest.raises(VersionConflict):
         ledger.write(None, a_report())
@@ -147,19 +142,17 @@ def test_a_plan_that_ran_into_another_transaction_is_not_taken_for_a_success(
     planned(ledger)
 
 
-# Write
+# Writing
 
 
-def test_a_write_returns_what_the_ledger_then_holds(ledger: Ledger) -> None:
+def test_write_returns_the_stored_report(ledger: Ledger) -> None:
     report = planned(ledger)
     written = ledger.write(report, replace(report, not_before=NOW))
     assert written == replace(report, not_before=NOW, version=1)
     assert ledger.open_reports() == (written,)
 
 
-def test_who_writes_what_another_has_moved_is_outrun_and_writes_nothing(
-    ledger: Ledger, table: Table
-) -> None:
+def test_write_of_a_changed_report_is_a_version_conflict(ledger: Ledger, table: Table) -> None:
     report = planned(ledger)
     ledger.write(report, replace(report, not_before=NOW))
     before = items(table)
@@ -173,7 +166,7 @@ def test_who_writes_what_another_has_moved_is_outrun_and_writes_nothing(
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_who_ends_what_another_has_moved_is_outrun_and_writes_nothing(
+def test_finish_of_a_changed_report_is_a_version_conflict(
     end: State, ledger: Ledger, table: Table
 ) -> None:
     report = submitted(ledger)
@@ -184,9 +177,7 @@ def test_who_ends_what_another_has_moved_is_outrun_and_writes_nothing(
     assert items(table) == before
 
 
-def test_who_writes_what_another_has_ended_is_outrun_and_writes_nothing(
-    ledger: Ledger, table: Table
-) -> None:
+def test_write_of_a_finished_report_is_a_version_conflict(ledger: Ledger, table: Table) -> None:
     report = submitted(ledger)
     ledger.write(report, replace(report, state=State.DELIVERED, slot=None))
     before = items(table)
@@ -196,7 +187,7 @@ def test_who_writes_what_another_has_ended_is_outrun_and_writes_nothing(
     assert items(table) == before
 
 
-def test_a_transaction_that_ran_into_another_writes_nothing(ledger: Ledger, table: Table) -> None:
+def test_conflicting_transaction_writes_nothing(ledger: Ledger, table: Table) -> None:
     report = planned(ledger)
     before = items(table)
     refuse_transaction(table, "TransactionConflict", "None")
@@ -206,7 +197,7 @@ def test_a_transaction_that_ran_into_another_writes_nothing(ledger: Ledger, tabl
 
 
 @pytest.mark.parametrize("code", ["ThrottlingError", "ValidationError", "ItemCollectionSizeLimit"])
-def test_a_transaction_that_failed_for_another_reason_is_no_race(
+def test_transaction_that_failed_otherwise_is_no_conflict(
     code: str, ledger: Ledger, table: Table
 ) -> None:
     report = planned(ledger)
@@ -224,13 +215,11 @@ def test_every_write_is_one_request(ledger: Ledger, table: Table) -> None:
     assert calls == ["TransactWriteItems"] * 3
 
 
-# To its end, and back
+# Finishing and reopening
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_report_at_its_end_is_open_work_no_more_and_still_known(
-    end: State, ledger: Ledger
-) -> None:
+def test_finished_report_is_known_but_not_open(end: State, ledger: Ledger) -> None:
     report = submitted(ledger)
     assert ledger.finished_report(report.report_id) is None
     assert ledger.report(report.report_id) == report
@@ -240,7 +229,7 @@ def test_a_report_at_its_end_is_open_work_no_more_and_still_known(
     assert ledger.report(report.report_id) == ended
 
 
-def test_a_window_that_is_split_is_open_and_a_half_that_is_split_is_not(ledger: Ledger) -> None:
+def test_split_window_is_open_and_a_split_half_is_finished(ledger: Ledger) -> None:
     window, half = planned(ledger, 1), planned(ledger, 2, root="the window")
     for report in (window, half):
         ledger.write(report, replace(report, state=State.SPLIT))
@@ -251,13 +240,13 @@ def test_a_window_that_is_split_is_open_and_a_half_that_is_split_is_not(ledger: 
     assert finished.state is State.SPLIT
 
 
-def test_a_report_that_nobody_planned_is_not_known(ledger: Ledger) -> None:
+def test_unplanned_report_is_unknown(ledger: Ledger) -> None:
     planned(ledger, 1)
     assert ledger.report(a_report(2).report_id) is None
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_finished_report_is_open_again(end: State, ledger: Ledger) -> None:
+def test_finished_report_can_be_reopened(end: State, ledger: Ledger) -> None:
     report = planned(ledger)
     ended = ledger.write(report, replace(report, state=end))
     again = ledger.write(ended, replace(ended, state=State.PLANNED))
@@ -266,7 +255,7 @@ def test_a_finished_report_is_open_again(end: State, ledger: Ledger) -> None:
     assert ledger.open_reports() == (again,)
 
 
-def test_of_two_that_reopen_a_report_one_does(ledger: Ledger, table: Table) -> None:
+def test_only_one_of_two_writers_reopens_a_report(ledger: Ledger, table: Table) -> None:
     report = planned(ledger)
     end = ledger.write(report, replace(report, state=State.DELIVERED))
     ledger.write(end, replace(end, state=State.PLANNED))
@@ -276,7 +265,7 @@ def test_of_two_that_reopen_a_report_one_does(ledger: Ledger, table: Table) -> N
     assert items(table) == before
 
 
-def test_who_reopens_what_ended_anew_meanwhile_is_outrun(ledger: Ledger, table: Table) -> None:
+def test_reopening_a_changed_report_is_a_version_conflict(ledger: Ledger, table: Table) -> None:
     report = planned(ledger)
     seen = ledger.write(report, replace(report, state=State.FAILED))
     again = ledger.write(seen, replace(seen, state=State.PLANNED))
@@ -287,11 +276,11 @@ def test_who_reopens_what_ended_anew_meanwhile_is_outrun(ledger: Ledger, table: 
     assert items(table) == before
 
 
-# Several at once
+# Several changes in one transaction
 
 
 def split_in_two(ledger: Ledger) -> tuple[Change, Change, Change]:
-    """What splitting writes: a window, a half that is new and one that was there before."""
+    """Return the changes of a split: the window, a new half, and a half that existed before."""
     window, known = submitted(ledger, 1), planned(ledger, 2)
     ended = ledger.write(known, replace(known, state=State.FAILED))
     return (
@@ -317,9 +306,7 @@ def test_changes_are_written_together_and_returned_as_written(ledger: Ledger, ta
 
 
 @pytest.mark.parametrize("moved", [0, 1, 2])
-def test_when_one_of_the_changes_is_outrun_none_is_written(
-    moved: int, ledger: Ledger, table: Table
-) -> None:
+def test_one_version_conflict_refuses_all_changes(moved: int, ledger: Ledger, table: Table) -> None:
     changes = split_in_two(ledger)
     old, new = changes[moved]
     ledger.write(old, replace(new, owner="somebody else", state=State.PLANNED))
@@ -329,9 +316,7 @@ def test_when_one_of_the_changes_is_outrun_none_is_written(
     assert items(table) == before
 
 
-def test_when_one_of_the_changes_finds_its_slot_taken_none_is_written(
-    ledger: Ledger, table: Table
-) -> None:
+def test_one_taken_slot_refuses_all_changes(ledger: Ledger, table: Table) -> None:
     submitted(ledger, 1, slot=1)
     other = planned(ledger, 2)
     before = items(table)
@@ -345,12 +330,12 @@ def test_when_one_of_the_changes_finds_its_slot_taken_none_is_written(
 # Slots
 
 
-def test_a_slot_is_taken_with_the_report(ledger: Ledger) -> None:
+def test_slot_is_taken_with_the_report(ledger: Ledger) -> None:
     report = submitted(ledger, slot=4)
     assert ledger.open_work().slots == {4: report.report_id}
 
 
-def test_of_two_reports_one_takes_the_slot(ledger: Ledger, table: Table) -> None:
+def test_only_one_of_two_reports_takes_a_slot(ledger: Ledger, table: Table) -> None:
     first, second = planned(ledger, 1), planned(ledger, 2)
     ledger.write(first, replace(first, state=State.SUBMITTING, slot=2))
     before = items(table)
@@ -360,7 +345,7 @@ def test_of_two_reports_one_takes_the_slot(ledger: Ledger, table: Table) -> None
     assert ledger.open_work().slots == {2: first.report_id}
 
 
-def test_of_two_that_submit_the_same_report_one_is_outrun(ledger: Ledger) -> None:
+def test_only_one_of_two_writers_submits_a_report(ledger: Ledger) -> None:
     report = planned(ledger)
     ledger.write(report, replace(report, state=State.SUBMITTING, slot=1, owner="first"))
     with pytest.raises(VersionConflict):
@@ -368,7 +353,7 @@ def test_of_two_that_submit_the_same_report_one_is_outrun(ledger: Ledger) -> Non
     assert ledger.open_work().slots == {1: report.report_id}
 
 
-def test_racers_that_saw_all_slots_free_never_hold_more_than_five(ledger: Ledger) -> None:
+def test_concurrent_writers_never_hold_more_than_five_slots(ledger: Ledger) -> None:
     holders: dict[int, str] = {}
     for number in range(12):
         report = planned(ledger, number)
@@ -385,20 +370,20 @@ def test_racers_that_saw_all_slots_free_never_hold_more_than_five(ledger: Ledger
     assert sum(report.state is State.PLANNED for report in work.reports) == 12 - 5
 
 
-def test_a_slot_is_freed_with_the_report(ledger: Ledger) -> None:
+def test_slot_is_freed_with_the_report(ledger: Ledger) -> None:
     report = submitted(ledger, slot=5)
     ledger.write(report, replace(report, state=State.PLANNED, slot=None))
     assert ledger.open_work().slots == {}
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_report_that_still_holds_a_slot_frees_it_at_its_end(end: State, ledger: Ledger) -> None:
+def test_finished_report_frees_its_slot(end: State, ledger: Ledger) -> None:
     report = submitted(ledger, slot=5)
     ledger.write(report, replace(report, state=end, slot=None))
     assert ledger.open_work().slots == {}
 
 
-def test_only_its_holder_frees_a_slot(ledger: Ledger, table: Table) -> None:
+def test_slot_is_freed_only_by_its_holder(ledger: Ledger, table: Table) -> None:
     holder, other = submitted(ledger, 1, slot=1), planned(ledger, 2)
     believes = replace(other, slot=1)
     before = items(table)
@@ -408,7 +393,7 @@ def test_only_its_holder_frees_a_slot(ledger: Ledger, table: Table) -> None:
     assert ledger.open_work().slots == {1: holder.report_id}
 
 
-def test_a_report_may_change_its_slot(ledger: Ledger) -> None:
+def test_report_may_change_its_slot(ledger: Ledger) -> None:
     report = submitted(ledger, slot=1)
     ledger.write(report, replace(report, slot=2))
     assert ledger.open_work().slots == {2: report.report_id}
@@ -417,7 +402,7 @@ def test_a_report_may_change_its_slot(ledger: Ledger) -> None:
 # Requests
 
 
-def test_a_request_serves_the_report_that_claimed_it(ledger: Ledger) -> None:
+def test_request_serves_the_report_that_claimed_it(ledger: Ledger) -> None:
     report = submitted(ledger, 1)
     assert ledger.report_served_by("request-1") == report.report_id
     assert ledger.report_served_by("request-2") is None
@@ -432,14 +417,14 @@ def test_no_request_serves_two_reports(ledger: Ledger, table: Table) -> None:
     assert items(table) == before
 
 
-def test_a_request_is_claimed_once_and_written_often(ledger: Ledger) -> None:
+def test_request_is_claimed_once_and_written_repeatedly(ledger: Ledger) -> None:
     report = submitted(ledger, 1)
     for run in (2, 3):
         report = ledger.write(report, replace(report, run=run))
     assert ledger.report_served_by("request-1") == report.report_id
 
 
-def test_a_request_of_an_earlier_attempt_still_serves_its_report(ledger: Ledger) -> None:
+def test_request_of_an_earlier_attempt_still_serves_its_report(ledger: Ledger) -> None:
     report = submitted(ledger, 1)
     again = ledger.write(report, replace(report, state=State.PLANNED, slot=None, request_id=None))
     ledger.write(again, replace(again, state=State.SUBMITTED, request_id="another", attempt=2))
@@ -447,31 +432,31 @@ def test_a_request_of_an_earlier_attempt_still_serves_its_report(ledger: Ledger)
     assert ledger.report_served_by("another") == report.report_id
 
 
-# The end
+# Deliveries
 
 
-def test_a_delivery_notes_how_many_rows_an_hour_has(ledger: Ledger) -> None:
+def test_delivery_records_rows_per_hour(ledger: Ledger) -> None:
     report = submitted(ledger)
     ledger.write(report, replace(report, state=State.DELIVERED, slot=None, rows=240_000))
     assert ledger.calendar().volumes == {("sms-outbound", "abcd1234"): 10_000}
 
 
 def deliver(ledger: Ledger, number: int, rows: int, **changes: Any) -> None:
-    """Deliver the window so many days back; a second time as if it was collected again."""
+    """Deliver the window of an earlier day; a second call collects the window again."""
     report = ledger.finished_report(a_report(number).report_id) or planned(ledger, number)
     if report.is_at_end:
         report = ledger.write(report, replace(report, state=State.PLANNED))
     ledger.write(report, replace(report, state=State.DELIVERED, rows=rows, **changes))
 
 
-def test_the_newest_window_counts_in_whatever_order_windows_are_delivered(ledger: Ledger) -> None:
-    # A backfill delivers what is older later.
+def test_volume_of_the_newest_window_counts_in_any_order(ledger: Ledger) -> None:
+    # A backfill delivers older windows later.
     for number, rows, per_hour in ((5, 48, 2), (9, 240, 2), (4, 24, 1), (5, 480, 1)):
         deliver(ledger, number, rows)
         assert ledger.calendar().volumes == {("sms-outbound", "abcd1234"): per_hour}
 
 
-def test_the_newest_window_counts_also_when_it_was_empty_or_is_collected_again(
+def test_newest_window_counts_if_empty_or_collected_again(
     ledger: Ledger,
 ) -> None:
     deliver(ledger, 2, 24)
@@ -481,16 +466,14 @@ def test_the_newest_window_counts_also_when_it_was_empty_or_is_collected_again(
 
 
 def test_where_the_rows_lay_is_noted_with_how_many_there_were(ledger: Ledger) -> None:
-    evening = Profile(((12, 10), (12, 90)))
+    evening = TrafficProfile(((12, 10), (12, 90)))
     deliver(ledger, 3, 100, profile=evening)
     assert ledger.calendar().profiles == {("sms-outbound", "abcd1234"): evening}
     deliver(ledger, 2, 10)
-    assert ledger.calendar().profiles == {}, "the newest window was none that was split"
+    assert ledger.calendar().profiles == {}, "the newest window was not split"
 
 
-def test_a_delivery_stands_though_another_notes_its_volume_at_the_same_moment(
-    ledger: Ledger, table: Table
-) -> None:
+def test_conflicting_volume_does_not_undo_a_delivery(ledger: Ledger, table: Table) -> None:
     report = submitted(ledger)
     refuse_transaction(table, "TransactionConflict", after=1)
     delivered = ledger.write(report, replace(report, state=State.DELIVERED, slot=None, rows=24))
@@ -502,7 +485,7 @@ def test_a_delivery_stands_though_another_notes_its_volume_at_the_same_moment(
     ("end", "rows"),
     [(State.FAILED, 5), (State.STORED, 5), (State.SUPERSEDED, None), (State.DELIVERED, None)],
 )
-def test_rows_of_no_whole_window_are_not_noted(
+def test_only_deliveries_with_rows_record_a_volume(
     end: State, rows: int | None, ledger: Ledger
 ) -> None:
     report = submitted(ledger)
@@ -529,7 +512,7 @@ windows = st.builds(
 )
 profiles = st.lists(
     st.tuples(st.floats(0.1, 800), st.floats(0, 10**9)), min_size=1, max_size=4
-).map(lambda parts: Profile(tuple(parts)))
+).map(lambda parts: TrafficProfile(tuple(parts)))
 reports = st.builds(
     Report,
     report_id=st.from_regex(r"[a-z0-9-]{1,30}-20261121T0000Z-[0-9a-f]{12}", fullmatch=True),
@@ -550,7 +533,7 @@ reports = st.builds(
     profile=st.none() | profiles,
     max_records=st.integers(1, 10**9),
     backfill=st.none() | texts,
-    # A half that is split is at its end.
+    # A split half is finished.
     root=st.none() | texts,
     split_path=st.text("01", max_size=2),
     leaves=st.integers(1, 4),
@@ -582,7 +565,7 @@ reports = st.builds(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(report=reports)
-def test_every_field_comes_back_as_it_was(report: Report, table: Table) -> None:
+def test_every_field_comes_back_unchanged(report: Report, table: Table) -> None:
     for item in items(table):
         table.delete_item(Key={"pk": item["pk"], "sk": item["sk"]})
     ledger = Ledger(table)
@@ -602,7 +585,7 @@ def test_filters_keep_their_types(ledger: Ledger) -> None:
     assert json.dumps(found.filters, sort_keys=True) == json.dumps(filters, sort_keys=True)
 
 
-def test_a_finished_report_comes_back_as_it_was(ledger: Ledger) -> None:
+def test_finished_report_comes_back_unchanged(ledger: Ledger) -> None:
     report = planned(ledger, filters={"include_message": False, "status": 200})
     end = replace(
         report,
@@ -624,7 +607,7 @@ def test_a_finished_report_comes_back_as_it_was(ledger: Ledger) -> None:
 # The calendar
 
 
-def test_a_cursor_is_kept_for_each_definition_account_and_delay(ledger: Ledger) -> None:
+def test_each_definition_account_and_delay_has_a_cursor(ledger: Ledger) -> None:
     ledger.move_cursor("sms", "a", 0, NOW)
     ledger.move_cursor("sms", "a", 3, NOW - timedelta(days=3))
     ledger.move_cursor("sms", "b", 0, NOW + timedelta(days=1))
@@ -635,7 +618,7 @@ def test_a_cursor_is_kept_for_each_definition_account_and_delay(ledger: Ledger) 
     }
 
 
-def test_a_cursor_moves_forwards_and_never_back(ledger: Ledger) -> None:
+def test_cursor_never_moves_back(ledger: Ledger) -> None:
     moves = [(0, 0), (5, 5), (3, 5), (5, 5), (6, 6), (-400, 6)]
     for transition, expected in moves:
         ledger.move_cursor("sms", "a", 0, NOW + timedelta(hours=transition))
@@ -651,16 +634,14 @@ def test_a_cursor_moves_forwards_and_never_back(ledger: Ledger) -> None:
         ("2026-11-21T23:59:59.999999+00:00", "2026-11-22T00:00:00+00:00"),
     ],
 )
-def test_a_cursor_goes_by_the_instant_not_by_how_it_is_written(
-    there: str, then: str, ledger: Ledger
-) -> None:
+def test_cursor_compares_instants_in_any_time_zone(there: str, then: str, ledger: Ledger) -> None:
     early, late = datetime.fromisoformat(there), datetime.fromisoformat(then)
     for end in (early, late, early):
         ledger.move_cursor("sms", "a", 0, end)
     assert ledger.calendar().cursors["sms", "a", 0] == late
 
 
-def test_of_two_pauses_the_longer_one_counts(ledger: Ledger) -> None:
+def test_longer_pause_wins(ledger: Ledger) -> None:
     for minutes, expected in ((60, 60), (1, 60), (90, 90)):
         ledger.pause(NOW + timedelta(minutes=minutes))
         assert ledger.open_work().paused_until == NOW + timedelta(minutes=expected)
@@ -679,7 +660,7 @@ def definition(**changes: Any) -> ReportDefinition:
     return replace(made, **changes)
 
 
-def test_what_a_definition_collects_is_noted_at_first_sight_and_stays(ledger: Ledger) -> None:
+def test_first_recorded_fields_of_a_definition_stay(ledger: Ledger) -> None:
     first, changed = definition(), definition(filters={"direction": "inbound"})
     for each in (first, changed, definition(name="other")):
         ledger.record_collects(each)
@@ -703,12 +684,12 @@ def begun(ledger: Ledger) -> Backfill:
     return backfill
 
 
-def test_a_backfill_that_began_is_open_work(ledger: Ledger) -> None:
+def test_started_backfill_is_open_work(ledger: Ledger) -> None:
     assert begun(ledger) == a_backfill()
     assert ledger.open_work().reports == ()
 
 
-def test_a_backfill_that_runs_is_not_begun_again(ledger: Ledger, table: Table) -> None:
+def test_running_backfill_is_not_started_again(ledger: Ledger, table: Table) -> None:
     begun(ledger)
     before = items(table)
     with pytest.raises(VersionConflict):
@@ -716,7 +697,7 @@ def test_a_backfill_that_runs_is_not_begun_again(ledger: Ledger, table: Table) -
     assert items(table) == before
 
 
-def test_a_backfill_moves_on_with_the_report_that_it_plans(ledger: Ledger, table: Table) -> None:
+def test_backfill_is_written_with_the_report_that_it_plans(ledger: Ledger, table: Table) -> None:
     backfill = begun(ledger)
     after = backfill.after(skipped=1, planned=1)
     calls = calls_to(table)
@@ -727,9 +708,7 @@ def test_a_backfill_moves_on_with_the_report_that_it_plans(ledger: Ledger, table
     assert work.backfills == (replace(after, version=1),)
 
 
-def test_when_the_backfill_is_outrun_its_report_is_not_planned(
-    ledger: Ledger, table: Table
-) -> None:
+def test_version_conflict_of_a_backfill_plans_no_report(ledger: Ledger, table: Table) -> None:
     backfill = begun(ledger)
     ledger.write_all([], (backfill, backfill.after(planned=1)))
     before = items(table)
@@ -738,9 +717,7 @@ def test_when_the_backfill_is_outrun_its_report_is_not_planned(
     assert items(table) == before
 
 
-def test_when_the_report_is_outrun_the_backfill_stays_where_it_is(
-    ledger: Ledger, table: Table
-) -> None:
+def test_version_conflict_of_a_report_leaves_its_backfill(ledger: Ledger, table: Table) -> None:
     backfill = begun(ledger)
     planned(ledger)
     before = items(table)
@@ -750,7 +727,7 @@ def test_when_the_report_is_outrun_the_backfill_stays_where_it_is(
 
 
 @pytest.mark.parametrize("progress", [Progress.PLANNED, Progress.CANCELLED, Progress.STOPPED])
-def test_a_backfill_that_is_over_is_open_work_no_more_and_may_begin_again(
+def test_finished_backfill_is_not_open_and_may_restart(
     progress: Progress, ledger: Ledger, table: Table
 ) -> None:
     backfill = begun(ledger)
@@ -765,10 +742,8 @@ def test_a_backfill_that_is_over_is_open_work_no_more_and_may_begin_again(
     assert begun(ledger) == a_backfill()
 
 
-def test_who_ends_a_backfill_that_another_has_moved_on_is_outrun(
-    ledger: Ledger, table: Table
-) -> None:
-    """Who cancels it withdraws what is planned: what was planned since would be left over."""
+def test_finish_of_a_changed_backfill_is_a_version_conflict(ledger: Ledger, table: Table) -> None:
+    """A cancellation withdraws the planned reports, and must not miss one planned since."""
     backfill = begun(ledger)
     ledger.write_all([], (backfill, backfill.after(planned=1)))
     before = items(table)
@@ -777,7 +752,7 @@ def test_who_ends_a_backfill_that_another_has_moved_on_is_outrun(
     assert items(table) == before
 
 
-def test_a_backfill_that_another_version_wrote_is_left_alone(ledger: Ledger, table: Table) -> None:
+def test_backfill_of_another_version_stays_unchanged(ledger: Ledger, table: Table) -> None:
     report = planned(ledger)
     table.put_item(Item={"pk": "open", "sk": "backfill#sms-1", "backfill": '{"start": 1}'})
     work = ledger.open_work()
@@ -787,17 +762,15 @@ def test_a_backfill_that_another_version_wrote_is_left_alone(ledger: Ledger, tab
 # Notices
 
 
-def test_a_cause_is_noted_once(ledger: Ledger) -> None:
+def test_cause_is_marked_announced_once(ledger: Ledger) -> None:
     assert ledger.mark_announced("refused#sms#filters#direction")
     assert not ledger.mark_announced("refused#sms#filters#direction")
     assert ledger.mark_announced("rejected#401")
     assert ledger.open_work().announced == {"refused#sms#filters#direction", "rejected#401"}
 
 
-def test_a_note_that_ran_into_another_transaction_is_not_taken_for_an_old_one(
-    ledger: Ledger, table: Table
-) -> None:
-    """Else what was never announced counts as announced."""
+def test_conflicting_mark_is_not_taken_for_an_earlier_one(ledger: Ledger, table: Table) -> None:
+    """Otherwise a cause counts as announced though it never was."""
     refuse_transaction(table, "TransactionConflict")
     try:
         assert ledger.mark_announced("rejected#401") == bool(ledger.open_work().announced)
@@ -806,7 +779,7 @@ def test_a_note_that_ran_into_another_transaction_is_not_taken_for_an_old_one(
     assert ledger.open_work().announced == {"rejected#401"}
 
 
-def test_a_cause_that_was_forgotten_is_noted_again(ledger: Ledger) -> None:
+def test_cleared_cause_is_marked_again(ledger: Ledger) -> None:
     ledger.mark_announced("rejected#401")
     ledger.clear_announced("rejected#401")
     assert ledger.open_work().announced == frozenset()
@@ -814,11 +787,11 @@ def test_a_cause_that_was_forgotten_is_noted_again(ledger: Ledger) -> None:
     ledger.clear_announced("never noted")
 
 
-# How much is read
+# The cost of reads
 
 
 def finished(table: Table, count: int) -> None:
-    """As many finished reports as a year brings, put as they are written at their end."""
+    """Store a year's finished reports, in the form in which they are written."""
     one = a_report()
     ledger = Ledger(table)
     ledger.write(ledger.write(None, one), replace(one, state=State.DELIVERED))
@@ -828,7 +801,7 @@ def finished(table: Table, count: int) -> None:
             batch.put_item(Item={**item, "sk": f"{item['sk']!s}-{number}"})
 
 
-def test_open_work_is_one_query_whatever_is_finished(ledger: Ledger, table: Table) -> None:
+def test_open_work_is_one_query_beside_finished_reports(ledger: Ledger, table: Table) -> None:
     finished(table, 300)
     report = submitted(ledger, 1)
     ledger.mark_announced("rejected#401")
@@ -840,14 +813,14 @@ def test_open_work_is_one_query_whatever_is_finished(ledger: Ledger, table: Tabl
     assert work.announced == {"rejected#401"}
 
 
-def test_the_calendar_is_one_query_whatever_is_finished(ledger: Ledger, table: Table) -> None:
+def test_calendar_is_one_query_beside_finished_reports(ledger: Ledger, table: Table) -> None:
     finished(table, 300)
     calls = calls_to(table)
     ledger.calendar()
     assert calls == ["Query"]
 
 
-def test_what_is_open_is_read_consistently(ledger: Ledger, table: Table) -> None:
+def test_open_work_is_read_consistently(ledger: Ledger, table: Table) -> None:
     seen: list[object] = []
 
     def see(params: dict[str, Any], **_: object) -> None:
@@ -862,17 +835,15 @@ def test_what_is_open_is_read_consistently(ledger: Ledger, table: Table) -> None
     assert seen == [True] * 4
 
 
-def test_open_work_of_several_pages_is_read_whole(ledger: Ledger, table: Table) -> None:
-    long = "x" * 40_000  # so that a page, 1 MB, holds few
+def test_open_work_of_several_pages_is_complete(ledger: Ledger, table: Table) -> None:
+    long = "x" * 40_000  # a page of 1 MB holds few of these
     ids = {planned(ledger, number, reason=long).report_id for number in range(60)}
     calls = calls_to(table)
     assert {report.report_id for report in ledger.open_reports()} == ids
     assert len(calls) > 2
 
 
-def test_a_report_that_is_just_being_written_is_read_a_moment_later(
-    table: Table, ledger: Ledger
-) -> None:
+def test_read_retries_during_a_transaction(table: Table, ledger: Ledger) -> None:
     report = submitted(ledger)
     reasons = [{"Code": "TransactionConflict"}, {"Code": "None"}]
     conflict = refusal_of_aws(400, "TransactionCanceledException", CancellationReasons=reasons)
@@ -881,7 +852,7 @@ def test_a_report_that_is_just_being_written_is_read_a_moment_later(
     assert ledger.report(report.report_id) == report
 
 
-def test_a_report_that_can_never_be_read_is_an_error(table: Table, ledger: Ledger) -> None:
+def test_read_that_always_conflicts_raises(table: Table, ledger: Ledger) -> None:
     reasons = [{"Code": "TransactionConflict"}, {"Code": "None"}]
     conflict = refusal_of_aws(400, "TransactionCanceledException", CancellationReasons=reasons)
     instead_of(table.meta.client, "TransactGetItems", lambda **_: conflict)

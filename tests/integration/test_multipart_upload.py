@@ -1,4 +1,4 @@
-"""The upload against S3 as moto has it: what is proved becomes visible, and nothing else."""
+"""The upload against moto's S3: only proved archives become visible."""
 
 import base64
 import zlib
@@ -52,7 +52,7 @@ MIB = 1024 * 1024
 
 @cache
 def large() -> bytes:
-    """Three parts, deflated, of data that does not shrink."""
+    """Return an archive of three parts, of incompressible data."""
     return an_archive(an_archive_of(2 * PART_BYTES + 123_457))
 
 
@@ -73,7 +73,7 @@ def crc32(data: bytes) -> str:
 
 
 def refuse(s3: S3Client, operation: str, status: int, code: str, part: int | None = None) -> None:
-    """Let S3 refuse an operation, or the upload of one part."""
+    """Make S3 refuse an operation, or the upload of one part."""
 
     def refused(params: dict[str, Any], **_: object) -> object:
         if part is None or params["query_string"]["partNumber"] == part:
@@ -84,7 +84,7 @@ def refuse(s3: S3Client, operation: str, status: int, code: str, part: int | Non
 
 
 def complete_only_where_nothing_is(s3: S3Client) -> None:
-    """What S3 does with If-None-Match when an upload is completed, and moto does not do."""
+    """Check If-None-Match when an upload is completed, as S3 does and moto does not."""
 
     def check(params: dict[str, Any], **_: object) -> object:
         headers = {name.lower(): value for name, value in params["headers"].items()}
@@ -95,11 +95,11 @@ def complete_only_where_nothing_is(s3: S3Client) -> None:
     instead_of(s3, "CompleteMultipartUpload", check)
 
 
-# Whole
+# Whole archives
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000, MIB])
-def test_a_small_archive_is_one_request(size: int, s3: S3Client) -> None:
+def test_small_archive_is_one_request(size: int, s3: S3Client) -> None:
     calls = calls_to(s3)
     archive = upload(s3, in_chunks(SMALL, size))
     assert [call.operation for call in calls] == ["PutObject"]
@@ -110,7 +110,7 @@ def test_a_small_archive_is_one_request(size: int, s3: S3Client) -> None:
     assert (name, content) == ("report_SMS_abcd1234_20261122.csv", len(CSV))
 
 
-def test_an_archive_says_what_it_is(s3: S3Client) -> None:
+def test_archive_has_its_content_type(s3: S3Client) -> None:
     for data in (SMALL, large()):
         s3.delete_object(Bucket=BUCKET, Key=KEY)
         upload(s3, in_chunks(data))
@@ -118,7 +118,7 @@ def test_an_archive_says_what_it_is(s3: S3Client) -> None:
 
 
 @pytest.mark.parametrize("size", [65_537, MIB, 3 * MIB, PART_BYTES, 20 * MIB, 100 * MIB])
-def test_a_large_archive_is_exact_however_it_comes(size: int, s3: S3Client) -> None:
+def test_large_archive_is_exact_for_any_chunks(size: int, s3: S3Client) -> None:
     calls = calls_to(s3)
     archive = upload(s3, in_chunks(large(), size))
     assert sorted(call.operation for call in calls) == [
@@ -140,10 +140,10 @@ def test_a_large_archive_is_exact_however_it_comes(size: int, s3: S3Client) -> N
         (PART_BYTES + 1, 2),
         (2 * PART_BYTES, 2),
         (2 * PART_BYTES + 1, 3),
-        (6 * PART_BYTES + 1, 7),  # more than are in flight
+        (6 * PART_BYTES + 1, 7),  # more parts than in flight
     ],
 )
-def test_parts_are_as_large_as_s3_wants_them(size: int, parts: int, s3: S3Client) -> None:
+def test_parts_have_the_sizes_that_s3_requires(size: int, parts: int, s3: S3Client) -> None:
     data = an_archive_of(size)
     calls = calls_to(s3)
     assert upload(s3, in_chunks(data)) is not None
@@ -153,7 +153,7 @@ def test_parts_are_as_large_as_s3_wants_them(size: int, parts: int, s3: S3Client
     assert stored(s3) == data
 
 
-def test_every_part_has_the_checksum_that_zlib_gives_it(s3: S3Client) -> None:
+def test_every_part_has_zlibs_checksum(s3: S3Client) -> None:
     calls = calls_to(s3)
     upload(s3, in_chunks(large()))
     parts = [call for call in calls if call.operation == "UploadPart"]
@@ -167,14 +167,14 @@ def test_every_part_has_the_checksum_that_zlib_gives_it(s3: S3Client) -> None:
         assert crc32(part.body).encode() in completed.body
 
 
-def test_a_small_archive_has_its_checksum_too(s3: S3Client) -> None:
+def test_small_archive_has_a_checksum(s3: S3Client) -> None:
     calls = calls_to(s3)
     upload(s3, in_chunks(SMALL))
     assert calls[0].headers["x-amz-checksum-crc32"] == crc32(SMALL)
 
 
 @pytest.mark.parametrize("data", [lambda: SMALL, large], ids=["small", "large"])
-def test_an_archive_is_written_only_where_nothing_is(
+def test_archive_is_written_only_if_its_key_is_free(
     data: Callable[[], bytes], s3: S3Client
 ) -> None:
     calls = calls_to(s3)
@@ -183,7 +183,7 @@ def test_an_archive_is_written_only_where_nothing_is(
     assert last.headers["if-none-match"] == "*"
 
 
-def test_nothing_is_visible_before_the_last_byte_was_proved(s3: S3Client) -> None:
+def test_nothing_is_visible_before_the_last_byte_is_proved(s3: S3Client) -> None:
     seen: list[str] = []
 
     def watched() -> Iterator[bytes]:
@@ -198,7 +198,7 @@ def test_nothing_is_visible_before_the_last_byte_was_proved(s3: S3Client) -> Non
 
 
 class SlowS3:
-    """Reads the first part when the download is over, or does not go on."""
+    """Reads the first part once the download has ended, or has stalled."""
 
     def __init__(self) -> None:
         self.parts: dict[int, bytes] = {}
@@ -217,8 +217,8 @@ class SlowS3:
         pass
 
 
-def test_the_download_waits_for_the_part_whose_memory_it_would_use_again() -> None:
-    """What it wrote over would be sent with a right checksum, after it was proved."""
+def test_download_waits_for_the_part_whose_buffer_it_reuses() -> None:
+    """An overwritten buffer would be sent, after its proof, with a valid checksum."""
     slow: Any = SlowS3()
     data = an_archive_of(6 * PART_BYTES + 1)
 
@@ -230,7 +230,7 @@ def test_the_download_waits_for_the_part_whose_memory_it_would_use_again() -> No
     assert b"".join(slow.parts[number] for number in sorted(slow.parts)) == data
 
 
-# Broken
+# Broken archives
 
 
 def spoiled(data: bytes, at: int) -> bytes:
@@ -262,7 +262,7 @@ BROKEN: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN.keys())
-def test_what_is_not_a_whole_archive_leaves_nothing(
+def test_broken_archive_leaves_no_object_and_no_upload(
     data: Callable[[], bytes], s3: S3Client
 ) -> None:
     with pytest.raises(ArchiveCorrupt):
@@ -272,7 +272,7 @@ def test_what_is_not_a_whole_archive_leaves_nothing(
 
 
 @pytest.mark.parametrize("after", [0, 1, 8, 9, 15, 16])
-def test_an_error_of_the_download_is_passed_on_and_leaves_nothing(after: int, s3: S3Client) -> None:
+def test_error_of_the_download_is_raised_and_leaves_nothing(after: int, s3: S3Client) -> None:
     trouble = VonageUnavailable("cut")
 
     def cut() -> Iterator[bytes]:
@@ -288,8 +288,8 @@ def test_an_error_of_the_download_is_passed_on_and_leaves_nothing(after: int, s3
     assert open_uploads_in(s3) == []
 
 
-def test_the_upload_is_aborted_after_its_last_part_was_answered(s3: S3Client) -> None:
-    """A part that arrives after the abort would stay, and cost, until the lifecycle rule."""
+def test_upload_is_aborted_after_its_last_part_has_ended(s3: S3Client) -> None:
+    """A part that arrives after the abort costs money until the lifecycle rule deletes it."""
     order: list[str] = []
     given_up = Event()
 
@@ -309,11 +309,11 @@ def test_the_upload_is_aborted_after_its_last_part_was_answered(s3: S3Client) ->
     assert open_uploads_in(s3) == []
 
 
-# There already
+# Existing objects
 
 
 @pytest.mark.parametrize("data", [lambda: SMALL, large], ids=["small", "large"])
-def test_what_is_there_already_stays_untouched(data: Callable[[], bytes], s3: S3Client) -> None:
+def test_existing_object_stays_unchanged(data: Callable[[], bytes], s3: S3Client) -> None:
     complete_only_where_nothing_is(s3)
     s3.put_object(Bucket=BUCKET, Key=KEY, Body=b"the first")
     assert upload(s3, in_chunks(data())) is None
@@ -322,20 +322,18 @@ def test_what_is_there_already_stays_untouched(data: Callable[[], bytes], s3: S3
 
 
 @pytest.mark.parametrize("data", [SMALL[:-1], b"", b"<html>"])
-def test_what_is_broken_is_an_error_also_where_something_is_there(
-    data: bytes, s3: S3Client
-) -> None:
+def test_broken_archive_raises_beside_an_existing_object(data: bytes, s3: S3Client) -> None:
     s3.put_object(Bucket=BUCKET, Key=KEY, Body=b"the first")
     with pytest.raises(ArchiveCorrupt):
         upload(s3, in_chunks(data))
     assert stored(s3) == b"the first"
 
 
-# S3 refuses
+# Refusals of S3
 
 
 @pytest.mark.parametrize("part", [1, 2, 3])
-def test_a_part_that_s3_refuses_aborts_the_upload(part: int, s3: S3Client) -> None:
+def test_refused_part_aborts_the_upload(part: int, s3: S3Client) -> None:
     refuse(s3, "UploadPart", 503, "SlowDown", part)
     with pytest.raises(ClientError, match="SlowDown"):
         upload(s3, in_chunks(large()))
@@ -347,9 +345,7 @@ def test_a_part_that_s3_refuses_aborts_the_upload(part: int, s3: S3Client) -> No
     ("operation", "data"),
     [("PutObject", lambda: SMALL), ("CreateMultipartUpload", large)],
 )
-def test_an_upload_that_s3_refuses_is_an_error(
-    operation: str, data: Callable[[], bytes], s3: S3Client
-) -> None:
+def test_refused_upload_raises(operation: str, data: Callable[[], bytes], s3: S3Client) -> None:
     refuse(s3, operation, 403, "AccessDenied")
     with pytest.raises(ClientError, match="AccessDenied"):
         upload(s3, in_chunks(data()))
@@ -357,7 +353,7 @@ def test_an_upload_that_s3_refuses_is_an_error(
 
 
 @pytest.mark.parametrize("code", ["InternalError", "ConditionalRequestConflict", "EntityTooSmall"])
-def test_a_completion_that_s3_refuses_aborts_the_upload(code: str, s3: S3Client) -> None:
+def test_refused_completion_aborts_the_upload(code: str, s3: S3Client) -> None:
     refuse(s3, "CompleteMultipartUpload", 409, code)
     with pytest.raises(ClientError, match=code):
         upload(s3, in_chunks(large()))
@@ -365,14 +361,14 @@ def test_a_completion_that_s3_refuses_aborts_the_upload(code: str, s3: S3Client)
     assert open_uploads_in(s3) == []
 
 
-def test_a_bucket_that_is_not_there_is_an_error(s3: S3Client) -> None:
+def test_missing_bucket_raises(s3: S3Client) -> None:
     for data in (SMALL, large()):
         with pytest.raises(ClientError, match="NoSuchBucket"):
             upload_archive(s3, "another", KEY, in_chunks(data))
 
 
-def test_an_abort_that_fails_does_not_hide_why_it_was_aborted(s3: S3Client) -> None:
-    """The bucket's lifecycle rule sees to the parts; the workflow's Retry goes by the error."""
+def test_failed_abort_does_not_hide_the_original_error(s3: S3Client) -> None:
+    """The lifecycle rule deletes the parts; the workflow's Retry needs the original error."""
     refuse(s3, "AbortMultipartUpload", 503, "SlowDown")
     with pytest.raises(ArchiveCorrupt):
         upload(s3, in_chunks(large()[:-1]))
@@ -392,7 +388,7 @@ def refused(status: int, code: str) -> Bytes:
 
 @dataclass
 class ScriptedS3:
-    """Answers each kind of request as the test says, and goes on as S3 would."""
+    """Answers each kind of request as the test scripts it, then as S3 would."""
 
     server: ScriptedServer
     parts: list[Bytes] = field(default_factory=list)
@@ -427,7 +423,7 @@ def scripted_s3(serve: Serve) -> ScriptedS3:
     return ScriptedS3(serve())
 
 
-def test_parts_arrive_exact_and_with_their_checksums(
+def test_parts_arrive_exact_and_with_checksums(
     scripted_s3: ScriptedS3, aws_session: boto3.Session
 ) -> None:
     assert scripted_s3.upload(aws_session) is not None
@@ -441,7 +437,7 @@ def test_parts_arrive_exact_and_with_their_checksums(
 
 
 @pytest.mark.parametrize("broken", [refused(500, "InternalError"), LOST, Bytes(then="reset")])
-def test_a_part_that_does_not_arrive_is_sent_again(
+def test_lost_part_is_sent_again(
     broken: Bytes, scripted_s3: ScriptedS3, aws_session: boto3.Session
 ) -> None:
     scripted_s3.parts = [broken]
@@ -453,7 +449,7 @@ def test_a_part_that_does_not_arrive_is_sent_again(
     ("broken", "error"),
     [(refused(400, "BadDigest"), ClientError), (refused(403, "AccessDenied"), ClientError)],
 )
-def test_a_part_that_s3_does_not_take_aborts_the_upload_before_it_is_completed(
+def test_rejected_part_aborts_before_the_completion(
     broken: Bytes, error: type[Exception], scripted_s3: ScriptedS3, aws_session: boto3.Session
 ) -> None:
     scripted_s3.parts = [broken]
@@ -468,23 +464,23 @@ def test_a_part_that_s3_does_not_take_aborts_the_upload_before_it_is_completed(
     [refused(412, "PreconditionFailed"), refused(404, "NoSuchUpload")],
     ids=["there already", "no such upload"],
 )
-def test_a_completion_whose_answer_was_lost_is_to_be_looked_at(
+def test_lost_answer_to_the_completion_returns_none(
     again: Bytes, scripted_s3: ScriptedS3, aws_session: boto3.Session
 ) -> None:
     scripted_s3.completions = [LOST, again]
     assert scripted_s3.upload(aws_session) is None
 
 
-def test_a_completion_that_fails_after_it_was_answered_with_200_is_tried_again(
+def test_completion_that_fails_with_status_200_is_retried(
     scripted_s3: ScriptedS3, aws_session: boto3.Session
 ) -> None:
-    """S3 may say 200 before it knows: the error then stands in the body."""
+    """S3 may answer 200 before it completes the upload, with the error in the body."""
     scripted_s3.completions = [refused(200, "InternalError")]
     assert scripted_s3.upload(aws_session) is not None
     assert len(scripted_s3.asked("POST", "uploadId=7")) == 2
 
 
-def test_there_is_time_to_stop_after_a_stall_of_the_download_and_one_of_s3() -> None:
+def test_time_to_stop_covers_stalls_of_download_and_s3() -> None:
     config: Any = S3_CONFIG
     stall_of_s3 = config.retries["total_max_attempts"] * (
         config.connect_timeout + config.read_timeout
@@ -492,7 +488,7 @@ def test_there_is_time_to_stop_after_a_stall_of_the_download_and_one_of_s3() -> 
     assert READ_TIMEOUT + stall_of_s3 < TIME_TO_STOP
 
 
-def test_a_completion_that_fails_for_good_aborts_the_upload(
+def test_completion_that_fails_for_good_aborts_the_upload(
     scripted_s3: ScriptedS3, aws_session: boto3.Session
 ) -> None:
     scripted_s3.completions = [refused(409, "ConditionalRequestConflict")]
@@ -501,7 +497,7 @@ def test_a_completion_that_fails_for_good_aborts_the_upload(
     assert len(scripted_s3.asked("DELETE", "uploadId=7")) == 1
 
 
-# S3 that compares checksums: the emulator of the local stack does, moto does not
+# Checksums, compared by the emulator of the local stack: moto does not compare them
 
 
 @pytest.fixture(scope="module")
@@ -514,14 +510,14 @@ def comparing_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Client]
         yield client
 
 
-def test_checksums_are_those_that_s3_computes(comparing_s3: S3Client) -> None:
+def test_checksums_match_those_of_s3(comparing_s3: S3Client) -> None:
     for key, data in (("small", SMALL), ("large", large())):
         assert upload_archive(comparing_s3, BUCKET, key, in_chunks(data)) is not None
         assert comparing_s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == data
 
 
 @pytest.mark.parametrize("part", [None, 1, 2, 3])
-def test_what_changes_on_its_way_to_s3_is_never_there(
+def test_bytes_changed_in_transit_are_never_stored(
     part: int | None, comparing_s3: S3Client
 ) -> None:
     def spoil(params: dict[str, Any], **_: object) -> None:
@@ -541,31 +537,29 @@ def test_what_changes_on_its_way_to_s3_is_never_there(
     assert comparing_s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) == []
 
 
-# Proved again
+# Stored archives
 
 
 @pytest.mark.parametrize("data", [lambda: SMALL, large], ids=["small", "large"])
-def test_what_was_stored_is_proved_again_as_the_same(
-    data: Callable[[], bytes], s3: S3Client
-) -> None:
+def test_stored_archive_proves_to_be_the_same(data: Callable[[], bytes], s3: S3Client) -> None:
     archive = upload(s3, in_chunks(data()))
     assert prove_stored_archive(s3, BUCKET, KEY) == archive
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", SMALL[:-1], spoiled(SMALL, 80)])
-def test_what_is_stored_and_broken_is_not_proved(data: bytes, s3: S3Client) -> None:
+def test_broken_stored_archive_is_refused(data: bytes, s3: S3Client) -> None:
     s3.put_object(Bucket=BUCKET, Key=KEY, Body=data)
     with pytest.raises(ArchiveCorrupt):
         prove_stored_archive(s3, BUCKET, KEY)
 
 
-def test_what_is_not_stored_is_not_proved(s3: S3Client) -> None:
+def test_missing_archive_raises(s3: S3Client) -> None:
     with pytest.raises(ClientError, match="NoSuchKey"):
         prove_stored_archive(s3, BUCKET, KEY)
 
 
-def test_an_answer_of_s3_that_is_cut_does_not_make_the_archive_corrupt(s3: S3Client) -> None:
-    """What is stored was proved; ArchiveCorrupt would end the report, S3's own error does not."""
+def test_cut_answer_of_s3_is_not_archive_corrupt(s3: S3Client) -> None:
+    """The stored archive was proved. ArchiveCorrupt would end its report; S3's error does not."""
 
     def cut(**_: object) -> object:
         body = StreamingBody(BytesIO(SMALL[:-10]), content_length=len(SMALL))

@@ -1,4 +1,4 @@
-"""What a person wants done once more: a window collected, or converted from its archives."""
+"""Reprocessing on request: recollect a window, or reconvert it from its archives."""
 
 import json
 from datetime import timedelta
@@ -38,14 +38,12 @@ def halves(stack: Stack) -> list[Report]:
 
 
 def store(stack: Stack, *reports: Report) -> None:
-    """Leave the receipts that the runs would."""
+    """Write the receipts that the runs would write."""
     for report in reports:
         stack.services.bucket.write_json(receipt_key(report), {})
 
 
-def test_a_reconversion_is_a_run_from_the_receipt_and_costs_nothing(
-    stack: Stack, delivered: Report
-) -> None:
+def test_reconversion_runs_from_the_receipt_unbilled(stack: Stack, delivered: Report) -> None:
     assert reconvert(delivered.report_id, stack.services, now=stack.now) == [delivered.report_id]
     converting = stack.known(delivered.report_id)
     started = json.loads(stack.runs.started[converting.execution_name])
@@ -59,9 +57,7 @@ def test_a_reconversion_is_a_run_from_the_receipt_and_costs_nothing(
     assert stack.announced() == []
 
 
-def test_what_was_delivered_outlives_a_collection_that_ended_badly(
-    stack: Stack, delivered: Report
-) -> None:
+def test_delivery_survives_a_failed_recollection(stack: Stack, delivered: Report) -> None:
     recollect(delivered.report_id, "token", stack.services, now=stack.now)
     stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
     stack.submit()
@@ -75,7 +71,7 @@ def test_what_was_delivered_outlives_a_collection_that_ended_badly(
     stack.runs.end(converting)
     stack.settle()
     assert stack.known(delivered.report_id).state is State.DELIVERED
-    # An archive that came whole, and that only the comparison of its rows refused, comes first.
+    # A whole archive that only the row check refused takes precedence.
     recollect(delivered.report_id, "another", stack.services, now=stack.now)
     stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
     stack.submit()
@@ -87,22 +83,20 @@ def test_what_was_delivered_outlives_a_collection_that_ended_badly(
     assert stack.known(delivered.report_id).receipts == (receipt_key(newest),)
 
 
-def test_a_window_that_was_split_is_reconverted_from_all_its_archives(
-    stack: Stack, halves: list[Report]
-) -> None:
+def test_split_window_is_reconverted_from_all_archives(stack: Stack, halves: list[Report]) -> None:
     day = halves[0].root or ""
     assert reconvert(day, stack.services, now=stack.now) == [day]
     assert stack.known(day).receipts == tuple(receipt_key(part) for part in halves)
 
 
-def test_a_part_is_not_reconverted_alone(stack: Stack, halves: list[Report]) -> None:
+def test_reconverting_a_part_alone_is_refused(stack: Stack, halves: list[Report]) -> None:
     before = stack.table()
-    with pytest.raises(InvalidRequest, match=f"a part of {halves[0].root}"):
+    with pytest.raises(InvalidRequest, match=f"Reconvert its window: {halves[0].root}"):
         reconvert(halves[0].report_id, stack.services, now=stack.now)
     assert stack.table() == before
 
 
-def test_without_a_receipt_nothing_is_reconverted(stack: Stack, halves: list[Report]) -> None:
+def test_missing_receipt_refuses_a_reconversion(stack: Stack, halves: list[Report]) -> None:
     missing = receipt_key(halves[1])
     stack.services.bucket.client.delete_object(Bucket="reports", Key=missing)
     before = stack.table()
@@ -111,9 +105,7 @@ def test_without_a_receipt_nothing_is_reconverted(stack: Stack, halves: list[Rep
     assert stack.table() == before
 
 
-def test_while_a_window_is_converted_a_second_reconversion_does_nothing(
-    stack: Stack, delivered: Report
-) -> None:
+def test_second_reconversion_of_a_running_one_does_nothing(stack: Stack, delivered: Report) -> None:
     reconvert(delivered.report_id, stack.services, now=stack.now)
     before = stack.table()
     assert reconvert(delivered.report_id, stack.services, now=stack.now) == []
@@ -121,14 +113,15 @@ def test_while_a_window_is_converted_a_second_reconversion_does_nothing(
     assert stack.table() == before
 
 
-def test_a_reconversion_that_fails_for_good_says_so_and_may_be_asked_for_again(
-    stack: Stack, delivered: Report
-) -> None:
+def test_failed_reconversion_is_announced_and_repeatable(stack: Stack, delivered: Report) -> None:
     reconvert(delivered.report_id, stack.services, now=stack.now)
     stack.runs.end(stack.known(delivered.report_id), "RowsMismatch")
     stack.settle()
-    (told,) = stack.announced()
-    assert (told["report_id"], told["error"]) == (delivered.report_id, "RowsMismatch")
+    (notification,) = stack.announced()
+    assert (notification["report_id"], notification["error"]) == (
+        delivered.report_id,
+        "RowsMismatch",
+    )
     of_its_day = Backfill(
         definition(filters={"country": "X0"}),
         delivered.window.first_date,
@@ -136,29 +129,25 @@ def test_a_reconversion_that_fails_for_good_says_so_and_may_be_asked_for_again(
         begun_at=stack.now,
     )
     assert backfills.outlook(of_its_day, stack.services)["skipped"] == 1, (
-        "its rows are delivered still"
+        "its earlier delivery stays"
     )
     assert reconvert(delivered.report_id, stack.services, now=stack.now) == [delivered.report_id]
 
 
-def test_a_reconversion_whose_announcement_failed_announces_and_converts_nothing_again(
-    stack: Stack, delivered: Report
-) -> None:
+def test_reconversion_resumes_at_its_announcement(stack: Stack, delivered: Report) -> None:
     reconvert(delivered.report_id, stack.services, now=stack.now)
     converting = stack.known(delivered.report_id)
-    of_this_run = Precedence(converting.delay_days, "", converting.attempt, converting.run)
-    stack.services.bucket.replace_json(manifest_key(converting), {}, of_this_run)
+    this_run = Precedence(converting.delay_days, "", converting.attempt, converting.run)
+    stack.services.bucket.replace_json(manifest_key(converting), {}, this_run)
     stack.runs.end(converting, "SNS.InternalError")
     stack.settle()
     resumed = json.loads(stack.known(delivered.report_id).execution_input or "")
     assert resumed["entry"] == "announce"
 
 
-def test_the_manifest_of_an_earlier_run_does_not_keep_a_reconversion_from_converting(
-    stack: Stack, delivered: Report
-) -> None:
-    of_old = Precedence(delivered.delay_days, "", delivered.attempt, delivered.run)
-    stack.services.bucket.replace_json(manifest_key(delivered), {}, of_old)
+def test_manifest_of_an_earlier_run_does_not_skip_convert(stack: Stack, delivered: Report) -> None:
+    earlier_run = Precedence(delivered.delay_days, "", delivered.attempt, delivered.run)
+    stack.services.bucket.replace_json(manifest_key(delivered), {}, earlier_run)
     reconvert(delivered.report_id, stack.services, now=stack.now)
     stack.runs.end(stack.known(delivered.report_id), "ClientError")
     stack.settle()
@@ -166,23 +155,23 @@ def test_the_manifest_of_an_earlier_run_does_not_keep_a_reconversion_from_conver
     assert resumed["entry"] == "convert"
 
 
-def test_a_window_of_which_nothing_was_stored_is_not_reconverted(stack: Stack) -> None:
+def test_window_without_an_archive_is_not_reconverted(stack: Stack) -> None:
     stack.plan()
     (failed,) = stack.collect("EXPLODED")
     with pytest.raises(InvalidRequest, match=receipt_key(failed)):
         reconvert(failed.report_id, stack.services, now=stack.now)
 
 
-def test_a_window_that_vonage_was_never_asked_for_is_not_reconverted(stack: Stack) -> None:
+def test_window_never_requested_is_not_reconverted(stack: Stack) -> None:
     asked = stack.backfill(definition(), stack.day(20), stack.day(4))
     stack.begin(asked)
     planned, *_ = stack.plan_backfills()
     backfills.cancel(asked.name, stack.services, now=stack.now)
-    with pytest.raises(InvalidRequest, match="never asked for"):
+    with pytest.raises(InvalidRequest, match="never requested"):
         reconvert(planned.report_id, stack.services, now=stack.now)
 
 
-def test_a_reconverted_window_is_collected_anew_afterwards(stack: Stack, delivered: Report) -> None:
+def test_reconverted_window_can_be_recollected(stack: Stack, delivered: Report) -> None:
     reconvert(delivered.report_id, stack.services, now=stack.now)
     stack.runs.end(stack.known(delivered.report_id))
     stack.settle()
@@ -193,9 +182,7 @@ def test_a_reconverted_window_is_collected_anew_afterwards(stack: Stack, deliver
     assert receipt_key(again) != receipt_key(delivered)
 
 
-def test_both_archives_of_a_window_that_was_collected_again_stay(
-    stack: Stack, delivered: Report
-) -> None:
+def test_recollection_keeps_the_earlier_archive(stack: Stack, delivered: Report) -> None:
     recollect(delivered.report_id, "token", stack.services, now=stack.now)
     (again,) = stack.collect("SUCCESS")
     store(stack, again)
@@ -211,7 +198,7 @@ def test_unknown_reports_are_refused(stack: Stack) -> None:
         outlook(UNKNOWN, stack.services)
 
 
-def test_a_dry_run_says_what_collecting_again_costs_and_writes_nothing(
+def test_dry_run_of_recollect_returns_cost_and_writes_nothing(
     stack: Stack, delivered: Report
 ) -> None:
     before = stack.table()
@@ -229,9 +216,7 @@ def test_a_dry_run_says_what_collecting_again_costs_and_writes_nothing(
     assert (again["reports"], again["skipped"], again["expected_rows"]) == (0, 1, 0)
 
 
-def test_a_dry_run_of_a_window_that_is_split_counts_each_record_once(
-    stack: Stack, halves: list[Report]
-) -> None:
+def test_dry_run_of_a_split_window_counts_records_once(stack: Stack, halves: list[Report]) -> None:
     whole = outlook(halves[0].root or "", stack.services)
     part = outlook(halves[0].report_id, stack.services)
     assert (whole["expected_billed_records"], part["expected_billed_records"]) == (10, 10)

@@ -20,16 +20,16 @@ DAY = timedelta(days=1)
 
 
 def plan_at(stack: Stack, delay_days: list[int], *, at: datetime = SCHEDULED) -> list[Report]:
-    """Plan what is due of a definition with these delays."""
+    """Plan the due windows of a definition with these delays."""
     planned = stack.plan_definitions([definition(delay_days=delay_days)], at=at)
     return [stack.known(report_id) for report_id in planned]
 
 
 def collect_all(stack: Stack) -> list[Report]:
-    """Have all planned reports delivered, five at a time at most."""
+    """Deliver all planned reports, at most five at a time."""
     stack.simulator.settings(seconds_per_report=0)
     collected: list[Report] = []
-    while submitted := stack.submit().submitted:
+    while submitted := stack.submit().report_ids:
         collected += map(stack.known, submitted)
         for report_id in submitted:
             stack.runs.end(stack.known(report_id))
@@ -38,8 +38,8 @@ def collect_all(stack: Stack) -> list[Report]:
     return collected
 
 
-def in_short(reports: list[Report]) -> list[tuple[int, Revision]]:
-    """The day of the month and the revision of each."""
+def days_and_revisions(reports: list[Report]) -> list[tuple[int, Revision]]:
+    """Return the day of the month and the revision of each report, sorted."""
     return sorted((each.window.start.day, each.revision) for each in reports)
 
 
@@ -48,7 +48,7 @@ PRELIMINARY, FINAL = Revision.PRELIMINARY, Revision.FINAL
 
 @pytest.fixture
 def both(stack: Stack) -> tuple[Report, Report]:
-    """Preliminary and final revision of one day, due at once after an outage."""
+    """The preliminary and final revision of one day, both due after an outage."""
     plan_at(stack, [0, 3])
     collect_all(stack)
     planned = plan_at(stack, [0, 3], at=SCHEDULED + 4 * DAY)
@@ -62,21 +62,21 @@ def both(stack: Stack) -> tuple[Report, Report]:
     return preliminary, final
 
 
-def test_a_preliminary_waits_for_the_final_and_is_not_asked_for_when_that_is_delivered(
+def test_delivered_final_supersedes_the_waiting_preliminary(
     stack: Stack, both: tuple[Report, Report]
 ) -> None:
     preliminary, final = both
-    assert stack.submit().submitted == [final.report_id]
+    assert stack.submit().report_ids == [final.report_id]
     assert stack.known(preliminary.report_id).state is State.PLANNED
     stack.runs.end(stack.known(final.report_id))
     stack.settle()
-    assert stack.submit().submitted == []
+    assert stack.submit().report_ids == []
     assert stack.known(preliminary.report_id).state is State.SUPERSEDED
     assert stack.open() == []
     assert stack.announced() == []
 
 
-def test_a_preliminary_is_asked_for_when_the_final_cannot_be_had(
+def test_preliminary_is_submitted_when_the_final_fails(
     stack: Stack, both: tuple[Report, Report]
 ) -> None:
     preliminary, final = both
@@ -86,7 +86,7 @@ def test_a_preliminary_is_asked_for_when_the_final_cannot_be_had(
     assert collected.report_id == preliminary.report_id
 
 
-def test_a_preliminary_that_is_under_way_is_not_stopped_by_the_final(stack: Stack) -> None:
+def test_planning_the_final_keeps_a_submitted_preliminary(stack: Stack) -> None:
     (preliminary,) = (each for each in plan_at(stack, [0, 3]) if each.revision is PRELIMINARY)
     stack.submit()
     planned = plan_at(stack, [0, 3], at=SCHEDULED + 3 * DAY)
@@ -126,19 +126,19 @@ def test_changed_delays_lose_no_final_and_buy_nothing_twice(
     assert sorted(finals) == list(range(21 - before[-1], due_last + 1))
 
 
-def test_a_first_run_that_breaks_off_anywhere_loses_no_final(stack: Stack) -> None:
+def test_interrupted_first_run_loses_no_final(stack: Stack) -> None:
     for calls in range(13):
         of = definition(name=f"d{calls}", filters={"country": f"X{calls}"}, delay_days=[0, 3])
         seen = count()
 
-        def breaks_off(seen: Iterator[int] = seen, calls: int = calls, **_: Any) -> Any:
+        def fail_one_call(seen: Iterator[int] = seen, calls: int = calls, **_: Any) -> Any:
             return refusal_of_aws(500, "InternalServerError") if next(seen) == calls else None
 
         client = stack.services.ledger._client
-        client.meta.events.register("before-call.dynamodb", breaks_off)
+        client.meta.events.register("before-call.dynamodb", fail_one_call)
         with contextlib.suppress(ClientError):
             plan([of], stack.services, at=SCHEDULED, now=stack.now)
-        client.meta.events.unregister("before-call.dynamodb", breaks_off)
+        client.meta.events.unregister("before-call.dynamodb", fail_one_call)
         for days in (0, 4):
             stack.plan_definitions([of], at=SCHEDULED + days * DAY)
         finals = [
@@ -147,22 +147,22 @@ def test_a_first_run_that_breaks_off_anywhere_loses_no_final(stack: Stack) -> No
             if each.definition == of.name and each.revision is FINAL
         ]
         assert sorted(finals) == list(range(18, 23))
-    assert next(seen) < calls, "the last one broke off nowhere"
+    assert next(seen) < calls, "the last run did not break off"
 
 
-def test_a_final_that_bears_the_name_of_a_preliminary_under_way_waits_for_it(
+def test_final_waits_for_an_open_preliminary_of_the_same_id(
     stack: Stack,
 ) -> None:
     plan_at(stack, [0, 3])
     stack.submit()
     at = SCHEDULED + 3 * DAY
-    assert in_short(plan_at(stack, [3], at=at)) == [(19, FINAL), (20, FINAL)]
+    assert days_and_revisions(plan_at(stack, [3], at=at)) == [(19, FINAL), (20, FINAL)]
     for report in stack.open():
         if report.state is State.SUBMITTED:
             stack.runs.end(report)
     stack.settle()
     (waited,) = plan_at(stack, [3], at=at)
-    assert in_short([waited]) == [(21, FINAL)]
+    assert days_and_revisions([waited]) == [(21, FINAL)]
     assert waited.state is State.PLANNED
     collect_all(stack)
     assert stack.known(waited.report_id).attempt == 2

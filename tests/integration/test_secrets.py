@@ -1,4 +1,4 @@
-"""The credentials against Secrets Manager as moto has it."""
+"""The credentials, from moto's Secrets Manager."""
 
 import json
 import traceback
@@ -34,7 +34,7 @@ class Clock:
 
 @dataclass
 class Secret:
-    """A secret, the clock of whoever reads it, and how often it was read."""
+    """A secret, the clock of its reader, and one entry per read."""
 
     client: SecretsManagerClient
     clock: Clock = field(default_factory=Clock)
@@ -61,19 +61,19 @@ def refused(client: SecretsManagerClient, arn: str) -> InvalidRequest:
     return raised.value
 
 
-def test_the_credentials_are_those_of_the_secret_and_say_so(secret: Secret) -> None:
+def test_credentials_come_from_the_secret_and_name_it(secret: Secret) -> None:
     credentials = cached_credentials(secret.client, secret.arn)(False)  # noqa: FBT003 - the contract
     assert (credentials.api_key, credentials.api_secret) == (API_KEY, API_SECRET)
     assert secret.arn in credentials.source
     assert API_SECRET not in repr(credentials)
 
 
-def test_nothing_is_read_before_it_is_needed(secret: Secret) -> None:
+def test_secret_is_not_read_before_it_is_needed(secret: Secret) -> None:
     cached_credentials(secret.client, secret.arn)
     assert secret.reads == []
 
 
-def test_they_are_read_once_for_many_requests(secret: Secret) -> None:
+def test_secret_is_read_once_for_many_requests(secret: Secret) -> None:
     credentials = cached_credentials(secret.client, secret.arn, clock=secret.clock)
     for seconds in (0, 1, 100, MAX_AGE - 101):
         secret.clock.now += seconds
@@ -81,7 +81,7 @@ def test_they_are_read_once_for_many_requests(secret: Secret) -> None:
     assert len(secret.reads) == 1
 
 
-def test_they_are_read_again_when_they_are_old(secret: Secret) -> None:
+def test_old_credentials_are_read_again(secret: Secret) -> None:
     credentials = cached_credentials(secret.client, secret.arn, clock=secret.clock)
     credentials(False)  # noqa: FBT003 - the contract
     secret.put(PAIR.replace(API_SECRET, "rotated"))
@@ -92,7 +92,7 @@ def test_they_are_read_again_when_they_are_old(secret: Secret) -> None:
     assert len(secret.reads) == 2
 
 
-def test_they_are_read_again_when_fresh_ones_are_asked_for(secret: Secret) -> None:
+def test_fresh_credentials_are_read_on_request(secret: Secret) -> None:
     credentials = cached_credentials(secret.client, secret.arn, clock=secret.clock)
     credentials(False)  # noqa: FBT003 - the contract
     secret.put(PAIR.replace(API_SECRET, "rotated"))
@@ -101,7 +101,7 @@ def test_they_are_read_again_when_fresh_ones_are_asked_for(secret: Secret) -> No
     assert len(secret.reads) == 2
 
 
-def test_fresh_ones_are_kept_for_as_long_as_others(secret: Secret) -> None:
+def test_fresh_credentials_are_cached_as_long_as_others(secret: Secret) -> None:
     credentials = cached_credentials(secret.client, secret.arn, clock=secret.clock)
     credentials(False)  # noqa: FBT003 - the contract
     secret.clock.now += MAX_AGE - 1
@@ -111,7 +111,7 @@ def test_fresh_ones_are_kept_for_as_long_as_others(secret: Secret) -> None:
     assert len(secret.reads) == 2
 
 
-def test_what_could_not_be_read_is_read_the_next_time(secret: Secret) -> None:
+def test_failed_read_is_not_cached(secret: Secret) -> None:
     credentials = cached_credentials(secret.client, secret.arn, clock=secret.clock)
     secret.put("{}")
     with pytest.raises(InvalidRequest):
@@ -143,34 +143,35 @@ def test_what_could_not_be_read_is_read_the_next_time(secret: Secret) -> None:
         f'{{"api_key": "{API_KEY}", "api_secret": ["{API_SECRET}"]}}',
     ],
 )
-def test_a_secret_that_is_none_is_named_and_never_shown(value: str, secret: Secret) -> None:
+def test_invalid_secret_is_named_and_never_shown(value: str, secret: Secret) -> None:
     secret.put(value)
     error = refused(secret.client, secret.arn)
     assert secret.arn in str(error)
+    assert f"aws secretsmanager put-secret-value --secret-id {secret.arn}" in str(error)
     assert "api_key" in str(error)
     trace = "".join(traceback.format_exception(error))
     assert API_SECRET not in trace
     assert API_KEY not in trace
 
 
-def test_a_secret_of_bytes_is_named(secrets: SecretsManagerClient) -> None:
+def test_binary_secret_is_named(secrets: SecretsManagerClient) -> None:
     arn = secrets.create_secret(Name="bytes", SecretBinary=PAIR.encode())["ARN"]
     assert arn in str(refused(secrets, arn))
 
 
-def test_a_secret_without_a_value_asks_for_one(secrets: SecretsManagerClient) -> None:
+def test_secret_without_a_value_asks_for_one(secrets: SecretsManagerClient) -> None:
     arn = secrets.create_secret(Name="empty")["ARN"]
     error = refused(secrets, arn)
     assert arn in str(error)
-    assert "put one" in str(error)
+    assert f"aws secretsmanager put-secret-value --secret-id {arn}" in str(error)
 
 
-def test_a_secret_that_is_not_there_is_named(secret: Secret) -> None:
+def test_missing_secret_is_named(secret: Secret) -> None:
     arn = secret.arn.replace("vonage", "another")
     assert arn in str(refused(secret.client, arn))
 
 
-def test_what_aws_refuses_is_not_the_secrets_fault(secret: Secret) -> None:
+def test_refusal_of_aws_is_not_an_invalid_secret(secret: Secret) -> None:
     secret.client.delete_secret(SecretId=secret.arn)
     with pytest.raises(ClientError):
         cached_credentials(secret.client, secret.arn)(False)  # noqa: FBT003 - the contract

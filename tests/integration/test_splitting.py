@@ -1,4 +1,4 @@
-"""Windows that are too large for one report: split, collected in parts, converted as one."""
+"""Windows too large for one report are split, collected in parts, and converted as one."""
 
 import json
 from typing import Any
@@ -9,9 +9,9 @@ import pytest
 from tests.support.stack import Stack, definition
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.objects import receipt_key
-from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.splitting import halves_of
+from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.submit_reports.reprocess import recollect, reconvert
 
 
@@ -20,8 +20,8 @@ def plan_a_day(stack: Stack, **entry: Any) -> str:
     return report_id
 
 
-def into_quarters(stack: Stack) -> str:
-    """Have a day, and both its halves, cut short; return its report_id."""
+def split_into_quarters(stack: Stack) -> str:
+    """Truncate a day and both its halves; return the day's report_id."""
     day = plan_a_day(stack)
     stack.collect("TRUNCATED")
     stack.collect("TRUNCATED", "TRUNCATED")
@@ -29,7 +29,7 @@ def into_quarters(stack: Stack) -> str:
 
 
 def deliver(stack: Stack, report_id: str, *, rows: int = 40) -> Report:
-    """End the run that converts a window, and return the report as it is then."""
+    """End the run that converts a window, and return the settled report."""
     converting = stack.known(report_id)
     assert converting.state is State.CONVERTING
     stack.runs.end(converting, rows=rows)
@@ -41,8 +41,8 @@ def receipts_of(*parts: Report) -> tuple[str, ...]:
     return tuple(receipt_key(part) for part in sorted(parts, key=lambda part: part.window.start))
 
 
-def test_a_day_that_is_cut_short_twice_is_delivered_from_four_parts_in_order(stack: Stack) -> None:
-    day = into_quarters(stack)
+def test_day_truncated_twice_is_delivered_from_four_parts(stack: Stack) -> None:
+    day = split_into_quarters(stack)
     assert [part.window.hours for part in stack.open() if part.is_half] == [6.0] * 4
     first, failed, third, fourth = stack.collect("SUCCESS", "FAILED", "SUCCESS", "SUCCESS")
     assert stack.known(day).state is State.SPLIT
@@ -55,12 +55,12 @@ def test_a_day_that_is_cut_short_twice_is_delivered_from_four_parts_in_order(sta
     assert (started["entry"], started["receipts"]) == ("convert", list(converting.receipts))
     assert deliver(stack, day).state is State.DELIVERED
     assert (stack.open(), stack.slots()) == ([], 0)
-    assert len(stack.created()) == 1 + 2 + 4 + 1, "each part once, and the one that failed again"
-    (told,) = stack.announced()
-    assert (told["report_id"], told["run_again"]) == (failed.report_id, None)
+    assert len(stack.created()) == 1 + 2 + 4 + 1, "each part once, and the failed part again"
+    (notification,) = stack.announced()
+    assert (notification["report_id"], notification["run_again"]) == (failed.report_id, None)
 
 
-def test_a_half_that_fits_is_not_split_with_the_other(stack: Stack) -> None:
+def test_only_the_truncated_half_is_split_again(stack: Stack) -> None:
     day = plan_a_day(stack)
     stack.collect("TRUNCATED")
     older, _ = stack.collect("SUCCESS", "TRUNCATED")
@@ -70,7 +70,7 @@ def test_a_half_that_fits_is_not_split_with_the_other(stack: Stack) -> None:
     assert stack.announced() == []
 
 
-def test_parts_are_not_announced_and_the_window_is(stack: Stack) -> None:
+def test_only_the_whole_window_is_announced(stack: Stack) -> None:
     day = plan_a_day(stack)
     stack.collect("TRUNCATED")
     parts = stack.collect("SUCCESS", "SUCCESS")
@@ -78,7 +78,7 @@ def test_parts_are_not_announced_and_the_window_is(stack: Stack) -> None:
     assert [json.loads(each)["announce"] for each in inputs] == [False, False, True]
 
 
-def test_what_an_hour_had_is_noted_of_the_whole_window_alone(stack: Stack) -> None:
+def test_volume_is_recorded_for_the_whole_window_only(stack: Stack) -> None:
     day = plan_a_day(stack)
     stack.collect("TRUNCATED")
     stack.collect("SUCCESS", "SUCCESS")
@@ -88,7 +88,7 @@ def test_what_an_hour_had_is_noted_of_the_whole_window_alone(stack: Stack) -> No
 
 
 def fail_for_good(stack: Stack, *others: str) -> Report:
-    """Have the oldest of the planned parts fail until nobody buys it any more."""
+    """Fail the oldest planned part at each of its attempts."""
     failed, *_ = stack.collect("FAILED", *others)
     for _ in range(2):
         stack.later(hours=1)
@@ -97,14 +97,14 @@ def fail_for_good(stack: Stack, *others: str) -> Report:
     return failed
 
 
-def test_a_part_that_failed_for_good_fails_the_window_when_the_others_have_ended(
+def test_failed_part_fails_the_window_after_the_other_parts(
     stack: Stack,
 ) -> None:
-    day = into_quarters(stack)
+    day = split_into_quarters(stack)
     first = next(each for each in stack.open() if each.is_half)
     stack.simulator.settings(jobs_limit=9)
     stack.simulator.fault("create", "outcome", request_status="FAILED", seconds=0)
-    still_running = [each for each in stack.submit().submitted if each != first.report_id]
+    still_running = [each for each in stack.submit().report_ids if each != first.report_id]
     for _ in range(3):
         stack.runs.end(stack.known(first.report_id), "ReportFailed")
         stack.settle()
@@ -112,48 +112,48 @@ def test_a_part_that_failed_for_good_fails_the_window_when_the_others_have_ended
         stack.simulator.fault("create", "outcome", request_status="FAILED", seconds=0)
         stack.submit()
     assert stack.known(first.report_id).state is State.FAILED
-    assert stack.known(day).state is State.SPLIT, "what is paid for is waited for"
-    assert {told["report_id"] for told in stack.announced()} == {first.report_id}
+    assert stack.known(day).state is State.SPLIT, "the paid parts are still running"
+    assert {notification["report_id"] for notification in stack.announced()} == {first.report_id}
     for report_id in still_running:
         stack.runs.end(stack.known(report_id))
     stack.settle()
     assert stack.known(day).state is State.FAILED
-    (told,) = stack.announced()
-    assert told["report_id"] == day
-    assert told["run_again"] == {"recollect": {"report_id": first.report_id}}
+    (notification,) = stack.announced()
+    assert notification["report_id"] == day
+    assert notification["run_again"] == {"recollect": {"report_id": first.report_id}}
     assert (stack.open(), stack.slots()) == ([], 0)
 
 
-def test_the_event_of_a_window_that_failed_buys_the_part_that_failed_alone(stack: Stack) -> None:
-    day = into_quarters(stack)
+def test_failed_windows_event_recollects_only_the_failed_part(stack: Stack) -> None:
+    day = split_into_quarters(stack)
     failed = fail_for_good(stack, "SUCCESS", "SUCCESS", "SUCCESS")
-    told = stack.announced()[-1]
-    assert (told["report_id"], stack.known(day).state) == (day, State.FAILED)
+    notification = stack.announced()[-1]
+    assert (notification["report_id"], stack.known(day).state) == (day, State.FAILED)
     bought = len(stack.created())
-    again = told["run_again"]["recollect"]["report_id"]
+    again = notification["run_again"]["recollect"]["report_id"]
     assert recollect(again, "token", stack.services, now=stack.now) == [failed.report_id]
-    (mended,) = stack.collect("SUCCESS")
-    assert mended.report_id == failed.report_id
+    (recollected,) = stack.collect("SUCCESS")
+    assert recollected.report_id == failed.report_id
     receipts = stack.known(day).receipts
     assert len(receipts) == 4
-    assert receipts[0] == receipt_key(mended)
+    assert receipts[0] == receipt_key(recollected)
     assert deliver(stack, day).state is State.DELIVERED
     assert len(stack.created()) == bought + 1
     assert stack.announced() == []
 
 
-def test_what_is_left_of_a_window_that_cannot_be_had_is_not_bought(stack: Stack) -> None:
-    day = into_quarters(stack)
+def test_remaining_parts_of_a_failed_window_are_not_bought(stack: Stack) -> None:
+    day = split_into_quarters(stack)
     stack.simulator.fault("create", "status", status=422)
     stack.simulator.fault("create", "status", status=429)
     stack.submit()
     bought = len(stack.created())
     stack.settle()
     assert (stack.known(day).state, stack.open()) == (State.FAILED, [])
-    (told,) = stack.announced()
+    (notification,) = stack.announced()
     stack.later(minutes=2)
-    assert stack.submit().submitted == []
-    again = told["run_again"]["recollect"]["report_id"]
+    assert stack.submit().report_ids == []
+    again = notification["run_again"]["recollect"]["report_id"]
     assert stack.known(again).state is State.FAILED
     assert recollect(again, "token", stack.services, now=stack.now) == [again]
     stack.collect(*["SUCCESS"] * 4)
@@ -162,8 +162,8 @@ def test_what_is_left_of_a_window_that_cannot_be_had_is_not_bought(stack: Stack)
     assert len(stack.created()) == bought + 4
 
 
-def test_a_half_that_is_collected_again_is_not_bought_in_its_quarters_too(stack: Stack) -> None:
-    day = into_quarters(stack)
+def test_recollected_half_is_not_bought_in_quarters_too(stack: Stack) -> None:
+    day = split_into_quarters(stack)
     stack.simulator.fault("create", "status", status=422)
     stack.simulator.fault("create", "status", status=429)
     stack.submit()
@@ -177,46 +177,46 @@ def test_a_half_that_is_collected_again_is_not_bought_in_its_quarters_too(stack:
     assert stack.known(day).receipts == receipts_of(whole, third, fourth)
 
 
-def test_a_window_that_fits_no_four_reports_fails_and_says_what_to_change(stack: Stack) -> None:
-    day = into_quarters(stack)
+def test_window_above_four_parts_fails_with_the_remedy(stack: Stack) -> None:
+    day = split_into_quarters(stack)
     stack.collect("TRUNCATED", "SUCCESS", "SUCCESS", "SUCCESS")
     assert stack.known(day).state is State.FAILED
-    (told,) = stack.announced()
-    assert (told["report_id"], told["error"]) == (day, "ReportTruncated")
-    assert "shorter window" in told["message"]
-    assert told["run_again"] is None, "it would be cut short again, and billed"
+    (notification,) = stack.announced()
+    assert (notification["report_id"], notification["error"]) == (day, "ReportTruncated")
+    assert "shorter window" in notification["message"]
+    assert notification["run_again"] is None, "the report would be truncated, and billed, again"
     assert len(stack.created()) == 1 + 2 + 4
 
 
-def test_an_hour_is_not_split(stack: Stack) -> None:
+def test_hour_is_not_split(stack: Stack) -> None:
     hour = plan_a_day(stack, window="hour")
     stack.collect("TRUNCATED")
     assert stack.known(hour).state is State.FAILED
-    (told,) = stack.announced()
-    assert told["error"] == "ReportTruncated"
+    (notification,) = stack.announced()
+    assert notification["error"] == "ReportTruncated"
     assert (stack.open(), stack.slots(), len(stack.created())) == ([], 0, 1)
 
 
-def test_of_two_parts_that_are_cut_short_at_the_same_moment_one_is_split(stack: Stack) -> None:
+def test_of_two_parts_truncated_at_once_one_is_split(stack: Stack) -> None:
     day = plan_a_day(stack)
     stack.collect("TRUNCATED")
     stack.collect("TRUNCATED", "SUCCESS")
     for _ in range(2):
         stack.simulator.fault("create", "outcome", request_status="TRUNCATED", seconds=0)
-    for report_id in stack.submit().submitted:
+    for report_id in stack.submit().report_ids:
         stack.runs.end(stack.known(report_id), "ReportFailed")
-    # Three parts, of which two are about to make it four.
+    # There are three parts; splitting either truncated part makes four, the maximum.
     stack.settle_seen(stack.services.ledger.open_work())
     assert stack.known(day).leaves == 4
     stack.settle()
     assert stack.known(day).state is State.FAILED
-    assert stack.submit().submitted == [], "the parts of the one would be bought for nothing"
+    assert stack.submit().report_ids == [], "the planned parts would be bought for nothing"
     assert len(stack.created()) == 1 + 2 + 2
-    (told,) = stack.announced()
-    assert told["error"] == "ReportTruncated"
+    (notification,) = stack.announced()
+    assert notification["error"] == "ReportTruncated"
 
 
-def test_two_submitters_that_see_one_truncated_report_split_it_once(stack: Stack) -> None:
+def test_concurrent_submitters_split_a_report_once(stack: Stack) -> None:
     plan_a_day(stack)
     stack.simulator.fault("create", "outcome", request_status="TRUNCATED", seconds=0)
     stack.submit()
@@ -228,11 +228,11 @@ def test_two_submitters_that_see_one_truncated_report_split_it_once(stack: Stack
 
 
 def after_a_day_of(stack: Stack, rows: int, **entry: Any) -> str:
-    """Deliver a day of so many rows; plan the day after it and return its report_id."""
+    """Deliver a day of `rows` rows, plan the next day and return the next day's report_id."""
     of = definition(**entry)
     stack.plan_definitions([of])
     stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
-    (report_id,) = stack.submit().submitted
+    (report_id,) = stack.submit().report_ids
     first = stack.known(report_id)
     stack.runs.end(first, rows=rows)
     stack.settle()
@@ -241,7 +241,7 @@ def after_a_day_of(stack: Stack, rows: int, **entry: Any) -> str:
     return planned
 
 
-def test_what_is_expected_to_be_too_large_is_split_before_it_is_paid_for(stack: Stack) -> None:
+def test_window_expected_too_large_is_split_before_it_is_bought(stack: Stack) -> None:
     day = after_a_day_of(stack, 2400, max_records=1000)
     parts = stack.collect("SUCCESS", "SUCCESS", "SUCCESS", "SUCCESS")
     assert [part.expected_rows for part in parts] == [600] * 4
@@ -252,15 +252,15 @@ def test_what_is_expected_to_be_too_large_is_split_before_it_is_paid_for(stack: 
     assert deliver(stack, day).state is State.DELIVERED
 
 
-def test_one_large_day_does_not_keep_the_days_after_it_from_being_collected(stack: Stack) -> None:
+def test_large_day_does_not_block_the_next_day(stack: Stack) -> None:
     day = after_a_day_of(stack, 24_000, max_records=1000)
     stack.collect("SUCCESS", "SUCCESS", "SUCCESS", "SUCCESS")
     assert deliver(stack, day).state is State.DELIVERED
     assert len(stack.created()) == 1 + 4
 
 
-def test_a_window_that_was_split_is_collected_again_as_a_whole(stack: Stack) -> None:
-    day = into_quarters(stack)
+def test_split_window_is_recollected_as_a_whole(stack: Stack) -> None:
+    day = split_into_quarters(stack)
     stack.collect("SUCCESS", "SUCCESS", "SUCCESS", "SUCCESS")
     before = deliver(stack, day)
     recollect(day, "token", stack.services, now=stack.now)
@@ -271,7 +271,7 @@ def test_a_window_that_was_split_is_collected_again_as_a_whole(stack: Stack) -> 
     assert stack.open() == []
 
 
-def test_what_was_split_in_a_backfill_and_is_collected_again_is_nothing_of_it_any_more(
+def test_recollected_split_window_leaves_its_backfill(
     stack: Stack,
 ) -> None:
     stack.begin(stack.backfill(definition(), stack.day(5), stack.day(4)))
@@ -284,13 +284,13 @@ def test_what_was_split_in_a_backfill_and_is_collected_again_is_nothing_of_it_an
     assert [each.backfill for each in stack.open()] == [None] * 3
 
 
-def test_collected_again_and_cut_short_again_its_parts_are_bought_anew(stack: Stack) -> None:
-    day = into_quarters(stack)
+def test_recollection_truncated_again_buys_new_parts(stack: Stack) -> None:
+    day = split_into_quarters(stack)
     old = stack.collect("SUCCESS", "SUCCESS", "SUCCESS", "SUCCESS")
     before = deliver(stack, day)
     recollect(day, "token", stack.services, now=stack.now)
     stack.collect("TRUNCATED")
-    # This time one half fits: the quarters that it once had are no parts any more.
+    # One half fits this time, so its former quarters are no longer parts.
     older, _ = stack.collect("SUCCESS", "TRUNCATED")
     third, fourth = stack.collect("SUCCESS", "SUCCESS")
     converting = stack.known(day)
@@ -301,7 +301,7 @@ def test_collected_again_and_cut_short_again_its_parts_are_bought_anew(stack: St
     assert after.run > before.run
 
 
-def test_a_window_split_unpaid_precedes_its_earlier_self_when_it_is_collected_again(
+def test_recollected_presplit_window_has_a_higher_attempt(
     stack: Stack,
 ) -> None:
     day = after_a_day_of(stack, 2400, max_records=1200)
@@ -319,31 +319,27 @@ def test_a_window_split_unpaid_precedes_its_earlier_self_when_it_is_collected_ag
 
 @pytest.fixture
 def quarters(stack: Stack) -> tuple[Report, ...]:
-    """The parts of a day that is delivered from four."""
-    day = into_quarters(stack)
+    """The four parts of a delivered day."""
+    day = split_into_quarters(stack)
     parts = stack.collect("SUCCESS", "SUCCESS", "SUCCESS", "SUCCESS")
     deliver(stack, day)
     return tuple(parts)
 
 
-def test_a_part_that_is_collected_again_makes_the_window_anew(
-    stack: Stack, quarters: tuple[Report, ...]
-) -> None:
+def test_recollected_part_reconverts_the_window(stack: Stack, quarters: tuple[Report, ...]) -> None:
     first, second, third, fourth = quarters
     bought = len(stack.created())
     assert recollect(third.report_id, "token", stack.services, now=stack.now) == [third.report_id]
     (again,) = stack.collect("SUCCESS")
     root = stack.known(third.root or "")
     assert root.receipts == receipts_of(first, second, again, fourth)
-    assert root.attempt == 2, "the window that is made of it takes the place of the one before"
+    assert root.attempt == 2, "the new delivery replaces the earlier delivery"
     assert len(stack.created()) == bought + 1
     deliver(stack, root.report_id)
     assert recollect(third.report_id, "token", stack.services, now=stack.now) == []
 
 
-def test_a_half_that_was_split_is_collected_again_and_may_be_split_again(
-    stack: Stack, quarters: tuple[Report, ...]
-) -> None:
+def test_recollected_half_may_be_split_again(stack: Stack, quarters: tuple[Report, ...]) -> None:
     day = quarters[0].root or ""
     (half,) = [each for each in halves(stack, day) if each.split_path == "0"]
     recollect(half.report_id, "token", stack.services, now=stack.now)
@@ -352,9 +348,7 @@ def test_a_half_that_was_split_is_collected_again_and_may_be_split_again(
     assert stack.known(day).receipts == receipts_of(first, second, *quarters[2:])
 
 
-def test_a_half_that_was_split_may_fit_when_it_is_collected_again(
-    stack: Stack, quarters: tuple[Report, ...]
-) -> None:
+def test_recollected_half_may_fit_unsplit(stack: Stack, quarters: tuple[Report, ...]) -> None:
     day = quarters[0].root or ""
     (half,) = [each for each in halves(stack, day) if each.split_path == "0"]
     recollect(half.report_id, "token", stack.services, now=stack.now)
@@ -367,7 +361,7 @@ def halves(stack: Stack, root: str) -> list[Report]:
     return [stack.known(str(item["report_id"])) for item in items if len(item["split_path"]) == 1]
 
 
-def test_what_is_a_part_no_more_is_not_bought_again(
+def test_former_part_of_a_whole_window_is_not_bought_again(
     stack: Stack, quarters: tuple[Report, ...]
 ) -> None:
     day = quarters[0].root or ""
@@ -379,7 +373,7 @@ def test_what_is_a_part_no_more_is_not_bought_again(
     assert stack.table() == before
 
 
-def test_a_quarter_of_a_half_that_fitted_later_is_not_bought_again(
+def test_former_quarter_of_a_half_is_not_bought_again(
     stack: Stack, quarters: tuple[Report, ...]
 ) -> None:
     day = quarters[0].root or ""
@@ -393,7 +387,7 @@ def test_a_quarter_of_a_half_that_fitted_later_is_not_bought_again(
     assert stack.table() == before
 
 
-def test_a_part_is_not_bought_again_while_its_window_is_being_made(stack: Stack) -> None:
+def test_part_is_not_recollected_while_its_window_converts(stack: Stack) -> None:
     day = plan_a_day(stack)
     stack.collect("TRUNCATED")
     older, younger = stack.collect("SUCCESS", "SUCCESS")
@@ -405,7 +399,7 @@ def test_a_part_is_not_bought_again_while_its_window_is_being_made(stack: Stack)
     assert stack.known(day).receipts == receipts_of(again, younger)
 
 
-def test_a_run_that_failed_to_convert_is_made_good_without_buying_anything(stack: Stack) -> None:
+def test_failed_conversion_is_resumed_without_buying(stack: Stack) -> None:
     day = plan_a_day(stack)
     stack.collect("TRUNCATED")
     stack.collect("SUCCESS", "SUCCESS")
@@ -421,15 +415,15 @@ def test_a_run_that_failed_to_convert_is_made_good_without_buying_anything(stack
     assert len(stack.created()) == 3
 
 
-def test_a_window_that_is_converted_again_still_says_where_its_rows_lay(stack: Stack) -> None:
-    day = into_quarters(stack)
+def test_reconversion_keeps_the_traffic_profile(stack: Stack) -> None:
+    day = split_into_quarters(stack)
     stack.collect("SUCCESS", "SUCCESS", "SUCCESS", "SUCCESS")
     for key in deliver(stack, day).receipts:
         boto3.client("s3").put_object(Bucket="reports", Key=key, Body=b"{}")
     before = stack.services.ledger.calendar().profiles
     assert reconvert(day, stack.services, now=stack.now) == [day]
     deliver(stack, day)
-    assert list(before.values()) == [Profile(((6, 10),) * 4)]
+    assert list(before.values()) == [TrafficProfile(((6, 10),) * 4)]
     assert stack.services.ledger.calendar().profiles == before
 
 
@@ -437,13 +431,13 @@ def test_halves_come_before_the_calendar(stack: Stack) -> None:
     plan_a_day(stack)
     stack.collect("TRUNCATED")
     stack.plan(9)
-    halves_first = stack.submit().submitted[:2]
+    halves_first = stack.submit().report_ids[:2]
     assert [stack.known(each).split_path for each in halves_first] == ["0", "1"]
     assert stack.slots() == 5
 
 
-def test_a_half_is_not_collected_again_while_its_own_halves_are_under_way(stack: Stack) -> None:
-    day = into_quarters(stack)
+def test_half_is_not_recollected_while_its_halves_are_open(stack: Stack) -> None:
+    day = split_into_quarters(stack)
     (older, _) = halves_of(stack.known(day), now=stack.now)
     assert stack.known(older.report_id).state is State.SPLIT
     before = stack.table()

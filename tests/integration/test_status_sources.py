@@ -21,7 +21,7 @@ from vonage_reports.domain.backfill import Backfill, Progress
 from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.windows import windows_within
-from vonage_reports.submit_reports.requests import parse_definitions
+from vonage_reports.submit_reports.read_definitions import parse_definitions
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 DEFINITIONS = json.dumps(

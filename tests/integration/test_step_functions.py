@@ -1,6 +1,6 @@
-"""The runs of the workflow, at Step Functions as moto has it, which never ends one by itself.
+"""The runs of the workflow against moto's Step Functions, which never ends one by itself.
 
-What moto does not answer, a stub does that is checked against AWS's own model of the service.
+Where moto has no answer, a stub answers, checked against AWS's own model of the service.
 """
 
 import json
@@ -48,7 +48,7 @@ def executions(client: SFNClient) -> Executions:
 
 
 def started(client: SFNClient) -> list[tuple[str, str]]:
-    """Every execution: its name and its input."""
+    """Return the name and the input of every execution."""
     arns = [
         each["executionArn"]
         for each in client.list_executions(stateMachineArn=MACHINE)["executions"]
@@ -72,30 +72,30 @@ def described(client: SFNClient, status: str, **more: str) -> Execution:
     return run
 
 
-# Start
+# Starting
 
 
-def test_a_run_has_the_reports_name_and_the_stored_input_to_the_byte(
+def test_run_has_the_reports_name_and_byte_identical_input(
     executions: Executions, client: SFNClient
 ) -> None:
     executions.start(RUN_1)
     assert started(client) == [(RUN_1.execution_name, RUN_1.execution_input)]
 
 
-def test_a_run_is_where_its_arn_says(executions: Executions, client: SFNClient) -> None:
+def test_run_has_the_expected_arn(executions: Executions, client: SFNClient) -> None:
     executions.start(RUN_1)
     assert executions.arn(RUN_1) == RUN_1_ARN
     assert client.describe_execution(executionArn=RUN_1_ARN)["name"] == RUN_1.execution_name
 
 
-def test_a_run_that_is_started_twice_exists_once(executions: Executions, client: SFNClient) -> None:
+def test_run_started_twice_exists_once(executions: Executions, client: SFNClient) -> None:
     executions.start(RUN_1)
     executions.start(RUN_1)
     assert len(started(client)) == 1
 
 
 @pytest.mark.parametrize("ended", [True, False])
-def test_a_name_that_is_taken_was_started_before(
+def test_taken_name_counts_as_started(
     ended: bool,  # noqa: FBT001 - a parameter of the test
     executions: Executions,
     client: SFNClient,
@@ -113,9 +113,7 @@ def test_a_name_that_is_taken_was_started_before(
     assert started(client) == before
 
 
-def test_another_run_of_the_report_is_another_execution(
-    executions: Executions, client: SFNClient
-) -> None:
+def test_another_run_is_another_execution(executions: Executions, client: SFNClient) -> None:
     executions.start(RUN_1)
     executions.start(replace(RUN_1, run=2))
     assert {name for name, _ in started(client)} == {
@@ -124,12 +122,12 @@ def test_another_run_of_the_report_is_another_execution(
     }
 
 
-def test_a_run_that_cannot_be_started_is_an_error(client: SFNClient) -> None:
+def test_run_that_cannot_start_raises(client: SFNClient) -> None:
     with pytest.raises(ClientError, match="StateMachineDoesNotExist"):
         Executions(client, MACHINE).start(RUN_1)
 
 
-def test_the_longest_name_of_a_report_is_still_one_of_an_execution(
+def test_longest_report_id_is_a_valid_execution_name(
     executions: Executions, client: SFNClient
 ) -> None:
     longest = report_id(
@@ -139,22 +137,20 @@ def test_the_longest_name_of_a_report_is_still_one_of_an_execution(
     assert len(started(client)) == 1
 
 
-# Describe
+# Describing
 
 
-def test_a_run_that_nobody_started_is_missing(executions: Executions) -> None:
+def test_run_that_never_started_is_missing(executions: Executions) -> None:
     assert executions.describe(RUN_1) == Execution(ExecutionStatus.MISSING)
 
 
-def test_a_run_that_was_started_is_running(executions: Executions) -> None:
+def test_started_run_is_running(executions: Executions) -> None:
     executions.start(RUN_1)
     assert executions.describe(RUN_1) == Execution(ExecutionStatus.RUNNING)
     assert executions.describe(replace(RUN_1, run=2)) == Execution(ExecutionStatus.MISSING)
 
 
-def test_a_run_that_was_stopped_has_failed_as_aborted(
-    executions: Executions, client: SFNClient
-) -> None:
+def test_stopped_run_has_failed_as_aborted(executions: Executions, client: SFNClient) -> None:
     executions.start(RUN_1)
     client.stop_execution(executionArn=RUN_1_ARN)
     run = executions.describe(RUN_1)
@@ -162,25 +158,25 @@ def test_a_run_that_was_stopped_has_failed_as_aborted(
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "PENDING_REDRIVE"])
-def test_a_run_that_may_still_end_well_is_running(status: str, client: SFNClient) -> None:
+def test_run_that_may_still_succeed_is_running(status: str, client: SFNClient) -> None:
     assert described(client, status) == Execution(ExecutionStatus.RUNNING)
 
 
 @pytest.mark.parametrize("rows", [0, 7_000_000])
-def test_a_run_that_succeeded_says_how_many_rows(rows: int, client: SFNClient) -> None:
+def test_succeeded_run_has_its_rows(rows: int, client: SFNClient) -> None:
     output = json.dumps({"rows": rows, "stored": True})
     assert described(client, "SUCCEEDED", output=output) == Execution(
         ExecutionStatus.SUCCEEDED, rows=rows
     )
 
 
-def test_a_run_that_succeeded_may_not_know_its_rows(client: SFNClient) -> None:
+def test_succeeded_run_may_have_no_row_count(client: SFNClient) -> None:
     assert described(client, "SUCCEEDED", output='{"rows": null}') == Execution(
         ExecutionStatus.SUCCEEDED
     )
 
 
-def test_lambdas_cause_becomes_its_message(client: SFNClient) -> None:
+def test_reason_is_the_message_in_lambdas_cause(client: SFNClient) -> None:
     cause = {
         "errorMessage": "Vonage ended the report as FAILED",
         "errorType": "ReportFailed",
@@ -194,14 +190,14 @@ def test_lambdas_cause_becomes_its_message(client: SFNClient) -> None:
 
 
 @pytest.mark.parametrize("status", ["TIMED_OUT", "ABORTED", "FAILED"])
-def test_a_run_without_an_error_is_named_by_its_status(status: str, client: SFNClient) -> None:
+def test_run_without_an_error_has_its_status_as_error(status: str, client: SFNClient) -> None:
     assert described(client, status) == Execution(ExecutionStatus.FAILED, error=status, reason=None)
 
 
 @pytest.mark.parametrize(
     ("cause", "reason"),
     [
-        ("The state machine was stopped by a person", "The state machine was stopped by a person"),
+        ("Stopped by the operator", "Stopped by the operator"),
         ('{"error": "no message"}', '{"error": "no message"}'),
         ('{"errorMessage": ""}', '{"errorMessage": ""}'),
         ('{"errorMessage": "cut off he', '{"errorMessage": "cut off he'),
@@ -211,6 +207,6 @@ def test_a_run_without_an_error_is_named_by_its_status(status: str, client: SFNC
         ("", None),
     ],
 )
-def test_another_cause_is_kept_as_it_is(cause: str, reason: str | None, client: SFNClient) -> None:
+def test_other_cause_stays_unchanged(cause: str, reason: str | None, client: SFNClient) -> None:
     run = described(client, "FAILED", error="States.Runtime", cause=cause)
     assert run == Execution(ExecutionStatus.FAILED, error="States.Runtime", reason=reason)

@@ -1,4 +1,4 @@
-"""Storing a report: a real download from a scripted server, S3 as moto has it."""
+"""store_report, with real downloads from a scripted server and moto's S3."""
 
 import hashlib
 import importlib.util
@@ -68,7 +68,7 @@ RECEIPT = f"archives/{FOLDER}/request-1.json"
 
 @dataclass
 class Store:
-    """Stores reports, from a server whose answers the test scripts."""
+    """Stores reports from a server whose answers the test scripts."""
 
     s3: S3Client
     server: ScriptedServer
@@ -112,10 +112,10 @@ def store(s3: S3Client, serve: Serve, connect: Connect) -> Store:
     return Store(s3, server, connect(server.url))
 
 
-# What is there afterwards
+# The archive and its receipt
 
 
-def test_the_archive_is_written_before_its_receipt(store: Store) -> None:
+def test_archive_is_written_before_its_receipt(store: Store) -> None:
     calls = calls_to(store.s3)
     store()
     written = [call.key for call in calls if call.operation == "PutObject"]
@@ -123,13 +123,13 @@ def test_the_archive_is_written_before_its_receipt(store: Store) -> None:
     assert sorted(keys_in(store.s3)) == sorted(written)
 
 
-def test_the_archive_is_what_vonage_sent(store: Store) -> None:
+def test_archive_is_stored_unchanged(store: Store) -> None:
     store()
     assert store.content(ZIP) == ARCHIVE
     assert [request.target for request in store.server.requests] == ["/v3/media/file-1"]
 
 
-def test_a_large_archive_is_what_vonage_sent(store: Store) -> None:
+def test_large_archive_is_stored_unchanged(store: Store) -> None:
     archive = an_archive_of(2 * PART_BYTES + 4711)
     store.script(answer(body=archive))
     receipt = store()
@@ -138,7 +138,7 @@ def test_a_large_archive_is_what_vonage_sent(store: Store) -> None:
     assert open_uploads_in(store.s3) == []
 
 
-def test_the_receipt_says_what_was_proved(store: Store) -> None:
+def test_receipt_describes_the_proved_archive(store: Store) -> None:
     store()
     receipt = store.read(RECEIPT)
     assert (receipt["report_id"], receipt["request_id"]) == (REPORT_ID, "request-1")
@@ -162,10 +162,10 @@ def test_the_receipt_says_what_was_proved(store: Store) -> None:
     }
 
 
-# Run again
+# Repeated runs
 
 
-def test_a_second_run_downloads_and_writes_nothing_and_says_the_same(store: Store) -> None:
+def test_second_run_returns_the_receipt_without_a_download(store: Store) -> None:
     first = store()
     calls = calls_to(store.s3)
     store.now += timedelta(hours=1)
@@ -174,7 +174,7 @@ def test_a_second_run_downloads_and_writes_nothing_and_says_the_same(store: Stor
     assert {call.operation for call in calls} == {"GetObject"}
 
 
-def test_an_archive_without_a_receipt_is_proved_again_without_vonage(store: Store) -> None:
+def test_archive_without_a_receipt_is_proved_from_s3(store: Store) -> None:
     store()
     receipt = store.read(RECEIPT)
     store.delete(RECEIPT)
@@ -185,7 +185,7 @@ def test_an_archive_without_a_receipt_is_proved_again_without_vonage(store: Stor
     assert store.read(RECEIPT) == receipt
 
 
-def test_an_archive_that_another_run_stored_meanwhile_is_proved(store: Store) -> None:
+def test_archive_stored_by_another_run_is_proved(store: Store) -> None:
     meanwhile = iter([ARCHIVE])
 
     def be_first(**_: object) -> None:
@@ -197,18 +197,18 @@ def test_an_archive_that_another_run_stored_meanwhile_is_proved(store: Store) ->
     assert store.read(RECEIPT)["archive"]["sha256"] == hashlib.sha256(ARCHIVE).hexdigest()
 
 
-def test_what_lies_where_the_archive_belongs_and_is_none_is_not_delivered(store: Store) -> None:
+def test_broken_object_at_the_archives_key_is_refused(store: Store) -> None:
     store.put(ZIP, ARCHIVE[:-1])
     with pytest.raises(ArchiveCorrupt):
         store()
     assert keys_in(store.s3) == [ZIP]
 
 
-# Nothing to store
+# Empty reports
 
 
 @pytest.mark.parametrize("items", [0, None])
-def test_a_report_without_a_file_has_a_receipt_that_says_so(
+def test_report_without_a_file_has_a_receipt_without_an_archive(
     items: int | None, store: Store
 ) -> None:
     receipt = store(download={**DOWNLOAD, "file_id": None, "items_count": items})
@@ -245,7 +245,7 @@ FAULTS: list[tuple[Bytes, type[VonageReportsError]]] = [
 
 
 @pytest.mark.parametrize(("said", "error"), FAULTS)
-def test_after_a_fault_nothing_is_there_and_the_next_run_delivers(
+def test_fault_leaves_nothing_and_the_next_run_stores(
     said: Bytes, error: type[VonageReportsError], store: Store
 ) -> None:
     store.script(said, WHOLE)
@@ -258,7 +258,7 @@ def test_after_a_fault_nothing_is_there_and_the_next_run_delivers(
 
 
 @pytest.mark.parametrize("whole", [WHOLE, without_length(ARCHIVE)], ids=["length", "no length"])
-def test_an_archive_that_is_cut_at_any_byte_is_never_there(whole: Bytes, store: Store) -> None:
+def test_archive_cut_at_any_byte_is_never_stored(whole: Bytes, store: Store) -> None:
     lengths = range(len(whole.data) - len(ARCHIVE), len(whole.data))
     store.script(*(whole.cut(length) for length in lengths), whole)
     for _ in lengths:
@@ -270,13 +270,13 @@ def test_an_archive_that_is_cut_at_any_byte_is_never_there(whole: Bytes, store: 
 
 
 @pytest.mark.parametrize("chunks_in_time", [0, 1, 100, 200])
-def test_a_download_that_does_not_end_in_time_is_given_up_and_tried_again(
+def test_download_past_the_deadline_stops_and_can_be_retried(
     chunks_in_time: int, store: Store
 ) -> None:
     archive = an_archive_of(2 * PART_BYTES + 4711)
     store.script(answer(body=archive), answer(body=archive))
-    until_deadline = repeat(TIME_TO_STOP + 1, chunks_in_time)
-    store.seconds_left = chain(until_deadline, [TIME_TO_STOP - 1], repeat(900.0))
+    before_deadline = repeat(TIME_TO_STOP + 1, chunks_in_time)
+    store.seconds_left = chain(before_deadline, [TIME_TO_STOP - 1], repeat(900.0))
     with pytest.raises(VonageUnavailable, match="within the function's time"):
         store()
     assert keys_in(store.s3) == []
@@ -286,7 +286,7 @@ def test_a_download_that_does_not_end_in_time_is_given_up_and_tried_again(
 
 
 @pytest.mark.parametrize("key", [ZIP, RECEIPT])
-def test_after_a_refusal_of_s3_the_next_run_takes_up_where_it_was(key: str, store: Store) -> None:
+def test_next_run_resumes_after_a_refusal_of_s3(key: str, store: Store) -> None:
     store.script(WHOLE, WHOLE)
     refusals = iter([refusal_of_aws(403, "AccessDenied")])
 
@@ -302,7 +302,7 @@ def test_after_a_refusal_of_s3_the_next_run_takes_up_where_it_was(key: str, stor
 
 
 @pytest.mark.parametrize("read", [lambda b: b.read_json("a/b"), lambda b: b.exists("a/b")])
-def test_a_bucket_that_cannot_be_read_is_not_an_empty_one(
+def test_unreadable_bucket_is_not_an_empty_one(
     read: Callable[[Bucket], object], s3: S3Client
 ) -> None:
     assert not read(Bucket(s3, BUCKET))
@@ -312,12 +312,12 @@ def test_a_bucket_that_cannot_be_read_is_not_an_empty_one(
         read(Bucket(s3, BUCKET))
 
 
-# As Lambda calls it
+# The handler
 
 
 @dataclass
 class Context:
-    """What Lambda gives a handler beside the event."""
+    """Lambda's context of an invocation."""
 
     milliseconds_left: int
     function_name: str = "store_report"
@@ -329,7 +329,7 @@ class Context:
         return self.milliseconds_left
 
 
-def test_the_handler_returns_a_wait_after_a_429_and_stops_before_its_time_is_over(
+def test_handler_waits_after_a_429_and_stops_before_the_deadline(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
@@ -356,7 +356,7 @@ def test_the_handler_returns_a_wait_after_a_429_and_stops_before_its_time_is_ove
         "rows": None,
         "receipt": None,
     }
-    # One millisecond too few to stop cleanly; in seconds it would be more than a day.
+    # One millisecond too few for a clean stop. Read as seconds, it would be more than a day.
     too_late = round(TIME_TO_STOP * 1000) - 1
     with pytest.raises(VonageUnavailable, match="within the function's time"):
         app.lambda_handler(event, Context(milliseconds_left=too_late))

@@ -1,4 +1,4 @@
-"""What persons send to submit_reports: the handler itself, with AWS in moto."""
+"""The operator's events: the handler of submit_reports, with AWS in moto."""
 
 import json
 from datetime import timedelta
@@ -24,7 +24,7 @@ def definitions(handler: Handler) -> None:
 
 
 def backfill(stack: Stack, since: int, until: int, **more: Any) -> dict[str, Any]:
-    """The event for a backfill of the days from `since` to `until` days ago."""
+    """Return the event for a backfill of the days from `since` to `until` days ago."""
     start, end = stack.day(since).isoformat(), stack.day(until).isoformat()
     return {"backfill": {"definition": "sms", "start": start, "end": end, **more}}
 
@@ -32,7 +32,7 @@ def backfill(stack: Stack, since: int, until: int, **more: Any) -> dict[str, Any
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"definition": "nope"}, "no report definition nope: there are sms, video"),
+        ({"definition": "nope"}, "no report definition is named nope; .* sms, video"),
         ({"definition": "broken"}, r"broken, filters.direction: .*inbound"),
         ({"start": "2026-02-01", "end": "2026-01-01"}, "sms.*end 2026-01-01.*2026-02-01"),
         ({"start": "2026-02-01", "end": "2026-02-01"}, "sms.*not after start"),
@@ -49,7 +49,7 @@ def backfill(stack: Stack, since: int, until: int, **more: Any) -> dict[str, Any
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )
 @pytest.mark.parametrize("dry_run", [False, True], ids=["", "dry"])
-def test_a_backfill_that_cannot_be_is_refused_and_nothing_is_written(
+def test_invalid_backfill_is_refused_and_writes_nothing(
     stack: Stack, handler: Handler, given: dict[str, Any], says: str, *, dry_run: bool
 ) -> None:
     event = backfill(stack, 20, 4, **given)
@@ -61,14 +61,14 @@ def test_a_backfill_that_cannot_be_is_refused_and_nothing_is_written(
     assert stack.simulator.state()["requests"]["total"] == 0
 
 
-def test_the_records_of_video_are_kept_for_90_days(stack: Stack, handler: Handler) -> None:
+def test_backfill_of_video_reaches_back_90_days(stack: Stack, handler: Handler) -> None:
     with pytest.raises(InvalidRequest, match="VIDEO-API"):
         handler(backfill(stack, 100, 50, definition="video"))
     assert handler(backfill(stack, 80, 50, definition="video", dry_run=True))["dry_run"]
 
 
-def test_a_range_without_a_window_that_is_due_is_refused(stack: Stack, handler: Handler) -> None:
-    with pytest.raises(InvalidRequest, match="no day that is due"):
+def test_backfill_without_a_due_window_is_refused(stack: Stack, handler: Handler) -> None:
+    with pytest.raises(InvalidRequest, match="no whole day due; write earlier dates"):
         handler(backfill(stack, 2, 1))
     assert stack.table() == []
 
@@ -83,22 +83,20 @@ def test_a_range_without_a_window_that_is_due_is_refused(stack: Stack, handler: 
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_definition_that_collects_something_else_now_is_not_filled_back(
+def test_backfill_of_a_changed_definition_is_refused(
     stack: Stack, handler: Handler, changed: dict[str, Any], field: str
 ) -> None:
     handler(backfill(stack, 6, 5))
     before = stack.table()
     handler.define({**SMS, **changed})
     for event in (backfill(stack, 70, 5), backfill(stack, 70, 5, dry_run=True)):
-        with pytest.raises(InvalidRequest, match=rf"sms, {field}: .*give it a new name"):
+        with pytest.raises(InvalidRequest, match=rf"sms, {field}: changed .*or use a new name"):
             handler(event)
     assert stack.table() == before
 
 
 @pytest.mark.parametrize("text", ["", "[", "{}", "null"])
-def test_without_readable_definitions_there_is_no_backfill(
-    stack: Stack, handler: Handler, text: str
-) -> None:
+def test_backfill_needs_readable_definitions(stack: Stack, handler: Handler, text: str) -> None:
     handler.define(text=text or " ")
     with pytest.raises(InvalidRequest, match="the parameter"):
         handler(backfill(stack, 20, 4))
@@ -111,8 +109,8 @@ UNKNOWN = "sms-20261118T0000Z-000000000000"
 @pytest.mark.parametrize(
     ("event", "says"),
     [
-        ({}, "it says nothing"),
-        ({"sweep": True, "cancel": {"backfill": "sms"}}, "cancel, sweep"),
+        ({}, "exactly one key, this one has none"),
+        ({"sweep": True, "cancel": {"backfill": "sms"}}, "one key, this one has cancel, sweep"),
         ({"sweep": False}, "sweep"),
         ({"backfil": {}}, "backfil"),
         ({"backfill": "sms"}, "backfill"),
@@ -128,7 +126,7 @@ UNKNOWN = "sms-20261118T0000Z-000000000000"
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )
-def test_an_event_that_means_nothing_is_refused_and_nothing_is_written(
+def test_invalid_event_is_refused_and_writes_nothing(
     stack: Stack, handler: Handler, event: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=says):
@@ -137,9 +135,7 @@ def test_an_event_that_means_nothing_is_refused_and_nothing_is_written(
     assert stack.simulator.state()["requests"]["total"] == 0
 
 
-def test_a_backfill_begins_with_its_event_and_goes_on_with_sweeps(
-    stack: Stack, handler: Handler
-) -> None:
+def test_repeated_backfill_is_begun_once(stack: Stack, handler: Handler) -> None:
     answer = handler(backfill(stack, 20, 4))
     assert len(answer["planned"]) == len(answer["submitted"]) == 4
     (running,) = stack.services.ledger.open_work().backfills
@@ -155,7 +151,7 @@ def test_a_backfill_begins_with_its_event_and_goes_on_with_sweeps(
     assert len(stack.created()) == 4
 
 
-def test_a_dry_run_writes_nothing_and_asks_vonage_nothing(stack: Stack, handler: Handler) -> None:
+def test_dry_run_writes_and_requests_nothing(stack: Stack, handler: Handler) -> None:
     answer = handler(backfill(stack, 20, 4, dry_run=True))
     assert answer["dry_run"]["reports"] == len(answer["dry_run"]["windows"]) == 16
     assert answer["dry_run"]["expected_rows"] is None
@@ -163,7 +159,7 @@ def test_a_dry_run_writes_nothing_and_asks_vonage_nothing(stack: Stack, handler:
     assert stack.simulator.state()["requests"]["total"] == 0
 
 
-def test_more_than_the_limit_has_to_be_confirmed(stack: Stack, handler: Handler) -> None:
+def test_backfill_above_the_limit_needs_confirm(stack: Stack, handler: Handler) -> None:
     handler(backfill(stack, 5, 4))
     (report,) = stack.open()
     stack.runs.start(report)
@@ -178,9 +174,7 @@ def test_more_than_the_limit_has_to_be_confirmed(stack: Stack, handler: Handler)
     assert len(handler(backfill(stack, 20, 4, confirm=True))["submitted"]) == 4
 
 
-def test_the_same_invocation_tried_again_collects_a_window_once(
-    stack: Stack, handler: Handler
-) -> None:
+def test_retried_invocation_recollects_once(stack: Stack, handler: Handler) -> None:
     handler(backfill(stack, 5, 4))
     (report,) = stack.open()
     stack.runs.start(report)
@@ -197,7 +191,7 @@ def test_the_same_invocation_tried_again_collects_a_window_once(
     stack.runs.end(again)
     stack.settle()
     assert handler(event, "retried")["planned"] == []
-    # What goes wrong beside it does not make it look undone: sent again, it would be billed again.
+    # Other errors must not make the event fail: sent again, it would be billed again.
     item = {"pk": "open", "sk": "report#of-tomorrow", "state": "SPLIT", "report_id": "of-tomorrow"}
     boto3.resource("dynamodb").Table("ledger").put_item(Item=item)
     set_secret("", "")
@@ -206,15 +200,13 @@ def test_the_same_invocation_tried_again_collects_a_window_once(
     assert answer["planned"] == [report.report_id]
     assert stack.known(report.report_id).state is State.PLANNED
     secret, of_tomorrow = answer["faults"]
-    assert "both of them texts" in secret
+    assert "both as non-empty strings" in secret
     assert "of-tomorrow" in of_tomorrow
-    with pytest.raises(InvalidRequest, match="both of them texts"):
+    with pytest.raises(InvalidRequest, match="both as non-empty strings"):
         without_secret({"sweep": True})
 
 
-def test_what_is_made_again_is_in_the_currency_that_its_definition_has_now(
-    stack: Stack, handler: Handler
-) -> None:
+def test_reprocessing_uses_the_current_currency(stack: Stack, handler: Handler) -> None:
     handler(backfill(stack, 5, 4))
     (report,) = stack.open()
 
@@ -233,14 +225,36 @@ def test_what_is_made_again_is_in_the_currency_that_its_definition_has_now(
     assert report.currency is None
     assert currency_after("recollect", {**SMS, "currency": "EUR"}) == "EUR"
     assert currency_after("reconvert", {**SMS, "currency": "USD"}) == "USD"
-    # Of a definition that is there no more nobody knows better than when it was planned.
+    # Without its definition, a report keeps the currency that it has.
     assert currency_after("reconvert", VIDEO) == "USD"
 
 
-def test_one_definition_that_is_refused_does_not_stop_the_others(
-    stack: Stack, handler: Handler
-) -> None:
+def test_refused_definition_does_not_stop_the_others(stack: Stack, handler: Handler) -> None:
     at = (stack.now - timedelta(minutes=1)).isoformat()
     answer = handler({"scheduled_time": at})
     assert [each["definition"] for each in answer["refused"]] == ["broken"]
     assert len(answer["submitted"]) == 2
+
+
+def test_answer_counts_the_reports_that_wait(stack: Stack, handler: Handler) -> None:
+    stack.plan(8)
+    answer = handler({"sweep": True})
+    assert (len(answer["submitted"]), answer["waiting"]) == (5, 3)
+
+
+def test_pass_reads_the_open_partition_three_times(stack: Stack, handler: Handler) -> None:
+    reads: list[str] = []
+
+    def count(params: dict[str, Any], **_: object) -> None:
+        query = json.loads(params["body"])
+        if "BETWEEN" not in query["KeyConditionExpression"]:
+            reads.extend(value["S"] for value in query["ExpressionAttributeValues"].values())
+
+    session = boto3.DEFAULT_SESSION
+    assert session is not None
+    session.events.register("before-call.dynamodb.Query", count)
+    try:
+        handler({"scheduled_time": (stack.now - timedelta(minutes=1)).isoformat()})
+    finally:
+        session.events.unregister("before-call.dynamodb.Query", count)
+    assert reads.count("open") == 3

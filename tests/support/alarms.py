@@ -1,4 +1,4 @@
-"""The template's alarms and dashboard, and what CloudWatch would make of a function's log."""
+"""The template's alarms and dashboard, evaluated on a function's log as CloudWatch does."""
 
 import json
 import re
@@ -29,7 +29,7 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 _STATISTICS: dict[str, Callable[[list[float]], float]] = {"Sum": sum, "Maximum": max}
 
 Series = tuple[str, str, frozenset[tuple[str, str]]]
-"""What CloudWatch keeps apart: namespace, name, dimensions."""
+"""The identity of a metric in CloudWatch: namespace, name, dimensions."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Datum:
 
 
 def metrics_in(log: str) -> list[Datum]:
-    """Read a log as CloudWatch does: the lines in embedded metric format.
+    """Read the lines in embedded metric format from a log, as CloudWatch does.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     """
@@ -80,11 +80,11 @@ def series_of(alarm: Mapping[str, Any]) -> Series:
 
 
 def goes_off(alarm: Mapping[str, Any], *periods: Sequence[Datum]) -> bool | None:
-    """Whether an alarm is in ALARM after these periods, the last one first; None: as before.
+    """Return whether an alarm is in ALARM after these periods, the latest first; None: no change.
 
-    As CloudWatch evaluates it: it looks further back than the periods to evaluate, and only for
-    what it finds too few of there does `TreatMissingData` speak. How far, its documents say in an
-    example alone: five periods for three.
+    CloudWatch looks further back than the periods to evaluate, and applies `TreatMissingData` only
+    to datapoints that it does not find there. Its documentation gives the range in one example
+    only: five periods for three.
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
     """
     series, compare = series_of(alarm), _COMPARISONS[alarm["ComparisonOperator"]]
@@ -104,7 +104,7 @@ def goes_off(alarm: Mapping[str, Any], *periods: Sequence[Datum]) -> bool | None
 
 
 def dashboard() -> dict[str, Any]:
-    """The dashboard; what refers to other resources is `{Name}` or `{Name.Attribute}`."""
+    """Return the dashboard, with references to resources as `Name` or `Name.Attribute`."""
     text = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
 
     def of_parameter(reference: re.Match[str]) -> str:
@@ -117,13 +117,13 @@ def dashboard() -> dict[str, Any]:
 
 
 def widgets() -> list[dict[str, Any]]:
-    """The dashboard's widgets."""
+    """Return the widgets of the dashboard."""
     found: list[dict[str, Any]] = dashboard()["widgets"]
     return found
 
 
 def drawn_by(widget: Mapping[str, Any], data: Sequence[Datum]) -> dict[str, bool | None]:
-    """Whether each line of a widget has something to draw, by metric; None: it is AWS's own."""
+    """Return whether each line of a widget has data, by metric; None for metrics of AWS."""
     drawn: dict[str, bool | None] = {}
     for line in widget["properties"]["metrics"]:
         first, *rest = line

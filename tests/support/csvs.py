@@ -1,4 +1,4 @@
-"""CSV files as members of an archive, for the tests of the dataset."""
+"""CSV files as members of an archive."""
 
 import io
 import re
@@ -33,7 +33,7 @@ def member(content: bytes, *, name: str = "report.csv", piece: int = 65_536) -> 
 def written(
     rows: Sequence[Sequence[str]], *, line_end: str = "\n", quote_all: bool = True
 ) -> bytes:
-    """Write a CSV. csv.writer leaves a bare CR unquoted, which no reader can tell from a line's."""
+    """Write a CSV. csv.writer would not quote a lone CR, which then looks like a line end."""
     text = "".join(
         ",".join(quoted(cell, always=quote_all or row == [""]) for cell in row) + line_end
         for row in rows
@@ -47,7 +47,7 @@ def quoted(cell: str, *, always: bool) -> str:
 
 @dataclass
 class FileSource:
-    """An archive on disk, read as one in S3 is; it knows what was asked of it."""
+    """An archive on disk, read like one in S3. `ranges` records the ranged reads."""
 
     path: Path
     ranges: list[tuple[int, int]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""A folder as `make run` leaves it, made from rows: the real converter writes the dataset."""
+"""A folder like the output of `make run`: the real converter writes the dataset from rows."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.support.csvs import member, written
-from vonage_dataset.cells import Collection, convert
+from vonage_dataset.cells import Collection
+from vonage_dataset.parquet import convert
 
 
 class Delivered:
-    """What was delivered, one call for each window."""
+    """A folder of deliveries. Each call of `deliver` adds one window."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

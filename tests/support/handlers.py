@@ -21,7 +21,7 @@ Invoke = Callable[[dict[str, Any], "Context"], dict[str, Any]]
 
 @dataclass
 class Context:
-    """What Lambda gives a handler beside the event."""
+    """Lambda's context of an invocation."""
 
     aws_request_id: str
     function_name: str = "submit_reports"
@@ -34,7 +34,7 @@ class Context:
 
 @dataclass
 class Handler:
-    """Invokes the handler; `define` is what the operator does to the parameter."""
+    """Invokes the handler; `define` overwrites the report definitions."""
 
     invoke: Invoke
     requests: "count[int]" = field(default_factory=count)
@@ -50,13 +50,13 @@ class Handler:
 
 
 def set_secret(api_key: str, api_secret: str) -> None:
-    """Put the credentials that the functions use."""
+    """Save the credentials of the functions."""
     value = json.dumps({"api_key": api_key, "api_secret": api_secret})
     boto3.client("secretsmanager").put_secret_value(SecretId="vonage", SecretString=value)
 
 
 def set_environment(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set what the template gives the functions."""
+    """Set the environment variables that the template sets."""
     machine = boto3.client("stepfunctions").create_state_machine(
         name="report-workflow",
         definition='{"StartAt": "Done", "States": {"Done": {"Type": "Succeed"}}}',
@@ -81,7 +81,7 @@ def set_environment(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def load_handler(function: str) -> Invoke:
-    """Load a handler as a cold start does; what it keeps is its own."""
+    """Load a handler as a cold start does, with caches of its own."""
     path = FUNCTIONS / function / "app.py"
     spec = importlib.util.spec_from_file_location(f"{function}_app", path)
     assert spec is not None

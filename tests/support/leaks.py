@@ -1,9 +1,9 @@
-"""What a stack may say nowhere: credentials, phone numbers, the text of messages.
+"""Searches a stack's output for leaks: credentials, phone numbers, texts of messages.
 
-It may say an account's id, although the key of the account is the same word: keys of objects,
-manifests and notifications name it. And what a person wrote into the filters of a definition
-stands wherever the definition itself does: in the ledger, in the input of a run, in the manifest.
-Archives and dataset hold the records, and nothing else does.
+Only archives and the dataset may contain records. Two exceptions are by contract. An account's id
+equals its API key, and object keys, manifests and notifications name the id. The filters of a
+definition may contain phone numbers, and they are stored with the definition in the ledger, in the
+input of a run and in the manifest.
 """
 
 import base64
@@ -18,15 +18,14 @@ from local.simulator.values import TEXTS
 
 _ENOUGH = 8
 
-# "Basic" and what may be base64 of a pair; of a word it has no more than a capital at its start.
+# "Basic" and the base64 of a pair. A plain word has no capital or digit after its first letter.
 _BASIC = r"Basic\s+(?=[A-Za-z][a-z]*[A-Z0-9])[A-Za-z0-9+/]{8,}={0,2}"
 
 
 class Forbidden:
-    """What the account of a stack must not leak.
+    """The data of a stack's account that must not leak.
 
-    `ranges` are those of phone numbers, as the simulator tells them, and `texts` what its messages
-    are made of.
+    `ranges` are the simulator's ranges of phone numbers; `texts` are the templates of its messages.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class Forbidden:
 
     @classmethod
     def of(cls, simulator: Simulator, *more_secrets: str) -> Self:
-        """Return what belongs to the account of a simulator, and its records."""
+        """Return the forbidden data of a simulator's account and records."""
         return cls(
             api_key=simulator.api_key,
             secrets=(simulator.api_secret, *more_secrets),
@@ -58,19 +57,19 @@ class Forbidden:
             texts=TEXTS,
         )
 
-    def within(self, said: Mapping[str, object]) -> list[str]:
-        """Return what leaked, and around what; `said` is text or JSON, by where it was said."""
+    def within(self, output: Mapping[str, object]) -> list[str]:
+        """Return the leaks with their context; `output` is text or JSON, by its place."""
         return [
             f"{kind} in {where}: ...{text[max(0, match.start() - 60) : match.end() + 20]}..."
-            for where, value in said.items()
+            for where, value in output.items()
             for text in [json.dumps(value, ensure_ascii=False, default=str)]
             for kind, pattern in self._patterns.items()
             if (match := re.search(pattern, text))
         ]
 
-    def beside_definitions(self, said: Mapping[str, object]) -> list[str]:
-        """Return the same of what holds definitions: their filters may name numbers."""
-        return self.within({where: _without_filters(value) for where, value in said.items()})
+    def beside_definitions(self, output: Mapping[str, object]) -> list[str]:
+        """Return the leaks outside the filters of definitions, which may contain numbers."""
+        return self.within({where: _without_filters(value) for where, value in output.items()})
 
 
 def _number(first: str, last: str) -> str:
@@ -79,13 +78,13 @@ def _number(first: str, last: str) -> str:
 
 
 def _pieces(texts: Iterable[str]) -> list[str]:
-    """Return of each text what no JSON writes in another way, if that is enough to know it by."""
+    """Return the longest part of each text that JSON does not escape, if it is distinctive."""
     pieces = (max(re.findall(r"[ !#-\[\]-z]+", text), key=len) for text in texts)
     return [piece for piece in pieces if len(piece) >= _ENOUGH]
 
 
 def _without_filters(value: Any) -> Any:
-    """Open JSON that stands in JSON as text, and leave out what a person asked for."""
+    """Decode JSON inside JSON strings, and remove the filters of definitions."""
     if isinstance(value, str) and value.startswith(("{", "[")):
         try:
             return _without_filters(json.loads(value))

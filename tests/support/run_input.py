@@ -1,4 +1,4 @@
-"""The report that the tests of store_report and convert_report are about."""
+"""The run input in the tests of store_report and convert_report."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""What submit_reports works with: the simulator over HTTP, DynamoDB, SNS and S3 in moto."""
+"""The services of submit_reports: the simulator over HTTP; DynamoDB, SNS, S3, SSM in moto."""
 
 import json
 import os
@@ -21,16 +21,17 @@ from vonage_reports.aws.cloudwatch import Metrics
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.ledger_items import OpenWork
 from vonage_reports.aws.sns import Topic
+from vonage_reports.aws.ssm import DefinitionsParameter
 from vonage_reports.domain.backfill import Backfill, checked_backfill
 from vonage_reports.domain.decisions import Execution, ExecutionStatus
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Report
 from vonage_reports.submit_reports import backfills
-from vonage_reports.submit_reports.context import Invocation, Services
+from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.plan import plan
-from vonage_reports.submit_reports.requests import parse_definitions
+from vonage_reports.submit_reports.read_definitions import parse_definitions
 from vonage_reports.submit_reports.settle import settle
-from vonage_reports.submit_reports.submit import SubmitResult, submit
+from vonage_reports.submit_reports.submit import submit
 from vonage_reports.vonage.client import Credentials, VonageClient
 from vonage_reports.vonage.pacing import Pacer
 
@@ -40,7 +41,7 @@ LIFETIME = 300.0
 
 
 class Runs:
-    """The workflow's runs as the test says they stand; what was started is kept, to the byte."""
+    """A fake Step Functions: it keeps the inputs of started runs; the test sets their states."""
 
     def __init__(self) -> None:
         self.started: dict[str, str] = {}
@@ -67,7 +68,7 @@ class Runs:
 
 
 def definition(**entry: Any) -> ReportDefinition:
-    """Make one definition, by default of the product VERIFY-V2 with the name d0."""
+    """Return a definition, by default d0 of the product VERIFY-V2."""
     text = json.dumps([{"name": "d0", "product": "VERIFY-V2", **entry}])
     (made,), refused = parse_definitions(text, api_key="abcd1234")
     assert refused == []
@@ -76,7 +77,7 @@ def definition(**entry: Any) -> ReportDefinition:
 
 @dataclass
 class Stack:
-    """What submit_reports works with, and a clock that the test moves."""
+    """The services, and a clock that the test moves."""
 
     services: Services
     runs: Runs
@@ -98,34 +99,34 @@ class Stack:
         self, definitions: Sequence[ReportDefinition], at: datetime = SCHEDULED
     ) -> list[str]:
         done = plan(definitions, self.services, at=at, now=max(self.now, at))
-        assert (done.left_out, done.faults) == ([], [])
-        return done.planned
+        assert (done.refusals, done.errors) == ([], [])
+        return done.report_ids
 
-    def submit(self, owner: str = "one") -> SubmitResult:
+    def submit(self, owner: str = "one") -> StepResult:
         return submit(self.services, Invocation(owner, lambda: LIFETIME), clock=lambda: self.now)
 
     def settle_seen(self, work: OpenWork) -> list[str]:
-        """Settle what was seen before."""
+        """Settle open work that was read before."""
         invocation = Invocation("one", lambda: LIFETIME)
-        ended, faults = settle(work, self.services, invocation, clock=lambda: self.now)
-        assert faults == []
-        return ended
+        done = settle(work, self.services, invocation, clock=lambda: self.now)
+        assert done.errors == []
+        return done.report_ids
 
     def settle(self) -> list[str]:
         return self.settle_seen(self.services.ledger.open_work())
 
     def collect(self, *outcomes: str) -> list[Report]:
-        """Submit as many reports as there are outcomes; Vonage ends each at once as told.
+        """Submit one report per outcome; Vonage ends each at once with its outcome.
 
-        Returns them, in the order in which they were asked for, as they were before they ended.
+        Return the reports in the order of their requests, as they were before they ended.
         """
         for outcome in outcomes:
             self.simulator.fault("create", "outcome", request_status=outcome, seconds=0)
         done = self.submit()
-        assert done.faults == []
-        reports = [self.known(report_id) for report_id in done.submitted]
+        assert done.errors == []
+        reports = [self.known(report_id) for report_id in done.report_ids]
         assert len(reports) == len(outcomes)
-        # The simulator writes archives beside answering: on a busy machine it takes a moment.
+        # The simulator writes archives in the background.
         while self._at_work_at_vonage() & {report.request_id for report in reports}:
             pass
         for report, outcome in zip(reports, outcomes, strict=True):
@@ -155,12 +156,12 @@ class Stack:
         return len(self.services.ledger.open_work().slots)
 
     def created(self) -> list[dict[str, Any]]:
-        """What Vonage was asked for, and bills, in that order."""
+        """Return the requests at Vonage, which bills them, in their order."""
         reports: list[dict[str, Any]] = self.simulator.state()["reports"]
         return reports
 
     def announced(self) -> list[dict[str, Any]]:
-        """Take what was announced since the last call."""
+        """Return the notifications since the last call."""
         queue = boto3.client("sqs")
         bodies = []
         while messages := queue.receive_message(
@@ -174,7 +175,7 @@ class Stack:
         return bodies
 
     def day(self, ago: int) -> date:
-        """The UTC date so many days ago."""
+        """Return the UTC date so many days ago."""
         return (self.now - timedelta(days=ago)).date()
 
     def backfill(
@@ -187,28 +188,28 @@ class Stack:
             backfills.begin(each, self.services, max_billed_records=limit)
 
     def plan_backfills(self, limit: int = 10_000_000) -> list[Report]:
-        """Plan what the running backfills have room for, as the reports that became of it."""
+        """Plan as many windows of the running backfills as there is room for."""
         invocation = Invocation("one", lambda: LIFETIME)
-        planned = backfills.plan_backfills(
+        done = backfills.plan_backfills(
             self.services, invocation, max_billed_records=limit, clock=lambda: self.now
         )
-        return [self.known(report_id) for report_id in planned]
+        return [self.known(report_id) for report_id in done.report_ids]
 
     def table(self) -> list[dict[str, Any]]:
-        """Everything that the ledger holds."""
+        """Return all items of the ledger."""
         items: list[dict[str, Any]] = boto3.resource("dynamodb").Table("ledger").scan()["Items"]
         return sorted(items, key=lambda item: (item["pk"], item["sk"]))
 
 
 @cache
 def _session() -> boto3.Session:
-    """One for all tests: it reads the services' models once."""
+    """Return one session for all tests: it reads the services' models once."""
     return boto3.Session("testing", "testing", region_name="eu-west-1")
 
 
 @contextmanager
 def a_stack(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
-    """Make a stack that nothing was done with yet."""
+    """Yield a fresh stack."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
@@ -216,7 +217,7 @@ def a_stack(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     simulator.reset()
     with mock_aws():
-        # moto lets each test begin without one.
+        # moto removes the default session before each test.
         boto3.DEFAULT_SESSION = _session()
         create_ledger_table(boto3.client("dynamodb"), "ledger")
         table = boto3.resource("dynamodb").Table("ledger")
@@ -236,10 +237,11 @@ def a_stack(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
         runs = Runs()
         services = Services(
             ledger=Ledger(table),
+            definitions=DefinitionsParameter(boto3.client("ssm"), "/definitions"),
             vonage=VonageClient(
                 simulator.url, lambda _fresh: credentials[0], pacer=Pacer(0), timeout=(1, 1)
             ),
-            executions=runs,  # type: ignore[arg-type]  # a stand-in that keeps state
+            executions=runs,  # type: ignore[arg-type]  # a fake that keeps state
             topic=Topic(boto3.client("sns"), topic_arn),
             bucket=Bucket(s3, "reports"),
             metrics=Metrics(STACK),

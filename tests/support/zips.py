@@ -1,6 +1,6 @@
-"""ZIP archives for tests: what Python's zipfile writes, and what no writer would.
+"""ZIP archives for tests: some by Python's zipfile, and some that no honest writer produces.
 
-`Parts` holds an archive in its parts, so that a test can spoil one and leave the others whole.
+`Parts` holds the parts of an archive, so that a test can spoil one part only.
 """
 
 import io
@@ -61,7 +61,7 @@ def deflated(content: bytes) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """A member, true unless a field is replaced. `header` and `entry` replace single fields."""
+    """A member, consistent by default. `header` and `entry` replace single fields."""
 
     name: bytes = b"report.csv"
     content: bytes = b'"id"\n"1"\n' * 9
@@ -69,7 +69,7 @@ class File:
     flags: int = DESCRIPTOR_FLAG | UTF8_FLAG
     signature: bool = True
     wide: bool = False  # a ZIP64 field in the local header
-    wide_descriptor: bool | None = None  # 64 bits; None: as `wide` announces
+    wide_descriptor: bool | None = None  # 64 bits; None: like `wide`
     wide_entry: bool = False  # all values in the central directory in 64 bits
     extra: bytes = b""
     entry_extra: bytes = b""
@@ -78,7 +78,7 @@ class File:
     entry: dict[str, int | bytes] = field(default_factory=dict)
     descriptor: bytes | None = None
     raw: bytes | None = None
-    content_truth: dict[str, int] = field(default_factory=dict)  # where `raw` is not `content`
+    content_truth: dict[str, int] = field(default_factory=dict)  # if `raw` differs from `content`
 
     @property
     def data(self) -> bytes:
@@ -152,7 +152,7 @@ class Parts:
     trailer: bytes = b""
 
     def but(self, **changes: object) -> Self:
-        return replace(self, **changes)  # type: ignore[arg-type]  # keywords, whichever they are
+        return replace(self, **changes)  # type: ignore[arg-type]  # any fields, by name
 
     def build(self) -> bytes:
         archive = bytearray()

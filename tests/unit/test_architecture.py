@@ -1,4 +1,4 @@
-"""Imports are the architecture: functions -> steps -> aws -> vonage, archive -> domain."""
+"""Imports follow the architecture: functions -> steps -> aws -> vonage, archive -> domain."""
 
 import ast
 import re
@@ -25,7 +25,7 @@ def label(path: Path) -> str:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Every module that a file imports, wherever in it; `from a import b` gives both."""
+    """Yield every module that a file imports, at any depth; `from a import b` yields both."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -67,7 +67,7 @@ def outside(names: set[str], allowed: tuple[str, ...]) -> set[str]:
 every_module = pytest.mark.parametrize("path", MODULES, ids=label)
 every_function = pytest.mark.parametrize("path", FUNCTIONS, ids=label)
 
-# Each package may import itself and those named here, which stand below it.
+# Each package may import itself and the packages below it, which are named here.
 BELOW = {
     "": ("aws", "vonage", "archive", "domain"),
     "submit_reports": ("aws", "vonage", "domain"),
@@ -110,17 +110,17 @@ def test_imports_run_downwards(path: Path) -> None:
 
 
 @every_module
-def test_each_package_uses_its_own_libraries_alone(path: Path) -> None:
+def test_each_package_uses_only_its_own_libraries(path: Path) -> None:
     foreign = {re.sub("^mypy_boto3_.*", "mypy_boto3", each) for each in foreign_imports(path)}
 
     assert foreign <= LIBRARIES[package_of(path)]
 
 
-def test_no_circle_of_imports() -> None:
+def test_imports_have_no_cycle() -> None:
     graph = {module_name(path): package_imports(path) for path in MODULES}
     order = TopologicalSorter(graph)
 
-    order.prepare()  # raises CycleError, naming the circle
+    order.prepare()  # raises CycleError, which names the cycle
 
 
 def module_name(path: Path) -> str:
@@ -129,52 +129,52 @@ def module_name(path: Path) -> str:
 
 
 @every_module
-def test_nothing_in_the_package_knows_a_function_or_the_local_stack(path: Path) -> None:
+def test_package_imports_no_function_and_no_local_stack(path: Path) -> None:
     assert not {"app", "functions", "local", "tests"} & {
         each.split(".")[0] for each in imports(path)
     }
 
 
 @every_function
-def test_functions_do_not_know_each_other(path: Path) -> None:
+def test_functions_do_not_import_each_other(path: Path) -> None:
     assert not {"app", "functions", "local", "tests"} & {
         each.split(".")[0] for each in imports(path)
     }
 
 
 def test_only_submit_reports_loads_its_package() -> None:
-    readers = [
+    importers = [
         label(path)
         for path in (*FUNCTIONS, *MODULES)
         if any(each.startswith(f"{OURS}.submit_reports") for each in package_imports(path))
         and package_of_any(path) != "submit_reports"
     ]
 
-    assert readers == ["functions/submit_reports/app.py"]
+    assert importers == ["functions/submit_reports/app.py"]
 
 
 def package_of_any(path: Path) -> str:
     return package_of(path) if path.is_relative_to(PACKAGE) else ""
 
 
-def test_only_convert_report_knows_the_dataset() -> None:
-    knowing = [
+def test_only_convert_report_imports_the_dataset() -> None:
+    importers = [
         label(path)
         for path in (*FUNCTIONS, *MODULES)
         if "vonage_dataset" in {each.split(".")[0] for each in imports(path)}
     ]
 
-    assert knowing == ["functions/convert_report/app.py"]
+    assert importers == ["functions/convert_report/app.py"]
 
 
 @pytest.mark.parametrize("path", [*FUNCTIONS, *MODULES], ids=label)
-def test_every_module_says_what_it_is_for(path: Path) -> None:
+def test_every_module_has_a_docstring(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
 @pytest.mark.parametrize("path", [*FUNCTIONS, *MODULES], ids=label)
-def test_what_is_required_of_the_environment_is_never_asked_for_politely(path: Path) -> None:
-    # os.environ["NAME"] names what is missing; a default would hide it.
+def test_required_environment_variables_have_no_default(path: Path) -> None:
+    # os.environ["NAME"] names the missing variable; a default would hide the mistake.
     for node in ast.walk(ast.parse(path.read_text())):
         name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)
         assert name != "getenv"
@@ -183,7 +183,7 @@ def test_what_is_required_of_the_environment_is_never_asked_for_politely(path: P
 
 
 @every_function
-def test_a_function_reads_its_environment_when_it_is_called(path: Path) -> None:
+def test_environment_is_read_inside_the_handler(path: Path) -> None:
     module = ast.parse(path.read_text())
     at_import = [node for node in module.body if not isinstance(node, ast.FunctionDef)]
 
@@ -191,7 +191,7 @@ def test_a_function_reads_its_environment_when_it_is_called(path: Path) -> None:
 
 
 def modules_after_import(path: Path) -> set[str]:
-    """What a cold start of a function loads: the names in sys.modules."""
+    """Return the names in sys.modules after a cold start of a function."""
     code = "import sys, app; print(*sys.modules, sep='\\n')"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -216,7 +216,7 @@ def loaded() -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("function", ["check_report", "store_report", "convert_report"])
 @pytest.mark.parametrize("module", ["pydantic", "aws_xray_sdk", "moto", f"{OURS}.submit_reports"])
-def test_a_cold_start_waits_for_nothing_that_is_not_used(
+def test_cold_start_loads_no_unused_module(
     loaded: dict[str, set[str]], function: str, module: str
 ) -> None:
     assert module not in loaded[function]
@@ -224,14 +224,14 @@ def test_a_cold_start_waits_for_nothing_that_is_not_used(
 
 @pytest.mark.parametrize("function", ["check_report", "store_report", "submit_reports"])
 @pytest.mark.parametrize("module", ["pyarrow", "vonage_dataset"])
-def test_the_others_start_without_what_makes_the_dataset(
+def test_only_convert_report_loads_the_dataset_libraries(
     loaded: dict[str, set[str]], function: str, module: str
 ) -> None:
     assert module in loaded["convert_report"]
     assert module not in loaded[function]
 
 
-def test_convert_report_starts_without_what_asks_vonage(loaded: dict[str, set[str]]) -> None:
+def test_convert_report_starts_without_the_vonage_client(loaded: dict[str, set[str]]) -> None:
     assert not {f"{OURS}.vonage.client", "requests"} & loaded["convert_report"]
 
 
@@ -239,13 +239,13 @@ def test_convert_report_starts_without_what_asks_vonage(loaded: dict[str, set[st
     "module",
     ["isal", f"{OURS}.aws.multipart_upload", f"{OURS}.aws.ledger", f"{OURS}.archive.zip_proof"],
 )
-def test_check_report_starts_without_what_stores_an_archive(
+def test_check_report_starts_without_the_upload_modules(
     loaded: dict[str, set[str]], module: str
 ) -> None:
     assert module not in loaded["check_report"]
 
 
-def test_store_report_inflates_with_the_fast_library(loaded: dict[str, set[str]]) -> None:
+def test_store_report_inflates_with_isal(loaded: dict[str, set[str]]) -> None:
     assert "isal" in loaded["store_report"]
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from vonage_reports.check_report import readiness
+from vonage_reports.check_report import check_report
 from vonage_reports.domain.errors import ReportFailed, ReportTruncated, RowsMismatch
 from vonage_reports.vonage.answers import ReportRequest
 
@@ -35,22 +35,22 @@ def answer(
 def ask(
     report: ReportRequest, *, waited: float = 20, running: timedelta = timedelta(minutes=6)
 ) -> dict[str, object]:
-    return readiness(report, waited=waited, started=NOW - running, now=NOW)
+    return check_report(report, waited=waited, started=NOW - running, now=NOW)
 
 
 @pytest.mark.parametrize("word", ["PENDING", "PROCESSING"])
-def test_a_report_that_vonage_works_on_is_waited_for(word: str) -> None:
+def test_unfinished_report_is_waited_for(word: str) -> None:
     assert ask(answer(word), waited=40) == {"ready": False, "wait_seconds": 60, "download": None}
 
 
-def test_a_link_that_comes_while_vonage_still_works_is_not_followed() -> None:
-    # One of Vonage's own examples has it.
+def test_link_of_an_unfinished_report_is_ignored() -> None:
+    # One of Vonage's own examples has such a link.
     early = answer("PROCESSING", file_id=FILE_ID, items_count=45544)
 
     assert ask(early)["ready"] is False
 
 
-def test_a_report_that_succeeded_is_ready_to_be_downloaded() -> None:
+def test_succeeded_report_is_ready() -> None:
     assert ask(answer("SUCCESS", file_id=FILE_ID, items_count=14952)) == {
         "ready": True,
         "wait_seconds": 0,
@@ -63,7 +63,7 @@ def test_a_report_that_succeeded_is_ready_to_be_downloaded() -> None:
     }
 
 
-def test_a_report_is_ready_without_a_count_and_without_times() -> None:
+def test_report_is_ready_without_count_and_times() -> None:
     bare = ReportRequest(
         **{**vars(answer("SUCCESS", file_id=FILE_ID)), "receive_time": None},
     )
@@ -76,7 +76,7 @@ def test_a_report_is_ready_without_a_count_and_without_times() -> None:
     }
 
 
-def test_an_empty_report_is_ready_without_a_link() -> None:
+def test_empty_report_is_ready_without_a_link() -> None:
     result = ask(answer("SUCCESS", items_count=0))
 
     assert result["ready"] is True
@@ -85,45 +85,45 @@ def test_an_empty_report_is_ready_without_a_link() -> None:
 
 
 @pytest.mark.parametrize("items_count", [1, 14952, None])
-def test_a_link_that_is_missing_is_no_empty_report(items_count: int | None) -> None:
+def test_missing_link_is_no_empty_report(items_count: int | None) -> None:
     with pytest.raises(RowsMismatch, match="link"):
         ask(answer("SUCCESS", items_count=items_count))
 
 
 @pytest.mark.parametrize("word", ["FAILED", "ABORTED"])
-def test_a_report_that_vonage_ended_without_a_file_failed(word: str) -> None:
+def test_report_that_vonage_ended_without_a_file_failed(word: str) -> None:
     with pytest.raises(ReportFailed, match=word):
         ask(answer(word))
 
 
 @pytest.mark.parametrize("file_id", [FILE_ID, None])
-def test_a_report_that_was_cut_short_is_not_taken_though_it_has_a_link(
+def test_truncated_report_is_refused_though_it_has_a_link(
     file_id: str | None,
 ) -> None:
     with pytest.raises(ReportTruncated, match="shorter window"):
         ask(answer("TRUNCATED", file_id=file_id, items_count=7_000_000))
 
 
-def test_a_status_that_nobody_knows_is_an_error() -> None:
+def test_unknown_status_raises() -> None:
     with pytest.raises(ReportFailed, match="'DONE'"):
         ask(answer("DONE"))
 
 
 @pytest.mark.parametrize("word", ["PENDING", "PROCESSING"])
-def test_after_48_hours_a_report_is_waited_for_no_more(word: str) -> None:
+def test_unfinished_report_fails_after_48_hours(word: str) -> None:
     unsaid = replace(answer(word), receive_time=None)
     assert ask(unsaid, running=timedelta(hours=48))["ready"] is False
     with pytest.raises(ReportFailed, match=word):
         ask(unsaid, running=timedelta(hours=48, seconds=1))
 
 
-def test_a_new_run_does_not_put_the_deadline_off() -> None:
+def test_new_run_does_not_extend_the_deadline() -> None:
     two_days_old = replace(answer("PROCESSING"), receive_time=NOW - timedelta(hours=49))
     with pytest.raises(ReportFailed, match="PROCESSING"):
         ask(two_days_old, running=timedelta(minutes=1))
 
 
-def test_a_report_that_succeeded_after_the_deadline_is_taken() -> None:
+def test_report_that_succeeded_after_the_deadline_is_ready() -> None:
     late = answer("SUCCESS", file_id=FILE_ID, items_count=1)
 
     assert ask(late, running=timedelta(hours=60))["ready"] is True
@@ -133,7 +133,7 @@ def test_a_report_that_succeeded_after_the_deadline_is_taken() -> None:
     "report",
     [answer("PENDING"), answer("SUCCESS", file_id=FILE_ID), answer("SUCCESS", items_count=0)],
 )
-def test_what_is_said_is_json_for_the_workflow(report: ReportRequest) -> None:
+def test_result_is_json_for_the_workflow(report: ReportRequest) -> None:
     result = ask(report)
 
     assert json.loads(json.dumps(result)) == result

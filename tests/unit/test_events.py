@@ -1,4 +1,4 @@
-"""Every file in events/ is what somebody sends, or what a state of the workflow is given."""
+"""Each file in events/ is an event for submit_reports or the input of a state of the workflow."""
 
 import json
 import re
@@ -11,20 +11,16 @@ import yaml
 from local.stack.template import read_template
 from tests.support.paths import ROOT
 from tests.support.reports import make_report
-from vonage_reports.check_report import readiness
+from vonage_reports.check_report import check_report
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Entry, RequestStatus, Revision
 from vonage_reports.domain.run_input import RunInput, execution_input
 from vonage_reports.domain.windows import WindowLength, parse_instant
 from vonage_reports.submit_reports.requests import (
+    REQUESTS,
     BackfillRequest,
     Cancellation,
-    Recollection,
-    Reconversion,
-    Resolution,
-    ScheduledRun,
-    Sweep,
     is_dry_run,
     parse_event,
 )
@@ -48,39 +44,34 @@ NOW = datetime(2026, 11, 22, 2, 21, 13, tzinfo=UTC)
 
 
 def shape(value: Any) -> Any:
-    """The names of the fields, all the way down."""
+    """Return the names of the fields at all levels."""
     if isinstance(value, dict):
         return {name: shape(inner) for name, inner in value.items()}
     return None
 
 
-def test_every_folder_entry_is_an_event() -> None:
+def test_folder_has_events_only() -> None:
     assert {path.suffix for path in (ROOT / "events").iterdir()} == {".json"}
     assert EVENTS
 
 
-KINDS = {
-    "schedule": ScheduledRun,
-    "sweep": Sweep,
-    "run_ended": Sweep,
-    "resolve": Resolution,
-    "recollect": Recollection,
-    "reconvert": Reconversion,
-    "backfill": BackfillRequest,
-    "dry_run": BackfillRequest,
-    "cancel": Cancellation,
-}
+KEYS = {"schedule": "scheduled_time", "run_ended": "sweep", "dry_run": "backfill"}
+"""The keys of the events that are not named for their key."""
 
 
 @pytest.mark.parametrize("name", TO_SUBMIT_REPORTS)
-def test_the_event_means_what_its_file_is_called(name: str) -> None:
-    asked = parse_event(EVENTS[name])
+def test_event_is_the_request_of_its_name(name: str) -> None:
+    request = parse_event(EVENTS[name])
 
-    assert type(asked) is KINDS[name]
-    assert is_dry_run(asked) == (name == "dry_run")
+    assert type(request) is REQUESTS[KEYS.get(name, name)]
+    assert is_dry_run(request) == (name == "dry_run")
 
 
-def test_the_backfill_that_is_cancelled_is_the_one_that_is_begun() -> None:
+def test_every_request_has_an_event() -> None:
+    assert {KEYS.get(name, name) for name in TO_SUBMIT_REPORTS} == set(REQUESTS)
+
+
+def test_cancel_names_the_example_of_a_backfill() -> None:
     begun, cancelled = parse_event(EVENTS["backfill"]), parse_event(EVENTS["cancel"])
     assert isinstance(begun, BackfillRequest)
     assert isinstance(cancelled, Cancellation)
@@ -98,7 +89,7 @@ def test_the_backfill_that_is_cancelled_is_the_one_that_is_begun() -> None:
 
 
 @pytest.mark.parametrize("name", INPUTS)
-def test_the_input_of_a_run_is_what_submit_reports_writes(name: str) -> None:
+def test_run_input_equals_that_of_submit_reports(name: str) -> None:
     given = INPUTS[name]
     definition = given["definition"]
     report = make_report(
@@ -120,11 +111,11 @@ def test_the_input_of_a_run_is_what_submit_reports_writes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FOR_STATES)
-def test_a_function_is_given_what_its_state_sends(name: str) -> None:
+def test_function_event_has_the_fields_of_its_state(name: str) -> None:
     assert set(FOR_STATES[name]) == set(STATE_OF_EVENT[name]["Arguments"]["Payload"])
 
 
-def test_store_report_is_given_what_check_report_returned() -> None:
+def test_store_report_gets_the_result_of_check_report() -> None:
     answer = ReportRequest(
         request_id="6c5506b7-f16a-44dc-af06-756bbf467488",
         request_status=RequestStatus.SUCCESS,
@@ -138,12 +129,12 @@ def test_store_report_is_given_what_check_report_returned() -> None:
         file_id="b003ed27-b4b2-4a7d-b4a5-6255ce08eea5",
         echo={},
     )
-    result = readiness(answer, waited=20, started=NOW, now=NOW)
+    result = check_report(answer, waited=20, started=NOW, now=NOW)
 
     assert shape(EVENTS["store_report"]["download"]) == shape(result["download"])
 
 
-def test_the_end_of_a_run_is_an_event_that_the_rule_lets_through() -> None:
+def test_rule_matches_the_run_ended_event() -> None:
     template = read_template(ROOT / "template.yaml")
     function = template["Resources"]["SubmitReportsFunction"]["Properties"]
     pattern = function["Events"]["RunEnded"]["Properties"]["Pattern"]
@@ -155,7 +146,7 @@ def test_the_end_of_a_run_is_an_event_that_the_rule_lets_through() -> None:
     assert pattern["detail"]["stateMachineArn"] == [{"Ref": "ReportWorkflow"}]
 
 
-def test_the_end_of_a_run_has_the_fields_that_aws_documents() -> None:
+def test_run_ended_event_has_the_documented_fields() -> None:
     # https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html
     event = EVENTS["run_ended"]
 

@@ -9,9 +9,9 @@ from local.simulator.records import Query, Stream, Window, rows_of
 from local.simulator.values import TEXTS
 from tests.support.leaks import Forbidden
 
-SECRET = "s3cr3t-of-nobody"
+SECRET = "s3cr3t-of-a-test"
 TOKEN = base64.b64encode(f"abcd1234:{SECRET}".encode()).decode()
-OF_SOMEBODY_ELSE = base64.b64encode(b"efgh5678:another").decode()
+FOREIGN_TOKEN = base64.b64encode(b"efgh5678:another").decode()
 FORBIDDEN = Forbidden(
     api_key="abcd1234",
     secrets=[SECRET],
@@ -28,12 +28,12 @@ def kinds(found: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("output", "kind"),
     [
         (f"refused for {SECRET}", "the secret"),
         (f"Authorization: Basic {TOKEN}", "a Basic token"),
         (f"https://api.nexmo.com/?auth={TOKEN}", "a Basic token"),
-        (f"Authorization: Basic {OF_SOMEBODY_ELSE}", "a Basic token"),
+        (f"Authorization: Basic {FOREIGN_TOKEN}", "a Basic token"),
         ("Credentials(api_key='abcd1234')", "the key as a credential"),
         ({"api_key": "abcd1234"}, "the key as a credential"),
         (json.dumps({"api_key": "abcd1234"}), "the key as a credential"),
@@ -45,14 +45,14 @@ def kinds(found: list[str]) -> list[str]:
         (json.dumps({"row": TEXTS[1].format(code="123abc")}), "the text of a message"),
     ],
 )
-def test_what_leaks_is_found_wherever_it_stands(said: object, kind: str) -> None:
-    assert kinds(FORBIDDEN.within({"logs": said})) == [kind]
-    planted = {"logs": [{"level": "INFO"}, {"report": {"deep": [said]}}]}
+def test_leak_is_found_at_any_depth(output: object, kind: str) -> None:
+    assert kinds(FORBIDDEN.within({"logs": output})) == [kind]
+    planted = {"logs": [{"level": "INFO"}, {"report": {"deep": [output]}}]}
     assert kinds(FORBIDDEN.within(planted)) == [kind]
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         "archives/sms/abcd1234/2026/11/21/sms-20261121T0000Z-0123456789ab/ri3p58f-4477.zip",
         {"account_id": "abcd1234", "rows": 447700900, "bytes": 228495},
@@ -60,11 +60,11 @@ def test_what_leaks_is_found_wherever_it_stands(said: object, kind: str) -> None
         "Basic authentication is refused",
     ],
 )
-def test_what_a_delivery_says_by_contract_is_no_leak(said: object) -> None:
-    assert FORBIDDEN.within({"logs": said}) == []
+def test_contract_fields_of_a_delivery_are_no_leak(output: object) -> None:
+    assert FORBIDDEN.within({"logs": output}) == []
 
 
-def test_a_definition_may_name_numbers_in_its_filters_and_nowhere_else() -> None:
+def test_only_filters_of_definitions_may_contain_numbers() -> None:
     definition = {"name": "sms", "filters": {"to": "447700900123"}}
     history = [{"details": {"input": json.dumps({"definition": definition})}}]
     cause = {"details": {"cause": json.dumps({"errorMessage": "no 447700900123"})}}
@@ -76,9 +76,9 @@ def test_a_definition_may_name_numbers_in_its_filters_and_nowhere_else() -> None
 
 
 @pytest.mark.parametrize("direction", ["inbound", "outbound"])
-def test_a_record_of_the_simulator_is_known_by_its_numbers(direction: str) -> None:
+def test_simulated_records_are_found_by_their_numbers(direction: str) -> None:
     ranges = [each.numbers for each in COUNTRIES] + [OWN_NUMBERS]
-    everyones = Forbidden(
+    all_ranges = Forbidden(
         api_key="abcd1234",
         secrets=[SECRET],
         ranges=[{"first": str(each.first), "last": str(each.last)} for each in ranges],
@@ -97,11 +97,11 @@ def test_a_record_of_the_simulator_is_known_by_its_numbers(direction: str) -> No
 
     assert len({country for *_, country in rows}) == len(COUNTRIES)
     for row in rows:
-        assert kinds(everyones.within({"logs": row})) == ["a phone number"]
-        assert kinds(everyones.within({"logs": json.dumps(row[:2])})) == ["a phone number"]
+        assert kinds(all_ranges.within({"logs": row})) == ["a phone number"]
+        assert kinds(all_ranges.within({"logs": json.dumps(row[:2])})) == ["a phone number"]
 
 
-def test_most_texts_of_the_simulator_are_known_again() -> None:
+def test_most_simulated_texts_are_found() -> None:
     known = [
         text for text in TEXTS if FORBIDDEN.within({"logs": json.dumps(text.format(code="a1b2c3"))})
     ]

@@ -1,8 +1,8 @@
-"""What an earlier version left is read by this one: runs in flight, the ledger.
+"""Compatibility with version 0.1: runs in flight and the ledger stay readable.
 
-A run that began before a deployment goes on with the workflow as it was, and calls the functions as
-they are now, with an input that was stored when it began. So what stands here, as version 0.1 wrote
-it, is never changed: a field that comes later has a default, and none is taken away.
+A run that began before a deployment continues with the old workflow. It calls the new functions
+with the input stored at its start. Never change the constants below, which version 0.1 wrote. A new
+field needs a default, and no field may be removed.
 """
 
 import ast
@@ -67,17 +67,17 @@ PAYLOADS = {
 }
 
 
-def test_a_report_that_is_in_flight_is_read_with_its_run() -> None:
+def test_report_in_flight_is_read_with_its_run() -> None:
     work = open_work_of([ITEM])
     assert work.unreadable == ()
     (report,) = work.reports
     assert report == report_of(ITEM)
     assert report.execution_name == f"{REPORT_ID}-r1"
-    # The input of a run that may have been started is the same to the byte.
+    # The run may have been started with this input, so its bytes must not change.
     assert report.execution_input == RUN_INPUT
 
 
-def test_a_run_finds_what_it_stored_before() -> None:
+def test_run_in_flight_finds_its_stored_objects() -> None:
     run_input = RunInput.from_input(json.loads(RUN_INPUT))
     folder = f"sms-outbound/abcd1234/2026/11/18/{REPORT_ID}"
     assert archive_key(run_input) == f"archives/{folder}/{REQUEST_ID}.zip"
@@ -90,7 +90,7 @@ def test_a_run_finds_what_it_stored_before() -> None:
 
 
 @pytest.mark.parametrize("function", PAYLOADS)
-def test_a_function_needs_nothing_that_a_run_in_flight_does_not_send(function: str) -> None:
+def test_functions_need_only_fields_of_runs_in_flight(function: str) -> None:
     module = ast.parse((ROOT / "functions" / function / "app.py").read_text())
     needed = {
         ast.literal_eval(node.slice)

@@ -1,1 +1,1 @@
-"""From stored archives to the query-ready dataset: what only convert_report needs."""
+"""Converts stored archives to the query-ready dataset. Only convert_report loads this package."""

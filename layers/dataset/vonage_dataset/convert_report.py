@@ -1,4 +1,4 @@
-"""Delivers a window: dataset, then manifest, from the archives that are stored."""
+"""Delivers a window from its stored archives: writes the dataset, then the manifest."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -8,8 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from vonage_dataset.cells import Collection, Dataset, convert
+from vonage_dataset.cells import Collection
 from vonage_dataset.glue import Catalogue
+from vonage_dataset.parquet import Dataset, convert
 from vonage_dataset.zip_members import CsvMember, Reader, csv_members
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.domain import notifications, objects
@@ -37,19 +38,21 @@ def convert_report(
     settings: Settings,
     clock: Callable[[], datetime],
 ) -> dict[str, Any]:
-    """Write the dataset and the manifest of a window; return the notification that says so.
+    """Write the dataset and the manifest of a window; return its `report.delivered` notification.
 
-    `receipt_keys` are those of its archives, oldest first: several where it was split. Run again,
-    it does all of it again, and nothing is different; a run that only announces takes the manifest
-    that is there. What a later revision wrote is left alone: then the manifest says that it has no
-    dataset. So is what a later collection of the same report wrote: then that one is announced,
-    once more, because it is what readers see.
+    `receipt_keys` are the keys of its archives' receipts, oldest first: several for a split window.
+    Idempotent: a repeated run writes the same. A run that only announces reads the manifest.
 
-    Raises RowsMismatch, RowsUnreadable and ArchiveCorrupt, before anything is written, and
-    InvalidRequest where a receipt is missing.
+    Never replaces newer data. If a later revision wrote the dataset, the manifest has no dataset.
+    If a later collection of the same report wrote the manifest, return the notification of that
+    collection again, because readers see its data.
+
+    Raises:
+        RowsMismatch, RowsUnreadable, ArchiveCorrupt: before anything is written.
+        InvalidRequest: a receipt is missing.
     """
-    if run_input.entry is Entry.ANNOUNCE and (said := _said_by_manifest(run_input, bucket)):
-        return said
+    if run_input.entry is Entry.ANNOUNCE and (delivered := _from_manifest(run_input, bucket)):
+        return delivered
     receipts = [_receipt(bucket, key) for key in receipt_keys]
     precedence = Precedence.of(run_input, receipts)
     with TemporaryDirectory() as scratch:
@@ -87,16 +90,16 @@ def convert_report(
         run_input, receipts, content, bucket=bucket.name, delivered=format_instant(clock())
     )
     written = bucket.replace_json(manifest_key(run_input), manifest, precedence)
-    if written is None and (said := _said_by_manifest(run_input, bucket)):
-        return said
+    if written is None and (delivered := _from_manifest(run_input, bucket)):
+        return delivered
     if headers is not None:
-        # After the manifest: a run that dies before it has to say again what changed.
+        # After the manifest, so that a run that repeats this one reports the same change.
         bucket.write_json(headers_key(run_input), headers)
     return notifications.delivered(manifest, manifest_key=manifest_key(run_input))
 
 
-def _said_by_manifest(run_input: RunInput, bucket: Bucket) -> dict[str, Any] | None:
-    """Return the notification of what is delivered, None where it is not."""
+def _from_manifest(run_input: RunInput, bucket: Bucket) -> dict[str, Any] | None:
+    """Return the notification of a delivered report; None if it has no manifest."""
     manifest = bucket.read_json(manifest_key(run_input))
     return manifest and notifications.delivered(manifest, manifest_key=manifest_key(run_input))
 
@@ -104,7 +107,9 @@ def _said_by_manifest(run_input: RunInput, bucket: Bucket) -> dict[str, Any] | N
 def _receipt(bucket: Bucket, key: str) -> dict[str, Any]:
     receipt = bucket.read_json(key)
     if receipt is None:
-        raise InvalidRequest(f"{key} is not there: begin the run with a check")
+        raise InvalidRequest(
+            f"{key} is missing: restore its version and send reconvert, or send recollect (billed)"
+        )
     return receipt
 
 
@@ -129,7 +134,7 @@ def _members(receipt: Mapping[str, Any], bucket: Bucket) -> list[CsvMember]:
 
 
 def _row_check(rows: int, receipts: Sequence[Mapping[str, Any]], settings: Settings) -> str:
-    """Compare the rows that were read with those that Vonage counted. Raises RowsMismatch."""
+    """Compare the number of rows with Vonage's count. Raises RowsMismatch."""
     counted = objects.counted_by_vonage(receipts)
     if counted is None:
         return "impossible"
@@ -137,17 +142,18 @@ def _row_check(rows: int, receipts: Sequence[Mapping[str, Any]], settings: Setti
         return "equal"
     if settings.row_check == "enforce":
         raise RowsMismatch(
-            f"the archives have {rows:,} rows, and Vonage says {counted:,}: they are kept; ask "
-            "Vonage, and collect the window again, or reconvert it with ROW_CHECK=warn"
+            f"the archives have {rows:,} rows, and Vonage counted {counted:,}. The archives are "
+            "stored. Ask Vonage which is right, then send recollect (billed), or deploy "
+            "RowCheck=warn and send reconvert"
         )
     return "different"
 
 
 def _headers(run_input: RunInput, dataset: Dataset, bucket: Bucket) -> dict[str, Any] | None:
-    """Return what is to be known of the headers of a definition; None: nothing new.
+    """Return the headers object of a definition to write; None if it stays as it is.
 
-    `headers` are those of its newest window, `before` those of the window before that one. An
-    older window, as a backfill brings it, and one without a file say nothing.
+    `headers` are those of the newest window, `before` those of the window before it. Windows
+    without a file, and older windows, such as those of a backfill, change nothing.
     """
     if not dataset.headers:
         return None

@@ -1,16 +1,16 @@
-"""A CSV file as batches of cells, in constant memory, and never with fewer rows than it has.
+"""Reads a CSV file as batches of cells, in constant memory, and never drops a row.
 
-pyarrow's reader is the fast way. It takes no record that is longer than a block and no byte that is
-not UTF-8, and its errors quote the row. Where it gives up, Python's own reader goes on from the row
-that it had reached: either it can read what follows, or it knows the line. Both take the same for a
-record:
+pyarrow's reader is the fast path. It rejects a record longer than a block and a byte that is not
+UTF-8, and its errors quote the row. When pyarrow fails, Python's csv reader continues from the row
+that pyarrow reached: csv either reads the rest, or names the line of the error. Both readers
+follow the same rules:
 
-- fields are separated by commas; records end with LF, CR LF or with the file;
-- a field in double quotes may hold anything, a quote in it is doubled; a quote in a field that
-  does not begin with one is text;
-- a CR that no LF follows is text in quotes, and an error outside of them;
-- a line without anything is no record, except in a file of one column: there it is an empty cell;
-- every record has as many fields as the header.
+- Commas separate fields. A record ends with LF, CR LF or the end of the file.
+- A field in double quotes may contain anything; a quote inside it is doubled. In a field that does
+  not begin with a quote, quotes are text.
+- A CR without an LF is text inside quotes, and an error outside.
+- An empty line is skipped; in a file with one column it is a record with an empty cell.
+- Every record has as many fields as the header.
 """
 
 import csv
@@ -27,32 +27,33 @@ from vonage_dataset.zip_members import CsvMember, Reader
 from vonage_reports.domain.errors import RowsUnreadable
 
 RECORD_BYTES = 16 * 2**20
-"""A longer record is an error: a message has some kilobytes, and memory has an end."""
+"""The size limit of a record. Messages have a few kB; this bounds memory."""
 
 BLOCK_BYTES = 2**20
-"""What pyarrow parses at once; it reads up to 32 of them ahead."""
+"""The size of a block for pyarrow, which reads up to 32 blocks ahead."""
 
 _SLOW_BATCH_ROWS = 1_000
 _SLOW_BATCH_BYTES = 4 * 2**20
 _READ_BYTES = 64 * 2**10
 _LINE_END = b"\n"
 _UTF8_BOM = b"\xef\xbb\xbf"
-# Any byte is a character of Latin-1, so that csv, which wants text, lets all of them pass.
+# csv reads text only. In Latin-1, every byte is a character.
 _ANY_BYTES = "latin-1"
-# One more record behind the last, all of its cells this. Both readers take a quote that is never
-# closed for a cell that goes on to the end of the file, over all rows in it: then the last record
-# is another one.
+# Each cell of a record that we append to the file. For both readers, an unclosed quote makes one
+# cell of all the rows up to the end of the file; then the last record is not the sentinel.
 _SENTINEL = "-"
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What a CSV file has: the names in its header, none where there is no record at all.
+    """An opened CSV file.
 
-    `header_line` is where the header begins, counted from 1.
-    `batches` can be read once: a column for each name, in their order, of strings, or of bytes
-    where they may not be UTF-8. Empty cells are null.
-    Reading raises RowsUnreadable, and what reading the member raises.
+    Attributes:
+        header: The names in the header; empty if the file has no record.
+        header_line: The line on which the header begins, from 1.
+        batches: Can be read once. One column per name, in order, of strings, or of bytes if they
+            may not be UTF-8. Empty cells are null. Reading raises RowsUnreadable, and the errors
+            of reading the member.
     """
 
     header: tuple[str, ...]
@@ -63,7 +64,7 @@ class Rows:
 def read_rows(member: CsvMember, *, block_bytes: int = BLOCK_BYTES) -> Rows:
     """Open a CSV file and read its header.
 
-    Raises RowsUnreadable, and what reading the member raises.
+    Raises RowsUnreadable, and the errors of reading the member.
     """
     file = _CsvFile(member)
     return Rows(file.header, file.header_line, _batches(member, file, block_bytes))
@@ -79,7 +80,7 @@ def _batches(member: CsvMember, file: "_CsvFile", block_bytes: int) -> Iterator[
                 done += batch.num_rows
                 yield batch
         except pa.ArrowInvalid:
-            pass  # without a word of it: it quotes the row
+            pass  # never logged or chained: its text quotes the row
         else:
             return
     with closing(_CsvFile(member)) as again:
@@ -87,7 +88,7 @@ def _batches(member: CsvMember, file: "_CsvFile", block_bytes: int) -> Iterator[
 
 
 def _fast_batches(file: "_CsvFile", block_bytes: int) -> Iterator[pa.RecordBatch]:
-    """Yield all batches, as far as pyarrow can be trusted, and then raise its ArrowInvalid."""
+    """Yield batches while pyarrow can be trusted, then raise ArrowInvalid."""
     names = [str(position) for position in range(len(file.header))]
     blocks = _Blocks(file.buffer)
     with arrow_csv.open_csv(
@@ -104,27 +105,29 @@ def _fast_batches(file: "_CsvFile", block_bytes: int) -> Iterator[pa.RecordBatch
             strings_can_be_null=True,
         ),
     ) as reader:
-        # One batch is held back: the sentinel is at the end of the last.
+        # Hold one batch back, because the last one ends with the sentinel.
         held: pa.RecordBatch | None = None
         for batch in reader:
             if blocks.has_lone_cr:
-                raise pa.ArrowInvalid("a CR without an LF may be taken for the end of a line")
+                raise pa.ArrowInvalid("pyarrow may take a CR without an LF for a line end")
             if held is not None and batch.num_rows:
                 yield held
             held = batch if batch.num_rows else held
     if held is None or {column[-1].as_py() for column in held.columns} != {_SENTINEL}:
-        raise pa.ArrowInvalid("the last record is not the one behind the last")
+        raise pa.ArrowInvalid("the last record is not the sentinel")
     if blocks.quotes % 2 or blocks.has_lone_cr:
-        # At the end of a block a quote that is open may count as closed (seen in release 26).
-        raise pa.ArrowInvalid("a quote may never be closed, or as above")
+        # At the end of a block, pyarrow may take an open quote for a closed one (seen in release
+        # 26).
+        raise pa.ArrowInvalid("a quote may be unclosed, or as above")
     yield held.slice(0, held.num_rows - 1)
 
 
 class _Blocks:
-    """A file as pyarrow is to see it, because it drops what may be in a cell (seen in release 26).
+    """Feeds a file to pyarrow so that it drops no byte of a cell (seen in release 26).
 
-    An LF at the start of a block it takes for the rest of a CR LF at a line's end: no block ends
-    with a CR. A byte order mark at the start it takes for the file's: it gets one of its own.
+    pyarrow takes an LF at the start of a block for the second half of a CR LF, so no block ends
+    with a CR. It drops a byte order mark at the start, which may belong to a cell, so we put an
+    extra one there.
     """
 
     closed = False
@@ -133,53 +136,53 @@ class _Blocks:
         self._file = file
         self._held = _UTF8_BOM
         self.quotes = 0
-        """How many there were so far."""
+        """The number of quotes so far."""
         self.has_lone_cr = False
-        """Whether there was a CR that no LF followed: pyarrow takes it for a line's end."""
+        """Whether a CR came without an LF. pyarrow takes such a CR for a line end."""
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int) -> bytes:
-        """Return `size` bytes or one less. Behind the last CR there is still the sentinel."""
+        """Return up to `size` bytes. A CR held back is never the end: the sentinel follows it."""
         block = self._held + self._file.read(size - len(self._held))
         self.quotes += block.count(b'"')
         self._held = b"\r" if block.endswith(b"\r") and len(block) > 1 else b""
         block = block.removesuffix(self._held)
-        if b"\r" in block:  # nearly always not, and to look is quicker than to count
+        if b"\r" in block:  # rare, and a search is faster than two counts
             self.has_lone_cr |= block.count(b"\r") > block.count(b"\r\n")
         return block
 
     def close(self) -> None:
-        """Leave the file open: it is not pyarrow's."""
+        """Leave the file open: the caller closes it."""
 
 
-class _Ended(io.RawIOBase):
-    """A stream with something more behind its end."""
+class _Appendable(io.RawIOBase):
+    """A stream to which a line can be appended."""
 
     def __init__(self, stream: io.RawIOBase) -> None:
         self._stream = stream
-        self._ending: bytes | None = None
+        self._appended: bytes | None = None
         self._in_a_line = False
 
     def readable(self) -> bool:
         return True
 
-    def end_with(self, line: bytes, *, now: bool) -> None:
-        """Put `line` behind the end, on a line of its own; `now`: the end has been reached."""
-        self._ending = line
-        self._in_a_line = self._in_a_line and not now
+    def append(self, line: bytes, *, at_end: bool) -> None:
+        """Append `line` on a line of its own; `at_end`: the stream was read to its end."""
+        self._appended = line
+        self._in_a_line = self._in_a_line and not at_end
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: any buffer; io gives this one
         count = self._stream.readinto(buffer) or 0
         if count:
             self._in_a_line = bytes(buffer[count - 1 : count]) != _LINE_END
-        elif self._ending:
+        elif self._appended:
             if self._in_a_line:
-                self._ending, self._in_a_line = _LINE_END + self._ending, False
-            piece = self._ending[: len(buffer)]
+                self._appended, self._in_a_line = _LINE_END + self._appended, False
+            piece = self._appended[: len(buffer)]
             buffer[: len(piece)] = piece
-            self._ending = self._ending[len(piece) :]
+            self._appended = self._appended[len(piece) :]
             count = len(piece)
         return count
 
@@ -189,16 +192,16 @@ class _Ended(io.RawIOBase):
 
 
 class _CsvFile:
-    """A CSV file, opened and read up to the end of its header; Python's way to read on.
+    """A CSV file, opened and read up to the end of its header. Reads the rows with Python's csv.
 
-    `buffer` is what follows the header, and the sentinel.
+    `buffer` has the bytes after the header, then the sentinel.
     """
 
     def __init__(self, member: CsvMember) -> None:
         self._name = member.name
-        self._ended = _Ended(member.open())
-        self.buffer = io.BufferedReader(self._ended, _READ_BYTES)
-        self._line = 1  # where the record begins that is being read
+        self._stream = _Appendable(member.open())
+        self.buffer = io.BufferedReader(self._stream, _READ_BYTES)
+        self._line = 1  # the first line of the current record
         self._record_bytes = 0
         self._at_end = False
         self._records = self._read_records()
@@ -213,7 +216,7 @@ class _CsvFile:
         self.buffer.close()
 
     def batches(self, *, skip: int) -> Iterator[pa.RecordBatch]:
-        """Yield the records after the first `skip` ones."""
+        """Yield all records but the first `skip`."""
         cells: list[list[str]] = []
         size = 0
         for record in islice(self._whole_records(), skip, None):
@@ -234,16 +237,16 @@ class _CsvFile:
             except UnicodeDecodeError:
                 raise self._unreadable(line, "a name in the header is not UTF-8") from None
             if any("\n" in name for name in header):
-                # A quote that is never closed would make all rows a part of the name.
-                raise self._unreadable(line, "a name in the header goes over several lines")
+                # An unclosed quote would make all rows a part of the name.
+                raise self._unreadable(line, "a name in the header spans several lines")
             ending = ",".join([_SENTINEL] * len(header)).encode() + _LINE_END
-            self._ended.end_with(ending, now=self._at_end)
+            self._stream.append(ending, at_end=self._at_end)
             self.header_line = line
             return header
         return ()
 
     def _whole_records(self) -> Iterator[list[str]]:
-        """Yield the records that have as many fields as the header, or raise."""
+        """Yield the records. Raises RowsUnreadable for a wrong number of fields."""
         width = len(self.header)
         held: tuple[int, list[str]] | None = None
         for line, read in self._records:
@@ -262,7 +265,7 @@ class _CsvFile:
 
     def _read_records(self) -> Iterator[tuple[int, list[str]]]:
         """Yield each record and the number of its first line."""
-        csv.field_size_limit(RECORD_BYTES)  # it has no other limit than one for the process
+        csv.field_size_limit(RECORD_BYTES)  # csv's only limit is for the whole process
         reader = csv.reader(self._lines())
         while True:
             self._line = reader.line_num + 1
@@ -271,7 +274,7 @@ class _CsvFile:
                 record = next(reader)
             except StopIteration:
                 return
-            except csv.Error:  # there is no other one within the limits
+            except csv.Error:  # within the limits, csv has no other error
                 raise self._unreadable(self._line, "a CR alone, outside of quotes") from None
             yield self._line, record
 
@@ -298,4 +301,12 @@ class _CsvFile:
         )
 
     def _unreadable(self, line: int, reason: str) -> RowsUnreadable:
-        return RowsUnreadable(f"{self._name}, line {line:,}: {reason}.")
+        return unreadable(self._name, line, reason)
+
+
+def unreadable(member: str, line: int, reason: str) -> RowsUnreadable:
+    """Return the error for a line of a member. Quotes no cell: rows hold phone numbers."""
+    return RowsUnreadable(
+        f"{member}, line {line:,}: {reason}. The archive is stored: send reconvert once the "
+        "converter can read it, or recollect (billed) for another report of Vonage."
+    )

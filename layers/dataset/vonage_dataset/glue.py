@@ -1,9 +1,8 @@
-"""The Glue catalogue: how a product's table and its partitions are described, and registering one.
+"""The Glue catalogue: describes the tables and partitions of products, and registers partitions.
 
-The template makes the tables from what stands here (`local.generate_template` writes
-them into it), and
-convert_report the partitions: a crawler, or a projection with fixed values, would hide what a
-definition that was added today delivers.
+`local.generate_template` writes these tables into the template. convert_report registers the
+partitions. A crawler, or a partition projection with fixed values, would hide the data of a
+definition that was added today.
 """
 
 from collections.abc import Mapping
@@ -17,25 +16,25 @@ if TYPE_CHECKING:
     from mypy_boto3_glue.type_defs import StorageDescriptorTypeDef
 
 PARTITION_KEYS = {"definition": "string", "account": "string", "date": "date"}
-"""What a key below a table's location has, `<name>=<value>/`, in this order; and the types."""
+"""Names and types of the folders `<name>=<value>/` below a table's location, in order."""
 
 _PARQUET = "org.apache.hadoop.hive.ql.io.parquet"
 
 
 def table_name(product: str) -> str:
-    """Name a product's table, so that no SQL has to quote it: `VOICE-CALL` is `voice_call`."""
+    """Return a table name that SQL need not quote: `voice_call` for `VOICE-CALL`."""
     return product.lower().replace("-", "_")
 
 
 def table_location(product: str, bucket: str) -> str:
-    """Return the folder of a product."""
+    """Return the folder of a product's data."""
     return f"s3://{bucket}/data/product={product}/"
 
 
 def storage(product: str, location: str) -> "StorageDescriptorTypeDef":
-    """Describe what is in a folder, as Glue's StorageDescriptor, the same for table and partition.
+    """Return Glue's StorageDescriptor of a folder: of a table, or of one of its partitions.
 
-    Readers find the columns in the files by their names.
+    Readers match the columns of the files by name.
     """
     return {
         "Location": location,
@@ -51,15 +50,15 @@ def storage(product: str, location: str) -> "StorageDescriptorTypeDef":
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The database of a stack."""
+    """The Glue database of a stack."""
 
     client: "GlueClient"
     database: str
 
     def register(self, product: str, values: Mapping[str, str], bucket: str) -> None:
-        """Let readers of a product's table see a partition; `values` are those of its keys.
+        """Add a partition with these `values` of PARTITION_KEYS to a product's table.
 
-        One that is there stays as it is. A product without a table has none.
+        An existing partition stays unchanged. Does nothing for a product without a table.
         """
         if product not in TABLES:
             return

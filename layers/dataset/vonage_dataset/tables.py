@@ -1,25 +1,25 @@
-"""The tables of the dataset: one for each product, its columns and their types.
+"""The tables of the dataset: the columns of each product, and their types.
 
-The one source for the converter, the catalogue and SQL; imports nothing that is not in Python.
+The single source for the converter, the catalogue and SQL. Imports the standard library only.
 
-Source: the OpenAPI text 3.1.4, whose schemas give names and order (both directions of a product in
-one table: those of the inbound records are among those of the outbound ones), and 2.1.17, which
-gives types that the newer one has dropped (`latency`, `duration`, `concatenated`, counts of
-events). What neither calls a number, a boolean or a time is text: ids, phone numbers, MCC-MNC,
-codes. A cell that does not fit its column's type is not lost: see `RESCUED`.
+Sources: the OpenAPI text 3.1.4 gives names and order. One table holds both directions of a product,
+because the outbound records have all columns of the inbound ones. The OpenAPI text 2.1.17 gives
+types that 3.1.4 dropped (`latency`, `duration`, `concatenated`, counts of events). A column is text
+unless one of the two calls it a number, a boolean or a time: ids, phone numbers, MCC-MNC and codes
+are text. A cell that does not fit its column's type goes to `RESCUED`.
 """
 
 from dataclasses import dataclass
 from enum import Enum
 
 SCHEMA_VERSION = 1
-"""Of the Parquet files, in their metadata under `SCHEMA_VERSION_KEY`."""
+"""The version of the Parquet files, in their metadata under `SCHEMA_VERSION_KEY`."""
 
 SCHEMA_VERSION_KEY = "vonage_usage_reports.schema_version"
 
 
 class Type(Enum):
-    """The types of columns, by their name in Athena and the catalogue (Hive's names)."""
+    """The types of columns, by their names in Athena and the catalogue (Hive's names)."""
 
     TEXT = "string"
     MONEY = "decimal(18,8)"
@@ -38,29 +38,29 @@ class Column:
 
 
 CURRENCY = Column("_currency", Type.TEXT)
-"""What the price is in: what the record says, else the definition, else the account's setting."""
+"""The currency of the price: the record's, else the definition's, else the account's setting."""
 
 REVISION = Column("_revision", Type.TEXT)
-"""`final` or `preliminary`: whether prices and statuses may still move."""
+"""`final` or `preliminary`. In a preliminary row, price and status may still change."""
 
 COLLECTED_AT = Column("_collected_at", Type.TIMESTAMP)
-"""When Vonage was asked: of two copies of a record the later one is the truer one."""
+"""When Vonage received the request. Of two copies of a record, prefer the later one."""
 
 RESCUED = Column("_rescued", Type.RESCUED)
-"""Cells that have no column or do not fit theirs, as text.
+"""The text of cells that have no column, or do not fit its type.
 
-The keys are the names in the CSV's header. NULL where nothing was rescued.
+The keys are the names in the CSV's header. NULL in a row without such cells.
 """
 
 OURS = (CURRENCY, REVISION, COLLECTED_AT, RESCUED)
-"""The last columns of every table, which Vonage does not have; none of its names begins so."""
+"""Our own columns, the last ones of every table. No name of Vonage's begins with `_`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The columns of a product, without ours, and the one that says what a record costs.
+    """The columns of a product, without OURS, and the name of its price column.
 
-    `price` is None where records have no price of their own (they are billed elsewhere or not).
+    `price` is None if the records have no price: they are billed elsewhere, or free.
     """
 
     columns: tuple[Column, ...]
@@ -68,7 +68,7 @@ class Table:
 
     @property
     def all_columns(self) -> tuple[Column, ...]:
-        """What a Parquet file and the catalogue have."""
+        """The columns of a Parquet file and of the catalogue's table."""
         return (*self.columns, *OURS)
 
 
@@ -86,7 +86,7 @@ _TYPES = {
         "queued_time record_creation_time event_time"
     ),
 }
-# A name means the same in every product.
+# A name has the same meaning in every product.
 _TYPE_OF = {name: type_ for type_, names in _TYPES.items() for name in names.split()}
 
 
@@ -143,7 +143,7 @@ TABLES: dict[str, Table] = {
         "amd_beep_detection_result amd_user_defined_beep_timeout amd_user_defined_behavior "
         "amd_user_defined_mode total_price currency call_id id"
     ),
-    # It has no total_price: `price` is what the request cost, the others are its parts.
+    # No total_price: `price` is the price of the request, the other prices are parts of it.
     "VERIFY-API": _table(
         "account_id request_id from to locale number_type network network_name country "
         "country_name date_received date_finalized first_event_date last_event_date status "
@@ -186,15 +186,15 @@ TABLES: dict[str, Table] = {
         "price currency total_price id tier_volume"
     ),
 }
-"""The table of each product of the specification."""
+"""The table of each product in the specification."""
 
 
 def table_as_it_comes(names: tuple[str, ...]) -> Table:
-    """Make the table of a product that nobody described, from the names in its first header.
+    """Return the table of a product that is not in TABLES, from the names in its first header.
 
-    Text, since a type would be a guess; but `total_price`, which means the same in every product,
-    is money, so that the delivery has its totals. It is no table of the catalogue: the names are
-    whatever this one file has.
+    Columns are text, since any type would be a guess. Only `total_price` is money, because it has
+    the same meaning in every product, and the totals need it. Such a table never enters the
+    catalogue: another file may have other names.
     """
     return Table(
         tuple(

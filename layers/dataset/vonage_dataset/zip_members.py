@@ -1,7 +1,7 @@
-"""The members of a stored archive as streams, read in ranges from wherever it is.
+"""Streams the members of a stored archive, with ranged reads.
 
-The archive was proven when it was stored. What leaves here is proven once more, because it is not
-the same read: each member against the receipt's size and CRC-32, at its end.
+The archive was proven when it was stored. This is another read, so each member is checked again:
+at its end, against the size and CRC-32 in the receipt.
 """
 
 import io
@@ -20,10 +20,10 @@ from vonage_reports.domain.objects import Member
 
 
 class Reader(Protocol):
-    """A stream of bytes, such as the body of an answer from S3."""
+    """A stream of bytes, such as the body of a response from S3."""
 
     def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes; none at the end."""
+        """Return at most `size` bytes; b"" at the end."""
 
 
 class Source(Protocol):
@@ -31,49 +31,52 @@ class Source(Protocol):
 
     @property
     def size(self) -> int:
-        """Its length in bytes."""
+        """The length in bytes."""
 
     def open(self, start: int, length: int) -> AbstractContextManager[Reader]:
-        """Stream `length` bytes from `start` on."""
+        """Stream `length` bytes from offset `start`."""
 
 
 @dataclass(frozen=True, slots=True)
 class CsvMember:
-    """A CSV file that can be opened any number of times, each time from its first byte."""
+    """A CSV file. Each call of `open` starts at its first byte."""
 
     name: str
     open: Callable[[], io.RawIOBase]
 
 
+_RESTORE = (
+    "Restore the archive's first version in the bucket and send reconvert, or send recollect."
+)
 # The directory of an archive with one member is 150 bytes long.
 _DIRECTORY_PIECE = 64 * 2**10
 _COMPRESSED_PIECE = 64 * 2**10
-_CONTENT_PIECE = 512 * 2**10  # stays in the processor's cache, and bounds what a piece becomes
-_NOT_DEFLATE: Any = isal_zlib.error  # its stubs say an instance of it
+_CONTENT_PIECE = 512 * 2**10  # stays in the processor's cache, and bounds the inflated size
+_NOT_DEFLATE: Any = isal_zlib.error  # isal's stubs declare an instance, not the class
 _RAW_DEFLATE = -15
-_LOCAL_HEADER = struct.Struct("<26x2H")  # APPNOTE.TXT 4.3.7: the lengths of what follows it
+_LOCAL_HEADER = struct.Struct("<26x2H")  # APPNOTE.TXT 4.3.7: lengths of the name and extra field
 
 
 def csv_members(source: Source, receipt: Sequence[Member]) -> list[CsvMember]:
-    """List the files of an archive, in its order; folders are none.
+    """List the files of an archive in order, without folders.
 
-    `receipt` is what the archive's receipt says of them.
+    `receipt` holds the members that the archive's receipt names.
 
     Raises:
-        ArchiveCorrupt: It is not the archive that the receipt is about. Reading a member raises
-            the same where its content is not.
+        ArchiveCorrupt: the archive does not match its receipt. Reading a member raises the same if
+            its content does not match.
     """
     try:
         with zipfile.ZipFile(io.BufferedReader(_Ranges(source), _DIRECTORY_PIECE)) as archive:
             entries, end = archive.infolist(), archive.start_dir
     except zipfile.BadZipFile as error:
         if isinstance(error.__context__, OSError):
-            # A time-out of S3 is one, as botocore raises it: no word about the archive.
+            # A read timeout of S3, from botocore, says nothing about the archive.
             raise error.__context__ from None
-        raise ArchiveCorrupt(f"The stored archive is corrupt: {error}.") from error
+        raise ArchiveCorrupt(f"The stored archive is corrupt: {error}. {_RESTORE}") from error
     found = [Member(each.filename, each.file_size, f"{each.CRC:08x}") for each in entries]
     if found != list(receipt):
-        raise ArchiveCorrupt("The stored archive has other members than its receipt says.")
+        raise ArchiveCorrupt(f"The stored archive has other members than its receipt. {_RESTORE}")
     ends = [*(each.header_offset for each in entries[1:]), end]
     return [
         CsvMember(entry.filename, partial(_open, source, entry, end))
@@ -83,7 +86,7 @@ def csv_members(source: Source, receipt: Sequence[Member]) -> list[CsvMember]:
 
 
 class _Ranges(io.RawIOBase):
-    """A source as the file that `zipfile` seeks in."""
+    """Makes a source a seekable file for `zipfile`."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -102,7 +105,7 @@ class _Ranges(io.RawIOBase):
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._source.size}
         self._position = base[whence] + offset
         if self._position < 0:
-            raise OSError("a seek to before the start")
+            raise OSError("seek before the start")
         return self._position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: any buffer; io gives this one
@@ -121,7 +124,7 @@ def _open(source: Source, entry: zipfile.ZipInfo, end: int) -> io.RawIOBase:
 
 
 class _Stream(io.RawIOBase):
-    """Pieces that are made as they are read, as a file. They may be empty."""
+    """Makes a generator of pieces, some of them empty, a file."""
 
     def __init__(self, pieces: Generator[bytes]) -> None:
         self._pieces = pieces
@@ -148,7 +151,7 @@ class _Stream(io.RawIOBase):
 
 
 def _content(source: Source, entry: zipfile.ZipInfo, end: int) -> Generator[bytes]:
-    """Yield the content of one member, and raise at its end what is wrong with it."""
+    """Yield the content of one member. Raises ArchiveCorrupt at its end if it is not intact."""
     crc32 = length = 0
     with source.open(entry.header_offset, end - entry.header_offset) as stream:
         try:
@@ -157,9 +160,9 @@ def _content(source: Source, entry: zipfile.ZipInfo, end: int) -> Generator[byte
                 length += len(piece)
                 yield piece
         except _NOT_DEFLATE:
-            raise _corrupt(entry, "its data is not Deflate's") from None
+            raise _corrupt(entry, "the data is not valid Deflate data") from None
     if (length, crc32) != (entry.file_size, entry.CRC):
-        raise _corrupt(entry, "its size or CRC-32 is not the one in the receipt")
+        raise _corrupt(entry, "size or CRC-32 differ from the receipt")
 
 
 def _inflated(stream: Reader, entry: zipfile.ZipInfo) -> Iterator[bytes]:
@@ -184,10 +187,12 @@ def _pieces(stream: Reader, length: int, entry: zipfile.ZipInfo) -> Iterator[byt
     while length:
         piece = stream.read(min(length, _COMPRESSED_PIECE))
         if not piece:
-            raise _corrupt(entry, "it ends early")
+            raise _corrupt(entry, "the member ends early")
         length -= len(piece)
         yield piece
 
 
 def _corrupt(entry: zipfile.ZipInfo, reason: str) -> ArchiveCorrupt:
-    return ArchiveCorrupt(f"The stored archive is corrupt in {entry.filename}: {reason}.")
+    return ArchiveCorrupt(
+        f"The stored archive is corrupt in {entry.filename}: {reason}. {_RESTORE}"
+    )

@@ -2,7 +2,8 @@
 
 Imports point down only::
 
-    functions/*/app.py  ->  aws  ->  client  ->  domain (standard library only)
+    functions/*/app.py -> steps (submit_reports, check_report, store_report)
+        -> aws -> vonage, archive -> domain (standard library only)
 """
 
 __version__ = "0.1.0"

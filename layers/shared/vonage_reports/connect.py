@@ -1,4 +1,4 @@
-"""The Vonage client of a function: credentials, pace and metrics as the environment says."""
+"""Builds a function's Vonage client: credentials, pacing and metrics from the environment."""
 
 from collections.abc import Mapping
 
@@ -13,11 +13,11 @@ from vonage_reports.vonage.pacing import Pacer
 
 
 def vonage_client(environment: Mapping[str, str]) -> VonageClient:
-    """Make the Vonage client from a function's environment; a warm function keeps it.
+    """Return the Vonage client for a function's environment; a warm function caches it.
 
     Raises:
         KeyError: a required variable is not set.
-        InvalidRequest: a setting or the base URL cannot be used.
+        InvalidRequest: a setting or the base URL is invalid.
     """
     metrics = Metrics(environment["STACK_NAME"])
     return VonageClient(

@@ -1,4 +1,4 @@
-"""Stores one finished report: the archive, then its receipt."""
+"""Stores one report in the bucket: the archive, then its receipt."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -30,14 +30,15 @@ def store_report(
     clock: Callable[[], datetime],
     seconds_left: Callable[[], float],
 ) -> dict[str, Any]:
-    """Bring a report's archive into the bucket and return the receipt that proves it.
+    """Store a report's archive in the bucket; return its receipt.
 
-    `download` is what check_report said: file_id (None where Vonage made no file), items_count,
-    and the times submitted and ready.
-    Run again, it finds what is there, and asks Vonage for nothing twice. A download that does not
-    end while there are `seconds_left` is given up in time, with VonageUnavailable.
+    `download` comes from check_report: file_id (None if Vonage made no file), items_count, and the
+    times submitted and ready. Idempotent: a repeated run uses the stored receipt or archive, and
+    downloads nothing again.
 
-    Raises ArchiveCorrupt, ReportExpired, RateLimited, VonageRejected, VonageUnavailable.
+    Raises:
+        ArchiveCorrupt, ReportExpired, RateLimited, VonageRejected.
+        VonageUnavailable: also if the download does not end within `seconds_left`.
     """
     receipt = bucket.read_json(receipt_key(run_input))
     if receipt is None:
@@ -53,13 +54,7 @@ def store_report(
             },
         )
         bucket.write_json(receipt_key(run_input), receipt)
-        metrics.emit(
-            of_archive(run_input.product, receipt),
-            definition=run_input.definition,
-            report_id=run_input.report_id,
-            request_id=run_input.request_id,
-            execution=run_input.execution_name,
-        )
+        metrics.emit(of_archive(run_input.product, receipt), **run_input.log_keys)
     return receipt
 
 
@@ -80,5 +75,5 @@ def _store_archive(
             )
         if archive is not None:
             return archive
-    # A run that died before its receipt left the archive here.
+    # The archive of a run that died before it wrote the receipt.
     return prove_stored_archive(bucket.client, bucket.name, key)

@@ -1,4 +1,4 @@
-"""The layer of the dataset: what converts knows the domain and its engine, two modules know AWS."""
+"""Imports of the dataset layer: the converter uses the domain and pyarrow, two modules use AWS."""
 
 import ast
 import sys
@@ -19,7 +19,7 @@ def imports(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
-def test_a_module_of_the_dataset_knows_the_domain_and_its_engine_alone(path: Path) -> None:
+def test_module_imports_the_domain_and_its_engine_alone(path: Path) -> None:
     allowed = ["vonage_dataset", "vonage_reports.domain", "pyarrow", "isal"]
     if path.name in AT_THE_EDGE:
         allowed = [
@@ -34,7 +34,7 @@ def test_a_module_of_the_dataset_knows_the_domain_and_its_engine_alone(path: Pat
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
-def test_what_converts_knows_nothing_of_the_edge() -> None:
+def test_converter_imports_no_aws_module() -> None:
     for path in MODULES:
         if path.name not in AT_THE_EDGE:
             assert not imports(path) & {"vonage_dataset.convert_report", "vonage_dataset.glue"}

@@ -1,4 +1,4 @@
-"""Every cell of a CSV is in the dataset, as its type or as text, whatever the CSV is like."""
+"""Every cell of any CSV is in the dataset, in its type or as text."""
 
 import csv
 import hashlib
@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.csvs import member, written
-from vonage_dataset.cells import Collection, Dataset, Total, convert
+from vonage_dataset.parquet import Dataset, Total, convert
 from vonage_dataset.tables import OURS, RESCUED, TABLES, Type
 from vonage_reports.domain.errors import RowsUnreadable
 
@@ -40,7 +39,7 @@ def converted(*contents: bytes, product: str = "SMS", **options: Any) -> tuple[D
 
 
 def read_back(path: Path) -> list[dict[str, Any]]:
-    """The cells that are not NULL, of each row."""
+    """Return the cells of each row that are not NULL."""
     return filled(pq.read_table(path))
 
 
@@ -49,7 +48,7 @@ def rows_of(*contents: bytes, product: str = "SMS", **options: Any) -> list[dict
 
 
 def filled(table: pa.Table) -> list[dict[str, Any]]:
-    """What Vonage said: of our own columns only that of the rescued cells."""
+    """Return Vonage's cells that are not NULL, and `_rescued`."""
     table = table.drop_columns([name for name in OUR_NAMES if name != RESCUED.name])
     return [
         {
@@ -140,7 +139,7 @@ ODD = TEXTS | st.sampled_from(
 
 @st.composite
 def reports(draw: st.DrawFn) -> tuple[str, list[list[str]]]:
-    """A product and the rows of a CSV of it, the header first."""
+    """Draw a product and the rows of its CSV, the header first."""
     product = draw(st.sampled_from(sorted(TABLES)))
     types = {column.name: column.type for column in TABLES[product].columns}
     unknown = st.sampled_from(["new_column", "Status", "_rescued", "x", "ü"])
@@ -173,7 +172,7 @@ def expected(product: str, header: Sequence[str], cells: Sequence[str]) -> dict[
     final=st.booleans(),
 )
 @settings(deadline=None, max_examples=200)
-def test_every_cell_comes_back_as_it_was(
+def test_every_cell_comes_back_unchanged(
     report: tuple[str, list[list[str]]], line_end: str, *, quote_all: bool, final: bool
 ) -> None:
     product, rows = report
@@ -186,7 +185,7 @@ def test_every_cell_comes_back_as_it_was(
 
 @given(report=reports(), piece=st.sampled_from([1, 7, 65_536]), block=st.integers(20, 400))
 @settings(deadline=None, max_examples=60)
-def test_the_dataset_does_not_depend_on_where_chunks_end(
+def test_dataset_does_not_depend_on_chunks(
     report: tuple[str, list[list[str]]], piece: int, block: int
 ) -> None:
     product, rows = report
@@ -206,7 +205,7 @@ def test_the_dataset_does_not_depend_on_where_chunks_end(
 )
 @example(text='aaaaaa\0,"', width=2, block=12)
 @settings(deadline=None, max_examples=400)
-def test_any_text_gives_the_rows_that_pythons_reader_sees_or_an_error(
+def test_any_text_gives_the_rows_of_pythons_csv_or_an_error(
     text: str, width: int, block: int
 ) -> None:
     content = ",".join("xyz"[:width]) + "\n" + text
@@ -226,7 +225,7 @@ def test_any_text_gives_the_rows_that_pythons_reader_sees_or_an_error(
 
 
 @pytest.mark.parametrize("block", [12, 2**20])
-def test_a_cr_alone_is_text_in_quotes_and_the_end_of_a_file_that_was_cut(block: int) -> None:
+def test_lone_cr_is_text_in_quotes_and_may_end_the_file(block: int) -> None:
     assert rows_of(b'id,status\n1,"a\rb"\n2,c\n3,d\r', block_bytes=block) == [
         {"id": "1", "status": "a\rb"},
         {"id": "2", "status": "c"},
@@ -235,7 +234,7 @@ def test_a_cr_alone_is_text_in_quotes_and_the_end_of_a_file_that_was_cut(block: 
 
 
 @pytest.mark.parametrize("block", range(8, 60))
-def test_a_line_break_in_a_message_survives_the_end_of_a_block(block: int) -> None:
+def test_line_break_in_a_message_survives_a_block_end(block: int) -> None:
     bodies = ["one\r\ntwo", "\r\n", "three\n\r\r\n"]
     content = written([["message_body", "id"], *([body, "1"] for body in bodies)], line_end="\r\n")
 
@@ -247,9 +246,7 @@ def test_a_line_break_in_a_message_survives_the_end_of_a_block(block: int) -> No
     ["1e-999999999", "1e999999999", "-1E-400", f"0.{'0' * 100}1", "9" * 100, "1e10", "NaN", "0x1F"],
 )
 @pytest.mark.parametrize("beside", [[], ["0.5"], ["misfit"]])
-def test_a_price_that_is_no_price_is_text_and_not_the_end_of_the_process(
-    text: str, beside: list[str]
-) -> None:
+def test_invalid_price_is_rescued_and_crashes_nothing(text: str, beside: list[str]) -> None:
     found = rows_of(written([["total_price"], [text], *([each] for each in beside)]))
 
     assert found[0] == {"_rescued": {"total_price": text}}
@@ -258,7 +255,7 @@ def test_a_price_that_is_no_price_is_text_and_not_the_end_of_the_process(
 @pytest.mark.parametrize(
     ("text", "price"), [(f"0.5{'0' * 100}", "0.5"), (f"{'0' * 100}7", "7"), ("0e-999999999", "0")]
 )
-def test_a_price_with_many_zeros_is_that_price(text: str, price: str) -> None:
+def test_price_with_many_zeros_is_exact(text: str, price: str) -> None:
     assert rows_of(written([["total_price"], [text]])) == [{"total_price": Decimal(price)}]
 
 
@@ -272,7 +269,7 @@ MADE_OF_PARTS = st.lists(
 
 @given(text=NEAR | MADE_OF_PARTS, name=st.sampled_from(["total_price", "latency", "date_received"]))
 @settings(deadline=None, max_examples=250)
-def test_what_is_said_of_a_cell_does_not_depend_on_its_neighbours(text: str, name: str) -> None:
+def test_cell_does_not_depend_on_its_neighbours(text: str, name: str) -> None:
     (alone,) = rows_of(written([[name], [text]]))
     beside = rows_of(written([[name], ["misfit"], [text], ["misfit"]]))
 
@@ -280,7 +277,7 @@ def test_what_is_said_of_a_cell_does_not_depend_on_its_neighbours(text: str, nam
     assert beside[0] == {"_rescued": {name: "misfit"}}
 
 
-# What people send
+# Columns and types
 
 
 def test_columns_are_found_by_name() -> None:
@@ -289,7 +286,7 @@ def test_columns_are_found_by_name() -> None:
     assert rows_of(content) == [{"id": "a", "status": "delivered", "total_price": Decimal("0.05")}]
 
 
-def test_what_looks_like_something_else_stays_text() -> None:
+def test_text_that_looks_like_another_type_stays_text() -> None:
     content = b"from,to,network,country,id\n0044,+447700900123,00101,NA,1e5\n"
 
     assert rows_of(content) == [
@@ -299,14 +296,14 @@ def test_what_looks_like_something_else_stays_text() -> None:
 
 @pytest.mark.parametrize("zone", ["+0000", "+00:00", "Z"])
 @pytest.mark.parametrize("fraction", ["", ".5", ".500000"])
-def test_a_time_is_an_instant_in_utc(zone: str, fraction: str) -> None:
+def test_time_is_an_instant_in_utc(zone: str, fraction: str) -> None:
     (row,) = rows_of(f"date_received\n{MINUTE}{fraction}{zone}\n".encode())
 
     at = datetime(2026, 11, 20, 23, 59, 59, 500_000 if fraction else 0, tzinfo=UTC)
     assert row == {"date_received": at}
 
 
-def test_money_that_does_not_fit_is_kept_as_text_and_counted() -> None:
+def test_money_that_does_not_fit_is_rescued_and_counted() -> None:
     dataset, table = converted(b"id,total_price\n1,0.123456789\n2,0.12345678\n3,\n")
 
     assert table["total_price"].to_pylist() == [None, Decimal("0.12345678"), None]
@@ -319,8 +316,8 @@ def test_money_that_does_not_fit_is_kept_as_text_and_counted() -> None:
     ("name", "text"),
     [("latency", "0x10"), ("latency", "007"), ("latency", "-0"), ("concatenated", "1")],
 )
-def test_what_may_be_a_code_is_no_number_and_no_boolean(name: str, text: str) -> None:
-    # Alone in its column, or beside what fits.
+def test_possible_code_is_no_number_and_no_boolean(name: str, text: str) -> None:
+    # Alone in its column, or beside values that fit.
     for others in ([], ["12"] if name == "latency" else ["True"]):
         (row, *_) = rows_of(written([[name], [text], *([each] for each in others)]))
         assert row == {"_rescued": {name: text}}
@@ -328,7 +325,7 @@ def test_what_may_be_a_code_is_no_number_and_no_boolean(name: str, text: str) ->
 
 @pytest.mark.parametrize("text", ["0000-00-00T00:00:00Z", "0000-01-01T00:00:00Z"])
 @pytest.mark.parametrize("beside", [f"{MINUTE}Z", "misfit"])
-def test_a_time_that_nobody_could_read_is_rescued(text: str, beside: str) -> None:
+def test_time_before_the_year_1_is_rescued(text: str, beside: str) -> None:
     (row, *_) = rows_of(written([["date_received"], [text], [beside]]))
     assert row == {"_rescued": {"date_received": text}}
 
@@ -337,11 +334,11 @@ def test_a_time_that_nobody_could_read_is_rescued(text: str, beside: str) -> Non
     ("text", "price"),
     [("1E-7", "0.0000001"), ("0E-8", "0"), (".5", "0.5"), ("+1", "1"), ("06.50", "6.5")],
 )
-def test_a_price_is_that_number_however_it_is_written(text: str, price: str) -> None:
+def test_price_may_have_any_notation(text: str, price: str) -> None:
     assert rows_of(f"total_price\n{text}\n".encode()) == [{"total_price": Decimal(price)}]
 
 
-def test_a_column_that_nobody_knows_is_rescued_under_its_name() -> None:
+def test_unknown_column_is_rescued_under_its_name() -> None:
     dataset, table = converted(b"id,brand_new,status\n1,a,sent\n2,,sent\n3,c,sent\n")
 
     assert table["_rescued"].to_pylist() == [[("brand_new", "a")], None, [("brand_new", "c")]]
@@ -360,21 +357,21 @@ def test_files_of_one_report_may_have_different_columns() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\r\n\r\n", b"id,status", b"id,status\n\n"])
-def test_without_a_row_there_is_a_dataset_with_every_column(content: bytes) -> None:
+def test_dataset_without_rows_has_every_column(content: bytes) -> None:
     dataset, table = converted(content)
 
     assert (dataset.rows, table.num_rows, dataset.totals) == (0, 0, ())
     assert table.column_names == [*SMS, *OUR_NAMES]
 
 
-def test_without_an_archive_there_is_a_dataset_too() -> None:
+def test_dataset_without_an_archive_has_every_column() -> None:
     dataset, table = converted()
 
     assert (dataset.rows, dataset.headers) == (0, ())
     assert table.column_names == [*SMS, *OUR_NAMES]
 
 
-def test_a_product_that_nobody_described_has_the_columns_of_its_first_header() -> None:
+def test_unknown_product_has_the_columns_of_its_first_header() -> None:
     dataset, table = converted(
         b"id,cost_centre,total_price,currency\n1,a,0.5,EUR\n", b"id,other\n2,b\n", product="NEW"
     )
@@ -396,124 +393,6 @@ def test_a_product_that_nobody_described_has_the_columns_of_its_first_header() -
     )
 
 
-def test_the_file_says_which_schema_it_has() -> None:
-    _, table = converted(b"id\n1\n")
-
-    assert table.schema.metadata[b"vonage_usage_reports.schema_version"] == b"1"
-
-
-def test_another_engine_reads_the_same_types_and_values(tmp_path: Path) -> None:
-    content = f"id,date_received,latency,total_price,new\n007,{MINUTE}.5+0000,12,0.1,x\n".encode()
-    convert([member(content)], product="SMS", target=tmp_path / "a.parquet")
-
-    database = duckdb.connect()
-    database.execute("SET TimeZone = 'UTC'")
-    read = database.read_parquet(str(tmp_path / "a.parquet")).project(
-        "id, date_received::VARCHAR, latency, concatenated, total_price, _rescued, "
-        "typeof(date_received), typeof(latency), typeof(concatenated), typeof(total_price)"
-    )
-
-    assert read.fetchall() == [
-        ("007", "2026-11-20 23:59:59.5+00", 12, None, Decimal("0.1"), {"new": "x"},
-         "TIMESTAMP WITH TIME ZONE", "BIGINT", "BOOLEAN", "DECIMAL(18,8)")
-    ]  # fmt: skip
-
-
-def test_the_same_rows_make_the_same_file() -> None:
-    content = b"id,total_price\n1,0.5\n"
-
-    assert converted(content)[0].sha256 == converted(content)[0].sha256
-
-
-# Totals
-
-
-def test_totals_are_exact_and_by_currency() -> None:
-    rows = (
-        b"USD,9999999999.99999999\nEUR,0.1\nEUR,0.2\n,0.00000001\nEUR,\nUSD,9999999999.99999999\n"
-    )
-
-    dataset, _ = converted(b"currency,total_price\n" + rows)
-
-    assert [total.to_dict() for total in dataset.totals] == [
-        {"currency": None, "total_price": "0.00000001", "rows": 1, "rows_without_price": 0},
-        {"currency": "EUR", "total_price": "0.3", "rows": 3, "rows_without_price": 1},
-        {
-            "currency": "USD",
-            "total_price": "19999999999.99999998",
-            "rows": 2,
-            "rows_without_price": 0,
-        },
-    ]
-
-
-def test_an_empty_currency_is_the_definitions() -> None:
-    content = b"currency,total_price\n,1.10\nEUR,2.20\n"
-
-    dataset, table = converted(content, collection=Collection(currency="EUR"))
-
-    assert [total.to_dict() for total in dataset.totals] == [
-        {"currency": "EUR", "total_price": "3.3", "rows": 2, "rows_without_price": 0}
-    ]
-    assert table["_currency"].to_pylist() == ["EUR", "EUR"]
-    # What Vonage said stays as it is.
-    assert table["currency"].to_pylist() == [None, "EUR"]
-
-
-def test_what_costs_nothing_has_no_currency() -> None:
-    _, table = converted(b"id\n1\n", product="VOICE-FAILED", collection=Collection(currency="EUR"))
-
-    assert table["_currency"].to_pylist() == [None]
-
-
-def test_an_unknown_product_without_a_currency_has_the_definitions() -> None:
-    dataset, table = converted(
-        b"id,total_price\n1,0.5\n", product="NEW", collection=Collection(currency="EUR")
-    )
-
-    assert table["_currency"].to_pylist() == ["EUR"]
-    assert dataset.totals == (Total("EUR", Decimal("0.5"), 1, 0),)
-
-
-def test_every_row_says_of_which_collection_it_is() -> None:
-    at = datetime(2026, 11, 23, 2, 15, 59, tzinfo=UTC)
-
-    _, table = converted(b"id\n1\n", b"id\n2\n", collection=Collection("preliminary", at))
-
-    assert table["_revision"].to_pylist() == ["preliminary"] * 2
-    assert table["_collected_at"].to_pylist() == [at] * 2
-
-
-@pytest.mark.parametrize("product", ["SMS", "NEW"])
-def test_a_column_of_vonages_that_is_named_as_ours_is_rescued(product: str) -> None:
-    content = b"id,_currency,_revision,total_price\n1,GBP,x,0.5\n"
-
-    dataset, table = converted(content, product=product, collection=Collection("final"))
-
-    assert table["_currency"].to_pylist() == [None]
-    assert table["_revision"].to_pylist() == ["final"]
-    assert dict(table["_rescued"][0].as_py()) == {"_currency": "GBP", "_revision": "x"}
-    assert dataset.totals == (Total(None, Decimal("0.5"), 1, 0),)
-
-
-def test_a_whole_amount_is_written_without_an_exponent() -> None:
-    dataset, _ = converted(b"total_price\n500\n500\n")
-
-    assert dataset.totals[0].to_dict()["total_price"] == "1000"
-
-
-def test_the_price_of_verify_is_in_another_column() -> None:
-    dataset, _ = converted(b"id,price,estimated_price\n1,0.5,9\n", product="VERIFY-API")
-
-    assert dataset.totals == (Total(None, Decimal("0.5"), 1, 0),)
-
-
-def test_products_without_a_price_have_no_totals() -> None:
-    dataset, _ = converted(b"id,status\n1,BUSY\n", product="VOICE-FAILED")
-
-    assert (dataset.rows, dataset.totals) == (1, ())
-
-
 # Bad input
 
 
@@ -526,22 +405,20 @@ def test_products_without_a_price_have_no_totals() -> None:
         (b'id,status\n1,a\n2,"b\n3,c\n4,d\n', "line 3: a quote in this record is never closed"),
         (b'id,status\n1,a\n2,"b', "line 3: a quote in this record is never closed"),
         (b'id\n1\n"2\n3\n', "line 3: a quote in this record is never closed"),
-        (b'id,"status\n1,a\n2,b\n', "line 1: a name in the header goes over several lines"),
+        (b'id,"status\n1,a\n2,b\n', "line 1: a name in the header spans several lines"),
         (b"id,st\xff\n1,a\n", "line 1: a name in the header is not UTF-8"),
         (b"id,status\n1,a\n2,b\r3,c\n", "line 3: a CR alone, outside of quotes"),
         (b"id,status\r1,a\r2,b\r", "line 1: a CR alone, outside of quotes"),
-        (b"\n\nx,x,x#1\n1,2,3\n", "line 3: names in the header cannot be told apart"),
+        (b"\n\nx,x,x#1\n1,2,3\n", "line 3: names in the header are ambiguous"),
     ],
 )
 @pytest.mark.parametrize("block", [30, 2**20])
-def test_a_row_that_cannot_be_read_fails_the_report_with_its_line(
-    content: bytes, line: str, block: int
-) -> None:
+def test_unreadable_row_raises_with_its_line(content: bytes, line: str, block: int) -> None:
     with pytest.raises(RowsUnreadable, match=re.escape(f"report.csv, {line}")):
         converted(content, block_bytes=block)
 
 
-def test_an_error_in_a_row_quotes_nothing_of_it() -> None:
+def test_error_in_a_row_quotes_no_cell() -> None:
     with pytest.raises(RowsUnreadable) as caught:
         converted(b"from,to\n447700900123,447700900456,secret\n")
 
@@ -551,7 +428,7 @@ def test_an_error_in_a_row_quotes_nothing_of_it() -> None:
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def test_a_name_that_stands_twice_is_nobodys_column() -> None:
+def test_repeated_name_is_rescued_by_place() -> None:
     dataset, table = converted(b"id,total_price,,total_price\n1,0.5,x,0.7\n")
 
     assert table["total_price"].to_pylist() == [None]
@@ -561,7 +438,7 @@ def test_a_name_that_stands_twice_is_nobodys_column() -> None:
     assert dataset.totals == (Total(None, Decimal(0), 1, 1),)
 
 
-def test_bytes_that_are_not_utf8_are_written_out_and_the_rest_of_the_row_stands() -> None:
+def test_invalid_utf8_is_rescued_and_the_other_cells_are_kept() -> None:
     dataset, table = converted(
         b"id,message_body,x\n1,Gr\xfc\xdfe,\xff\n2,Gr\xc3\xbc\xc3\x9fe,y\n", block_bytes=2**20
     )
@@ -575,11 +452,11 @@ def test_bytes_that_are_not_utf8_are_written_out_and_the_rest_of_the_row_stands(
     assert dataset.rescued == {"message_body": 1, "x": 2}
 
 
-def test_a_nul_byte_is_a_character() -> None:
+def test_nul_byte_is_a_character() -> None:
     assert rows_of(b"id,status\na\0b,\0\n") == [{"id": "a\0b", "status": "\0"}]
 
 
-def test_a_field_of_ten_megabytes_is_a_field() -> None:
+def test_field_of_ten_megabytes_is_read() -> None:
     long = "x" * 10_000_000
     rows = [["id", "message_body"], *([str(n), "short"] for n in range(50_000))]
     content = written([*rows, ["long", long], *rows[1:]])
@@ -591,12 +468,12 @@ def test_a_field_of_ten_megabytes_is_a_field() -> None:
     assert table["id"].to_pylist() == [row[0] for row in [*rows[1:], ["long"], *rows[1:]]]
 
 
-def test_a_record_without_end_is_an_error_and_not_all_of_the_memory() -> None:
+def test_endless_record_is_an_error_in_bounded_memory() -> None:
     with pytest.raises(RowsUnreadable, match=r"line 2: the record is longer than 16 MiB"):
         converted(b'id,status\n1,"' + b"x" * 20_000_000)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_name_but_of_any_cell() -> None:
+def test_byte_order_mark_is_dropped_from_the_header_only() -> None:
     mark = "\ufeff"
     assert rows_of(f'{mark}"id"\n{mark}1\n{mark}2\n'.encode()) == [
         {"id": f"{mark}1"},
@@ -605,7 +482,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name_but_of_any_cell() -> Non
 
 
 @pytest.mark.parametrize("width", [1, 80])
-def test_a_header_may_have_one_column_or_eighty(width: int) -> None:
+def test_header_may_have_one_column_or_eighty(width: int) -> None:
     header = ["id", *(f"column_{n}" for n in range(1, width))]
     rows = [[f"{row}-{n}" for n in range(width)] for row in range(3)]
 
@@ -615,7 +492,7 @@ def test_a_header_may_have_one_column_or_eighty(width: int) -> None:
     assert [len(row.get("_rescued", {})) for row in read] == [width - 1] * 3
 
 
-def test_an_empty_cell_of_the_only_column_is_a_row() -> None:
+def test_empty_cell_of_the_only_column_is_a_row() -> None:
     dataset, table = converted(b'id\n1\n\n""\n2\n')
 
     assert table["id"].to_pylist() == ["1", None, None, "2"]

@@ -1,4 +1,4 @@
-"""Every product of the simulator, archive to dataset, cell by cell."""
+"""Every product of the simulator is converted, and compared cell by cell."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from local.simulator.settings import Settings
 from local.simulator.validation import ReportRequest
 from tests.support.csvs import FileSource
 from tests.unit.dataset.test_cells import expected, read_back
-from vonage_dataset.cells import convert
+from vonage_dataset.parquet import convert
 from vonage_dataset.zip_members import csv_members
 from vonage_reports.archive.zip_proof import ArchiveProof
 from vonage_reports.domain.objects import Archive
@@ -52,7 +52,7 @@ def rendered(product: str, direction: str, path: Path) -> Archive:
 
 
 @pytest.mark.parametrize(("product", "direction"), CASES)
-def test_the_dataset_has_every_cell_of_the_archive(
+def test_dataset_has_every_cell_of_the_archive(
     product: str, direction: str, tmp_path: Path
 ) -> None:
     archive = rendered(product, direction, tmp_path / "a.zip")

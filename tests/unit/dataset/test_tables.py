@@ -1,4 +1,4 @@
-"""The tables of the dataset have every column of the specification, in its order."""
+"""The tables of the dataset have every column of the specification, in order."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ def test_every_product_has_a_table() -> None:
 
 
 @pytest.mark.parametrize("product", TABLES)
-def test_a_table_has_the_columns_of_both_directions_in_the_order_of_the_specification(
+def test_table_has_the_specified_columns_of_both_directions(
     product: str,
 ) -> None:
     names = [column.name for column in TABLES[product].columns]
@@ -26,7 +26,7 @@ def test_a_table_has_the_columns_of_both_directions_in_the_order_of_the_specific
 
 
 @pytest.mark.parametrize("product", TABLES)
-def test_what_a_record_costs_is_an_exact_decimal_beside_a_currency(product: str) -> None:
+def test_price_is_a_decimal_beside_a_currency(product: str) -> None:
     table = TABLES[product]
     types = {column.name: column.type for column in table.columns}
 
@@ -35,7 +35,7 @@ def test_what_a_record_costs_is_an_exact_decimal_beside_a_currency(product: str)
 
 
 @pytest.mark.parametrize("product", TABLES)
-def test_what_looks_like_a_number_and_is_none_is_text(product: str) -> None:
+def test_ids_numbers_and_codes_are_text(product: str) -> None:
     texts = ("from", "to", "number", "msisdn", "network", "country", "country_code", "status_code")
     types = {column.name: column.type for column in TABLES[product].columns}
 
@@ -43,15 +43,15 @@ def test_what_looks_like_a_number_and_is_none_is_text(product: str) -> None:
 
 
 @pytest.mark.parametrize("product", TABLES)
-def test_no_column_has_the_name_of_a_part_of_the_key(product: str) -> None:
-    # `data/product=.../definition=.../account=.../date=...` are columns too, for who reads them.
+def test_no_column_is_named_like_a_part_of_the_key(product: str) -> None:
+    # Readers see `data/product=.../definition=.../account=.../date=...` as columns too.
     names = {column.name for column in TABLES[product].all_columns}
 
     assert not names & {"product", "definition", "account", "date"}
     assert TABLES[product].all_columns[-1] == RESCUED
 
 
-def test_a_product_that_nobody_described_is_text_with_a_price() -> None:
+def test_unknown_product_is_text_with_a_price() -> None:
     table = table_as_it_comes(("id", "duration", "total_price"))
 
     assert [(column.name, column.type) for column in table.columns] == [
@@ -63,7 +63,7 @@ def test_a_product_that_nobody_described_is_text_with_a_price() -> None:
     assert table_as_it_comes(("id",)).price is None
 
 
-def test_the_catalogue_can_read_the_schema_where_no_engine_is_installed() -> None:
+def test_tables_can_be_imported_without_pyarrow() -> None:
     code = "import sys, vonage_dataset.tables; assert 'pyarrow' not in sys.modules"
 
     subprocess.run(

@@ -1,4 +1,4 @@
-"""Members of a stored archive are read in ranges, and proven again."""
+"""Members of a stored archive are read with ranged reads, and checked again."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from botocore.exceptions import ReadTimeoutError
 from local.simulator.archives import ArchiveWriter
 from tests.support.csvs import FileSource
 from tests.support.zips import STORED, written_by_zipfile
-from vonage_dataset.cells import convert
+from vonage_dataset.parquet import convert
 from vonage_dataset.zip_members import csv_members
 from vonage_reports.archive.zip_proof import ArchiveProof
 from vonage_reports.domain.errors import ArchiveCorrupt
@@ -30,7 +30,7 @@ def write_as_vonage_does(path: Path, *, zip64: bool) -> None:
 
 
 def store(path: Path, *, stored: bool = False, zip64: bool = False) -> Archive:
-    if stored:  # not as Vonage does, but proven all the same
+    if stored:  # unlike Vonage, but accepted
         path.write_bytes(written_by_zipfile(CONTENTS, method=STORED, seekable=True, zip64=zip64))
     else:
         write_as_vonage_does(path, zip64=zip64)
@@ -41,7 +41,7 @@ def store(path: Path, *, stored: bool = False, zip64: bool = False) -> Archive:
 
 @pytest.mark.parametrize("zip64", [False, True])
 @pytest.mark.parametrize("stored", [False, True])
-def test_each_member_comes_whole_and_as_often_as_it_is_opened(
+def test_member_is_whole_each_time_it_is_opened(
     tmp_path: Path, *, stored: bool, zip64: bool
 ) -> None:
     receipt = store(tmp_path / "a.zip", stored=stored, zip64=zip64)
@@ -52,7 +52,7 @@ def test_each_member_comes_whole_and_as_often_as_it_is_opened(
         assert {each.name: each.open().read() for each in members} == CONTENTS
 
 
-def test_a_member_is_one_range_of_the_archive(tmp_path: Path) -> None:
+def test_member_is_read_as_one_range(tmp_path: Path) -> None:
     receipt = store(tmp_path / "a.zip")
     source = FileSource(tmp_path / "a.zip")
     members = csv_members(source, receipt.members)
@@ -67,7 +67,7 @@ def test_a_member_is_one_range_of_the_archive(tmp_path: Path) -> None:
     assert sorted(starts) == list(starts)
 
 
-def test_an_archive_with_other_members_than_its_receipt_says_is_refused(tmp_path: Path) -> None:
+def test_archive_with_other_members_than_its_receipt_is_refused(tmp_path: Path) -> None:
     receipt = store(tmp_path / "a.zip")
     other = replace(receipt.members[0], crc32="00000000")
 
@@ -75,7 +75,7 @@ def test_an_archive_with_other_members_than_its_receipt_says_is_refused(tmp_path
         csv_members(FileSource(tmp_path / "a.zip"), [other, *receipt.members[1:]])
 
 
-def test_what_is_no_archive_any_more_is_refused(tmp_path: Path) -> None:
+def test_replaced_archive_is_refused(tmp_path: Path) -> None:
     receipt = store(tmp_path / "a.zip")
     (tmp_path / "a.zip").write_bytes(b"<html>")
 
@@ -83,7 +83,7 @@ def test_what_is_no_archive_any_more_is_refused(tmp_path: Path) -> None:
         csv_members(FileSource(tmp_path / "a.zip"), receipt.members)
 
 
-def test_a_time_out_of_s3_is_no_word_about_the_archive(tmp_path: Path) -> None:
+def test_timeout_of_s3_is_not_archive_corrupt(tmp_path: Path) -> None:
     receipt = store(tmp_path / "a.zip")
 
     class TimesOut(FileSource):
@@ -103,9 +103,7 @@ def test_a_time_out_of_s3_is_no_word_about_the_archive(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", [60, 5_000, 200_000])
 @pytest.mark.parametrize("stored", [False, True])
-def test_a_bit_that_flipped_since_makes_no_dataset(
-    tmp_path: Path, *, stored: bool, place: int
-) -> None:
+def test_flipped_bit_makes_no_dataset(tmp_path: Path, *, stored: bool, place: int) -> None:
     receipt = store(tmp_path / "a.zip", stored=stored)
     content = bytearray((tmp_path / "a.zip").read_bytes())
     content[place] ^= 1

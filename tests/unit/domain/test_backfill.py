@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import product
@@ -37,10 +38,10 @@ def left(of: Backfill) -> list[tuple[str, str]]:
     return [(str(window.first_date), account_id) for window, account_id in of.left()]
 
 
-# What is collected, and in which order
+# The windows, and their order
 
 
-def test_its_windows_come_newest_first_and_of_each_every_account() -> None:
+def test_windows_come_newest_first_with_every_account() -> None:
     assert left(backfill()) == [
         ("2026-11-04", "abcd1234"),
         ("2026-11-04", "efgh5678"),
@@ -57,7 +58,7 @@ def test_its_windows_come_newest_first_and_of_each_every_account() -> None:
     ("delay_days", "newest"),
     [((3,), "2026-11-18"), ((0, 3), "2026-11-21"), ((0,), "2026-11-21"), ((10,), "2026-11-11")],
 )
-def test_what_is_not_due_yet_is_left_to_the_calendar(
+def test_windows_not_yet_due_are_left_to_the_calendar(
     delay_days: tuple[int, ...], newest: str
 ) -> None:
     definition = replace(DAILY, delay_days=delay_days)
@@ -68,7 +69,7 @@ def test_what_is_not_due_yet_is_left_to_the_calendar(
     assert len(days) == 2 * int(newest[-2:])
 
 
-def test_what_becomes_due_later_is_not_added() -> None:
+def test_windows_that_become_due_later_are_not_added() -> None:
     begun = backfill(end=date(2026, 11, 22))
 
     read_a_week_later = Backfill.from_json(begun.to_json())
@@ -76,13 +77,14 @@ def test_what_becomes_due_later_is_not_added() -> None:
     assert read_a_week_later.windows == begun.windows
 
 
-def test_an_account_more_is_a_report_more_for_each_window() -> None:
+def test_each_account_adds_one_report_per_window() -> None:
     for count in (1, 2, 5):
         accounts = tuple(f"account{number}" for number in range(count))
         assert backfill(replace(DAILY, account_ids=accounts)).total == 4 * count
 
 
-ranges = st.tuples(st.dates(date(2025, 11, 1), date(2026, 9, 1)), st.integers(40, 80)).map(
+# Every window of the latest range, which ends on 18 November, is due in every time zone used here.
+ranges = st.tuples(st.dates(date(2025, 11, 1), date(2026, 9, 1)), st.integers(40, 78)).map(
     lambda drawn: (drawn[0], drawn[0] + timedelta(days=drawn[1]))
 )
 definitions = st.builds(
@@ -97,26 +99,26 @@ definitions = st.builds(
 
 @settings(deadline=None)
 @given(definitions, ranges, st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=6))
-def test_however_it_advances_each_report_has_its_turn_once(
+def test_each_report_is_yielded_once_in_any_step_sizes(
     definition: ReportDefinition, days: tuple[date, date], steps: list[tuple[int, int]]
 ) -> None:
     begun = backfill(definition, *days)
     whole = list(begun.left())
-    advanced, had_their_turn = begun, 0
+    advanced, yielded = begun, 0
     for skipped, planned in steps:
         rest = list(advanced.left())
         skips = min(skipped, len(rest))
         plans = min(planned, len(rest) - skips)
         advanced = advanced.after(skipped=skips, planned=plans)
-        had_their_turn += skips + plans
+        yielded += skips + plans
 
-        assert list(advanced.left()) == whole[had_their_turn:]
-        assert advanced.is_over == (had_their_turn == advanced.total)
+        assert list(advanced.left()) == whole[yielded:]
+        assert advanced.is_over == (yielded == advanced.total)
 
 
 @settings(deadline=None)
 @given(definitions, ranges)
-def test_it_consists_of_every_window_of_its_range_for_every_account(
+def test_backfill_covers_each_window_for_each_account(
     definition: ReportDefinition, days: tuple[date, date]
 ) -> None:
     begun = backfill(definition, *days)
@@ -126,14 +128,14 @@ def test_it_consists_of_every_window_of_its_range_for_every_account(
     assert begun.total == len(windows) * len(definition.account_ids)
 
 
-def test_what_was_there_already_is_counted() -> None:
+def test_skipped_reports_are_counted() -> None:
     advanced = backfill().after(skipped=2, planned=1).after(skipped=3)
 
     assert (advanced.seen_to, advanced.skipped, advanced.total) == (6, 5, 8)
     assert advanced.progress is Progress.RUNNING
 
 
-def test_it_is_over_with_its_last_report() -> None:
+def test_backfill_is_over_after_its_last_report() -> None:
     last = backfill().after(planned=7)
     assert not last.is_over
 
@@ -144,11 +146,11 @@ def test_it_is_over_with_its_last_report() -> None:
 
 
 @pytest.mark.parametrize("progress", [Progress.CANCELLED, Progress.STOPPED, Progress.PLANNED])
-def test_what_plans_nothing_more_is_over(progress: Progress) -> None:
+def test_only_running_backfill_is_not_over(progress: Progress) -> None:
     assert replace(backfill(), progress=progress).is_over
 
 
-def test_the_hours_that_are_left_are_those_of_the_local_days() -> None:
+def test_remaining_hours_follow_local_days() -> None:
     # London put its clocks back on 25 October: that day had 25 hours.
     london = replace(DAILY, time_zone="Europe/London", account_ids=("abcd1234",))
     begun = backfill(london, date(2026, 10, 24), date(2026, 10, 27))
@@ -157,18 +159,18 @@ def test_the_hours_that_are_left_are_those_of_the_local_days() -> None:
     assert hours == [{"abcd1234": 73}, {"abcd1234": 49}, {"abcd1234": 24}, {}]
 
 
-def test_the_hours_that_are_left_are_counted_for_each_account() -> None:
+def test_remaining_hours_are_counted_per_account() -> None:
     begun = backfill(replace(DAILY, account_ids=("abcd1234", "subacct1"))).after(planned=1)
 
     assert begun.hours_left() == {"abcd1234": 72, "subacct1": 96}
 
 
-def test_a_person_knows_it_by_definition_and_range() -> None:
+def test_name_contains_definition_and_range() -> None:
     assert backfill().name == "sms-outbound-20261101-20261105"
 
 
-def test_thirteen_months_of_hours_of_several_accounts_are_gone_through() -> None:
-    # What every run of submit_reports does as long as it lasts: 19,000 reports, some 0.05 s.
+def test_thirteen_months_of_hours_fit_one_ledger_item() -> None:
+    # Every run of submit_reports does this while a backfill runs: 19,000 reports, about 0.05 s.
     begun = backfill(HOURLY, date(2025, 10, 22), date(2026, 11, 22))
     assert begun.total == 2 * 24 * 396
 
@@ -179,68 +181,84 @@ def test_thirteen_months_of_hours_of_several_accounts_are_gone_through() -> None
     )
     [(window, account_id)] = advanced.left()
     assert (window.start, account_id) == (datetime(2025, 10, 22, tzinfo=UTC), "efgh5678")
-    # One item of the ledger, however many windows.
+    # One item of the ledger, for any number of windows.
     assert len(advanced.to_json()) == len(begun.to_json()) + len(str(advanced.seen_to)) - 1
 
 
-# What is refused
+# Refused ranges
 
 
 @pytest.mark.parametrize(
     ("definition", "start", "end", "sentence"),
     [
-        (DAILY, "2026-11-05", "2026-11-04", "end 2026-11-04 is not after start 2026-11-05"),
-        (DAILY, "2026-11-05", "2026-11-05", "end 2026-11-05 is not after start 2026-11-05"),
+        (
+            DAILY,
+            "2026-11-05",
+            "2026-11-04",
+            "end 2026-11-04 is not after start 2026-11-05; write a later end (exclusive)",
+        ),
+        (
+            DAILY,
+            "2026-11-05",
+            "2026-11-05",
+            "end 2026-11-05 is not after start 2026-11-05; write a later end (exclusive)",
+        ),
         (
             DAILY,
             "2026-11-05",
             "2026-11-23",
-            "end 2026-11-23 is in the future; the day of end is not included",
+            "end 2026-11-23 is in the future; write 2026-11-22 (exclusive) or earlier",
         ),
         (
-            # There it is still the 21st.
+            # In New York it is still the 21st.
             replace(DAILY, time_zone="America/New_York"),
             "2026-11-05",
             "2026-11-22",
-            "end 2026-11-22 is in the future; the day of end is not included",
+            "end 2026-11-22 is in the future; write 2026-11-21 (exclusive) or earlier",
         ),
         (
             DAILY,
             "2024-01-01",
             "2026-11-05",
-            "start 2024-01-01: Vonage has SMS records from 2025-10-22 on",
+            (
+                "start 2024-01-01 is too early; write 2025-10-22 or later, "
+                "Vonage has no older SMS records"
+            ),
         ),
         (
             replace(DAILY, product="VIDEO-API"),
             "2026-08-01",
             "2026-11-05",
-            "start 2026-08-01: Vonage has VIDEO-API records from 2026-08-24 on",
+            (
+                "start 2026-08-01 is too early; write 2026-08-24 or later, "
+                "Vonage has no older VIDEO-API records"
+            ),
         ),
         (
             replace(DAILY, window=WindowLength.MONTH),
             "2026-10-02",
             "2026-11-20",
-            "no month that is due lies whole between start and end",
+            "2026-10-02 to 2026-11-20 has no whole month due; write earlier dates",
         ),
         (
             DAILY,
             "2026-11-19",
             "2026-11-22",
-            "no day that is due lies whole between start and end",
+            "2026-11-19 to 2026-11-22 has no whole day due; write earlier dates",
         ),
     ],
     ids=[
         "end before start",
-        "nothing between",
+        "empty range",
         "future",
-        "future there",
+        "future in its time zone",
         "before 13 months",
         "before 90 days",
         "no whole window",
         "none due",
     ],
 )
-def test_a_range_that_holds_nothing_to_collect_is_refused_with_a_sentence(
+def test_range_without_collectable_windows_is_refused(
     definition: ReportDefinition, start: str, end: str, sentence: str
 ) -> None:
     with pytest.raises(InvalidRequest) as refused:
@@ -253,7 +271,7 @@ def test_a_range_that_holds_nothing_to_collect_is_refused_with_a_sentence(
     ("time_zone", "today"),
     [("UTC", "2026-11-22"), ("Asia/Kathmandu", "2026-11-22"), ("America/New_York", "2026-11-21")],
 )
-def test_yesterday_is_the_last_day_that_can_be_asked_for(time_zone: str, today: str) -> None:
+def test_yesterday_is_the_last_day_accepted(time_zone: str, today: str) -> None:
     undelayed = replace(DAILY, time_zone=time_zone, delay_days=(0,))
 
     days = left(backfill(undelayed, end=date.fromisoformat(today)))
@@ -262,12 +280,13 @@ def test_yesterday_is_the_last_day_that_can_be_asked_for(time_zone: str, today: 
 
 
 @pytest.mark.parametrize("time_zone", ["UTC", "Asia/Kathmandu", "America/New_York"])
-def test_the_first_date_that_it_names_is_accepted_and_vonage_has_all_of_it(time_zone: str) -> None:
-    # Else it would begin, and stop at its last window.
+def test_refusal_names_the_oldest_date_accepted(time_zone: str) -> None:
+    # Otherwise the backfill would begin, and stop at its last window.
     definition = replace(DAILY, time_zone=time_zone)
-    with pytest.raises(InvalidRequest, match="records from") as refused:
+    with pytest.raises(InvalidRequest, match="no older SMS records") as refused:
         backfill(definition, date(2024, 1, 1))
-    oldest = date.fromisoformat(str(refused.value).split()[-2])
+    (oldest_text,) = re.findall(r"write ([0-9-]{10}) or later", str(refused.value))
+    oldest = date.fromisoformat(oldest_text)
 
     accepted = backfill(definition, oldest)
 
@@ -275,14 +294,14 @@ def test_the_first_date_that_it_names_is_accepted_and_vonage_has_all_of_it(time_
     assert accepted.windows[-1].first_date == oldest
     assert accepted.windows[-1].start >= kept_from
     assert accepted.windows[-1].start - timedelta(days=1) < kept_from
-    with pytest.raises(InvalidRequest, match="records from"):
+    with pytest.raises(InvalidRequest, match="no older SMS records"):
         backfill(definition, oldest - timedelta(days=1))
 
 
-# What it is expected to cost
+# The expected cost
 
 
-def test_each_account_is_expected_to_have_its_own_rows() -> None:
+def test_expected_records_use_each_accounts_volume() -> None:
     volumes = {("sms-outbound", "abcd1234"): 100, ("sms-outbound", "efgh5678"): 0.5}
 
     assert expected_records(backfill(), volumes) == 4 * 24 * 100 + 4 * 12
@@ -290,7 +309,7 @@ def test_each_account_is_expected_to_have_its_own_rows() -> None:
     assert expected_records(backfill().after(skipped=8), volumes) == 0
 
 
-def test_of_an_account_without_a_history_nothing_is_expected_and_of_the_others_all() -> None:
+def test_account_without_history_counts_as_zero() -> None:
     known = {("sms-outbound", "abcd1234"): 100, ("sms-inbound", "efgh5678"): 100}
 
     assert expected_records(backfill(), known) == 4 * 24 * 100
@@ -299,7 +318,7 @@ def test_of_an_account_without_a_history_nothing_is_expected_and_of_the_others_a
     assert expected_records(backfill(alone).after(planned=7), known) == 2400
 
 
-# The ledger's form
+# The JSON for the ledger
 
 texts = st.text(max_size=20)
 backfills = st.builds(
@@ -329,7 +348,7 @@ backfills = st.builds(
 
 
 @given(backfills)
-def test_it_comes_back_from_the_ledger_as_it_was(before: Backfill) -> None:
+def test_json_round_trip(before: Backfill) -> None:
     after = Backfill.from_json(before.to_json())
 
     assert after == before
@@ -339,7 +358,7 @@ def test_it_comes_back_from_the_ledger_as_it_was(before: Backfill) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"definition": {"name": "sms"}}'])
-def test_what_another_version_wrote_is_told_from_a_backfill(text: str) -> None:
-    # These the ledger leaves alone.
+def test_unknown_json_is_not_read_as_a_backfill(text: str) -> None:
+    # The ledger leaves such items alone.
     with pytest.raises((KeyError, TypeError, ValueError)):
         Backfill.from_json(text)

@@ -14,8 +14,8 @@ from vonage_reports.domain.calendar import (
     report_for_window,
 )
 from vonage_reports.domain.definitions import ReportDefinition
-from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.report import Priority, Report, Revision, State
+from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window, WindowLength, windows_ending_after
 
 HOURLY = replace(DAILY, window=WindowLength.HOUR, delay_days=(0,))
@@ -25,7 +25,7 @@ SUNDAY_NIGHT = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 def due(
     definition: ReportDefinition, cursor: str | None, at: datetime, delay_index: int = 0
 ) -> list[str]:
-    """The starts of the windows that are due, `2026-11-18T00`."""
+    """Return the starts of the due windows, as `2026-11-18T00`."""
     since = None if cursor is None else datetime.fromisoformat(cursor).replace(tzinfo=UTC)
     return [
         f"{window.start:%Y-%m-%dT%H}" for window in due_windows(definition, delay_index, since, at)
@@ -41,17 +41,17 @@ def due(
         (WindowLength.HOUR, "2026-11-19T01"),
     ],
 )
-def test_a_first_run_is_due_for_the_newest_window_alone(length: WindowLength, start: str) -> None:
-    # Nothing said: a window is collected 72 hours after its end.
+def test_first_run_finds_only_the_newest_window(length: WindowLength, start: str) -> None:
+    # By default, a window is collected 72 hours after its end.
     assert due(replace(DAILY, window=length), None, SUNDAY_NIGHT) == [start]
 
 
-def test_a_window_is_due_once_a_day_in_a_quiet_life() -> None:
+def test_daily_window_is_due_once() -> None:
     assert due(DAILY, "2026-11-18T00:00", SUNDAY_NIGHT) == ["2026-11-18T00"]
     assert due(DAILY, "2026-11-19T00:00", SUNDAY_NIGHT) == []
 
 
-def test_a_schedule_that_did_not_fire_for_three_days_is_made_good() -> None:
+def test_schedule_missed_for_three_days_is_caught_up() -> None:
     assert due(DAILY, "2026-11-16T00:00", SUNDAY_NIGHT) == [
         "2026-11-16T00",
         "2026-11-17T00",
@@ -59,14 +59,14 @@ def test_a_schedule_that_did_not_fire_for_three_days_is_made_good() -> None:
     ]
 
 
-def test_a_window_becomes_due_at_the_instant_that_its_delay_is_over() -> None:
+def test_window_is_due_at_the_end_of_its_delay() -> None:
     midnight = datetime(2026, 11, 22, tzinfo=UTC)
 
     assert due(DAILY, "2026-11-18T00:00", midnight) == ["2026-11-18T00"]
     assert due(DAILY, "2026-11-18T00:00", midnight - timedelta(seconds=1)) == []
 
 
-def test_an_hour_is_due_one_hour_after_its_end_at_the_earliest() -> None:
+def test_hour_is_due_one_hour_after_its_end_at_the_earliest() -> None:
     three = datetime(2026, 11, 22, 3, tzinfo=UTC)
 
     assert due(HOURLY, None, three) == ["2026-11-22T01"]
@@ -74,20 +74,20 @@ def test_an_hour_is_due_one_hour_after_its_end_at_the_earliest() -> None:
     assert due(HOURLY, "2026-11-22T01:00", three) == ["2026-11-22T01"]
 
 
-def test_a_day_without_a_delay_is_due_when_it_ends() -> None:
+def test_day_without_delay_is_due_when_it_ends() -> None:
     undelayed = replace(DAILY, delay_days=(0,))
 
     assert due(undelayed, None, datetime(2026, 11, 22, tzinfo=UTC)) == ["2026-11-21T00"]
 
 
-def test_every_revision_is_due_after_its_own_delay() -> None:
+def test_each_revision_is_due_after_its_own_delay() -> None:
     twice = replace(DAILY, delay_days=(0, 3))
 
     assert due(twice, None, SUNDAY_NIGHT, delay_index=0) == ["2026-11-21T00"]
     assert due(twice, None, SUNDAY_NIGHT, delay_index=1) == ["2026-11-18T00"]
 
 
-def test_the_last_delay_makes_the_final_revision() -> None:
+def test_last_delay_makes_the_final_revision() -> None:
     def revision(delay_days: tuple[int, ...], delay_index: int) -> Revision:
         definition = replace(DAILY, delay_days=delay_days)
         return planned(definition, delay_index=delay_index).revision
@@ -110,7 +110,7 @@ def planned(
     *,
     delay_index: int = 0,
     rows_per_hour: float | None = None,
-    profile: Profile | None = None,
+    profile: TrafficProfile | None = None,
     backfill: str | None = None,
 ) -> Report:
     return report_for_window(
@@ -125,7 +125,7 @@ def planned(
     )
 
 
-def test_a_planned_report_asks_for_what_its_definition_says() -> None:
+def test_planned_report_copies_its_definition() -> None:
     report = planned(DAILY)
 
     assert report.state is State.PLANNED
@@ -137,18 +137,18 @@ def test_a_planned_report_asks_for_what_its_definition_says() -> None:
     assert (report.window, report.planned_at) == (WINDOW, SUNDAY_NIGHT)
 
 
-def test_revisions_of_a_window_are_different_reports() -> None:
+def test_revisions_of_one_window_are_different_reports() -> None:
     twice = replace(DAILY, delay_days=(0, 3))
 
     assert planned(twice, delay_index=0).report_id != planned(twice, delay_index=1).report_id
 
 
-def test_the_rows_to_expect_follow_the_length_of_the_window() -> None:
+def test_expected_rows_follow_the_windows_length() -> None:
     assert planned(DAILY, rows_per_hour=100).expected_rows == 2300
     assert planned(DAILY, rows_per_hour=None).expected_rows is None
 
 
-def test_a_window_knows_which_revision_it_is_and_how_often_it_is_collected() -> None:
+def test_report_knows_its_revision_and_later_revisions() -> None:
     thrice = replace(DAILY, delay_days=(0, 3, 30), max_records=5)
 
     report = planned(thrice, delay_index=1)
@@ -158,16 +158,16 @@ def test_a_window_knows_which_revision_it_is_and_how_often_it_is_collected() -> 
     assert report.later_revisions == (planned(thrice, delay_index=2).report_id,)
 
 
-def test_where_the_rows_lay_in_an_earlier_window_they_are_expected_in_this_one() -> None:
-    evening = Profile(((12, 10), (11, 90)))
+def test_profile_is_scaled_to_the_expected_rows() -> None:
+    evening = TrafficProfile(((12, 10), (11, 90)))
 
     report = planned(DAILY, rows_per_hour=100, profile=evening)
 
-    assert report.profile == Profile(((12, 230), (11, 2070)))
+    assert report.profile == TrafficProfile(((12, 230), (11, 2070)))
     assert planned(DAILY, rows_per_hour=100).profile is None
 
 
-def test_a_window_of_a_backfill_comes_after_the_calendar_and_is_otherwise_the_same() -> None:
+def test_backfill_changes_only_the_priority() -> None:
     backfilled = planned(DAILY, backfill="sms-outbound-20260301-20260401")
 
     assert backfilled.priority is Priority.BACKFILL
@@ -178,15 +178,13 @@ def test_a_window_of_a_backfill_comes_after_the_calendar_and_is_otherwise_the_sa
     ("days", "index"),
     [(-1, None), (0, 0), (2.99, 0), (3, 1), (29, 1), (30, 2), (400, 2)],
 )
-def test_a_window_is_collected_as_the_last_revision_that_is_due(
-    days: float, index: int | None
-) -> None:
+def test_window_is_collected_as_its_last_due_revision(days: float, index: int | None) -> None:
     thrice = replace(DAILY, delay_days=(0, 3, 30))
 
     assert last_due_revision(thrice, WINDOW, WINDOW.end + timedelta(days=days)) == index
 
 
-def test_no_revision_of_an_hour_is_due_within_the_hour_after_it() -> None:
+def test_no_revision_of_an_hour_is_due_within_an_hour() -> None:
     hour = replace(WINDOW, end=WINDOW.start + timedelta(hours=1))
     an_hour_later = hour.end + timedelta(hours=1)
 
@@ -199,14 +197,14 @@ def test_no_revision_of_an_hour_is_due_within_the_hour_after_it() -> None:
     [(DAILY, timedelta(days=3)), (HOURLY, timedelta(hours=1))],
     ids=["days", "hours"],
 )
-def test_what_became_due_more_than_a_week_ago_is_not_bought_unasked(
+def test_window_due_over_a_week_ago_is_too_late(
     definition: ReportDefinition, delay: timedelta
 ) -> None:
     [window] = due_windows(definition, 0, None, SUNDAY_NIGHT)
-    a_week_after_it_was_due = window.end + delay + timedelta(days=7)
+    week_after_due = window.end + delay + timedelta(days=7)
 
-    assert not is_too_late(definition, 0, window, a_week_after_it_was_due)
-    assert is_too_late(definition, 0, window, a_week_after_it_was_due + timedelta(seconds=1))
+    assert not is_too_late(definition, 0, window, week_after_due)
+    assert is_too_late(definition, 0, window, week_after_due + timedelta(seconds=1))
 
 
 definitions = st.builds(
@@ -220,7 +218,7 @@ instants = st.datetimes(datetime(2000, 1, 1), datetime(2035, 1, 1), timezones=st
 
 @settings(deadline=None)
 @given(definitions, instants)
-def test_nothing_is_due_before_its_delay_is_over(
+def test_no_window_is_due_before_its_delay_is_over(
     definition: ReportDefinition, at: datetime
 ) -> None:
     [window] = due_windows(definition, 0, None, at)
@@ -232,7 +230,7 @@ def test_nothing_is_due_before_its_delay_is_over(
 
 @settings(deadline=None)
 @given(definitions, instants)
-def test_the_revision_that_is_due_is_the_one_that_a_first_run_finds(
+def test_last_due_revision_agrees_with_the_first_run(
     definition: ReportDefinition, at: datetime
 ) -> None:
     [window] = due_windows(definition, 0, None, at)
@@ -244,7 +242,7 @@ def test_the_revision_that_is_due_is_the_one_that_a_first_run_finds(
 
 @settings(deadline=None)
 @given(definitions, instants, st.lists(st.integers(0, 5 * 24 * 60), max_size=4))
-def test_however_often_it_is_looked_every_window_is_due_exactly_once(
+def test_each_window_is_due_once_at_any_run_frequency(
     definition: ReportDefinition, at: datetime, pauses: list[int]
 ) -> None:
     cursor: datetime | None = None
@@ -256,21 +254,21 @@ def test_however_often_it_is_looked_every_window_is_due_exactly_once(
             cursor = window.end
 
     assert [window.start for window in seen[1:]] == [window.end for window in seen[:-1]]
-    # And none is missing at the end: a first look now would find the same newest one.
+    # None is missing at the end: a first run now would find the same newest window.
     assert seen[-1:] == list(due_windows(definition, 0, None, at))
 
 
 @pytest.mark.parametrize(
     ("delay_days", "index", "ends", "starts"),
     [
-        # Three days, then five, and three again.
+        # The delay was three days, then five, and is three again.
         ((3,), 0, {3: "2026-10-01", 5: "2026-11-17"}, [17, 18]),
-        # A preliminary that was given up, and is taken up again.
+        # A preliminary revision was removed from the definition and is restored.
         ((0, 3), 0, {0: "2026-10-01", 3: "2026-11-19"}, [19, 20, 21]),
     ],
     ids=["final", "preliminary"],
 )
-def test_a_delay_that_comes_back_goes_on_where_a_longer_one_has_come_to(
+def test_restored_delay_continues_after_a_longer_delay(
     delay_days: tuple[int, ...], index: int, ends: dict[int, str], starts: list[int]
 ) -> None:
     definition = replace(DAILY, delay_days=delay_days)
@@ -285,11 +283,11 @@ def test_a_delay_that_comes_back_goes_on_where_a_longer_one_has_come_to(
         )
     )[index]
 
-    assert due.late == (), "they were collected, with another delay"
+    assert due.late == (), "these windows were collected with another delay"
     assert [report.window.start.day for report in due.reports] == starts
 
 
-def test_an_account_that_is_written_in_capitals_goes_on_where_it_stood() -> None:
+def test_account_in_capitals_keeps_its_cursor() -> None:
     shouted = replace(DAILY, account_ids=("ABCD1234",))
     cursors = {(DAILY.name, "abcd1234", 3): datetime(2026, 11, 19, tzinfo=UTC)}
 
@@ -300,8 +298,8 @@ def test_an_account_that_is_written_in_capitals_goes_on_where_it_stood() -> None
     assert due.reports == ()
 
 
-def test_what_is_seen_for_the_first_time_is_never_late() -> None:
-    # October became due 12 days before: a week is only for what was collected before.
+def test_first_window_is_never_late() -> None:
+    # October became due 12 days before. The limit of a week holds only after a first collection.
     monthly = replace(DAILY, window=WindowLength.MONTH)
     at = datetime(2026, 11, 15, 2, 15, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from tests.support.reports import make_report
-from vonage_reports.check_report import readiness
+from vonage_reports.check_report import check_report
 from vonage_reports.domain import errors, waits
 from vonage_reports.domain.decisions import (
     AtVonage,
@@ -51,7 +51,6 @@ from vonage_reports.domain.lifecycle import (
     Withdraw,
     apply,
 )
-from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.report import (
     Entry,
     Priority,
@@ -61,6 +60,7 @@ from vonage_reports.domain.report import (
 )
 from vonage_reports.domain.slots import may_be_submitted
 from vonage_reports.domain.splitting import MAX_LEAVES, halves_of
+from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.waits import Waits
 from vonage_reports.vonage.answers import ReportRequest
 
@@ -429,7 +429,7 @@ def how_check_report_fails(
         echo={},
     )
     with pytest.raises(errors.VonageReportsError) as raised:
-        readiness(answer, waited=20, started=NOW - timedelta(hours=hours), now=NOW)
+        check_report(answer, waited=20, started=NOW - timedelta(hours=hours), now=NOW)
     return Execution(
         ExecutionStatus.FAILED, error=type(raised.value).__name__, reason=str(raised.value)
     )
@@ -786,7 +786,7 @@ def test_split_window_converts_receipts_oldest_first() -> None:
 def test_split_window_records_its_traffic_profile() -> None:
     known = while_split(parts(State.STORED, State.STORED))
     assert isinstance(known, Convert)
-    assert known.profile == Profile(((1, 10), (2, 20)))
+    assert known.profile == TrafficProfile(((1, 10), (2, 20)))
 
     partly_known = while_split(parts(State.STORED, State.STORED, rows=(10, None)))
     assert isinstance(partly_known, Convert)
@@ -816,7 +816,7 @@ def test_split_window_counts_one_attempt(report: Report, attempt: int) -> None:
 
 
 def test_conversion_is_a_run_that_begins_at_convert() -> None:
-    profile = Profile(((12, 5), (12, 7)))
+    profile = TrafficProfile(((12, 5), (12, 7)))
     split = replace(applied(REPORT, Split(), now=NOW), resumes=3, not_before=NOW)
 
     converting = applied(split, Convert(("older.json", "younger.json"), profile), now=NOW)
@@ -885,7 +885,7 @@ def test_run_resumed_at_convert_gets_the_receipt() -> None:
 
 
 def test_new_request_drops_earlier_receipts() -> None:
-    collected = replace(CONVERTING, state=State.DELIVERED, profile=Profile(((24, 9),)))
+    collected = replace(CONVERTING, state=State.DELIVERED, profile=TrafficProfile(((24, 9),)))
     planned = applied(collected, Replan(), now=NOW)
     submitting = applied(planned, TakeSlot(1, "one", NOW), now=NOW)
 

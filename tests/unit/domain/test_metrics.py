@@ -45,16 +45,16 @@ def gauges(*reports: Report, hours: float = 0) -> dict[str, float]:
     return of_open_work(reports, slots=0, expiring=0, now=LATER + hours * HOUR)
 
 
-def test_a_report_that_vonage_took_is_counted_and_the_second_one_as_bought_again() -> None:
+def test_requested_reports_are_counted_repeats_separately() -> None:
     assert after(SUBMITTING, Adopt("r1")) == {"ReportsRequested": 1, "ReportsBoughtAgain": 0}
     again = replace(SUBMITTING, attempt=1)
     assert after(again, Adopt("r2")) == {"ReportsRequested": 1, "ReportsBoughtAgain": 1}
-    # A person asked for that one.
+    # The operator requested this report.
     asked = replace(apply(DELIVERED, Replan(), now=LATER), state=State.SUBMITTING)
     assert after(asked, Adopt("r2")) == {"ReportsRequested": 1, "ReportsBoughtAgain": 0}
 
 
-def test_a_delivery_says_its_rows_and_how_long_after_the_windows_end_it_came() -> None:
+def test_delivery_counts_rows_and_hours_since_windows_end() -> None:
     assert after(SUBMITTED, Deliver(700)) == {
         "Deliveries": 1,
         "RowsDelivered": 700,
@@ -62,23 +62,23 @@ def test_a_delivery_says_its_rows_and_how_long_after_the_windows_end_it_came() -
     }
 
 
-def test_a_backfill_is_a_delivery_whose_delay_says_nothing() -> None:
+def test_backfill_delivery_counts_no_hours() -> None:
     assert after(replace(SUBMITTED, backfill="all"), Deliver(0)) == {
         "Deliveries": 1,
         "RowsDelivered": 0,
     }
 
 
-def test_what_is_only_converted_again_is_no_delivery() -> None:
+def test_reconversion_is_no_delivery() -> None:
     assert after(replace(DELIVERED, state=State.CONVERTING), Deliver(700)) == {}
 
 
-def test_a_new_run_of_the_same_request_is_nothing_new() -> None:
+def test_resumed_run_adds_nothing() -> None:
     resume = Resume(Entry.CHECK, LATER, frees_slot=False, error="E", reason="because")
     assert after(SUBMITTED, resume) == {}
 
 
-def test_a_window_fails_once_however_many_parts_it_has() -> None:
+def test_failed_part_does_not_count_as_failed_window() -> None:
     assert after(SUBMITTED, Fail("E", "because")) == {"ReportsFailed": 1}
     assert after(replace(SUBMITTED, root="whole"), Fail("E", "because")) == {}
 
@@ -94,7 +94,7 @@ def test_every_metric_has_a_unit(before: State, later: State) -> None:
     [(0, 1), (2_000_000, 2), (None, 4.5)],
     ids=["few", "many", "unknown"],
 )
-def test_a_run_has_an_hour_and_half_an_hour_for_each_million_rows(
+def test_run_has_an_hour_plus_half_an_hour_per_million_rows(
     expected_rows: int | None, hours: float
 ) -> None:
     report = replace(SUBMITTED, expected_rows=expected_rows)
@@ -102,17 +102,17 @@ def test_a_run_has_an_hour_and_half_an_hour_for_each_million_rows(
     assert gauges(report, SUBMITTED, hours=3 * hours)["LongestRunRatio"] >= 3
 
 
-def test_what_does_not_run_takes_no_time() -> None:
+def test_report_without_a_run_has_ratio_zero() -> None:
     for state in (State.PLANNED, State.SUBMITTING, State.HELD, State.SPLIT):
         assert gauges(replace(SUBMITTED, state=state), hours=99)["LongestRunRatio"] == 0
 
 
-def test_the_queue_and_what_is_held_are_counted() -> None:
+def test_waiting_and_held_reports_are_counted() -> None:
     found = gauges(PLANNED, PLANNED, SUBMITTED, replace(SUBMITTED, state=State.HELD))
     assert (found["ReportsWaiting"], found["ReportsHeld"]) == (2, 1)
 
 
-def test_a_file_expires_72_hours_after_the_post_at_the_earliest() -> None:
+def test_file_expires_soon_60_hours_after_the_post() -> None:
     assert not expires_soon(SUBMITTED, LATER + timedelta(hours=59.9))
     assert expires_soon(SUBMITTED, LATER + timedelta(hours=60))
     stored = replace(SUBMITTED, receipts=("archives/r1.json",))
@@ -120,15 +120,15 @@ def test_a_file_expires_72_hours_after_the_post_at_the_earliest() -> None:
     assert not expires_soon(replace(SUBMITTED, state=State.HELD), LATER + timedelta(hours=60))
 
 
-def test_an_archive_says_what_was_billed_and_how_long_vonage_worked_on_it() -> None:
+def test_archive_counts_billed_records_and_generation_time() -> None:
     assert of_archive("SMS", RECEIPT) == {"BilledRecords": 700, "GenerationSeconds": 420}
     unknown = {**RECEIPT, "times": {**RECEIPT["times"], "submitted": None}}  # type: ignore[dict-item]  # a JSON object
     assert of_archive("SMS", unknown) == {"BilledRecords": 700}
 
 
-def test_the_report_on_reports_is_free() -> None:
+def test_report_on_reports_is_not_billed() -> None:
     assert of_archive("REPORTS-USAGE", RECEIPT)["BilledRecords"] == 0
 
 
-def test_what_vonage_did_not_count_is_not_guessed() -> None:
+def test_archive_without_record_count_adds_nothing() -> None:
     assert of_archive("SMS", {**RECEIPT, "items_count": None}) == {}

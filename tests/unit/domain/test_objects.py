@@ -72,7 +72,7 @@ CONTENT: dict[str, Any] = {
 
 def receipt_of(archive: Archive | None = ARCHIVE, items_count: int | None = 42) -> dict[str, Any]:
     made = receipt(RUN_INPUT, archive, items_count=items_count, times=TIMES)
-    # As it comes back from the bucket.
+    # In the form that the bucket returns.
     read: dict[str, Any] = json.loads(json.dumps(made))
     return read
 
@@ -106,7 +106,7 @@ def test_keys_name_definition_account_date_and_report() -> None:
         ("UTC", datetime(2026, 3, 4, tzinfo=UTC), "2026/03/04"),
     ],
 )
-def test_the_dates_in_keys_are_those_of_the_definitions_time_zone(
+def test_dates_in_keys_follow_the_definitions_time_zone(
     time_zone: str, start: datetime, folder: str
 ) -> None:
     run_input = replace(RUN_INPUT, window=Window(start, start + timedelta(days=1), time_zone))
@@ -116,7 +116,7 @@ def test_the_dates_in_keys_are_those_of_the_definitions_time_zone(
     assert f"/{folder}/" in manifest_key(run_input)
 
 
-def test_another_attempt_has_an_archive_of_its_own_and_the_same_manifest() -> None:
+def test_each_attempt_has_its_own_archive_and_one_manifest() -> None:
     again = replace(RUN_INPUT, request_id="ri3p58f-42d57cfd-1234-5678-9abc-67580d95f54a", attempt=3)
 
     assert archive_key(again) != archive_key(RUN_INPUT)
@@ -124,7 +124,7 @@ def test_another_attempt_has_an_archive_of_its_own_and_the_same_manifest() -> No
     assert manifest_key(again) == manifest_key(RUN_INPUT)
 
 
-def test_a_run_knows_its_report_from_its_input() -> None:
+def test_run_input_round_trip() -> None:
     report = make_report(
         report_id=RUN_INPUT.report_id,
         filters=RUN_INPUT.filters,
@@ -138,12 +138,12 @@ def test_a_run_knows_its_report_from_its_input() -> None:
     assert RunInput.from_input(json.loads(execution_input(report, Entry.CHECK))) == RUN_INPUT
 
 
-def test_an_input_that_lacks_something_is_told_so() -> None:
+def test_incomplete_run_input_is_refused() -> None:
     with pytest.raises(KeyError, match="definition"):
         RunInput.from_input({"report_id": RUN_INPUT.report_id})
 
 
-def test_a_receipt_holds_what_was_proved() -> None:
+def test_receipt_holds_the_verified_archive() -> None:
     assert receipt_of() == {
         "schema_version": 1,
         "report_id": RUN_INPUT.report_id,
@@ -159,7 +159,7 @@ def test_a_receipt_holds_what_was_proved() -> None:
     }
 
 
-def test_a_manifest_says_all_of_a_delivery() -> None:
+def test_manifest_describes_the_whole_delivery() -> None:
     assert manifest_of(receipt_of()) == {
         "schema_version": 1,
         "report_id": "sms-outbound-20261121T0000Z-0123456789ab",
@@ -204,7 +204,7 @@ def test_a_manifest_says_all_of_a_delivery() -> None:
     }
 
 
-def test_the_times_of_several_archives_are_from_the_first_to_the_last() -> None:
+def test_manifest_times_span_all_archives() -> None:
     early = {**receipt_of(), "times": {**TIMES, "submitted": "2026-11-25T01:00:00Z"}}
     late = {**receipt_of(), "times": {**TIMES, "stored": "2026-11-25T03:00:00Z"}}
     unknown = {**receipt_of(), "times": dict.fromkeys(TIMES)}
@@ -230,27 +230,27 @@ def test_the_times_of_several_archives_are_from_the_first_to_the_last() -> None:
         ([receipt_of(items_count=40), receipt_of(items_count=None)], None),
     ],
 )
-def test_what_vonage_counted_is_known_where_it_counted_every_file(
+def test_vonages_count_needs_a_count_for_every_file(
     receipts: list[dict[str, Any]], counted: int | None
 ) -> None:
     assert counted_by_vonage(receipts) == counted
 
 
-def test_a_report_without_a_file_is_told_without_an_archive() -> None:
+def test_report_without_a_file_has_no_archive() -> None:
     empty = receipt_of(archive=None, items_count=0)
 
     assert empty["archive"] is None
     assert manifest_of(empty)["archives"] == []
-    told = notification_of(empty)
-    assert (told["bytes"], told["archives"]) == (0, [])
+    notification = notification_of(empty)
+    assert (notification["bytes"], notification["archives"]) == (0, [])
 
 
-def test_a_delivery_whose_dataset_is_a_later_revisions_names_none() -> None:
+def test_delivery_without_own_dataset_names_none() -> None:
     assert notification_of(receipt_of(), dataset=None)["dataset"] is None
 
 
 @pytest.mark.parametrize("product", ["SMS", "VOICE-CALL"])
-def test_a_window_has_one_dataset_whoever_made_it(product: str) -> None:
+def test_all_attempts_and_revisions_share_one_dataset_key(product: str) -> None:
     run_input = replace(RUN_INPUT, product=product)
     others = (
         replace(run_input, attempt=7, run=9, request_id=None),
@@ -264,7 +264,7 @@ def test_a_window_has_one_dataset_whoever_made_it(product: str) -> None:
     assert {dataset_key(other) for other in others} == {dataset_key(run_input)}
 
 
-def test_hours_of_a_day_are_objects_of_one_folder() -> None:
+def test_hours_of_one_day_share_a_folder() -> None:
     hour = timedelta(hours=1)
     start = RUN_INPUT.window.start
     keys = [
@@ -290,12 +290,12 @@ IN_ORDER = [
 ]
 
 
-def test_the_later_revision_wins_then_the_later_collection_then_the_later_run() -> None:
+def test_precedence_orders_revision_then_collection_then_run() -> None:
     assert sorted(set(IN_ORDER)) == IN_ORDER
 
 
 @pytest.mark.parametrize("precedence", IN_ORDER)
-def test_precedence_is_in_the_objects_metadata(precedence: Precedence) -> None:
+def test_precedence_metadata_round_trip(precedence: Precedence) -> None:
     metadata = precedence.to_metadata()
 
     assert Precedence.from_metadata(metadata) == precedence
@@ -303,21 +303,21 @@ def test_precedence_is_in_the_objects_metadata(precedence: Precedence) -> None:
     assert all(re.fullmatch(r"[a-z-]+", name) for name in metadata)
 
 
-def test_a_dataset_of_several_archives_is_as_new_as_the_newest() -> None:
+def test_precedence_uses_the_newest_archive() -> None:
     early = {**receipt_of(), "times": {**TIMES, "submitted": RECEIVED[0]}}
     late = {**receipt_of(), "times": {**TIMES, "submitted": RECEIVED[1]}}
     unknown = {**receipt_of(), "times": {**TIMES, "submitted": None}}
 
     assert Precedence.of(RUN_INPUT, [late, early]) == Precedence(3, RECEIVED[1], 2, 1)
-    # Vonage need not say when it received a request: when it was ready is known for sure.
+    # Vonage may omit the time of receipt; the time of completion is always known.
     assert Precedence.of(RUN_INPUT, [unknown]) == Precedence(3, TIMES["ready"], 2, 1)
 
 
-def test_a_delivery_is_announced_with_where_it_is_and_how_much() -> None:
-    told = notification_of(receipt_of())
+def test_delivery_notification_has_keys_rows_and_bytes() -> None:
+    notification = notification_of(receipt_of())
 
     assert (
-        told.items()
+        notification.items()
         >= {
             "event": "report.delivered",
             "report_id": "sms-outbound-20261121T0000Z-0123456789ab",
@@ -341,7 +341,7 @@ def test_a_delivery_is_announced_with_where_it_is_and_how_much() -> None:
 DUE = datetime(2026, 11, 25, 2, 15, tzinfo=UTC)
 
 
-def report_that_failed() -> Report:
+def failed_report() -> Report:
     return make_report(
         report_id=RUN_INPUT.report_id,
         filters=RUN_INPUT.filters,
@@ -353,13 +353,13 @@ def report_that_failed() -> Report:
 
 def failure() -> dict[str, Any]:
     return notifications.failed(
-        report_that_failed(),
+        failed_report(),
         Fail("ReportFailed", "Vonage ended the report as FAILED"),
         execution="arn:aws:states:eu-west-1:012345678912:execution:ReportWorkflow:x-r1",
     )
 
 
-def test_a_failure_says_what_a_person_can_do() -> None:
+def test_failure_notification_tells_the_operator_the_remedy() -> None:
     assert failure() == {
         "event": "report.failed",
         "report_id": "sms-outbound-20261121T0000Z-0123456789ab",
@@ -376,46 +376,49 @@ def test_a_failure_says_what_a_person_can_do() -> None:
     }
 
 
-def test_whoever_is_told_that_a_report_is_held_is_told_how_to_go_on() -> None:
-    hold = Hold(DUE, "Vonage's list has request-1", "request-1")
-    told = notifications.held(report_that_failed(), hold)
+def test_held_notification_contains_the_resolve_event() -> None:
+    notification = notifications.held(
+        failed_report(), Hold(DUE, "Vonage's list has request-1", "request-1")
+    )
 
-    assert (told["event"], told["error"]) == ("report.held", "SubmissionUnknown")
-    event = parse_event(told["run_again"])
+    assert (notification["event"], notification["error"]) == ("report.held", "SubmissionUnknown")
+    event = parse_event(notification["run_again"])
     assert isinstance(event, Resolution)
     assert (event.report_id, event.request_id) == (RUN_INPUT.report_id, "request-1")
 
 
-def test_the_event_that_may_buy_a_held_report_twice_is_for_a_person_to_write() -> None:
-    told = notifications.held(report_that_failed(), Hold(DUE, "Vonage's list is gone"))
+def test_event_that_may_buy_twice_is_only_in_the_message() -> None:
+    notification = notifications.held(failed_report(), Hold(DUE, "Vonage's list is gone"))
 
-    assert told["run_again"] is None
-    (event,) = re.findall(r"{.*}", told["message"])
+    assert notification["run_again"] is None
+    (event,) = re.findall(r"{.*}", notification["message"])
     read = parse_event(json.loads(event))
     assert isinstance(read, Resolution)
     assert (read.report_id, read.request_id) == (RUN_INPUT.report_id, None)
 
 
-def test_the_event_that_would_run_a_failed_report_again_is_understood() -> None:
+def test_failure_notifications_event_is_valid() -> None:
     event = parse_event(failure()["run_again"])
 
     assert isinstance(event, Recollection)
     assert event.report_id == RUN_INPUT.report_id
 
 
-def test_a_refused_definition_is_named_with_the_field_to_mend() -> None:
-    told = notifications.refused(Refusal("calls", "window", "it takes hour, day, week or month"))
+def test_refusal_names_definition_and_field() -> None:
+    notification = notifications.refused(
+        Refusal("calls", "window", "write hour, day, week or month")
+    )
 
-    assert (told["event"], told["definition"]) == ("definition.refused", "calls")
-    assert told["message"] == "calls, window: it takes hour, day, week or month"
+    assert (notification["event"], notification["definition"]) == ("definition.refused", "calls")
+    assert notification["message"] == "calls, window: write hour, day, week or month"
 
 
-@pytest.mark.parametrize("told", [notification_of(receipt_of()), failure()])
-def test_subscribers_can_filter_by_event_definition_product_account_and_revision(
-    told: dict[str, Any],
+@pytest.mark.parametrize("notification", [notification_of(receipt_of()), failure()])
+def test_attributes_let_subscribers_filter_notifications(
+    notification: dict[str, Any],
 ) -> None:
-    assert notifications.attributes(told) == {
-        "event": told["event"],
+    assert notifications.attributes(notification) == {
+        "event": notification["event"],
         "definition": "sms-outbound",
         "product": "SMS",
         "account_id": "abcd1234",
@@ -423,16 +426,21 @@ def test_subscribers_can_filter_by_event_definition_product_account_and_revision
     }
 
 
-def test_what_a_refusal_does_not_know_is_no_attribute() -> None:
+def test_unknown_values_are_no_attributes() -> None:
     # SNS refuses attributes that are empty.
-    told = notifications.refused(Refusal("calls", "window", "it takes hour, day, week or month"))
+    notification = notifications.refused(
+        Refusal("calls", "window", "write hour, day, week or month")
+    )
 
-    assert notifications.attributes(told) == {"event": "definition.refused", "definition": "calls"}
+    assert notifications.attributes(notification) == {
+        "event": "definition.refused",
+        "definition": "calls",
+    }
 
 
-@pytest.mark.parametrize("told", [notification_of(receipt_of()), failure()])
-def test_no_phone_number_is_in_a_notification(told: dict[str, Any]) -> None:
-    text = notifications.text(told)
+@pytest.mark.parametrize("notification", [notification_of(receipt_of()), failure()])
+def test_notification_contains_no_phone_number(notification: dict[str, Any]) -> None:
+    text = notifications.text(notification)
 
-    assert json.loads(text) == told
+    assert json.loads(text) == notification
     assert PHONE_NUMBER not in text

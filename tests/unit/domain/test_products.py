@@ -15,8 +15,8 @@ from vonage_reports.domain.products import (
 )
 
 
-def test_what_the_simulator_knows_of_the_products_is_what_definitions_are_checked_against() -> None:
-    # Two readings of one specification, made apart.
+def test_products_match_the_simulators() -> None:
+    # Both were written from the specification, independently.
     assert {
         name: (product.direction.value, dict(product.filters), product.retention_days)
         for name, product in PRODUCTS.items()
@@ -31,7 +31,7 @@ def test_what_the_simulator_knows_of_the_products_is_what_definitions_are_checke
     }
 
 
-def test_no_parameter_of_a_report_is_taken_for_a_filter() -> None:
+def test_no_report_parameter_is_listed_as_a_filter() -> None:
     assert not NO_FILTERS.keys() & {name for each in PRODUCTS.values() for name in each.filters}
 
 
@@ -41,12 +41,12 @@ def test_no_parameter_of_a_report_is_taken_for_a_filter() -> None:
         ("SMS", {"direction": "outbound", "status": "delivered", "include_message": False}),
         ("SMS", {"direction": "outbound", "include_message": "true", "show_concatenated": True}),
         ("MESSAGES", {"direction": "inbound", "provider": "whatsapp"}),
-        ("VERIFY-V2", {"channel": "silent_auth", "status": "whatever"}),
+        ("VERIFY-V2", {"channel": "silent_auth", "status": "anything"}),
         ("VOICE-CALL", {"status": "ANSWERED", "to": "447700900123"}),
         ("REPORTS-USAGE", {}),
     ],
 )
-def test_what_is_documented_raises_no_doubt(product: str, filters: dict[str, object]) -> None:
+def test_documented_filters_raise_no_doubt(product: str, filters: dict[str, object]) -> None:
     assert list(doubts(product, filters)) == []
 
 
@@ -66,9 +66,7 @@ def test_what_is_documented_raises_no_doubt(product: str, filters: dict[str, obj
         ("SMS", {"network": 23410}, "filters.network"),
     ],
 )
-def test_what_is_not_documented_is_named(
-    product: str, filters: dict[str, object], field: str
-) -> None:
+def test_undocumented_field_is_named(product: str, filters: dict[str, object], field: str) -> None:
     [(named, reason)] = doubts(product, filters)
 
     assert named == field
@@ -76,7 +74,7 @@ def test_what_is_not_documented_is_named(
 
 
 @pytest.mark.parametrize("product", ["VOICE-CALL", "SATELLITE-9"])
-def test_a_number_never_stands_in_a_doubt_for_it_may_be_a_phone_number(product: str) -> None:
+def test_doubt_never_quotes_a_phone_number(product: str) -> None:
     filters = {"to": 447700900123, "from": True, "whom": "447700900123"}
 
     assert "447700900123" not in str(list(doubts(product, filters)))
@@ -94,9 +92,7 @@ def test_a_number_never_stands_in_a_doubt_for_it_may_be_a_phone_number(product: 
         ("VIDEO-API", "2026-11-23", "2026-08-25"),
     ],
 )
-def test_records_are_kept_for_13_months_and_of_video_for_90_days(
-    product: str, now: str, oldest: str
-) -> None:
+def test_retention_is_13_months_and_90_days_for_video(product: str, now: str, oldest: str) -> None:
     afternoon = datetime.fromisoformat(f"{now}T15:30:00+00:00")
 
     assert oldest_start(product, afternoon) == datetime.fromisoformat(f"{oldest}T00:00:00+00:00")
@@ -107,8 +103,6 @@ def test_records_are_kept_for_13_months_and_of_video_for_90_days(
     st.sampled_from(sorted(PRODUCTS)),
     st.integers(0, 500),
 )
-def test_what_a_definition_may_wait_for_is_there_when_it_is_asked_for(
-    now: datetime, product: str, days: int
-) -> None:
+def test_accepted_delay_lies_within_the_retention(now: datetime, product: str, days: int) -> None:
     if retention_problem(product, days) is None:
         assert now - timedelta(days=days) >= oldest_start(product, now)

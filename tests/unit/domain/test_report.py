@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from tests.support.reports import DAY, make_report
 from vonage_reports.domain.errors import ReportFailed
 from vonage_reports.domain.lifecycle import Replan, apply
-from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.report import (
     Entry,
     Priority,
@@ -25,6 +24,7 @@ from vonage_reports.domain.report import (
 )
 from vonage_reports.domain.run_input import execution_input
 from vonage_reports.domain.splitting import halves_of
+from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window
 
 LATER = datetime(2026, 11, 25, 3, tzinfo=UTC)
@@ -61,10 +61,10 @@ def identify(identity: tuple[str, str, Window, int, str]) -> str:
     )
 
 
-def test_a_report_id_never_changes() -> None:
-    # Were it to change, everything that was ever paid for would be bought again.
-    said = b"sms-outbound\nabcd1234\n2026-11-21T00:00:00Z\n2026-11-22T00:00:00Z\n0\n"
-    digest = hashlib.sha256(said).hexdigest()[:12]
+def test_report_id_never_changes() -> None:
+    # If an id changed, every window paid for so far would be bought again.
+    hashed = b"sms-outbound\nabcd1234\n2026-11-21T00:00:00Z\n2026-11-22T00:00:00Z\n0\n"
+    digest = hashlib.sha256(hashed).hexdigest()[:12]
 
     identity = ("sms-outbound", "abcd1234", DAY, 0, "")
 
@@ -90,7 +90,7 @@ def test_different_reports_have_different_ids(
         {"split_path": "0"},
     ],
 )
-def test_everything_that_makes_a_report_another_one_is_in_its_id(change: dict[str, object]) -> None:
+def test_each_identifying_field_changes_the_id(change: dict[str, object]) -> None:
     same = {
         "definition": "sms-outbound",
         "account_id": "abcd1234",
@@ -99,28 +99,30 @@ def test_everything_that_makes_a_report_another_one_is_in_its_id(change: dict[st
         "split_path": "",
     }
 
-    assert report_id(**same) != report_id(**(same | change))  # type: ignore[arg-type]  # keywords, whichever they are
+    assert report_id(**same) != report_id(**(same | change))  # type: ignore[arg-type]  # keywords of several types
 
 
 @given(identities)
-def test_an_id_names_its_definition(identity: tuple[str, str, Window, int, str]) -> None:
+def test_id_contains_its_definition(identity: tuple[str, str, Window, int, str]) -> None:
     assert definition_of(identify(identity)) == identity[0]
 
 
 @given(identities, st.integers(1, 99_999))
-def test_an_id_fits_where_it_is_used(identity: tuple[str, str, Window, int, str], run: int) -> None:
+def test_id_is_valid_as_execution_name(
+    identity: tuple[str, str, Window, int, str], run: int
+) -> None:
     name = identify(identity)
 
     assert len(name) <= 64
-    # Step Functions: 1 to 80 characters, and to be logged only these.
+    # Step Functions accepts 1 to 80 characters, and logs only runs with these.
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,80}", f"{name}-r{run}")
 
 
-def test_each_run_of_a_report_has_a_name_of_its_own() -> None:
+def test_execution_name_ends_with_the_run() -> None:
     assert REPORT.execution_name == "sms-outbound-20261121T0000Z-0123456789ab-r2"
 
 
-def test_a_run_starts_with_all_that_the_workflow_needs() -> None:
+def test_execution_input_holds_all_workflow_fields() -> None:
     assert json.loads(execution_input(REPORT, Entry.CHECK)) == {
         "report_id": "sms-outbound-20261121T0000Z-0123456789ab",
         "run": 2,
@@ -150,7 +152,7 @@ def test_a_run_starts_with_all_that_the_workflow_needs() -> None:
     }
 
 
-def test_the_same_run_starts_with_the_same_bytes() -> None:
+def test_execution_input_is_byte_identical_for_one_run() -> None:
     # StartExecution is idempotent only for a byte-identical input.
     one = replace(REPORT, filters={"direction": "outbound", "country": "GB"})
     read_again = replace(REPORT, filters={"country": "GB", "direction": "outbound"})
@@ -161,11 +163,11 @@ def test_the_same_run_starts_with_the_same_bytes() -> None:
 @pytest.mark.parametrize(
     "word", ["PENDING", "PROCESSING", "SUCCESS", "TRUNCATED", "FAILED", "ABORTED"]
 )
-def test_every_status_that_vonage_documents_is_known(word: str) -> None:
+def test_every_documented_status_is_known(word: str) -> None:
     assert RequestStatus.parse(word).value == word
 
 
-def test_vonage_works_on_a_report_only_while_it_is_pending_or_processing() -> None:
+def test_only_pending_and_processing_are_not_terminal() -> None:
     assert {status.value for status in RequestStatus if not status.is_terminal} == {
         "PENDING",
         "PROCESSING",
@@ -173,7 +175,7 @@ def test_vonage_works_on_a_report_only_while_it_is_pending_or_processing() -> No
 
 
 @pytest.mark.parametrize("word", ["success", "COMPLETED", "delivered", "", None, 7, ["SUCCESS"]])
-def test_a_status_that_nobody_knows_is_an_error_that_quotes_it(word: object) -> None:
+def test_unknown_status_raises_and_is_quoted(word: object) -> None:
     with pytest.raises(ReportFailed, match=re.escape(repr(word))):
         RequestStatus.parse(word)
 
@@ -182,21 +184,21 @@ ENDS = {State.STORED, State.DELIVERED, State.SUPERSEDED, State.FAILED, State.CAN
 
 
 @pytest.mark.parametrize("state", State)
-def test_at_its_end_is_what_only_a_person_moves_and_a_half_that_is_split_itself(
+def test_end_states_include_split_only_for_halves(
     state: State,
 ) -> None:
     report = replace(REPORT, state=state)
     half = replace(report, root=REPORT.report_id, split_path="1")
 
     assert report.is_at_end == (state in ENDS)
-    # The whole window waits for the halves of its halves.
+    # The whole window waits for the halves of its halves as well.
     assert half.is_at_end == (state in ENDS | {State.SPLIT})
 
 
 @pytest.mark.parametrize(
     ("delay_index", "revisions", "later"), [(0, 1, []), (0, 3, [1, 2]), (1, 3, [2]), (2, 3, [])]
 )
-def test_a_window_knows_the_reports_of_its_later_revisions(
+def test_report_knows_its_later_revisions(
     delay_index: int, revisions: int, later: list[int]
 ) -> None:
     report = replace(REPORT, delay_index=delay_index, revisions=revisions)
@@ -210,7 +212,7 @@ def test_a_window_knows_the_reports_of_its_later_revisions(
 
 
 def parts_of(report: Report, splits: list[int]) -> list[Report]:
-    """What a window is made of when one of its parts after the other is split, oldest first."""
+    """Return the parts, oldest first, after splitting the parts with these numbers in turn."""
     parts = [report]
     for number in splits:
         index = number % len(parts)
@@ -222,13 +224,11 @@ def parts_of(report: Report, splits: list[int]) -> list[Report]:
 splits = st.lists(st.integers(0, 20), max_size=8)
 profiles = st.lists(
     st.tuples(st.integers(1, 24), st.integers(0, 10**7)), min_size=1, max_size=4
-).map(lambda parts: Profile(tuple(parts)))
+).map(lambda parts: TrafficProfile(tuple(parts)))
 
 
 @given(windows, splits)
-def test_the_parts_of_a_window_tile_it_however_it_is_split(
-    window: Window, splits: list[int]
-) -> None:
+def test_parts_tile_their_window(window: Window, splits: list[int]) -> None:
     parts = parts_of(replace(REPORT, window=window), splits)
 
     assert (parts[0].window.start, parts[-1].window.end) == (window.start, window.end)
@@ -239,14 +239,14 @@ def test_the_parts_of_a_window_tile_it_however_it_is_split(
 
 
 @given(windows, splits, st.integers(0, 2))
-def test_every_part_of_every_revision_has_an_id_of_its_own_that_never_changes(
+def test_each_part_of_each_revision_has_a_stable_id(
     window: Window, splits: list[int], delay_index: int
 ) -> None:
     name = identify(("sms-outbound", "abcd1234", window, delay_index, ""))
     report = replace(REPORT, report_id=name, window=window, delay_index=delay_index)
     parts = parts_of(report, splits)
 
-    # Of a window in one part also the whole: they are never one Vonage request.
+    # The window and its parts are separate Vonage requests, so the window's id differs too.
     ids = {report.report_id, *(part.report_id for part in parts)}
     assert len(ids) == len(parts) + (len(parts) > 1)
     grown = replace(report, expected_rows=9, run=7, attempt=3, state=State.SPLIT)
@@ -257,7 +257,7 @@ def test_every_part_of_every_revision_has_an_id_of_its_own_that_never_changes(
         assert part is other_revision or part.report_id not in ids
 
 
-def test_a_half_asks_for_what_the_window_asks_for_and_nothing_else_is_handed_down() -> None:
+def test_half_inherits_the_request_and_nothing_else() -> None:
     whole = replace(
         REPORT,
         include_subaccounts=True,
@@ -278,7 +278,7 @@ def test_a_half_asks_for_what_the_window_asks_for_and_nothing_else_is_handed_dow
         receipts=("receipt.json",),
         rows=1200,
         error="ReportTruncated",
-        reason="Vonage cut the report short",
+        reason="Vonage truncated the report",
     )
 
     older, younger = halves_of(whole, now=LATER)
@@ -304,7 +304,7 @@ def test_a_half_asks_for_what_the_window_asks_for_and_nothing_else_is_handed_dow
         )
 
 
-def test_a_halfs_half_belongs_to_the_whole_window() -> None:
+def test_half_of_a_half_belongs_to_the_whole_window() -> None:
     _, younger = halves_of(REPORT, now=LATER)
 
     older_quarter, younger_quarter = halves_of(younger, now=LATER)
@@ -314,8 +314,8 @@ def test_a_halfs_half_belongs_to_the_whole_window() -> None:
 
 
 @given(windows.filter(lambda window: window.can_be_halved), st.none() | profiles, st.data())
-def test_the_rows_to_expect_of_the_halves_are_those_of_the_window(
-    window: Window, profile: Profile | None, data: st.DataObject
+def test_halves_share_the_windows_expected_rows(
+    window: Window, profile: TrafficProfile | None, data: st.DataObject
 ) -> None:
     expected = profile.rows if profile else data.draw(st.none() | st.integers(0, 10**8))
     report = replace(REPORT, window=window, expected_rows=expected, profile=profile)
@@ -327,13 +327,13 @@ def test_the_rows_to_expect_of_the_halves_are_those_of_the_window(
     else:
         assert older.expected_rows is not None
         assert younger.expected_rows is not None
-        # Each is rounded for itself.
+        # Each half is rounded separately.
         assert abs(older.expected_rows + younger.expected_rows - expected) <= 1
     assert (older.profile is None) == (younger.profile is None) == (profile is None)
 
 
-def test_a_window_whose_rows_lie_in_its_second_half_is_split_there() -> None:
-    evening = replace(REPORT, expected_rows=100, profile=Profile(((18, 10), (6, 90))))
+def test_profile_distributes_expected_rows_to_halves() -> None:
+    evening = replace(REPORT, expected_rows=100, profile=TrafficProfile(((18, 10), (6, 90))))
 
     older, younger = halves_of(evening, now=LATER)
     parts = [older, *halves_of(younger, now=LATER)]
@@ -341,10 +341,10 @@ def test_a_window_whose_rows_lie_in_its_second_half_is_split_there() -> None:
     assert [part.expected_rows for part in parts] == [7, 3, 90]
 
 
-# Collected again
+# Replanned reports
 
 
-def test_a_window_is_planned_again_as_it_was_asked_for_and_counts_its_attempts_anew() -> None:
+def test_replanned_report_restarts_its_attempts() -> None:
     ended = replace(
         REPORT,
         state=State.DELIVERED,
@@ -357,7 +357,7 @@ def test_a_window_is_planned_again_as_it_was_asked_for_and_counts_its_attempts_a
         rows=1500,
         tokens=("first",),
         error="ReportFailed",
-        reason="Vonage ended it",
+        reason="Vonage ended the report",
     )
 
     again = apply(ended, Replan("second"), now=LATER)
@@ -379,7 +379,7 @@ def test_a_window_is_planned_again_as_it_was_asked_for_and_counts_its_attempts_a
     )
 
 
-def test_planned_again_unasked_follows_no_token_and_keeps_the_estimate() -> None:
+def test_replanning_without_token_keeps_the_estimate() -> None:
     failed = replace(REPORT, state=State.FAILED, tokens=("first",), rows=None)
 
     again = apply(failed, Replan(), now=LATER)
@@ -387,7 +387,7 @@ def test_planned_again_unasked_follows_no_token_and_keeps_the_estimate() -> None
     assert (again.tokens, again.expected_rows) == (("first",), 1200)
 
 
-def test_a_part_is_planned_again_as_the_part_that_it_is() -> None:
+def test_replanned_part_stays_a_part() -> None:
     half, _ = halves_of(REPORT, now=LATER)
 
     again = apply(replace(half, state=State.FAILED), Replan(), now=LATER)
@@ -395,13 +395,13 @@ def test_a_part_is_planned_again_as_the_part_that_it_is() -> None:
     assert (again.root, again.split_path, again.priority) == (REPORT.report_id, "0", Priority.HALF)
 
 
-def test_a_run_of_a_part_announces_nothing() -> None:
+def test_run_of_a_part_announces_nothing() -> None:
     half, _ = halves_of(REPORT, now=LATER)
 
     assert json.loads(execution_input(half, Entry.CHECK))["announce"] is False
 
 
-def test_a_run_that_converts_is_told_its_receipts() -> None:
+def test_converting_run_receives_its_receipts() -> None:
     converting = replace(REPORT, receipts=("older.json", "younger.json"))
 
     sent = json.loads(execution_input(converting, Entry.CONVERT))
@@ -409,5 +409,5 @@ def test_a_run_that_converts_is_told_its_receipts() -> None:
     assert (sent["entry"], sent["receipts"]) == ("convert", ["older.json", "younger.json"])
 
 
-def test_halves_go_before_the_calendar_and_the_calendar_before_a_backfill() -> None:
+def test_priority_is_halves_then_calendar_then_backfill() -> None:
     assert sorted(Priority) == [Priority.HALF, Priority.CALENDAR, Priority.BACKFILL]

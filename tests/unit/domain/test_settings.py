@@ -8,14 +8,14 @@ from vonage_reports.vonage.pacing import Pacer
 
 
 @pytest.mark.parametrize("environment", [{}, {"WAIT_SCALE": "", "PACING_FILE": ""}, {"HOME": "/"}])
-def test_nothing_said_is_what_suits_vonage(environment: dict[str, str]) -> None:
+def test_defaults_suit_vonage(environment: dict[str, str]) -> None:
     assert Settings.from_environment(environment) == Settings(
         wait_scale=1, request_interval=0.25, max_billed_records=10_000_000, pacing_file=None
     )
 
 
 @given(st.floats(0, 1), st.floats(0, 60), st.integers(0, 10**12))
-def test_numbers_within_their_bounds_are_taken(scale: float, interval: float, records: int) -> None:
+def test_numbers_within_bounds_are_accepted(scale: float, interval: float, records: int) -> None:
     settings = Settings.from_environment(
         {
             "WAIT_SCALE": repr(scale),
@@ -30,48 +30,48 @@ def test_numbers_within_their_bounds_are_taken(scale: float, interval: float, re
 
 @pytest.mark.parametrize("name", ["WAIT_SCALE", "REQUEST_INTERVAL"])
 @pytest.mark.parametrize("text", ["-0.1", "61", "nan", "inf", "-inf", "fast", "0,5", "1e9", "0x1"])
-def test_what_is_no_number_within_its_bounds_is_refused_by_name(name: str, text: str) -> None:
+def test_number_out_of_bounds_is_refused_by_name(name: str, text: str) -> None:
     with pytest.raises(InvalidRequest, match=f"{name}.*{text}"):
         Settings.from_environment({name: text})
 
 
-def test_a_scale_beyond_one_is_refused() -> None:
+def test_scale_above_one_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="from 0 to 1"):
         Settings.from_environment({"WAIT_SCALE": "1.5"})
 
 
 @pytest.mark.parametrize("text", ["-1", "1000000000001", "nan", "inf", "none", "10.000.000"])
-def test_a_limit_of_billed_records_that_is_no_number_is_refused(text: str) -> None:
-    # A limit that is taken for another one would be paid for.
+def test_invalid_limit_of_billed_records_is_refused(text: str) -> None:
+    # A limit read as another number would cost money.
     with pytest.raises(InvalidRequest, match=f"MAX_BILLED_RECORDS.*{text}"):
         Settings.from_environment({"MAX_BILLED_RECORDS": text})
 
 
-def test_a_limit_of_nothing_is_a_limit() -> None:
+def test_limit_of_zero_is_kept() -> None:
     assert Settings.from_environment({"MAX_BILLED_RECORDS": "0"}).max_billed_records == 0
 
 
 @pytest.mark.parametrize("text", ["enforce", "warn"])
-def test_the_check_of_rows_is_one_of_two_words(text: str) -> None:
+def test_row_check_accepts_enforce_and_warn(text: str) -> None:
     assert Settings.from_environment({"ROW_CHECK": text}).row_check == text
 
 
-def test_rows_are_checked_unless_somebody_says_otherwise() -> None:
+def test_row_check_defaults_to_enforce() -> None:
     assert Settings.from_environment({"ROW_CHECK": ""}).row_check == "enforce"
 
 
 @pytest.mark.parametrize("text", ["ENFORCE", "off", "warn "])
-def test_another_word_is_refused_with_those_that_it_takes(text: str) -> None:
+def test_refusal_lists_the_accepted_words(text: str) -> None:
     with pytest.raises(InvalidRequest, match=f"ROW_CHECK.*{text}.*enforce or warn"):
         Settings.from_environment({"ROW_CHECK": text})
 
 
 @pytest.mark.parametrize(("text", "currency"), [("EUR", "EUR"), ("", None)])
-def test_without_a_currency_the_account_has_none(text: str, currency: str | None) -> None:
+def test_empty_account_currency_is_none(text: str, currency: str | None) -> None:
     assert Settings.from_environment({"ACCOUNT_CURRENCY": text}).account_currency == currency
 
 
-def test_a_pacer_keeps_the_interval_that_the_settings_name() -> None:
+def test_pacer_keeps_the_interval_of_the_settings() -> None:
     moments = [0.0]
 
     def sleep(seconds: float) -> None:

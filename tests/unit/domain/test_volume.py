@@ -18,14 +18,12 @@ def instant(text: str, zone: str) -> datetime:
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/London", "America/New_York"])
 @pytest.mark.parametrize("length", WindowLength)
-def test_what_it_is_compared_with_are_windows_of_the_same_kind(
-    length: WindowLength, zone: str
-) -> None:
+def test_comparable_windows_are_of_the_same_kind(length: WindowLength, zone: str) -> None:
     # Across the end of summer time.
     window = latest_window_ending_by(instant("2026-11-18T12:00", zone), length, zone)
     own = window.start.astimezone(ZoneInfo(zone))
     for before in alike_before(window):
-        # It is one of the windows that are collected.
+        # A collected window, not an arbitrary interval.
         assert latest_window_ending_by(before.end, length, zone) == before
         assert before.end <= window.start
         local = before.start.astimezone(ZoneInfo(zone))
@@ -36,26 +34,26 @@ def test_what_it_is_compared_with_are_windows_of_the_same_kind(
             assert local.weekday() == own.weekday()
 
 
-def test_it_looks_two_months_back_and_leaves_nothing_out() -> None:
+def test_comparable_windows_are_the_last_eight_weeks() -> None:
     window = latest_window_ending_by(instant("2026-11-18T12:00", "UTC"), WindowLength.DAY, "UTC")
     weeks = [(window.start - each.start) / timedelta(days=7) for each in alike_before(window)]
     assert weeks == list(range(1, WEEKS + 1))
 
 
 @given(rows, st.lists(rows, max_size=LEAST_HISTORY - 1))
-def test_of_too_little_history_nothing_is_said(count: int, history: list[int]) -> None:
+def test_too_little_history_gives_no_deviation(count: int, history: list[int]) -> None:
     assert deviation(count, history) is None
 
 
 @given(rows, histories)
-def test_the_usual_is_one_and_nothing_is_below(count: int, history: list[int]) -> None:
+def test_deviation_is_one_or_more(count: int, history: list[int]) -> None:
     found = deviation(count, history)
     assert found is not None
     assert found >= 1
     assert deviation(count, [count] * LEAST_HISTORY) == 1
 
 
-def test_one_odd_day_among_the_earlier_ones_changes_nothing() -> None:
+def test_odd_days_do_not_move_the_median() -> None:
     assert deviation(3000, [3000, 3000, 0, 3000, 90_000]) == 1
 
 
@@ -72,9 +70,7 @@ def test_one_odd_day_among_the_earlier_ones_changes_nothing() -> None:
         (250, 0, True),
     ],
 )
-def test_a_third_or_three_times_is_far_off_and_a_few_rows_never_are(
-    count: int, usual: int, *, is_far_off: bool
-) -> None:
+def test_small_numbers_of_rows_deviate_little(count: int, usual: int, *, is_far_off: bool) -> None:
     found = deviation(count, [usual] * 4)
     assert found is not None
     assert (found >= 3) is is_far_off

@@ -14,7 +14,7 @@ def limited(retry_after: int | None) -> RateLimited:
     return RateLimited("Vonage answered 429", retry_after=retry_after)
 
 
-def test_polls_go_from_20_seconds_to_a_quarter_of_an_hour() -> None:
+def test_polls_back_off_from_20_seconds_to_15_minutes() -> None:
     polls = list(accumulate(range(12), lambda wait, _: waits.next_poll(wait), initial=20))
 
     assert polls[:4] == [20, 30, 45, 68]
@@ -23,25 +23,25 @@ def test_polls_go_from_20_seconds_to_a_quarter_of_an_hour() -> None:
 
 
 @given(st.floats(0, 1e9))
-def test_a_poll_is_never_hurried_and_never_forgotten(waited: float) -> None:
+def test_poll_interval_stays_within_its_bounds(waited: float) -> None:
     assert 20 <= waits.next_poll(waited) <= 15 * 60
 
 
-def test_the_wait_that_vonage_asks_for_is_kept() -> None:
+def test_retry_after_is_honoured() -> None:
     assert waits.after_429(limited(120)) == 120
 
 
-def test_a_minute_is_waited_where_vonage_asks_for_nothing() -> None:
+def test_429_without_retry_after_waits_a_minute() -> None:
     assert waits.after_429(limited(None)) == 60
 
 
 @pytest.mark.parametrize("retry_after", [0, 1, 15])
-def test_polls_of_a_report_are_20_seconds_apart_after_a_429_too(retry_after: int) -> None:
-    # 15 is Vonage's own example. A wait of nothing would fill a run's history of 25,000 events.
+def test_polls_after_429_are_20_seconds_apart(retry_after: int) -> None:
+    # 15 is Vonage's own example. A wait of 0 s would fill a run's history of 25,000 events.
     assert waits.after_429(limited(retry_after)) >= 20
 
 
-def test_a_cool_down_grows_to_an_hour_and_stays() -> None:
+def test_cool_down_grows_to_an_hour() -> None:
     minutes = [UNSCALED.cool_down(times).total_seconds() / 60 for times in (1, 2, 3, 4, 5, 100)]
 
     assert minutes == [1, 5, 15, 60, 60, 60]

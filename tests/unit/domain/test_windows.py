@@ -27,7 +27,7 @@ from vonage_reports.vonage.pacing import Pacer
 SMALLEST = timedelta(microseconds=1)
 NOON = datetime(2026, 11, 18, 12, tzinfo=UTC)
 
-# Offsets of a quarter hour, shifts of half an hour, shifts at midnight, a date that never was.
+# Offsets of a quarter hour, shifts of half an hour, shifts at midnight, a date that was skipped.
 ODD_ZONES = (
     "Asia/Kathmandu",
     "Australia/Lord_Howe",
@@ -39,7 +39,7 @@ ODD_ZONES = (
     "Asia/Beirut",
     "America/Sao_Paulo",
 )
-# Since 2000 these moved by 2 or 3 hours at once: of the tz database, not of this code.
+# Since 2000 these zones moved by 2 or 3 hours at once, according to the tz database.
 LEAPING_ZONES = {
     "America/Bahia_Banderas",
     "America/Indiana/Winamac",
@@ -78,7 +78,7 @@ def window_at(instant: datetime, length: WindowLength, time_zone: str) -> Window
 
 
 def day(text: str, time_zone: str) -> Window:
-    """The window of the local date that noon is in."""
+    """Return the window of a local date."""
     noon = datetime.combine(date.fromisoformat(text), datetime.min.time(), ZoneInfo(time_zone))
     return window_at(noon + timedelta(hours=12), WindowLength.DAY, time_zone)
 
@@ -119,7 +119,7 @@ def test_windows_tile_time(time_zone: str, length: WindowLength, instant: dateti
     length=WindowLength.MONTH,
     instant=datetime(2026, 10, 31, 23, 59, 59, tzinfo=UTC),
 )
-def test_the_newest_window_that_ended_is_the_one_before_the_one_that_runs(
+def test_latest_ended_window_precedes_the_current_window(
     time_zone: str, length: WindowLength, instant: datetime
 ) -> None:
     latest = latest_window_ending_by(instant, length, time_zone)
@@ -142,7 +142,7 @@ def test_the_newest_window_that_ended_is_the_one_before_the_one_that_runs(
     instant=datetime(2010, 11, 7, 2, 30, tzinfo=UTC),
     share=0.01,
 )
-def test_a_window_is_the_same_from_wherever_it_is_found(
+def test_every_instant_of_a_window_finds_the_same_window(
     time_zone: str, length: WindowLength, instant: datetime, share: float
 ) -> None:
     window = window_at(instant, length, time_zone)
@@ -159,7 +159,7 @@ def test_a_window_is_the_same_from_wherever_it_is_found(
     length=WindowLength.DAY,
     instant=datetime(1919, 3, 31, 4, 45, tzinfo=UTC),
 )
-def test_a_window_begins_with_the_first_instant_of_a_local_date(
+def test_window_begins_with_its_local_date(
     time_zone: str, length: WindowLength, instant: datetime
 ) -> None:
     if length is WindowLength.HOUR:
@@ -172,7 +172,7 @@ def test_a_window_begins_with_the_first_instant_of_a_local_date(
 
 @unhurried
 @over_windows
-def test_weeks_begin_on_monday_and_months_on_their_first(
+def test_weeks_begin_on_monday_and_months_on_the_first(
     time_zone: str, length: WindowLength, instant: datetime
 ) -> None:
     window = window_at(instant, length, time_zone)
@@ -188,7 +188,7 @@ def test_weeks_begin_on_monday_and_months_on_their_first(
 
 @unhurried
 @given(time_zone=zones, instant=recent)
-def test_a_day_has_23_to_25_hours(time_zone: str, instant: datetime) -> None:
+def test_day_has_23_to_25_hours(time_zone: str, instant: datetime) -> None:
     window = window_at(instant, WindowLength.DAY, time_zone)
 
     allowed = {23, 23.5, 24, 24.5, 25}
@@ -199,7 +199,7 @@ def test_a_day_has_23_to_25_hours(time_zone: str, instant: datetime) -> None:
 
 @unhurried
 @given(time_zone=zones, instant=instants | dates_skipped_in_apia)
-def test_the_hours_of_a_day_tile_it(time_zone: str, instant: datetime) -> None:
+def test_hours_tile_their_day(time_zone: str, instant: datetime) -> None:
     whole = window_at(instant, WindowLength.DAY, time_zone)
 
     hours = []
@@ -210,7 +210,7 @@ def test_the_hours_of_a_day_tile_it(time_zone: str, instant: datetime) -> None:
 
     assert (hours[0].start, hours[-1].end) == (whole.start, whole.end)
     assert {window.hours for window in hours[:-1]} == {1}
-    # Lord Howe's clock moves by half an hour; by the sun, clocks were moved by seconds.
+    # Lord Howe's clock moves by half an hour. Clocks set by the sun were moved by seconds.
     assert 0 < hours[-1].hours <= 1
 
 
@@ -240,7 +240,7 @@ def test_the_hours_of_a_day_tile_it(time_zone: str, instant: datetime) -> None:
         ("America/Sao_Paulo", "2018-02-17", 25),
     ],
 )
-def test_a_day_is_as_long_as_its_clock_made_it(time_zone: str, local: str, hours: float) -> None:
+def test_length_of_a_day_follows_its_clock(time_zone: str, local: str, hours: float) -> None:
     window = day(local, time_zone)
 
     assert window.first_date == date.fromisoformat(local)
@@ -259,16 +259,16 @@ def test_a_day_is_as_long_as_its_clock_made_it(time_zone: str, local: str, hours
         # 00:00 was skipped: the date began at 01:00.
         ("America/Sao_Paulo", "2018-11-04", "2018-11-04T03:00:00Z"),
         ("Asia/Beirut", "2024-03-31", "2024-03-30T22:00:00Z"),
-        # 00:00 came twice: the date began at the first.
+        # 00:00 occurred twice: the date began at the first.
         ("America/Havana", "2026-11-01", "2026-11-01T04:00:00Z"),
     ],
 )
-def test_a_day_begins_at_local_midnight(time_zone: str, local: str, start: str) -> None:
+def test_day_begins_at_local_midnight(time_zone: str, local: str, start: str) -> None:
     assert day(local, time_zone).start == instant_of(start)
 
 
 @pytest.mark.parametrize("time_zone", WITHOUT_DECEMBER_30)
-def test_a_date_that_a_zone_skipped_makes_no_window(time_zone: str) -> None:
+def test_skipped_date_makes_no_window(time_zone: str) -> None:
     start = instant_of("2011-12-29T00:00:00Z")
     windows = list(islice(windows_ending_after(start, WindowLength.DAY, time_zone), 4))
 
@@ -281,7 +281,7 @@ def test_a_date_that_a_zone_skipped_makes_no_window(time_zone: str) -> None:
     assert {window.hours for window in windows} == {24}
 
 
-def test_the_month_and_the_week_around_a_skipped_date_lack_a_day() -> None:
+def test_month_and_week_with_skipped_date_lack_a_day() -> None:
     december = window_at(instant_of("2011-12-15T00:00:00Z"), WindowLength.MONTH, "Pacific/Apia")
     week = window_at(instant_of("2011-12-28T00:00:00Z"), WindowLength.WEEK, "Pacific/Apia")
 
@@ -290,7 +290,7 @@ def test_the_month_and_the_week_around_a_skipped_date_lack_a_day() -> None:
 
 
 @pytest.mark.parametrize("length", WindowLength)
-def test_the_end_does_not_belong_to_a_window(length: WindowLength) -> None:
+def test_end_does_not_belong_to_the_window(length: WindowLength) -> None:
     window = window_at(instant_of("2026-11-18T12:34:56Z"), length, "Europe/London")
 
     assert window_at(window.start, length, "Europe/London") == window
@@ -309,7 +309,7 @@ def test_the_end_does_not_belong_to_a_window(length: WindowLength) -> None:
         (WindowLength.MONTH, "2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z"),
     ],
 )
-def test_the_windows_around_a_wednesday_noon(length: WindowLength, start: str, end: str) -> None:
+def test_windows_around_a_wednesday_noon(length: WindowLength, start: str, end: str) -> None:
     window = window_at(instant_of("2026-11-18T12:34:56Z"), length, "UTC")
 
     assert window == Window(instant_of(start), instant_of(end), "UTC")
@@ -317,15 +317,13 @@ def test_the_windows_around_a_wednesday_noon(length: WindowLength, start: str, e
 
 @given(time_zone=zones, length=lengths, instant=instants)
 @unhurried
-def test_a_window_survives_being_written_and_read(
-    time_zone: str, length: WindowLength, instant: datetime
-) -> None:
+def test_window_dict_round_trip(time_zone: str, length: WindowLength, instant: datetime) -> None:
     window = window_at(instant, length, time_zone)
 
     assert Window.from_dict(window.to_dict()) == window
 
 
-def test_a_window_is_written_as_utc_with_its_zone_beside_it() -> None:
+def test_window_dict_is_utc_with_the_time_zone() -> None:
     assert day("2026-07-01", "Europe/London").to_dict() == {
         "start": "2026-06-30T23:00:00Z",
         "end": "2026-07-01T23:00:00Z",
@@ -343,18 +341,18 @@ def test_a_window_is_written_as_utc_with_its_zone_beside_it() -> None:
         "2020-06-04T10:53:32.000Z",
     ],
 )
-def test_an_instant_is_read_in_every_form_that_vonage_and_aws_write(text: str) -> None:
+def test_instant_is_parsed_in_vonages_and_awss_forms(text: str) -> None:
     assert parse_instant(text) == datetime(2020, 6, 4, 10, 53, 32, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", ["2020-06-04T10:53:32", "2020-06-04", "soon", ""])
-def test_a_time_without_an_offset_is_no_instant(text: str) -> None:
+def test_time_without_offset_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"offset|isoformat"):
         parse_instant(text)
 
 
 @given(instants.map(lambda instant: instant.replace(microsecond=0)), zones)
-def test_an_instant_is_written_the_same_in_every_zone(instant: datetime, time_zone: str) -> None:
+def test_instant_is_formatted_the_same_in_every_zone(instant: datetime, time_zone: str) -> None:
     text = format_instant(instant.astimezone(ZoneInfo(time_zone)))
 
     assert text == format_instant(instant)
@@ -371,7 +369,7 @@ dates = st.dates(date(1850, 1, 1), date(2200, 1, 1)) | st.dates(date(2011, 12, 1
     start=dates,
     days=st.integers(0, 100),
 )
-def test_the_windows_between_two_dates_are_the_whole_ones_and_tile_what_they_cover(
+def test_windows_within_dates_are_whole_and_tile_the_range(
     time_zone: str, length: WindowLength, start: date, days: int
 ) -> None:
     end = start + timedelta(days=days)
@@ -380,7 +378,7 @@ def test_the_windows_between_two_dates_are_the_whole_ones_and_tile_what_they_cov
 
     assert all(one.end == following.start for one, following in pairwise(windows))
     assert all(first <= window.start < window.end <= last for window in windows)
-    # What is left out at either end is less than a window.
+    # The remainder at either end is less than a window.
     before = latest_window_ending_by(windows[0].start if windows else last, length, time_zone)
     after = window_at(windows[-1].end if windows else last, length, time_zone)
     assert before.start < first
@@ -390,7 +388,7 @@ def test_the_windows_between_two_dates_are_the_whole_ones_and_tile_what_they_cov
 
 
 def day_boundary(day: date, time_zone: str) -> datetime:
-    """The first instant of a local date, found without the code: to the second, by halving."""
+    """Return the first instant of a local date, to the second, by an independent binary search."""
     low = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(hours=50)
     high = low + timedelta(hours=100)
     while high - low > timedelta(seconds=1):
@@ -412,7 +410,7 @@ def day_boundary(day: date, time_zone: str) -> datetime:
         (WindowLength.DAY, "2026-03-02", "2026-03-01", []),
     ],
 )
-def test_a_range_holds_its_whole_windows_oldest_first(
+def test_windows_within_dates_come_oldest_first(
     length: WindowLength, start: str, end: str, firsts: list[str]
 ) -> None:
     windows = windows_within(
@@ -431,9 +429,7 @@ def test_a_range_holds_its_whole_windows_oldest_first(
 )
 @example(time_zone="Pacific/Apia", year=2011)
 @example(time_zone="Asia/Kathmandu", year=1986)  # It went from +05:30 to +05:45.
-def test_the_hours_of_a_year_tile_it_and_are_reported_each_for_itself(
-    time_zone: str, year: int
-) -> None:
+def test_hours_of_a_year_tile_it_and_have_distinct_ids(time_zone: str, year: int) -> None:
     start, end = date(year, 1, 1), date(year + 1, 1, 1)
     hours = windows_within(start, end, WindowLength.HOUR, time_zone)
 
@@ -458,7 +454,7 @@ def test_the_hours_of_a_year_tile_it_and_are_reported_each_for_itself(
         ("Pacific/Apia", 2011, 8736, []),
     ],
 )
-def test_a_year_has_as_many_hours_as_its_clock_made(
+def test_number_of_hours_in_a_year_follows_its_clock(
     time_zone: str, year: int, whole: int, parts: list[float]
 ) -> None:
     hours = windows_within(date(year, 1, 1), date(year + 1, 1, 1), WindowLength.HOUR, time_zone)
@@ -468,7 +464,7 @@ def test_a_year_has_as_many_hours_as_its_clock_made(
     assert [each for each in lengths_in_hours if each != 1] == parts
 
 
-def test_the_day_of_23_and_a_half_hours_ends_with_half_an_hour() -> None:
+def test_day_of_23_and_a_half_hours_ends_with_half_an_hour() -> None:
     hours = windows_within(
         date(2026, 10, 4), date(2026, 10, 6), WindowLength.HOUR, "Australia/Lord_Howe"
     )
@@ -493,7 +489,7 @@ def identified(
 
 @unhurried
 @given(time_zone=zones, length=lengths, start=dates)
-def test_each_window_account_revision_and_part_has_an_id_of_its_own(
+def test_each_window_account_revision_and_part_has_its_own_id(
     time_zone: str, length: WindowLength, start: date
 ) -> None:
     windows = windows_within(start, start + timedelta(days=70), length, time_zone)[:40]
@@ -549,10 +545,10 @@ def test_each_window_account_revision_and_part_has_an_id_of_its_own(
         ),
     ],
 )
-def test_the_id_of_a_window_never_changes(
+def test_id_of_a_window_never_changes(
     length: WindowLength, local: str, time_zone: str, part: tuple[str, int, str], golden: str
 ) -> None:
-    # Were it to change, everything that was ever paid for would be bought again.
+    # If an id changed, every window paid for so far would be bought again.
     start = date.fromisoformat(local)
     window = windows_within(start, start + timedelta(days=31), length, time_zone)[0]
 
@@ -560,7 +556,7 @@ def test_the_id_of_a_window_never_changes(
 
 
 @pytest.mark.parametrize("length", list(WindowLength))
-def test_no_window_touches_more_days_than_its_length_says(length: WindowLength) -> None:
+def test_most_days_is_the_largest_number_of_days(length: WindowLength) -> None:
     windows = windows_within(date(2023, 12, 1), date(2025, 2, 1), length, "Europe/London")
 
     days = [
@@ -574,7 +570,7 @@ hours_long = st.floats(2, 31 * 24 + 2).map(lambda hours: round(hours * 3600))
 
 
 @given(instants.map(lambda instant: instant.replace(microsecond=0)), hours_long, zones)
-def test_halves_tile_their_window_and_are_cut_at_the_hour_next_to_its_middle(
+def test_halves_tile_their_window_and_are_cut_near_the_middle(
     start: datetime, seconds: int, time_zone: str
 ) -> None:
     window = Window(start, start + timedelta(seconds=seconds), time_zone)
@@ -593,7 +589,7 @@ def test_halves_tile_their_window_and_are_cut_at_the_hour_next_to_its_middle(
     ("hours", "cut"),
     [(2, 1), (2.5, 1), (3, 2), (3.5, 2), (23, 12), (23.5, 12), (24, 12), (24.5, 12), (25, 13)],
 )
-def test_a_window_is_cut_at_a_whole_hour(hours: float, cut: int) -> None:
+def test_window_is_cut_at_a_whole_hour(hours: float, cut: int) -> None:
     window = Window(NOON, NOON + hours * HOUR, "UTC")
 
     assert window.can_be_halved
@@ -601,7 +597,7 @@ def test_a_window_is_cut_at_a_whole_hour(hours: float, cut: int) -> None:
 
 
 @pytest.mark.parametrize("length", [timedelta(minutes=30), HOUR, 2 * HOUR - timedelta(seconds=1)])
-def test_what_is_shorter_than_two_hours_is_not_halved(length: timedelta) -> None:
+def test_window_below_two_hours_is_not_halved(length: timedelta) -> None:
     window = Window(NOON, NOON + length, "UTC")
 
     assert not window.can_be_halved
@@ -619,7 +615,7 @@ def smallest_parts(window: Window) -> Iterator[Window]:
 
 @unhurried
 @given(time_zone=zones, length=lengths, instant=instants)
-def test_a_window_halved_as_far_as_it_goes_is_tiled_by_its_parts(
+def test_smallest_parts_tile_their_window(
     time_zone: str, length: WindowLength, instant: datetime
 ) -> None:
     window = window_at(instant, length, time_zone)
@@ -632,7 +628,7 @@ def test_a_window_halved_as_far_as_it_goes_is_tiled_by_its_parts(
 
 
 class Recorder(requests.Session):
-    """A session that takes every report and remembers what was sent."""
+    """A session that accepts every report and records the request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -648,7 +644,7 @@ class Recorder(requests.Session):
 
 @unhurried
 @given(time_zone=zones, length=lengths, instant=instants)
-def test_what_vonage_is_sent_is_the_end_itself_which_it_leaves_out(
+def test_request_sends_the_exclusive_end(
     time_zone: str, length: WindowLength, instant: datetime
 ) -> None:
     window = window_at(instant, length, time_zone)

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
+from hypothesis import given
+
 from local.output.costs import Cost, cost_table, costs_of
 from tests.support.csvs import member, written
-from vonage_dataset.cells import Collection, convert
+from tests.support.unsafe_text import ANY_TEXT, unsafe_in
+from vonage_dataset.parquet import convert
 
 
 def file_of(folder: Path, product: str, *rows: Sequence[str], currency: str = "") -> Path:
@@ -73,3 +76,11 @@ def test_no_rows_give_no_table(tmp_path: Path) -> None:
     files = [file_of(tmp_path, product, ["id"]) for product in ("SMS", "SMS-TRAFFIC-CONTROL")]
 
     assert cost_table(costs_of(files)) == ""
+
+
+@given(ANY_TEXT)
+def test_no_text_leaves_its_line_in_the_table(text: str) -> None:
+    table = cost_table([Cost(text, text, text, 1, Decimal(1))])
+
+    assert table.count("\n") == 1
+    assert not unsafe_in(table)

@@ -1,9 +1,12 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from local.runner import folders
 from local.runner.options import BadInput
+from tests.support.unsafe_text import ANY_TEXT
 
 
 def test_only_one_run_uses_a_folder_at_a_time(tmp_path: Path) -> None:
@@ -55,3 +58,39 @@ def test_out_is_unchanged_until_it_is_replaced(tmp_path: Path) -> None:
     assert not out.is_symlink()
     assert list(out.iterdir()) == []
     assert (saved / "bought").exists()
+
+
+BAD_KEYS = (
+    "", ".", "..", "/", "/etc/passwd", "archives/../../x", "archives/../x", "archives/..", "../x",
+    "archives//x", "archives/./x", "archives/", "archives/a\0b", "archives/\ud800", "x" * 256,
+    "archives/" + "x" * 10_000, "archives/" + "x/" * 5_000 + "x",
+)  # fmt: skip
+"""Keys that name no file inside a folder."""
+
+
+@pytest.mark.parametrize("key", BAD_KEYS)
+def test_key_that_names_no_file_inside_the_folder_is_refused(tmp_path: Path, key: str) -> None:
+    with pytest.raises(BadInput, match="names no file inside") as caught:
+        folders.file_of(tmp_path, key)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("key", ["archives/sms/..x/a.zip", "manifests/\x1b.json", "é" * 127])
+def test_unusual_key_names_its_own_file(tmp_path: Path, key: str) -> None:
+    file = folders.file_of(tmp_path, key)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+
+    assert str(file.relative_to(tmp_path)) == key
+
+
+@given(st.lists(ANY_TEXT | st.sampled_from(["..", ".", "", "x" * 300])).map("/".join))
+def test_no_key_leaves_the_folder(key: str) -> None:
+    folder = Path("/nowhere/out")
+    try:
+        file = folders.file_of(folder, key)
+    except BadInput:
+        return
+    assert file.resolve().relative_to(folder) == Path(key)
+    # Different keys never share a file.
+    assert str(file) == f"{folder}/{key}"

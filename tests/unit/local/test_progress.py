@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from local.output.delivery import Delivery
 from local.output.table import merge_sentences, summary
 from local.runner.progress import Progress
 from tests.support.reports import make_report
+from tests.support.unsafe_text import ANY_TEXT, unsafe_in
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.ledger_items import OpenWork
 from vonage_reports.domain.backfill import Backfill
@@ -375,3 +378,14 @@ def test_summary_names_the_archives_of_all_parts() -> None:
     _, _, *archives, _ = summary(lines, cast("Delivery", FakeDelivery())).splitlines()
 
     assert archives == [f"  archives/{each.report_id}/a.zip" for each in (whole, *parts)]
+
+
+@given(ANY_TEXT, st.sampled_from([1, 21]))
+def test_no_text_leaves_its_line_in_the_summary(text: str, windows: int) -> None:
+    (line,) = progress(PLANNED).lines
+    lines = [replace(line, report_id=text, definition=text, account_id=text)] * windows
+
+    printed = summary(lines, cast("Delivery", FakeDelivery()))
+
+    assert printed.count("\n") == (4 if windows == 1 else 1)
+    assert not unsafe_in(printed)

@@ -1,12 +1,17 @@
 """The output and the errors of `make query`."""
 
 import csv
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from local.sql.__main__ import answer
+from local.sql.__main__ import answer, print_rows
 from tests.support.delivered import Delivered
+from tests.support.unsafe_text import ANY_TEXT, UNSAFE, unsafe_in
 
 
 @pytest.fixture
@@ -36,9 +41,9 @@ def test_rows_take_one_line_with_numbers_aligned_right(
 
     assert answer({"SQL": sql}, out) == 0
     assert printed(capsys) == [
-        "message_body        total_price  network  date_received",
-        "two lines [bold]     0.00000001           2026-11-19 10:00:00",
-        "🎉                1234.50000000           2026-11-19 11:00:00",
+        "message_body         total_price  network  date_received",
+        r"two\nlines [bold]     0.00000001           2026-11-19 10:00:00",
+        "🎉                 1234.50000000           2026-11-19 11:00:00",
     ]
 
 
@@ -103,6 +108,10 @@ def test_empty_result_says_no_rows(out: Path, capsys: pytest.CaptureFixture[str]
         ({"FILE": "/nowhere/x.sql"}, "FILE=/nowhere/x.sql cannot be read: "),
         ({"NAMED": "billing", "MARK_UP": "ten"}, "MARK_UP is 'ten'; "),
         ({"SQL": "SELECT 1", "CSV": "/nowhere/x.csv"}, "CSV=/nowhere/x.csv cannot be written: "),
+        ({"SQL": "SELECT 1", "CSV": "x.csv", "CSV_TEXT": "yes"}, "CSV_TEXT is 'yes'; use exact, "),
+        ({"SQL": "SELECT \x1b[31m"}, r"Parser Error: syntax error at or near "),
+        ({"NAMED": "\x1b[31m\n\u202e"}, r"NAMED=\u001b[31m\n\u202e is unknown; "),
+        ({"FILE": "/nowhere/\x1b\n"}, r"FILE=/nowhere/\u001b\n cannot be read: "),
         ({"SQL": "SELECT 1", "INVOICE": "/nowhere/x"}, "INVOICE=/nowhere/x cannot be read: "),
     ],
 )
@@ -113,6 +122,7 @@ def test_bad_query_is_refused_in_one_line(
     complaint = capsys.readouterr().err
     assert complaint.startswith(f"make query: {says}")
     assert len(complaint.splitlines()) == 1
+    assert not unsafe_in(complaint)
 
 
 def test_missing_dataset_error_names_make_run(
@@ -122,3 +132,66 @@ def test_missing_dataset_error_names_make_run(
     assert capsys.readouterr().err == (
         "make query: out/ has no dataset yet; `make run` delivers one\n"
     )
+
+
+def csv_cells(target: Path) -> list[list[str]]:
+    with target.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+SPREADSHEET = """
+SELECT '=1+1' AS "=name", '+447700900123' AS phone, '-2.5' AS text_number, -2.5::DOUBLE AS number,
+       '-inf'::DOUBLE AS infinite, -0.00000001::DECIMAL(18,8) AS price, '- hello' AS message,
+       NULL AS nothing, INTERVAL '-1 day' AS span
+"""
+
+
+def test_csv_makes_formulas_harmless_but_no_number(out: Path, tmp_path: Path) -> None:
+    target = tmp_path / "rows.csv"
+
+    assert answer({"SQL": SPREADSHEET, "CSV": str(target)}, out) == 0
+    header, row = csv_cells(target)
+    assert header[:2] == ["'=name", "phone"]
+    assert row == [
+        "'=1+1", "+447700900123", "-2.5", "-2.5", "-inf", "-0.00000001", "'- hello", "",
+        "'-1 day, 0:00:00",
+    ]  # fmt: skip
+
+
+def test_csv_has_exact_text_on_request(out: Path, tmp_path: Path) -> None:
+    target = tmp_path / "rows.csv"
+
+    assert answer({"SQL": SPREADSHEET, "CSV": str(target), "CSV_TEXT": "exact"}, out) == 0
+    header, row = csv_cells(target)
+    assert (header[0], row[0], row[6]) == ("=name", "=1+1", "- hello")
+
+
+@pytest.mark.parametrize("character", [each for each in UNSAFE if each.isascii() and each != "\0"])
+def test_control_character_is_printed_as_escape(
+    out: Path, capsys: pytest.CaptureFixture[str], character: str
+) -> None:
+    sql = f"SELECT 'a' || chr({ord(character)}) || '[31mb' AS \"n{character}\""
+
+    assert answer({"SQL": sql}, out) == 0
+    output = capsys.readouterr().out
+    assert len(output.splitlines()) == 2
+    assert not unsafe_in(output)
+
+
+def test_target_of_csv_is_printed_with_escapes(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "\x1b[31m\udcff.csv"
+
+    assert answer({"SQL": "SELECT 1", "CSV": str(target)}, out) == 0
+    assert printed(capsys) == [rf"Wrote 1 rows to {tmp_path}/\u001b[31m\udcff.csv."]
+
+
+@given(st.lists(ANY_TEXT, min_size=1))
+def test_no_cell_leaves_its_place(cells: list[str]) -> None:
+    output = StringIO()
+    with redirect_stdout(output):
+        print_rows(cells, [cells, cells])
+
+    assert output.getvalue().count("\n") == 3
+    assert not unsafe_in(output.getvalue())

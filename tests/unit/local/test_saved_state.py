@@ -10,6 +10,7 @@ from local.runner.options import BadInput
 from local.runner.saved_state import SavedState
 from local.stack.deployment import Stack
 from local.stack.emulator import Emulator
+from tests.unit.local.test_folders import BAD_KEYS
 
 ITEM = '{"pk": {"S": "open"}, "sk": {"S": "report#x"}, "state": {"S": "PLANNED"}'
 
@@ -61,6 +62,13 @@ def test_corrupt_file_is_named_and_not_overwritten(tmp_path: Path, name: str, ga
     with pytest.raises(BadInput, match=rf"^{path} is corrupt: restore this record of paid reports"):
         SavedState(tmp_path).require_usable()
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("key", BAD_KEYS)
+def test_saved_key_outside_the_folder_is_corrupt(tmp_path: Path, key: str) -> None:
+    (tmp_path / "objects.json").write_text(json.dumps({"archives/sms/x.zip": {}, key: {}}))
+    with pytest.raises(BadInput, match=r"objects\.json is corrupt"):
+        SavedState(tmp_path).require_usable()
 
 
 def test_item_that_dynamodb_refuses_is_corrupt(tmp_path: Path) -> None:

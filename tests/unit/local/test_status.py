@@ -445,7 +445,8 @@ def test_changed_definition_counts_its_original_windows() -> None:
 
     assert row(result).length is WindowLength.DAY
     assert (problem.windows, problem.event) == (1, None)
-    assert "sms, window: it collects something else now: give it a new name" in result.warnings
+    changed_window = "changed under the same name; restore 'day', or use a new name"
+    assert f"sms, window: {changed_window}" in result.warnings
 
 
 def test_definition_without_accounts_has_the_ledgers_accounts() -> None:

@@ -1,14 +1,20 @@
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import StringIO
 from typing import Any
 
+import pytest
+from hypothesis import given
 from rich.console import Console
 
+from local.runner.options import BadInput
+from local.status import __main__ as command
 from local.status.model import Advance, Delivered, Row
 from local.status.problems import Problem
 from local.status.summary import Status
 from local.status.text import show_status
+from tests.support.unsafe_text import ANY_TEXT, UNSAFE, unsafe_in
 from vonage_reports.domain.backfill import Progress
 from vonage_reports.domain.report import Revision
 from vonage_reports.domain.windows import Window, WindowLength
@@ -103,3 +109,61 @@ def test_removed_definition_is_marked() -> None:
     *_, row = shown(rows=[replace(ROW, is_collected=False)])
 
     assert row.startswith("sms-outbound (removed)")
+
+
+@pytest.mark.parametrize("text", ["[red]x[/red]", "[/]", ":bomb:"])
+def test_table_prints_markup_literally(text: str) -> None:
+    *_, row = shown(rows=[replace(ROW, definition=text, account_id=text, time_zone=text)])
+
+    assert " ".join(row.split()).startswith(f"{text} {text} day, {text} ")
+
+
+@given(ANY_TEXT)
+def test_no_text_leaves_its_place(text: str) -> None:
+    advance = Advance(text, Progress.RUNNING, total=400, over=100, skipped=20, under_way=4)
+    failed = replace(
+        GAP, kind="failed", definition=text, account_id=text, dates=text, reason=text,
+        report_id=text, event={"recollect": {"report_id": text}},
+    )  # fmt: skip
+    file = StringIO()
+    console = Console(file=file, emoji=False)
+    status = replace(
+        STATUS,
+        rows=[replace(ROW, definition=text, is_collected=False)],
+        backfills=[(advance, None)],
+        problems=[failed, replace(failed, event=None)],
+        warnings=[text],
+    )
+
+    show_status(status, text, console)
+
+    printed = file.getvalue()
+    assert not unsafe_in(printed)
+    # A long name is folded in its column of the table, and nowhere else.
+    _, _, after_table = printed.partition("\n\nfailed\n")
+    assert after_table.count("\n") == 7
+
+
+def test_json_has_exact_text_in_escapes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warning = " ".join(UNSAFE)
+    status = replace(STATUS, warnings=[warning])
+    monkeypatch.setattr(command, "_local_status", lambda: (status, "the last make run"))
+
+    assert command.show({"JSON": "1"}) == command.SHOWN
+    output = capsys.readouterr().out
+    assert not unsafe_in(output)
+    assert json.loads(output)["warnings"] == [warning]
+
+
+def test_error_is_printed_with_escapes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> None:
+        raise BadInput("no \x1b[31mledger\n\u202e")
+
+    monkeypatch.setattr(command, "_local_status", refuse)
+
+    assert command.show({}) == command.BAD_INPUT
+    assert capsys.readouterr().err == "make status: no \\u001b[31mledger\\n\\u202e\n"

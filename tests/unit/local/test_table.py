@@ -4,11 +4,15 @@ from datetime import date
 from io import StringIO
 
 import pytest
+from hypothesis import given
 from rich.console import Console
 
-from local.output.progress_bar import Bar, duration
-from local.output.table import live_table
+from local.output.progress_bar import Bar, bar_of, duration
+from local.output.table import live_table, merge_sentences, report_line
 from local.runner.progress import Line
+from local.status.model import Advance
+from tests.support.unsafe_text import ANY_TEXT, unsafe_in
+from vonage_reports.domain.backfill import Progress
 from vonage_reports.domain.report import State
 
 LINE = Line(
@@ -79,3 +83,35 @@ def test_live_table_of_many_reports_shows_those_under_way_and_a_bar() -> None:
 )
 def test_estimate_has_one_unit(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize("text", ["[red]x[/red]", "[/]", "[link=file:///etc]x[/link]", ":bomb:"])
+def test_live_table_prints_markup_literally(text: str) -> None:
+    advance = Advance(text, Progress.RUNNING, total=4, over=1, skipped=0, under_way=1)
+    line = replace(LINE, label=text, retry=text)
+
+    _, row, bar, sentence = shown(line, width=120, bars=[bar_of(advance, None)])
+
+    assert row.startswith(f"{text} ")
+    assert bar.startswith(f"backfill {text} ")
+    assert sentence.strip() == f"sms-outbound, 2026-11-18: {text}"
+
+
+@given(ANY_TEXT)
+def test_no_text_leaves_its_place_in_the_live_table(text: str) -> None:
+    advance = Advance(text, Progress.RUNNING, total=4, over=1, skipped=0, under_way=1)
+    line = replace(LINE, label=text, name=text, retry=f"x{text}")
+
+    lines = shown(line, width=100_000, bars=[bar_of(advance, None)])
+
+    assert len(lines) == 4
+    assert not unsafe_in("".join(lines))
+
+
+@given(ANY_TEXT)
+def test_no_text_leaves_its_line(text: str) -> None:
+    line = replace(LINE, label=text, name=text, retry=f"x{text}")
+
+    for printed in (report_line(line), *merge_sentences([text], [(text, text)], rest="")):
+        assert "\n" not in printed
+        assert not unsafe_in(printed)

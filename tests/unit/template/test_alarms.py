@@ -1,4 +1,4 @@
-"""What the template says of alarms and the dashboard, without running anything."""
+"""The template's alarms and dashboard, read as data."""
 
 import re
 from typing import Any
@@ -41,12 +41,12 @@ every_alarm = pytest.mark.parametrize("name", ALARMS)
 METRIC_WIDGETS = [each for each in widgets() if each["type"] == "metric"]
 
 
-def test_the_template_names_the_namespace_that_the_code_has() -> None:
+def test_template_and_code_use_one_namespace() -> None:
     assert NAMESPACE == OURS
 
 
 @every_alarm
-def test_an_alarm_reads_a_metric_that_is_emitted_and_of_this_stack_alone(name: str) -> None:
+def test_alarm_reads_an_emitted_metric_of_this_stack(name: str) -> None:
     alarm = ALARMS[name]
     (dimension,) = alarm["Dimensions"]
 
@@ -57,50 +57,50 @@ def test_an_alarm_reads_a_metric_that_is_emitted_and_of_this_stack_alone(name: s
         expected, metrics = OF_AWS[alarm["Namespace"]]
         assert dimension["Name"] == expected
         assert alarm["MetricName"] in metrics
-        # A name that CloudFormation made, of a resource of this stack.
+        # The name of a resource of this stack.
         (target,) = dimension["Value"].values()
         assert (target[0] if isinstance(target, list) else target) in RESOURCES
 
 
 @every_alarm
-def test_an_alarm_says_what_to_do_and_where_it_is_written(name: str) -> None:
+def test_alarm_names_the_first_step_and_the_readme(name: str) -> None:
     description = ALARMS[name]["AlarmDescription"]
     text = description["Fn::Sub"] if isinstance(description, dict) else description
 
     assert "First:" in text
     assert text.endswith("README: When an alarm goes off.")
-    # CloudWatch's limit; what is put in is shorter than this leaves.
+    # CloudWatch's limit is 1,024 characters, with all references resolved.
     assert len(text) < 900
     assert f"| `{name}Alarm` |" in README
 
 
 @every_alarm
-def test_an_alarm_wakes_somebody(name: str) -> None:
+def test_alarm_notifies_the_alarm_topic(name: str) -> None:
     assert ALARMS[name]["AlarmActions"] == [{"Ref": "AlarmTopic"}]
-    # CloudWatch evaluates a day at most.
+    # CloudWatch evaluates one day at most.
     assert ALARMS[name]["Period"] * ALARMS[name]["EvaluationPeriods"] <= 86_400
 
 
-def test_only_what_was_an_event_is_not_said_to_be_over() -> None:
+def test_only_alarms_about_events_send_no_all_clear() -> None:
     silent = {name for name, alarm in ALARMS.items() if "OKActions" not in alarm}
 
     assert silent == {"ReportFailed", "VolumeAnomaly"}
 
 
-def test_silence_is_an_alarm_where_every_sweep_speaks() -> None:
+def test_missing_data_alarms_only_where_every_sweep_emits() -> None:
     loud = {name for name, each in ALARMS.items() if each["TreatMissingData"] == "breaching"}
 
     assert loud == {"DeliveryOverdue"}
 
 
-def test_every_dead_letter_comes_to_the_queue_that_is_watched() -> None:
+def test_every_dead_letter_reaches_the_monitored_queue() -> None:
     function = RESOURCES["SubmitReportsFunction"]["Properties"]
     asynchronous = function["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]["Destination"]
     events = [each["Properties"]["DeadLetterConfig"]["Arn"] for each in function["Events"].values()]
 
     queue = {"Fn::GetAtt": ["UndeliveredEventsQueue", "Arn"]}
     assert [asynchronous, *events] == [queue] * 4
-    # A throttled call is none: it passes.
+    # Retries absorb a throttled invocation.
     assert function["EventInvokeConfig"]["MaximumRetryAttempts"] > 0
     assert ALARMS["UndeliveredEvents"]["Dimensions"] == [
         {"Name": "QueueName", "Value": {"Fn::GetAtt": ["UndeliveredEventsQueue", "QueueName"]}}
@@ -108,8 +108,8 @@ def test_every_dead_letter_comes_to_the_queue_that_is_watched() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in ALARMS if ALARMS[name]["Namespace"] != OURS])
-def test_of_what_aws_counts_one_is_enough(name: str) -> None:
-    # The others are brought about in tests/integration/test_alarms.py; these the emulator has not.
+def test_one_event_in_an_aws_metric_sets_off_the_alarm(name: str) -> None:
+    # tests/integration/test_alarms.py sets off the other alarms. The emulator lacks these metrics.
     alarm = {**ALARMS[name], "Dimensions": []}
     periods = range(alarm["EvaluationPeriods"])
 
@@ -117,14 +117,14 @@ def test_of_what_aws_counts_one_is_enough(name: str) -> None:
     assert not goes_off(alarm, *([Datum(series_of(alarm), 0, "Count")] for _ in periods))
 
 
-def test_a_function_that_fails_again_and_again_is_an_alarm_where_nobody_waits_for_it() -> None:
-    # What the others raise is seen by the workflow.
+def test_errors_alarm_watches_submit_reports_only() -> None:
+    # The workflow handles the errors of the other functions.
     assert ALARMS["SubmitReportsErrors"]["Dimensions"] == [
         {"Name": "FunctionName", "Value": {"Ref": "SubmitReportsFunction"}}
     ]
 
 
-def test_only_cloudwatch_of_this_account_may_publish_alarms() -> None:
+def test_only_cloudwatch_of_this_account_publishes_alarms() -> None:
     policy = RESOURCES["AlarmTopicPolicy"]["Properties"]
     statements = policy["PolicyDocument"]["Statement"]
     (statement,) = [each for each in statements if each["Effect"] == "Allow"]
@@ -141,9 +141,7 @@ def test_only_cloudwatch_of_this_account_may_publish_alarms() -> None:
     ("name", "topic"),
     [("AlarmEmailSubscription", "AlarmTopic"), ("ProblemEmailSubscription", "ReportsTopic")],
 )
-def test_an_e_mail_is_sent_to_whom_the_parameter_names_and_else_to_nobody(
-    name: str, topic: str
-) -> None:
+def test_emails_go_to_the_parameters_address_only(name: str, topic: str) -> None:
     subscription = RESOURCES[name]
 
     assert TEMPLATE["Parameters"]["AlarmEmail"]["Default"] == ""
@@ -154,7 +152,7 @@ def test_an_e_mail_is_sent_to_whom_the_parameter_names_and_else_to_nobody(
     assert subscription["Properties"]["TopicArn"] == {"Ref": topic}
 
 
-def test_who_is_woken_gets_the_notifications_that_the_alarm_refers_to() -> None:
+def test_alarm_recipient_gets_the_notifications_too() -> None:
     descriptions = str([each["AlarmDescription"] for each in ALARMS.values()])
     named = set(re.findall(r"(?:report|definition)\.\w+", descriptions))
     left_out = RESOURCES["ProblemEmailSubscription"]["Properties"]["FilterPolicy"]
@@ -163,14 +161,14 @@ def test_who_is_woken_gets_the_notifications_that_the_alarm_refers_to() -> None:
     assert left_out == {"event": [{"anything-but": ["report.delivered"]}]}
 
 
-def test_the_function_and_the_alarm_agree_when_a_delivery_is_overdue() -> None:
+def test_function_and_alarm_share_the_overdue_hours() -> None:
     variables = RESOURCES["SubmitReportsFunction"]["Properties"]["Environment"]["Variables"]
 
     assert variables["OVERDUE_HOURS"] == ALARMS["DeliveryOverdue"]["Threshold"]
     assert resolved(variables["OVERDUE_HOURS"]) == Settings().overdue_hours
 
 
-def test_the_dashboard_shows_every_alarm() -> None:
+def test_dashboard_shows_every_alarm() -> None:
     (states,) = [each for each in widgets() if each["type"] == "alarm"]
 
     assert states["properties"]["alarms"] == [f"{name}Alarm.Arn" for name in ALARMS]
@@ -185,7 +183,7 @@ def metrics_of(widget: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("widget", METRIC_WIDGETS, ids=lambda each: each["properties"]["title"])
-def test_a_widget_draws_what_is_emitted_or_what_aws_documents(widget: dict[str, Any]) -> None:
+def test_widgets_draw_known_metrics(widget: dict[str, Any]) -> None:
     for namespace, metric, dimension in metrics_of(widget):
         if namespace == OURS:
             assert metric in UNITS
@@ -197,22 +195,22 @@ def test_a_widget_draws_what_is_emitted_or_what_aws_documents(widget: dict[str, 
     assert set(searched) <= set(UNITS)
 
 
-def test_every_metric_is_on_the_dashboard_and_in_the_readme() -> None:
+def test_every_metric_is_on_dashboard_and_in_readme() -> None:
     text = str(METRIC_WIDGETS)
 
     assert [name for name in UNITS if not re.search(rf"\b{name}\b", text)] == []
     assert [name for name in UNITS if f"`{name}`" not in README] == []
 
 
-def test_two_stacks_of_one_account_have_two_dashboards() -> None:
+def test_each_stack_has_its_own_dashboard() -> None:
     name = RESOURCES["Dashboard"]["Properties"]["DashboardName"]["Fn::Sub"]
 
     assert {"${AWS::StackName}", "${AWS::Region}"} <= set(re.findall(r"\$\{[^}]+\}", name))
 
 
-def test_a_day_is_a_day_on_the_dashboard_and_a_week_is_seen() -> None:
-    # Unasked, the console shows three hours, in periods of its own choice: of what comes once a
-    # day it would show nothing.
+def test_dashboard_shows_at_least_seven_daily_periods() -> None:
+    # By default the console shows three hours, in periods of its own choice. Daily metrics would
+    # not appear.
     # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
     assert dashboard()["periodOverride"] == "inherit"
     days = re.fullmatch(r"-P(\d+)D", dashboard()["start"])
@@ -221,6 +219,6 @@ def test_a_day_is_a_day_on_the_dashboard_and_a_week_is_seen() -> None:
     assert int(days[1]) * 86_400 >= 7 * longest == 7 * 86_400
 
 
-def test_widgets_lie_in_a_grid_of_24_columns() -> None:
+def test_widgets_fill_a_grid_of_24_columns() -> None:
     assert {each["width"] for each in METRIC_WIDGETS} == {8}
     assert len(METRIC_WIDGETS) % 3 == 0

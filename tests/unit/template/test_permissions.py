@@ -17,19 +17,19 @@ def permissions_for(call: str, *items: tuple[str, str], **named: str) -> set[tup
     return {(each.action, each.resource) for each in needed(line, function="F", scope=SCOPE)}
 
 
-def test_a_transaction_needs_what_its_parts_need() -> None:
+def test_transaction_needs_the_actions_of_its_parts() -> None:
     assert permissions_for(
         "dynamodb:TransactWriteItems", ("Put", "ledger"), ("ConditionCheck", "ledger")
     ) == {("dynamodb:PutItem", TABLE), ("dynamodb:ConditionCheckItem", TABLE)}
 
 
-def test_a_batch_needs_its_own_action_for_each_table() -> None:
+def test_batch_needs_its_own_action_for_each_table() -> None:
     assert permissions_for("dynamodb:BatchGetItem", ("BatchGetItem", "ledger")) == {
         ("dynamodb:BatchGetItem", TABLE)
     }
 
 
-def test_a_look_at_what_may_be_missing_needs_the_bucket_as_well() -> None:
+def test_head_of_an_object_needs_list_bucket_too() -> None:
     assert permissions_for("s3:HeadObject", Bucket="b", Key="archives/a.zip") == {
         ("s3:GetObject", "arn:aws:s3:::b/archives/a.zip"),
         ("s3:ListBucket", "arn:aws:s3:::b"),
@@ -37,7 +37,7 @@ def test_a_look_at_what_may_be_missing_needs_the_bucket_as_well() -> None:
 
 
 @pytest.mark.parametrize("call", ["s3:DeleteObject", "dynamodb:Scan", "kms:Decrypt"])
-def test_a_call_that_no_function_has_made_so_far_is_refused_or_has_to_be_looked_up(
+def test_unknown_call_is_rejected_or_exceeds_the_policies(
     call: str,
 ) -> None:
     try:
@@ -48,7 +48,7 @@ def test_a_call_that_no_function_has_made_so_far_is_refused_or_has_to_be_looked_
     assert beyond([Permission("F", *each) for each in found], policies)
 
 
-def test_rights_are_compared_by_function_action_and_resource() -> None:
+def test_permissions_match_function_action_and_resource() -> None:
     put = Permission("F", "s3:PutObject", "arn:aws:s3:::b/archives/*")
     done = Permission("F", "s3:PutObject", "arn:aws:s3:::b/archives/2026/a.zip")
 

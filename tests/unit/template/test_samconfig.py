@@ -1,4 +1,4 @@
-"""samconfig.toml: the environments that the stack is deployed to."""
+"""samconfig.toml: the environments of the stack."""
 
 import json
 import re
@@ -20,13 +20,13 @@ every_environment = pytest.mark.parametrize("name", ENVIRONMENTS)
 
 
 def overrides(name: str, command: str) -> dict[str, str]:
-    """The template's parameters that an environment sets for a command."""
+    """Return the template's parameters that an environment sets for a command."""
     entries = CONFIG[name][command]["parameters"].get("parameter_overrides", [])
     return dict(entry.split("=", 1) for entry in entries)
 
 
 def takes(parameter: dict[str, Any], value: str) -> bool:
-    """Whether CloudFormation would take a value for a parameter."""
+    """Return whether CloudFormation accepts a value for a parameter."""
     if "AllowedValues" in parameter:
         return value in map(str, parameter["AllowedValues"])
     if parameter["Type"] == "Number":
@@ -34,32 +34,32 @@ def takes(parameter: dict[str, Any], value: str) -> bool:
     return re.fullmatch(parameter.get("AllowedPattern", ".*"), value) is not None
 
 
-def test_a_deployment_names_its_environment() -> None:
-    # A default would update the stack of an environment with the parameters of none.
+def test_there_is_no_default_environment() -> None:
+    # A default would update a stack without the parameters of its environment.
     assert CONFIG.keys() == {"version", "default", *ENVIRONMENTS}
     assert CONFIG["default"].keys() == {"validate"}
 
 
 @every_environment
-def test_an_environment_sets_what_the_template_has_to_what_it_takes(name: str) -> None:
+def test_environments_set_parameters_to_accepted_values(name: str) -> None:
     for command in ("build", "deploy"):
         for parameter, value in overrides(name, command).items():
             assert takes(PARAMETERS[parameter], value), (command, parameter)
-    # What is built for one processor runs on it.
+    # The functions run on the processor that they are built for.
     assert overrides(name, "build").get("Architecture") == overrides(name, "deploy").get(
         "Architecture"
     )
 
 
-def test_every_environment_is_a_stack_of_its_own_whose_name_glue_leaves_alone() -> None:
+def test_each_environment_has_its_own_glue_safe_stack_name() -> None:
     names = [CONFIG[name]["global"]["parameters"]["stack_name"] for name in ENVIRONMENTS]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z][a-z0-9-]*", name) for name in names)
 
 
-def test_only_production_collects_by_itself_and_shows_its_changes_first() -> None:
+def test_only_production_has_a_schedule_and_confirms_changes() -> None:
     assert overrides("dev", "deploy")["ScheduleState"] == "DISABLED"
-    # What nobody collects there is no alarm.
+    # Uncollected windows raise no alarm there.
     assert int(overrides("dev", "deploy")["OverdueHours"]) >= 24 * 365
     assert "ScheduleState" not in overrides("prod", "deploy")
     assert PARAMETERS["ScheduleState"]["Default"] == "ENABLED"
@@ -71,7 +71,7 @@ def test_only_production_collects_by_itself_and_shows_its_changes_first() -> Non
 
 @pytest.mark.skipif(not SAM_PYTHON.exists(), reason="the SAM CLI is not installed: make sam")
 def test_every_entry_is_an_option_of_the_sam_cli() -> None:
-    # What it does not know it leaves aside without a word.
+    # The SAM CLI ignores unknown entries silently.
     code = """
 import importlib, json
 modules = {"build": "build.command", "deploy": "deploy.command", "validate": "validate.validate"}

@@ -12,16 +12,17 @@ import yaml
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
-from local.generate_template import with_tables
+from local.generate_template import BEGIN, END, with_generated_part
 from local.stack.template import read_template
 from tests.support.paths import ROOT
 from tests.support.run_input import RUN_INPUT
+from vonage_dataset.glue import table_name
 from vonage_dataset.tables import TABLES
 from vonage_reports.aws.error_messages import VARIABLES
 from vonage_reports.domain.objects import dataset_key
 from vonage_reports.domain.settings import Settings
 from vonage_reports.submit_reports.context import Invocation
-from vonage_reports.submit_reports.requests import parse_definitions
+from vonage_reports.submit_reports.read_definitions import parse_definitions
 
 WORKFLOW = yaml.safe_load((ROOT / "functions" / "report_workflow.asl.yaml").read_text())
 TEMPLATE = read_template(ROOT / "template.yaml")
@@ -29,7 +30,7 @@ PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
 GLOBALS: dict[str, Any] = TEMPLATE["Globals"]["Function"]
 
-# These actions know no resources:
+# These actions support no resource-level permissions:
 # https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
 LOG_DELIVERY = {
     "logs:CreateLogDelivery",
@@ -73,7 +74,7 @@ def handler(name: str) -> ast.Module:
 
 
 def variables_read(name: str) -> set[str]:
-    """The variables that a handler reads, those of its Vonage client included."""
+    """Return the variables that a handler and its Vonage client read."""
     modules = [handler(name)]
     if "vonage_client" in ast.unparse(modules[0]):
         modules.append(ast.parse(CONNECT.read_text()))
@@ -93,7 +94,7 @@ def variables_set(name: str) -> set[str]:
 
 
 def resolved(value: Any, conditions: AbstractSet[str]) -> Any:
-    """Take the branches of Fn::If that hold where just these conditions do."""
+    """Return a value with each Fn::If resolved, where exactly these conditions hold."""
     if isinstance(value, dict):
         if "Fn::If" in value:
             condition, then, otherwise = value["Fn::If"]
@@ -106,10 +107,12 @@ def resolved(value: Any, conditions: AbstractSet[str]) -> Any:
 
 
 def statements(*conditions: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every statement of a role that the template writes, by the resource that has the role."""
-    for name, resource in resolved(RESOURCES, set(conditions)).items():
+    """Yield each statement of the template's roles, with the resource that has the role."""
+    resources = resolved(RESOURCES, set(conditions))
+    for name, resource in resources.items():
         for policy in resource.get("Properties", {}).get("Policies", []):
-            for statement in policy.get("PolicyDocument", policy)["Statement"]:
+            written = resources[policy["Ref"]]["Properties"] if "Ref" in policy else policy
+            for statement in written.get("PolicyDocument", written)["Statement"]:
                 yield name, statement
 
 
@@ -126,18 +129,18 @@ def many(value: Any) -> list[Any]:
 
 
 @every_function
-def test_a_function_gets_the_environment_that_it_reads_and_no_more(name: str) -> None:
+def test_function_gets_exactly_the_environment_it_reads(name: str) -> None:
     optional = {each.upper() for each in vars(Settings())}
 
     assert variables_read(name) == variables_set(name) - optional
 
 
 @every_function
-def test_a_variable_that_is_missing_would_be_named_as_one(name: str) -> None:
+def test_missing_variables_have_an_error_message(name: str) -> None:
     assert variables_read(name) <= VARIABLES
 
 
-def test_the_functions_are_the_folders_under_functions() -> None:
+def test_functions_match_the_folders_under_functions() -> None:
     folders = {path.parent.name for path in (ROOT / "functions").glob("*/app.py")}
 
     assert {properties["CodeUri"] for properties in FUNCTIONS.values()} == {
@@ -147,7 +150,7 @@ def test_the_functions_are_the_folders_under_functions() -> None:
 
 
 @every_function
-def test_a_function_is_found_by_lambda(name: str) -> None:
+def test_lambda_finds_the_handler(name: str) -> None:
     [module, function] = FUNCTIONS[name].get("Handler", GLOBALS["Handler"]).split(".")
 
     assert module == "app"
@@ -157,7 +160,7 @@ def test_a_function_is_found_by_lambda(name: str) -> None:
 
 
 @every_function
-def test_a_function_says_how_long_it_may_take_and_where_it_logs(name: str) -> None:
+def test_function_sets_time_out_and_log_group(name: str) -> None:
     properties = FUNCTIONS[name]
 
     assert 60 <= properties["Timeout"] <= 900
@@ -166,31 +169,31 @@ def test_a_function_says_how_long_it_may_take_and_where_it_logs(name: str) -> No
     assert RESOURCES[log_group]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
 
 
-def test_submit_reports_has_a_minute_to_settle_before_it_begins_to_submit() -> None:
+def test_submit_reports_has_a_minute_to_settle() -> None:
     seconds = FUNCTIONS["SubmitReportsFunction"]["Timeout"]
 
     assert Invocation("one", lambda: seconds - 60).has_time_to_settle()
 
 
 @every_schedule
-def test_a_schedule_may_be_deployed_twice_and_loses_nothing(name: str) -> None:
+def test_schedules_deploy_twice_and_keep_failed_events(name: str) -> None:
     schedule = SCHEDULES[name]
 
     assert schedule["OmitName"] is True
-    # The bounds of EventBridge Scheduler.
+    # The limits of EventBridge Scheduler.
     assert 60 <= schedule["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 86_400
     assert 1 <= schedule["RetryPolicy"]["MaximumRetryAttempts"] <= 185
     assert schedule["DeadLetterConfig"]["Arn"] == {"Fn::GetAtt": ["UndeliveredEventsQueue", "Arn"]}
 
 
-def test_the_calendar_runs_in_a_time_zone_at_the_schedules_own_time() -> None:
+def test_calendar_sends_the_scheduled_time_in_its_time_zone() -> None:
     calendar = SCHEDULES["SubmitReportsFunction.Calendar"]
 
     assert calendar["ScheduleExpressionTimezone"] == {"Ref": "ScheduleTimeZone"}
     assert json.loads(calendar["Input"]) == {"scheduled_time": "<aws.scheduler.scheduled-time>"}
 
 
-def test_what_is_open_is_looked_after_every_five_minutes_even_without_a_calendar() -> None:
+def test_sweep_runs_every_five_minutes_without_a_calendar() -> None:
     sweep = SCHEDULES["SubmitReportsFunction.Sweep"]
 
     assert sweep["ScheduleExpression"] == "rate(5 minutes)"
@@ -198,7 +201,7 @@ def test_what_is_open_is_looked_after_every_five_minutes_even_without_a_calendar
     assert "State" not in sweep
 
 
-def test_the_end_of_a_run_wakes_submit_reports() -> None:
+def test_end_of_a_run_triggers_submit_reports() -> None:
     rule = FUNCTIONS["SubmitReportsFunction"]["Events"]["RunEnded"]["Properties"]
 
     assert rule["Pattern"] == {
@@ -213,20 +216,20 @@ def test_the_end_of_a_run_wakes_submit_reports() -> None:
 
 
 @pytest.mark.parametrize("name", of_type("AWS::Serverless::LayerVersion"))
-def test_a_layer_is_built_for_the_processor_that_runs_it(name: str) -> None:
-    # Otherwise an arm64 function would get binaries of the machine that built them.
+def test_layers_are_built_for_the_functions_processor(name: str) -> None:
+    # Otherwise an arm64 function could get binaries for the processor of the build machine.
     assert RESOURCES[name]["Metadata"]["BuildArchitecture"] == {"Ref": "Architecture"}
     assert RESOURCES[name]["Properties"]["CompatibleArchitectures"] == [{"Ref": "Architecture"}]
     assert GLOBALS["Architectures"] == [{"Ref": "Architecture"}]
 
 
 @pytest.mark.parametrize("name", ["ReportsBucket", "LedgerTable", "VonageSecret"])
-def test_what_was_paid_for_outlives_the_stack(name: str) -> None:
+def test_paid_data_outlives_the_stack(name: str) -> None:
     assert RESOURCES[name]["DeletionPolicy"] == "Retain"
     assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
 
 
-def test_the_bucket_is_private_and_versioned() -> None:
+def test_bucket_is_private_and_versioned() -> None:
     bucket = RESOURCES["ReportsBucket"]["Properties"]
 
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
@@ -235,12 +238,12 @@ def test_the_bucket_is_private_and_versioned() -> None:
 
 
 def rules(*conditions: str) -> dict[str, dict[str, Any]]:
-    """The lifecycle of the bucket, by the rules' ids."""
+    """Return the lifecycle rules of the bucket by their ids."""
     bucket = resolved(RESOURCES["ReportsBucket"]["Properties"], set(conditions))
     return {rule.pop("Id"): rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
 
 
-def test_only_archives_leave_the_bucket_by_themselves_and_only_when_somebody_says_so() -> None:
+def test_only_archives_expire_and_only_when_configured() -> None:
     always = rules()
     assert always.keys() == {"drop-what-a-killed-function-left", "drop-what-was-replaced"}
     assert not any({"ExpirationInDays", "Transitions"} & set(rule) for rule in always.values())
@@ -248,7 +251,7 @@ def test_only_archives_leave_the_bucket_by_themselves_and_only_when_somebody_say
     assert {added[name]["Prefix"] for name in added.keys() - always.keys()} == {"archives/"}
 
 
-def test_archives_stay_where_they_are_read_at_once() -> None:
+def test_cold_archives_need_no_restore() -> None:
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-class-intro.html
     assert set(PARAMETERS["ArchiveColdClass"]["AllowedValues"]) <= {"STANDARD_IA", "GLACIER_IR"}
 
@@ -260,7 +263,7 @@ RESOURCE_POLICIES = [
 ]
 
 
-def test_bucket_topic_and_queue_are_reached_over_tls_only() -> None:
+def test_bucket_topics_and_queue_refuse_plain_http() -> None:
     denied = [
         (*many(each["Resource"]), each["Condition"])
         for policy in RESOURCE_POLICIES
@@ -279,7 +282,7 @@ def test_bucket_topic_and_queue_are_reached_over_tls_only() -> None:
     }
 
 
-def test_a_wildcard_principal_is_only_ever_denied_something() -> None:
+def test_wildcard_principals_are_only_denied() -> None:
     for policy in RESOURCE_POLICIES:
         for statement in policy["PolicyDocument"]["Statement"]:
             if statement["Effect"] == "Allow":
@@ -287,25 +290,25 @@ def test_a_wildcard_principal_is_only_ever_denied_something() -> None:
                 assert statement["Condition"]
 
 
-def test_the_workflow_logs_its_errors_and_none_of_its_data() -> None:
+def test_workflow_logs_errors_without_data() -> None:
     logging = RESOURCES["ReportWorkflow"]["Properties"]["Logging"]
 
-    # Filters of a definition may hold phone numbers.
+    # A definition's filters may hold phone numbers.
     assert (logging["Level"], logging["IncludeExecutionData"]) == ("ERROR", False)
 
 
-def test_what_is_kept_is_encrypted_without_a_key_of_ones_own_too() -> None:
+def test_data_is_encrypted_without_a_customer_key_too() -> None:
     of = {name: each.get("Properties", {}) for name, each in resolved(RESOURCES, set()).items()}
 
     assert keys_of(of["ReportsBucket"], "SSEAlgorithm") == ["AES256"]
     assert of["UndeliveredEventsQueue"]["SqsManagedSseEnabled"] is True
     assert of["ReportsTopic"]["KmsMasterKeyId"] == "alias/aws/sns"
-    # With that key CloudWatch could not publish, and the alarms would be silent:
+    # CloudWatch cannot publish alarms to a topic with that key:
     # https://repost.aws/knowledge-center/cloudwatch-configure-alarm-sns
     assert "KmsMasterKeyId" not in of["AlarmTopic"]
 
 
-# A key of one's own
+# Customer key
 
 KEY_PROPERTIES = {
     "AWS::S3::Bucket": "KMSMasterKeyID",
@@ -319,7 +322,7 @@ KEEPERS = [name for name, each in RESOURCES.items() if each["Type"] in KEY_PROPE
 
 
 def keys_of(value: Any, name: str) -> list[Any]:
-    """Every value of that name, wherever it stands."""
+    """Return the values of a key at all levels."""
     if isinstance(value, dict):
         here = [value[name]] if name in value else []
         return here + [key for each in value.values() for key in keys_of(each, name)]
@@ -329,22 +332,22 @@ def keys_of(value: Any, name: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", KEEPERS)
-def test_a_key_of_ones_own_is_used_for_all_that_is_kept_and_only_when_given(name: str) -> None:
+def test_customer_key_encrypts_all_stored_data_when_given(name: str) -> None:
     resource = RESOURCES[name]
     property_ = KEY_PROPERTIES[resource["Type"]]
 
     assert keys_of(resolved(resource, {"HasKmsKey"}), property_) == [{"Ref": "KmsKeyArn"}]
-    # The emulator and cfn-lint see this one.
+    # The emulator and cfn-lint see this variant.
     assert {"Ref": "KmsKeyArn"} not in keys_of(resolved(resource, set()), property_)
 
 
-# Step Functions asks for the right to publish with the role of the workflow, Lambda for the right
-# to put away a failed event with the role of the function.
+# Step Functions publishes with the role of the workflow. Lambda sends failed events to the queue
+# with the role of the function.
 SENDS_TO_THE_QUEUE = {"SubmitReportsFunction"}
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in statements()}))
-def test_a_role_uses_the_key_through_the_services_that_it_calls_and_no_others(name: str) -> None:
+def test_role_uses_the_key_through_its_services_only(name: str) -> None:
     of_role = [each for owner, each in statements("HasKmsKey") if owner == name]
     [use_key] = [each for each in of_role if each["Sid"] == "UseKey"]
     called = {
@@ -363,7 +366,7 @@ def test_a_role_uses_the_key_through_the_services_that_it_calls_and_no_others(na
     assert use_key["Resource"] == {"Ref": "KmsKeyArn"}
 
 
-def test_a_secret_of_ones_own_can_be_read_whatever_its_key_and_nothing_else_can() -> None:
+def test_any_key_decrypts_the_given_secret_and_nothing_else() -> None:
     for name in FUNCTIONS:
         of_role = [each for owner, each in statements() if owner == name]
         reads = [each for each in of_role if each["Action"] == "secretsmanager:GetSecretValue"]
@@ -377,20 +380,28 @@ def test_a_secret_of_ones_own_can_be_read_whatever_its_key_and_nothing_else_can(
     assert "kms:Decrypt" not in made_here
 
 
+def test_only_functions_that_call_vonage_read_the_credentials() -> None:
+    readers = {
+        name for name, each in statements() if each["Action"] == "secretsmanager:GetSecretValue"
+    }
+
+    assert readers == set(FUNCTIONS) - {"ConvertReportFunction"}
+
+
 @every_function
-def test_a_function_writes_into_no_log_group_but_its_own(name: str) -> None:
+def test_function_writes_to_its_own_log_group_only(name: str) -> None:
     [statement] = [
         each for owner, each in statements() if owner == name and each["Effect"] == "Deny"
     ]
     own = FUNCTIONS[name]["LoggingConfig"]["LogGroup"]["Ref"]
 
-    # What SAM attaches allows all of them.
+    # SAM attaches a policy that allows all log groups.
     assert statement["Action"] == "logs:*"
     assert statement["NotResource"] == {"Fn::GetAtt": [own, "Arn"]}
 
 
 @every_schedule
-def test_a_schedule_acts_with_the_one_role_that_only_this_accounts_schedules_get(name: str) -> None:
+def test_schedules_share_a_role_for_this_account(name: str) -> None:
     schedule = SCHEDULES[name]
     given = {
         (action, json.dumps(statement["Resource"]))
@@ -409,8 +420,8 @@ def test_a_schedule_acts_with_the_one_role_that_only_this_accounts_schedules_get
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
 
 
-def test_the_workflow_may_do_what_its_states_do_and_no_more() -> None:
-    # The emulator does not enforce this role: it is compared by reading.
+def test_workflow_role_allows_exactly_its_states() -> None:
+    # The emulator does not enforce this role.
     substitutions = RESOURCES["ReportWorkflow"]["Properties"]["DefinitionSubstitutions"]
     target = {
         "arn:aws:states:::lambda:invoke": ("lambda:InvokeFunction", "FunctionName"),
@@ -433,8 +444,8 @@ def test_the_workflow_may_do_what_its_states_do_and_no_more() -> None:
     assert given == needed
 
 
-def test_no_secret_is_a_parameter() -> None:
-    # A parameter's value is shown to everybody who may describe the stack. The ARN is no secret.
+def test_no_parameter_holds_a_secret() -> None:
+    # Every role that may describe the stack sees the parameters. The ARN is no secret.
     hints = ("secret", "password", "token", "apikey", "credential")
 
     assert {name for name in PARAMETERS if any(hint in name.lower() for hint in hints)} == {
@@ -445,7 +456,7 @@ def test_no_secret_is_a_parameter() -> None:
     assert not {"SecretString", "GenerateSecretString"} & set(secret)
 
 
-def test_credentials_reach_a_function_as_an_arn_alone() -> None:
+def test_functions_get_the_credentials_as_an_arn() -> None:
     for name in FUNCTIONS:
         held = {each for each in variables_set(name) if "SECRET" in each or "KEY" in each}
         asks_vonage = name != "ConvertReportFunction"
@@ -453,20 +464,20 @@ def test_credentials_reach_a_function_as_an_arn_alone() -> None:
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_every_parameter_is_described_and_has_a_default(name: str) -> None:
+def test_every_parameter_has_description_and_default(name: str) -> None:
     assert PARAMETERS[name]["Description"].strip()
     assert "Default" in PARAMETERS[name]
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_every_parameter_is_used(name: str) -> None:
-    # Else samconfig.toml would switch off a schedule that goes on, and cfn-lint says nothing.
+    # cfn-lint does not report an unused parameter, such as a ScheduleState without effect.
     rest = {section: TEMPLATE[section] for section in ("Conditions", "Globals", "Resources")}
 
     assert re.search(rf'"Ref": "{name}"|\$\{{{name}\}}', json.dumps(rest))
 
 
-def test_the_first_definitions_are_eight_and_none_is_refused() -> None:
+def test_default_definitions_are_eight_valid_ones() -> None:
     text = PARAMETERS["ReportDefinitions"]["Default"]
 
     definitions, refused = parse_definitions(text, api_key="abcd1234")
@@ -479,11 +490,11 @@ def test_the_first_definitions_are_eight_and_none_is_refused() -> None:
         "VOICE-CALL",
         "VERIFY-V2",
     }
-    # CloudFormation takes parameters of up to 4,096 bytes.
+    # CloudFormation accepts parameters of up to 4,096 bytes.
     assert len(text.encode()) <= 4096
 
 
-def test_message_bodies_are_asked_for_by_nobody_unasked() -> None:
+def test_default_definitions_exclude_message_bodies() -> None:
     definitions, _ = parse_definitions(
         PARAMETERS["ReportDefinitions"]["Default"], api_key="abcd1234"
     )
@@ -492,7 +503,7 @@ def test_message_bodies_are_asked_for_by_nobody_unasked() -> None:
 
 
 @every_statement
-def test_a_statement_allows_named_actions_on_named_resources(
+def test_statements_allow_named_actions_on_named_resources(
     name: str, statement: dict[str, Any]
 ) -> None:
     actions = many(statement["Action"])
@@ -506,12 +517,12 @@ def test_a_statement_allows_named_actions_on_named_resources(
 
 
 @every_statement
-def test_a_statement_reaches_what_is_this_stacks_and_of_its_bucket_one_folder(
+def test_statements_reach_own_resources_and_bucket_folders(
     name: str, statement: dict[str, Any]
 ) -> None:
-    # What a wildcard covers, the comparison with the calls that were made takes for used.
+    # The comparison with recorded calls counts everything that a wildcard covers as used.
     if "kms:EncryptionContext:SecretARN" in str(statement.get("Condition")):
-        return  # of whatever key, but of one secret
+        return  # any key, but one secret
     own = {*RESOURCES, "VonageSecretArn", "KmsKeyArn"}
     for resource in many(statement["Resource"]):
         words = set(re.findall(r"\w+", str(resource)))
@@ -521,7 +532,7 @@ def test_a_statement_reaches_what_is_this_stacks_and_of_its_bucket_one_folder(
 
 
 @every_statement
-def test_nobody_may_delete_or_publish_an_object(name: str, statement: dict[str, Any]) -> None:
+def test_no_role_deletes_or_publishes_objects(name: str, statement: dict[str, Any]) -> None:
     forbidden = {"s3:DeleteObject", "s3:PutObjectAcl", "s3:PutLifecycleConfiguration"}
 
     assert not forbidden & set(many(statement["Action"])), name
@@ -536,7 +547,7 @@ def test_nobody_may_delete_or_publish_an_object(name: str, statement: dict[str, 
         ("headers/", "ConvertReportFunction"),
     ],
 )
-def test_what_lands_in_the_bucket_has_one_writer(prefix: str, writer: str) -> None:
+def test_each_bucket_folder_has_one_writer(prefix: str, writer: str) -> None:
     writers = {
         owner
         for owner, statement in statements()
@@ -548,7 +559,7 @@ def test_what_lands_in_the_bucket_has_one_writer(prefix: str, writer: str) -> No
     assert writers == {writer}
 
 
-def test_an_upload_that_a_killed_function_left_open_is_dropped() -> None:
+def test_abandoned_uploads_are_aborted_after_a_day() -> None:
     rules = RESOURCES["ReportsBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
     (rule,) = [each for each in rules if "AbortIncompleteMultipartUpload" in each]
 
@@ -557,7 +568,7 @@ def test_an_upload_that_a_killed_function_left_open_is_dropped() -> None:
     assert not {"Prefix", "Filter"} & set(rule)  # everywhere in the bucket
 
 
-def test_only_convert_report_loads_what_makes_the_dataset() -> None:
+def test_only_convert_report_has_the_dataset_layer() -> None:
     loaders = {
         name
         for name, each in FUNCTIONS.items()
@@ -567,13 +578,13 @@ def test_only_convert_report_loads_what_makes_the_dataset() -> None:
     assert loaders == {"ConvertReportFunction"}
 
 
-def test_the_dataset_has_room_while_it_is_made() -> None:
-    # An archive of Vonage's has 1 GB at most, a window four of them, and Parquet is smaller.
+def test_convert_report_has_disk_space_for_the_dataset() -> None:
+    # A window has at most four archives of 1 GB each, and Parquet is smaller.
     assert FUNCTIONS["ConvertReportFunction"]["EphemeralStorage"]["Size"] >= 4 * 1000
 
 
 @pytest.mark.parametrize("name", ["RowCheck", "AccountCurrency"])
-def test_a_parameter_takes_what_the_setting_takes(name: str) -> None:
+def test_parameter_and_setting_accept_the_same_values(name: str) -> None:
     variable = {"RowCheck": "ROW_CHECK", "AccountCurrency": "ACCOUNT_CURRENCY"}[name]
     variables = FUNCTIONS["ConvertReportFunction"]["Environment"]["Variables"]
 
@@ -582,12 +593,12 @@ def test_a_parameter_takes_what_the_setting_takes(name: str) -> None:
         assert Settings.from_environment({variable: value})
 
 
-# What SAM adds
+# Resources that SAM adds
 
 
 @pytest.fixture(scope="module")
 def expanded() -> dict[str, dict[str, Any]]:
-    """The resources as CloudFormation gets them."""
+    """Return the resources as CloudFormation gets them."""
     template = read_template(ROOT / "template.yaml")
     for resource in template["Resources"].values():
         for name in {"CodeUri", "ContentUri", "DefinitionUri"} & set(resource["Properties"]):
@@ -598,13 +609,14 @@ def expanded() -> dict[str, dict[str, Any]]:
     return resources
 
 
+CREDENTIALS_POLICY = {"Ref": "ReadCredentialsPolicy"}
 SAMS_OWN = {
-    "AWSLambdaBasicExecutionRole",  # every log group: NoLogsButItsOwn takes back all but one
-    "AWSXrayWriteOnlyAccess",  # its actions know no resources
+    "AWSLambdaBasicExecutionRole",  # every log group; DenyOtherLogGroups denies all but one
+    "AWSXrayWriteOnlyAccess",  # its actions support no resource-level permissions
 }
 
 
-def test_sam_adds_no_right_but_those_that_were_judged(expanded: dict[str, dict[str, Any]]) -> None:
+def test_sam_adds_only_known_permissions(expanded: dict[str, dict[str, Any]]) -> None:
     roles = {
         name: each["Properties"]
         for name, each in expanded.items()
@@ -613,15 +625,17 @@ def test_sam_adds_no_right_but_those_that_were_judged(expanded: dict[str, dict[s
     ours = re.compile(r"(Function|Workflow)RolePolicy0|wake-submit-reports")
 
     assert roles.keys() == {f"{name}Role" for name in (*FUNCTIONS, "ReportWorkflow", "Schedule")}
-    attached = {arn for role in roles.values() for arn in role.get("ManagedPolicyArns", [])}
-    assert {arn.rpartition("/")[2] for arn in attached} == SAMS_OWN
+    attached = [arn for role in roles.values() for arn in role.get("ManagedPolicyArns", [])]
+    of_aws = {arn.rpartition("/")[2] for arn in attached if isinstance(arn, str)}
+    assert of_aws == SAMS_OWN
+    assert [arn for arn in attached if not isinstance(arn, str)] == [CREDENTIALS_POLICY] * 3
     [added] = [
         policy
         for role in roles.values()
         for policy in role["Policies"]
         if not ours.search(policy["PolicyName"])
     ]
-    # Lambda sends with the function's role what failed three times.
+    # Lambda sends an event that failed three times with the function's role.
     assert added["PolicyDocument"]["Statement"] == [
         {
             "Effect": "Allow",
@@ -631,7 +645,7 @@ def test_sam_adds_no_right_but_those_that_were_judged(expanded: dict[str, dict[s
     ]
 
 
-def test_only_the_rule_may_invoke_a_function_from_outside(
+def test_only_the_rule_has_an_invoke_permission(
     expanded: dict[str, dict[str, Any]],
 ) -> None:
     [permission] = [
@@ -654,22 +668,34 @@ TABLES_OF_CATALOGUE = {
 }
 
 
-def test_the_tables_are_those_that_the_converter_writes() -> None:
+def test_generated_tables_and_view_are_up_to_date() -> None:
     # `make fmt` writes them.
     text = (ROOT / "template.yaml").read_text()
 
-    assert with_tables(text) == text
+    assert with_generated_part(text) == text
     of_catalogue = [each["TableInput"]["Name"] for each in of_type("AWS::Glue::Table").values()]
     assert len(TABLES_OF_CATALOGUE) == len(of_catalogue) - len(BESIDE_THE_PRODUCTS) == len(TABLES)
 
 
+def test_generated_resources_come_last() -> None:
+    text = (ROOT / "template.yaml").read_text()
+    _, _, rest = text.partition(BEGIN)
+    generated, _, after = rest.partition(END)
+
+    assert after.startswith("\nOutputs:\n")
+    assert set(re.findall(r"^  (\w+):$", generated, re.MULTILINE)) == {
+        "UsageView",
+        *(f"{name.title().replace('_', '')}Table" for name in map(table_name, TABLES)),
+    }
+
+
 @pytest.mark.parametrize("product", TABLES)
-def test_a_products_table_has_its_columns_and_its_folder(product: str) -> None:
+def test_product_table_has_its_columns_and_folder(product: str) -> None:
     table = TABLES_OF_CATALOGUE[f"s3://${{ReportsBucket}}/data/product={product}/"]
     described = table["TableInput"]
 
     assert table["DatabaseName"] == {"Ref": "UsageDatabase"}
-    # What SQL need not quote: https://docs.aws.amazon.com/athena/latest/ug/tables-databases-columns-names.html
+    # SQL need not quote such names: https://docs.aws.amazon.com/athena/latest/ug/tables-databases-columns-names.html
     assert re.fullmatch(r"[a-z][a-z0-9_]*", described["Name"])
     assert described["Name"] == product.lower().replace("-", "_")
     assert [(each["Name"], each["Type"]) for each in described["StorageDescriptor"]["Columns"]] == [
@@ -677,7 +703,7 @@ def test_a_products_table_has_its_columns_and_its_folder(product: str) -> None:
     ]
 
 
-def test_a_table_is_partitioned_as_the_keys_of_its_objects_are() -> None:
+def test_tables_are_partitioned_like_their_object_keys() -> None:
     folders = re.findall(r"([a-z]+)=", dataset_key(RUN_INPUT))
 
     for table in TABLES_OF_CATALOGUE.values():
@@ -689,30 +715,30 @@ NAMED = [
     pytest.param(name, key, id=f"{name}-{key}")
     for name, resource in RESOURCES.items()
     for key in resource.get("Properties", {})
-    # A table is named within its database, a metric is what an alarm reads.
+    # Tables are named within their database, and MetricName is the metric that an alarm reads.
     if re.fullmatch(r"Name|\w+Name", key) and key not in ("DatabaseName", "OmitName", "MetricName")
 ]
 
 
 @pytest.mark.parametrize(("name", "key"), NAMED)
-def test_what_has_a_name_bears_the_stacks(name: str, key: str) -> None:
-    # A name that two stacks share would let only one of them be deployed.
+def test_explicit_names_contain_the_stack_name(name: str, key: str) -> None:
+    # Two stacks with one name for a resource could not both be deployed.
     assert "AWS::StackName" in str(RESOURCES[name]["Properties"][key])
 
 
 def test_nothing_is_exported() -> None:
-    # The name of an export is one for all stacks of an account and region.
+    # Names of exports are unique in an account and region.
     assert not any("Export" in output for output in TEMPLATE["Outputs"].values())
 
 
-def test_two_stacks_of_one_account_have_two_databases() -> None:
+def test_each_stack_has_its_own_database() -> None:
     name = RESOURCES["UsageDatabase"]["Properties"]["DatabaseInput"]["Name"]
 
-    # A stack's name has letters, digits and hyphens, and is its own.
+    # The name of a stack is unique and has letters, digits and hyphens.
     assert name == {"Fn::Join": ["_", {"Fn::Split": ["-", {"Ref": "AWS::StackName"}]}]}
 
 
-def test_nobody_may_change_the_catalogue_but_by_adding_a_partition_of_this_stack() -> None:
+def test_catalogue_changes_are_limited_to_new_partitions() -> None:
     found = [
         (name, action, resource)
         for name, statement in statements()
@@ -731,7 +757,7 @@ def test_nobody_may_change_the_catalogue_but_by_adding_a_partition_of_this_stack
     ]
 
 
-def test_the_table_has_the_keys_of_the_ledger_and_can_be_restored() -> None:
+def test_ledger_table_has_its_keys_and_can_be_restored() -> None:
     table = RESOURCES["LedgerTable"]["Properties"]
 
     assert table["BillingMode"] == "PAY_PER_REQUEST"
@@ -741,7 +767,7 @@ def test_the_table_has_the_keys_of_the_ledger_and_can_be_restored() -> None:
     }
 
 
-def test_what_nobody_could_handle_is_kept_for_two_weeks() -> None:
+def test_dead_letters_are_kept_for_two_weeks() -> None:
     queue = RESOURCES["UndeliveredEventsQueue"]["Properties"]
 
     assert queue["MessageRetentionPeriod"] == 14 * 24 * 60 * 60

@@ -68,7 +68,7 @@ def strings(value: Any) -> Iterator[str]:
         yield value
 
 
-def test_the_workflow_is_written_in_jsonata() -> None:
+def test_workflow_is_written_in_jsonata() -> None:
     assert WORKFLOW["QueryLanguage"] == "JSONata"
     only_in_jsonpath = {"Parameters", "ResultSelector", "ResultPath", "InputPath", "OutputPath"}
     for name, state in STATES.items():
@@ -76,15 +76,15 @@ def test_the_workflow_is_written_in_jsonata() -> None:
         assert not any(key.endswith(".$") for key in state), name
 
 
-def test_the_workflow_has_no_yaml_anchors() -> None:
-    # CloudFormation, and `sam deploy` with it, refuses anchors and aliases.
+def test_workflow_has_no_yaml_anchors() -> None:
+    # CloudFormation refuses anchors and aliases, and so does `sam deploy`.
     events = list(yaml.parse(TEXT))
 
     assert not [event for event in events if isinstance(event, yaml.AliasEvent)]
     assert not [event for event in events if getattr(event, "anchor", None)]
 
 
-def test_every_state_can_be_reached_and_leads_to_an_end() -> None:
+def test_every_state_is_reachable_and_leads_to_an_end() -> None:
     reached, ahead = set(), [WORKFLOW["StartAt"]]
     while ahead:
         name = ahead.pop()
@@ -106,13 +106,13 @@ def test_every_state_can_be_reached_and_leads_to_an_end() -> None:
 
 
 @every_choice
-def test_a_choice_is_a_question_with_an_answer_for_every_case(name: str) -> None:
+def test_choice_is_a_question_with_a_default(name: str) -> None:
     assert name.endswith("?")
     assert CHOICES[name]["Default"] in STATES
 
 
 @every_lambda_task
-def test_what_lambda_itself_raises_is_tried_again(name: str) -> None:
+def test_errors_of_lambda_itself_are_retried(name: str) -> None:
     assert set(retried(LAMBDA_TASKS[name])) >= LAMBDA_ERRORS | STATES_ERRORS
     for retrier in LAMBDA_TASKS[name]["Retry"]:
         if LAMBDA_ERRORS & set(retrier["ErrorEquals"]):
@@ -121,7 +121,7 @@ def test_what_lambda_itself_raises_is_tried_again(name: str) -> None:
 
 
 @every_task
-def test_every_task_is_tried_again_when_it_fails_for_a_reason_nobody_thought_of(name: str) -> None:
+def test_every_task_retries_unknown_errors(name: str) -> None:
     [last] = TASKS[name]["Retry"][-1:]
 
     assert "States.TaskFailed" in last["ErrorEquals"]
@@ -129,16 +129,16 @@ def test_every_task_is_tried_again_when_it_fails_for_a_reason_nobody_thought_of(
 
 
 @every_task
-def test_every_error_that_is_retried_exists(name: str) -> None:
+def test_every_retried_error_exists(name: str) -> None:
     assert set(retried(TASKS[name])) <= LAMBDA_ERRORS | STATES_ERRORS | OUR_ERRORS
 
 
 @every_task
-def test_no_error_stands_behind_one_that_takes_it_first(name: str) -> None:
+def test_no_retrier_hides_a_later_one(name: str) -> None:
     named = retried(TASKS[name])
     assert len(named) == len(set(named))
 
-    # States.TaskFailed takes everything but States.Timeout.
+    # States.TaskFailed matches every error but States.Timeout.
     [last] = TASKS[name]["Retry"][-1:]
     earlier = [each for retrier in TASKS[name]["Retry"][:-1] for each in retrier["ErrorEquals"]]
     assert "States.TaskFailed" not in earlier
@@ -147,7 +147,7 @@ def test_no_error_stands_behind_one_that_takes_it_first(name: str) -> None:
 
 @every_lambda_task
 @pytest.mark.parametrize("error", ["VonageRejected", "InvalidRequest", "ReportFailed"])
-def test_what_trying_again_cannot_mend_is_not_tried_again(name: str, error: str) -> None:
+def test_permanent_errors_are_not_retried(name: str, error: str) -> None:
     [attempts] = [
         retrier["MaxAttempts"]
         for retrier in LAMBDA_TASKS[name]["Retry"]
@@ -158,10 +158,10 @@ def test_what_trying_again_cannot_mend_is_not_tried_again(name: str, error: str)
 
 
 @pytest.mark.parametrize("error", ["ArchiveCorrupt", "VonageUnavailable"])
-def test_a_download_that_broke_is_tried_again_for_longer_than_a_disturbance_lasts(
+def test_broken_downloads_are_retried_for_20_minutes(
     error: str,
 ) -> None:
-    """It was paid for, and ArchiveCorrupt ends the report: a web page in its place may pass."""
+    """The archive is paid for, and a web page in its place may pass within minutes."""
     [retrier] = [each for each in STATES["Store Report"]["Retry"] if error in each["ErrorEquals"]]
     waits = [
         min(
@@ -177,15 +177,15 @@ def test_a_download_that_broke_is_tried_again_for_longer_than_a_disturbance_last
 @pytest.mark.parametrize(
     ("name", "error"), [("Check Report", "RowsMismatch"), ("Store Report", "ReportExpired")]
 )
-def test_a_link_or_a_file_that_comes_a_moment_later_is_waited_for(name: str, error: str) -> None:
-    """A run that ends with the first of them gives up what was paid for."""
+def test_late_links_and_files_are_waited_for(name: str, error: str) -> None:
+    """A run that fails at once would give up a paid report."""
     [retrier] = [each for each in STATES[name]["Retry"] if error in each["ErrorEquals"]]
 
     assert retrier["MaxAttempts"] * retrier["IntervalSeconds"] >= 2 * 60
 
 
 @pytest.mark.parametrize("error", ["ArchiveCorrupt", "RowsMismatch", "RowsUnreadable"])
-def test_what_is_wrong_with_an_archive_is_wrong_with_it_again(error: str) -> None:
+def test_faults_of_stored_archives_are_not_retried(error: str) -> None:
     [attempts] = [
         retrier["MaxAttempts"]
         for retrier in STATES["Convert Report"]["Retry"]
@@ -195,7 +195,7 @@ def test_what_is_wrong_with_an_archive_is_wrong_with_it_again(error: str) -> Non
     assert attempts == 0
 
 
-def test_a_report_is_announced_when_it_is_converted_and_a_part_never() -> None:
+def test_only_converted_reports_are_announced() -> None:
     into_announce = {
         name for name, state in STATES.items() if "Announce Report" in successors(state)
     }
@@ -210,7 +210,7 @@ def test_a_report_is_announced_when_it_is_converted_and_a_part_never() -> None:
 
 
 @every_lambda_task
-def test_vonage_is_not_asked_about_a_report_more_often_than_every_20_seconds(name: str) -> None:
+def test_polls_are_at_least_20_seconds_apart(name: str) -> None:
     for retrier in LAMBDA_TASKS[name]["Retry"]:
         asks_vonage = not LAMBDA_ERRORS & set(retrier["ErrorEquals"])
         if asks_vonage and retrier["MaxAttempts"]:
@@ -218,18 +218,18 @@ def test_vonage_is_not_asked_about_a_report_more_often_than_every_20_seconds(nam
 
 
 @pytest.mark.parametrize("status", [status.value for status in RequestStatus])
-def test_no_word_of_vonages_is_in_the_workflow(status: str) -> None:
+def test_workflow_names_no_status_of_vonage(status: str) -> None:
     assert not re.search(rf"\b{status}\b", TEXT)
 
 
-def test_the_template_fills_in_what_the_workflow_leaves_open_and_nothing_else() -> None:
+def test_template_sets_exactly_the_used_substitutions() -> None:
     used = re.findall(r"\$\{(\w+)\}", TEXT)
 
     assert set(used) == set(SUBSTITUTIONS)
 
 
 @every_lambda_task
-def test_a_step_has_one_name_everywhere(name: str) -> None:
+def test_step_has_one_name_everywhere(name: str) -> None:
     logical_id = name.replace(" ", "") + "Function"
     folder = name.lower().replace(" ", "_")
 
@@ -241,21 +241,21 @@ def test_a_step_has_one_name_everywhere(name: str) -> None:
     assert (ROOT / "events" / f"{folder}.json").is_file()
 
 
-def test_a_run_begins_wherever_submit_reports_may_send_it() -> None:
+def test_run_starts_at_every_entry_of_submit_reports() -> None:
     conditions = " ".join(choice["Condition"] for choice in STATES[WORKFLOW["StartAt"]]["Choices"])
 
     assert set(re.findall(r"'(\w+)'", conditions)) == {entry.value for entry in Entry}
 
 
-def test_no_wait_of_the_workflow_is_a_number_of_its_own() -> None:
-    # How long to wait is computed where it is tested: in the functions, and once at the start.
+def test_waits_take_their_seconds_from_the_functions() -> None:
+    # The tested code computes the waits: the functions, and one expression at the start.
     for state in STATES.values():
         if state["Type"] == "Wait":
             assert state["Seconds"] == "{% $wait_seconds %}"
 
 
 def a_run(expected_rows: int | None) -> Steps:
-    """What a run does from its start; the one who asks answers its calls."""
+    """Return the steps of a run; the test answers the calls of the run."""
     workflow = Workflow.of_file(ROOT / "functions" / "report_workflow.asl.yaml", {})
     value = {"entry": "check", "expected_rows": expected_rows, "announce": True}
     return workflow.steps(value, started="2026-11-22T02:16:00Z", random=Random(1))
@@ -269,13 +269,11 @@ def waited(call: Wait | Call) -> Any:
 @pytest.mark.parametrize(
     ("rows", "seconds"), [(None, 20), (10_000, 20), (1_000_000, 420), (7_000_000, 1800)]
 )
-def test_the_first_wait_is_as_long_as_vonage_takes_for_the_rows(
-    rows: int | None, seconds: int
-) -> None:
+def test_first_wait_depends_on_the_expected_rows(rows: int | None, seconds: int) -> None:
     assert next(a_run(rows)) == Wait(seconds)
 
 
-def test_every_later_wait_is_as_long_as_the_functions_say() -> None:
+def test_later_waits_come_from_the_functions() -> None:
     run = a_run(None)
     next(run)
     assert waited(run.send(None)) == 20
@@ -287,7 +285,7 @@ def test_every_later_wait_is_as_long_as_the_functions_say() -> None:
     assert run.send({"Payload": throttled}) == Wait(90)
 
 
-def test_a_run_lasts_as_long_as_vonage_keeps_the_file() -> None:
+def test_run_times_out_when_vonage_drops_the_file() -> None:
     assert WORKFLOW["TimeoutSeconds"] == waits.FILE_KEPT.total_seconds()
 
 
@@ -296,7 +294,7 @@ def test_every_expression_is_closed() -> None:
         assert text.startswith("{%") == text.endswith("%}")
 
 
-def test_a_delivery_is_published_with_what_subscribers_filter_by() -> None:
+def test_announcement_has_the_filter_attributes() -> None:
     attributes = STATES["Announce Report"]["Arguments"]["MessageAttributes"]
 
     assert set(attributes) == {"event", "definition", "product", "account_id", "revision"}

@@ -14,12 +14,12 @@ from vonage_reports.vonage.pacing import Pacer
 
 LAYER = ROOT / "layers" / "shared"
 
-# Multiples of 1/1024 s are exact as floats, so that no rounding blurs what is asserted.
+# Multiples of 1/1024 s are exact as floats, so the assertions need no tolerance.
 ticks = st.integers(0, 2048).map(lambda count: count / 1024)
 
 
 class Clock:
-    """Time that passes only where it is slept away."""
+    """A clock that only `sleep` advances."""
 
     def __init__(self, now: float = 0, *, oversleeps: list[float] | None = None) -> None:
         self.now = now
@@ -34,7 +34,7 @@ class Clock:
 
 
 def passages(pacer: Pacer, clock: Clock, pauses: list[float]) -> list[float]:
-    """When the pacer let each of the callers through, who pause before they call."""
+    """Return the times at which the pacer admits callers that pause before each call."""
     times = []
     for pause in pauses:
         clock.now += pause
@@ -55,16 +55,14 @@ either_way = pytest.mark.parametrize("make", [by_itself, with_a_file])
 
 
 @either_way
-def test_the_first_request_goes_out_at_once(
-    make: Callable[[Clock, Path], Pacer], tmp_path: Path
-) -> None:
+def test_first_request_does_not_wait(make: Callable[[Clock, Path], Pacer], tmp_path: Path) -> None:
     clock = Clock(now=1000)
 
     assert passages(make(clock, tmp_path), clock, [0]) == [1000]
 
 
 @either_way
-def test_a_request_waits_only_for_what_is_left_of_the_interval(
+def test_request_waits_for_the_rest_of_the_interval(
     make: Callable[[Clock, Path], Pacer], tmp_path: Path
 ) -> None:
     clock = Clock()
@@ -72,14 +70,14 @@ def test_a_request_waits_only_for_what_is_left_of_the_interval(
     assert passages(make(clock, tmp_path), clock, [0, 0, 0.125, 5, 0]) == [0, 0.25, 0.5, 5.5, 5.75]
 
 
-def test_sleep_that_ends_too_early_is_slept_on(tmp_path: Path) -> None:
+def test_sleep_that_ends_early_is_continued(tmp_path: Path) -> None:
     clock = Clock(oversleeps=[-0.125, -0.0625])
 
     assert passages(with_a_file(clock, tmp_path), clock, [0, 0]) == [0, 0.25]
 
 
 @given(st.lists(ticks, max_size=40), st.lists(ticks, max_size=10))
-def test_no_second_sees_five_requests_at_the_default(
+def test_default_pace_stays_below_five_requests_per_second(
     pauses: list[float], oversleeps: list[float]
 ) -> None:
     clock = Clock(oversleeps=oversleeps)
@@ -91,7 +89,7 @@ def test_no_second_sees_five_requests_at_the_default(
         assert len([time for time in times if start <= time < start + 1]) < 5
 
 
-def test_pacers_of_one_file_share_one_pace(tmp_path: Path) -> None:
+def test_pacers_with_one_file_share_one_pace(tmp_path: Path) -> None:
     clock = Clock()
     pacers = [with_a_file(clock, tmp_path) for _ in range(3)]
     times = []
@@ -102,8 +100,8 @@ def test_pacers_of_one_file_share_one_pace(tmp_path: Path) -> None:
     assert times == [0, 0.25, 0.5, 0.75, 1, 1.25]
 
 
-def test_a_file_that_outlived_a_restart_of_the_machine_holds_nobody_up(tmp_path: Path) -> None:
-    # The monotonic clock begins anew then: the time in the file lies days ahead.
+def test_file_from_before_a_restart_delays_no_request(tmp_path: Path) -> None:
+    # The monotonic clock restarts with the machine: the time in the file is days ahead.
     before = Clock(now=1_000_000)
     with_a_file(before, tmp_path).wait()
     after = Clock(now=10)
@@ -130,7 +128,7 @@ for _ in range(int(sys.argv[3])):
 """
 
 
-def test_processes_that_share_a_file_keep_the_interval_together(tmp_path: Path) -> None:
+def test_processes_with_one_file_share_one_pace(tmp_path: Path) -> None:
     interval, each = 0.02, 8
     command = [sys.executable, "-c", PROCESS, str(interval), str(tmp_path / "pace"), str(each)]
     processes = [

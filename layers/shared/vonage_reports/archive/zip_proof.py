@@ -1,20 +1,23 @@
-"""The proof that a ZIP archive is whole and intact, made while its bytes stream by.
+"""Proves that a ZIP archive is whole and intact while its bytes stream by.
 
-The one place where ZIP is known. The numbers in brackets are sections of PKWARE's APPNOTE.TXT
-6.3.10, https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT. An archive is [4.3.6]
+The numbers in brackets are sections of PKWARE's APPNOTE.TXT 6.3.10,
+https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT. An archive consists of [4.3.6]
 
     local header, data, data descriptor        for each member
     central directory header                   for each member
-    ZIP64 end record, ZIP64 locator            only where something needs 64 bits
+    ZIP64 end record, ZIP64 locator            only if a value needs 64 bits
     end record, comment
 
-`ArchiveProof` walks it once, forwards. Vonage's archives have the sizes of a member only behind its
-data, in the data descriptor, so where the data ends is known from Deflate itself. Everything that
-the archive says about its content, before, behind and at the end, must then agree with what was
-seen, so a reader that starts from the central directory finds the same members as one that does
-not. Without meaning for the content, and so free to differ, are only: times, attributes, the
-versions (made by, and needed up to 6.3), the number of disks in the ZIP64 locator (0 or 1),
-comments, extra fields other than ZIP64's, and the padding bits of Deflate.
+`ArchiveProof` walks an archive once, forwards. Vonage's archives give the sizes of a member only
+after its data, in the data descriptor, so the walk finds the end of the data from Deflate itself.
+
+Every statement of the archive about its content must agree with the content, whether it stands
+before the data, after it or in the central directory. So a reader that starts from the central
+directory finds the same members as a reader that streams.
+
+Fields without meaning for the content may differ: times, attributes, versions (made by, and needed
+up to 6.3), the number of disks in the ZIP64 locator (0 or 1), comments, extra fields other than
+ZIP64's, and the padding bits of Deflate.
 """
 
 import hashlib
@@ -30,13 +33,12 @@ from vonage_reports.domain.objects import Archive, Member
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What no honest archive reaches: 1 GB, about 7 million rows, is the most that Vonage sends.
+    """Limits that no honest archive reaches. Vonage sends at most 1 GB, about 7 million rows.
 
-    `content_bytes` of all members together, uncompressed, are 9 kB for each of these rows.
-    `ratio` counts once a member, or all so far together, are longer than `ratio_from`. SMS records
-    shrink 5 times; rows alike in all but their random ids, each with the same long message, 90
-    times at most (measured for messages of 300 to 30,000 characters). A bomb shrinks up to 1,032
-    times.
+    `content_bytes`, the uncompressed size of all members, allows 9 kB for each of these rows.
+    `ratio` applies once a member, or all members so far, exceed `ratio_from`. SMS records shrink 5
+    times. Rows that differ only in random ids, each with the same long message, shrink at most 90
+    times (measured for messages of 300 to 30,000 characters). A bomb shrinks up to 1,032 times.
     """
 
     members: int = 1_000
@@ -47,7 +49,7 @@ class Limits:
 
 
 class Decompressor(Protocol):
-    """What `zlib.decompressobj` returns, as far as it is used here."""
+    """The part of `zlib.decompressobj` that is used here."""
 
     @property
     def eof(self) -> bool:
@@ -55,26 +57,26 @@ class Decompressor(Protocol):
 
     @property
     def unused_data(self) -> bytes:
-        """What was given beyond that block."""
+        """The input after that block."""
 
     @property
     def unconsumed_tail(self) -> bytes:
-        """What was given and not read, because the output was full."""
+        """The input not read yet, because the output was full."""
 
     def decompress(self, data: bytes | memoryview, /, max_length: int) -> bytes:
-        """Inflate to `max_length` bytes at most."""
+        """Inflate to at most `max_length` bytes."""
 
 
 class Deflate(Protocol):
-    """A module that inflates as `zlib` does. `isal.isal_zlib` is one, about twice as fast.
+    """A module that inflates like `zlib`, such as `isal.isal_zlib`, which is about twice as fast.
 
-    It is less strict than zlib in one point: it reads data whose Huffman codes are incomplete,
-    which no compressor writes. Sizes and CRC-32 hold for what it read, as ever.
+    isal is less strict than zlib in one point: it accepts incomplete Huffman codes, which no
+    compressor writes. Sizes and CRC-32 are still checked against its output.
     """
 
     @property
     def error(self) -> Any:  # noqa: ANN401 - a class; isal's stubs say an instance
-        """Raised where the data is not Deflate's."""
+        """The error for invalid Deflate data."""
 
     def decompressobj(self, wbits: int) -> Decompressor:
         """Begin to inflate; -15 is raw Deflate data."""
@@ -91,7 +93,7 @@ _ZIP64_END = b"PK\x06\x06"
 _ZIP64_LOCATOR = b"PK\x06\x07"
 _END = b"PK\x05\x06"
 
-# What follows each signature; `x` skips a byte that says nothing of the content.
+# The layout after each signature; `x` skips a byte without meaning for the content.
 _LOCAL_LAYOUT = struct.Struct("<BxHH4x3L2H")
 _DESCRIPTOR_LAYOUT = struct.Struct("<3L")
 _DESCRIPTOR64_LAYOUT = struct.Struct("<L2Q")
@@ -102,12 +104,12 @@ _END_LAYOUT = struct.Struct("<4H2LH")
 _ZIP64_LOCATOR_SIZE = len(_ZIP64_LOCATOR) + _ZIP64_LOCATOR_LAYOUT.size
 _SMALLEST_ARCHIVE = len(_END) + _END_LAYOUT.size
 
-# A field that is full has its value elsewhere, in 64 bits [4.4.1.4].
+# A field with all bits set has its value elsewhere, in 64 bits [4.4.1.4].
 _FULL16 = 0xFFFF
 _FULL32 = 0xFFFF_FFFF
 _FULL_DIRECTORY = (_FULL16, _FULL16, _FULL16, _FULL16, _FULL32, _FULL32)
 
-_NEWEST_VERSION = 63  # [4.4.3.2]; what cannot be read shows in the flags and the method
+_NEWEST_VERSION = 63  # [4.4.3.2]; flags and method show unsupported features
 _STORED, _DEFLATED = 0, 8  # [4.4.5]
 _HAS_DESCRIPTOR = 1 << 3  # this flag and those that follow: [4.4.4]
 _UTF8 = 1 << 11
@@ -123,17 +125,17 @@ _SEVERAL_DISKS = "it belongs to an archive of several disks"
 _ZIP64_FIELD = 0x0001  # [4.5.3]
 _UNICODE_PATH_FIELD = 0x7075  # [4.6.9]
 
-_RAW_DEFLATE = -15  # no header around it, the largest window
-# Inflated and summed in pieces that stay in the processor's cache. An input piece can become 1,032
-# times as long: an output piece bounds the memory, whatever comes. Below 128 kB the C library keeps
-# the memory of the last piece for the next one; beyond, each piece is mapped and zeroed anew by the
-# kernel, which takes as long as inflating does (measured: 4.1 s for 1 GB, against 7.7 s at 512 kB).
+_RAW_DEFLATE = -15  # no header, the largest window
+# Pieces that stay in the processor's cache. An input piece can inflate 1,032 times: the output
+# piece bounds the memory. Below 128 kB, the C library reuses the memory of the last piece. Above,
+# the kernel maps and zeroes each piece anew, which takes as long as inflating (measured: 4.1 s for
+# 1 GB, against 7.7 s at 512 kB).
 _INPUT_PIECE = 64 * 2**10
 _OUTPUT_PIECE = 120 * 2**10
 
 
 class _Content(NamedTuple):
-    """What is known of a member's data, or said of it."""
+    """Facts about a member's data: measured, or declared in a header."""
 
     crc32: int
     compressed: int
@@ -166,7 +168,7 @@ class _CentralHeader(NamedTuple):  # [4.3.12]
 
 
 class _Seen(NamedTuple):
-    """A member that went by, as the central directory must describe it."""
+    """A member of the archive, as the central directory must describe it."""
 
     name: bytes
     flags: int
@@ -178,7 +180,7 @@ class _Seen(NamedTuple):
 
 
 class _Directory(NamedTuple):
-    """What the end records say of the central directory [4.3.14, 4.3.16]."""
+    """The central directory, as the end records describe it [4.3.14, 4.3.16]."""
 
     disk: int
     directory_disk: int
@@ -189,10 +191,10 @@ class _Directory(NamedTuple):
 
 
 class _Stream:
-    """The bytes that came and are not read yet. What reads them waits with a bare `yield`."""
+    """The bytes of the current chunk. Its readers wait for more bytes with a bare `yield`."""
 
     def __init__(self) -> None:
-        self.offset = 0  # in the archive, of the next byte to read
+        self.offset = 0  # of the next byte, in the archive
         self._chunk = memoryview(b"")
         self._position = 0
 
@@ -200,7 +202,7 @@ class _Stream:
         self._chunk, self._position = chunk, 0
 
     def some(self, at_most: int) -> Generator[None, None, memoryview]:
-        """At least one byte, not copied: gone with the next `yield`."""
+        """Return at least one byte, as a view that is valid until the next `yield`."""
         while self._position == len(self._chunk):
             yield
         piece = self._chunk[self._position : self._position + at_most]
@@ -214,7 +216,7 @@ class _Stream:
         return bytes(taken)
 
     def put_back(self, count: int) -> None:
-        """Unread the last bytes of the piece read last."""
+        """Unread the last `count` bytes of the last piece."""
         self._move(-count)
 
     def _move(self, count: int) -> None:
@@ -223,14 +225,14 @@ class _Stream:
 
 
 class ArchiveProof:
-    """Takes an archive in chunks of any size, and is convinced by `finish` or never.
+    """Verifies a ZIP given in chunks; `finish()` returns the verified archive, or raises.
 
-    `update` and `finish` raise ArchiveCorrupt as soon as something is wrong, and from then on
-    always. The verdict does not depend on where the chunks begin and end. Memory: one header
-    (64 kB), one piece of output (120 kB), and a short record of each member.
+    `update` and `finish` raise ArchiveCorrupt at the first error, and always afterwards. The result
+    does not depend on the boundaries of the chunks. Memory: one header (64 kB), one piece of output
+    (120 kB), and a short record of each member.
 
-    `update` is `hash` and then `walk`. Who has two threads may run them side by side, each over all
-    chunks in their order: both leave the interpreter to others while they work.
+    `update` calls `hash` and `walk`. They may run in two threads, each over all chunks in order;
+    both release the GIL.
     """
 
     def __init__(self, *, deflate: Deflate = zlib, limits: Limits | None = None) -> None:
@@ -244,24 +246,24 @@ class ArchiveProof:
         self._content_bytes = 0
         self._members: list[Member] = []
         self._seen: list[_Seen] = []
-        self._part = ""  # of the archive, where the walk is
+        self._part = ""  # the part of the archive that the walk is in
         self._refused: str | None = None
         self._whole = False
         self._walk = self._walk_archive()
         next(self._walk)
 
     def update(self, chunk: bytes | memoryview) -> None:
-        """Read on. The chunk is the caller's again afterwards; chunks of about 1 MB are fast."""
+        """Verify the next chunk. The caller may reuse its buffer; chunks of about 1 MB are fast."""
         self.hash(chunk)
         self.walk(chunk)
 
     def hash(self, chunk: bytes | memoryview) -> None:
-        """Take the chunk into the SHA-256, and do nothing else with it."""
+        """Add the chunk to the SHA-256 only."""
         self._sha256.update(chunk)
         self._hashed += len(chunk)
 
     def walk(self, chunk: bytes | memoryview) -> None:
-        """Take the chunk into the proof, and do nothing else with it."""
+        """Verify the chunk without adding it to the SHA-256."""
         if self._refused is not None:
             raise ArchiveCorrupt(self._refused)
         self._bytes += len(chunk)
@@ -275,7 +277,7 @@ class ArchiveProof:
             self._stream.give(memoryview(b""))
 
     def finish(self) -> Archive:
-        """Say what was proven, now that all bytes have come."""
+        """Return the verified archive, after the last chunk. Raises ArchiveCorrupt."""
         if self._refused is None and not self._whole:
             self._refused = self._cut_off()
         if self._refused is not None:
@@ -285,7 +287,7 @@ class ArchiveProof:
         return Archive(self._bytes, self._sha256.hexdigest(), tuple(self._members))
 
     def _walk_archive(self) -> Generator[None, None, None]:
-        """Walk from the first byte to beyond the last; yields where more bytes are needed."""
+        """Walk from the first byte past the last one; yield when more bytes are needed."""
         signature = yield from self._signature()
         if signature not in (_LOCAL, _END, _ZIP64_END):
             raise self._corrupt("it does not begin as a ZIP archive does")
@@ -297,7 +299,7 @@ class ArchiveProof:
         entry = b""
         for number, seen in enumerate(self._seen, start=1):
             if signature != _CENTRAL:
-                raise self._corrupt(f"entry {number} of the central directory should stand here")
+                raise self._corrupt(f"entry {number} of the central directory is missing here")
             entry = yield from self._central_entry(number, seen)
             signature = yield from self._signature()
         size = self._stream.offset - len(signature) - start
@@ -309,10 +311,10 @@ class ArchiveProof:
             yield from self._zip64_end(directory)
             signature = yield from self._signature()
         elif entry[-_ZIP64_LOCATOR_SIZE:].startswith(_ZIP64_LOCATOR):
-            # Readers that start at the end would follow it to another central directory.
+            # A reader that starts at the end would follow it to another central directory.
             raise self._corrupt("a ZIP64 locator is hidden in the entry before it")
         if signature != _END:
-            raise self._corrupt("the end record of the archive should stand here")
+            raise self._corrupt("the end record of the archive is missing here")
         yield from self._end(directory, has_zip64=has_zip64)
 
         self._whole = True
@@ -325,7 +327,7 @@ class ArchiveProof:
         return (yield from self._stream.take(len(_LOCAL)))
 
     def _member(self) -> Generator[None, None, None]:
-        """A local header, the data and the data descriptor [4.3.7 to 4.3.9]."""
+        """Read a local header, the data and the data descriptor [4.3.7 to 4.3.9]."""
         number = len(self._seen) + 1
         offset = self._stream.offset - len(_LOCAL)
         self._at(f"the local header of member {number}", offset)
@@ -353,10 +355,10 @@ class ArchiveProof:
             self._at(f"the data descriptor of member {number}, {name!r}")
             described = yield from self._descriptor(proven, has_zip64=wide is not None)
             if header.method == _STORED and not said.compressed and described != proven:
-                # Where it ends is known only from the central directory: not to a stream.
+                # Only the central directory gives the end of the data: too late for a stream.
                 raise self._corrupt("the data is stored (not deflated) and its size is not known")
             self._compare(described, proven)
-            # The header says nothing yet [4.4.4], or the truth.
+            # A header gives zeros [4.4.4] or the true values.
             said = _Content._make(claim or truth for claim, truth in zip(said, proven, strict=True))
         self._at(f"the local header of member {number}, {name!r}", offset)
         self._compare(said, proven)
@@ -375,7 +377,7 @@ class ArchiveProof:
             raise self._corrupt(f"its name is longer than {self._limits.name_bytes} bytes")
 
     def _checked_name(self, raw: bytes, flags: int) -> str:
-        """Decode a name [4.4.17, D.1] that is safe wherever somebody may unpack it."""
+        """Decode a name [4.4.17, D.1]. Refuse one that is unsafe to unpack on any system."""
         try:
             name = raw.decode("utf-8" if flags & _UTF8 else "cp437")
         except UnicodeDecodeError:
@@ -395,14 +397,14 @@ class ArchiveProof:
         return name
 
     def _zip64_field(self, extra: bytes) -> bytes | None:
-        """The content of the ZIP64 field among the extra fields [4.5.1, 4.5.3]."""
+        """Return the content of the ZIP64 field among the extra fields [4.5.1, 4.5.3]."""
         found: bytes | None = None
         position = 0
-        while position + 4 <= len(extra):  # writers that align pad with up to 3 bytes
+        while position + 4 <= len(extra):  # writers may pad with up to 3 bytes to align
             field, length = struct.unpack_from("<2H", extra, position)
             position += 4 + length
             if position > len(extra):
-                raise self._corrupt(f"the extra field {field:#06x} is longer than its room")
+                raise self._corrupt(f"the extra field {field:#06x} is longer than its space")
             if field == _UNICODE_PATH_FIELD:
                 raise self._corrupt("an extra field gives a second name")
             if field == _ZIP64_FIELD:
@@ -412,7 +414,7 @@ class ArchiveProof:
         return found
 
     def _said_by(self, header: _LocalHeader, wide: bytes | None) -> _Content:
-        """Sizes in a local header; its ZIP64 field has both of them, full or not [4.5.3]."""
+        """Return the sizes in a local header; its ZIP64 field always has both sizes [4.5.3]."""
         compressed, size = header.compressed, header.bytes
         if wide is not None:
             if len(wide) < struct.calcsize("<2Q"):
@@ -423,10 +425,10 @@ class ArchiveProof:
         return _Content(header.crc32, compressed, size)
 
     def _inflate(self) -> Generator[None, None, _Content]:
-        """Inflate as far as Deflate's own last block.
+        """Inflate up to the end of Deflate's last block.
 
-        Pieces end at multiples of _INPUT_PIECE, whatever the chunks, and are inflated exhaustively:
-        the ratio is judged at the same places, and what lies behind the data is in the last piece.
+        Pieces end at multiples of _INPUT_PIECE, for any chunks, and each is inflated completely. So
+        the ratio is checked at the same places, and the bytes after the data are in the last piece.
         """
         inflater = self._deflate.decompressobj(_RAW_DEFLATE)
         crc32 = compressed = size = 0
@@ -459,7 +461,7 @@ class ArchiveProof:
             piece = yield from self._stream.some(missing)
             crc32 = self._deflate.crc32(piece, crc32)
             missing -= len(piece)
-            del piece  # the caller's memory: not to be held while more is waited for
+            del piece  # release the caller's memory before waiting for more
         return _Content(crc32, size, size)
 
     def _check_content_bytes(self, of_this_member: int) -> None:
@@ -470,28 +472,28 @@ class ArchiveProof:
         limits = self._limits
         if size > limits.ratio_from and size > limits.ratio * compressed:
             raise self._corrupt(f"it is compressed more than {limits.ratio} times")
-        # A thousand members that are each a little too short to be judged are a bomb as well.
+        # A thousand members just below `ratio_from` would be a bomb too.
         compressed += self._compressed_bytes
         size += self._content_bytes
         if size > limits.ratio_from and size > limits.ratio * compressed:
-            raise self._corrupt(f"all so far is compressed more than {limits.ratio} times")
+            raise self._corrupt(f"the members so far are compressed more than {limits.ratio} times")
 
     def _descriptor(self, proven: _Content, *, has_zip64: bool) -> Generator[None, None, _Content]:
-        """Read a data descriptor: its signature is optional [4.3.9.3], its sizes 32 or 64 bits.
+        """Read a data descriptor. Its signature is optional [4.3.9.3].
 
-        64 where the local header has a ZIP64 field [4.3.9.2], and where 32 would not do: Java and
-        .NET then write 64 without having announced it.
+        Its sizes have 64 bits if the local header has a ZIP64 field [4.3.9.2], or if 32 bits are
+        too few: then Java and .NET write 64 bits without a ZIP64 field.
         """
         layout = _DESCRIPTOR_LAYOUT
         if has_zip64 or max(proven.compressed, proven.bytes) >= _FULL32:
             layout = _DESCRIPTOR64_LAYOUT
         raw = yield from self._stream.take(layout.size)
-        if raw.startswith(_DESCRIPTOR) and layout.unpack(raw) != proven:  # a CRC may look like it
+        if raw.startswith(_DESCRIPTOR) and layout.unpack(raw) != proven:  # a CRC may equal it
             raw = raw[len(_DESCRIPTOR) :] + (yield from self._stream.take(len(_DESCRIPTOR)))
         return _Content._make(layout.unpack(raw))
 
     def _central_entry(self, number: int, seen: _Seen) -> Generator[None, None, bytes]:
-        """Read an entry of the central directory [4.3.12] and return it as it came."""
+        """Read an entry of the central directory [4.3.12] and return its bytes."""
         self._at(f"entry {number} of the central directory", self._stream.offset - len(_CENTRAL))
         fixed = yield from self._stream.take(_CENTRAL_LAYOUT.size)
         header = _CentralHeader._make(_CENTRAL_LAYOUT.unpack(fixed))
@@ -500,7 +502,7 @@ class ArchiveProof:
         extra = yield from self._stream.take(header.extra_length)
         comment = yield from self._stream.take(header.comment_length)
 
-        # The ZIP64 field has the values of those fields that are full, in this order [4.5.3].
+        # The ZIP64 field has the values of the full fields only, in this order [4.5.3].
         wide = self._zip64_field(extra)
         values = {"bytes": header.bytes, "compressed": header.compressed, "offset": header.offset}
         disk = header.disk
@@ -524,16 +526,16 @@ class ArchiveProof:
         size, *said = _ZIP64_END_LAYOUT.unpack(
             (yield from self._stream.take(_ZIP64_END_LAYOUT.size))
         )
-        # The size counts neither the signature nor itself [4.3.14.1].
+        # The size excludes the signature and itself [4.3.14.1].
         self._compare_one("its size", size, _ZIP64_END_LAYOUT.size - struct.calcsize("<Q"))
         self._compare_directory(_Directory._make(said), directory)
 
         if (yield from self._signature()) != _ZIP64_LOCATOR:
-            raise self._corrupt("the ZIP64 locator should stand here")
+            raise self._corrupt("the ZIP64 locator is missing here")
         disk, said_offset, disks = _ZIP64_LOCATOR_LAYOUT.unpack(
             (yield from self._stream.take(_ZIP64_LOCATOR_LAYOUT.size))
         )
-        if disk or disks > 1:  # writers say 0 or 1
+        if disk or disks > 1:  # some writers write 0 disks, others 1
             raise self._corrupt(_SEVERAL_DISKS)
         self._compare_one("offset of the ZIP64 end record", said_offset, offset)
 
@@ -548,7 +550,7 @@ class ArchiveProof:
         self._compare_directory(_Directory._make(said), directory)
         comment = yield from self._stream.take(comment_length)
         if comment and _END in record + comment:
-            # Readers that start at the end would take it for the true one.
+            # A reader that starts at the end would take it for the real one.
             raise self._corrupt("another end record is hidden in the archive's comment")
 
     def _compare_directory(self, said: _Directory, directory: _Directory) -> None:
@@ -560,12 +562,12 @@ class ArchiveProof:
         for field, claim, truth in zip(said._fields, said, true, strict=True):
             self._compare_one(field, claim, truth)
 
-    def _compare_one(self, what: str, said: object, true: object) -> None:
+    def _compare_one(self, field: str, said: object, true: object) -> None:
         if said != true:
-            raise self._corrupt(f"{what} is said to be {said!r} and is {true!r}")
+            raise self._corrupt(f"{field} is declared as {said!r} but is {true!r}")
 
     def _at(self, part: str, offset: int | None = None) -> None:
-        """Remember where the walk is, for the text of an error."""
+        """Remember the position of the walk, for the text of an error."""
         at = self._stream.offset if offset is None else offset
         self._part = f"{part} (byte {at:,})"
 

@@ -1,1 +1,1 @@
-"""The edges towards AWS: the ledger, the bucket, the workflow, the topic, the secret."""
+"""One module per AWS service."""

@@ -1,4 +1,4 @@
-"""The small objects of the bucket: receipts and manifests."""
+"""S3: conditional writes, JSON objects, ranged reads."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 _JSON = "application/json"
 
 _CHANGED = ("NoSuchKey", "ConditionalRequestConflict", "PreconditionFailed")
-"""S3's answers to a conditional write of an object that is, or just becomes, another."""
+"""S3's error codes for a conditional write of an object that changed, or is changing now."""
 
 
 class Bucket:
-    """Reads and writes JSON objects of one bucket."""
+    """Reads and writes the objects of one bucket."""
 
     def __init__(self, client: "S3Client", name: str) -> None:
         self.client = client
         self.name = name
 
     def exists(self, key: str) -> bool:
-        """Whether there is an object at `key`."""
+        """Whether the bucket has an object at `key`."""
         return self._head(key) is not None
 
     def read_json(self, key: str) -> dict[str, Any] | None:
-        """Return the JSON object at `key`, None if there is nothing."""
+        """Return the JSON object at `key`; None if there is none."""
         try:
             body = self.client.get_object(Bucket=self.name, Key=key)["Body"]
         except self.client.exceptions.NoSuchKey:
@@ -44,37 +44,34 @@ class Bucket:
         return value
 
     def write_json(self, key: str, value: Mapping[str, Any]) -> None:
-        """Write a JSON object, indented for the person who opens it."""
+        """Write a JSON object, indented for human readers."""
         body = json.dumps(value, indent=2).encode()
         self.client.put_object(Bucket=self.name, Key=key, Body=body, ContentType=_JSON)
 
     def precedence(self, key: str) -> Precedence | None:
-        """Return the precedence of the object at `key`, None if there is nothing."""
+        """Return the precedence of the object at `key`; None if there is no object."""
         found = self._head(key)
         return found and Precedence.from_metadata(found["Metadata"])
 
     def replace_json(
         self, key: str, value: Mapping[str, Any], precedence: Precedence
     ) -> str | None:
-        """Write a JSON object unless one of greater precedence is there, as `replace` does.
-
-        On one line: Athena reads JSON line by line.
-        """
+        """Write a JSON object as `replace` does, on one line: Athena reads JSON by lines."""
         return self.replace(key, json.dumps(value).encode(), precedence, content_type=_JSON)
 
     def replace(
         self, key: str, body: bytes | IO[bytes], precedence: Precedence, *, content_type: str
     ) -> str | None:
-        """Write an object unless one of greater precedence is there; return its version's id.
+        """Write an object; return its version id, or None if one of greater precedence exists.
 
-        It is put over the one that was seen, on condition that nobody else replaced that one.
-        None: one of greater precedence was there.
+        The write is conditional on the ETag that was compared. If another writer changed the
+        object meanwhile, compare again.
         """
         while True:
             found = self._head(key)
             if found and Precedence.from_metadata(found["Metadata"]) > precedence:
                 return None
-            unmoved: Any = {"IfMatch": found["ETag"]} if found else {"IfNoneMatch": "*"}
+            unchanged: Any = {"IfMatch": found["ETag"]} if found else {"IfNoneMatch": "*"}
             if not isinstance(body, bytes):
                 body.seek(0)
             try:
@@ -84,7 +81,7 @@ class Bucket:
                     Body=body,
                     ContentType=content_type,
                     Metadata=precedence.to_metadata(),
-                    **unmoved,
+                    **unchanged,
                 )
             except ClientError as error:
                 if error.response["Error"]["Code"] not in _CHANGED:
@@ -94,9 +91,9 @@ class Bucket:
 
     @contextmanager
     def open(self, key: str, start: int, length: int) -> Iterator["StreamingBody"]:
-        """Stream `length` bytes of an object, from `start` on.
+        """Stream `length` bytes of an object from offset `start`.
 
-        Raises InvalidRequest where there is none: only a person can bring it back.
+        Raises InvalidRequest if there is no such object: only the operator can restore it.
         """
         try:
             body = self.client.get_object(
@@ -104,7 +101,8 @@ class Bucket:
             )["Body"]
         except self.client.exceptions.NoSuchKey as error:
             raise InvalidRequest(
-                f"{key} is not there: restore its version, or collect the window again"
+                f"{key} is missing: restore its version and send reconvert, or send recollect "
+                "(billed)"
             ) from error
         with body:
             yield body

@@ -1,4 +1,4 @@
-"""Metrics, as lines of the function's log that CloudWatch reads (embedded metric format)."""
+"""CloudWatch metrics, written as lines of the function's log (embedded metric format)."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from vonage_reports.domain.metrics import NAMESPACE, UNITS
 
 
 class Metrics:
-    """Writes the metrics of one stack: each call one line, at once, without a call to AWS."""
+    """Writes the metrics of one stack. Each call writes one line at once and calls no AWS API."""
 
     def __init__(self, stack: str) -> None:
         self._stack = stack
@@ -16,14 +16,14 @@ class Metrics:
     def emit(
         self, values: Mapping[str, float], *, definition: str | None = None, **about: str | None
     ) -> None:
-        """Write values by their names, for the stack and, where there is one, its definition.
+        """Write values by metric name, with the stack and the definition, if any, as dimensions.
 
-        `about` stands in the line as well, and makes no metric: report_id, request_id, execution.
+        `about` adds fields to the line that are no dimensions: report_id, request_id, execution.
         """
         if not values:
             return
-        # Powertools' usual class gathers what an invocation adds under one set of dimensions, and
-        # loses it when the invocation dies: this is written at once.
+        # Powertools' usual class buffers an invocation's metrics under one set of dimensions, and
+        # loses them if the invocation dies. This class writes at once.
         line = EphemeralMetrics(namespace=NAMESPACE)
         line.add_dimension("stack", self._stack)
         if definition is not None:

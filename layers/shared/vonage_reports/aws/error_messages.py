@@ -1,6 +1,6 @@
-"""The stack's resources by the variables that name them, and what AWS's refusals mean.
+"""Explains AWS's errors: the resource, the setting that names it, and the command that mends it.
 
-botocore's errors name an operation, some a resource, none the setting behind it.
+botocore's errors name an operation and sometimes a resource, but never the setting.
 """
 
 import json
@@ -15,10 +15,13 @@ from vonage_reports.domain.errors import ResourceUnusable
 
 @dataclass(frozen=True)
 class Resource:
-    """What a variable of a function names.
+    """A resource of the stack, named by an environment variable of a function.
 
-    `logical_id` is what the template calls it, `operations` are those that the functions ask of it,
-    `if_missing` is the command that brings it back; `{name}` in it is the resource's.
+    Attributes:
+        logical_id: Its name in the template.
+        operations: The operations of AWS that the functions call on it.
+        if_missing: The command that restores it. `{name}` is the resource's name or ARN, `{last}`
+            the last part of the ARN.
     """
 
     variable: str
@@ -34,14 +37,19 @@ def _resource(
     return Resource(variable, kind, logical_id, frozenset(operations.split()), if_missing)
 
 
+_REVERT_DRIFT = (
+    "Create it again with aws cloudformation create-change-set --deployment-mode REVERT_DRIFT, "
+    "then execute-change-set (see Restore in the documentation)"
+)
+
 RESOURCES = (
     _resource(
         "TABLE_NAME",
         "the table",
         "LedgerTable",
         "Query GetItem BatchGetItem DeleteItem TransactGetItems TransactWriteItems",
-        "restore the backup that DynamoDB made of it: aws dynamodb restore-table-from-backup "
-        "--target-table-name {name}",
+        "Restore its backup (aws dynamodb list-backups --backup-type SYSTEM): "
+        "aws dynamodb restore-table-from-backup --target-table-name {name} --backup-arn ...",
     ),
     _resource(
         "BUCKET_NAME",
@@ -49,47 +57,48 @@ RESOURCES = (
         "ReportsBucket",
         "GetObject HeadObject PutObject CreateMultipartUpload UploadPart CompleteMultipartUpload "
         "AbortMultipartUpload",
-        "make it again under its name: aws s3 mb s3://{name}",
+        "Create it again: aws s3 mb s3://{name}",
     ),
     _resource(
         "TOPIC_ARN",
         "the topic",
         "ReportsTopic",
         "Publish",
-        "make it again under its name, the last part of the ARN: aws sns create-topic",
+        "Create it again: aws sns create-topic --name {last}",
     ),
     _resource(
         "STATE_MACHINE_ARN",
         "the workflow",
         "ReportWorkflow",
         "StartExecution DescribeExecution",
-        "deploy the stack with a change set of the mode REVERT_DRIFT",
+        _REVERT_DRIFT,
     ),
     _resource(
         "DEFINITIONS_PARAMETER",
         "the parameter of the report definitions",
         "DefinitionsParameter",
         "GetParameter",
-        "put it there again: aws ssm put-parameter --name {name} --type String",
+        "Write your definitions again: aws ssm put-parameter --name {name} --type String "
+        "--value file://definitions.json",
     ),
     _resource(
         "VONAGE_SECRET_ARN",
         "the secret",
         "VonageSecret, or its parameter VonageSecretArn",
         "GetSecretValue",
-        "aws secretsmanager restore-secret --secret-id {name}",
+        "Restore it: aws secretsmanager restore-secret --secret-id {name}",
     ),
     _resource(
         "DATABASE_NAME",
         "the Glue database",
         "UsageDatabase",
         "CreatePartition",
-        "deploy the stack with a change set of the mode REVERT_DRIFT",
+        _REVERT_DRIFT,
     ),
 )
 
 VARIABLES = frozenset({"VONAGE_BASE_URL", "STACK_NAME", *(each.variable for each in RESOURCES)})
-"""What the template gives the functions that need it, and nobody else."""
+"""The environment variables that the template sets."""
 
 _FORBIDDEN = ("AccessDenied", "AuthorizationError", "Forbidden", "403")
 _MISSING = ("NotFound", "NoSuchBucket", "DoesNotExist", "404")
@@ -98,10 +107,10 @@ _OF_A_KEY = ("kms", "decryptionfailure")
 
 @contextmanager
 def named_resources(environment: Mapping[str, str]) -> Iterator[None]:
-    """Say of what AWS refuses which resource it is, which setting names it and what mends it.
+    """Translate AWS's errors into ResourceUnusable, whose text names the remedy.
 
-    Around a whole handler: within, what AWS answers is still botocore's, and decided upon.
-    Raises ResourceUnusable in its place, and for a variable of `environment` that is not set.
+    Wrap a whole handler, because the code inside decides on botocore's errors. A missing variable
+    of `environment` raises ResourceUnusable too.
     """
     try:
         yield
@@ -110,19 +119,19 @@ def named_resources(environment: Mapping[str, str]) -> Iterator[None]:
         if name not in VARIABLES or name in environment:
             raise
         raise ResourceUnusable(
-            f"the function has no environment variable {name}: deploy the template, which sets it"
+            f"the function has no environment variable {name}: run sam deploy, which sets it"
         ) from error
     except ClientError as error:
         raise ResourceUnusable(_sentence(error, environment)) from error
     except BotoCoreError as error:
-        # No connection, no credentials, a name that cannot be one: it says so itself.
-        raise ResourceUnusable(f"AWS could not be asked: {error}") from error
+        # No connection, no credentials, an invalid name: botocore's text says which.
+        raise ResourceUnusable(f"the call to AWS failed: {error}") from error
 
 
 def _sentence(error: ClientError, environment: Mapping[str, str]) -> str:
     operation = error.operation_name
     resource = next((each for each in RESOURCES if operation in each.operations), None)
-    said = f"AWS answered {_said(error)} to {operation}"
+    said = f"AWS refused {operation} with {_said(error)}"
     if resource is None:
         return said
     name = environment.get(resource.variable, "")
@@ -142,13 +151,20 @@ def _said(error: ClientError) -> str:
 
 
 def _meaning(error: ClientError, resource: Resource, name: str) -> str:
-    """Tell what is wrong with a resource from the words that AWS's services have for it."""
+    """Return the problem of a resource and its remedy, from the words in AWS's answer."""
     code, said = error.response["Error"]["Code"], json.dumps(error.response["Error"]).lower()
     if any(word in said for word in _OF_A_KEY):
-        return "is encrypted with a key that this function may not use, or that is disabled"
+        return (
+            "is encrypted with a KMS key that is disabled, or that this function may not use. "
+            "Enable the key, and allow the function's role to use it"
+        )
     if any(word in code for word in _FORBIDDEN):
-        return "is not open to this function: see its role, and the resource's own policy"
-    # A secret that is deleted is only marked, for some days.
+        return (
+            "denies access to this function. Allow it in the function's role and in the "
+            "resource's policy"
+        )
+    # For some days, a deleted secret is only marked for deletion.
     if any(word in code for word in _MISSING) or "marked" in said:
-        return f"is not there; {resource.if_missing.format(name=name)}"
-    return "cannot be used now"
+        last = name.rpartition(":")[2]
+        return f"does not exist. {resource.if_missing.format(name=name, last=last)}"
+    return "cannot be used now. Schedules and the workflow retry it"

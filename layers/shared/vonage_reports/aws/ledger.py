@@ -1,23 +1,23 @@
 """The ledger: one DynamoDB table, of which submit_reports is the only writer.
 
 ======================  ==============================  ======================================
-pk                      sk                              what
+pk                      sk                              item
 ======================  ==============================  ======================================
-open                    report#<report_id>              a report that has not come to its end
-open                    slot#<1 to 5>                   who holds that slot; absent: it is free
-open                    notice#<cause>                  something that was announced once
-open                    pause#                          until when Vonage wants no requests
-open                    backfill#<name>                 a backfill that has windows left to plan
-finished#<definition>   <report_id>                     a report that has
-request#<request_id>    request                         which report this Vonage request serves
-backfills               <name>                          one that has none
-calendar                cursor#<definition>#<account>#<delay days>     the end of what is planned
+open                    report#<report_id>              an unfinished report
+open                    slot#<1 to 5>                   the holder of a slot; absent: free
+open                    notice#<cause>                  an announced cause
+open                    pause#                          the end of a pause that Vonage asked for
+open                    backfill#<name>                 a backfill with windows left to plan
+finished#<definition>   <report_id>                     a finished report
+request#<request_id>    request                         the report of a Vonage request
+backfills               <name>                          a backfill without windows left to plan
+calendar                cursor#<definition>#<account>#<delay days>     the end of planned windows
 calendar                volume#<definition>#<account>   rows per hour of the newest delivered window
-calendar                collects#<definition>           what it collected when it was first seen
+calendar                collects#<definition>           the fields of a definition that never change
 ======================  ==============================  ======================================
 
-All open work is one partition: what a run reads does not grow with what is finished.
-Every write of a report is conditional on its version, so of two writers one wins.
+All open work is one partition, so reads do not grow with the number of finished reports.
+Every write of a report is conditional on its version, so one of two concurrent writers wins.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -54,24 +54,24 @@ if TYPE_CHECKING:
     _Write = tuple[TransactWriteItemTypeDef, type[Exception]]
 
 Change = tuple[Report | None, Report]
-"""A report as it was read, None if there was none, and as it is to be."""
+"""A report as it was read (None for a new report), and as it shall be written."""
 
 _ALWAYS: Mapping[str, Any] = {}
 _IF_ABSENT: Mapping[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
 
 _CONDITION = frozenset({"ConditionalCheckFailed"})
 _LOST = _CONDITION | {"TransactionConflict"}
-"""Somebody else was, or is just now, at it: what is written over a report is tried again later."""
+"""Codes of a write that lost to another invocation. A later run retries writes of a report."""
 
 _READS = 5
 
 
 class VersionConflict(Exception):
-    """Somebody else moved the report since it was read."""
+    """Another invocation changed the report since it was read."""
 
 
 class SlotTaken(Exception):
-    """Somebody else took the slot since it was seen free."""
+    """Another invocation took the slot since it was read as free."""
 
 
 class RequestAlreadyClaimed(Exception):
@@ -88,24 +88,24 @@ class Ledger:
         self._client = table.meta.client
 
     def open_work(self) -> OpenWork:
-        """Read everything that is open."""
+        """Read all open work."""
         return open_work_of(self._partition("open"))
 
     def open_reports(self) -> tuple[Report, ...]:
-        """Read the reports that have not come to their end."""
+        """Read the unfinished reports."""
         return self.open_work().reports
 
     def report(self, report_id: str) -> Report | None:
-        """Read a report, open or at its end; None if it is not known."""
+        """Read a report, open or finished; None if unknown."""
         keys = (open_key(report_id), finished_key(report_id))
-        # In one transaction: between two reads it could move from the one place to the other.
+        # One transaction: between two reads, the report could change partitions.
         for attempt in range(_READS):
             try:
                 answer = self._client.transact_get_items(
                     TransactItems=[{"Get": {"TableName": self._name, "Key": key}} for key in keys]
                 )
             except self._client.exceptions.TransactionCanceledException:
-                # It is just being written; a transaction takes milliseconds.
+                # Another transaction is writing the report, which takes milliseconds.
                 if attempt == _READS - 1:
                     raise
             else:
@@ -114,17 +114,17 @@ class Ledger:
         raise AssertionError("the last attempt raises")
 
     def finished_report(self, report_id: str) -> Report | None:
-        """Read a report that has come to its end; None if it has not, or is not known."""
+        """Read a finished report; None if it is open or unknown."""
         item = self._table.get_item(Key=finished_key(report_id), ConsistentRead=True).get("Item")
         return report_of(item) if item else None
 
     def reports_between(self, definition: str, start: datetime, end: datetime) -> list[Report]:
-        """Read a definition's reports of windows that start from `start` on and before `end`.
+        """Read a definition's reports whose windows start in [`start`, `end`).
 
-        Of every account and revision, open or at their end; parts of windows are left aside.
+        Includes every account and revision, open or finished, but no parts of split windows.
         """
         bounds = [f"{definition}-{at:%Y%m%dT%H%MZ}" for at in (start, end)]
-        # The open ones first: a report that comes to its end in between is found there.
+        # Open reports first, so that a report that finishes in between is not missed.
         items = [
             *self._partition("open", *(f"report#{bound}" for bound in bounds)),
             *self._partition(f"finished#{definition}", *bounds),
@@ -132,14 +132,14 @@ class Ledger:
         return [
             report
             for report in map(report_of, items)
-            # Between "sms-2026..." and "sms-2027..." lie the reports of a definition "sms-2026-a".
+            # A definition "sms-2026-a" has reports between "sms-2026..." and "sms-2027..." too.
             if report.definition == definition and not report.is_half
         ]
 
     def delivered_rows(self, report_ids: Iterable[str]) -> list[int]:
-        """Return with how many rows reports were delivered; what was not is left out.
+        """Return the row counts of the delivered ones among `report_ids`.
 
-        At best effort: what DynamoDB does not answer at once is left out as well.
+        Best effort: skips reports that DynamoDB does not return at once.
         """
         keys = [finished_key(report_id) for report_id in report_ids]
         answer = self._client.batch_get_item(RequestItems={self._name: {"Keys": keys}})
@@ -151,24 +151,24 @@ class Ledger:
         ]
 
     def report_served_by(self, request_id: str) -> str | None:
-        """Return the report_id that a Vonage request serves; None if it serves none of ours."""
+        """Return the report_id of a Vonage request; None if the request is not ours."""
         key = request_key(request_id)
         item = self._table.get_item(Key=key, ConsistentRead=True).get("Item")
         return str(item["report_id"]) if item else None
 
     def calendar(self) -> Calendar:
-        """Read the cursors, the volumes and what is collected."""
+        """Read the calendar's partition: cursors, volumes and collected definitions."""
         return calendar_of(self._partition("calendar"))
 
     def ended_backfills(self) -> tuple[Backfill, ...]:
-        """Read the backfills that have no windows left to plan."""
+        """Read the backfills without windows left to plan."""
         return tuple(backfill_of(item) for item in self._partition("backfills"))
 
     def finished_reports(self, definition: str, *, since: datetime) -> Iterator[Report]:
-        """Yield the reports at their end whose window begins at `since` or later, oldest first.
+        """Yield the finished reports whose window begins at `since` or later, oldest first.
 
-        They lack what only a run needs. It is an eventually consistent Query: half a read unit for
-        each 4 kB, of the whole items.
+        They have the fields of OF_FINISHED_REPORTS only. The Query is eventually consistent: it
+        costs half a read unit per 4 kB of the whole items.
         """
         after = report_ids_from(definition, since)
         names = {f"#{number}": name for number, name in enumerate(OF_FINISHED_REPORTS)}
@@ -181,7 +181,7 @@ class Ledger:
             yield report_of(item)
 
     def record_collects(self, definition: ReportDefinition) -> None:
-        """Note what a definition collects, at first sight: it never changes under one name."""
+        """Record the fields of a definition that never change, when it is first seen."""
         item = {
             "pk": "calendar",
             "sk": f"collects#{definition.name}",
@@ -190,9 +190,9 @@ class Ledger:
         self._transact(self._put(item, _IF_ABSENT), refusals=_LOST)
 
     def move_cursor(self, definition: str, account_id: str, delay_days: int, to: datetime) -> None:
-        """Note that every window that ends up to `to` is planned.
+        """Record that all windows that end by `to` are planned.
 
-        It never goes back: where another run has moved it further, nothing is written.
+        A cursor never moves back: if another run moved it further, this writes nothing.
         """
         end = to.astimezone(UTC).isoformat()
         item = {
@@ -203,20 +203,19 @@ class Ledger:
         self._transact(self._put(item, _forwards("end", end)), refusals=_LOST)
 
     def write(self, old: Report | None, new: Report) -> Report:
-        """Write what `new` changes about `old`, and return it as written; see `write_all`."""
+        """Write one change and return the report as written; see `write_all`."""
         return self.write_all([(old, new)])[0]
 
     def write_all(
         self, changes: Sequence[Change], backfill: tuple[Backfill | None, Backfill] | None = None
     ) -> list[Report]:
-        """Write, in one transaction, what each new report changes about the old one.
+        """Write changes of reports in one transaction; return the reports as written.
 
-        `old` is None for a report that the ledger does not know yet. A slot that the new one has
-        and the old one has not is taken, the other way round it is freed; a new request_id is
-        claimed; a report at its end leaves the open partition, and comes back into it when it is
-        planned again. The backfill that plans the reports moves on with them.
+        Takes a slot that only the new report has, frees a slot that only the old one has, and
+        claims a new request_id. A report that finishes leaves the open partition; a report that is
+        planned again returns to it. The transaction includes the backfill that plans the reports.
 
-        Raises Outrun, SlotTaken or RequestServesAnother; then nothing was written.
+        Raises VersionConflict, SlotTaken or RequestAlreadyClaimed; then nothing was written.
         """
         written = [
             replace(new, version=0 if old is None else old.version + 1) for old, new in changes
@@ -239,7 +238,7 @@ class Ledger:
         return written
 
     def _writes(self, old: Report | None, new: Report) -> "Iterator[_Write]":
-        """Yield what one change writes, each with the error that its refusal means."""
+        """Yield the writes of one change, each with the error to raise if it is refused."""
         unmoved = _IF_ABSENT if old is None else _still("version", old.version)
         was_open = old is not None and not old.is_at_end
         if old is None:
@@ -277,7 +276,7 @@ class Ledger:
             yield self._put(claim, ours_or_nobodys), RequestAlreadyClaimed
 
     def _note_volume(self, report: Report, rows: int) -> None:
-        """Note how many rows an hour of the newest delivered window had: an estimate, no more."""
+        """Record the rows per hour of the newest delivered window: an estimate."""
         end = report.window.end.astimezone(UTC).isoformat()
         item = {
             "pk": "calendar",
@@ -286,7 +285,7 @@ class Ledger:
             "rows_per_hour": Decimal(str(round(rows / report.window.hours, 3))),
             **({"profile": report.profile.to_json()} if report.profile else {}),
         }
-        # Whoever loses here loses an estimate: the delivery is written, and stands.
+        # A lost write loses an estimate only: the delivery is already written.
         self._transact(self._put(item, _forwards("end", end)), refusals=_LOST)
 
     def _writes_of_backfill(self, old: Backfill | None, new: Backfill) -> "Iterator[_Write]":
@@ -301,25 +300,25 @@ class Ledger:
             yield self._put({**key, **item}, unmoved), VersionConflict
 
     def pause(self, until: datetime) -> None:
-        """Note that Vonage wants no more requests of this key before `until`.
+        """Record that Vonage wants no more requests of this key before `until`.
 
-        Of two answers the one that asks for more counts.
+        The longest pause wins.
         """
         end = until.astimezone(UTC).isoformat()
         item = {"pk": "open", "sk": "pause#", "until": end}
         self._transact(self._put(item, _forwards("until", end)), refusals=_LOST)
 
     def mark_announced(self, cause: str) -> bool:
-        """Note that `cause` was announced; False: it had been noted before."""
+        """Record that `cause` was announced. Return False if it was recorded before."""
         item = {"pk": "open", "sk": f"notice#{cause}"}
         return not any(self._transact(self._put(item, _IF_ABSENT)))
 
     def clear_announced(self, cause: str) -> None:
-        """Forget a note, so that the cause is announced again should it come back."""
+        """Delete the record, so that the cause is announced again if it recurs."""
         self._table.delete_item(Key={"pk": "open", "sk": f"notice#{cause}"})
 
     def _partition(self, pk: str, *bounds: str) -> list[dict[str, Any]]:
-        """Read the items of a partition, those only whose sort key lies between two bounds."""
+        """Read the items of a partition, only those with sort keys between `bounds` if given."""
         condition: ConditionBase = Key("pk").eq(pk)
         if bounds:
             condition &= Key("sk").between(*bounds)
@@ -347,12 +346,12 @@ class Ledger:
     def _transact(
         self, *writes: "TransactWriteItemTypeDef", refusals: frozenset[str] = _CONDITION
     ) -> tuple[str | None, ...]:
-        """Write all or nothing; return for each write why it was refused, None if it was not.
+        """Write all or nothing; return the refusal's code of each write, None if not refused.
 
-        What is not in `refusals` is raised: a conflict with another transaction, say, does not
-        tell whether that one succeeded.
+        Raises botocore's error for any code that is not in `refusals`: a TransactionConflict, for
+        example, does not tell whether the other transaction succeeded.
 
-        botocore sends an idempotency token along, so that its own retries are safe.
+        botocore sends an idempotency token, so its own retries are safe.
         """
         try:
             self._client.transact_write_items(TransactItems=list(writes))
@@ -365,7 +364,7 @@ class Ledger:
 
 
 def _still(attribute: str, value: str | int) -> Mapping[str, Any]:
-    """The condition that an attribute has the value that it had when it was read."""
+    """Return the condition that an attribute still has the value that was read."""
     return {
         "ConditionExpression": "#attribute = :value",
         "ExpressionAttributeNames": {"#attribute": attribute},
@@ -374,7 +373,7 @@ def _still(attribute: str, value: str | int) -> Mapping[str, Any]:
 
 
 def _forwards(attribute: str, instant: str) -> Mapping[str, Any]:
-    """The condition that no later instant is there."""
+    """Return the condition that the stored instant, if any, is not later than this one."""
     return {
         "ConditionExpression": "attribute_not_exists(pk) OR #attribute <= :instant",
         "ExpressionAttributeNames": {"#attribute": attribute},

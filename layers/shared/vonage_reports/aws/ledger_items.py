@@ -1,4 +1,4 @@
-"""The items of the ledger: reports, backfills and cursors as DynamoDB keeps them."""
+"""The items of the ledger: reports, backfills and cursors in DynamoDB's types."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -9,8 +9,8 @@ from enum import Enum
 from typing import Any
 
 from vonage_reports.domain.backfill import Backfill
-from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.report import Priority, Report, Revision, State, definition_of
+from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window
 
 OF_FINISHED_REPORTS = (
@@ -18,16 +18,17 @@ OF_FINISHED_REPORTS = (
     *("window", "revision", "priority", "planned_at", "delay_index", "delay_days", "state"),
     *("root", "leaves", "backfill", "rows", "error", "reason"),
 )
-"""What is read of many reports that have come to their end."""
+"""The attributes that a Query of many finished reports reads."""
 
 _TIMES = frozenset({"planned_at", "not_before", "look_after", "submitted_at", "absent_since"})
 
 
 @dataclass(frozen=True)
 class OpenWork:
-    """Everything that has not come to its end: `slots` says who holds which.
+    """All unfinished work.
 
-    `unreadable` are reports that another version of this code wrote: they are left alone.
+    `slots` maps a slot to the report_id of its holder. `unreadable` names reports and backfills
+    that another version of this code wrote: never change them.
     """
 
     reports: tuple[Report, ...]
@@ -40,16 +41,19 @@ class OpenWork:
 
 @dataclass(frozen=True)
 class Calendar:
-    """How far the calendar is planned, and how many rows an hour had at last.
+    """The planned part of the calendar, and recent volumes.
 
-    `cursors`, the end of what is planned, by definition, account and days of delay; `volumes`, rows
-    per hour, and `profiles`, where they lie, by definition and account; `collects` by definition.
+    Attributes:
+        cursors: The end of planned windows, by definition, account and days of delay.
+        volumes: Rows per hour, by definition and account.
+        collects: The fields of each definition that never change, as text.
+        profiles: The distribution of the rows over the window, by definition and account.
     """
 
     cursors: Mapping[tuple[str, str, int], datetime]
     volumes: Mapping[tuple[str, str], float]
     collects: Mapping[str, str]
-    profiles: Mapping[tuple[str, str], Profile] = field(default_factory=dict)
+    profiles: Mapping[tuple[str, str], TrafficProfile] = field(default_factory=dict)
 
 
 def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
@@ -92,7 +96,7 @@ def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
         elif kind == "volume":
             volumes[name, rest[0]] = float(str(item["rows_per_hour"]))
             if "profile" in item:
-                profiles[name, rest[0]] = Profile.from_json(str(item["profile"]))
+                profiles[name, rest[0]] = TrafficProfile.from_json(str(item["profile"]))
         else:
             collects[name] = str(item["collects"])
     return Calendar(cursors, volumes, collects, profiles)
@@ -104,7 +108,7 @@ def backfill_of(item: Mapping[str, Any]) -> Backfill:
 
 
 def open_key(report_id: str) -> dict[str, str]:
-    """Return the key of a report that is not finished."""
+    """Return the key of an unfinished report."""
     return {"pk": "open", "sk": f"report#{report_id}"}
 
 
@@ -124,17 +128,17 @@ def request_key(request_id: str) -> dict[str, str]:
 
 
 def open_item(report: Report) -> dict[str, Any]:
-    """Return the item of a report that is not finished."""
+    """Return the item of an unfinished report."""
     return {**open_key(report.report_id), **_attributes(report)}
 
 
 def finished_item(report: Report) -> dict[str, Any]:
-    """Return the item of a report that has come to its end."""
+    """Return the item of a finished report."""
     return {**finished_key(report.report_id), **_attributes(report)}
 
 
 def _attributes(report: Report) -> dict[str, Any]:
-    """Return a report as DynamoDB's attributes; what is None is left out."""
+    """Return a report's attributes in DynamoDB's types, without those that are None."""
     item: dict[str, Any] = {}
     for each in fields(report):
         value = getattr(report, each.name)
@@ -142,7 +146,7 @@ def _attributes(report: Report) -> dict[str, Any]:
             value = value.astimezone(UTC).isoformat()
         elif isinstance(value, Window):
             value = value.to_dict()
-        elif isinstance(value, Profile):
+        elif isinstance(value, TrafficProfile):
             value = value.to_json()
         elif isinstance(value, Enum):
             value = value.value
@@ -172,7 +176,7 @@ def report_of(item: Mapping[str, Any]) -> Report:
     for name in ("tokens", "receipts", "delivered_from"):
         values[name] = tuple(values.get(name, ()))
     if "profile" in values:
-        values["profile"] = Profile.from_json(values["profile"])
+        values["profile"] = TrafficProfile.from_json(values["profile"])
     values["window"] = Window.from_dict(values["window"])
     values["revision"] = Revision(values["revision"])
     values["priority"] = Priority(values["priority"])

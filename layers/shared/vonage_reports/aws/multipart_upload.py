@@ -1,8 +1,8 @@
-"""Streams an archive into S3: proved while it passes, visible only once it is proved.
+"""Streams an archive into S3. The archive is proved on the way, and visible only once it is proved.
 
-The caller's thread takes the bytes off the wire and hashes them, a second one inflates and sums
-them, and others send them on, a part each. Nearly all of that is done in C, outside the
-interpreter's lock. They share buffers of one part each: memory does not grow with the archive.
+The caller's thread reads and hashes the bytes, a second thread inflates and sums them, and others
+upload one part each. Nearly all of the work runs in C, without the GIL. The threads share buffers
+of one part each, so memory does not grow with the archive.
 """
 
 import base64
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 PART_BYTES = 8 * 1024 * 1024
-"""S3 takes up to 10,000 parts: 80 GB, where Vonage's archives have 1 GB at most."""
+"""S3 allows 10,000 parts, which is 80 GB. Vonage's archives have at most 1 GB."""
 
 PARTS_IN_FLIGHT = 4
-"""Uploads that run beside the download."""
+"""Uploads that run in parallel with the download."""
 
 _BUFFERS = PARTS_IN_FLIGHT + 2
-"""One more is being filled, and one waits for its proof or its upload."""
+"""One more buffer is being filled, and one waits for its proof or its upload."""
 
 CHUNK_BYTES = 64 * 1024
-"""What is read at once. From 128 kB on, the kernel would map and zero the memory of each chunk."""
+"""The size of a read. From 128 kB on, the kernel would map and zero the memory of each chunk."""
 
 _PIECE_BYTES = 1024 * 1024
-"""What is hashed, and given to the thread of the proof, at once: with smaller pieces the threads
-would hand the interpreter's lock to each other more often."""
+"""The size of a piece for the hash and for the prover's thread. With smaller pieces, the threads
+would exchange the GIL more often."""
 
 TIME_TO_STOP = 150.0
-"""Seconds that stopping may take: a stall of the download shows after 30, and S3 is tried three
-times for 30 with the parts on their way."""
+"""Seconds that a stop may take: a stalled download shows after 30 seconds, and S3 gets three
+attempts of 30 seconds for the parts in flight."""
 
 S3_CONFIG = Config(
     connect_timeout=5,
@@ -52,13 +52,13 @@ S3_CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 3},
     s3={"payload_signing_enabled": False},
 )
-"""For the client that `upload_archive` is given. TLS protects the bytes on the way, and S3 compares
-them with the CRC32 in the signed headers; botocore would sign a SHA-256 of each part as well, which
-takes as long as sending it."""
+"""The configuration of the client for `upload_archive`. TLS protects the bytes in transit, and S3
+checks them against the CRC32 in the signed headers. By default, botocore would also sign a SHA-256
+of each part, which takes as long as the upload itself."""
 
 _DONE_BEFORE = {
     "PreconditionFailed",  # by another run
-    "NoSuchUpload",  # by this one, if the answer to the completion was lost and it was tried again
+    "NoSuchUpload",  # by this run: the answer to the completion was lost, and botocore retried it
 }
 _CONTENT_TYPE = "application/zip"
 
@@ -66,13 +66,15 @@ _CONTENT_TYPE = "application/zip"
 def upload_archive(
     client: "S3Client", bucket: str, key: str, chunks: Iterator[bytes]
 ) -> Archive | None:
-    """Store the archive that `chunks` make up, if it proves whole; None: see what `key` holds.
+    """Prove the archive in `chunks` and store it; return None if `key` already has an object.
 
-    S3 verifies the CRC32 of every part, taken from the bytes that were proved. Nothing is visible
-    before the proof is complete, and no upload stays open after an error. None is returned where
-    something else, or an answer that was lost, completed the upload before: that is to be proved.
+    S3 verifies the CRC32 of every part, computed from the proved bytes. The object becomes visible
+    only after the proof is complete, and no upload stays open after an error.
 
-    Raises ArchiveCorrupt, whatever `chunks` raises, and botocore's errors.
+    None means that another run, or a retry after a lost answer, completed the upload: prove the
+    stored object with `prove_stored_archive`.
+
+    Raises ArchiveCorrupt, the errors of `chunks`, and botocore's errors.
     """
     proof = ArchiveProof(deflate=isal_zlib)
     with ThreadPoolExecutor(1) as prover:
@@ -81,7 +83,7 @@ def upload_archive(
         second = next(parts, None)
         try:
             if second is None:
-                # It fits one part, as most do: one request instead of three.
+                # The archive fits one part, as most do: one request instead of three.
                 first.wait()
                 archive = proof.finish()
                 body = first.body
@@ -108,20 +110,20 @@ def upload_archive(
 
 
 def until_deadline(chunks: Iterator[bytes], seconds_left: Callable[[], float]) -> Iterator[bytes]:
-    """Pass chunks on while `seconds_left` of the function's time are enough to stop cleanly.
+    """Yield chunks while `seconds_left` leaves enough time for a clean stop.
 
     Raises VonageUnavailable, which the workflow retries: the next download may be faster.
     """
     for chunk in chunks:
         if seconds_left() < TIME_TO_STOP:
-            raise VonageUnavailable("the download did not end within the function's time")
+            raise VonageUnavailable("the download did not end within the function's time limit")
         yield chunk
 
 
 def prove_stored_archive(client: "S3Client", bucket: str, key: str) -> Archive:
-    """Prove an archive that is in S3 already. Raises ArchiveCorrupt."""
+    """Prove an archive that is stored in S3. Raises ArchiveCorrupt."""
     proof = ArchiveProof(deflate=isal_zlib)
-    # Not `with body`: that would give the stream below, without botocore's check of its length.
+    # Not `with body`: that would return the raw stream, without botocore's check of the length.
     with closing(client.get_object(Bucket=bucket, Key=key)["Body"]) as body:
         while chunk := body.read(CHUNK_BYTES):
             proof.update(chunk)
@@ -130,7 +132,7 @@ def prove_stored_archive(client: "S3Client", bucket: str, key: str) -> Archive:
 
 @dataclass
 class _Part:
-    """A buffer, how much of it is filled and under proof, and the work that still reads it."""
+    """A buffer: the number of bytes filled, and given to the proof, and the tasks that read it."""
 
     buffer: bytearray
     filled: int = 0
@@ -139,34 +141,34 @@ class _Part:
 
     @property
     def is_full(self) -> bool:
-        """Whether there is no room left."""
+        """Whether the buffer is full."""
         return self.filled == len(self.buffer)
 
     @property
     def body(self) -> bytearray:
-        """What is filled, as a bytearray.
+        """The filled bytes, as a bytearray.
 
-        botocore takes it, which its stubs do not know, and sends it as it is. Bytes it would send
-        in small pieces.
+        botocore sends a bytearray in one piece, though its stubs do not allow one. It would send
+        bytes in small pieces.
         """
         return self.buffer if self.is_full else self.buffer[: self.filled]
 
     def fill(self, data: memoryview) -> memoryview:
-        """Take what there is room for, and return the rest."""
+        """Copy as much of `data` as fits; return the rest."""
         taken = min(len(self.buffer) - self.filled, len(data))
         memoryview(self.buffer)[self.filled : self.filled + taken] = data[:taken]
         self.filled += taken
         return data[taken:]
 
     def prove(self, proof: ArchiveProof, prover: ThreadPoolExecutor) -> None:
-        """Let the proof go on over what was filled since, and hash it meanwhile."""
+        """Prove the bytes filled since the last call in the prover's thread; hash them here."""
         piece = memoryview(self.buffer)[self.proved : self.filled]
         self.proved = self.filled
         self.readers.append(prover.submit(proof.walk, piece))
         proof.hash(piece)
 
     def wait(self) -> None:
-        """Wait until nobody reads it any more. Raises what they raised."""
+        """Wait until no task reads the buffer. Raises the tasks' errors."""
         for reader in self.readers:
             reader.result()
 
@@ -174,9 +176,10 @@ class _Part:
 def _parts(
     chunks: Iterator[bytes], proof: ArchiveProof, prover: ThreadPoolExecutor
 ) -> Iterator[_Part]:
-    """Gather chunks into parts of PART_BYTES, the last one shorter, proving each byte once.
+    """Collect chunks into parts of PART_BYTES, the last one shorter; prove each byte once.
 
-    A buffer is used again when its readers are done: they hold the download back.
+    A buffer is reused once its readers are done, so slow readers throttle the download
+    (back-pressure).
     """
     in_use: deque[_Part] = deque()
 
@@ -206,7 +209,7 @@ def _parts(
 
 
 class _Upload:
-    """A multipart upload: parts go out in parallel; leaving it incomplete aborts it."""
+    """A multipart upload of parallel parts. Leaving the context without `complete` aborts it."""
 
     def __init__(self, client: "S3Client", bucket: str, key: str) -> None:
         self._client = client
@@ -214,31 +217,31 @@ class _Upload:
         self._key = key
         self._sent: list[Future[CompletedPartTypeDef]] = []
         self._pool = ThreadPoolExecutor(PARTS_IN_FLIGHT)
-        self._id = self._pool.submit(self._create)  # the download need not wait for it
+        self._id = self._pool.submit(self._create)  # in parallel with the download
         self._completed = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Completing is said aloud (`complete`): an error on the way out never publishes.
+        # Only `complete` publishes the object, never an exit with an error.
         self._pool.shutdown(cancel_futures=True)
         if not self._completed and not self._id.cancelled():
-            # The error on its way out says more than a failing abort; the bucket's lifecycle
-            # drops what is left.
+            # The original error matters more than a failed abort, whose parts the bucket's
+            # lifecycle rule deletes.
             with suppress(ClientError, BotoCoreError):
                 self._client.abort_multipart_upload(
                     Bucket=self._bucket, Key=self._key, UploadId=self._id.result()
                 )
 
     def add(self, part: _Part) -> None:
-        """Send a part."""
+        """Upload a part in the background."""
         sent = self._pool.submit(self._send, len(self._sent) + 1, part)
         self._sent.append(sent)
         part.readers.append(sent)
 
     def complete(self) -> None:
-        """Make the object visible, if there is none at its key."""
+        """Make the object visible, unless its key already has one."""
         self._client.complete_multipart_upload(
             Bucket=self._bucket,
             Key=self._key,
@@ -253,8 +256,8 @@ class _Upload:
             Bucket=self._bucket,
             Key=self._key,
             ContentType=_CONTENT_TYPE,
-            # And not ChecksumType="FULL_OBJECT": S3 compares each part, and the list of all their
-            # checksums, already; what it would do with one for the whole cannot be tried here.
+            # Not ChecksumType="FULL_OBJECT": S3 already checks each part and the list of their
+            # checksums. A checksum of the whole object was never tried against AWS.
             ChecksumAlgorithm="CRC32",
         )["UploadId"]
 
@@ -273,5 +276,5 @@ class _Upload:
 
 
 def _crc32(data: bytearray) -> str:
-    """Return the CRC-32 as S3 takes it: base64 of four bytes, big-endian."""
+    """Return the CRC-32 in S3's form: four bytes, big-endian, in base64."""
     return base64.b64encode(isal_zlib.crc32(data).to_bytes(4)).decode()

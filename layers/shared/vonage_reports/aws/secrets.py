@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 MAX_AGE = 300.0
-"""Seconds for which the credentials are kept: a rotated secret is in use that much later."""
+"""Seconds for which the credentials are cached. A rotated secret takes effect that much later."""
 
 
 def cached_credentials(
     client: "SecretsManagerClient", secret_arn: str, *, clock: Callable[[], float] = time.monotonic
 ) -> Callable[[bool], Credentials]:
-    """Return a function that gives the credentials: those at hand, or, with True, fresh ones.
+    """Return a function that returns the cached credentials or, given True, fresh ones.
 
-    That function raises InvalidRequest, naming the secret, where it has no usable value.
+    That function raises InvalidRequest, which names the secret, if the secret has no usable value.
     """
     kept: tuple[float, Credentials] | None = None
 
@@ -37,8 +37,8 @@ def _read(client: "SecretsManagerClient", secret_arn: str) -> Credentials:
     try:
         secret = client.get_secret_value(SecretId=secret_arn).get("SecretString", "")
     except client.exceptions.ResourceNotFoundException as error:
-        # A secret that was made by the template has no value until somebody puts one.
-        raise InvalidRequest(f"the secret {secret_arn} has no value yet: put one") from error
+        # The template creates the secret without a value.
+        raise InvalidRequest(f"the secret {secret_arn} has no value. {_put(secret_arn)}") from error
     try:
         value = json.loads(secret)
         pair = Credentials(value["api_key"], value["api_secret"], f"the secret {secret_arn}")
@@ -49,7 +49,14 @@ def _read(client: "SecretsManagerClient", secret_arn: str) -> Credentials:
         cause = None
     if not all(isinstance(part, str) and part for part in (pair.api_key, pair.api_secret)):
         raise InvalidRequest(
-            f'the secret {secret_arn} must be {{"api_key": "...", "api_secret": "..."}}, '
-            "both of them texts, neither of them empty"
+            f"the secret {secret_arn} does not hold api_key and api_secret, both as non-empty "
+            f"strings. {_put(secret_arn)}"
         ) from cause
     return pair
+
+
+def _put(secret_arn: str) -> str:
+    return (
+        f"Write it with aws secretsmanager put-secret-value --secret-id {secret_arn} "
+        """--secret-string '{"api_key": "...", "api_secret": "..."}'"""
+    )

@@ -1,4 +1,4 @@
-"""The SNS topic on which failures are announced (deliveries: by the workflow itself)."""
+"""The SNS topic for notifications of failures. The workflow itself announces deliveries."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ class Topic:
         self._topic_arn = topic_arn
 
     def announce(self, body: Mapping[str, Any]) -> None:
-        """Publish a notification, its filterable fields as message attributes too."""
+        """Publish a notification, with its filterable fields as message attributes."""
         self._client.publish(
             TopicArn=self._topic_arn,
             Message=notifications.text(body),

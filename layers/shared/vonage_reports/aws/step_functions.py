@@ -1,4 +1,4 @@
-"""The runs of the workflow, at Step Functions."""
+"""Step Functions: starts and describes the runs of the workflow."""
 
 import json
 from contextlib import suppress
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 
 
 class Executions:
-    """Starts and describes the runs of one state machine."""
+    """The runs of one state machine."""
 
     def __init__(self, client: "SFNClient", state_machine_arn: str) -> None:
         self._client = client
         self._state_machine_arn = state_machine_arn
 
     def arn(self, report: Report) -> str:
-        """Return the ARN of the report's present run, whether it was started or not."""
+        """Return the ARN of the report's current run, which need not exist yet."""
         machine = self._state_machine_arn.replace(":stateMachine:", ":execution:")
         return f"{machine}:{report.execution_name}"
 
     def start(self, report: Report) -> None:
-        """Start the present run, or see that it was started before.
+        """Start the report's current run, unless it was started before.
 
-        Step Functions takes a name with the same input again while that run lasts, and refuses
-        the name afterwards: either way the run exists once.
+        Idempotent: for a name with the same input, Step Functions accepts a repeated start while
+        the run lasts, and refuses it afterwards. Either way, the run exists once.
         """
         assert report.execution_input is not None
         with suppress(self._client.exceptions.ExecutionAlreadyExists):
@@ -38,7 +38,7 @@ class Executions:
             )
 
     def describe(self, report: Report) -> Execution:
-        """Return how the report's present run stands."""
+        """Return the state of the report's current run."""
         try:
             answer = self._client.describe_execution(executionArn=self.arn(report))
         except self._client.exceptions.ExecutionDoesNotExist:
@@ -56,7 +56,7 @@ class Executions:
 
 
 def _sentence(cause: str) -> str | None:
-    """Take the message out of what Lambda gives as a cause: JSON with the message and a trace."""
+    """Return the message in a cause of Lambda's, which is JSON with the message and a trace."""
     try:
         value = json.loads(cause)
     except ValueError:

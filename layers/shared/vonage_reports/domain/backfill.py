@@ -1,4 +1,4 @@
-"""Backfills: the windows of a definition in a range of dates, collected because a person asked."""
+"""Backfills: a definition's windows in a range of dates, collected on the operator's request."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,21 +18,21 @@ from vonage_reports.domain.windows import HOUR, Window, WindowLength, windows_wi
 
 
 class Progress(StrEnum):
-    """How far a backfill is; but for RUNNING it plans nothing more."""
+    """The progress of a backfill. Only a RUNNING backfill plans reports."""
 
     RUNNING = "RUNNING"
     PLANNED = "PLANNED"
-    """Every window was planned; the last ones may still be under way."""
+    """Every window was planned; the last reports may still be under way."""
     CANCELLED = "CANCELLED"
     STOPPED = "STOPPED"
-    """It would be billed for more than was confirmed, or has come to what Vonage has deleted."""
+    """More records than confirmed would be billed, or Vonage has deleted the next records."""
 
 
 @dataclass(frozen=True)
 class Backfill:
-    """The windows from `start` up to, and without, `end`, local dates of the definition's zone.
+    """The windows from `start` to `end` (exclusive), local dates of the definition's zone.
 
-    The definition is kept as it was when the backfill began: it takes weeks, perhaps.
+    A backfill may take weeks, so it keeps the definition as it was at the beginning.
     """
 
     definition: ReportDefinition
@@ -40,22 +40,22 @@ class Backfill:
     end: date
     begun_at: datetime
     confirmed: bool = False
-    """A person knows that it may be billed for more than the limit."""
+    """The operator accepted more billed records than the limit."""
     progress: Progress = Progress.RUNNING
     seen_to: int = 0
-    """So many of `pieces` were planned or skipped."""
+    """The number of reports planned or skipped so far."""
     skipped: int = 0
-    """So many were there already, or on their way."""
+    """The number of reports skipped because they were delivered or under way."""
     version: int = 0
 
     @property
     def name(self) -> str:
-        """What a person cancels it by, and what keeps it from running twice at once."""
+        """The name that `cancel` takes. It prevents running the same range twice at once."""
         return f"{self.definition.name}-{self.start:%Y%m%d}-{self.end:%Y%m%d}"
 
     @property
     def is_over(self) -> bool:
-        """Whether it plans nothing more."""
+        """Whether the backfill plans no more reports."""
         return self.progress is not Progress.RUNNING
 
     @cached_property
@@ -71,17 +71,17 @@ class Backfill:
 
     @property
     def total(self) -> int:
-        """How many reports it consists of: one for each window and account."""
+        """The number of reports: one for each window and account."""
         return len(self.windows) * len(self.definition.account_ids)
 
     def left(self) -> Iterator[tuple[Window, str]]:
-        """Yield window and account of the reports that are left to plan, newest first."""
+        """Yield the window and account of each report still to plan, newest first."""
         accounts = self.definition.account_ids
         for number in range(self.seen_to, self.total):
             yield self.windows[number // len(accounts)], accounts[number % len(accounts)]
 
     def hours_left(self) -> dict[str, float]:
-        """How many hours the windows that are left cover, of each account that has any left."""
+        """Return the hours of the windows still to plan, by account, without finished accounts."""
         accounts = self.definition.account_ids
         seen_to_by_all, by_some = divmod(self.seen_to, len(accounts))
         first_left = {
@@ -96,7 +96,7 @@ class Backfill:
         }
 
     def after(self, *, skipped: int = 0, planned: int = 0) -> "Backfill":
-        """Return it as it is when so many more of its reports were seen to."""
+        """Return the backfill after so many more reports were skipped or planned."""
         seen_to = self.seen_to + skipped + planned
         return replace(
             self,
@@ -106,7 +106,7 @@ class Backfill:
         )
 
     def to_json(self) -> str:
-        """The form of the ledger."""
+        """Return the JSON for the ledger."""
         value = {
             **{name: getattr(self, name) for name in _COUNTS},
             "definition": {
@@ -122,7 +122,7 @@ class Backfill:
 
     @classmethod
     def from_json(cls, text: str) -> "Backfill":
-        """Read what `to_json` wrote."""
+        """Reverse `to_json`."""
         value: Mapping[str, Any] = json.loads(text)
         definition = value["definition"]
         return cls(
@@ -144,32 +144,38 @@ class Backfill:
 def checked_backfill(
     definition: ReportDefinition, start: date, end: date, *, confirmed: bool, now: datetime
 ) -> Backfill:
-    """Make a backfill of the windows between two local dates, `end` exclusive.
+    """Return a backfill of the windows between two local dates, `end` exclusive.
 
-    Raises InvalidRequest for a range that holds no window that could be collected now.
+    Raises InvalidRequest if the range has a window that cannot be collected now, or no due window.
     """
-    whose = f"backfill of {definition.name}"
+    prefix = f"backfill of {definition.name}"
     if end <= start:
-        raise InvalidRequest(f"{whose}: end {end} is not after start {start}")
-    if end > now.astimezone(ZoneInfo(definition.time_zone)).date():
-        raise InvalidRequest(f"{whose}: end {end} is in the future; the day of end is not included")
+        raise InvalidRequest(
+            f"{prefix}: end {end} is not after start {start}; write a later end (exclusive)"
+        )
+    today = now.astimezone(ZoneInfo(definition.time_zone)).date()
+    if end > today:
+        raise InvalidRequest(
+            f"{prefix}: end {end} is in the future; write {today} (exclusive) or earlier"
+        )
     oldest = oldest_date(definition.product, definition.time_zone, now)
     if start < oldest:
         raise InvalidRequest(
-            f"{whose}: start {start}: Vonage has {definition.product} records from {oldest} on"
+            f"{prefix}: start {start} is too early; write {oldest} or later, "
+            f"Vonage has no older {definition.product} records"
         )
     backfill = Backfill(definition, start, end, begun_at=now, confirmed=confirmed)
     if not backfill.windows:
         raise InvalidRequest(
-            f"{whose}: no {definition.window} that is due lies whole between start and end"
+            f"{prefix}: {start} to {end} has no whole {definition.window} due; write earlier dates"
         )
     return backfill
 
 
 def oldest_date(product: str, time_zone: str, now: datetime) -> date:
-    """Return the first local date of which Vonage has all records of a product."""
+    """Return the first local date for which Vonage has all records of a product."""
     kept_from = oldest_start(product, now).astimezone(ZoneInfo(time_zone))
-    # Of the date on which it begins in the middle a part is gone.
+    # Retention that begins within a local date leaves that date incomplete.
     return kept_from.date() + timedelta(days=kept_from.time() > time.min)
 
 
@@ -177,10 +183,10 @@ _COUNTS = ("confirmed", "progress", "seen_to", "skipped", "version")
 
 
 def expected_records(backfill: Backfill, volumes: Mapping[tuple[str, str], float]) -> int:
-    """Return how many records the reports that are left are expected to hold, and to be billed.
+    """Return how many records Vonage is expected to bill for the reports still to plan.
 
-    `volumes` are rows per hour by definition and account. An account without history counts for
-    nothing: they are at least so many.
+    `volumes` are rows per hour by definition and account. An account without history counts as 0,
+    so the result is a lower bound.
     """
     name = backfill.definition.name
     return round(
@@ -192,5 +198,5 @@ def expected_records(backfill: Backfill, volumes: Mapping[tuple[str, str], float
 def _newest_first(
     start: date, end: date, length: WindowLength, time_zone: str
 ) -> tuple[Window, ...]:
-    """Return the windows of a range, once: 13 months have 9,500 hours, and each step asks."""
+    """Return a range's windows. Cached: each step needs them, and 13 months have 9,500 hours."""
     return tuple(reversed(windows_within(start, end, length, time_zone)))

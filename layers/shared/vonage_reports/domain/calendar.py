@@ -1,4 +1,4 @@
-"""Which windows of a report definition are due."""
+"""The due windows of a report definition, and their reports."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from itertools import islice, takewhile
 
 from vonage_reports.domain.definitions import ReportDefinition
-from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.report import Priority, Report, Revision, report_id
+from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import (
     HOUR,
     Window,
@@ -22,7 +22,7 @@ def due_windows(
 ) -> Iterator[Window]:
     """Yield, oldest first, the windows that became due since `cursor`, up to the instant `at`.
 
-    Without a cursor it is the latest due window alone: a first run buys no history.
+    Without a cursor, yield only the latest due window: a first run buys no history.
     """
     due_by = at - _delay(definition, delay_index)
     if cursor is None:
@@ -33,7 +33,7 @@ def due_windows(
 
 
 def last_due_revision(definition: ReportDefinition, window: Window, at: datetime) -> int | None:
-    """Return the index of the last revision of `window` that is due at `at`, None if none is."""
+    """Return the index of the last revision of `window` due at `at`, None if no revision is."""
     due = [
         index
         for index in range(len(definition.delay_days))
@@ -43,8 +43,8 @@ def last_due_revision(definition: ReportDefinition, window: Window, at: datetime
 
 
 def due_at(window: Window, delay_days: int) -> datetime:
-    """Return when a window is due that is collected so many days after its end."""
-    # Of all windows only an hour, or half of one, is that short.
+    """Return when a window is due, `delay_days` after its end; an hour's window after an hour."""
+    # Only the windows of an hourly definition are this short; some have half an hour.
     least = HOUR if window.hours <= 1 else timedelta()
     return window.end + max(timedelta(days=delay_days), least)
 
@@ -55,21 +55,21 @@ def _delay(definition: ReportDefinition, delay_index: int) -> timedelta:
 
 
 CATCH_UP = timedelta(days=7)
-"""A schedule that did not fire is made good this far back; what is older is not bought unasked."""
+"""Missed schedules are caught up this far back; older windows are bought only on request."""
 
 
 def is_too_late(
     definition: ReportDefinition, delay_index: int, window: Window, at: datetime
 ) -> bool:
-    """Whether a window became due so long before `at` that a person has to ask for it."""
+    """Whether a window became due so long before `at` that the operator has to request it."""
     return window.end + _delay(definition, delay_index) < at - CATCH_UP
 
 
 @dataclass(frozen=True)
 class Due:
-    """What became due of one account and one entry of `delay_days`, oldest first.
+    """The due windows of one account and one entry of `delay_days`, oldest first.
 
-    `late` are windows that a person has to ask for, `reports` are those of the windows after them.
+    The operator has to request the windows in `late`; `reports` are for the windows after them.
     """
 
     account_id: str
@@ -83,20 +83,21 @@ def due_reports(
     *,
     cursors: Mapping[tuple[str, str, int], datetime],
     volumes: Mapping[tuple[str, str], float],
-    profiles: Mapping[tuple[str, str], Profile],
+    profiles: Mapping[tuple[str, str], TrafficProfile],
     at: datetime,
     now: datetime,
 ) -> Iterator[Due]:
-    """Yield what became due of a definition up to the instant `at`, whether it is there or not.
+    """Yield the windows of a definition that became due up to the instant `at`.
 
-    `cursors`, the end of what is planned, are by definition, account and days of delay; `volumes`,
-    rows per hour, and `profiles`, where they lie, by definition and account.
+    Some may be in the ledger already. `cursors` are the ends of the planned windows, by
+    definition, account and days of delay. `volumes` are rows per hour and `profiles` their
+    distribution, both by definition and account.
     """
     for account_id in definition.account_ids:
         for delay_index, delay_days in enumerate(definition.delay_days):
             since = _planned_to(definition, account_id, delay_index, cursors)
             windows = list(due_windows(definition, delay_index, since, at))
-            # What is seen for the first time is never late: it is where collecting begins.
+            # Nothing is late at first sight: collecting begins with the latest window.
             late = [
                 each
                 for each in windows
@@ -124,10 +125,9 @@ def next_unplanned(
     defined_at: datetime,
     now: datetime,
 ) -> Iterator[tuple[Report, datetime]]:
-    """Yield the next window that the calendar will plan, if it is due, and since when it is.
+    """Yield the next window of each account and revision, if it is due, and since when.
 
-    One of each account and revision. What was never planned is due from `defined_at` on, when it
-    came to be among the definitions.
+    A revision that was never planned is due from `defined_at` on, when its definition was added.
     """
     for account_id in definition.account_ids:
         for delay_index, delay_days in enumerate(definition.delay_days):
@@ -148,11 +148,11 @@ def where_finals_begin(
     cursors: Mapping[tuple[str, str, int], datetime],
     at: datetime,
 ) -> Iterator[tuple[str, datetime]]:
-    """Yield account, and the end of what is planned, for final revisions without a cursor.
+    """Yield the account and the first cursor of each final revision without a cursor.
 
-    It is to be noted before anything is planned: the cursor of another delay goes on, and the
-    final takes its place from where that stands. So would it where a first run broke off between
-    the two, and never be due.
+    Store these cursors before planning. A final revision without a cursor starts at the cursor of
+    another delay, which planning advances. If a run broke off in between, the windows planned so
+    far would never be collected as final.
     """
     index = len(definition.delay_days) - 1
     for account_id in definition.account_ids:
@@ -167,18 +167,18 @@ def _planned_to(
     delay_index: int,
     cursors: Mapping[tuple[str, str, int], datetime],
 ) -> datetime | None:
-    """Return up to where a revision is planned, None at first sight.
+    """Return the end of a revision's planned windows, None at first sight.
 
-    A final revision with another delay than before goes on where the one before it ended: a
-    window is neither left out nor bought as final twice. With a delay that was left and comes
-    back, a revision goes on behind what a longer one has collected meanwhile.
+    A final revision with a changed delay continues where the previous delay ended: no window is
+    left out or bought as final twice. A revision with a restored delay continues after the windows
+    that a longer delay has collected meanwhile.
     """
     own = definition.delay_days[delay_index]
     is_final = delay_index == len(definition.delay_days) - 1
     ends = [
         (days, end)
         for (name, account, days), end in cursors.items()
-        # An account is the same in capitals.
+        # Account ids are case-insensitive.
         if (name, account.lower()) == (definition.name, account_id.lower())
     ]
     if own in dict(ends):
@@ -194,10 +194,10 @@ def report_for_window(
     *,
     rows_per_hour: float | None,
     now: datetime,
-    profile: Profile | None = None,
+    profile: TrafficProfile | None = None,
     backfill: str | None = None,
 ) -> Report:
-    """Make the report of a window that became due; the last of `delay_days` is the final one."""
+    """Return the report of a due window; the last entry of `delay_days` is the final revision."""
     final = delay_index == len(definition.delay_days) - 1
     expected_rows = None if rows_per_hour is None else round(rows_per_hour * window.hours)
     return Report(

@@ -33,9 +33,9 @@ from vonage_reports.domain.lifecycle import (
     Transition,
 )
 from vonage_reports.domain.objects import receipt_key
-from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.report import Entry, Report, RequestStatus, State
 from vonage_reports.domain.splitting import MAX_LEAVES, can_be_split
+from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.waits import (
     DEADLINE,
     LIST_RELIABLE_FOR,
@@ -236,7 +236,7 @@ def while_split(leaves: Sequence[Report]) -> Decision:
             reason = f"part {leaf.report_id} of the window failed: {leaf.reason}"
             return Fail(leaf.error or leaf.state, reason, leaf.report_id)
     rows = [(leaf.window.hours, leaf.rows) for leaf in leaves if leaf.rows is not None]
-    profile = Profile(tuple(rows)) if len(rows) == len(leaves) else None
+    profile = TrafficProfile(tuple(rows)) if len(rows) == len(leaves) else None
     return Convert(tuple(receipt_key(leaf) for leaf in leaves), profile)
 
 

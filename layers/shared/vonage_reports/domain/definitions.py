@@ -1,4 +1,4 @@
-"""Report definitions: what to collect, on which calendar."""
+"""Report definitions: the reports to collect, and their calendar."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +16,12 @@ DEFAULT_MAX_RECORDS = 7_000_000
 
 
 MOST_SUBACCOUNTS_AT_ONCE = 10
-"""With more sub-accounts Vonage advises one report for each (its best practices)."""
+"""With more sub-accounts, Vonage advises one report for each (its best practices)."""
 
 
 @dataclass(frozen=True)
 class ReportDefinition:
-    """One entry of the definitions parameter, valid and with every default filled in."""
+    """One entry of the report definitions, valid and with every default filled in."""
 
     name: str
     product: str
@@ -36,7 +36,7 @@ class ReportDefinition:
 
     @property
     def collects(self) -> str:
-        """What never changes under one name, as JSON: else windows would overlap or be missing."""
+        """The fields, as JSON, that a name fixes: a change would overlap or skip windows."""
         return json.dumps(
             {
                 "product": self.product,
@@ -50,32 +50,34 @@ class ReportDefinition:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a definition is left out: `field` is the one to mend."""
+    """The reason why a definition is not collected; `field` is the field to correct."""
 
     definition: str
     field: str
     reason: str
 
     def to_dict(self) -> dict[str, str]:
-        """The form of the function's answer."""
+        """Return the entry for the function's answer."""
         return {"definition": self.definition, "field": self.field, "reason": self.reason}
 
 
 def change_of(definition: ReportDefinition, collected: str | None) -> Refusal | None:
-    """Return why a definition is refused that collects something else than before, else None.
+    """Return a refusal if a definition collects something else than before, else None.
 
-    `collected` is the `collects` of its first sight; None: this is the first.
+    `collected` is `collects` at first sight, or None if the definition is new.
     """
     before = json.loads(collected or definition.collects)
     for field, value in json.loads(definition.collects).items():
         if before.get(field) != value:
-            reason = "it collects something else now: give it a new name"
+            # The values of filters are not quoted: they may be phone numbers.
+            old = "the old filters" if field == "filters" else repr(before.get(field))
+            reason = f"changed under the same name; restore {old}, or use a new name"
             return Refusal(definition.name, field, reason)
     return None
 
 
 def warnings_of(definitions: Sequence[ReportDefinition]) -> list[str]:
-    """Say, as sentences, what is carried out although Vonage may refuse it or be slow."""
+    """Return warnings, as sentences, about reports that Vonage may refuse, delay or bill twice."""
     return [
         f"{definition.name}, {field}: {reason}"
         for number, definition in enumerate(definitions)
@@ -90,16 +92,16 @@ def warnings_of(definitions: Sequence[ReportDefinition]) -> list[str]:
 def _overlaps(
     definition: ReportDefinition, others: Sequence[ReportDefinition]
 ) -> Iterator[tuple[str, str]]:
-    """Yield which records are asked for twice, whenever and in whatever windows they are."""
+    """Yield the fields that request records twice, regardless of the windows."""
     if definition.include_subaccounts and len(definition.account_ids) > 1:
         reason = (
-            "the report of a primary account has its sub-accounts' records: of one that stands "
-            "here too they are billed twice"
+            "a primary account's report includes its sub-accounts, so a sub-account listed here is "
+            "billed twice; remove it, or set include_subaccounts to false"
         )
         yield "account_ids", reason
     for other in others:
         accounts = [{name.lower() for name in each.account_ids} for each in (definition, other)]
-        # The accounts that one key may ask for are one primary account and its sub-accounts.
+        # One API key may request a primary account and its sub-accounts, no other accounts.
         has_subaccounts = definition.include_subaccounts or other.include_subaccounts
         shared = (definition.filters.keys() & other.filters.keys()) - SHOWING_FILTERS
         if (
@@ -107,7 +109,7 @@ def _overlaps(
             and (accounts[0] & accounts[1] or has_subaccounts)
             and all(definition.filters[name] == other.filters[name] for name in shared)
         ):
-            reason = f"it asks for records that {other.name} asks for: they are billed twice"
+            reason = f"shares records with {other.name}, billed twice; narrow filters or accounts"
             yield "name", reason
 
 
@@ -117,7 +119,7 @@ def _slowness(
     accounts = {account.lower() for each in definitions for account in each.account_ids}
     if definition.include_subaccounts and len(accounts) > MOST_SUBACCOUNTS_AT_ONCE:
         reason = (
-            f"the definitions know {len(accounts)} accounts: with more than "
-            f"{MOST_SUBACCOUNTS_AT_ONCE} Vonage advises one report for each, as account_ids makes"
+            f"the definitions list {len(accounts)} accounts; above {MOST_SUBACCOUNTS_AT_ONCE}, "
+            "Vonage advises one report for each, so list them in account_ids and set this to false"
         )
         yield "include_subaccounts", reason

@@ -10,13 +10,13 @@
     ├── SubmissionUnknown       a POST that Vonage may or may not have taken
     ├── ReportFailed            Vonage ended the report without a file
     ├── ReportTruncated         the report was cut short for its size
-    ├── ReportExpired           Vonage deleted what we came for
+    ├── ReportExpired           Vonage deleted the report or its file
     ├── ArchiveCorrupt          the bytes are not the whole archive
     ├── RowsMismatch            the rows do not add up to `items_count`
     ├── RowsUnreadable          a row of a proven archive cannot be read
     ├── ResourceUnusable        AWS refuses a resource of the stack, or its name is not set
     ├── IllegalTransition       the report's state does not allow the transition
-    └── InvalidRequest          an event or a definition that a person must mend
+    └── InvalidRequest          an event or a definition that the operator must correct
 
 The class names are a contract: the workflow's Retry and the notifications name them.
 """
@@ -26,11 +26,11 @@ from http import HTTPStatus
 
 
 class VonageReportsError(Exception):
-    """Every error that this project raises on purpose. Its text is a sentence for a person."""
+    """Every error that this project raises on purpose. Its text is a sentence for the operator."""
 
 
 class VonageUnavailable(VonageReportsError):
-    """Vonage did not answer, answered with 5xx, or with something that is not its API's."""
+    """Vonage did not answer, or answered with 5xx, or the answer is not from its API."""
 
 
 class VonageUnreachable(VonageUnavailable):
@@ -59,17 +59,17 @@ class VonageRejected(VonageReportsError):
 
     @property
     def is_final(self) -> bool:
-        """Whether the request itself is wrong (400, 422), whoever sends it and whenever."""
+        """Whether the request itself is wrong (400, 422): no retry can succeed."""
         return self.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 
     @property
     def is_about_access(self) -> bool:
-        """Whether somebody has to change the secret, or what Vonage allows the account."""
+        """Whether the secret, or the account's permissions at Vonage, have to change."""
         return self.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
     @property
     def concerns_every_report(self) -> bool:
-        """Whether it is about the API key; a 403 is about an account, a 401 may be about a product.
+        """Whether the API key is refused; a 403 is about an account, a 401 may be about a product.
 
         Source: the OpenAPI text 3.1.4, whose second 401 has the problem type `unprovisioned`.
         """
@@ -85,11 +85,11 @@ class RateLimited(VonageRejected):
 
 
 class SubmissionUnknown(VonageReportsError):
-    """A report may or may not have been created: look before paying again."""
+    """A report may or may not have been created: check before resubmitting."""
 
 
 class ReportFailed(VonageReportsError):
-    """Vonage ended the report as FAILED or ABORTED, or with a status nobody knows."""
+    """Vonage ended the report as FAILED or ABORTED, or with an unknown status."""
 
 
 class ReportTruncated(VonageReportsError):
@@ -101,24 +101,24 @@ class ReportExpired(VonageReportsError):
 
 
 class ArchiveCorrupt(VonageReportsError):
-    """What was downloaded is not a whole and intact ZIP archive."""
+    """The download is not a whole and intact ZIP archive."""
 
 
 class RowsMismatch(VonageReportsError):
-    """The rows in the archive are not as many as Vonage said, or there is no archive for them."""
+    """The archive's rows differ from the number that Vonage gave, or have no archive."""
 
 
 class RowsUnreadable(VonageReportsError):
     """A CSV in a proven archive cannot be read as rows. Another download would be the same bytes.
 
-    The text names the member and the line, and quotes nothing of it: rows hold phone numbers.
+    The text names the member and the line but quotes no row: rows contain phone numbers.
     """
 
 
 class ResourceUnusable(VonageReportsError):
     """A resource of the stack is missing, forbidden or out of order, or a function lacks its name.
 
-    The text names the resource and its setting. It may pass: what it stopped is tried again.
+    The text names the resource and its setting. The cause may pass, so the work is tried again.
     """
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from vonage_reports.domain.errors import IllegalTransition
 from vonage_reports.domain.objects import receipt_key
-from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.report import Entry, Report, State
 from vonage_reports.domain.run_input import execution_input
+from vonage_reports.domain.traffic_profile import TrafficProfile
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Convert:
     """
 
     receipts: tuple[str, ...]
-    profile: Profile | None = None
+    profile: TrafficProfile | None = None
 
 
 @dataclass(frozen=True)

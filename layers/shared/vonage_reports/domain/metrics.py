@@ -1,7 +1,7 @@
-"""The metrics: their names and units, and what each is made from.
+"""The names, units and values of the metrics.
 
-A gauge says how things stand when a sweep looks; everything else is said once, when it happened.
-The alarms and the dashboard of `template.yaml` read them; the README has them in one table.
+Each sweep measures the gauges; every other metric is counted once, at its event. The alarms and the
+dashboard of `template.yaml` read the metrics; the README lists them in one table.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,7 +24,7 @@ UNITS: Mapping[str, str] = {
     "SlotsInUse": "Count",
     "ArchivesExpiring": "Count",
     "LongestRunRatio": "None",
-    # What the ledger has written
+    # Transitions in the ledger
     "ReportsRequested": "Count",
     "ReportsBoughtAgain": "Count",
     "ReportsFailed": "Count",
@@ -32,27 +32,27 @@ UNITS: Mapping[str, str] = {
     "RowsDelivered": "Count",
     "HoursToDelivery": "None",
     "VolumeDeviation": "None",
-    # What an archive cost, once it is stored
+    # The cost of each stored archive
     "BilledRecords": "Count",
     "GenerationSeconds": "Seconds",
-    # What Vonage refused
+    # Refusals by Vonage
     "RequestsThrottled": "Count",
     "RequestsRefused": "Count",
 }
-"""The unit of each metric, in CloudWatch's words; it has none for hours and ratios.
+"""The unit of each metric, in CloudWatch's terms; CloudWatch has none for hours and ratios.
 
-Hours, because the threshold of their alarm is a parameter that a person sets in hours.
+Ages are in hours, because the operator sets the threshold of their alarm in hours.
 """
 
 _UNBILLED = "REPORTS-USAGE"
-"""The one product that Vonage does not bill (its knowledge base, article 4408147718036)."""
+"""The only product that Vonage does not bill (its knowledge base, article 4408147718036)."""
 
 
 def of_transition(before: Report, after: Report, *, now: datetime) -> dict[str, float]:
-    """Return what a report's move from one state to another adds to the metrics, by name.
+    """Return the values that a report's transition adds to the metrics, by name.
 
-    Of a window that was split each part is asked for, and the window as a whole is delivered or
-    fails. A conversion of what was delivered before is no delivery.
+    Each part of a split window counts as requested. Only the whole window counts as delivered or
+    failed. Converting a delivered window again is no delivery.
     """
     if before.state is after.state:
         return {}
@@ -72,7 +72,7 @@ def of_transition(before: Report, after: Report, *, now: datetime) -> dict[str, 
 def of_open_work(
     reports: Collection[Report], *, slots: int, expiring: int, now: datetime
 ) -> dict[str, float]:
-    """Return the gauges of what is open: `slots` are in use, `expiring` archives soon gone."""
+    """Return the gauges of the open reports; `slots` are in use, `expiring` files expire soon."""
     states = [report.state for report in reports]
     return {
         "ReportsHeld": states.count(State.HELD),
@@ -84,9 +84,9 @@ def of_open_work(
 
 
 def _run_ratio(report: Report, now: datetime) -> float:
-    """Return how often over a report has taken the time that it may take from POST to delivery.
+    """Return a report's age since its POST as a multiple of its allowed time until delivery.
 
-    Resumed runs count as one: Vonage has the report all that time.
+    Resumed runs count as one run: Vonage has the report all that time.
     """
     if report.state is not State.SUBMITTED or report.submitted_at is None:
         return 0
@@ -95,9 +95,9 @@ def _run_ratio(report: Report, now: datetime) -> float:
 
 
 def expires_soon(report: Report, now: datetime) -> bool:
-    """Whether Vonage may delete a report's file soon, as far as the ledger knows not stored.
+    """Whether Vonage may soon delete a report's file that the ledger does not know as stored.
 
-    Counted from the POST: when Vonage was done with it the ledger does not know.
+    The time counts from the POST: the ledger does not know when Vonage finished the report.
     """
     return (
         report.state is State.SUBMITTED
@@ -108,7 +108,7 @@ def expires_soon(report: Report, now: datetime) -> bool:
 
 
 def of_archive(product: str, receipt: Mapping[str, Any]) -> dict[str, float]:
-    """Return what the archive of a receipt adds; nothing where Vonage did not count its records."""
+    """Return the values that a receipt's archive adds; none if Vonage gave no record count."""
     records, times = receipt["items_count"], receipt["times"]
     if records is None:
         return {}
@@ -120,6 +120,6 @@ def of_archive(product: str, receipt: Mapping[str, Any]) -> dict[str, float]:
 
 
 def of_refusal(status: int) -> dict[str, float]:
-    """Return what an answer of Vonage that wants no such request adds: 429, or 401 and 403."""
+    """Return the value that a refusal by Vonage adds: throttled (429), or refused (401, 403)."""
     is_throttled = status == HTTPStatus.TOO_MANY_REQUESTS
     return {"RequestsThrottled" if is_throttled else "RequestsRefused": 1}

@@ -1,6 +1,6 @@
-"""The objects in the bucket: their keys and the JSON beside and above the archives.
+"""The objects in the bucket: their keys, and the JSON of receipts and manifests.
 
-A reader outside relies on both (README, "What lands in S3").
+Downstream jobs rely on both (README, "What lands in S3").
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A proven archive: its own `bytes` and SHA-256 (hexadecimal), its members in their order."""
+    """A verified archive: its size in `bytes`, its SHA-256 in hexadecimal, its members in order."""
 
     bytes: int
     sha256: str
@@ -66,33 +66,33 @@ def headers_key(of: RunInput | Report) -> str:
 
 
 def manifest_key(of: RunInput | Report) -> str:
-    """Return the key of the manifest, which says that the window is delivered."""
+    """Return the key of the manifest, which is written last: its window is delivered."""
     return f"manifests/{_folder(of)}/{of.report_id}.json"
 
 
 @dataclass(frozen=True, order=True)
 class Precedence:
-    """Which of two that would write one object wins: the greater, whoever comes last.
+    """The rank of an object's content, kept in its metadata: a lower rank never overwrites it.
 
-    It stands in the object's metadata. A late preliminary revision does not take the place of the
-    final one, nor a forgotten run that of a later collection.
+    A late preliminary revision cannot overwrite the final one, nor a forgotten run a later
+    collection.
     """
 
     delay_days: int
     received: str
-    """When Vonage received the request, ISO 8601 in UTC; empty where nobody knows."""
+    """The time when Vonage received the request, ISO 8601 in UTC; empty if unknown."""
     attempt: int
     run: int
 
     @classmethod
     def of(cls, run_input: RunInput, receipts: Sequence[Mapping[str, Any]]) -> "Precedence":
-        """Return the precedence of what is made from these receipts."""
+        """Return the precedence of content that is made from these receipts."""
         times = [each["times"] for each in receipts]
         received = max((each["submitted"] or each["ready"] or "" for each in times), default="")
         return cls(run_input.delay_days, received, run_input.attempt, run_input.run)
 
     def to_metadata(self) -> dict[str, str]:
-        """The form of an object's metadata."""
+        """Return the precedence as object metadata."""
         return {
             "delay-days": str(self.delay_days),
             "received": self.received,
@@ -102,7 +102,7 @@ class Precedence:
 
     @classmethod
     def from_metadata(cls, value: Mapping[str, str]) -> "Precedence":
-        """Read what `to_metadata` wrote; an object that somebody else put there precedes none."""
+        """Read object metadata. An object without it, from another writer, has the lowest rank."""
         return cls(
             int(value.get("delay-days", -1)),
             value.get("received", ""),
@@ -126,7 +126,7 @@ def receipt(
     items_count: int | None,
     times: Mapping[str, str | None],
 ) -> dict[str, Any]:
-    """Make the receipt: what was stored, proved. `archive` is None where Vonage made no file."""
+    """Make the receipt of a verified archive; `archive` is None if Vonage made no file."""
     return {
         "schema_version": SCHEMA_VERSION,
         "report_id": run_input.report_id,
@@ -154,7 +154,7 @@ def manifest(
 ) -> dict[str, Any]:
     """Make the manifest of a window from the receipts of its archives.
 
-    `content` is what is in them: rows, columns, schema_changed, dataset, totals, row_check.
+    `content` describes the rows: rows, columns, schema_changed, dataset, totals, row_check.
     """
     times = {
         "submitted": _time(receipts, "submitted", min),
@@ -200,6 +200,6 @@ def _time(
 
 
 def counted_by_vonage(receipts: Sequence[Mapping[str, Any]]) -> int | None:
-    """Return the rows that Vonage counted; None where there is a file of which it did not say."""
+    """Return the rows that Vonage counted; None if it gave no count for one of the files."""
     counts = [each["items_count"] if each["archive"] else 0 for each in receipts]
     return None if None in counts else sum(counts)

@@ -1,4 +1,4 @@
-"""Which windows are due and not delivered, and since when."""
+"""The windows that are due and not delivered, and since when."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from vonage_reports.domain.definitions import ReportDefinition, change_of
 from vonage_reports.domain.report import Report, State
 
 PLANNED_WITHIN = timedelta(days=1)
-"""So late the calendar may come to a window that is due: it comes once a day."""
+"""The calendar plans once a day, so it may plan a due window this late."""
 
 
 @dataclass(frozen=True)
 class Undelivered:
-    """A window that is due and not delivered, as its report is, or would be, planned."""
+    """A due window without a delivery, and its report as planned or still to be planned."""
 
     report: Report
     since: datetime
@@ -22,13 +22,14 @@ class Undelivered:
 
 
 def undelivered(reports: Iterable[Report]) -> Iterator[Undelivered]:
-    """Yield what is in the ledger and not at its end, but for what waits for nobody.
+    """Yield the undelivered windows of the open reports.
 
-    Left out: HELD, which a person has to resolve and which has an alarm of its own; parts of a
-    window, which counts as a whole; a window that was delivered and is only converted again.
-    What a person asked for is due from then on, not since its window ended. Nor is what was planned
-    long after it was due: the latest month of a definition that is new, what the calendar missed.
-    While it was not planned it was late enough; from then on it has the time of any other window.
+    A window that the operator requested is due from the request on. A window planned late (the
+    latest month of a new definition, a missed window) counts as due one day before it was planned,
+    so it gets the usual grace period.
+
+    Excludes HELD reports, which have their own alarm and wait for the operator; parts, because the
+    window counts as a whole; and delivered windows that are only converted again.
     """
     for report in reports:
         if report.is_half or report.state is State.HELD or report.rows is not None:
@@ -45,12 +46,12 @@ def unplanned(
     defined_at: datetime,
     now: datetime,
 ) -> Iterator[Undelivered]:
-    """Yield what became due and was never planned: of each account and revision the oldest window.
+    """Yield the oldest window of each account and revision that is due but was never planned.
 
-    It shows that the calendar itself stands still. A definition that is there no more has no
-    windows; one that collects something else than before is refused, which is announced.
-    `defined_at` is when the definitions were last changed: from then on a window of one that was
-    never planned is overdue, for its first run plans the latest.
+    Such a window shows that the calendar has stopped. A removed definition has no windows. A
+    definition that collects something else than before is refused, and the refusal is announced.
+    `defined_at` is when the definitions last changed. The first run of a new definition plans its
+    latest window, so that window counts as overdue from `defined_at` on.
     """
     for definition in definitions:
         if change_of(definition, collects.get(definition.name)) is None:

@@ -1,8 +1,7 @@
-"""What the Reports API is known to take and to refuse, per product.
+"""The parameters that the Reports API is known to accept and to refuse, per product.
 
-Source: the OpenAPI text 3.1.4, Vonage's technical details, and answers seen in production. A
-product, a filter or a value that is not here passes, with a warning: Vonage adds them, and the API
-itself has the last word.
+Source: the OpenAPI text 3.1.4, Vonage's technical details, and answers seen in production. An
+unknown product, filter or value passes with a warning: Vonage adds new ones, and the API decides.
 """
 
 from calendar import monthrange
@@ -12,15 +11,15 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 RETENTION_MONTHS = 13
-"""How long Vonage keeps records, where a product says nothing else (its technical details)."""
+"""Vonage keeps records this long, unless a product has its own period (its technical details)."""
 
 _FEWEST_DAYS_OF_13_MONTHS = 365 + 28
 
 Values = frozenset[str]
-"""What a filter is documented to be; empty: any text."""
+"""The documented values of a filter; empty means any text."""
 
 ANY_TEXT = Values()
-# As booleans or as text: Vonage's own snippets send them so.
+# Booleans or text: Vonage's own snippets send both.
 SWITCH: Values = frozenset({"true", "false"})
 SMS_STATUS: Values = frozenset({
     "delivered", "expired", "accepted", "deleted", "unknown", "submitted", "failed", "rejected",
@@ -44,7 +43,7 @@ class Direction(Enum):
 
 @dataclass(frozen=True)
 class Product:
-    """What one product takes: a direction or none, which filters besides, and how far back.
+    """The direction, other filters and retention of one product.
 
     `retention_days` is None for 13 months.
     """
@@ -57,7 +56,7 @@ class Product:
 def _product(
     direction: Direction, *texts: str, retention_days: int | None = None, **chosen: Values
 ) -> Product:
-    """Make a product from the filters that are any text and those of which the values are known."""
+    """Return a product; `texts` are filters of any text, `chosen` are filters with known values."""
     return Product(direction, dict.fromkeys(texts, ANY_TEXT) | chosen, retention_days)
 
 
@@ -99,49 +98,49 @@ PRODUCTS: dict[str, Product] = {
 
 
 EVERY_FILTER = frozenset({"direction"}).union(*(each.filters for each in PRODUCTS.values()))
-"""The filters that are documented for any product."""
+"""Every filter that is documented for some product."""
 
 SHOWING_FILTERS = frozenset({"include_message", "show_concatenated"})
-"""Those that say what of a record is shown, not which records are."""
+"""The filters that change how a record is shown; they select no records."""
 
 NO_FILTERS = {
-    "product": "it is a field of the definition",
-    "account_id": "the definition's account_ids say it",
-    "include_subaccounts": "it is a field of the definition",
-    "date_start": "the definition's window says it",
-    "date_end": "the definition's window says it",
-    "callback_url": "nothing is called back: Vonage is asked whether a report is ready",
-    "id": "Vonage takes single ids in synchronous reports only",
+    "product": "write it as a field of the definition",
+    "account_id": "write account_ids in the definition",
+    "include_subaccounts": "write it as a field of the definition",
+    "date_start": "remove it, the definition's window sets it",
+    "date_end": "remove it, the definition's window sets it",
+    "callback_url": "remove it, Vonage is polled and calls nothing back",
+    "id": "remove it, Vonage takes single ids in synchronous reports only",
 }
-"""Parameters of a report that are none of its filters, and why."""
+"""Parameters of a report that are no filters, and the correction."""
 
 
 def filter_problem(product: str, filters: Mapping[str, object]) -> tuple[str, str] | None:
     """Return the filter that Vonage is known to refuse, and a sentence; None if there is none."""
-    for name, reason in NO_FILTERS.items():
+    for name, correction in NO_FILTERS.items():
         if name in filters:
-            return name, f"it is no filter: {reason}"
+            return name, f"{name} is not a filter; {correction}"
     direction = filters.get("direction")
     known = PRODUCTS.get(product)
     if known is None:
         return None
     if known.direction is Direction.REFUSED and direction is not None:
-        return "direction", f"{product} refuses a direction: take it out"
+        return "direction", f"{product} takes no direction; remove it"
     if known.direction is Direction.REQUIRED and direction is None:
-        return "direction", f'{product} needs a direction: "inbound" or "outbound"'
+        return "direction", f'{product} needs a direction; write "inbound" or "outbound"'
     if direction not in (None, "inbound", "outbound"):
-        return "direction", f'direction is "inbound" or "outbound", not {direction!r}'
+        return "direction", f'{direction!r} is not a direction; write "inbound" or "outbound"'
     return None
 
 
 def doubts(product: str, filters: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Yield the fields that Vonage's documents do not know, each with a sentence.
+    """Yield the fields that Vonage does not document, each with a sentence.
 
-    What a text filter is never stands in a sentence: it may be a phone number.
+    A sentence never quotes the value of a text filter, which may be a phone number.
     """
     known = PRODUCTS.get(product)
     if known is None:
-        yield "product", f"{product} is not documented: Vonage may refuse it"
+        yield "product", f"{product} is not documented, so Vonage may refuse it; check spelling"
         return
     for name, value in filters.items():
         field = f"filters.{name}"
@@ -149,27 +148,27 @@ def doubts(product: str, filters: Mapping[str, object]) -> Iterator[tuple[str, s
         if name == "direction":
             continue
         if values is None:
-            yield field, f"it is not documented for {product}: Vonage may refuse it"
+            yield field, f"not documented for {product}, so Vonage may refuse it; check spelling"
         elif values is SWITCH:
             if str(value).lower() not in values:
-                yield field, "it is documented as true or false"
+                yield field, "the value is not documented; write true or false"
         elif not isinstance(value, str):
-            yield field, "it is documented as a text: write it in quotation marks"
+            yield field, "the documented value is a text; write it in quotation marks"
         elif values and value not in values:
             listed = ", ".join(sorted(values))
-            yield field, f"{value!r} is not documented for {product}, which has: {listed}"
+            yield field, f"{value!r} is not documented for {product}; write one of {listed}"
 
 
 def known_filters(product: str) -> frozenset[str]:
-    """Return the filters, besides the direction, that are documented for a product."""
+    """Return the documented filters of a product, except the direction."""
     known = PRODUCTS.get(product)
     return frozenset(known.filters) if known else frozenset()
 
 
 def oldest_start(product: str, now: datetime) -> datetime:
-    """Return from when on Vonage has a product's records at the instant `now`: a midnight in UTC.
+    """Return the UTC midnight from which on Vonage has a product's records at the instant `now`.
 
-    13 months are counted as the calendar has them; of the 31st, the last day of a shorter month.
+    13 months are calendar months; a shorter month has its last day instead of the 31st.
     """
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     days = _retention_days(product)
@@ -181,15 +180,15 @@ def oldest_start(product: str, now: datetime) -> datetime:
 
 
 def retention_problem(product: str, days: int) -> str | None:
-    """Say whether Vonage has no records any more that are `days` old, or None if it has them.
+    """Return a sentence if Vonage has deleted records that are `days` old, else None.
 
-    The last day does not count: the schedule may come that much later.
+    The last day of the retention does not count: the schedule may run a day late.
     """
     kept = _retention_days(product)
     if days < (_FEWEST_DAYS_OF_13_MONTHS if kept is None else kept):
         return None
     limit = f"{RETENTION_MONTHS} months" if kept is None else f"{kept} days"
-    return f"records are up to {days} days old by then, and Vonage keeps {product} for {limit}"
+    return f"records get {days} days old, but Vonage keeps {product} for {limit}; write fewer days"
 
 
 def _retention_days(product: str) -> int | None:

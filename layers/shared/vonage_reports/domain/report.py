@@ -1,4 +1,4 @@
-"""A report: one definition x account x window x revision, and how far it has come."""
+"""A report: one definition, account, window and revision, and its state in the ledger."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,34 +9,33 @@ from typing import Any
 
 from vonage_reports.domain.definitions import DEFAULT_MAX_RECORDS
 from vonage_reports.domain.errors import ReportFailed
-from vonage_reports.domain.profile import Profile
+from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window, format_instant
 
 
 class State(StrEnum):
-    """The states of a report in the ledger; `transitions` says what moves each of them."""
+    """The states of a report in the ledger; `lifecycle` has the transitions between them."""
 
     PLANNED = "PLANNED"
     SUBMITTING = "SUBMITTING"
     SUBMITTED = "SUBMITTED"
     HELD = "HELD"
     SPLIT = "SPLIT"
-    """Too large for one report: its halves are collected, and a half's halves."""
+    """Too large for one report: its halves are collected, or the halves of a half."""
     CONVERTING = "CONVERTING"
-    """The archives are there: those of a window that was split, or those of long ago."""
+    """A run converts stored archives: those of a split window, or those of a reconversion."""
     STORED = "STORED"
-    """A half whose archive is there; the window as a whole is converted."""
+    """The archive of a half is stored. The window is converted as a whole."""
     DELIVERED = "DELIVERED"
     SUPERSEDED = "SUPERSEDED"
-    """A preliminary revision that was not asked for: a later one had been delivered before."""
+    """A preliminary revision that was never requested: a later one was delivered first."""
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
-    """Of a backfill that was cancelled before this window's turn came; or a part of a window that
-    cannot be had whole."""
+    """Never requested: its backfill was cancelled, or another half of its window failed."""
 
 
 class RequestStatus(StrEnum):
-    """Vonage's own words for the state of a report request: its field `request_status`."""
+    """The values of Vonage's field `request_status`."""
 
     PENDING = "PENDING"
     PROCESSING = "PROCESSING"
@@ -47,30 +46,30 @@ class RequestStatus(StrEnum):
 
     @classmethod
     def parse(cls, word: object) -> "RequestStatus":
-        """Map Vonage's word, here and nowhere else. Raises ReportFailed for one nobody knows."""
+        """Parse Vonage's value, here alone. Raises ReportFailed for an undocumented one."""
         try:
             return cls(str(word))
         except ValueError:
             raise ReportFailed(
-                f"Vonage answered with the request_status {word!r}, which is none that its "
-                "documents name: look at the report in Vonage's dashboard"
+                f"Vonage answered with the request_status {word!r}, which its documents do not "
+                "have. Look at the report in Vonage's dashboard"
             ) from None
 
     @property
     def is_terminal(self) -> bool:
-        """Whether Vonage works on the report no more."""
+        """Whether Vonage has ended its work on the report."""
         return self not in (RequestStatus.PENDING, RequestStatus.PROCESSING)
 
 
 class Revision(StrEnum):
-    """Statuses and prices still move after a window's end; the last collection is final."""
+    """Statuses and prices still change after a window ends: the last collection is final."""
 
     PRELIMINARY = "preliminary"
     FINAL = "final"
 
 
 class Priority(IntEnum):
-    """Who takes the next slot: the lower number."""
+    """The order in which reports take slots: the lowest number first."""
 
     HALF = 0
     CALENDAR = 1
@@ -90,7 +89,7 @@ class Entry(StrEnum):
 
 @dataclass(frozen=True)
 class Report:
-    """One thing to ask Vonage for, as the ledger knows it. All times are instants in UTC."""
+    """A report in the ledger. All times are instants in UTC."""
 
     report_id: str
     definition: str
@@ -104,83 +103,83 @@ class Report:
     planned_at: datetime
     delay_index: int = 0
     delay_days: int = 0
-    """How long after its end the window is collected: the entry of `delay_days` at that index."""
+    """Days from the window's end to its collection: entry `delay_index` of the definition."""
     revisions: int = 1
-    """How often the definition collects a window."""
+    """The number of times that the definition collects a window."""
     expected_rows: int | None = None
-    profile: Profile | None = None
-    """How the expected rows lie in the window; None: evenly, as far as anybody knows."""
+    profile: TrafficProfile | None = None
+    """The distribution of the expected rows over the window; None: unknown, taken as even."""
     max_records: int = DEFAULT_MAX_RECORDS
-    """More rows than this are not expected of one report: the window is split before."""
+    """A report that is expected to have more rows is split before it is requested."""
     currency: str | None = None
     backfill: str | None = None
-    """The backfill that the window was planned by."""
+    """The name of the backfill that planned the window."""
     root: str | None = None
-    """The report_id of the whole window that this is a part of."""
+    """For a part: the report_id of its whole window."""
     split_path: str = ""
-    """Which part: "0" the older half, "01" the younger half of that; empty: the whole."""
+    """The part: "0" is the older half, "01" its younger half; empty: the whole window."""
     leaves: int = 1
-    """Into how many parts the whole window is split."""
+    """The number of parts of the whole window."""
 
     state: State = State.PLANNED
     version: int = 0
-    """Counts the writes: a write is refused when somebody else wrote in between."""
+    """The number of writes. A write based on an older version is refused."""
     not_before: datetime | None = None
-    """PLANNED: no POST before. SUBMITTED: the next run does not start before."""
+    """PLANNED: the earliest time of the POST. SUBMITTED: that of the next run."""
     slot: int | None = None
     owner: str | None = None
     """SUBMITTING: the invocation that sends the POST."""
     look_after: datetime | None = None
-    """The end of somebody's lease: nobody else touches the report before."""
+    """The end of an invocation's lease: no other invocation touches the report before."""
     attempt: int = 0
-    """Reports that Vonage took for this window and revision, the present one included."""
+    """Reports that Vonage accepted for this window and revision, with the present one."""
     attempts_before: int = 0
-    """Those that were made before a person asked to collect the window again."""
+    """Attempts made before the window was last planned again."""
     tokens: tuple[str, ...] = ()
-    """The requests to collect it again that were followed."""
+    """Tokens of the recollect events that were followed."""
     submitted_at: datetime | None = None
-    """When the POST of the present attempt was begun."""
+    """The time just before the POST of the present attempt."""
     absent_since: datetime | None = None
-    """SUBMITTING: when Vonage's list was first seen without the report."""
+    """SUBMITTING: the time of the first look-up that found no report."""
     unheard: bool = False
-    """Whether a POST of this attempt had no answer, and was sent again."""
+    """Whether a POST of this attempt got no answer and was repeated."""
     request_id: str | None = None
     run: int = 0
     resumes: int = 0
-    """Runs that failed since the present attempt began."""
+    """Failed runs since the present attempt began."""
     not_found: int = 0
-    """Those of them, the last in a row, after which Vonage did not know the report or its file."""
+    """The last of these runs that found a 404 for the report or its file, in a row."""
     execution_input: str | None = None
-    """What the present run is started with, to the byte."""
+    """The exact input of the present run, as bytes of JSON."""
     receipts: tuple[str, ...] = ()
-    """CONVERTING: the keys of the receipts, oldest first."""
+    """Keys of the receipts that the present run converts, oldest first."""
     delivered_from: tuple[str, ...] = ()
-    """Those of what was delivered last, whatever became of a later collection."""
+    """Keys of the receipts of the last delivery, also while a later collection is under way."""
     rows: int | None = None
     error: str | None = None
-    """The name of the last error, and below its sentence."""
+    """The name of the last error; `reason` is its sentence."""
     reason: str | None = None
 
     @property
     def execution_name(self) -> str:
-        """The name of the present run; one execution only can bear it."""
+        """The name of the present run. Step Functions gives a name to one execution only."""
         return f"{self.report_id}-r{self.run}"
 
     @property
     def is_half(self) -> bool:
-        """Whether this is a part of a window; only the window as a whole is delivered."""
+        """Whether this is a part of a window. Only whole windows are delivered."""
         return self.root is not None
 
     @property
     def is_asked_for(self) -> bool:
-        """Whether a person wants it now, by a backfill or once more; else the calendar does."""
+        """Whether the operator requested the report; otherwise the calendar planned it."""
         return bool(self.backfill or self.tokens or self.attempts_before)
 
     @property
     def is_at_end(self) -> bool:
-        """Whether nothing moves the report any more, but a person.
+        """Whether the report is finished: only an operator or a later revision moves it.
 
-        A half that is split itself has nothing left to do: the whole window counts the parts.
+        A half that is split itself is finished: its own halves take its place.
         """
         return self.state in _ENDS or (self.state is State.SPLIT and self.is_half)
 
@@ -203,8 +202,8 @@ def report_id(
 ) -> str:
     """Derive the idempotency key of a report; `split_path` is empty for a whole window.
 
-    `sms-outbound-20261121T0000Z-0123456789ab`: 64 characters at most, so that an execution's
-    name (80 at most) has room for the run.
+    Example: `sms-outbound-20261121T0000Z-0123456789ab`. It has at most 64 characters, so that an
+    execution's name (80 at most) has room for the run.
     """
     identity = (
         definition,
@@ -219,7 +218,7 @@ def report_id(
 
 
 def report_ids_from(definition: str, start: datetime) -> str:
-    """Return what no report_id of a window that begins at `start`, or later, sorts before."""
+    """Return a lower bound for the report_ids of windows that start at or after `start`."""
     return f"{definition}-{start.astimezone(UTC):%Y%m%dT%H%MZ}"
 
 

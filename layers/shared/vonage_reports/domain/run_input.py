@@ -12,11 +12,11 @@ from vonage_reports.domain.windows import Window, format_instant
 
 @dataclass(frozen=True)
 class RunInput:
-    """The report that a run is about, as the workflow's input names it."""
+    """The report of a run, as the workflow's input describes it."""
 
     report_id: str
     request_id: str | None
-    """None where there was no request: the window was split before it was asked for."""
+    """None if the window was split before it was requested."""
     attempt: int
     run: int
     entry: Entry
@@ -28,14 +28,14 @@ class RunInput:
     window: Window
     revision: str
     delay_days: int
-    """How long after its end the window was collected: the rank of its revision."""
+    """Days from the window's end to its collection: the rank of its revision."""
     planned: str | None
     currency: str | None = None
-    """What an empty currency means, as the definition says."""
+    """The definition's currency, for rows without one."""
 
     @classmethod
     def from_input(cls, value: Mapping[str, Any]) -> "RunInput":
-        """Read the workflow's input. Raises KeyError, naming what is missing."""
+        """Parse the workflow's input. Raises KeyError with the name of a missing field."""
         definition = value["definition"]
         return cls(
             report_id=value["report_id"],
@@ -56,13 +56,23 @@ class RunInput:
         )
 
     @property
+    def log_keys(self) -> dict[str, str | None]:
+        """The fields that find a run's lines in the logs of every function."""
+        return {
+            "report_id": self.report_id,
+            "definition": self.definition,
+            "request_id": self.request_id,
+            "execution": self.execution_name,
+        }
+
+    @property
     def execution_name(self) -> str:
-        """The name of the run, as the ledger gives it."""
+        """The name of the run's execution."""
         return f"{self.report_id}-r{self.run}"
 
 
 def execution_input(report: Report, entry: Entry) -> str:
-    """Return what a run of the workflow starts with, as JSON."""
+    """Return the input of the report's present run, as JSON."""
     return json.dumps(
         {
             "report_id": report.report_id,

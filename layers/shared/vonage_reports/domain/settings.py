@@ -1,7 +1,7 @@
 """The optional settings, each with its default, read from the environment in one place.
 
-The README has them in one table. What a function cannot do without is no setting: it is read
-with `os.environ[...]` where it is needed.
+The README lists them in one table. Required variables are not settings: each is read with
+`os.environ[...]` where it is needed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,27 +12,27 @@ from vonage_reports.domain.errors import InvalidRequest
 
 @dataclass(frozen=True)
 class Settings:
-    """What an operator may change without touching code."""
+    """The values that the operator may change without changing code."""
 
     wait_scale: float = 1.0
-    """`WAIT_SCALE`: factor from 0 to 1 on every cool-down and look-up of `submit_reports`."""
+    """`WAIT_SCALE`: factor from 0 to 1 for every cool-down and look-up of `submit_reports`."""
     request_interval: float = 0.25
-    """`REQUEST_INTERVAL`: seconds between two requests to Vonage; it allows 5 in a second."""
+    """`REQUEST_INTERVAL`: seconds between two requests to Vonage, which allows 5 in a second."""
     max_billed_records: int = 10_000_000
-    """`MAX_BILLED_RECORDS`: a backfill that is expected to cost more has to be confirmed."""
+    """`MAX_BILLED_RECORDS`: a backfill with more expected records has to be confirmed."""
     overdue_hours: float = 30.0
-    """`OVERDUE_HOURS`: hours after which a window that is due and not delivered is announced."""
+    """`OVERDUE_HOURS`: hours after which a due and undelivered window is announced."""
     row_check: str = "enforce"
-    """`ROW_CHECK`: `enforce` fails a report whose rows are not as many as Vonage says, `warn` says
-    so in the manifest."""
+    """`ROW_CHECK`: if the rows differ from Vonage's number, `enforce` fails the report and `warn`
+    notes the difference in the manifest."""
     account_currency: str | None = None
-    """`ACCOUNT_CURRENCY`: the currency of rows that have none, where the definition has none."""
+    """`ACCOUNT_CURRENCY`: the currency of rows without one, if their definition has none."""
     pacing_file: str | None = None
-    """`PACING_FILE`: a file through which processes of one machine share that interval."""
+    """`PACING_FILE`: a file through which processes of one machine share `REQUEST_INTERVAL`."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
-        """Read the settings; an empty value counts as none. Raises InvalidRequest."""
+        """Read the settings; an empty value counts as unset. Raises InvalidRequest."""
         return cls(
             wait_scale=_number(environment, "WAIT_SCALE", cls.wait_scale, 0, 1),
             request_interval=_number(environment, "REQUEST_INTERVAL", cls.request_interval, 0, 60),
@@ -57,13 +57,13 @@ def _number(
     except ValueError:
         value = float("nan")
     if not low <= value <= high:
-        raise InvalidRequest(f"{name} is {text!r}: it takes a number from {low:g} to {high:g}")
+        raise InvalidRequest(f"{name} is {text!r}; write a number from {low:g} to {high:g}")
     return value
 
 
 def _choice(environment: Mapping[str, str], name: str, choices: Sequence[str]) -> str:
-    """Read one of several words; the first of them is the default."""
+    """Read one of several words; the first word is the default."""
     text = environment.get(name) or choices[0]
     if text not in choices:
-        raise InvalidRequest(f"{name} is {text!r}: it takes {' or '.join(choices)}")
+        raise InvalidRequest(f"{name} is {text!r}; write {' or '.join(choices)}")
     return text

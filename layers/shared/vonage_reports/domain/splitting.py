@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from vonage_reports.domain.profile import Profile
 from vonage_reports.domain.report import Priority, Report, report_id
+from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window, halves
 
 MAX_LEAVES = 4
@@ -19,14 +19,16 @@ def halves_of(report: Report, *, now: datetime) -> tuple[Report, Report]:
     """Return the halves of a report as they are planned, the older one first."""
     older, younger = halves(report.window)
     cut = older.hours / report.window.hours
-    profile = report.profile or Profile(((report.window.hours, report.expected_rows or 0),))
+    profile = report.profile or TrafficProfile(((report.window.hours, report.expected_rows or 0),))
     return (
         _half(report, "0", older, profile.between(0, cut), now),
         _half(report, "1", younger, profile.between(cut, 1), now),
     )
 
 
-def _half(report: Report, digit: str, window: Window, profile: Profile, now: datetime) -> Report:
+def _half(
+    report: Report, digit: str, window: Window, profile: TrafficProfile, now: datetime
+) -> Report:
     split_path = report.split_path + digit
     return Report(
         report_id=report_id(

@@ -1,4 +1,4 @@
-"""Whether a window has as many rows as those of the same weekday had."""
+"""Comparison of a window's rows with earlier windows of the same weekday."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, timedelta
@@ -9,21 +9,21 @@ from vonage_reports.domain.report import Report, report_id
 from vonage_reports.domain.windows import Window
 
 WEEKS = 8
-"""So far back: two months are enough for a median, and near enough for what grows."""
+"""Two months are long enough for a median, and short enough to follow growth."""
 
 LEAST_HISTORY = 3
-"""Below three nobody knows what is usual."""
+"""Fewer windows show no usual number of rows."""
 
 NEGLIGIBLE_ROWS = 100
-"""Added on both sides: ten rows after one are no anomaly."""
+"""Added to both sides: ten rows after one row are no anomaly."""
 
 _A_WEEK_WITH_ANY_CLOCK = timedelta(days=8)
 
 
 def alike_before(window: Window) -> Iterator[Window]:
-    """Yield the windows that are comparable, the nearest first.
+    """Yield the comparable windows, nearest first.
 
-    The same weekday and local time in the weeks before; for a month, the months before.
+    The same weekday and local time in the previous weeks; for a month, the previous months.
     """
     zone = ZoneInfo(window.time_zone)
     start, end = window.start.astimezone(zone), window.end.astimezone(zone)
@@ -50,9 +50,9 @@ def reports_before(report: Report) -> list[str]:
 
 
 def deviation(rows: int, history: Sequence[int]) -> float | None:
-    """Return by which factor `rows` are more, or fewer, than the median of `history`.
+    """Return the factor by which `rows` exceed, or fall below, the median of `history`.
 
-    1 is as usual. None: there is too little history to tell.
+    1 means as usual. None means too little history.
     """
     if len(history) < LEAST_HISTORY:
         return None

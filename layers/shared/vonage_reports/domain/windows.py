@@ -13,10 +13,10 @@ HOUR = timedelta(hours=1)
 
 
 class WindowLength(StrEnum):
-    """How long the windows of a report definition are; a week is an ISO week.
+    """The length of a report definition's windows; a week is an ISO week.
 
-    Hours are of 3,600 s, from local midnight on. Where a clock moves by half an hour
-    (Australia/Lord_Howe), what is left over at the end of that day is a window of its own.
+    Hours have 3,600 s and start at local midnight. Where a clock moves by half an hour
+    (Australia/Lord_Howe), the half hour left at the end of that day is a window of its own.
     """
 
     HOUR = "hour"
@@ -26,7 +26,7 @@ class WindowLength(StrEnum):
 
     @property
     def most_days(self) -> int:
-        """How many local days a window touches at most."""
+        """The number of local days that a window touches at most."""
         return {"hour": 1, "day": 1, "week": 7, "month": 31}[self]
 
 
@@ -68,7 +68,7 @@ class Window:
 
     @classmethod
     def from_dict(cls, value: dict[str, str]) -> "Window":
-        """Read what `to_dict` wrote."""
+        """Reverse `to_dict`."""
         return cls(parse_instant(value["start"]), parse_instant(value["end"]), value["time_zone"])
 
 
@@ -80,7 +80,7 @@ def format_instant(instant: datetime) -> str:
 def parse_instant(text: str) -> datetime:
     """Read an ISO 8601 time with an offset (`Z`, `+00:00`, `+0000`) as an instant in UTC.
 
-    Raises ValueError where it is none, or has no offset.
+    Raises ValueError if the text is no time or has no offset.
     """
     instant = datetime.fromisoformat(text)
     if instant.tzinfo is None:
@@ -110,7 +110,7 @@ def windows_ending_after(
 
 def latest_window_ending_by(instant: datetime, length: WindowLength, time_zone: str) -> Window:
     """Return the newest window whose end is not after `instant`."""
-    # Two lengths back there is always a window that has ended, even where a day has more hours.
+    # Two lengths back, a window has always ended, even if a day has more than 24 hours.
     back = timedelta(days=2 * length.most_days + 1)
     latest = None
     for window in windows_ending_after(instant - back, length, time_zone):
@@ -124,8 +124,7 @@ def latest_window_ending_by(instant: datetime, length: WindowLength, time_zone: 
 def windows_within(start: date, end: date, length: WindowLength, time_zone: str) -> list[Window]:
     """Return, oldest first, the whole windows between two local dates; `end` is exclusive.
 
-    A window that lies only in part between them is left out. Nothing here knows what time it is:
-    the last windows may be in the future.
+    A window that lies only partly between them is left out. The last windows may be in the future.
     """
     zone = ZoneInfo(time_zone)
     first, last = _midnight(start, zone), _midnight(end, zone)
@@ -137,8 +136,8 @@ def windows_within(start: date, end: date, length: WindowLength, time_zone: str)
 def halves(window: Window) -> tuple[Window, Window]:
     """Cut a window at the whole hour from its start that is next to its middle.
 
-    Of an odd number of hours the first half has one more. Raises ValueError where a half would be
-    shorter than an hour: see `can_be_halved`.
+    If the number of hours is odd, the first half has one hour more. Raises ValueError if a half
+    would be shorter than an hour: see `can_be_halved`.
     """
     if not window.can_be_halved:
         raise ValueError(f"a window of {window.hours:g} h cannot be halved")
@@ -149,7 +148,7 @@ def halves(window: Window) -> tuple[Window, Window]:
 def _boundaries(
     day: date, following: date, length: WindowLength, zone: ZoneInfo
 ) -> Iterator[datetime]:
-    """Where the windows of one period begin: of an hour's period, the day, every hour of it."""
+    """Yield the starts of one period's windows; hourly windows start at every hour of a day."""
     start = _midnight(day, zone)
     yield start
     if length is WindowLength.HOUR:
@@ -159,12 +158,12 @@ def _boundaries(
 
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:
-    """The first instant of `day`, or of the next date that there is, where a zone skipped it."""
+    """Return the first instant of `day`, or of the next existing date if the zone skipped `day`."""
     midnight, on_new_time = (
         datetime.combine(day, time(fold=fold), zone).astimezone(UTC) for fold in (0, 1)
     )
-    # Equal but where 00:00 comes twice, of which the first counts, or never: then these two stand
-    # on either side of the instant at which the clock was put forward, perhaps from 23:30.
+    # The two are equal unless 00:00 occurs twice (the first counts) or never. If never, they lie on
+    # either side of the instant at which the clock was put forward, perhaps from 23:30.
     seconds = range(max(0, (midnight - on_new_time) // SECOND))
     if not seconds:
         return midnight

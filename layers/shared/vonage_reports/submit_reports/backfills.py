@@ -19,7 +19,7 @@ from vonage_reports.domain.products import oldest_start
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.slots import is_backlogged, room_for_backfills
 from vonage_reports.domain.windows import Window
-from vonage_reports.submit_reports.context import Invocation, Services
+from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.execute import collect_errors
 from vonage_reports.submit_reports.plan import MISSING, PlanOutcome, plan_change
 from vonage_reports.submit_reports.split_windows import parts_of
@@ -54,13 +54,13 @@ def cancel(name: str, services: Services, *, now: datetime) -> None:
     Raises InvalidRequest for one that nobody knows.
     """
     work = _ended(name, services)
-    faults: list[Exception] = []
+    errors: list[Exception] = []
     for report in work.reports:
         if report.backfill == name and not report.is_half:
-            with collect_errors(faults):
+            with collect_errors(errors):
                 _withdraw(report, services, now=now)
-    for fault in faults:
-        raise fault
+    for error in errors:
+        raise error
 
 
 def _withdraw(report: Report, services: Services, *, now: datetime) -> None:
@@ -103,14 +103,14 @@ def plan_backfills(
     *,
     max_billed_records: int,
     clock: Callable[[], datetime],
-) -> list[str]:
+) -> StepResult:
     """Plan as many windows of the running backfills as can be submitted; return their reports.
 
-    Of several backfills the one with the newest window comes first.
+    Take the newest window of all backfills first.
     """
     work = services.ledger.open_work()
     room = room_for_backfills(work.reports, in_use=len(work.slots), now=clock())
-    planned: list[str] = []
+    result = StepResult()
     calendar = services.ledger.calendar()
     running = {each.name: each for each in work.backfills}
     for name, backfill in list(running.items()):
@@ -128,12 +128,12 @@ def plan_backfills(
             del running[backfill.name]
             continue
         if report is not None:
-            planned.append(report.report_id)
+            result.report_ids.append(report.report_id)
             room -= 1
         running[backfill.name] = after
         if after.is_over or report is None:
             del running[backfill.name]
-    return planned
+    return result
 
 
 def _advance(

@@ -1,23 +1,26 @@
-"""The services that submit_reports calls, and the invocation that calls them."""
+"""The services that submit_reports calls, the invocation that calls them, the result of a step."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.cloudwatch import Metrics
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.sns import Topic
+from vonage_reports.aws.ssm import DefinitionsParameter
 from vonage_reports.aws.step_functions import Executions
+from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.waits import UNSCALED, Waits
 from vonage_reports.vonage.client import HTTP_TIMEOUT, VonageClient
 
 
 @dataclass(frozen=True)
 class Services:
-    """The table, Vonage, the workflow's runs, the topic, the bucket and the metrics."""
+    """Vonage and the stack's resources."""
 
     ledger: Ledger
+    definitions: DefinitionsParameter
     vonage: VonageClient
     executions: Executions
     topic: Topic
@@ -27,24 +30,45 @@ class Services:
 
 
 _TIME_TO_SUBMIT = 90.0
-"""Seconds that settling leaves to planning and submitting."""
+"""Seconds that settling leaves for planning and submitting."""
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """The invocation that submits: its name, and how many seconds it has left."""
+    """The current invocation: its request id, as the owner of leases, and its remaining seconds."""
 
     owner: str
     seconds_left: Callable[[], float]
 
     def has_time_to_settle(self) -> bool:
-        """Whether one more report can be settled, and something be submitted after it."""
+        """Whether there is time to settle one more report and then to submit."""
         return self.seconds_left() > _TIME_TO_SUBMIT + 4 * HTTP_TIMEOUT
 
     def has_time_for_a_request(self) -> bool:
-        """Whether a request, and the one that follows a 401, can still be answered."""
+        """Whether there is time for a request to Vonage and its repetition after a 401."""
         return self.seconds_left() > 2 * HTTP_TIMEOUT
 
     def lease_end(self, now: datetime, waits: Waits) -> datetime:
-        """Return the end of this invocation's lease: its last request is certainly over then."""
+        """Return when this invocation's lease ends: by then its last request is over for sure."""
         return now + waits.submit_lease(self.seconds_left() + HTTP_TIMEOUT)
+
+
+@dataclass
+class StepResult:
+    """The result of one step of a pass."""
+
+    report_ids: list[str] = field(default_factory=list)
+    """The reports that the step finished, planned or submitted."""
+    held: list[str] = field(default_factory=list)
+    """Reports that may exist at Vonage; the operator has to resolve them."""
+    refusals: list[Refusal] = field(default_factory=list)
+    """Definitions and windows that the step left out."""
+    errors: list[Exception] = field(default_factory=list)
+    """Errors that did not stop the step. The next pass finds their reports again."""
+
+    def add(self, other: "StepResult") -> None:
+        """Append the contents of another result."""
+        self.report_ids += other.report_ids
+        self.held += other.held
+        self.refusals += other.refusals
+        self.errors += other.errors

@@ -1,4 +1,4 @@
-"""Look before you pay: find in Vonage's list what a POST without an answer made."""
+"""Check before resubmitting: find the report that an unanswered POST created."""
 
 from datetime import timedelta
 from enum import Enum
@@ -16,14 +16,14 @@ from vonage_reports.submit_reports.context import Services
 from vonage_reports.vonage.answers import ReportRequest
 
 _CLOCK_DIFFERENCE = timedelta(seconds=60)
-"""By which Vonage's clock may be behind ours."""
+"""Vonage's clock may be this far behind ours."""
 
 
 def find_request(report: Report, services: Services) -> tuple[LookupResult, list[str]]:
-    """Look for the report of a SUBMITTING one; return what is seen, and further ids that match.
+    """Look a SUBMITTING report up at Vonage; return the result and the ids of duplicates.
 
-    Of several the oldest that is alive is taken: the others were made, and billed, by somebody.
-    What resembles the report and cannot be told from it is neither taken nor taken for absent.
+    The oldest live match is the report. Further matches are duplicates, which were billed too. An
+    entry that may or may not match is neither adopted nor taken as an absence.
     """
     listed = _listed(report, services)
     if not isinstance(listed, dict):
@@ -46,10 +46,9 @@ def find_request(report: Report, services: Services) -> tuple[LookupResult, list
 
 
 def _listed(report: Report, services: Services) -> dict[str, ReportRequest] | LookupResult:
-    """Return the reports that Vonage lists, by request_id, or why there are none to go by."""
+    """Return Vonage's lists by request_id, or the result of a look-up without usable lists."""
     try:
-        # Whether a sub-account's reports stand in its own list or in that of the key that made
-        # them is not documented.
+        # Vonage does not document which list has a sub-account's reports: its own, or the key's.
         accounts = {report.account_id, services.vonage.api_key}
         return {
             each.request_id: each
@@ -67,15 +66,15 @@ def _listed(report: Report, services: Services) -> dict[str, ReportRequest] | Lo
 
 
 class Match(Enum):
-    """How a listed report compares with the one that was sent."""
+    """The result of comparing a listed report with ours."""
 
-    SAME = "alike in everything"
-    UNCLEAR = "alike as far as can be read"
-    OTHER = "different in something that both of them say"
+    SAME = "every field agrees"
+    UNCLEAR = "every readable field agrees"
+    OTHER = "a field that both have differs"
 
 
 def is_another(listed: ReportRequest, report: Report) -> bool:
-    """Whether something that Vonage says of a report is not what was asked for in ours."""
+    """Whether a field of a report at Vonage contradicts ours."""
     return any(said and sent and said != sent for said, sent in _said_and_sent(listed, report))
 
 
@@ -110,6 +109,6 @@ def _match(listed: ReportRequest, report: Report) -> Match:
 
 
 def _as_text(value: object) -> str:
-    """Make values comparable: booleans come back as booleans or as strings, false as nothing."""
+    """Return a comparable text. Vonage echoes booleans as such or as text, and drops false."""
     text = "" if value is None else str(value).lower().removeprefix("+")
     return "" if text == "false" else text

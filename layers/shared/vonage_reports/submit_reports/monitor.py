@@ -1,14 +1,15 @@
-"""Watch: how things stand, told to the alarms by every sweep."""
+"""Monitor: each sweep emits the gauges, and announces refused definitions and overdue windows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain import notifications
-from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
+from vonage_reports.domain.definitions import change_of
+from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.metrics import expires_soon, of_open_work
 from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.overdue import Undelivered, undelivered, unplanned
@@ -16,59 +17,47 @@ from vonage_reports.domain.report import Report
 from vonage_reports.domain.windows import HOUR
 from vonage_reports.submit_reports.context import Services
 from vonage_reports.submit_reports.plan import announce_refusals
+from vonage_reports.submit_reports.read_definitions import LoadedDefinitions, load_definitions
+
+logger = Logger(service="submit_reports", child=True)
 
 _OVERDUE = "overdue#"
 
 
-@dataclass(frozen=True)
-class LoadedDefinitions:
-    """The report definitions that can be carried out, the others, and when they last changed."""
+def monitor(work: OpenWork, services: Services, *, overdue_after: timedelta, now: datetime) -> None:
+    """Emit the gauges; announce, once per definition, refusals and overdue windows.
 
-    definitions: Sequence[ReportDefinition]
-    refused: Sequence[Refusal]
-    at: datetime
-
-
-def monitor(
-    defined: LoadedDefinitions | None,
-    services: Services,
-    *,
-    overdue_after: timedelta,
-    now: datetime,
-) -> None:
-    """Emit the gauges, and announce, once for each definition, what is refused and what is overdue.
-
-    Where the definitions cannot be read (`defined` is None), nobody knows what is due: those gauges
-    are left out then, and an alarm takes the silence for what it is.
+    Without readable definitions the due windows are unknown. Then the gauges that need them are
+    left out, and an alarm treats the missing data as a breach.
     """
-    work = services.ledger.open_work()
     expiring = [
         report
         for report in work.reports
         if expires_soon(report, now) and not _is_stored(report, services)
     ]
     gauges = of_open_work(work.reports, slots=len(work.slots), expiring=len(expiring), now=now)
-    if defined is None:
+    loaded = _readable_definitions(services)
+    if loaded is None:
         services.metrics.emit(gauges)
         return
     calendar = services.ledger.calendar()
-    changed = [change_of(each, calendar.collects.get(each.name)) for each in defined.definitions]
-    refused = [*defined.refused, *filter(None, changed)]
-    late = _undelivered(work, defined, calendar, now=now)
+    changed = [change_of(each, calendar.collects.get(each.name)) for each in loaded.definitions]
+    refusals = [*loaded.refusals, *filter(None, changed)]
+    late = _undelivered(work, loaded, calendar, now=now)
     hours = max(((now - each.since) / HOUR for each in late), default=0)
     of_definitions = {
         "OldestUndeliveredHours": max(hours, 0),
-        "DefinitionsRefused": len(refused),
+        "DefinitionsRefused": len(refusals),
     }
     services.metrics.emit({**gauges, **of_definitions})
-    announce_refusals(refused, work.announced, services)
+    announce_refusals(refusals, work.announced, services)
     _announce([each for each in late if now - each.since >= overdue_after], work, services)
 
 
 def _is_stored(report: Report, services: Services) -> bool:
-    """Whether the archive is in the bucket: the run that stored it may be at work still.
+    """Whether the archive is in the bucket; the run that stored it may still be at work.
 
-    A bucket that cannot be asked may be what keeps the archive from being stored.
+    False if S3 refuses to answer: the same refusal may keep the run from storing the archive.
     """
     try:
         return services.bucket.exists(receipt_key(report))
@@ -76,21 +65,36 @@ def _is_stored(report: Report, services: Services) -> bool:
         return False
 
 
+def _readable_definitions(services: Services) -> LoadedDefinitions | None:
+    """Return the definitions, None if they or the secret cannot be read."""
+    try:
+        loaded = load_definitions(services)
+    except (ClientError, BotoCoreError, InvalidRequest) as error:
+        reason = str(error)
+    else:
+        if loaded.is_readable:
+            return loaded
+        reason = loaded.refusals[0].reason
+    # A warning only: a failed sweep would be retried, and the retry would meet the same cause.
+    logger.warning("overdue windows are unknown", extra={"reason": reason})
+    return None
+
+
 def _undelivered(
-    work: OpenWork, defined: LoadedDefinitions, calendar: Calendar, *, now: datetime
+    work: OpenWork, loaded: LoadedDefinitions, calendar: Calendar, *, now: datetime
 ) -> list[Undelivered]:
     never_planned = unplanned(
-        defined.definitions,
+        loaded.definitions,
         cursors=calendar.cursors,
         collects=calendar.collects,
-        defined_at=defined.at,
+        defined_at=loaded.changed_at,
         now=now,
     )
     return [*undelivered(work.reports), *never_planned]
 
 
 def _announce(overdue: Sequence[Undelivered], work: OpenWork, services: Services) -> None:
-    """Say of each definition what is overdue longest; once, until nothing of it is any more."""
+    """Announce the oldest overdue window of each definition, once until none is overdue."""
     youngest_first = sorted(overdue, key=lambda each: each.since, reverse=True)
     oldest = {_OVERDUE + each.report.definition: each for each in youngest_first}
     for cause, each in oldest.items():

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -16,21 +16,11 @@ from vonage_reports.domain.lifecycle import Plan, Replan, apply
 from vonage_reports.domain.products import oldest_start
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.windows import Window, format_instant
-from vonage_reports.submit_reports.context import Services
+from vonage_reports.submit_reports.context import Services, StepResult
 from vonage_reports.submit_reports.execute import collect_errors
 
 _CLOCK_DIFFERENCE = timedelta(minutes=5)
 """By which the schedule's clock may be ahead of the function's."""
-
-
-@dataclass
-class PlanResult:
-    """What a run of the calendar planned, left out, and could not do for AWS."""
-
-    planned: list[str] = field(default_factory=list)
-    left_out: list[Refusal] = field(default_factory=list)
-    """Definitions that collect something else than before, and windows that are too late."""
-    faults: list[Exception] = field(default_factory=list)
 
 
 def plan(
@@ -40,26 +30,30 @@ def plan(
     at: datetime,
     now: datetime,
     announced: frozenset[str] = frozenset(),
-) -> PlanResult:
-    """Plan the windows that are due at `at` (the schedule's time); `noted` was announced before.
+) -> StepResult:
+    """Plan the windows that are due at `at`, the schedule's time; return them and the refusals.
 
-    Windows are put first, the cursor moves after: a run that dies in between is made good by the
-    next, which finds its windows there already. One definition's trouble does not stop the others.
+    Refused are definitions that collect something else than before, and windows that are too late.
+    `announced` are the refusals that were announced before. One definition's error does not stop
+    the others.
 
-    Raises InvalidRequest for a time in the future, whose windows have not ended, and for one of
-    which Vonage keeps no records.
+    Write windows before the cursor: if an invocation dies in between, the next one finds its
+    windows planned and catches up.
+
+    Raises InvalidRequest for a time in the future, whose windows have not ended, and for a time
+    whose records Vonage has deleted.
     """
     _require_records(at, now)
     calendar = services.ledger.calendar()
-    done = PlanResult()
+    result = StepResult()
     for definition in definitions:
         changed = change_of(definition, calendar.collects.get(definition.name))
         if changed is not None:
-            done.left_out.append(changed)
-            with collect_errors(done.faults):
+            result.refusals.append(changed)
+            with collect_errors(result.errors):
                 announce_refusals([changed], announced, services)
             continue
-        with collect_errors(done.faults):
+        with collect_errors(result.errors):
             if definition.name not in calendar.collects:
                 services.ledger.record_collects(definition)
             final = definition.delay_days[-1]
@@ -73,21 +67,21 @@ def plan(
                 at=at,
                 now=now,
             ):
-                _plan_due(definition, due, done, services, announced=announced)
-    return done
+                _plan_due(definition, due, result, services, announced=announced)
+    return result
 
 
 def _plan_due(
     definition: ReportDefinition,
     due: Due,
-    done: PlanResult,
+    result: StepResult,
     services: Services,
     *,
     announced: frozenset[str],
 ) -> None:
     if due.late:
         late = _too_late(definition, due.late)
-        done.left_out.append(late)
+        result.refusals.append(late)
         # Said before the cursor moves past them: no later run would find them late.
         announce_refusals([late], announced, services)
     seen_to = due.late[-1:]
@@ -96,7 +90,7 @@ def _plan_due(
         if planned is PlanOutcome.NOT_NOW:
             break
         if planned is PlanOutcome.NEW:
-            done.planned.append(report.report_id)
+            result.report_ids.append(report.report_id)
         seen_to = (report.window,)
     for window in seen_to:
         services.ledger.move_cursor(definition.name, due.account_id, due.delay_days, window.end)

@@ -1,4 +1,4 @@
-"""What a person wants done once more: a window collected, or its archives converted."""
+"""The operator's requests to collect a window again, or to convert its archives again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from vonage_reports.submit_reports.execute import execute
 from vonage_reports.submit_reports.split_windows import is_part_of, parts_of
 
 Currencies = Mapping[str, str | None]
-"""By the name of a definition, what it says of currency now; a window was planned with another."""
+"""The present currency of each definition, by name. Windows were planned with an earlier one."""
 
 _AS_PLANNED: Currencies = {}
 
@@ -28,12 +28,13 @@ def recollect(
     now: datetime,
     currencies: Currencies = _AS_PLANNED,
 ) -> list[str]:
-    """Plan a report again that has come to its end; return it, or nothing to do.
+    """Plan a finished report again and return its report_id; [] if there is nothing to do.
 
-    There is nothing to do while the report, or the window that it is a part of, is unfinished,
-    and for a token that was followed before. A part of a window that was split is collected
-    alone, and the window is made anew of it and of the parts that are there. Raises
-    InvalidRequest for a report that nobody knows, and for what is a part no more.
+    There is nothing to do while the report or its whole window is unfinished, or if the token was
+    followed before. A part of a split window is collected alone, and the window is then converted
+    again from all its parts.
+
+    Raises InvalidRequest for an unknown report, and for a part that its window no longer has.
     """
     report = _known(report_id, "recollect", services, currencies)
     if not report.is_at_end or token in report.tokens:
@@ -51,7 +52,8 @@ def recollect(
         if not root.is_at_end and root.state is not State.SPLIT:
             return []
         changes.append((root, _with_one_part_for(report, root, services, now=now)))
-        # Without it they were not worth their price. Its own parts it takes the place of.
+        # These parts were cancelled because this one failed: plan them again, except its own
+        # parts, which it replaces.
         changes += [
             (part, apply(part, Replan(), now=now))
             for part in parts_of(root, services.ledger, now=now) or []
@@ -65,14 +67,14 @@ def recollect(
 
 
 def _with_one_part_for(part: Report, root: Report, services: Services, *, now: datetime) -> Report:
-    """Return a window that was split as it is while a part of it is collected again.
+    """Return a split window as it is while one of its parts is collected again.
 
-    Raises InvalidRequest where the window is not made of that part any more.
+    Raises InvalidRequest if the window no longer has that part.
     """
     if not is_part_of(part, root, services.ledger, now=now):
-        name = root.report_id
         raise InvalidRequest(
-            f"recollect: {part.report_id} is no part any more of {name}: name that one"
+            f"recollect: {part.report_id} is no longer a part of its window. "
+            f"Collect the window: {root.report_id}"
         )
     further = 0
     if part.state is State.SPLIT:
@@ -86,25 +88,27 @@ def _with_one_part_for(part: Report, root: Report, services: Services, *, now: d
 def reconvert(
     report_id: str, services: Services, *, now: datetime, currencies: Currencies = _AS_PLANNED
 ) -> list[str]:
-    """Start a run that makes a window anew from its archives; return it, or nothing to do.
+    """Convert a window's archives again and return its report_id; [] if it is unfinished.
 
-    There is nothing to do while the report is unfinished. Where the last collection has no archive,
-    it is made of those that it was delivered from before. Raises InvalidRequest for a report that
-    nobody knows, for a part of a window, and where no archive was stored.
+    If the last collection stored no archive, the archives of the last delivery are converted.
+
+    Raises InvalidRequest for an unknown report, for a part of a window, and without archives.
     """
     report = _known(report_id, "reconvert", services, currencies)
     if not report.is_at_end:
         return []
     if report.is_half:
-        raise InvalidRequest(f"reconvert: {report_id} is a part of {report.root}: name that one")
+        raise InvalidRequest(
+            f"reconvert: {report_id} is a part. Reconvert its window: {report.root}"
+        )
     if report.request_id is None and not (report.receipts or report.delivered_from):
-        raise InvalidRequest(f"reconvert: {report_id} was never asked for: collect it first")
+        raise InvalidRequest(f"reconvert: {report_id} was never requested. Collect it first")
     receipts = report.receipts or (receipt_key(report),)
     missing = _missing(receipts, services)
     if missing and report.delivered_from and not _missing(report.delivered_from, services):
         receipts, missing = report.delivered_from, None
     if missing:
-        raise InvalidRequest(f"reconvert: {missing} is not there: collect the window again")
+        raise InvalidRequest(f"reconvert: the bucket has no {missing}. Collect the window again")
     try:
         execute(report, Convert(receipts, report.profile), services, now=now)
     except VersionConflict:
@@ -113,12 +117,12 @@ def reconvert(
 
 
 def _missing(receipts: Sequence[str], services: Services) -> str | None:
-    # Read, where a look would do: S3 says "not there" of an object in a bucket that is not.
+    # GET, not HEAD: a HEAD answers 404 for a missing bucket too.
     return next((key for key in receipts if services.bucket.read_json(key) is None), None)
 
 
 def outlook(report_id: str, services: Services) -> dict[str, Any]:
-    """Return what collecting a report again would do, in the words of a backfill's outlook."""
+    """Return the effect of collecting a report again, in the form of a backfill's dry run."""
     report = _known(report_id, "recollect", services)
     volumes = services.ledger.calendar().volumes
     rows_per_hour = volumes.get((report.definition, report.account_id))
@@ -137,11 +141,11 @@ def outlook(report_id: str, services: Services) -> dict[str, Any]:
 def _known(
     report_id: str, event: str, services: Services, currencies: Currencies = _AS_PLANNED
 ) -> Report:
-    """Return a report of the ledger, in the currency of now.
+    """Return a report of the ledger with its definition's present currency.
 
-    Raises InvalidRequest where it has none of that name.
+    Raises InvalidRequest for an unknown report_id.
     """
     report = services.ledger.report(report_id)
     if report is None:
-        raise InvalidRequest(f"{event}: there is no report {report_id}")
+        raise InvalidRequest(f"{event}: the ledger has no report {report_id}")
     return replace(report, currency=currencies.get(report.definition, report.currency))

@@ -29,7 +29,7 @@ from vonage_reports.domain.errors import (
 from vonage_reports.domain.lifecycle import Withdraw
 from vonage_reports.domain.objects import manifest_key, receipt_key
 from vonage_reports.domain.report import Entry, Report, State
-from vonage_reports.submit_reports.context import Invocation, Services
+from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.execute import announce_once, collect_errors, execute
 from vonage_reports.submit_reports.split_windows import parts_of
 
@@ -39,31 +39,29 @@ _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 def settle(
     work: OpenWork, services: Services, invocation: Invocation, *, clock: Callable[[], datetime]
-) -> tuple[list[str], list[Exception]]:
-    """Move every report as far as it can go now, as long as there is time.
+) -> StepResult:
+    """Move every report as far as it can go now, while there is time; return the finished reports.
 
-    Level-triggered: it goes by what Step Functions and Vonage say now, never by an event.
-    Returns the reports that came to their end, and what went wrong: one report's trouble does
-    not stop the others.
+    Level-triggered: decide by the current state at Step Functions and Vonage, never by an event.
+    One report's error does not stop the others.
     """
-    ended: list[str] = []
-    faults: list[Exception] = []
+    result = StepResult()
     whole = {report.report_id: report for report in work.reports if not report.is_half}
     for report in _rotated(work.reports, clock()):
         if not invocation.has_time_to_settle():
             break
-        with collect_errors(faults):
+        with collect_errors(result.errors):
             root = whole.get(report.root or report.report_id, report)
             settled = _settle(report, root.leaves, work.announced, services, now=clock())
             if settled.is_at_end:
-                ended.append(report.report_id)
+                result.report_ids.append(report.report_id)
     for report in work.reports:
         # After the parts, whose ends are written by now.
         if report.state is State.SPLIT and invocation.has_time_to_settle():
-            with collect_errors(faults):
+            with collect_errors(result.errors):
                 if _settle_split(report, services, now=clock()).is_at_end:
-                    ended.append(report.report_id)
-    return ended, faults
+                    result.report_ids.append(report.report_id)
+    return result
 
 
 def _rotated(reports: Sequence[Report], now: datetime) -> Sequence[Report]:

@@ -1,4 +1,4 @@
-"""The parts of a window that was split, as the ledger has them."""
+"""The parts of a split window, as the ledger has them."""
 
 from datetime import datetime
 
@@ -8,7 +8,7 @@ from vonage_reports.domain.splitting import halves_of
 
 
 def parts_of(report: Report, ledger: Ledger, *, now: datetime) -> list[Report] | None:
-    """Return the parts of a report that is split, oldest first; None: one cannot be read."""
+    """Return the parts of a split report, oldest first; None if one of them is missing."""
     parts: list[Report] = []
     for half in halves_of(report, now=now):
         found = ledger.report(half.report_id)
@@ -25,9 +25,9 @@ def parts_of(report: Report, ledger: Ledger, *, now: datetime) -> list[Report] |
 
 
 def is_part_of(report: Report, root: Report, ledger: Ledger, *, now: datetime) -> bool:
-    """Whether a report is a half, or a half's half, of what the whole window is made of now.
+    """Whether a half, or the half of a half, still belongs to the window as it is split now.
 
-    It is not any more where the window, or the half around it, was collected in one later.
+    It does not if the window, or the half around it, was later collected as one report.
     """
     around, is_split = root, root.leaves > 1
     for digit in report.split_path:

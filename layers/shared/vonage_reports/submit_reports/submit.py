@@ -1,7 +1,7 @@
 """Submit: give the free slots to the planned reports, having looked for those that got lost."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from aws_lambda_powertools import Logger
@@ -30,33 +30,21 @@ from vonage_reports.domain.errors import (
 from vonage_reports.domain.lifecycle import Fail, PutBack, TakeSlot, apply
 from vonage_reports.domain.report import Report, RequestStatus, State
 from vonage_reports.domain.slots import SLOTS, slots_needed, submission_order
-from vonage_reports.submit_reports.context import Invocation, Services
+from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.execute import announce_once, collect_errors, execute
 from vonage_reports.submit_reports.lost_requests import find_request, is_another
 
 logger = Logger(service="submit_reports", child=True)
 
 
-@dataclass
-class SubmitResult:
-    """What a run submitted, and holds because nobody knows whether Vonage took it."""
-
-    submitted: list[str] = field(default_factory=list)
-    held: list[str] = field(default_factory=list)
-    waiting: int = 0
-    """Reports for which Vonage has not taken a request yet."""
-    faults: list[Exception] = field(default_factory=list)
-    """What AWS refused; the reports that it concerns are found again by the next run."""
-
-
 def submit(
     services: Services, invocation: Invocation, *, clock: Callable[[], datetime]
-) -> SubmitResult:
-    """Look for reports whose POST had no answer; then submit what is due, while slots are free.
+) -> StepResult:
+    """Find the requests of unanswered POSTs; then submit the due reports while slots are free.
 
-    Raises InvalidRequest where the secret cannot be used: then nothing was sent.
+    Raises InvalidRequest, having sent nothing, if the secret cannot be used.
     """
-    done = SubmitResult()
+    result = StepResult()
     work = services.ledger.open_work()
     lost = [report for report in work.reports if is_unacknowledged(report, clock())]
     if (lost or submission_order(work.reports, clock())) and not _is_paused(work, clock()):
@@ -64,26 +52,23 @@ def submit(
         services.vonage.require_credentials()
         for report in lost:
             if invocation.has_time_for_a_request():
-                with collect_errors(done.faults):
-                    _find(report, services, invocation, done, now=clock())
-        work, queue = _cleared(services, done, clock)
-        _submit_planned(work, queue, services, invocation, done, clock=clock)
-    done.waiting = sum(
-        report.state in (State.PLANNED, State.SUBMITTING) and report.report_id not in done.submitted
-        for report in work.reports
-    )
-    return done
+                with collect_errors(result.errors):
+                    _find(report, services, invocation, result, now=clock())
+        if lost:
+            work = services.ledger.open_work()
+        work, queue = _cleared(work, services, result, clock)
+        _submit_planned(work, queue, services, invocation, result, clock=clock)
+    return result
 
 
 def _cleared(
-    services: Services, done: SubmitResult, clock: Callable[[], datetime]
+    work: OpenWork, services: Services, result: StepResult, clock: Callable[[], datetime]
 ) -> tuple[OpenWork, list[Report]]:
     """Move what is not to be asked for as it stands; return the open work and what is left of it.
 
     A split makes halves, which may be too large themselves: so it looks again.
     """
     while True:
-        work = services.ledger.open_work()
         whole = {report.report_id: report for report in work.reports}
         queue, has_moved = [], False
         for report in submission_order(work.reports, clock()):
@@ -92,11 +77,12 @@ def _cleared(
             if decision is None:
                 queue.append(report)
             elif not isinstance(decision, Stay):
-                with collect_errors(done.faults):
+                with collect_errors(result.errors):
                     execute(report, decision, services, now=clock())
                     has_moved = True
         if not has_moved:
             return work, queue
+        work = services.ledger.open_work()
 
 
 def _later(report: Report, open_reports: Mapping[str, Report], services: Services) -> State | None:
@@ -118,7 +104,7 @@ def _submit_planned(
     queue: Sequence[Report],
     services: Services,
     invocation: Invocation,
-    done: SubmitResult,
+    result: StepResult,
     *,
     clock: Callable[[], datetime],
 ) -> None:
@@ -135,10 +121,10 @@ def _submit_planned(
         if room < least or not invocation.has_time_for_a_request():
             continue
         go_on, seen_free = True, len(free)
-        with collect_errors(done.faults):
+        with collect_errors(result.errors):
             owned = _take_slot(report, free, services, invocation, least=least, now=clock())
             if owned is not None:
-                go_on = _send(owned, work, services, done, now=clock())
+                go_on = _send(owned, work, services, result, now=clock())
         # What somebody else took meanwhile is gone as well.
         room -= seen_free - len(free)
         if not go_on:
@@ -194,7 +180,7 @@ def _take_slot(
 
 
 def _send(
-    report: Report, work: OpenWork, services: Services, done: SubmitResult, *, now: datetime
+    report: Report, work: OpenWork, services: Services, result: StepResult, *, now: datetime
 ) -> bool:
     """Send the POST and note its outcome. False: Vonage wants no more of them now."""
     answer: str | VonageReportsError
@@ -226,7 +212,7 @@ def _send(
         # slot, and nobody looks for a POST that had an answer.
         announce_once(report, answer, work.announced, services)
     if isinstance(answer, str):
-        done.submitted.append(report.report_id)
+        result.report_ids.append(report.report_id)
         for cause in sorted(notifications.causes_disproved_by(report) & work.announced):
             services.ledger.clear_announced(cause)
     every_report = isinstance(answer, VonageRejected) and answer.concerns_every_report
@@ -234,7 +220,7 @@ def _send(
 
 
 def _find(
-    report: Report, services: Services, invocation: Invocation, done: SubmitResult, *, now: datetime
+    report: Report, services: Services, invocation: Invocation, result: StepResult, *, now: datetime
 ) -> None:
     """Take a lost report over and look in Vonage's list what became of its POST."""
     lease_until = invocation.lease_end(now, services.waits)
@@ -247,9 +233,9 @@ def _find(
     decision = after_lookup(report, seen, now=now, waits=services.waits)
     report = execute(report, decision, services, now=now)
     if report.state is State.SUBMITTED:
-        done.submitted.append(report.report_id)
+        result.report_ids.append(report.report_id)
     if report.state is State.HELD:
-        done.held.append(report.report_id)
+        result.held.append(report.report_id)
 
 
 def resolve(report_id: str, request_id: str | None, services: Services, *, now: datetime) -> None:

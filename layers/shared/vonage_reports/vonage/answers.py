@@ -1,4 +1,4 @@
-"""The answers of Vonage, checked and parsed: statuses, problems, reports."""
+"""Checks and parses the answers of Vonage: statuses, problems, reports."""
 
 import json
 import re
@@ -23,18 +23,19 @@ from vonage_reports.domain.errors import (
 from vonage_reports.domain.report import RequestStatus
 from vonage_reports.domain.windows import parse_instant
 
-# Shorter runs of digits are counts; E.164 has 15 at most; an id has letters or hyphens around.
+# Shorter runs of digits are counts. E.164 numbers have at most 15 digits. In an id, letters or
+# hyphens surround the digits.
 _PHONE_NUMBER = re.compile(r"(?<![\w-])\+?\d{9,15}(?![\w-])")
 _LONGEST_RETRY_AFTER = 86_400
-_LONGEST_PROBLEM = 64 * 1024  # bytes; what is longer is no problem+json, perhaps a whole archive
+_LONGEST_PROBLEM = 64 * 1024  # bytes; a longer body is no problem+json, perhaps a whole archive
 
 
 @dataclass(frozen=True)
 class ReportRequest:
-    """One report as Vonage describes it. What an answer did not say is None.
+    """One report as Vonage describes it. A field that the answer lacks is None.
 
-    `echo` holds the whole answer: the request's parameters stand in it as they were sent, so its
-    `status` is a filter, never the state, which is `request_status`.
+    `echo` is the whole answer, with the request's parameters as sent. So its `status` is a filter;
+    the state of the report is `request_status`.
     """
 
     request_id: str
@@ -51,36 +52,36 @@ class ReportRequest:
 
     @property
     def state(self) -> RequestStatus:
-        """How Vonage says that the report stands. Raises ReportFailed for what nobody knows."""
+        """The state of the report. Raises ReportFailed for an unknown status."""
         return RequestStatus.parse(self.request_status)
 
 
 @contextmanager
 def transport_errors() -> Iterator[None]:
-    """Translate the errors of requests, and of urllib3 below it, into ours.
+    """Translate the errors of requests and urllib3 into ours.
 
-    ValueError is what requests raises for a redirect to something that is no URL.
+    requests raises ValueError for a redirect to an invalid URL.
     """
     try:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        # The text of the foreign error may hold the URL and more: its name is enough.
+        # Only the name: the text of the error may contain the URL and more.
         name = type(error).__name__
         if _never_connected(error):
             raise VonageUnreachable(f"Vonage cannot be reached: {name}") from error
-        raise VonageUnavailable(f"no whole answer from Vonage: {name}") from error
+        raise VonageUnavailable(f"Vonage sent no complete answer: {name}") from error
 
 
 def _never_connected(error: Exception) -> bool:
     if isinstance(error, requests.ConnectTimeout | requests.exceptions.InvalidURL):
         return True
-    # urllib3's own error stands in the one of requests, and the reason in that.
+    # The error of requests contains urllib3's error, which contains the reason.
     reason = getattr(error.args[0] if error.args else None, "reason", None)
     return isinstance(reason, urllib3.exceptions.NewConnectionError)
 
 
 def raise_for_status(response: requests.Response) -> None:
-    """Raise the error that a status outside 200 to 299 means.
+    """Raise the error for a status outside 200 to 299.
 
     Raises:
         VonageUnavailable: 5xx, 408.
@@ -104,13 +105,15 @@ def raise_for_status(response: requests.Response) -> None:
         for each in objects_in(problem.get("invalid_parameters"))
     ]
     text += "".join(f"; {name}: {reason}" for name, reason in invalid)
+    if status == HTTPStatus.FORBIDDEN:
+        text += " (check at Vonage that the account may use the product and has credit)"
     raise VonageRejected(
         text, status=status, problem=problem_type(problem), invalid_parameters=invalid
     )
 
 
 def _seconds(text: str) -> int | None:
-    """Read a Retry-After; a day at most, for what is longer is no rate limit."""
+    """Read a Retry-After in seconds, capped at a day: a longer wait is no rate limit."""
     if not text.isdecimal():
         return None
     return (
@@ -119,7 +122,7 @@ def _seconds(text: str) -> int | None:
 
 
 def status_and_problem(response: requests.Response, problem: Mapping[str, Any]) -> str:
-    """Return the status and what the problem+json says of it, if there is one."""
+    """Return the status, and the title and detail of the problem+json if there is one."""
     parts = (str(problem[key]) for key in ("title", "detail") if problem.get(key))
     said = _without_numbers(", ".join(parts))
     text = f"Vonage answered {response.status_code} to {response.request.method}"
@@ -127,7 +130,7 @@ def status_and_problem(response: requests.Response, problem: Mapping[str, Any]) 
 
 
 def _without_numbers(text: str) -> str:
-    """Leave out what may be a phone number: a refusal may quote a filter, and is announced."""
+    """Replace possible phone numbers: a refusal may quote a filter, and is announced."""
     return _PHONE_NUMBER.sub("(number)", text)
 
 
@@ -137,7 +140,7 @@ def problem_type(problem: Mapping[str, Any]) -> str:
 
 
 def problem_of(response: requests.Response) -> dict[str, Any]:
-    """Return the problem+json, {} if there is none. Of a stream, it takes the bytes away."""
+    """Return the problem+json, {} if there is none. Consumes the body of a stream."""
     content = b""
     try:
         with transport_errors():
@@ -169,7 +172,7 @@ def _parsed(content: bytes) -> dict[str, Any] | None:
 
 
 def request_id_of(answer: Mapping[str, Any]) -> str:
-    """Return the id as it is: a UUID, with or without a prefix like `ri3p58f-`."""
+    """Return the id unchanged: a UUID, with or without a prefix such as `ri3p58f-`."""
     request_id = answer.get("request_id")
     if not isinstance(request_id, str) or not request_id:
         raise VonageUnavailable("Vonage answered without a request_id")
@@ -184,7 +187,7 @@ def report_request(answer: Mapping[str, Any]) -> ReportRequest:
         request_status=answer.get("request_status"),
         product=answer.get("product"),
         account_id=answer.get("account_id"),
-        # Vendor's examples send booleans as strings as well.
+        # Vonage's examples also have booleans as strings.
         include_subaccounts=str(answer.get("include_subaccounts")).lower() == "true",
         date_start=_instant(answer.get("date_start")),
         date_end=_instant(answer.get("date_end")),
@@ -196,7 +199,7 @@ def report_request(answer: Mapping[str, Any]) -> ReportRequest:
 
 
 def _file_id(answer: Mapping[str, Any]) -> str | None:
-    """Return the last segment of the download link's path, the only part of it that is used."""
+    """Return the last segment of the download link's path. No other part of the link is used."""
     links = answer.get("_links")
     link = links.get("download_report") if isinstance(links, dict) else None
     href = link.get("href") if isinstance(link, dict) else None
@@ -217,7 +220,7 @@ def _instant(value: object) -> datetime | None:
 
 
 def objects_in(value: object) -> list[dict[str, Any]]:
-    """Return the JSON objects of a list, without its other values; [] if it is no list."""
+    """Return the JSON objects in a list, without other values; [] if `value` is no list."""
     if not isinstance(value, list):
         return []
     return [each for each in value if isinstance(each, dict)]

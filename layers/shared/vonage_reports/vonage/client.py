@@ -1,7 +1,7 @@
 """The Reports API of Vonage over HTTP: create, get, list, cancel, download.
 
-No AWS in here, no retries (they belong to the workflow), and no waiting but the pace of requests.
-Facts about the API come from its OpenAPI text 3.1.4, or 2.1.17 where that is said.
+Uses no AWS and retries nothing: retries belong to the workflow. Waits only to pace requests.
+The source of facts about the API is its OpenAPI text 3.1.4, unless another version is named.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,13 +43,13 @@ USER_AGENT = f"vonage-usage-reports/{__version__}"
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 30.0
-"""Seconds between two bytes of an answer; a generated file starts at once."""
+"""Seconds between two bytes of an answer. The download of a generated file starts at once."""
 
 HTTP_TIMEOUT = CONNECT_TIMEOUT + READ_TIMEOUT
-"""Seconds after which a request that got no answer is given up."""
+"""Seconds after which a request without an answer is abandoned."""
 
 _JSON = {"Accept": "application/json"}
-# Compressed on the way it would not be the archive.
+# With a content encoding, the bytes would not be those of the archive.
 _AS_IT_IS = {"Accept": "application/octet-stream", "Accept-Encoding": "identity"}
 _MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -57,9 +57,9 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 @dataclass(frozen=True)
 class Credentials:
-    """What Vonage's Basic authentication takes; `source` names where to mend them.
+    """Credentials for Basic authentication. `source` tells the operator where to correct them.
 
-    The secret never shows in a repr.
+    The repr never shows the secret.
     """
 
     api_key: str
@@ -71,12 +71,14 @@ class Credentials:
 
 
 class VonageClient:
-    """Calls to one Vonage account.
+    """Calls the Reports API for one Vonage account.
 
-    `credentials` is called with False for the ones at hand, and with True for fresh ones, once,
-    after Vonage refused those (401): a secret may have been rotated. `on_refusal` hears of every
-    429 and 403, and of a 401 with fresh credentials too.
-    Raises InvalidRequest where `base_url` is neither https nor on loopback.
+    `credentials(False)` returns the cached credentials. After a 401, the client calls
+    `credentials(True)` for fresh ones and tries once more, because the secret may have been
+    rotated. The client calls `on_refusal` for every 429, every 403, and a 401 with fresh
+    credentials.
+
+    Raises InvalidRequest if `base_url` is neither https nor on loopback.
     """
 
     def __init__(
@@ -99,11 +101,11 @@ class VonageClient:
 
     @property
     def api_key(self) -> str:
-        """The key in use, which is also the id of the account it belongs to."""
+        """The API key in use, which is also the id of its account."""
         return self._credentials(False).api_key  # noqa: FBT003 - a callable's type names no keywords
 
     def require_credentials(self) -> None:
-        """Read the credentials. Raises InvalidRequest where they cannot be used."""
+        """Read the credentials. Raises InvalidRequest if they are unusable."""
         self._credentials(False)  # noqa: FBT003 - a callable's type names no keywords
 
     def create_report(
@@ -115,14 +117,14 @@ class VonageClient:
         include_subaccounts: bool,
         filters: Mapping[str, Any],
     ) -> str:
-        """Ask Vonage to generate a report, which it bills (POST /v2/reports); its request_id.
+        """Create a report, which Vonage bills (POST /v2/reports); return its request_id.
 
-        `date_start` is inclusive and `date_end` exclusive at Vonage, as the window is.
-        Vonage knows no idempotency key: every call that arrives makes, and bills, a report.
+        Like the window, `date_start` is inclusive and `date_end` exclusive. Vonage has no
+        idempotency key: every call that arrives creates, and bills, a report.
 
         Raises:
-            RateLimited, VonageRejected, ReportExpired, VonageUnreachable: nothing was created.
-            SubmissionUnknown: it may have been; the cause is chained.
+            RateLimited, VonageRejected, ReportExpired, VonageUnreachable: no report was created.
+            SubmissionUnknown: Vonage may have created the report; the cause is chained.
         """
         body = {
             **filters,
@@ -137,15 +139,15 @@ class VonageClient:
         except VonageUnreachable:
             raise
         except VonageUnavailable as error:
-            raise SubmissionUnknown(f"Vonage may have taken the report: {error}") from error
+            raise SubmissionUnknown(f"Vonage may have created the report: {error}") from error
 
     def get_report(self, request_id: str) -> ReportRequest:
-        """Ask how a report stands (GET /v2/reports/{request_id}).
+        """Return a report's status (GET /v2/reports/{request_id}).
 
-        One of Vonage's pages shows the list form for this call; the report is taken out of it.
+        One of Vonage's pages shows a list as the answer; then the report is picked from the list.
 
         Raises:
-            ReportExpired: Vonage does not know it; it forgets reports after 4 days.
+            ReportExpired: Vonage does not know the report; it deletes reports after 4 days.
             RateLimited, VonageRejected, VonageUnavailable.
         """
         answer = self._json("GET", f"/v2/reports/{_path_segment(request_id)}")
@@ -153,17 +155,17 @@ class VonageClient:
             for report in objects_in(answer["reports"]):
                 if report.get("request_id") == request_id:
                     return report_request(report)
-            raise VonageUnavailable("Vonage answered with a list that the report is not in")
+            raise VonageUnavailable(f"Vonage answered with a list without report {request_id}")
         return report_request(answer)
 
     def list_reports(self, account_id: str) -> Sequence[ReportRequest]:
-        """List the account's reports of the last days, of every status (GET /v2/reports).
+        """List the account's reports of the last 4 days, of every status (GET /v2/reports).
 
-        Deprecated and absent from 3.1.4, documented until 2.2.2; reports older than 4 days are
-        not in it. What `date_from` means is not documented, so it is not sent.
+        The list is deprecated: documented until 2.2.2, and absent from 3.1.4. The meaning of
+        `date_from` is undocumented, so it is not sent.
 
         Raises:
-            ReportExpired: the list itself is gone (404).
+            ReportExpired: Vonage removed the list (404).
             RateLimited, VonageRejected, VonageUnavailable.
         """
         query = {"account_id": account_id, "status": ",".join(RequestStatus)}
@@ -175,15 +177,15 @@ class VonageClient:
             or objects_in(listed) != listed
             or (isinstance(count, int) and count > len(listed))
         ):
-            # What cannot be read whole does not prove that a report is absent.
+            # An incomplete list does not prove that a report is absent.
             raise VonageUnavailable("Vonage answered without a readable list of reports")
         return [report_request(each) for each in listed]
 
     def cancel_report(self, request_id: str) -> bool:
-        """Stop a report (DELETE /v2/reports/{request_id}); False: it had ended already (409).
+        """Cancel a report (DELETE /v2/reports/{request_id}); False if it had ended before (409).
 
         Raises:
-            ReportExpired: Vonage does not know it.
+            ReportExpired: Vonage does not know the report.
             RateLimited, VonageRejected, VonageUnavailable.
         """
         try:
@@ -196,17 +198,18 @@ class VonageClient:
 
     @contextmanager
     def download(self, file_id: str, chunk_bytes: int) -> Iterator[Iterator[bytes]]:
-        """Open the archive of a report (GET /v3/media/{file_id}); it is there for 72 hours.
+        """Open the archive of a report (GET /v3/media/{file_id}), which Vonage keeps for 72 hours.
 
-        Gives chunks of at most `chunk_bytes`. A body shorter than its Content-Length is an error,
-        one of no known length may end anywhere: only the archive itself proves that it is whole.
+        Yields chunks of at most `chunk_bytes`. A body shorter than its Content-Length raises. A
+        body of unknown length may end anywhere: only the archive itself proves that it is whole.
 
-        The URL is made from the file's id: a link that Vonage sends is never followed. Within the
-        host a redirect is; to another host only over https, and without credentials.
+        The URL is built from the file's id; a link from Vonage is never followed. The client
+        follows redirects within the host. To another host it follows them only over https, and
+        sends no credentials.
 
         Raises, also while the chunks are read:
-            ReportExpired: the file is not there (404).
-            VonageUnavailable: cut, stalled, or shorter than announced.
+            ReportExpired: the file does not exist (404).
+            VonageUnavailable: the body is cut, stalled, or shorter than announced.
             RateLimited, VonageRejected.
         """
         url = f"{self._base_url}/v3/media/{_path_segment(file_id)}"
@@ -219,7 +222,7 @@ class VonageClient:
             raise_for_status(response)
             if response.status_code != HTTPStatus.OK:
                 raise VonageUnavailable(
-                    f"{status_and_problem(response, {})}: not with a whole file"
+                    f"{status_and_problem(response, {})}, which is not a whole file"
                 )
             yield _chunks(response, chunk_bytes)
 
@@ -231,14 +234,14 @@ class VonageClient:
             return self._send("GET", target, headers=_AS_IT_IS, stream=True)
         if urlsplit(target).scheme != "https":
             raise VonageRejected(
-                "Vonage redirected the download to another host without https: refused",
+                "Vonage redirected the download to another host without https, which is refused",
                 status=response.status_code,
             )
         self._pacer.wait()
         with transport_errors():
             return self._session.get(
                 target,
-                # Nothing, and not what a .netrc may have for that host.
+                # No credentials, not even those of a .netrc for that host.
                 auth=lambda request: request,
                 headers=_AS_IT_IS,
                 timeout=self._timeout,
@@ -272,8 +275,8 @@ class VonageClient:
         for fresh in (False, True):
             credentials = self._credentials(fresh)
             self._pacer.wait()
-            # A connection that is kept goes stale while Lambda freezes the function, and a request
-            # that is sent on it, perhaps a POST, is lost: each one has a connection of its own.
+            # A new connection for each request: a kept one goes stale while Lambda freezes the
+            # function, and the next request on it, perhaps a POST, would be lost.
             self._session.close()
             with transport_errors():
                 response = self._session.request(
@@ -281,7 +284,7 @@ class VonageClient:
                     url,
                     params=query,
                     json=body,
-                    # As bytes: text would have to be Latin-1.
+                    # Bytes, because requests encodes text as Latin-1.
                     auth=HTTPBasicAuth(
                         credentials.api_key.encode(), credentials.api_secret.encode()
                     ),
@@ -308,7 +311,7 @@ class VonageClient:
 
 
 def require_safe_url(url: str) -> str:
-    """Return `url`, if credentials may be sent there. Raises InvalidRequest otherwise."""
+    """Return `url` if credentials may be sent there. Raises InvalidRequest otherwise."""
     try:
         parts = urlsplit(url)
         safe = parts.scheme == "https" or (
@@ -317,7 +320,7 @@ def require_safe_url(url: str) -> str:
     except ValueError:
         safe = False
     if not safe or not parts.hostname:
-        raise InvalidRequest(f"VONAGE_BASE_URL is {url!r}: it must be https, or http on loopback")
+        raise InvalidRequest(f"VONAGE_BASE_URL is {url!r}: set an https URL, or http on loopback")
     return url
 
 
@@ -329,23 +332,23 @@ def _is_loopback(host: str) -> bool:
 
 
 def _path_segment(opaque_id: str) -> str:
-    """Return an id as one segment of a path. Raises InvalidRequest for one that would leave it."""
+    """Return an id as one path segment. Raises InvalidRequest for dots, which change the path."""
     if not opaque_id.strip("."):
-        raise InvalidRequest(f"{opaque_id!r} is no id of Vonage's")
+        raise InvalidRequest(f"{opaque_id!r} is not an id of Vonage")
     return quote(opaque_id, safe="")
 
 
 def _origin(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
-    # As it is written, and not the host that this parser finds in it: urllib3's may find another.
+    # The whole netloc, because urllib3 may parse another host out of it than urlsplit does.
     host = parts.netloc.lower()
     return parts.scheme, host.removesuffix(":443") if parts.scheme == "https" else host
 
 
 def _chunks(response: requests.Response, size: int) -> Iterator[bytes]:
     with transport_errors():
-        # `raw` and not `iter_content`: the archive's bytes as they are, whatever the encoding.
-        # `read1` and not `read`, which waits until `size` bytes have come: from a server that
-        # sends one now and then that takes longer than the caller has.
+        # `raw`, not `iter_content`: never decode a content encoding of the archive's bytes.
+        # `read1`, not `read`: `read` waits for `size` bytes, which takes longer than the caller's
+        # deadline if the server sends only a byte now and then.
         while chunk := response.raw.read1(size, decode_content=False):
             yield chunk

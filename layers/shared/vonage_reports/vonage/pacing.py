@@ -1,4 +1,4 @@
-"""Keeps requests apart, so that Vonage's limit of 5 requests in a second is never reached."""
+"""Paces requests, so that they never reach Vonage's limit of 5 requests per second."""
 
 import fcntl
 import time
@@ -9,11 +9,10 @@ from vonage_reports.domain.settings import Settings
 
 
 class Pacer:
-    """Lets a caller through at most once in `interval` seconds.
+    """Admits at most one request per `interval` seconds.
 
-    With a `file`, all processes that name the same one share that pace: the time of the last
-    passage stands in it, under a lock. The clock must be one that they share, as the machine's
-    monotonic clock is.
+    All processes that use the same `file` share one pace: the file holds the time of the last
+    request, under a lock. These processes need a common clock, such as the machine's monotonic one.
     """
 
     def __init__(
@@ -32,12 +31,12 @@ class Pacer:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Pacer":
-        """Make the pacer that the settings ask for."""
+        """Return the pacer for the settings."""
         file = None if settings.pacing_file is None else Path(settings.pacing_file)
         return cls(settings.request_interval, file=file)
 
     def wait(self) -> None:
-        """Return when the next request may go out."""
+        """Block until the next request may be sent."""
         if self._file is None:
             self._last = self._pass(self._last)
             return
@@ -49,7 +48,7 @@ class Pacer:
             file.write(repr(last))
 
     def _pass(self, last: float) -> float:
-        # A file may be older than the machine's clock, which begins anew with the machine.
+        # The file may be older than the machine's clock, which restarts with the machine.
         last = min(last, self._clock())
         while (wait := last + self._interval - self._clock()) > 0:
             self._sleep(wait)

@@ -1,4 +1,4 @@
-"""How the rows of a window lie in it, as far as the parts of an earlier one have shown."""
+"""The distribution of rows within a window, known from the parts of an earlier window."""
 
 import json
 from collections.abc import Iterable
@@ -6,37 +6,37 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Profile:
+class TrafficProfile:
     """The parts of a window that was split, oldest first, each as hours and rows.
 
-    Traffic is no even stream: where the busy hours are, the next window has to be split as well.
+    Traffic is uneven: the next window has to be split at the same busy hours.
     """
 
     parts: tuple[tuple[float, float], ...]
 
     @property
     def rows(self) -> int:
-        """The rows of all parts."""
+        """The number of rows in all parts."""
         return round(sum(rows for _, rows in self.parts))
 
-    def scaled(self, rows: float) -> "Profile":
-        """Return the same form with so many rows in all."""
+    def scaled(self, rows: float) -> "TrafficProfile":
+        """Return the same distribution of another number of rows."""
         factor = rows / (self.rows or 1)
-        return Profile(tuple((hours, part * factor) for hours, part in self.parts))
+        return TrafficProfile(tuple((hours, part * factor) for hours, part in self.parts))
 
-    def between(self, start: float, end: float) -> "Profile":
-        """Cut a piece out, from and to a fraction of the whole; rows lie evenly in a part."""
+    def between(self, start: float, end: float) -> "TrafficProfile":
+        """Return the piece between two fractions of the whole; a part's rows are spread evenly."""
         total = sum(hours for hours, _ in self.parts)
         begin, finish = start * total, end * total
-        return Profile(tuple(_overlaps(self.parts, begin, finish)))
+        return TrafficProfile(tuple(_overlaps(self.parts, begin, finish)))
 
     def to_json(self) -> str:
-        """The form of the ledger."""
+        """Return the JSON for the ledger."""
         return json.dumps(self.parts)
 
     @classmethod
-    def from_json(cls, text: str) -> "Profile":
-        """Read what `to_json` wrote."""
+    def from_json(cls, text: str) -> "TrafficProfile":
+        """Reverse `to_json`."""
         return cls(tuple((hours, rows) for hours, rows in json.loads(text)))
 
 

@@ -1,0 +1,250 @@
+"""Streams CSV files into one Parquet file, and computes its totals and checksum on the way."""
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vonage_dataset.cells import EXACT, Collection, Layout, arrow_schema
+from vonage_dataset.csv_rows import BLOCK_BYTES, read_rows
+from vonage_dataset.tables import CURRENCY, RESCUED, TABLES, Column, Table, table_as_it_comes
+from vonage_dataset.zip_members import CsvMember
+
+ROW_GROUP_ROWS = 131_072
+ROW_GROUP_BYTES = 64 * 2**20
+"""Limits of a row group, which is held in memory. Long messages reach this one first."""
+
+# Ids that few records share, if any: a dictionary of them costs time and saves no space.
+_NEARLY_UNIQUE = {"id", "message_id", "call_id", "request_id", "leg_id", "trace_id"}
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """The exact total price of the rows of one currency.
+
+    `currency` is None if neither the row, the definition nor the account's setting names one.
+    `rows_without_price` counts the rows whose price is empty or was rescued.
+    """
+
+    currency: str | None
+    total_price: Decimal
+    rows: int
+    rows_without_price: int
+
+    def to_dict(self) -> dict[str, str | int | None]:
+        """Return the manifest's form: the price is a plain decimal without trailing zeros."""
+        return {
+            "currency": self.currency,
+            "total_price": f"{self.total_price.normalize(EXACT):f}",
+            "rows": self.rows,
+            "rows_without_price": self.rows_without_price,
+        }
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A written Parquet file.
+
+    Attributes:
+        rows: The number of rows, counted by the parser.
+        columns: The columns in order, our own last.
+        headers: The distinct headers of the CSV files, in the order seen.
+        rescued: The number of cells in `_rescued`, by name.
+        totals: One per currency, sorted by currency; empty for products without a price.
+        bytes: The size of the file.
+        sha256: The checksum of the file, hexadecimal.
+    """
+
+    rows: int
+    columns: tuple[Column, ...]
+    headers: tuple[tuple[str, ...], ...]
+    rescued: Mapping[str, int]
+    totals: tuple[Total, ...]
+    bytes: int
+    sha256: str
+
+    @property
+    def rescued_cells(self) -> int:
+        """The number of cells in `_rescued`: they have no column, or do not fit its type."""
+        return sum(self.rescued.values())
+
+
+def convert(
+    members: Iterable[CsvMember],
+    *,
+    product: str,
+    target: Path,
+    collection: Collection | None = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> Dataset:
+    """Write the rows of all members, in order, to the Parquet file `target`.
+
+    Vonage's cells stay unchanged; `collection` fills columns of its own. Memory does not grow with
+    the number of rows. A file without rows still has all columns.
+
+    Raises:
+        RowsUnreadable: a row cannot be read; discard `target`.
+        ArchiveCorrupt: a member changed since it was stored.
+    """
+    rows = 0
+    headers: list[tuple[str, ...]] = []
+    rescued: Counter[str] = Counter()
+    totals = _Totals()
+    with (
+        target.open("wb") as file,
+        _HashedFile(file) as hashed,
+        _DatasetWriter(hashed, product, totals) as writer,
+    ):
+        for member in members:
+            read = read_rows(member, block_bytes=block_bytes)
+            if read.header and read.header not in headers:
+                headers.append(read.header)
+            table = writer.table_for(read.header)
+            layout = Layout.of(read, table, collection or Collection(), member)
+            for batch in read.batches:
+                fitted, without_column = layout.fit(batch)
+                rescued.update(without_column)
+                rows += batch.num_rows
+                writer.write(fitted)
+    return Dataset(
+        rows=rows,
+        columns=writer.table_for(()).all_columns,
+        headers=tuple(headers),
+        rescued=dict(rescued),
+        totals=totals.sums(),
+        bytes=hashed.bytes,
+        sha256=hashed.sha256.hexdigest(),
+    )
+
+
+class _Totals:
+    """Adds up the prices by currency."""
+
+    def __init__(self) -> None:
+        self._by_currency: dict[str | None, Total] = {}
+
+    def add(self, rows: pa.Table, price: str | None) -> None:
+        if price is None:
+            return
+        sums = rows.group_by(CURRENCY.name, use_threads=False).aggregate(
+            [(price, "sum"), (price, "count"), ([], "count_all")]
+        )
+        for group in sums.to_pylist():
+            self._add(
+                group[CURRENCY.name],
+                group[f"{price}_sum"] or Decimal(0),
+                group["count_all"],
+                group["count_all"] - group[f"{price}_count"],
+            )
+
+    def _add(self, currency: str | None, price: Decimal, rows: int, without: int) -> None:
+        had = self._by_currency.get(currency, Total(currency, Decimal(0), 0, 0))
+        self._by_currency[currency] = Total(
+            currency,
+            EXACT.add(had.total_price, price),
+            had.rows + rows,
+            had.rows_without_price + without,
+        )
+
+    def sums(self) -> tuple[Total, ...]:
+        return tuple(sorted(self._by_currency.values(), key=lambda total: total.currency or ""))
+
+
+class _DatasetWriter:
+    """Collects batches into row groups and writes them."""
+
+    def __init__(self, file: "_HashedFile", product: str, totals: _Totals) -> None:
+        self._file = file
+        self._totals = totals
+        self._table = TABLES.get(product)
+        self._writer: pq.ParquetWriter | None = None
+        self._batches: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._write_row_group()
+            self._opened().close()
+        elif self._writer is not None:
+            with suppress(Exception):
+                self._writer.close()
+
+    def table_for(self, header: tuple[str, ...]) -> Table:
+        """Return the product's table; an unknown product has the columns of its first header."""
+        if self._table is not None:
+            return self._table
+        counts = Counter(header)
+        table = table_as_it_comes(tuple(name for name in header if counts[name] == 1 and name))
+        if header:
+            self._table = table
+        return table
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._batches.append(batch)
+        self._rows += batch.num_rows
+        self._bytes += batch.get_total_buffer_size()
+        if self._rows >= ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
+            self._write_row_group()
+
+    def _write_row_group(self) -> None:
+        if not self._rows:
+            return
+        rows = pa.Table.from_batches(self._batches)
+        self._totals.add(rows, self.table_for(()).price)
+        self._opened().write_table(rows, row_group_size=self._rows)
+        self._batches, self._rows, self._bytes = [], 0, 0
+
+    def _opened(self) -> pq.ParquetWriter:
+        if self._writer is None:
+            table = self.table_for(())
+            self._writer = pq.ParquetWriter(
+                self._file,
+                arrow_schema(table),
+                compression="zstd",
+                # INT64 is the fastest physical type of a decimal; readers see the decimal.
+                store_decimal_as_integer=True,
+                use_dictionary=[
+                    column.name
+                    for column in table.all_columns
+                    if column.name not in _NEARLY_UNIQUE and column is not RESCUED
+                ],
+            )
+        return self._writer
+
+
+class _HashedFile(io.RawIOBase):
+    """A file that is written sequentially and hashed on the way."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.bytes = 0
+        self.sha256 = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]  # typeshed: any buffer; pyarrow gives bytes
+        self.sha256.update(data)
+        written = self._file.write(data)
+        self.bytes += written
+        return written
+
+    def tell(self) -> int:
+        return self.bytes
