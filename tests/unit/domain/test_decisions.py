@@ -929,17 +929,19 @@ def seen_of_the_run(report: Report, now: datetime) -> Iterator[tuple[str, Decisi
     entries = [Entry.CONVERT] if report.receipts else [Entry.CHECK, Entry.CONVERT]
     if not report.is_half:
         entries.append(Entry.ANNOUNCE)
-    for status, error, at_vonage, entry, leaves in product(
-        ExecutionStatus,
-        RUN_ERRORS,
-        [*RequestStatus, *Gone, *Unreadable],
-        entries,
-        (1, MAX_LEAVES),
-    ):
-        run = Execution(status, error=error)
-        decision = decide(report, run, at_vonage, entry=entry, leaves=leaves, now=now)
-        last = decision.then if isinstance(decision, Cancel) else decision
-        yield f"{status.name}, {error}, {at_vonage}, {entry}, of {leaves} parts", last
+    # Formatted once: there are thousands of combinations of both loops.
+    rest = [
+        (f"{at_vonage}, {entry}, of {leaves} parts", at_vonage, entry, leaves)
+        for at_vonage, entry, leaves in product(
+            [*RequestStatus, *Gone, *Unreadable], entries, (1, MAX_LEAVES)
+        )
+    ]
+    for status, error in product(ExecutionStatus, RUN_ERRORS):
+        run, seen = Execution(status, error=error), f"{status.name}, {error}, "
+        for text, at_vonage, entry, leaves in rest:
+            decision = decide(report, run, at_vonage, entry=entry, leaves=leaves, now=now)
+            last = decision.then if isinstance(decision, Cancel) else decision
+            yield seen + text, last
 
 
 def seen_of(report: Report, now: datetime) -> Iterator[tuple[str, Decision]]:

@@ -9,6 +9,7 @@ from hypothesis import given
 from local.output.costs import Cost, cost_table, costs_of
 from tests.support.csvs import member, written
 from tests.support.unsafe_text import ANY_TEXT, unsafe_in
+from vonage_dataset.cells import Collection
 from vonage_dataset.parquet import convert
 
 
