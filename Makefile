@@ -1,4 +1,5 @@
-# The verbs of this project. `make` alone explains them. Needs make and Python 3.11 or newer.
+# The commands of this project. `make` without a target lists them.
+# Needs make and Python 3.11 or newer.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,51 +7,56 @@ CODE := functions layers/shared layers/dataset local tests
 IMPORTS := PYTHONPATH=.:layers/shared:layers/dataset
 PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps --require-hashes
 
-# As they were typed: make would take a dollar sign for its own.
+# Pass these values on unexpanded: make would expand a dollar sign.
 override SQL := $(value SQL)
 override VONAGE_API_SECRET := $(value VONAGE_API_SECRET)
 export SQL VONAGE_API_SECRET
 
-# What tests must never see: the real accounts of the person who runs them.
+# Tests must never see the developer's real accounts.
 NO_ACCOUNTS := env $(foreach name,$(filter AWS_% VONAGE_%,$(.VARIABLES)),-u $(name)) SAM_CLI_TELEMETRY=0
 
-# A shim of pyenv may be on PATH and still not run.
+# A shim of pyenv may be on PATH and fail.
 FIND_PYTHON313 := for python in python3.13 "$$HOME"/.pyenv/versions/3.13*/bin/python3.13; do \
 	"$$python" -c '' 2>/dev/null && break; done
 
-# One more than cores: the end-to-end tests wait much of their time, for the pace that Vonage sets.
-WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+# One worker more than cores: end-to-end tests spend much of their time waiting, at Vonage's pace.
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+WORKERS ?= $(shell echo $$(($(CORES) + 1)))
+# In the order of collection, the long end-to-end modules start first.
+PYTEST := $(NO_ACCOUNTS) $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run status query test check fmt bench fuzz chaos lock audit clean sam
+.PHONY: help run status query unit quick test check fmt chaos fuzz bench audit lock clean sam
 
 help:
-	@echo 'make run    the whole stack on this machine: emulator, simulator, reports into out/'
-	@echo '            VONAGE_API_KEY= VONAGE_API_SECRET=   ask the real API: it bills, so the plan is shown first'
-	@echo '            VONAGE_BASE_URL=   another server    CONFIRM=yes   do not ask'
-	@echo '            EVENT=events/backfill.json   another event; events/dry_run.json only tells'
-	@echo '            DEFINITIONS=file.json   other report definitions'
-	@echo '            SCHEDULED_TIME=2026-11-22T02:15:00Z   WAIT_SCALE=0.01 (0 to 1)'
-	@echo 'make status what is delivered, under way, missing and why, as of the last make run'
-	@echo '            STACK=name   of a stack on AWS (AWS_PROFILE, AWS_DEFAULT_REGION)   JSON=1   for scripts'
-	@echo 'make query  ask out/ with SQL: SQL="SELECT ..."   FILE=x.sql   CSV=file.csv   STACK=name (of a deployed stack)'
-	@echo '            CSV_TEXT=exact   no apostrophe before text that a spreadsheet would take for a formula'
+	@echo 'make run    Run the whole stack on this machine: emulator, simulator, reports in out/.'
+	@echo '            VONAGE_API_KEY= VONAGE_API_SECRET=   use the real API, which bills, after a confirmation'
+	@echo '            VONAGE_BASE_URL=   use another server       CONFIRM=yes   skip the confirmation'
+	@echo '            EVENT=events/backfill.json   send another event; events/dry_run.json requests nothing'
+	@echo '            DEFINITIONS=file.json   use other report definitions'
+	@echo '            SCHEDULED_TIME=2026-11-22T02:15:00Z         WAIT_SCALE=0.01 (0 to 1)'
+	@echo 'make status Show what is delivered, in progress and missing, with reasons, after the last make run.'
+	@echo '            STACK=name   ask a stack on AWS (AWS_PROFILE, AWS_DEFAULT_REGION)   JSON=1   for scripts'
+	@echo 'make query  Query out/ with SQL: SQL="SELECT ..."   FILE=x.sql   CSV=file.csv   STACK=name (a stack on AWS)'
+	@echo '            CSV_TEXT=exact   keep text that a spreadsheet would take for a formula, without an apostrophe'
 	@echo '            NAMED=billing        SINCE=2026-11-01 UNTIL=2026-12-01 PERIOD=day MARK_UP=0.15 ACCOUNT_CURRENCY=EUR'
 	@echo '            NAMED=reconciliation INVOICE=file.csv   NAMED=customers'
-	@echo 'make test   everything that can be checked: style, types, all tests'
-	@echo 'make check  style, types and security, without running anything'
-	@echo 'make fmt    bring the code into shape'
-	@echo 'make bench  measure: memory, speed and cold start; 10 minutes'
+	@echo 'make unit   Run the unit tests: less than 1 minute.'
+	@echo 'make quick  Run all tests except the slow ones: less than 4 minutes.'
+	@echo 'make test   Run every check and every test: less than 12 minutes.'
+	@echo 'make check  Check style, types and security without running anything.'
+	@echo 'make fmt    Format the code, and write the generated parts of the template and the docs.'
+	@echo 'make chaos  Run a week of faults in virtual time for SEEDS=200 seeds: 15 minutes.'
+	@echo '            SEED=123   run one seed   FIRST=201   start at this seed   TRACE=1   print every call'
+	@echo 'make fuzz   Search for an archive that breaks the ZIP proof: SECONDS=60.'
+	@echo 'make bench  Measure memory, speed and cold start: 10 minutes.'
 	@echo '            PART=store (or coldstart, convert, ledger)   SIZES="100 1000" (MB)   RUNS=5'
 	@echo '            SETTINGS="open lambda"   VARIANTS="limit upload_fileobj ours"'
-	@echo 'make fuzz   look for an archive that breaks the proof: SECONDS=60'
-	@echo 'make audit  look the locked dependencies up among the known vulnerabilities, at PyPI'
-	@echo 'make chaos  a week of faults on every boundary, in virtual time, SEEDS=200 times: 15 minutes'
-	@echo '            SEED=123   that one again   FIRST=201   from that one on   TRACE=1   every call'
-	@echo 'make lock   lock the dependencies of pyproject.toml again'
-	@echo 'make clean  remove what was made; .local/ stays: it knows what was paid for'
+	@echo 'make audit  Look up known vulnerabilities of the locked dependencies at PyPI.'
+	@echo 'make lock   Lock the dependencies of pyproject.toml again.'
+	@echo 'make clean  Remove everything that make created, except .local/, which records paid reports.'
 
-# exec: a signal to make has to reach the run, which stops what it started.
+# exec: make passes a signal on to the run, which stops its processes.
 run: .venv/installed-local
 	@exec env $(IMPORTS) $(BIN)/python -m local.run
 
@@ -60,8 +66,14 @@ status: .venv/installed-local
 query: .venv/installed-local
 	@env $(IMPORTS) $(BIN)/python -m local.sql
 
+unit: .venv/installed-dev
+	$(PYTEST) -n $(CORES) tests/unit
+
+quick: .venv/installed-dev
+	$(PYTEST) -n $(WORKERS) -m 'not slow'
+
 test: check sam
-	$(NO_ACCOUNTS) $(BIN)/pytest -n $(WORKERS) --dist loadscope
+	$(PYTEST) -n $(WORKERS)
 
 check: .venv/installed-dev .venv-security/installed
 	$(BIN)/ruff check .
@@ -90,10 +102,10 @@ fuzz: .venv/installed-dev .venv/installed-fuzz
 chaos: .venv/installed-dev
 	@$(NO_ACCOUNTS) $(IMPORTS) $(BIN)/python -m tests.chaos
 
-# The SAM CLI is of use only where it finds the functions' own Python.
+# sam build needs the functions' own version of Python.
 sam:
 	@if $(FIND_PYTHON313); then $(MAKE) --no-print-directory .venv-sam/installed; \
-	else echo 'python3.13 is neither on PATH nor under pyenv: sam build is not tested'; fi
+	else echo 'python3.13 is neither on PATH nor under pyenv: skipping the test of sam build'; fi
 
 lock: .venv-lock/installed
 	.venv-lock/bin/uv pip compile $(LOCK) --group dev -o requirements/dev.txt
@@ -129,8 +141,8 @@ clean:
 
 .venv/bin/python .venv-sam/bin/python .venv-security/bin/python .venv-lock/bin/python:
 	@command -v $(PYTHON) >/dev/null || { \
-	echo '$(PYTHON) is not there: name a Python, as in make run PYTHON=python3.12' >&2; exit 1; }
+	echo '$(PYTHON) is not found: name a Python, as in make run PYTHON=python3.12' >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	echo '$(PYTHON) is not Python 3.11 or newer: name one, as in make run PYTHON=python3.12' >&2; exit 1; }
 	@$(PYTHON) -m venv $(@D:/bin=) || { rm -rf $(@D:/bin=); \
-	echo '$(PYTHON) cannot make a virtual environment (Debian, Ubuntu: apt install python3-venv)' >&2; exit 1; }
+	echo '$(PYTHON) cannot create a virtual environment (Debian, Ubuntu: apt install python3-venv)' >&2; exit 1; }

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """A SafeLoader that also reads CloudFormation's tags."""
 
 

@@ -1,27 +1,27 @@
-"""`make chaos`: many seeds on every core; one that breaks a promise says how to run it again."""
+"""`make chaos`: many seeds on every core. A seed that breaks a promise prints its command."""
 
 import multiprocessing
 import os
 import sys
 
-from tests.chaos.seeds import of_seed
+from tests.chaos.seeds import run_seed
 
 
 def main() -> int:
-    """Run SEED, or SEEDS of them from FIRST on."""
+    """Run SEED, or SEEDS seeds from FIRST on."""
     single = os.environ.get("SEED")
     first = int(single or os.environ.get("FIRST") or 1)
     count = 1 if single else int(os.environ.get("SEEDS") or 200)
     seeds = range(first, first + count)
     failed = []
     with multiprocessing.get_context("fork").Pool(min(count, os.cpu_count() or 1)) as pool:
-        for seed, said, line in pool.imap(of_seed, seeds):
+        for seed, sentences, line in pool.imap(run_seed, seeds):
             print(f"seed {seed}: {line}", flush=True)
-            for sentence in said:
+            for sentence in sentences:
                 print(f"    {sentence}", flush=True)
-            if said:
+            if sentences:
                 failed.append(seed)
-                print(f"    again: make chaos SEED={seed}", flush=True)
+                print(f"    run it again: make chaos SEED={seed}", flush=True)
     print(f"{count} seeds, {len(failed)} broke a promise: {failed}")
     return 1 if failed else 0
 

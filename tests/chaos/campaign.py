@@ -1,7 +1,7 @@
-"""One seed: a week of several definitions under faults, until everything has come to rest.
+"""One seed: a week of several definitions under faults, until every report is finished.
 
-The handlers are those that Lambda calls, and the workflow is its own file. Vonage is the simulator,
-AWS is moto; both answer in this process, in virtual time.
+The handlers and the workflow are the deployed ones. The simulator stands in for Vonage, fakes for
+AWS. All of them run in this process, in virtual time.
 """
 
 import contextlib
@@ -56,9 +56,9 @@ FUNCTIONS = ("submit_reports", "check_report", "store_report", "convert_report")
 API_KEY, SUBACCOUNT = "abcd1234", "subacct1"
 DAYS = 7
 FIRST_DAYS = (datetime(2026, 10, 21, tzinfo=UTC), datetime(2026, 11, 3, tzinfo=UTC))
-"""In the first week London's clocks go back."""
+"""London's clocks go back in the first of these weeks."""
 PATIENCE = timedelta(days=8)
-"""After the last fault: a report that Vonage sits on is given up after two days, three times."""
+"""After the last fault. An unfinished report is given up after two days, three times."""
 
 _DEFINITIONS: tuple[Mapping[str, Any], ...] = (
     {
@@ -78,7 +78,7 @@ _DEFINITIONS: tuple[Mapping[str, Any], ...] = (
 
 @dataclass
 class Outcome:
-    """What a seed left behind, for the invariants."""
+    """The result of a seed, for the invariants."""
 
     seed: int
     definitions: list[dict[str, Any]]
@@ -87,17 +87,17 @@ class Outcome:
     reports: list[Report]
     open_work: OpenWork
     scheduled: list[tuple[datetime, bool]]
-    """When a run of the calendar was scheduled for, and whether it came to a good end."""
-    asked: list[dict[str, Any]]
-    """The events that a person sent, as often as they were sent."""
-    surprises: list[str]
-    """Errors of a function that no fault of the weather explains."""
+    """The runs of the calendar: the scheduled time, and whether the run succeeded."""
+    operator_events: list[dict[str, Any]]
+    """The operator's events, each as often as it was sent."""
+    unexpected_errors: list[str]
+    """Errors of a function that no planned fault explains."""
     secrets: list[str]
     logs: str
     trace: str
-    """A digest of every call, and of how it went: two runs of a seed have the same."""
+    """A digest of every call and its outcome. Two runs of a seed have the same trace."""
     unable_to_abort: int
-    """How often store_report was killed, or S3 refused it to abort an upload: each may be open."""
+    """How often store_report was killed, or S3 refused to abort an upload: each may stay open."""
     at_rest: bool
     invocations: int
 
@@ -109,7 +109,7 @@ def _app(function: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Its logger keeps the stream that it finds, for good.
+    # The logger keeps the stream that it finds at import.
     with contextlib.redirect_stdout(_LOGS):
         spec.loader.exec_module(module)
     return module
@@ -127,7 +127,7 @@ def _timeouts() -> dict[str, int]:
 
 @dataclass(frozen=True)
 class _Context:
-    """What Lambda gives a handler beside the event."""
+    """The context that Lambda passes to a handler."""
 
     invocation: Invocation
     function_name: str
@@ -147,40 +147,43 @@ class _Context:
 
 @dataclass
 class Campaign:
-    """The stack of one seed, under way."""
+    """The running stack of one seed."""
 
     seed: int
     folder: Path
     random: Random = field(init=False)
     definitions: list[dict[str, Any]] = field(init=False)
-    asked: list[dict[str, Any]] = field(default_factory=list)
+    operator_events: list[dict[str, Any]] = field(default_factory=list)
     scheduled: list[tuple[datetime, bool]] = field(default_factory=list)
-    surprises: list[str] = field(default_factory=list)
+    unexpected_errors: list[str] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
     invocations: int = 0
     killed_storing: int = 0
     expected: int = 0
-    """Events of a person, and of the calendar, that are still to come."""
+    """Events of the operator and of the calendar that are still to come."""
     _running: int = 0
     _executing: int = 0
-    _heard: int = 0
+    _notifications_read: int = 0
     _wait: float = 300
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
         start = self.random.choice(FIRST_DAYS)
-        self.loop = VirtualTime(start)
-        self.calm = start + timedelta(days=DAYS + 1)
-        self.fault_plan = FaultPlan(Random(f"{self.seed} weather"), start, self.calm)
+        self.virtual_time = VirtualTime(start)
+        self.faults_end = start + timedelta(days=DAYS + 1)
+        # The word is part of the seed: another word would change every run.
+        self.fault_plan = FaultPlan(Random(f"{self.seed} weather"), start, self.faults_end)
         self.digest = hashlib.sha256()
-        self.aws = FakeAws(self.loop, self.fault_plan, self._latency, self._execute, self._note)
+        self.aws = FakeAws(
+            self.virtual_time, self.fault_plan, self._latency, self._execute, self._note
+        )
         self.definitions = [dict(each) for each in _DEFINITIONS if self.random.random() < 0.7] or [
             dict(_DEFINITIONS[0])
         ]
         if self.random.random() < 0.5:
             for each in self.definitions:
                 each["max_records"] = 60
-        # An archive of more than 8 MB goes up in parts.
+        # An archive of more than 8 MB is uploaded in parts.
         is_large = self.random.random() < 0.08
         self.fault_plan.of_downloads = 0.5 if is_large else 0
         self.secrets.append(f"5ecret-{self.random.getrandbits(64):016x}")
@@ -195,7 +198,7 @@ class Campaign:
                 empty_report=self.random.choice(["header_only", "zero_bytes", "no_link"]),
             ),
             self.folder,
-            loop=self.loop,
+            virtual_time=self.virtual_time,
             fault_plan=self.fault_plan,
             random=Random(f"{self.seed} vonage"),
         )
@@ -208,20 +211,20 @@ class Campaign:
         )
 
     def run(self) -> Outcome:
-        """Let a week pass, and then what time it takes to come to rest."""
+        """Run a week, and then until every report is finished."""
         self.aws.definitions = json.dumps(self.definitions)
         self._put_secret(self.secrets[0])
         ledger = Ledger(boto3.resource("dynamodb").Table(TABLE))
         self.ledger = ledger
         for function in FUNCTIONS:
-            self._grow_cold(function)
-        self._set_the_calendar()
-        self._let_persons_act()
-        self.loop.after(300, self._sweep)
-        end = self.calm + PATIENCE
+            self._start_cold(function)
+        self._schedule_calendar()
+        self._schedule_operator_events()
+        self.virtual_time.after(300, self._sweep)
+        end = self.faults_end + PATIENCE
         at_rest = False
-        while self.loop.now < end and self.loop.step():
-            if self.loop.now > self.calm and self._is_quiet():
+        while self.virtual_time.now < end and self.virtual_time.step():
+            if self.virtual_time.now > self.faults_end and self._is_quiet():
                 at_rest = True
                 break
         return Outcome(
@@ -232,8 +235,8 @@ class Campaign:
             reports=self._reports(),
             open_work=ledger.open_work(),
             scheduled=self.scheduled,
-            asked=self.asked,
-            surprises=self.surprises,
+            operator_events=self.operator_events,
+            unexpected_errors=self.unexpected_errors,
             secrets=self.secrets,
             logs=_LOGS.getvalue(),
             trace=self.digest.hexdigest(),
@@ -242,10 +245,10 @@ class Campaign:
             invocations=self.invocations,
         )
 
-    # What happens to the stack.
+    # Events from outside.
 
-    def _set_the_calendar(self) -> None:
-        day, missing = self.loop.now, 0
+    def _schedule_calendar(self) -> None:
+        day, missing = self.virtual_time.now, 0
         for number in range(DAYS + 2):
             at = day + timedelta(days=number, hours=2, minutes=15)
             last = number == DAYS + 1
@@ -271,8 +274,8 @@ class Campaign:
 
         return go
 
-    def _let_persons_act(self) -> None:
-        start = self.loop.now
+    def _schedule_operator_events(self) -> None:
+        start = self.virtual_time.now
         random = self.random
         if random.random() < 0.4:
             daily = [each for each in self.definitions if "window" not in each]
@@ -286,18 +289,18 @@ class Campaign:
                         "end": f"{first + timedelta(days=random.randrange(2, 5)):%Y-%m-%d}",
                     }
                 }
-                self._ask(start + timedelta(days=5 * random.random()), lambda: event)
+                self._send_later(start + timedelta(days=5 * random.random()), lambda: event)
         if random.random() < 0.3:
-            self._ask(start + timedelta(days=1 + 5 * random.random()), self._cancellation)
+            self._send_later(start + timedelta(days=1 + 5 * random.random()), self._cancellation)
         for _ in range(random.choice([0, 1, 2])):
-            self._ask(start + timedelta(days=2 + 6 * random.random()), self._recollection)
+            self._send_later(start + timedelta(days=2 + 6 * random.random()), self._recollection)
         for _ in range(random.choice([0, 1])):
-            self._ask(start + timedelta(days=2 + 6 * random.random()), self._reconversion)
+            self._send_later(start + timedelta(days=2 + 6 * random.random()), self._reconversion)
         if random.random() < 0.3:
             self._expect(start + timedelta(days=1 + 5 * random.random()), self._rotate)
-        self._let_persons_err(start)
+        self._schedule_operator_mistakes(start)
 
-    def _let_persons_err(self, start: datetime) -> None:
+    def _schedule_operator_mistakes(self, start: datetime) -> None:
         random = self.random
         if random.random() < 0.2:
             self._mistake(start + timedelta(days=DAYS * random.random()), "secret", "{}")
@@ -309,23 +312,23 @@ class Campaign:
                 self._expect(start + timedelta(days=DAYS * random.random()), self._abort_a_run)
 
     def _mistake(self, when: datetime, name: str, wrong: str) -> None:
-        """Let a person put something wrong, and mend it some hours later."""
+        """Let the operator set a wrong value, and correct it some hours later."""
 
         def mend(right: str) -> None:
-            # Unless it was put right by a rotation meanwhile.
+            # A rotation may have corrected the value already.
             if getattr(self.aws, name) == wrong:
                 setattr(self.aws, name, right)
 
         def go() -> None:
             right = getattr(self.aws, name)
             setattr(self.aws, name, wrong)
-            later = self.loop.now + timedelta(hours=self.random.uniform(0.5, 20))
+            later = self.virtual_time.now + timedelta(hours=self.random.uniform(0.5, 20))
             self._expect(later, lambda: mend(right))
 
         self._expect(when, go)
 
     def _rotate(self) -> None:
-        """Let a person change the secret: at Vonage first, or in the stack first."""
+        """Let the operator rotate the secret, at Vonage first or in the stack first."""
         secret = f"5ecret-{self.random.getrandbits(64):016x}"
         self.secrets.append(secret)
 
@@ -338,7 +341,7 @@ class Campaign:
 
         first, second = self.random.choice([(at_vonage, here), (here, at_vonage)])
         first()
-        self._expect(self.loop.now + timedelta(hours=3 * self.random.random()), second)
+        self._expect(self.virtual_time.now + timedelta(hours=3 * self.random.random()), second)
 
     def _put_secret(self, secret: str) -> None:
         self.aws.secret = json.dumps({"api_key": API_KEY, "api_secret": secret})
@@ -357,7 +360,7 @@ class Campaign:
         return self.random.choice(names) if names else None
 
     def _reports(self) -> list[Report]:
-        """Every report of the ledger, open or at its end."""
+        """Return every report of the ledger, open or finished."""
         read = TypeDeserializer().deserialize
         return [
             report_of({name: read(value) for name, value in item.items()})
@@ -367,26 +370,26 @@ class Campaign:
 
     def _recollection(self) -> dict[str, Any] | None:
         name = self._some_report(State.DELIVERED, State.FAILED, State.STORED)
-        return name and {"recollect": {"report_id": name}}  # type: ignore[return-value]  # None, or an event
+        return name and {"recollect": {"report_id": name}}  # type: ignore[return-value]  # None or an event
 
     def _reconversion(self) -> dict[str, Any] | None:
         name = self._some_report(State.DELIVERED)
-        return name and {"reconvert": {"report_id": name}}  # type: ignore[return-value]  # None, or an event
+        return name and {"reconvert": {"report_id": name}}  # type: ignore[return-value]  # None or an event
 
-    def _hear(self) -> None:
-        """Let a person act on what was announced: what is held always, what failed at times."""
-        for message in self.aws.messages[self._heard :]:
-            self._heard += 1
+    def _react_to_notifications(self) -> None:
+        """Let the operator answer notifications: always those of held reports, else sometimes."""
+        for message in self.aws.messages[self._notifications_read :]:
+            self._notifications_read += 1
             event = message.get("run_again")
-            when = self.loop.now + timedelta(hours=self.random.uniform(0.2, 30))
+            when = self.virtual_time.now + timedelta(hours=self.random.uniform(0.2, 30))
             if message["event"] == "report.held":
                 report_id = message["report_id"]
-                self._ask(when, lambda name=report_id: self._resolution(name))  # type: ignore[misc]  # a default binds the name
+                self._send_later(when, lambda name=report_id: self._resolution(name))  # type: ignore[misc]  # a default binds the name
             elif event is not None and self.random.random() < 0.3:
-                self._ask(when, lambda same=event: same)  # type: ignore[misc]  # a default binds it
+                self._send_later(when, lambda same=event: same)  # type: ignore[misc]  # a default binds it
 
     def _resolution(self, report_id: str) -> dict[str, Any] | None:
-        """Look into Vonage's dashboard, as the notification says."""
+        """Return the event that answers a hold, from Vonage's dashboard."""
         report = self.ledger.report(report_id)
         if report is None or report.state is not State.HELD or report.submitted_at is None:
             return None
@@ -404,21 +407,21 @@ class Campaign:
         request_id = found[0] if found else None
         return {"resolve": {"report_id": report_id, "request_id": request_id}}
 
-    def _ask(self, when: datetime, event: Callable[[], dict[str, Any] | None]) -> None:
+    def _send_later(self, when: datetime, event: Callable[[], dict[str, Any] | None]) -> None:
         def go() -> None:
-            said = event()
-            if said is not None:
-                self._ask_until_heard(said, 6)
+            made = event()
+            if made is not None:
+                self._send_until_accepted(made, 6)
 
         self._expect(when, go)
 
-    def _ask_until_heard(self, event: dict[str, Any], times: int) -> None:
-        self.asked.append(event)
+    def _send_until_accepted(self, event: dict[str, Any], times: int) -> None:
+        self.operator_events.append(event)
 
         def over(good: bool) -> None:  # noqa: FBT001 - a callable's type names no keywords
             if not good and times:
-                later = self.loop.now + timedelta(hours=6)
-                self._expect(later, lambda: self._ask_until_heard(event, times - 1))
+                later = self.virtual_time.now + timedelta(hours=6)
+                self._expect(later, lambda: self._send_until_accepted(event, times - 1))
 
         self._submit(event, over=over, retries=0)
 
@@ -429,37 +432,37 @@ class Campaign:
             self.expected -= 1
             event()
 
-        self.loop.at(when, go)
+        self.virtual_time.at(when, go)
 
     def _sweep(self) -> None:
-        """Sweep as the schedule does; where nothing is open, or nothing moves, not that often."""
-        self._hear()
+        """Sweep as the schedule does, but less often while no report is open or changes."""
+        self._react_to_notifications()
         before = self.aws.writes
         if not self._has_open_work():
-            self.loop.after(300, self._sweep)
+            self.virtual_time.after(300, self._sweep)
             return
 
         def over(_: bool) -> None:  # noqa: FBT001 - a callable's type names no keywords
-            moved = self.aws.writes > before
-            self._wait = 300 if moved else min(self._wait * 1.5, 3600)
-            self.loop.after(self._wait, self._sweep)
+            changed = self.aws.writes > before
+            self._wait = 300 if changed else min(self._wait * 1.5, 3600)
+            self.virtual_time.after(self._wait, self._sweep)
 
         self._submit({"sweep": True}, over=over, retries=0)
 
     def _has_open_work(self) -> bool:
-        if self._seen_writes != self.aws.writes:
-            self._seen_writes = self.aws.writes
+        if self._writes_seen != self.aws.writes:
+            self._writes_seen = self.aws.writes
             work = self.ledger.open_work()
             self._open = bool(work.reports or work.backfills)
         return self._open
 
-    _seen_writes = -1
+    _writes_seen = -1
     _open = False
 
     def _is_quiet(self) -> bool:
         return (
             not (self.expected or self._running or self._executing or self._has_open_work())
-            and len(self.aws.messages) == self._heard
+            and len(self.aws.messages) == self._notifications_read
         )
 
     # Functions and the workflow.
@@ -467,19 +470,21 @@ class Campaign:
     def _submit(
         self, event: dict[str, Any], *, over: Callable[[bool], None], retries: int = 2
     ) -> None:
-        """Invoke submit_reports as EventBridge does: asynchronously, tried again twice."""
+        """Invoke submit_reports as EventBridge does: asynchronously, with two retries."""
 
         def ended(invocation: Invocation) -> None:
             error = invocation.error
             good = error is None and not invocation.killed
-            mends = isinstance(error, InvalidRequest) and "recollect" not in event
-            if good or mends or not retries:
+            is_final = isinstance(error, InvalidRequest) and "recollect" not in event
+            if good or is_final or not retries:
                 answer: Any = invocation.result if good else {}
                 refused = [each["definition"] for each in answer.get("refused", ())]
-                over((good or mends) and "(all)" not in refused)
+                over((good or is_final) and "(all)" not in refused)
                 return
             wait = 60 * (3 - retries)
-            self.loop.after(wait, lambda: self._submit(event, over=over, retries=retries - 1))
+            self.virtual_time.after(
+                wait, lambda: self._submit(event, over=over, retries=retries - 1)
+            )
 
         self._invoke("submit_reports", event, ended)
 
@@ -487,7 +492,7 @@ class Campaign:
         self, function: str, event: dict[str, Any], then: Callable[[Invocation], None]
     ) -> None:
         if self.random.random() < 0.003:
-            self._grow_cold(function)
+            self._start_cold(function)
         self.invocations += 1
         self._running += 1
         number = self.invocations
@@ -500,23 +505,23 @@ class Campaign:
         def ended(invocation: Invocation) -> None:
             self._running -= 1
             error = invocation.error
-            said = "killed" if invocation.killed else repr(error or invocation.result)
-            self._note(f"{number} {said}")
+            end = "killed" if invocation.killed else repr(error or invocation.result)
+            self._note(f"{number} {end}")
             if isinstance(error, KeyError | TypeError | AssertionError | AttributeError):
-                self.surprises.append(f"{function}: {error!r}")
+                self.unexpected_errors.append(f"{function}: {error!r}")
             self.killed_storing += invocation.killed and function == "store_report"
             then(invocation)
 
-        self.loop.invoke(
+        self.virtual_time.invoke(
             number,
             program,
             lifetime=_timeouts()[function],
-            dies_at_call=self.fault_plan.death(self.loop.now),
+            dies_at_call=self.fault_plan.death(self.virtual_time.now),
             then=ended,
         )
 
-    def _grow_cold(self, function: str) -> None:
-        """Let the next invocation make its clients anew."""
+    def _start_cold(self, function: str) -> None:
+        """Let the next invocation create its clients again, as after a cold start."""
         app = _app(function)
         for name in ("_services", "_vonage", "_bucket", "_catalogue"):
             if hasattr(app, name):
@@ -525,11 +530,11 @@ class Campaign:
     def _execute(self, execution: Execution) -> None:
         self._executing += 1
         random = Random(f"{self.seed} {execution.name}")
-        started = f"{self.loop.now:%Y-%m-%dT%H:%M:%S.%fZ}"
+        started = f"{self.virtual_time.now:%Y-%m-%dT%H:%M:%S.%fZ}"
         steps = self.workflow.steps(json.loads(execution.input), started=started, random=random)
         timeout = self.workflow.timeout_seconds
-        self.loop.after(0.05, lambda: self._go_on(execution, steps, lambda: next(steps)))
-        self.loop.after(timeout, lambda: self._end(execution, "TIMED_OUT"))
+        self.virtual_time.after(0.05, lambda: self._go_on(execution, steps, lambda: next(steps)))
+        self.virtual_time.after(timeout, lambda: self._end(execution, "TIMED_OUT"))
 
     def _go_on(self, execution: Execution, steps: Steps, advance: Callable[[], Any]) -> None:
         if execution.status != "RUNNING":
@@ -545,7 +550,7 @@ class Campaign:
             self._end(execution, "FAILED")
             return
         if isinstance(step, Wait):
-            self.loop.after(
+            self.virtual_time.after(
                 step.seconds, lambda: self._go_on(execution, steps, lambda: steps.send(None))
             )
         else:
@@ -559,19 +564,21 @@ class Campaign:
         self, call: Call, then: Callable[[Any], None], fails: Callable[[StateError], None]
     ) -> None:
         if call.resource.endswith(":sns:publish"):
-            how = self.fault_plan.over_aws("sns", "Publish", self.loop.now)
+            how = self.fault_plan.over_aws("sns", "Publish", self.virtual_time.now)
             self._note(f"announce {how or ''}")
             if how in (None, "lost", "slow"):
                 arguments = call.arguments
                 self.aws.publish(arguments["Message"], arguments["MessageAttributes"])
             if how in (None, "slow"):
-                self.loop.after(0.1, lambda: then({"MessageId": "m"}))
+                self.virtual_time.after(0.1, lambda: then({"MessageId": "m"}))
             else:
-                self.loop.after(0.1, lambda: fails(StateError("SNS.SnsException", str(how))))
+                self.virtual_time.after(
+                    0.1, lambda: fails(StateError("SNS.SnsException", str(how)))
+                )
             return
-        how = self.fault_plan.over_lambda(self.loop.now)
+        how = self.fault_plan.over_lambda(self.virtual_time.now)
         if how not in (None, "lost"):
-            self.loop.after(0.1, lambda: fails(StateError(str(how), "Lambda")))
+            self.virtual_time.after(0.1, lambda: fails(StateError(str(how), "Lambda")))
             return
 
         def ended(invocation: Invocation) -> None:
@@ -596,18 +603,18 @@ class Campaign:
         self._executing -= 1
         self._note(f"{execution.name} {status} {execution.error or ''}")
         event = {"source": "aws.states", "detail": {"name": execution.name, "status": status}}
-        calm = self.loop.now >= self.calm
-        for _ in range(1 if calm else self.random.choice([0, 1, 1, 1, 2])):
-            late = 1.0 if calm else self.random.choice([0.5, 0.5, 2, 300])
-            self.loop.after(late, lambda: self._submit(event, over=lambda _: None))
+        faults_end = self.virtual_time.now >= self.faults_end
+        for _ in range(1 if faults_end else self.random.choice([0, 1, 1, 1, 2])):
+            late = 1.0 if faults_end else self.random.choice([0.5, 0.5, 2, 300])
+            self.virtual_time.after(late, lambda: self._submit(event, over=lambda _: None))
 
     def _latency(self) -> float:
         return self.random.uniform(0.01, 0.1)
 
     def _note(self, line: str) -> None:
-        self.digest.update(f"{self.loop.now.isoformat()} {line}\n".encode())
+        self.digest.update(f"{self.virtual_time.now.isoformat()} {line}\n".encode())
         if _TRACES:
-            print(f"{self.loop.now:%m-%d %H:%M:%S} {line[:400]}", file=sys.stderr)
+            print(f"{self.virtual_time.now:%m-%d %H:%M:%S} {line[:400]}", file=sys.stderr)
 
 
 _TRACES = bool(os.environ.get("TRACE"))
@@ -615,7 +622,7 @@ _TRACES = bool(os.environ.get("TRACE"))
 
 @contextlib.contextmanager
 def _loggers_to(stream: io.StringIO) -> Iterator[None]:
-    """Let the functions' loggers, which other tests may have made, write to a stream."""
+    """Redirect the functions' loggers, which other tests may have created, to a stream."""
     handlers = [
         handler
         for function in FUNCTIONS
@@ -623,7 +630,7 @@ def _loggers_to(stream: io.StringIO) -> Iterator[None]:
         if isinstance(handler, logging.StreamHandler)
     ]
     before = [handler.stream for handler in handlers]
-    # Not setStream: it flushes the old one, which pytest has closed if another test captured it.
+    # Not setStream, which flushes the old stream: pytest closes a captured one.
     for handler in handlers:
         handler.stream = stream
     try:
@@ -635,7 +642,7 @@ def _loggers_to(stream: io.StringIO) -> Iterator[None]:
 
 @contextlib.contextmanager
 def campaign(seed: int) -> Iterator[Campaign]:
-    """Make the stack of a seed; what the outcome holds is there until it is left."""
+    """Run the stack of a seed. The outcome is valid within the `with` block."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
         "AWS_DEFAULT_REGION": REGION,
@@ -651,7 +658,7 @@ def campaign(seed: int) -> Iterator[Campaign]:
         "DATABASE_NAME": DATABASE,
         "REQUEST_INTERVAL": "0",
         "STACK_NAME": "weeks",
-        # The invariants know by themselves what is overdue.
+        # The invariants find overdue windows themselves.
         "OVERDUE_HOURS": "1000000",
         "POWERTOOLS_TRACE_DISABLED": "1",
     }
@@ -672,4 +679,4 @@ def campaign(seed: int) -> Iterator[Campaign]:
             with patch.object(HTTPAdapter, "send", send), made.aws.connected():
                 yield made
         finally:
-            made.loop.close()
+            made.virtual_time.close()

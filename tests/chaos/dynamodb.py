@@ -1,8 +1,7 @@
-"""DynamoDB as far as the ledger relies on it: one table, transactions, conditions.
+"""A fake of the DynamoDB features that the ledger uses: one table, transactions, conditions.
 
-moto copies the whole table in every transaction and takes 30 ms to tell of 30 items, a hundred
-thousand times in a campaign. What this one knows it does as moto does (a test compares them); what
-it does not know it refuses.
+moto copies the whole table in every transaction, and takes 30 ms to return 30 items, a hundred
+thousand times in a campaign. test_fakes.py compares the fake with moto. It refuses everything else.
 """
 
 import json
@@ -11,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Item = Mapping[str, Any]
-"""As it goes over the wire: `{"pk": {"S": "open"}, ...}`."""
+"""An item in wire format: `{"pk": {"S": "open"}, ...}`."""
 
 
 class ConditionsFailed(Exception):
-    """The reasons for which a transaction wrote nothing, one for each write; "None" for none."""
+    """A transaction wrote nothing. `reasons` has a code per write, "None" if it was allowed."""
 
     def __init__(self, codes: Sequence[str]) -> None:
         super().__init__(", ".join(codes))
@@ -28,30 +27,30 @@ class Table:
     def __init__(self) -> None:
         self.items: dict[tuple[str, str], Item] = {}
 
-    def answer(self, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Do one operation. Raises ConditionsFailed, KeyError for what is not known here."""
-        # boto3 turns an answer into Python's values where it stands.
-        return dict(json.loads(json.dumps(_OPERATIONS[operation](self, asked))))
+    def answer(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Execute one operation. Raises ConditionsFailed, or KeyError for an unknown operation."""
+        # boto3 deserializes an answer in place.
+        return dict(json.loads(json.dumps(_OPERATIONS[operation](self, request))))
 
-    def _get(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        found = self.items.get(_key(asked["Key"]))
+    def _get(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        found = self.items.get(_key(request["Key"]))
         return {} if found is None else {"Item": found}
 
-    def _get_together(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        return {"Responses": [self._get(each["Get"]) for each in asked["TransactItems"]]}
+    def _get_together(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        return {"Responses": [self._get(each["Get"]) for each in request["TransactItems"]]}
 
-    def _get_batch(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        ((name, wanted),) = asked["RequestItems"].items()
+    def _get_batch(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        ((name, wanted),) = request["RequestItems"].items()
         found = [self.items[_key(key)] for key in wanted["Keys"] if _key(key) in self.items]
         return {"Responses": {name: found}, "UnprocessedKeys": {}}
 
-    def _delete(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        self.items.pop(_key(asked["Key"]), None)
+    def _delete(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        self.items.pop(_key(request["Key"]), None)
         return {}
 
-    def _query(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        condition = _named(asked["KeyConditionExpression"], asked)
-        values = {name: value["S"] for name, value in asked["ExpressionAttributeValues"].items()}
+    def _query(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        condition = _named(request["KeyConditionExpression"], request)
+        values = {name: value["S"] for name, value in request["ExpressionAttributeValues"].items()}
         matched = _KEY_CONDITION.fullmatch(condition)
         if matched is None:
             raise KeyError(condition)
@@ -63,33 +62,33 @@ class Table:
         )
         return {"Items": [self.items[key] for key in found], "Count": len(found)}
 
-    def _write_together(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        writes = [next(iter(each.items())) for each in asked["TransactItems"]]
-        keys = [_key(said.get("Item") or said["Key"]) for _, said in writes]
+    def _write_together(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        writes = [next(iter(each.items())) for each in request["TransactItems"]]
+        keys = [_key(write.get("Item") or write["Key"]) for _, write in writes]
         assert len(set(keys)) == len(keys), "DynamoDB refuses two writes of one item"
         codes = [
-            "None" if self._holds(key, said) else "ConditionalCheckFailed"
-            for key, (_, said) in zip(keys, writes, strict=True)
+            "None" if self._holds(key, write) else "ConditionalCheckFailed"
+            for key, (_, write) in zip(keys, writes, strict=True)
         ]
         if set(codes) != {"None"}:
             raise ConditionsFailed(codes)
-        for key, (kind, said) in zip(keys, writes, strict=True):
+        for key, (kind, write) in zip(keys, writes, strict=True):
             if kind == "Put":
-                self.items[key] = said["Item"]
+                self.items[key] = write["Item"]
             elif kind == "Delete":
                 self.items.pop(key, None)
             elif kind != "ConditionCheck":
                 raise KeyError(kind)
         return {}
 
-    def _holds(self, key: tuple[str, str], said: Mapping[str, Any]) -> bool:
-        if "ConditionExpression" not in said:
+    def _holds(self, key: tuple[str, str], write: Mapping[str, Any]) -> bool:
+        if "ConditionExpression" not in write:
             return True
         item = self.items.get(key, {})
-        values = said.get("ExpressionAttributeValues", {})
+        values = write.get("ExpressionAttributeValues", {})
         return any(
             _term(term, item, values)
-            for term in _named(said["ConditionExpression"], said).split(" OR ")
+            for term in _named(write["ConditionExpression"], write).split(" OR ")
         )
 
 
@@ -112,8 +111,8 @@ def _key(item: Mapping[str, Any]) -> tuple[str, str]:
     return item["pk"]["S"], item["sk"]["S"]
 
 
-def _named(expression: str, asked: Mapping[str, Any]) -> str:
-    for name, meant in asked.get("ExpressionAttributeNames", {}).items():
+def _named(expression: str, request: Mapping[str, Any]) -> str:
+    for name, meant in request.get("ExpressionAttributeNames", {}).items():
         expression = re.sub(rf"{name}\b", meant, expression)
     return expression
 
@@ -129,5 +128,5 @@ def _term(term: str, item: Item, values: Mapping[str, Any]) -> bool:
         return False
     if matched["how"] == "=":
         return bool(has == wanted)
-    # ISO 8601 in UTC: text in the order of time.
+    # ISO 8601 in UTC: text sorts by time.
     return bool(has["S"] < wanted["S"] or (matched["how"] == "<=" and has == wanted))

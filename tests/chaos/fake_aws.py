@@ -1,7 +1,7 @@
-"""AWS in this process: stand-ins that keep state, and every call passes the weather first.
+"""AWS in this process: fakes that keep state. Every call passes the fault plan first.
 
-They take botocore's requests, as they are about to be sent, and give what it would have read. moto
-would do, but takes most of a seed's time; the two whose rules matter a test compares with it.
+The fakes take botocore's requests just before they are sent, and return parsed answers. moto would
+take most of a seed's time. test_fakes.py compares the fakes of DynamoDB and S3 with moto.
 """
 
 import json
@@ -45,7 +45,7 @@ _NOT_DONE = (*_REFUSALS, "unreachable")
 
 @dataclass
 class Execution:
-    """A run of the workflow, as Step Functions tells of it."""
+    """A run of the workflow, as Step Functions describes it."""
 
     name: str
     input: str
@@ -58,15 +58,15 @@ class Execution:
 
 @cache
 def _session() -> boto3.Session:
-    """One for all runs: it reads the services' models once."""
+    """Return one session for all runs, which reads the services' models once."""
     return boto3.Session("testing", "testing", region_name=REGION)
 
 
 @dataclass
 class FakeAws:
-    """What the account holds, and how its calls go."""
+    """The contents of the account, and the faults of its calls."""
 
-    loop: VirtualTime
+    virtual_time: VirtualTime
     fault_plan: FaultPlan
     latency: Callable[[], float]
     start: Callable[[Execution], None]
@@ -79,20 +79,20 @@ class FakeAws:
     messages: list[dict[str, Any]] = field(default_factory=list)
     executions: dict[str, Execution] = field(default_factory=dict)
     defined_at: datetime = field(init=False)
-    """When the definitions came to be."""
+    """When the definitions were created."""
     writes: int = 0
     """Calls that may have changed the ledger."""
     refused_aborts: int = 0
-    """Uploads that S3 did not let go."""
+    """Uploads that S3 refused to abort."""
 
     def __post_init__(self) -> None:
-        self.defined_at = self.loop.now
+        self.defined_at = self.virtual_time.now
 
     @contextmanager
     def connected(self) -> Iterator[None]:
-        """Let every client that is made meanwhile talk to this account."""
+        """Connect every client that is created within the `with` block to this account."""
         session = _session()
-        # A client takes its session's handlers along when it is made.
+        # A client copies its session's handlers when it is created.
         with patch.object(boto3, "DEFAULT_SESSION", session):
             session.events.register("before-call", self._before)
             session.events.register("after-call", self._after)
@@ -103,30 +103,32 @@ class FakeAws:
                 session.events.unregister("after-call", self._after)
 
     def publish(self, message: str, attributes: dict[str, Any]) -> None:
-        """Keep what the topic's subscribers get, of a workflow's own."""
+        """Publish a message of the workflow to the topic's subscribers."""
         body = json.loads(message)
         assert attributes["event"]["StringValue"] == body["event"]
         self.messages.append(body)
 
     def _before(self, model: Any, params: dict[str, Any], context: dict[str, Any], **_: Any) -> Any:
         service = model.service_model.service_id.hyphenize()
-        invocation = self.loop.current
+        invocation = self.virtual_time.current
         if invocation is not None and invocation.is_here():
-            refusal = self._weathered(service, model.name, context, invocation)
+            refusal = self._with_fault(service, model.name, context, invocation)
             if refusal is not None:
                 return refusal
         elif invocation is not None:
-            # Its own threads send the parts of an upload: they take no turns, and have no order.
-            how = self.fault_plan.over_part(f"{model.name} {params['query_string']}", self.loop.now)
+            # Threads of the invocation upload the parts. They take no turns and have no order.
+            how = self.fault_plan.over_part(
+                f"{model.name} {params['query_string']}", self.virtual_time.now
+            )
             if how in _REFUSALS_OF_S3:
                 return refusal_of_aws(*_REFUSALS_OF_S3[how])
         return self._answer(service, model.name, params)
 
-    def _weathered(
+    def _with_fault(
         self, service: str, operation: str, context: dict[str, Any], invocation: Invocation
     ) -> Any:
         invocation.spend(self.latency())
-        how = self.fault_plan.over_aws(service, operation, self.loop.now)
+        how = self.fault_plan.over_aws(service, operation, self.virtual_time.now)
         self.trace(f"{invocation.number} {service} {operation} {how or ''}")
         self.refused_aborts += operation == "AbortMultipartUpload" and how in _NOT_DONE
         refusals = _REFUSALS_OF_S3 if service == "s3" else _REFUSALS
@@ -144,8 +146,8 @@ class FakeAws:
         return None
 
     def _after(self, context: dict[str, Any], **_: Any) -> None:
-        if context.get("lost") and self.loop.current is not None:
-            self.loop.current.spend(60)
+        if context.get("lost") and self.virtual_time.current is not None:
+            self.virtual_time.current.spend(60)
             raise ReadTimeoutError(endpoint_url="https://aws")
 
     def _answer(self, service: str, operation: str, params: dict[str, Any]) -> Any:
@@ -154,56 +156,56 @@ class FakeAws:
                 return answer_of_aws(200, self.objects.answer(operation, params))
             if service == "sns":
                 return answer_of_aws(200, self._published(params["body"]))
-            asked = json.loads(params["body"])
+            request = json.loads(params["body"])
             if service == "dynamodb":
                 self.writes += operation in ("TransactWriteItems", "DeleteItem")
-                return answer_of_aws(200, self.table.answer(operation, asked))
-            return answer_of_aws(200, _OPERATIONS[operation](self, asked))
+                return answer_of_aws(200, self.table.answer(operation, request))
+            return answer_of_aws(200, _OPERATIONS[operation](self, request))
         except Refused as refused:
             return refusal_of_aws(refused.status, refused.code)
         except ConditionsFailed as failed:
             name = "TransactionCanceledException"
             return refusal_of_aws(400, name, CancellationReasons=failed.reasons)
 
-    def _published(self, asked: dict[str, Any]) -> dict[str, Any]:
-        assert asked["TopicArn"] == TOPIC
-        assert "event" in [value for name, value in asked.items() if name.endswith(".Name")]
-        self.messages.append(json.loads(asked["Message"]))
+    def _published(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert request["TopicArn"] == TOPIC
+        assert "event" in [value for name, value in request.items() if name.endswith(".Name")]
+        self.messages.append(json.loads(request["Message"]))
         return {"MessageId": str(len(self.messages))}
 
-    def _secret_value(self, asked: dict[str, Any]) -> dict[str, Any]:
-        assert asked["SecretId"] == SECRET
+    def _secret_value(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert request["SecretId"] == SECRET
         return {"SecretString": self.secret}
 
-    def _parameter(self, asked: dict[str, Any]) -> dict[str, Any]:
-        assert asked["Name"] == PARAMETER
+    def _parameter(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert request["Name"] == PARAMETER
         return {"Parameter": {"Value": self.definitions, "LastModifiedDate": self.defined_at}}
 
-    def _create_partition(self, asked: dict[str, Any]) -> dict[str, Any]:
-        partition = (asked["TableName"], *asked["PartitionInput"]["Values"])
+    def _create_partition(self, request: dict[str, Any]) -> dict[str, Any]:
+        partition = (request["TableName"], *request["PartitionInput"]["Values"])
         if partition in self.partitions:
             raise Refused(400, "AlreadyExistsException")
         self.partitions.add(partition)
         return {}
 
-    def _start_execution(self, asked: dict[str, Any]) -> dict[str, Any]:
-        known = self.executions.get(asked["name"])
+    def _start_execution(self, request: dict[str, Any]) -> dict[str, Any]:
+        known = self.executions.get(request["name"])
         if known is None:
-            execution = Execution(asked["name"], asked["input"], self.loop.now)
+            execution = Execution(request["name"], request["input"], self.virtual_time.now)
             self.executions[execution.name] = execution
             self.start(execution)
-        elif known.status != "RUNNING" or known.input != asked["input"]:
+        elif known.status != "RUNNING" or known.input != request["input"]:
             raise Refused(400, "ExecutionAlreadyExists")
-        return {"startDate": self.loop.now}
+        return {"startDate": self.virtual_time.now}
 
-    def _describe_execution(self, asked: dict[str, Any]) -> dict[str, Any]:
-        found = self.executions.get(asked["executionArn"].rpartition(":")[2])
+    def _describe_execution(self, request: dict[str, Any]) -> dict[str, Any]:
+        found = self.executions.get(request["executionArn"].rpartition(":")[2])
         if found is None:
             raise Refused(400, "ExecutionDoesNotExist")
-        said = {"output": found.output, "error": found.error, "cause": found.cause}
+        fields = {"output": found.output, "error": found.error, "cause": found.cause}
         return {
             "status": found.status,
-            **{name: value for name, value in said.items() if value is not None},
+            **{name: value for name, value in fields.items() if value is not None},
         }
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong in a run, drawn from its seed: outages for a while, and single calls."""
+"""The faults of a run, drawn from its seed: outages, and faults of single calls."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from local.simulator.faults import Fault
 AWS = ("dynamodb", "s3", "secrets-manager", "ssm", "sns", "sfn", "glue")
 
 _OF_AWS = ("throttled", "unavailable", "denied", "unreachable")
-"""How a call to AWS can be refused: whatever botocore tried again, it did so in vain."""
+"""Refusals of a call to AWS, after botocore's own retries."""
 
 _OF_THE_WIRE: Sequence[Mapping[str, Any]] = (
     {"fault": "status", "status": 429},
@@ -81,25 +81,25 @@ _OF_OPERATIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Outage:
-    """A boundary that answers nobody for a while; `operation` of one operation alone."""
+    """An outage of one service, or only of its `operation`."""
 
-    boundary: str
+    service: str
     how: Any
     start: datetime
     end: datetime
     operation: str | None = None
 
-    def hits(self, boundary: str, operation: str, now: datetime) -> bool:
-        """Whether a call meets it."""
+    def hits(self, service: str, operation: str, now: datetime) -> bool:
+        """Whether a call falls into the outage."""
         return (
-            self.boundary == boundary
+            self.service == service
             and self.start <= now < self.end
             and self.operation in (None, operation)
         )
 
 
 class FaultPlan:
-    """Faults until `end`; fair weather afterwards, in which everything has to come to rest."""
+    """Faults until `end`, and none afterwards, so that every report can finish."""
 
     def __init__(self, random: Random, start: datetime, end: datetime) -> None:
         self._random = random
@@ -107,15 +107,15 @@ class FaultPlan:
         self.end = end
         self._per_call = random.choice([0, 0.003, 0.01, 0.03])
         self._of_vonage = random.choice([0.02, 0.05, 0.12])
-        # Below the shortest lease and the two minutes between two looks, 285 s together.
+        # Below the shortest lease plus the two minutes between two lookups: 285 s.
         self._lag = random.choice([0, 0, 60, 270])
         self._deaths = random.choice([0, 0.02, 0.05])
         self.of_downloads = 0.0
-        """How many downloads break besides: few seeds have archives that go up in parts."""
+        """The share of downloads that break besides: few seeds upload archives in parts."""
         self.outages = [_outage(random, start, end) for _ in range(random.randrange(1, 6))]
 
     def over_aws(self, service: str, operation: str, now: datetime) -> str | None:
-        """How a call to AWS goes wrong: one of the above, "lost" (done, without an answer)."""
+        """Return the fault of a call to AWS; "lost": the call was executed without an answer."""
         if now >= self.end:
             return None
         for outage in self.outages:
@@ -128,14 +128,14 @@ class FaultPlan:
         return self._random.choice([*_OF_AWS, "lost", "lost", "slow"])
 
     def over_part(self, call: str, now: datetime) -> str | None:
-        """How the upload of a part goes wrong: by what it is, not by when it is asked."""
+        """Return the fault of a part's upload, from the call alone: threads have no order."""
         random = Random(f"{self._name} {call} {now}")
         if now >= self.end or random.random() >= 4 * self._per_call:
             return None
         return random.choice(_OF_AWS)
 
     def over_vonage(self, operation: str, now: datetime) -> Fault | None:
-        """How a request to Vonage goes wrong; "unreachable" is for who sends it."""
+        """Return the fault of a request to Vonage; the sender raises "unreachable" itself."""
         if now >= self.end:
             return self._lagging(operation)
         for outage in self.outages:
@@ -149,13 +149,13 @@ class FaultPlan:
         return _fault(operation, self._random.choice(faults))
 
     def _lagging(self, operation: str) -> Fault | None:
-        """Let Vonage's list be late, as long as the campaign lasts: nobody promised otherwise."""
+        """Let Vonage's list lag during the whole campaign: Vonage promises no delay."""
         if operation != "list" or not self._lag:
             return None
         return Fault("list", "lag", parameters={"seconds": self._lag})
 
     def over_lambda(self, now: datetime) -> str | None:
-        """How the workflow's call of a function goes wrong, beyond what the function raises."""
+        """Return the fault of the workflow's call of a function, beside the function's errors."""
         if now >= self.end or self._random.random() >= self._per_call:
             return None
         return self._random.choice(
@@ -163,7 +163,7 @@ class FaultPlan:
         )
 
     def death(self, now: datetime) -> int | None:
-        """The call at which an invocation is killed, None if it lives."""
+        """Return the number of the call at which an invocation is killed, or None."""
         if now >= self.end or self._random.random() >= self._deaths:
             return None
         return self._random.randrange(1, 25)
@@ -178,10 +178,10 @@ def _outage(random: Random, start: datetime, end: datetime) -> Outage:
         if random.random() < 0.3:
             operation = random.choice(["create", "list", "get", "download"])
         if random.random() < 0.2:
-            # Each of them may have made a report, and takes half a minute of an invocation.
+            # Each POST may create a report, and takes half a minute of an invocation.
             operation, how = "create", random.choice(_AFTER_THE_EFFECT[:3])
         elif random.random() < 0.2:
-            # The file is gone when this is over; or is it only said to be not found?
+            # The file expires during the outage, or Vonage answers 404 for an existing file.
             operation, hours = "download", random.choice([3, 80])
             how = random.choice([how, {"fault": "status", "status": 404}])
             ends = begins + timedelta(hours=hours)
@@ -197,6 +197,6 @@ def _outage(random: Random, start: datetime, end: datetime) -> Outage:
     return Outage(service, refusal, begins, min(ends, end), operation)
 
 
-def _fault(operation: str, said: Mapping[str, Any]) -> Fault:
-    parameters = {name: value for name, value in said.items() if name != "fault"}
-    return Fault(operation, str(said["fault"]), parameters=parameters)
+def _fault(operation: str, fault: Mapping[str, Any]) -> Fault:
+    parameters = {name: value for name, value in fault.items() if name != "fault"}
+    return Fault(operation, str(fault["fault"]), parameters=parameters)

@@ -1,4 +1,4 @@
-"""What has to hold of every outcome, whatever went wrong on the way."""
+"""The promises that every outcome must keep, under any fault."""
 
 import base64
 import csv
@@ -30,19 +30,19 @@ from vonage_reports.submit_reports.read_definitions import parse_definitions
 from vonage_reports.submit_reports.requests import parse_event
 
 Key = tuple[str, str, datetime, datetime]
-"""What Vonage was asked for: product, account, start and end."""
+"""A report at Vonage: product, account, start and end."""
 
 
 def broken(outcome: Outcome) -> list[str]:
-    """Return every promise that was not kept, as sentences."""
+    """Return a sentence for every broken promise."""
     return [sentence for check in _CHECKS for sentence in check(outcome)]
 
 
-def _came_to_rest(outcome: Outcome) -> Iterator[str]:
+def _everything_is_finished(outcome: Outcome) -> Iterator[str]:
     work = outcome.open_work
     if not outcome.at_rest:
         states = Counter(report.state.value for report in work.reports)
-        yield f"days after the last fault it has not come to rest: {dict(states)}"
+        yield f"days after the last fault, reports are unfinished: {dict(states)}"
     for report in work.reports:
         yield f"{report.report_id} is still open: {report.state}, {report.error}: {report.reason}"
     if work.slots:
@@ -59,7 +59,7 @@ def _every_due_window_is_delivered_or_announced(outcome: Outcome) -> Iterator[st
     }
     for name, account_id, delay_days, window in _due(outcome):
         later = (each[2] for each in known if (*each[:2], each[3]) == (name, account_id, window))
-        # Where the later revision was planned first, the earlier one would only cost money.
+        # If the later revision was planned first, the earlier one would only cost money.
         if max(later, default=-1) < delay_days:
             yield f"{name} of {account_id}, {window.interval} + {delay_days}: never planned"
     for report in known.values():
@@ -67,8 +67,8 @@ def _every_due_window_is_delivered_or_announced(outcome: Outcome) -> Iterator[st
 
 
 def _due(outcome: Outcome) -> Iterator[tuple[str, str, int, Window]]:
-    """Yield the windows that the calendar's runs owe, by the first and the last that was done."""
-    # The first that came through is not the earliest: it may have overtaken a late one.
+    """Yield the windows due between the first and the last successful run of the calendar."""
+    # In order of completion: the first may have overtaken an earlier run.
     done = [at for at, good in outcome.scheduled if good]
     definitions, refused = parse_definitions(json.dumps(outcome.definitions), api_key=API_KEY)
     assert not refused
@@ -81,28 +81,28 @@ def _due(outcome: Outcome) -> Iterator[tuple[str, str, int, Window]]:
 
 
 def _delivered_or_announced(report: Report, outcome: Outcome) -> Iterator[str]:
-    told = _told_of(report, outcome)
+    announced = _announced_of(report, outcome)
     match report.state:
         case State.DELIVERED:
-            if ("report.delivered", None) not in told:
-                yield f"{report.report_id} is delivered, and nobody was told"
+            if ("report.delivered", None) not in announced:
+                yield f"{report.report_id} is delivered, but not announced"
         case State.SUPERSEDED:
             later = {each.report_id: each.state for each in outcome.reports}
             if State.DELIVERED not in [later.get(name) for name in report.later_revisions]:
-                yield f"{report.report_id} is superseded by nothing"
+                yield f"{report.report_id} is superseded without a later delivery"
         case State.CANCELLED:
-            if not any("cancel" in event for event in outcome.asked):
-                yield f"{report.report_id} was cancelled by nobody"
+            if not any("cancel" in event for event in outcome.operator_events):
+                yield f"{report.report_id} is cancelled without an event"
         case State.FAILED:
-            # Of this end: that it was tried again, or refused for now, was said in the same words.
-            if ("report.failed", report.error) not in told:
-                yield f"{report.report_id} failed, and nobody was told"
+            # Matched by error: a retry or a temporary refusal is a report.failed too.
+            if ("report.failed", report.error) not in announced:
+                yield f"{report.report_id} failed, but the failure is not announced"
         case _:
             yield f"{report.report_id} is {report.state} at the end"
 
 
-def _told_of(report: Report, outcome: Outcome) -> list[tuple[str, str | None]]:
-    """Return what was announced of a report's present attempt: the events and their errors."""
+def _announced_of(report: Report, outcome: Outcome) -> list[tuple[str, str | None]]:
+    """Return the notifications of a report's present attempt: the events and their errors."""
     return [
         (each["event"], each.get("error"))
         for each in outcome.aws.messages
@@ -110,8 +110,8 @@ def _told_of(report: Report, outcome: Outcome) -> list[tuple[str, str | None]]:
     ]
 
 
-def _nothing_is_bought_twice(outcome: Outcome) -> Iterator[str]:
-    """Count what Vonage was asked for against what there was reason to ask for."""
+def _nothing_is_requested_twice(outcome: Outcome) -> Iterator[str]:
+    """Compare the number of reports at Vonage with the number of reasons for a request."""
     created: defaultdict[Key, list[AtVonage]] = defaultdict(list)
     for made in outcome.vonage.simulation.world.reports.values():
         request = made.request
@@ -122,42 +122,42 @@ def _nothing_is_bought_twice(outcome: Outcome) -> Iterator[str]:
         window = report.window
         wanted[report.product, report.account_id, window.start, window.end].append(report)
     for key, made_of_key in created.items():
-        reports = [each for each in wanted[key] if each.state not in _NEVER_ASKED_FOR]
-        asked = sum(_asked_for(report, outcome) for report in wanted[key])
+        reports = [each for each in wanted[key] if each.state not in _NOT_REQUESTED]
+        on_request = sum(_requests_of_operator(report, outcome) for report in wanted[key])
         lost = sum(_was_lost(made, made_of_key, outcome) for made in made_of_key)
-        if len(made_of_key) > len(reports) + asked + lost:
+        if len(made_of_key) > len(reports) + on_request + lost:
             names = [(each.report_id, each.state.value) for each in reports]
             how = [(each.request_id, each.outcome) for each in made_of_key]
-            yield f"{key} was bought {len(how)} times: {how}, for {names}"
+            yield f"{key} was requested {len(how)} times: {how}, for {names}"
 
 
-_NEVER_ASKED_FOR = (State.SUPERSEDED, State.CANCELLED)
-"""What was bought for these is excused by what became of it at Vonage, or by a person."""
+_NOT_REQUESTED = (State.SUPERSEDED, State.CANCELLED)
+"""A request for one of these needs another reason: its end at Vonage, or the operator."""
 
 
-def _asked_for(report: Report, outcome: Outcome) -> int:
-    """How often a person had it collected again, or created: each event counts as sent.
+def _requests_of_operator(report: Report, outcome: Outcome) -> int:
+    """Count the operator's events that request the report again, each as often as it was sent.
 
-    A backfill collects again what failed. The one that planned a report is its first reason.
+    A backfill collects failed windows again. The backfill that planned a report counts once less.
     """
     names = {report.report_id, report.root}
     parts = {each.report_id for each in outcome.reports if each.root == report.report_id}
     of_its_own = [
         event
-        for event in outcome.asked
+        for event in outcome.operator_events
         if event.get("backfill", {}).get("definition") == report.definition
         and event["backfill"]["start"] <= f"{report.window.first_date}" < event["backfill"]["end"]
     ]
     return max(0, len(of_its_own) - bool(report.backfill)) + sum(
         1
-        for event in outcome.asked
-        for said in (event.get("recollect"), event.get("resolve"))
-        if said and said["report_id"] in names | parts and said.get("request_id") is None
+        for event in outcome.operator_events
+        for request in (event.get("recollect"), event.get("resolve"))
+        if request and request["report_id"] in names | parts and request.get("request_id") is None
     )
 
 
 def _was_lost(made: AtVonage, others: Sequence[AtVonage], outcome: Outcome) -> bool:
-    """Whether Vonage itself ended it without a file that could be fetched."""
+    """Whether Vonage ended the report without a file that could be fetched."""
     end = made.ended()
     if end is not None and any(each.received >= end + FILE_LIFETIME for each in others):
         return True
@@ -168,7 +168,7 @@ def _was_lost(made: AtVonage, others: Sequence[AtVonage], outcome: Outcome) -> b
     )
 
 
-def _never_more_than_five_at_work(outcome: Outcome) -> Iterator[str]:
+def _never_more_than_five_in_flight(outcome: Outcome) -> Iterator[str]:
     most = outcome.vonage.simulation.world.max_in_flight
     if most > 5:
         yield f"{most} reports were in flight at once"
@@ -178,13 +178,13 @@ def _manifests_are_true(outcome: Outcome) -> Iterator[str]:
     objects = outcome.aws.objects
     delivered = {each.report_id for each in outcome.reports if each.state is State.DELIVERED}
     delays = {each.report_id: each.delay_days for each in outcome.reports}
-    told = set()
+    with_manifest = set()
     newest: dict[tuple[str, ...], tuple[int, dict[str, Any]]] = {}
     for key in objects.keys:
         if not key.startswith("manifests/"):
             continue
         manifest = read_json(objects, key)
-        told.add(manifest["report_id"])
+        with_manifest.add(manifest["report_id"])
         untrue = list(_archives_are_whole(manifest, outcome))
         yield from untrue
         if not untrue:
@@ -192,11 +192,11 @@ def _manifests_are_true(outcome: Outcome) -> Iterator[str]:
             delay = delays.get(manifest["report_id"], -1)
             seen = newest.get(window, (-2, {}))
             newest[window] = max(seen, (delay, manifest), key=lambda each: each[0])
-    for name in delivered - told:
+    for name in delivered - with_manifest:
         yield f"{name} is delivered without a manifest"
     for delay, manifest in newest.values():
         if manifest["dataset"] is None:
-            yield f"{manifest['report_id']} has no dataset, and no later revision has"
+            yield f"{manifest['report_id']} has no dataset, nor has a later revision"
             continue
         name = manifest["dataset"]["key"]
         yield from _rows_are_right(name, manifest, objects)
@@ -212,14 +212,14 @@ def _archives_are_whole(manifest: Mapping[str, Any], outcome: Outcome) -> Iterat
     for archive in manifest["archives"]:
         made = outcome.vonage.simulation.world.reports[archive["request_id"]]
         if archive["key"] not in outcome.aws.objects.versions:
-            yield f"{name}: {archive['key']} is not there"
+            yield f"{name}: {archive['key']} is missing"
             continue
         digest = hashlib.sha256(outcome.aws.objects.body(archive["key"])).hexdigest()
         assert made.rendered is not None
         if not digest == archive["sha256"] == made.rendered.sha256:
-            yield f"{name}: {archive['key']} is not what Vonage made"
+            yield f"{name}: {archive['key']} differs from Vonage's file"
         if made.rendered.truncated or made.outcome != "SUCCESS":
-            yield f"{name}: {archive['key']} is cut short"
+            yield f"{name}: {archive['key']} is truncated"
         ends.append((made.request.start, made.request.end))
     made_empty = {
         (each.request.product.name, each.request.start, each.request.end)
@@ -230,7 +230,7 @@ def _archives_are_whole(manifest: Mapping[str, Any], outcome: Outcome) -> Iterat
     at = window.start
     for start, end in [*sorted(ends), (window.end, window.end)]:
         if start != at and (manifest["product"], at, start) not in made_empty:
-            yield f"{name}: nothing of it is from {at} to {start}"
+            yield f"{name}: no archive covers {at} to {start}"
         at = end
 
 
@@ -238,14 +238,17 @@ def _rows_are_right(key: str, manifest: Mapping[str, Any], objects: Objects) -> 
     data = objects.body(key)
     dataset = manifest["dataset"]
     if hashlib.sha256(data).hexdigest() != dataset["sha256"]:
-        yield f"{key} is not what the manifest of {manifest['report_id']} says"
+        yield f"{key} differs from the manifest of {manifest['report_id']}"
         return
     ids = sorted(pq.read_table(io.BytesIO(data)).column("id").to_pylist())
-    said = sorted(
+    in_archives = sorted(
         row["id"] for archive in manifest["archives"] for row in _rows(objects.body(archive["key"]))
     )
-    if ids != said or len(ids) != manifest["rows"]:
-        yield f"{key} has {len(ids)} rows, its archives {len(said)}, says {manifest['rows']}"
+    if ids != in_archives or len(ids) != manifest["rows"]:
+        yield (
+            f"{key} has {len(ids)} rows, its archives {len(in_archives)}, "
+            f"its manifest {manifest['rows']}"
+        )
     if len(set(ids)) != len(ids):
         yield f"{key} has records twice"
 
@@ -259,17 +262,17 @@ def _rows(archive: bytes) -> Iterator[dict[str, str]]:
 def _readers_find_each_window_once(outcome: Outcome) -> Iterator[str]:
     objects = outcome.aws.objects
     manifests = (read_json(objects, key) for key in objects.keys if key.startswith("manifests/"))
-    told = {each["dataset"]["key"] for each in manifests if each["dataset"] is not None}
+    named = {each["dataset"]["key"] for each in manifests if each["dataset"] is not None}
     for key in objects.keys:
         if key.startswith("data/"):
-            if key not in told:
-                yield f"{key} is what no manifest tells of"
+            if key not in named:
+                yield f"{key} is in no manifest"
             product, *values = (part.partition("=")[2] for part in key.split("/")[1:-1])
             if (table_name(product), *values) not in outcome.aws.partitions:
                 yield f"{key} is in no partition of its table"
 
 
-def _nothing_unproved_lies_about(outcome: Outcome) -> Iterator[str]:
+def _every_archive_is_proven(outcome: Outcome) -> Iterator[str]:
     objects = outcome.aws.objects
     for key in objects.keys:
         if not (key.startswith("archives/") and key.endswith(".zip")):
@@ -277,7 +280,7 @@ def _nothing_unproved_lies_about(outcome: Outcome) -> Iterator[str]:
         made = outcome.vonage.simulation.world.reports[key.rpartition("/")[2][: -len(".zip")]]
         digest = hashlib.sha256(objects.body(key)).hexdigest()
         if made.rendered is None or digest != made.rendered.sha256:
-            yield f"{key} is visible, and not what Vonage made"
+            yield f"{key} is visible, but differs from Vonage's file"
     if len(objects.uploads) > outcome.unable_to_abort:
         yield f"{len(objects.uploads)} uploads are open"
 
@@ -291,16 +294,16 @@ def _notifications_can_be_acted_on(outcome: Outcome) -> Iterator[str]:
         try:
             parse_event(event)
         except InvalidRequest as error:
-            yield f"{event} is no event: {error}"
+            yield f"{event} is refused: {error}"
             continue
-        (said,) = event.values()
-        if said["report_id"] not in known:
-            yield f"{event} names a report that nobody knows"
+        (request,) = event.values()
+        if request["report_id"] not in known:
+            yield f"{event} names an unknown report"
 
 
-def _no_secret_is_told(outcome: Outcome) -> Iterator[str]:
+def _no_secret_leaks(outcome: Outcome) -> Iterator[str]:
     executions = outcome.aws.executions.values()
-    told = "\n".join(
+    texts = "\n".join(
         [
             outcome.logs,
             json.dumps(outcome.aws.messages),
@@ -315,29 +318,29 @@ def _no_secret_is_told(outcome: Outcome) -> Iterator[str]:
     )
     for secret in outcome.secrets:
         token = base64.b64encode(f"{API_KEY}:{secret}".encode()).decode()
-        if secret in told or token in told:
-            yield "a secret is told"
+        if secret in texts or token in texts:
+            yield "a secret leaked"
     numbers = control._numbers(outcome.vonage.simulation, {})
     assert isinstance(numbers, list)
     ranges = [(int(each["first"]), int(each["last"])) for each in numbers]
-    for digits in set(re.findall(r"(?<![\w.-])\d{8,15}(?![\w.-])", told)):
+    for digits in set(re.findall(r"(?<![\w.-])\d{8,15}(?![\w.-])", texts)):
         if any(first <= int(digits) <= last for first, last in ranges):
-            yield f"a phone number is told: {digits}"
+            yield f"a phone number leaked: {digits}"
 
 
-def _nothing_surprises(outcome: Outcome) -> Iterator[str]:
-    yield from outcome.surprises
+def _no_error_is_unexpected(outcome: Outcome) -> Iterator[str]:
+    yield from outcome.unexpected_errors
 
 
 _CHECKS: tuple[Callable[[Outcome], Iterator[str]], ...] = (
-    _came_to_rest,
+    _everything_is_finished,
     _every_due_window_is_delivered_or_announced,
-    _nothing_is_bought_twice,
-    _never_more_than_five_at_work,
+    _nothing_is_requested_twice,
+    _never_more_than_five_in_flight,
     _manifests_are_true,
     _readers_find_each_window_once,
-    _nothing_unproved_lies_about,
+    _every_archive_is_proven,
     _notifications_can_be_acted_on,
-    _no_secret_is_told,
-    _nothing_surprises,
+    _no_secret_leaks,
+    _no_error_is_unexpected,
 )

@@ -1,7 +1,7 @@
-"""S3 as far as the code relies on it: conditional writes, versions, checksums, multipart uploads.
+"""A fake of the S3 features that the code uses.
 
-An upload is visible when it is completed, and not before. A test compares what both know with moto,
-which takes 3 ms for a call. What is not known here is refused.
+They are conditional writes, versions, checksums and multipart uploads, which are invisible until
+completed. The fake refuses everything else. moto takes 3 ms per call; test_fakes.py compares both.
 """
 
 import base64
@@ -19,7 +19,7 @@ from botocore.response import StreamingBody
 
 
 class Refused(Exception):
-    """S3's refusal: the HTTP status and the code."""
+    """A refusal by S3: the HTTP status and the code."""
 
     def __init__(self, status: int, code: str) -> None:
         super().__init__(code)
@@ -41,14 +41,14 @@ class Version:
 
 @dataclass
 class Upload:
-    """A multipart upload that is open."""
+    """An open multipart upload."""
 
     key: str
     parts: dict[int, bytes] = field(default_factory=dict)
 
 
 class Objects:
-    """The versions of the objects of one bucket, and the uploads that are open."""
+    """The object versions and the open uploads of one bucket."""
 
     def __init__(self) -> None:
         self.versions: dict[str, list[Version]] = {}
@@ -60,11 +60,11 @@ class Objects:
         return sorted(self.versions)
 
     def body(self, key: str) -> bytes:
-        """What a reader gets now."""
+        """Return the newest version's bytes."""
         return self.versions[key][-1].body
 
     def answer(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Do one operation, as botocore is about to send it. Raises Refused."""
+        """Execute one operation, as botocore is about to send it. Raises Refused."""
         key = unquote(params["url_path"].partition("?")[0]).lstrip("/")
         headers = {name.lower(): value for name, value in params["headers"].items()}
         return _OPERATIONS[operation](self, key, headers, params)
@@ -108,13 +108,13 @@ class Objects:
         return self._add(key, body, metadata)
 
     def _require(self, key: str, headers: Mapping[str, Any]) -> None:
-        there = self.versions.get(key)
-        if headers.get("if-none-match") == "*" and there:
+        existing = self.versions.get(key)
+        if headers.get("if-none-match") == "*" and existing:
             raise Refused(412, "PreconditionFailed")
         if "if-match" in headers:
-            if not there:
+            if not existing:
                 raise Refused(404, "NoSuchKey")
-            if there[-1].etag != headers["if-match"]:
+            if existing[-1].etag != headers["if-match"]:
                 raise Refused(412, "PreconditionFailed")
 
     def _add(self, key: str, body: bytes, metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -170,8 +170,8 @@ _OPERATIONS: Mapping[str, _Operation] = {
 def _checked(params: Mapping[str, Any], headers: Mapping[str, Any]) -> bytes:
     body = params["body"]
     data = body.read() if hasattr(body, "read") else bytes(body)
-    said = headers.get("x-amz-checksum-crc32")
-    if said is not None and base64.b64decode(said) != zlib.crc32(data).to_bytes(4):
+    declared = headers.get("x-amz-checksum-crc32")
+    if declared is not None and base64.b64decode(declared) != zlib.crc32(data).to_bytes(4):
         raise Refused(400, "BadDigest")
     return data
 

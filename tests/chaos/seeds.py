@@ -1,4 +1,4 @@
-"""One seed from its beginning to its verdict."""
+"""One seed, run and checked."""
 
 import os
 import time
@@ -7,21 +7,21 @@ from tests.chaos.campaign import campaign
 from tests.chaos.invariants import broken
 
 
-def of_seed(seed: int) -> tuple[int, list[str], str]:
-    """Run one seed; return what it broke, and what it was, in a line."""
+def run_seed(seed: int) -> tuple[int, list[str], str]:
+    """Run one seed; return its number, its broken promises, and a line on the run."""
     began = time.process_time()
     try:
         with campaign(seed) as it:
             outcome = it.run()
-            said = broken(outcome)
+            sentences = broken(outcome)
             bought = len(outcome.vonage.simulation.world.reports)
             line = (
                 f"{outcome.invocations} invocations, {len(outcome.reports)} reports, "
                 f"{bought} bought, trace {outcome.trace[:12]}"
             )
     except Exception as error:
-        said, line = [f"{type(error).__name__}: {error}"], "it broke off"
+        sentences, line = [f"{type(error).__name__}: {error}"], "an error ended the run"
         if os.environ.get("SEED"):
             raise
     seconds = time.process_time() - began
-    return seed, said, f"{line}, {seconds:.1f} s"
+    return seed, sentences, f"{line}, {seconds:.1f} s"

@@ -1,4 +1,4 @@
-"""The checker can fail: each promise, broken by hand in an outcome that kept them all."""
+"""The checker detects each promise, broken by hand in an outcome that kept them all."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -17,11 +17,11 @@ from vonage_reports.domain.report import State
 
 
 @pytest.fixture(scope="module")
-def kept() -> Iterator[Outcome]:
-    with campaign(5) as it:
-        outcome = it.run()
-        assert broken(outcome) == []
-        yield outcome
+def outcome() -> Iterator[Outcome]:
+    with campaign(5) as running:
+        kept = running.run()
+        assert broken(kept) == []
+        yield kept
 
 
 def aws(outcome: Outcome, **changed: Any) -> Outcome:
@@ -29,7 +29,7 @@ def aws(outcome: Outcome, **changed: Any) -> Outcome:
 
 
 def with_body(outcome: Outcome, key: str, change: Callable[[bytes], bytes]) -> Outcome:
-    """Let an object have other bytes than it should."""
+    """Return the outcome with changed bytes of an object."""
     objects: Objects = copy(outcome.aws.objects)
     before = objects.versions[key][-1]
     version = Version(change(before.body), before.metadata, before.number)
@@ -43,7 +43,7 @@ def a_key(outcome: Outcome, start: str, end: str) -> str:
 
 
 def a_manifest(outcome: Outcome) -> str:
-    """The manifest of a report whose window has no later revision."""
+    """Return the key of a manifest whose window has no later revision."""
     last = {each.report_id for each in outcome.reports if not each.later_revisions}
     keys = (key for key in outcome.aws.objects.keys if key.startswith("manifests/"))
     return next(key for key in keys if read_json(outcome.aws.objects, key)["report_id"] in last)
@@ -64,7 +64,7 @@ def one_row_more(body: bytes) -> bytes:
     return json.dumps({**manifest, "rows": manifest["rows"] + 1}).encode()
 
 
-def bought_twice(outcome: Outcome) -> Outcome:
+def requested_twice(outcome: Outcome) -> Outcome:
     world = outcome.vonage.simulation.world
     made = next(iter(world.reports.values()))
     vonage = copy(outcome.vonage)
@@ -73,7 +73,7 @@ def bought_twice(outcome: Outcome) -> Outcome:
     return replace(outcome, vonage=vonage)
 
 
-def six_at_work(outcome: Outcome) -> Outcome:
+def six_in_flight(outcome: Outcome) -> Outcome:
     vonage = copy(outcome.vonage)
     vonage.simulation = copy(vonage.simulation)
     vonage.simulation.world = replace(vonage.simulation.world, max_in_flight=6)
@@ -81,7 +81,7 @@ def six_at_work(outcome: Outcome) -> Outcome:
 
 
 def silently(outcome: Outcome, state: State) -> Outcome:
-    """Let a report have come to an end of which nothing is said."""
+    """Return the outcome with a report that ended without a notification."""
     first, *others = (each for each in outcome.reports if not each.is_half)
     changed = replace(first, state=state, error="ReportFailed", revisions=first.delay_index + 1)
     rest = [each for each in outcome.reports if each.report_id != first.report_id]
@@ -91,11 +91,11 @@ def silently(outcome: Outcome, state: State) -> Outcome:
 
 
 def failing_after_another_failure(outcome: Outcome) -> Outcome:
-    """Let a report have failed of which only an earlier trouble was told."""
+    """Return the outcome with a failed report of which only an earlier error is announced."""
     silent = silently(outcome, State.FAILED)
     failed = silent.reports[0]
-    told = {"event": "report.failed", "report_id": failed.report_id, "attempt": failed.attempt}
-    messages = [*silent.aws.messages, {**told, "error": "VonageRejected"}]
+    message = {"event": "report.failed", "report_id": failed.report_id, "attempt": failed.attempt}
+    messages = [*silent.aws.messages, {**message, "error": "VonageRejected"}]
     return aws(silent, messages=messages)
 
 
@@ -112,7 +112,7 @@ def of_another_revision(outcome: Outcome) -> Outcome:
     return aws(outcome, objects=objects)
 
 
-def lying_about(outcome: Outcome) -> Outcome:
+def without_manifest_of_data(outcome: Outcome) -> Outcome:
     objects: Objects = copy(outcome.aws.objects)
     key = a_key(outcome, "data/", ".parquet")
     another = key.replace(".parquet", "-final.parquet")
@@ -120,7 +120,7 @@ def lying_about(outcome: Outcome) -> Outcome:
     return aws(outcome, objects=objects)
 
 
-def telling_a_number(outcome: Outcome) -> Outcome:
+def with_a_phone_number(outcome: Outcome) -> Outcome:
     numbers = control._numbers(outcome.vonage.simulation, {})
     assert isinstance(numbers, list)
     return replace(outcome, logs=f"{outcome.logs} {numbers[0]['first']}")
@@ -131,7 +131,7 @@ def still_open(outcome: Outcome) -> Outcome:
     return replace(outcome, open_work=work)
 
 
-def saying(outcome: Outcome, run_again: object) -> Outcome:
+def announcing(outcome: Outcome, run_again: object) -> Outcome:
     message = {"event": "report.failed", "run_again": run_again}
     return aws(outcome, messages=[*outcome.aws.messages, message])
 
@@ -142,51 +142,51 @@ def slot_taken(outcome: Outcome) -> Outcome:
 
 def upload_open(outcome: Outcome) -> Outcome:
     objects = copy(outcome.aws.objects)
-    objects.uploads = {"u1": None}  # type: ignore[dict-item]  # they are counted
+    objects.uploads = {"u1": None}  # type: ignore[dict-item]  # only counted
     return aws(replace(outcome, unable_to_abort=0), objects=objects)
 
 
 @pytest.mark.parametrize(
-    ("breaks", "says"),
+    ("breaks", "sentence"),
     [
-        (lambda o: replace(o, at_rest=False), "has not come to rest"),
+        (lambda o: replace(o, at_rest=False), "reports are unfinished"),
         (still_open, "is still open"),
         (slot_taken, "slots are still taken"),
         (lambda o: replace(o, reports=[]), "never planned"),
-        (lambda o: silently(o, State.DELIVERED), "nobody was told"),
-        (lambda o: silently(o, State.FAILED), "nobody was told"),
-        (failing_after_another_failure, "nobody was told"),
-        (lambda o: silently(o, State.CANCELLED), "cancelled by nobody"),
-        (lambda o: silently(o, State.SUPERSEDED), "superseded by nothing"),
+        (lambda o: silently(o, State.DELIVERED), "but not announced"),
+        (lambda o: silently(o, State.FAILED), "failure is not announced"),
+        (failing_after_another_failure, "failure is not announced"),
+        (lambda o: silently(o, State.CANCELLED), "cancelled without an event"),
+        (lambda o: silently(o, State.SUPERSEDED), "superseded without a later delivery"),
         (lambda o: silently(o, State.HELD), "is HELD at the end"),
-        (bought_twice, "was bought 2 times"),
-        (six_at_work, "6 reports were in flight"),
-        (lambda o: with_body(o, a_key(o, "archives/", ".zip"), corrupt), "zip is not what Vonage"),
-        (lambda o: with_body(o, a_key(o, "archives/", ".zip"), corrupt), "is visible, and not"),
-        (lambda o: with_body(o, a_key(o, "data/", ".parquet"), corrupt), "not what the manifest"),
+        (requested_twice, "was requested 2 times"),
+        (six_in_flight, "6 reports were in flight"),
+        (lambda o: with_body(o, a_key(o, "archives/", ".zip"), corrupt), "zip differs from Vonage"),
+        (lambda o: with_body(o, a_key(o, "archives/", ".zip"), corrupt), "is visible, but differs"),
+        (lambda o: with_body(o, a_key(o, "data/", ".parquet"), corrupt), "from the manifest of"),
         (lambda o: with_body(o, a_key(o, "manifests/", ".json"), one_row_more), "rows"),
         (of_another_revision, "is of another revision"),
         (lambda o: with_body(o, a_manifest(o), without_dataset), "has no dataset"),
         (lambda o: without(o, a_key(o, "manifests/", ".json")), "without a manifest"),
-        (lambda o: without(o, a_key(o, "archives/", ".zip")), "is not there"),
-        (lying_about, "what no manifest tells of"),
+        (lambda o: without(o, a_key(o, "archives/", ".zip")), "is missing"),
+        (without_manifest_of_data, "is in no manifest"),
         (lambda o: aws(o, partitions=set()), "in no partition"),
         (upload_open, "uploads are open"),
-        (lambda o: saying(o, {"recollect": {"report_id": "nobody"}}), "that nobody knows"),
-        (lambda o: saying(o, {"recollect": {}}), "is no event"),
-        (lambda o: replace(o, logs=o.logs + o.secrets[0]), "a secret is told"),
-        (telling_a_number, "a phone number is told"),
-        (lambda o: replace(o, surprises=["KeyError"]), "KeyError"),
+        (lambda o: announcing(o, {"recollect": {"report_id": "absent"}}), "an unknown report"),
+        (lambda o: announcing(o, {"recollect": {}}), "is refused"),
+        (lambda o: replace(o, logs=o.logs + o.secrets[0]), "a secret leaked"),
+        (with_a_phone_number, "a phone number leaked"),
+        (lambda o: replace(o, unexpected_errors=["KeyError"]), "KeyError"),
     ],
 )  # fmt: skip
-def test_a_broken_promise_is_seen(
-    kept: Outcome, breaks: Callable[[Outcome], Outcome], says: str
+def test_broken_promise_is_detected(
+    outcome: Outcome, breaks: Callable[[Outcome], Outcome], sentence: str
 ) -> None:
-    assert any(says in sentence for sentence in broken(breaks(kept)))
+    assert any(sentence in each for each in broken(breaks(outcome)))
 
 
-def test_what_the_checker_reads_is_there(kept: Outcome) -> None:
-    made: FakeAws = kept.aws
-    assert "submit_reports is done" in kept.logs
+def test_checked_texts_are_not_empty(outcome: Outcome) -> None:
+    made: FakeAws = outcome.aws
+    assert "submit_reports is done" in outcome.logs
     assert {each["event"] for each in made.messages} >= {"report.delivered"}
-    assert read_json(made.objects, a_key(kept, "manifests/", ".json"))["rows"] > 0
+    assert read_json(made.objects, a_key(outcome, "manifests/", ".json"))["rows"] > 0

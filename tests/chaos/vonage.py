@@ -1,4 +1,4 @@
-"""Vonage without the wire: the simulator itself, called where requests would open a connection."""
+"""Vonage without a network: calls the simulator where requests would open a connection."""
 
 import io
 from concurrent.futures import Executor, Future
@@ -28,7 +28,7 @@ READ_TIMEOUT = 30.0
 
 
 class AtOnce(Executor):
-    """Does what it is given before it returns: archives are ready when they were ordered."""
+    """Run each task before `submit` returns, so that an archive is ready at once."""
 
     def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
         future: Future[Any] = Future()
@@ -37,7 +37,7 @@ class AtOnce(Executor):
 
 
 class Vonage:
-    """An account at Vonage, and the wire to it."""
+    """An account at Vonage, and the network to it."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Vonage:
         settings: Settings,
         folder: Path,
         *,
-        loop: VirtualTime,
+        virtual_time: VirtualTime,
         fault_plan: FaultPlan,
         random: Random,
     ) -> None:
@@ -53,21 +53,21 @@ class Vonage:
             account,
             settings,
             folder,
-            new_clock=lambda: Clock(loop.seconds, loop.now),
+            new_clock=lambda: Clock(virtual_time.seconds, virtual_time.now),
             new_id=lambda: UUID(int=random.getrandbits(128), version=4),
             renderers=AtOnce(),
         )
         self.not_found: dict[str, int] = {}
-        """How often Vonage said 404 of a request, or of its file."""
-        self._loop = loop
-        self._weather = fault_plan
+        """How often Vonage answered 404 for a request or its file, by request_id."""
+        self._virtual_time = virtual_time
+        self._fault_plan = fault_plan
         self._random = random
 
     def send(
         self, adapter: HTTPAdapter, request: requests.PreparedRequest, **_: Any
     ) -> requests.Response:
-        """Answer a request, in the place of HTTPAdapter.send."""
-        invocation = self._loop.current
+        """Answer a request in place of HTTPAdapter.send."""
+        invocation = self._virtual_time.current
         assert invocation is not None
         assert request.url is not None
         invocation.spend(self._random.uniform(0.25, 0.8))
@@ -84,13 +84,13 @@ class Vonage:
         )
         operation, run_input = operation_of(arrived.method, arrived.path)
         assert operation is not None
-        fault = self._weather.over_vonage(operation, self._loop.now)
+        fault = self._fault_plan.over_vonage(operation, self._virtual_time.now)
         if fault is not None and fault.fault == "unreachable":
             raise requests.ConnectionError(
                 urllib3.exceptions.MaxRetryError(
-                    None,  # type: ignore[arg-type]  # there is no pool
+                    None,  # type: ignore[arg-type]  # no pool
                     request.url,
-                    urllib3.exceptions.NewConnectionError(None, "refused"),  # type: ignore[arg-type]  # there is no connection
+                    urllib3.exceptions.NewConnectionError(None, "refused"),  # type: ignore[arg-type]  # no connection
                 )
             )
         simulation = self.simulation
@@ -113,8 +113,8 @@ class Vonage:
             self.not_found[name] = self.not_found.get(name, 0) + 1
 
 
-class _Stalls(io.BytesIO):
-    """A body that stops in the middle."""
+class _StalledBody(io.BytesIO):
+    """A body that stalls in the middle."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)
@@ -139,7 +139,7 @@ def _response(answer: Answer, fault: Fault | None) -> urllib3.HTTPResponse:
                 corrupt = bytes([body[half] ^ 0xFF])
                 stream = io.BytesIO(body[:half] + corrupt + body[half + 1 :])
             case "stall":
-                stream = _Stalls(body[:half])
+                stream = _StalledBody(body[:half])
     return urllib3.HTTPResponse(
         stream,
         {

@@ -1,7 +1,7 @@
 """An interpreter of the workflow's own file, for the states and fields that it uses.
 
-It knows Choice, Wait, Task, Succeed and Fail, with JSONata, Assign, Arguments, Output and Retry as
-AWS documents them. Whatever else the file may come to say is refused at once, never passed over.
+It supports Choice, Wait, Task, Succeed and Fail, with JSONata, Assign, Arguments, Output and Retry
+as AWS documents them. It refuses any other state or field at once.
 """
 
 import json
@@ -31,21 +31,21 @@ _RETRIER = {
 
 @dataclass(frozen=True)
 class Wait:
-    """Go on after so many seconds."""
+    """A wait of so many seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Call:
-    """Send the result of a task, or throw its StateError."""
+    """A call of a task. The caller sends its result, or throws its StateError."""
 
     resource: str
     arguments: Any
 
 
 class StateError(Exception):
-    """How a task fails, and in the end the execution."""
+    """The failure of a task or of the execution."""
 
     def __init__(self, name: str, cause: str) -> None:
         super().__init__(f"{name}: {cause}")
@@ -70,17 +70,14 @@ class Workflow:
 
     @classmethod
     def of_file(cls, path: Path, substitutions: Mapping[str, str]) -> "Workflow":
-        """Read an ASL file as SAM deploys it: `${Name}` is replaced."""
+        """Read an ASL file as SAM deploys it, with each `${Name}` replaced."""
         text = path.read_text()
         for name, value in substitutions.items():
             text = text.replace(f"${{{name}}}", value)
         return cls(yaml.safe_load(text))
 
     def steps(self, value: Any, *, started: str, random: Random) -> Steps:
-        """Yield what an execution does, given its input; return its output.
-
-        Raises StateError where it fails.
-        """
+        """Yield the waits and calls of an execution; return its output. Raises StateError."""
         variables: dict[str, Any] = {}
         name = self._start
         while True:
@@ -88,18 +85,18 @@ class Workflow:
             states = {"input": value, "context": {"Execution": {"StartTime": started}}}
             match state["Type"]:
                 case "Choice":
-                    said: Mapping[str, Any] = {"Next": state["Default"]}
+                    assigning: Mapping[str, Any] = {"Next": state["Default"]}
                     for rule in state["Choices"]:
                         if _evaluated(rule["Condition"], states, variables) is True:
-                            said = rule
+                            assigning = rule
                             break
-                    output, name = value, said["Next"]
+                    output, name = value, assigning["Next"]
                 case "Wait":
-                    said = state
+                    assigning = state
                     yield Wait(_evaluated(state["Seconds"], states, variables))
                     output, name = value, state["Next"]
                 case "Task":
-                    said = state
+                    assigning = state
                     arguments = _evaluated(state["Arguments"], states, variables)
                     result = yield from _task(state, arguments, random)
                     states = {**states, "result": result}
@@ -109,13 +106,13 @@ class Workflow:
                     return _evaluated(state["Output"], states, variables)
                 case _:
                     raise StateError(state["Error"], state["Cause"])
-            variables |= _evaluated(said.get("Assign", {}), states, variables)
+            variables |= _evaluated(assigning.get("Assign", {}), states, variables)
             value = output
 
 
 def _require(known: bool, name: str) -> None:  # noqa: FBT001 - reads as an assertion
     if not known:
-        raise NotImplementedError(f"the state {name!r} says what the interpreter does not know")
+        raise NotImplementedError(f"the state {name!r} has a field that is not supported")
 
 
 def _task(state: Mapping[str, Any], arguments: Any, random: Random) -> Steps:
@@ -124,7 +121,7 @@ def _task(state: Mapping[str, Any], arguments: Any, random: Random) -> Steps:
         try:
             return (yield Call(state["Resource"], arguments))
         except StateError as error:
-            # The first retrier that names the error decides, also where it is used up.
+            # The first retrier that names the error decides, even when it is used up.
             number = next((n for n, each in enumerate(state["Retry"]) if _names(each, error)), None)
             if number is None or used[number] >= state["Retry"][number].get("MaxAttempts", 3):
                 raise
@@ -160,5 +157,5 @@ def _evaluated(template: Any, states: Mapping[str, Any], variables: Mapping[str,
     value = _expression(text).evaluate(None, bound)
     if value is None and not _expression(f"$exists({text})").evaluate(None, bound):
         raise StateError("States.QueryEvaluationError", f"{text} did not return a result")
-    # Its lists are of classes of its own.
+    # jsonata returns lists of its own classes.
     return json.loads(json.dumps(value))

@@ -1,13 +1,14 @@
-"""The deployed template on the emulator, with the simulator as Vonage: a pair for each test module.
+"""The deployed template on the emulator, with the simulator as Vonage.
 
-Each xdist worker has an emulator of its own, on a port of its own.
+`shared_stack` serves every test of an xdist worker that keeps to windows of its own, `local_stack`
+the tests of one module. Each has its own emulator and simulator, on free ports.
 """
 
 import json
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +26,25 @@ from vonage_reports.domain.report import Report, State
 
 WAIT_SCALE = 0.001
 _CALLS = "calls.jsonl"
+SHARED_SETTINGS: Mapping[str, Any] = {
+    "rows_per_day": 50,
+    "max_records": 7_000_000,
+    "seconds_per_report": 0.5,
+}
+"""The simulator's settings at the beginning of each test on the shared stack."""
 _TICK_SECONDS = 0.1
-_SWEEP_SECONDS = 3.0
-_QUIET_WITHIN_SECONDS = 240.0
+_SWEEP_SECONDS = 1.0
+_PATIENCE_SECONDS = 240.0
 
 
 @pytest.fixture(scope="session", autouse=True)
 def no_real_accounts() -> None:
-    """Nothing here can reach a real AWS account, also without `make`."""
+    """Keep the tests away from real AWS accounts, also without `make`."""
     forget_real_accounts()
 
 
 class LocalStack:
-    """What end-to-end tests look at: the deployed stack from outside, and Vonage's side of it."""
+    """The deployed stack from outside, and Vonage's side of it."""
 
     def __init__(
         self,
@@ -57,48 +64,48 @@ class LocalStack:
         self.announced: list[tuple[dict[str, str], dict[str, Any]]] = []
 
     def scheduled(self, time_: str = "2026-11-23T02:15:00Z") -> dict[str, Any]:
-        """Send what the calendar's schedule sends at `time_`; return the answer."""
+        """Send the event of the calendar's schedule at `time_`; return the answer."""
         event = self.stack.schedule_event("SubmitReportsFunctionCalendar", scheduled_time=time_)
         return self.stack.submit(event)
 
     def sweep(self) -> dict[str, Any]:
-        """Send what the sweep's schedule sends; return the answer."""
+        """Send the event of the sweep's schedule; return the answer."""
         return self.stack.submit(self.stack.schedule_event("SubmitReportsFunctionSweep"))
 
     def until(
-        self, is_so: Callable[[], bool], what: str, *, within: float = _QUIET_WITHIN_SECONDS
+        self, is_so: Callable[[], bool], goal: str, *, within: float = _PATIENCE_SECONDS
     ) -> None:
-        """Sweep now and then, until `is_so`."""
+        """Send sweeps until `is_so`; fail with `goal` after `within` seconds."""
         deadline = time.monotonic() + within
         next_sweep = time.monotonic() + _SWEEP_SECONDS
         while not is_so():
-            assert time.monotonic() < deadline, f"not within {within:.0f} s: {what}"
+            assert time.monotonic() < deadline, f"not within {within:.0f} s: {goal}"
             if time.monotonic() >= next_sweep:
                 self.sweep()
                 next_sweep = time.monotonic() + _SWEEP_SECONDS
             time.sleep(_TICK_SECONDS)
 
-    def until_ended(self, report_ids: Iterable[str]) -> dict[str, Report]:
-        """Wait until these reports have come to their end, and return them."""
+    def until_finished(self, report_ids: Iterable[str]) -> dict[str, Report]:
+        """Wait until these reports are finished; return them."""
         wanted = list(report_ids)
-        ended: dict[str, Report] = {}
+        finished: dict[str, Report] = {}
 
-        def all_ended() -> bool:
+        def all_finished() -> bool:
             for report_id in wanted:
-                report = ended.get(report_id) or self.ledger.finished_report(report_id)
+                report = finished.get(report_id) or self.ledger.finished_report(report_id)
                 if report is not None:
-                    ended[report_id] = report
-            return len(ended) == len(wanted)
+                    finished[report_id] = report
+            return len(finished) == len(wanted)
 
-        self.until(all_ended, f"the end of {wanted}; open: {self.states()}")
-        return ended
+        self.until(all_finished, f"the end of {wanted}; open: {self.states()}")
+        return finished
 
     def states(self) -> dict[str, State]:
-        """The states of the open reports."""
+        """Return the states of the open reports."""
         return {report.report_id: report.state for report in self.ledger.open_reports()}
 
     def notifications(self) -> list[tuple[dict[str, str], dict[str, Any]]]:
-        """Take what was announced since the last time: the message attributes and the body."""
+        """Take the notifications since the last call: message attributes and body."""
         sqs = self.emulator.client("sqs")
         taken = []
         while messages := sqs.receive_message(
@@ -115,13 +122,13 @@ class LocalStack:
         return taken
 
     def undelivered(self) -> list[str]:
-        """The events that submit_reports could not handle."""
+        """Return the events that submit_reports failed to handle."""
         url = self.stack.outputs["UndeliveredEventsQueueUrl"]
         answer = self.emulator.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10)
         return [message["Body"] for message in answer.get("Messages", [])]
 
     def objects(self, prefix: str, suffix: str = "") -> dict[str, bytes]:
-        """The objects of the bucket whose keys begin and end like this, by key."""
+        """Return the objects whose keys have this prefix and suffix, by key."""
         s3, bucket = self.emulator.client("s3"), self.stack.outputs["BucketName"]
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         found = [each["Key"] for page in pages for each in page.get("Contents", [])]
@@ -129,7 +136,7 @@ class LocalStack:
         return {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
     def histories(self) -> dict[str, list[Mapping[str, Any]]]:
-        """Every execution's history, by its name."""
+        """Return the history of every execution, by its name."""
         client = self.emulator.client("stepfunctions")
         machine = self.stack.outputs["StateMachineArn"]
         pages = client.get_paginator("list_executions").paginate(stateMachineArn=machine)
@@ -146,43 +153,44 @@ class LocalStack:
         }
 
     def used(self) -> set[Permission]:
-        """What the functions needed at AWS so far."""
+        """Return the permissions that the functions have needed so far."""
         return used(self.stack, self.emulator.log.with_name(_CALLS))
 
     def allowed(self) -> set[Permission]:
-        """What the roles of the functions allow."""
+        """Return the permissions of the functions' roles."""
         return allowed(self.stack, self.emulator)
 
     def log_text(self) -> str:
-        """What the functions logged, without the lines of Lambda's own."""
-        own = ("START RequestId", "END RequestId", "REPORT RequestId")
+        """Return the functions' logs without Lambda's own lines."""
+        lambdas_own = ("START RequestId", "END RequestId", "REPORT RequestId")
         return "\n".join(
             line
             for group, lines in self.stack.logs().items()
             for line in [f"== {group}", *lines]
-            if not line.startswith(own)
+            if not line.startswith(lambdas_own)
         )
 
 
-def _hold_what_always_holds(running: LocalStack) -> None:
-    """Hold of all that was done to a stack: nothing leaked, and nobody needed more rights."""
+def _check_leaks_and_permissions(running: LocalStack) -> None:
+    """Check that nothing leaked, and that no function needed more than its role allows."""
     running.notifications()
     forbidden = Forbidden.of(running.simulator, WRONG_SECRET)
     logs = running.stack.logs()
-    said = {
+    texts = {
         "logs": logs,
         "notifications": running.announced,
         "receipts": _texts(running.objects("archives/", ".json")),
         "headers": _texts(running.objects("headers/")),
     }
-    beside_definitions = {
-        # The event of a run's end has the run's input.
+    texts_with_definitions = {
+        # The event of a run's end contains the run's input.
         "undelivered events": running.undelivered(),
         "histories": running.histories(),
         "ledger": running.stack.ledger_items(),
         "manifests": _texts(running.objects("manifests/")),
     }
-    assert forbidden.within(said) + forbidden.beside_definitions(beside_definitions) == []
+    assert forbidden.within(texts) == []
+    assert forbidden.beside_definitions(texts_with_definitions) == []
     assert any(logs.values()), "no log was read"
     assert running.used(), "no call was recorded"
     assert beyond(running.used(), running.allowed()) == []
@@ -193,7 +201,7 @@ def _texts(objects: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def copy_of_the_tree(tmp_path: Path) -> Path:
-    """Copy what is deployed, so that a test may change it."""
+    """Copy the deployed files, so that a test may change them."""
     tree = tmp_path / "tree"
     for name in ("functions", "layers"):
         shutil.copytree(ROOT / name, tree / name)
@@ -205,9 +213,9 @@ def copy_of_the_tree(tmp_path: Path) -> Path:
 def _running(
     folder: Path, settings: Mapping[str, Any], request_interval: float | None = None
 ) -> Iterator[LocalStack]:
-    """Run a stack; with a `request_interval` the simulator does not limit requests.
+    """Run a stack. With a `request_interval`, the simulator does not limit requests.
 
-    Hundreds of reports would otherwise take most of their time to keep Vonage's pace.
+    At Vonage's pace, hundreds of reports would spend most of their time waiting for their turn.
     """
     keeps_pace = request_interval is None
     limit = {} if keeps_pace else {"requests_per_second": 0}
@@ -226,18 +234,18 @@ def _running(
         stack.set_credentials(simulator.api_key, simulator.api_secret)
         running = LocalStack(emulator, stack, simulator, keeps_pace=keeps_pace)
         yield running
-        _hold_what_always_holds(running)
+        _check_leaks_and_permissions(running)
 
 
 @pytest.fixture(scope="module")
 def simulator_settings() -> dict[str, Any]:
-    """The simulator's settings for `local_stack`; a module may have its own."""
+    """Return the simulator's settings; a module may override them."""
     return {}
 
 
 @pytest.fixture(scope="module")
 def request_interval() -> float | None:
-    """Seconds between two requests to Vonage, None as on AWS; a module may have its own."""
+    """Return the seconds between two requests to Vonage, None as on AWS; a module may override."""
     return None
 
 
@@ -247,35 +255,36 @@ def local_stack(
     simulator_settings: Mapping[str, Any],
     request_interval: float | None,
 ) -> Iterator[LocalStack]:
-    """One stack for all tests of a module: what one does, the others see."""
+    """Run one stack for all tests of a module; each test sees the effects of the others."""
     folder = tmp_path_factory.mktemp("stack")
     with _running(folder, simulator_settings, request_interval) as running:
         yield running
 
 
-@pytest.fixture
-def new_stack(tmp_path: Path) -> Iterator[Callable[..., LocalStack]]:
-    """Make a stack for one test alone; keywords are its pace and the simulator's settings."""
-    with ExitStack() as resources:
-
-        def make(*, request_interval: float | None = None, **settings: Any) -> LocalStack:
-            return resources.enter_context(_running(tmp_path, settings, request_interval))
-
-        yield make
+@pytest.fixture(scope="session")
+def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """Run one stack for all tests of a worker that keep to windows of their own."""
+    with _running(tmp_path_factory.mktemp("shared"), SHARED_SETTINGS) as running:
+        yield running
 
 
 @pytest.fixture
-def case(local_stack: LocalStack, request: pytest.FixtureRequest) -> Iterator[Case]:
-    """Windows of this test alone, on the module's stack."""
-    yield Case(local_stack, f"case{request.session.items.index(request.node)}")
-    local_stack.simulator.clear_faults()
+def case(
+    shared_stack: LocalStack,
+    simulator_settings: Mapping[str, Any],
+    request: pytest.FixtureRequest,
+) -> Iterator[Case]:
+    """Return windows for one test alone, on the stack that it shares with others."""
+    shared_stack.simulator.settings(**{**SHARED_SETTINGS, **simulator_settings})
+    yield Case(shared_stack, f"case{request.session.items.index(request.node)}")
+    shared_stack.simulator.clear_faults()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Function,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show with a failure what the functions logged."""
+    """Add the functions' logs to the report of a failed test."""
     report = yield
     if report.failed and report.when == "call":
         for value in item.funcargs.values():

@@ -1,4 +1,4 @@
-"""What the fault tests share: a test's own windows, and ways to break the stack around them."""
+"""The windows of one test on a shared stack, and ways to break the stack around them."""
 
 import json
 import os
@@ -18,22 +18,23 @@ SCHEDULED = "2026-11-22T02:15:00Z"
 
 
 class Case:
-    """One test's windows: definitions of its own, on the stack of the module."""
+    """The windows of one test: definitions of its own, on a stack that it shares with others."""
 
     def __init__(self, local_stack: "LocalStack", name: str) -> None:
         self.stack = local_stack
         self.simulator = local_stack.simulator
         self._name = name
-        self._bought_before = len(self._reports_at_vonage())
+        self._created_before = len(self._reports_at_vonage())
+        self._billed_again_before = self._records_billed_again()
         local_stack.notifications()
 
     def definitions(self, count: int = 1) -> list[dict[str, Any]]:
-        """Set `count` definitions that only this test has."""
+        """Set `count` definitions that no other test has."""
         entries = [
-            # A filter of their own, so that no two tests ask for the same.
             {
                 "name": f"{self._name}-{number}",
                 "product": "VERIFY-V2",
+                # With filters of its own, no test asks for the report of another.
                 "filters": {"locale": f"{self._name}-{number}"},
             }
             for number in range(count)
@@ -48,44 +49,44 @@ class Case:
         assert len(planned) == count
         return planned
 
-    def only(self) -> Report | None:
-        """Return this test's one open report, None when it has come to its end."""
+    def find_open(self) -> Report | None:
+        """Return this test's open report, None if it is finished."""
         reports = self.stack.ledger.open_reports()
         return next((each for each in reports if each.definition.startswith(self._name)), None)
 
     def open(self) -> Report:
-        """Return this test's one report, which must be open."""
-        report = self.only()
-        assert report is not None, "the report has come to its end"
+        """Return this test's report, which must be open."""
+        report = self.find_open()
+        assert report is not None, "the report is finished"
         return report
 
     def state(self) -> State | None:
-        """Return the state of this test's one open report, if it is open."""
-        report = self.only()
+        """Return the state of this test's open report, None if it is finished."""
+        report = self.find_open()
         return None if report is None else report.state
 
-    def bought(self) -> int:
-        """Return how many reports Vonage made in this test."""
-        return len(self._reports_at_vonage()) - self._bought_before
+    def created(self) -> int:
+        """Return how many reports Vonage created for this test."""
+        return len(self._reports_at_vonage()) - self._created_before
 
-    def told(self) -> list[str]:
-        """Take the events that were announced, in order."""
+    def events(self) -> list[str]:
+        """Take the events of the notifications since the last call, in order."""
         return [body["event"] for _, body in self.stack.notifications()]
 
-    def all_delivered(self, planned: list[str], *, bought: int | None = None) -> list[Report]:
-        """Wait for the end of `planned`, and hold what must hold after every fault."""
-        reports = list(self.stack.until_ended(planned).values())
+    def all_delivered(self, planned: list[str], *, created: int | None = None) -> list[Report]:
+        """Wait for the end of `planned`, and check what must hold after every fault."""
+        reports = list(self.stack.until_finished(planned).values())
         assert {report.state for report in reports} == {State.DELIVERED}
-        self.at_rest(bought=len(planned) if bought is None else bought)
+        self.at_rest(created=len(planned) if created is None else created)
         return reports
 
-    def at_rest(self, *, bought: int) -> None:
-        """Hold that nothing is open, nothing was bought twice and no limit was passed."""
+    def at_rest(self, *, created: int) -> None:
+        """Check that nothing is open, nothing was requested twice and no limit was exceeded."""
         work = self.stack.ledger.open_work()
         assert (work.reports, work.slots) == ((), {})
-        assert self.bought() == bought
+        assert self.created() == created
+        assert self._records_billed_again() == self._billed_again_before
         state = self.simulator.state()
-        assert state["bill"]["records_billed_more_than_once"] == 0
         assert state["max_in_flight"] <= 5
         assert not self.stack.keeps_pace or state["max_requests_per_second"] <= 5
         manifests = self.stack.objects("manifests/")
@@ -95,10 +96,13 @@ class Case:
         reports = self.simulator.state()["reports"]
         return [each for each in reports if not each["foreign"]]
 
+    def _records_billed_again(self) -> int:
+        return int(self.simulator.state()["bill"]["records_billed_more_than_once"])
+
 
 @contextmanager
 def refused(case: Case, logical_role: str, action: str) -> Iterator[None]:
-    """Let IAM refuse an action to a role for a while."""
+    """Let IAM refuse an action to a role, within the `with` block."""
     iam = case.stack.emulator.client("iam")
     role = case.stack.stack.physical_id(logical_role)
     policy = {
@@ -113,7 +117,7 @@ def refused(case: Case, logical_role: str, action: str) -> Iterator[None]:
 
 
 def kill_functions(case: Case) -> int:
-    """Kill every running function of this emulator, as Lambda's host may die; return how many."""
+    """Kill every running function of this emulator, as if Lambda's host died; return how many."""
     listed = subprocess.run(
         ["ps", "-A", "-o", "pid=,ppid=,command="], check=True, capture_output=True, text=True
     ).stdout

@@ -1,4 +1,4 @@
-"""What Vonage may answer wrongly: one run of many definitions, each with a fault of its own."""
+"""Wrong answers of Vonage: one run of many definitions, each with a fault of its own."""
 
 import json
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Case:
-    """A definition, what goes wrong with it, and what becomes of its report.
+    """A definition, its faults, and the expected end of its report.
 
-    `error` and `says` are the failure's name and a part of its sentence; without them the report
-    is delivered. `bought` counts the reports that Vonage made of it, `told` the announcements.
+    `error` and `message` are the failure's name and a part of its sentence. Without them the report
+    is delivered. `created` counts the reports at Vonage, `announced` the notifications.
     """
 
     product: str
     faults: tuple[dict[str, Any], ...] = ()
     definition: tuple[tuple[str, Any], ...] = ()
     error: str = ""
-    says: str = ""
-    bought: int = 1
-    told: int = 1
+    message: str = ""
+    created: int = 1
+    announced: int = 1
     stays_planned: bool = False
 
 
@@ -38,13 +38,13 @@ CASES = {
         "VERIFY-V2",
         ({"operation": "create", "fault": "outcome", "request_status": "EXPLODED"},),
         error="ReportFailed",
-        says="EXPLODED",
+        message="EXPLODED",
     ),
     "no-link": Case(
         "VOICE-CALL",
         ({"operation": "create", "fault": "no_link"},),
         error="RowsMismatch",
-        says="no download link",
+        message="no download link",
     ),
     "empty-without-file": Case(
         "AMD", ({"operation": "create", "fault": "empty", "how": "no_link"},)
@@ -70,8 +70,8 @@ CASES = {
         ),
         definition=(("filters", {"direction": "outbound", "to": "447700900123"}),),
         error="VonageRejected",
-        says="is not yours",
-        bought=0,
+        message="is not yours",
+        created=0,
     ),
     "unreadable-answer-to-post": Case(
         "CONVERSATION-EVENT", ({"operation": "create", "fault": "not_json"},)
@@ -87,10 +87,10 @@ CASES = {
         "NUMBER-INSIGHT",
         ({"operation": "download", "fault": "status", "status": 404, "times": None},),
         error="ReportExpired",
-        says="404",
-        bought=3,
-        # Of each attempt: that it is stuck, and that it is given up.
-        told=6,
+        message="404",
+        created=3,
+        # Two per attempt: the run is stuck, then the attempt is given up.
+        announced=6,
     ),
     "file-late": Case(
         "WEBSOCKET-CALL",
@@ -100,14 +100,14 @@ CASES = {
         "VIDEO-API",
         ({"operation": "download", "fault": "body", "how": "html", "times": None},),
         error="ArchiveCorrupt",
-        says="does not begin as a ZIP",
+        message="does not begin as a ZIP",
     ),
     "short-file": Case(
         "SMS",
         ({"operation": "download", "fault": "body", "how": "short_no_error", "times": None},),
         definition=(("filters", {"direction": "inbound"}),),
         error="ArchiveCorrupt",
-        says="cut off",
+        message="cut off",
     ),
     "cut-download": Case(
         "SMS-TRAFFIC-CONTROL",
@@ -117,42 +117,42 @@ CASES = {
         "VERIFY-API",
         definition=(("filters", {"colour": "blue"}),),
         error="VonageRejected",
-        says="colour",
-        bought=0,
+        message="colour",
+        created=0,
     ),
     "foreign-account": Case(
         "REPORTS-USAGE",
         definition=(("account_ids", ["foreign1"]),),
         error="VonageRejected",
-        says="403",
-        bought=0,
+        message="403",
+        created=0,
         stays_planned=True,
     ),
     "not-enabled": Case(
         "NETWORK-API-EVENT",
         error="VonageRejected",
-        says="enabled",
-        bought=0,
+        message="enabled",
+        created=0,
         stays_planned=True,
     ),
 }
 
 
 NEVER_SEEN = {
-    # Only a download of more than one part (8 MB) that breaks: tests/integration/test_upload.py.
+    # Only for a broken download of more than one part (8 MB): test_multipart_upload.py.
     ("StoreReportFunction", "s3:AbortMultipartUpload"),
-    # Lambda itself, with the function's role, for an event that failed three times.
+    # Lambda itself sends an event that failed three times, with the function's role.
     ("SubmitReportsFunction", "sqs:SendMessage"),
 }
-"""What a role allows and nothing here does."""
+"""Permissions that no test in this module uses."""
 
 
 @dataclass(frozen=True)
 class Outcome:
     reports: dict[str, Report]
-    told: dict[str, list[dict[str, Any]]]
+    announced: dict[str, list[dict[str, Any]]]
     objects: dict[str, bytes]
-    bought: dict[str, int]
+    created: dict[str, int]
 
 
 @pytest.fixture(scope="module")
@@ -167,23 +167,23 @@ def outcome(local_stack: "LocalStack") -> Outcome:
         for fault in case.faults:
             local_stack.simulator.fault(**fault, product=case.product)
     ending = [name for name, case in CASES.items() if not case.stays_planned]
-    reports = local_stack.until_ended(plan(local_stack, ending))
-    told: dict[str, list[dict[str, Any]]] = {name: [] for name in CASES}
+    reports = local_stack.until_finished(plan(local_stack, ending))
+    announced: dict[str, list[dict[str, Any]]] = {name: [] for name in CASES}
 
-    def all_told() -> bool:
+    def all_announced() -> bool:
         for _, body in local_stack.notifications():
-            told[body["definition"]].append(body)
-        return all(told.values())
+            announced[body["definition"]].append(body)
+        return all(announced.values())
 
-    # Those that stay planned are tried again and again: they come when the others are done.
+    # Reports that stay planned are retried for ever, so they start after the others have finished.
     plan(local_stack, [name for name in CASES if name not in ending])
-    local_stack.until(all_told, "a word of each")
+    local_stack.until(all_announced, "a notification of each")
     products = [each["product"] for each in local_stack.simulator.state()["reports"]]
     return Outcome(
         reports={report.definition: report for report in reports.values()},
-        told=told,
+        announced=announced,
         objects=local_stack.objects(""),
-        bought={name: products.count(case.product) for name, case in CASES.items()},
+        created={name: products.count(case.product) for name, case in CASES.items()},
     )
 
 
@@ -204,38 +204,38 @@ NOT_DELIVERED = [name for name, case in CASES.items() if case.error]
 
 
 @pytest.mark.parametrize("name", DELIVERED)
-def test_what_heals_is_delivered(outcome: Outcome, name: str) -> None:
+def test_recoverable_fault_ends_in_delivery(outcome: Outcome, name: str) -> None:
     assert outcome.reports[name].state is State.DELIVERED
-    assert [body["event"] for body in outcome.told[name]] == ["report.delivered"]
+    assert [body["event"] for body in outcome.announced[name]] == ["report.delivered"]
 
 
 @pytest.mark.parametrize("name", NOT_DELIVERED)
-def test_what_does_not_heal_is_announced_with_a_sentence(outcome: Outcome, name: str) -> None:
-    assert outcome.told[name]
-    for body in outcome.told[name]:
+def test_unrecoverable_fault_is_announced_with_its_reason(outcome: Outcome, name: str) -> None:
+    assert outcome.announced[name]
+    for body in outcome.announced[name]:
         assert (body["event"], body["error"]) == ("report.failed", CASES[name].error)
-        assert CASES[name].says in body["message"]
-    assert len(outcome.told[name]) == CASES[name].told
+        assert CASES[name].message in body["message"]
+    assert len(outcome.announced[name]) == CASES[name].announced
 
 
 @pytest.mark.parametrize("name", NOT_DELIVERED)
-def test_nothing_of_a_failed_report_is_visible(outcome: Outcome, name: str) -> None:
+def test_failed_report_leaves_no_object(outcome: Outcome, name: str) -> None:
     assert [key for key in outcome.objects if f"/{name}/" in key] == []
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_nothing_is_bought_more_often_than_it_must(outcome: Outcome, name: str) -> None:
-    assert outcome.bought[name] == CASES[name].bought
+def test_each_report_is_created_only_as_often_as_needed(outcome: Outcome, name: str) -> None:
+    assert outcome.created[name] == CASES[name].created
 
 
 @pytest.mark.parametrize("name", ["empty-without-file", "empty-file"])
-def test_an_empty_report_is_a_delivery_without_rows(outcome: Outcome, name: str) -> None:
-    assert outcome.told[name][0]["rows"] == 0
+def test_empty_report_is_delivered_with_no_rows(outcome: Outcome, name: str) -> None:
+    assert outcome.announced[name][0]["rows"] == 0
 
 
-def test_no_slot_and_no_upload_is_left_open(outcome: Outcome, local_stack: "LocalStack") -> None:
+def test_no_slot_and_no_upload_stays_open(outcome: Outcome, local_stack: "LocalStack") -> None:
     assert outcome.reports
-    # Those that stay are tried again and again, each time with a slot for a moment.
+    # Reports that stay planned are retried for ever, and hold a slot for a moment each time.
     local_stack.until(lambda: local_stack.ledger.open_work().slots == {}, "five free slots")
     work = local_stack.ledger.open_work()
     assert {report.definition for report in work.reports} == {"foreign-account", "not-enabled"}
@@ -245,7 +245,7 @@ def test_no_slot_and_no_upload_is_left_open(outcome: Outcome, local_stack: "Loca
     assert uploads.get("Uploads", []) == []
 
 
-def test_vonage_saw_no_more_than_it_allows(outcome: Outcome, local_stack: "LocalStack") -> None:
+def test_vonages_limits_are_kept(outcome: Outcome, local_stack: "LocalStack") -> None:
     assert outcome.reports
     state = local_stack.simulator.state()
     assert state["max_in_flight"] <= 5
@@ -253,27 +253,25 @@ def test_vonage_saw_no_more_than_it_allows(outcome: Outcome, local_stack: "Local
     assert not any(state["violations"].values()), state["violations"]
 
 
-def test_no_role_allows_what_its_function_never_does(
-    outcome: Outcome, local_stack: "LocalStack"
-) -> None:
-    # Of all modules this one brings its functions into the most places.
+def test_no_role_allows_an_unused_action(outcome: Outcome, local_stack: "LocalStack") -> None:
+    # The functions of this module reach more code than those of any other.
     assert outcome.reports
     unused = idle(local_stack.used(), local_stack.allowed())
     assert {(each.function, each.action) for each in unused} == NEVER_SEEN
 
 
-def test_wrong_credentials_name_the_secret_and_heal(local_stack: "LocalStack") -> None:
+def test_wrong_credentials_name_the_secret_and_recover(local_stack: "LocalStack") -> None:
     simulator = local_stack.simulator
-    local_stack.stack.set_definitions('[{"name": "healed", "product": "VOICE-TTS"}]')
+    local_stack.stack.set_definitions('[{"name": "recovered", "product": "VOICE-TTS"}]')
     local_stack.notifications()
-    # The warm functions' secret is refused, and so is the one that they fetch again.
+    # Vonage refuses the secret of warm functions, and the one that they fetch again.
     local_stack.stack.set_credentials(simulator.api_key, WRONG_SECRET)
     simulator.fault("create", "status", status=401, times=None)
     planned = local_stack.scheduled("2026-11-23T02:15:00Z")["planned"]
-    told = [body for _, body in local_stack.notifications()]
-    assert {body["event"] for body in told} == {"report.failed"}
-    assert local_stack.stack.outputs["SecretArn"] in told[0]["message"]
+    announced = [body for _, body in local_stack.notifications()]
+    assert {body["event"] for body in announced} == {"report.failed"}
+    assert local_stack.stack.outputs["SecretArn"] in announced[0]["message"]
     local_stack.stack.set_credentials(simulator.api_key, simulator.api_secret)
     simulator.clear_faults()
-    (report,) = local_stack.until_ended(planned).values()
+    (report,) = local_stack.until_finished(planned).values()
     assert report.state is State.DELIVERED

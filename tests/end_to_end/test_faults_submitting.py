@@ -1,4 +1,4 @@
-"""Faults while a report is submitted: after each it is bought once, or a person is asked."""
+"""Faults while a report is submitted: it is requested once, or held for the operator."""
 
 import json
 from collections.abc import Callable
@@ -15,11 +15,6 @@ from vonage_reports.domain.report import State
 EVENTS = ROOT / "events"
 
 
-@pytest.fixture(scope="module")
-def simulator_settings() -> dict[str, Any]:
-    return {"rows_per_day": 50}
-
-
 @pytest.mark.parametrize(
     "fault",
     [
@@ -31,13 +26,13 @@ def simulator_settings() -> dict[str, Any]:
     ],
     ids=lambda fault: fault["fault"],
 )
-def test_a_post_without_an_answer_is_looked_for(case: Case, fault: dict[str, Any]) -> None:
+def test_post_without_an_answer_is_looked_up(case: Case, fault: dict[str, Any]) -> None:
     case.simulator.fault("create", **fault)
     case.definitions()
     with ThreadPoolExecutor(1) as pool:
-        # The one that hangs is waited for by another invocation.
+        # Another invocation waits for the lease of the one that hangs.
         first = pool.submit(case.stack.scheduled, SCHEDULED)
-        case.stack.until(lambda: case.only() is not None, "the plan")
+        case.stack.until(lambda: case.find_open() is not None, "the plan")
         planned = [report.report_id for report in case.stack.ledger.open_reports()]
         (report,) = case.all_delivered(planned)
         first.result()
@@ -45,7 +40,7 @@ def test_a_post_without_an_answer_is_looked_for(case: Case, fault: dict[str, Any
 
 
 @pytest.mark.parametrize("fault", ["hang", "accept_then_hang"])
-def test_who_is_killed_sending_a_post_leaves_it_to_the_next(case: Case, fault: str) -> None:
+def test_killed_sender_leaves_its_post_to_the_next_invocation(case: Case, fault: str) -> None:
     case.simulator.fault("create", fault, seconds=3600)
     case.definitions()
     with ThreadPoolExecutor(1) as pool:
@@ -58,7 +53,7 @@ def test_who_is_killed_sending_a_post_leaves_it_to_the_next(case: Case, fault: s
     case.all_delivered([report.report_id])
 
 
-def test_a_run_that_could_not_be_started_is_started_later(case: Case) -> None:
+def test_run_that_failed_to_start_is_started_later(case: Case) -> None:
     case.definitions()
     with (
         refused(case, "SubmitReportsFunctionRole", "states:StartExecution"),
@@ -69,11 +64,11 @@ def test_a_run_that_could_not_be_started_is_started_later(case: Case) -> None:
     case.all_delivered([report.report_id])
 
 
-def test_without_a_list_the_report_is_held_until_a_person_resolves_it(case: Case) -> None:
+def test_report_is_held_without_a_list_until_resolved(case: Case) -> None:
     case.simulator.fault("create", "accept_then_cut")
     case.simulator.fault("list", "status", status=404, times=None)
     (planned,) = case.collect()
-    case.stack.until(lambda: case.state() is State.HELD, "a report that is held")
+    case.stack.until(lambda: case.state() is State.HELD, "a held report")
     [(_, held)] = case.stack.notifications()
     assert held["event"] == "report.held"
     request_id = case.simulator.state()["reports"][-1]["request_id"]
@@ -82,7 +77,7 @@ def test_without_a_list_the_report_is_held_until_a_person_resolves_it(case: Case
     case.all_delivered([planned])
 
 
-def test_duplicate_schedules_at_the_same_moment_buy_nothing_twice(case: Case) -> None:
+def test_duplicate_schedules_request_nothing_twice(case: Case) -> None:
     case.definitions(3)
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: _tried(case.stack.scheduled, SCHEDULED), range(4)))
@@ -92,7 +87,7 @@ def test_duplicate_schedules_at_the_same_moment_buy_nothing_twice(case: Case) ->
 
 
 def _tried(send: Callable[[str], dict[str, Any]], time: str) -> dict[str, Any]:
-    """Send an event as its schedule does: again, where two transactions met."""
+    """Send an event as its schedule does: again after a transaction conflict."""
     try:
         return send(time)
     except InvocationFailed as error:
@@ -101,7 +96,7 @@ def _tried(send: Callable[[str], dict[str, Any]], time: str) -> dict[str, Any]:
         return send(time)
 
 
-def test_events_of_ended_runs_may_come_twice_and_late_and_not_at_all(case: Case) -> None:
+def test_run_events_may_arrive_twice_late_or_never(case: Case) -> None:
     rule = case.stack.stack.physical_id("SubmitReportsFunctionRunEnded")
     events = case.stack.emulator.client("events")
     events.disable_rule(Name=rule)
@@ -115,8 +110,8 @@ def test_events_of_ended_runs_may_come_twice_and_late_and_not_at_all(case: Case)
         events.enable_rule(Name=rule)
 
 
-def test_five_jobs_of_another_tool_are_waited_for(case: Case) -> None:
+def test_slots_taken_by_another_tool_are_waited_for(case: Case) -> None:
     case.simulator.jobs(5, 3)
     planned = case.collect(2)
-    assert case.bought() == 0
+    assert case.created() == 0
     case.all_delivered(planned)

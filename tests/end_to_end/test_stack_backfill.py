@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.end_to_end.conftest import LocalStack
 
 DAYS = int(os.environ.get("BACKFILL_DAYS", "8"))
-"""With 370, a year and more, it takes some ten minutes."""
+"""370 days take about ten minutes."""
 END = date(2026, 11, 1)
 START = END - timedelta(days=DAYS)
 SCHEDULED = "2026-11-20T02:15:00Z"
@@ -31,8 +31,14 @@ def request_interval() -> float:
     return 0.0
 
 
+@pytest.fixture
+def case(local_stack: "LocalStack") -> Case:
+    """Return the windows of one test, on the module's stack."""
+    return Case(local_stack, "backfill")
+
+
 def define(local_stack: "LocalStack", *names: str) -> None:
-    """Define one report for each product; `names` come before the product's."""
+    """Define one report for each product; `names` precede the product's name."""
     local_stack.stack.set_definitions(
         json.dumps(
             [
@@ -46,12 +52,12 @@ def define(local_stack: "LocalStack", *names: str) -> None:
 def backfill(
     definition: str, start: date = START, end: date = END, **more: object
 ) -> dict[str, Any]:
-    asked = {"definition": definition, "start": str(start), "end": str(end), **more}
-    return {"backfill": asked}
+    fields = {"definition": definition, "start": str(start), "end": str(end), **more}
+    return {"backfill": fields}
 
 
-def days_asked_for(case: Case, product: str) -> list[str]:
-    """The first instants of the windows that Vonage was asked for, in order."""
+def days_requested(case: Case, product: str) -> list[str]:
+    """Return the starts of the windows that Vonage received, in order."""
     return [
         each["request"]["date_start"]
         for each in case.simulator.state()["reports"]
@@ -59,69 +65,68 @@ def days_asked_for(case: Case, product: str) -> list[str]:
     ]
 
 
-def test_a_backfill_of_three_definitions_ends_newest_first_and_a_daily_run_overtakes_it(
+def test_backfill_runs_newest_first_and_the_calendar_overtakes_it(
     case: Case, local_stack: "LocalStack"
 ) -> None:
     define(local_stack)
     for product in PRODUCTS:
         local_stack.stack.submit(backfill(product.lower()))
-    local_stack.until(lambda: case.bought() >= 6, "the backfills are on their way")
+    local_stack.until(lambda: case.created() >= 6, "six reports of the backfills")
     assert local_stack.simulator.state()["max_in_flight"] <= 4
 
     daily = local_stack.scheduled(SCHEDULED)["planned"]
-    bought = len(case.simulator.state()["reports"])
-    local_stack.until_ended(daily)
+    before = len(case.simulator.state()["reports"])
+    local_stack.until_finished(daily)
 
-    asked = [each["request"]["date_start"] for each in case.simulator.state()["reports"]]
-    are_daily = [start > END.isoformat() for start in asked[bought:]]
+    starts = [each["request"]["date_start"] for each in case.simulator.state()["reports"]]
+    are_daily = [start > END.isoformat() for start in starts[before:]]
     while are_daily and not are_daily[-1]:
         are_daily.pop()
-    # Whatever slot becomes free is the calendar's: at most one report of a backfill was faster.
+    # The calendar gets each free slot. At most one report of a backfill was faster.
     assert are_daily.count(False) <= 1
     kill_functions(case)
     local_stack.until(
-        lambda: not local_stack.ledger.open_work().backfills, "all is planned", within=3600
+        lambda: not local_stack.ledger.open_work().backfills, "the end of planning", within=3600
     )
-    local_stack.until(lambda: not local_stack.ledger.open_reports(), "all is delivered")
-    case.at_rest(bought=len(PRODUCTS) * (DAYS + 1))
+    local_stack.until(lambda: not local_stack.ledger.open_reports(), "the last delivery")
+    case.at_rest(created=len(PRODUCTS) * (DAYS + 1))
     for product in PRODUCTS:
-        asked = [day for day in days_asked_for(case, product) if day < END.isoformat()]
-        # Of reports that are sent at the same moment either may arrive first.
-        newest_first = sorted(asked, reverse=True)
-        assert all(abs(newest_first.index(day) - at) < 4 for at, day in enumerate(asked))
-        assert len(asked) == DAYS
-    told = [body["event"] for _, body in local_stack.notifications()]
-    assert told.count("report.delivered") == len(PRODUCTS) * (DAYS + 1)
+        days = [day for day in days_requested(case, product) if day < END.isoformat()]
+        # Reports sent at the same moment may arrive in either order.
+        newest_first = sorted(days, reverse=True)
+        assert all(abs(newest_first.index(day) - at) < 4 for at, day in enumerate(days))
+        assert len(days) == DAYS
+    events = [body["event"] for _, body in local_stack.notifications()]
+    assert events.count("report.delivered") == len(PRODUCTS) * (DAYS + 1)
 
 
-def test_what_is_there_is_skipped_and_what_was_cancelled_is_collected_by_the_next(
+def test_next_backfill_collects_only_the_missing_windows(
     case: Case, local_stack: "LocalStack"
 ) -> None:
     define(local_stack, "again")
     name = "again-amd"
     local_stack.stack.submit(backfill(name))
-    local_stack.until(lambda: case.bought() >= 2, "some of it is asked for")
-    asked = f"{name}-{START:%Y%m%d}-{END:%Y%m%d}"
-    local_stack.stack.submit({"cancel": {"backfill": asked}})
+    local_stack.until(lambda: case.created() >= 2, "two reports of the backfill")
+    local_stack.stack.submit({"cancel": {"backfill": f"{name}-{START:%Y%m%d}-{END:%Y%m%d}"}})
     local_stack.until(
-        lambda: not local_stack.ledger.open_reports(), "what is in flight is finished"
+        lambda: not local_stack.ledger.open_reports(), "the end of the reports in flight"
     )
-    bought = case.bought()
-    assert bought < DAYS
+    created = case.created()
+    assert created < DAYS
 
-    told = local_stack.stack.submit(backfill(name, dry_run=True))["dry_run"]
-    assert (told["reports"], told["skipped"]) == (DAYS - bought, bought)
-    assert len(told["windows"]) == DAYS
-    assert told["expected_billed_records"] == pytest.approx((DAYS - bought) * 100, rel=0.05)
-    assert case.bought() == bought
+    estimate = local_stack.stack.submit(backfill(name, dry_run=True))["dry_run"]
+    assert (estimate["reports"], estimate["skipped"]) == (DAYS - created, created)
+    assert len(estimate["windows"]) == DAYS
+    assert estimate["expected_billed_records"] == pytest.approx((DAYS - created) * 100, rel=0.05)
+    assert case.created() == created
     assert not local_stack.ledger.open_work().backfills
 
     local_stack.stack.submit(backfill(name))
     local_stack.until(
-        lambda: not local_stack.ledger.open_work().backfills, "all is planned", within=3600
+        lambda: not local_stack.ledger.open_work().backfills, "the end of planning", within=3600
     )
-    local_stack.until(lambda: not local_stack.ledger.open_reports(), "all is delivered")
-    assert case.bought() == DAYS
+    local_stack.until(lambda: not local_stack.ledger.open_reports(), "the last delivery")
+    assert case.created() == DAYS
     manifests = local_stack.objects(f"manifests/{name}/")
     assert len(manifests) == DAYS
     states = {

@@ -1,4 +1,4 @@
-"""The dataset on the deployed stack: every product, the catalogue, and who wins."""
+"""The dataset on the deployed stack: every product, the catalogue, and the order of revisions."""
 
 import io
 import json
@@ -32,7 +32,7 @@ DAY = timedelta(days=1)
 SECOND_DAY = FIRST_DAY + DAY
 INSERTED = "brand_new"
 CHANGED = ("sms-outbound", "messages-inbound", "verify-api")
-"""What is collected again a day later, when Vonage has put a column into the middle."""
+"""Collected again a day later, after Vonage has inserted a column in the middle."""
 
 IN_DUCKDB = {
     Type.TEXT: "VARCHAR",
@@ -45,7 +45,7 @@ IN_DUCKDB = {
 
 
 def definitions() -> Iterator[dict[str, Any]]:
-    """One for each product, or two where Vonage wants a direction; with all that can be asked."""
+    """Yield one definition per product and required direction, with every switch on."""
     for product in PRODUCTS.values():
         switches = dict.fromkeys(product.switches, True)
         if product.direction is not Direction.REQUIRED:
@@ -63,7 +63,7 @@ DEFINITIONS = {each["name"]: each for each in definitions()}
 
 
 def generated(definition: Mapping[str, Any], day: datetime, inserted: str = "") -> list[Any]:
-    """The records that the simulator makes up for a day, typed."""
+    """Return the records that the simulator generates for a day, typed."""
     product, filters = PRODUCTS[definition["product"]], definition["filters"]
     direction = filters.get("direction", "")
     columns = product.columns_for(direction, frozenset(product.switches))
@@ -97,14 +97,14 @@ def request_interval() -> float:
 
 @dataclass(frozen=True)
 class Collected:
-    """Two days of the stack, from the second on with a column more in some reports."""
+    """Two days of the stack; on the second, some reports have one more column."""
 
     data: dict[str, bytes]
     manifests: list[dict[str, Any]]
     notifications: list[dict[str, Any]]
 
     def rows(self, definition: str, day: datetime) -> list[dict[str, Any]]:
-        """What a reader sees of a day, in the order of the file."""
+        """Return the rows of a day, in file order."""
         [content] = [
             content
             for key, content in self.data.items()
@@ -116,12 +116,12 @@ class Collected:
 @pytest.fixture(scope="module")
 def collected(local_stack: "LocalStack") -> Collected:
     local_stack.stack.set_definitions(json.dumps(list(DEFINITIONS.values())))
-    local_stack.until_ended(
+    local_stack.until_finished(
         local_stack.scheduled(f"{FIRST_DAY + 4 * DAY:%Y-%m-%d}T02:15:00Z")["planned"]
     )
     local_stack.simulator.settings(inserted_column=INSERTED)
     local_stack.stack.set_definitions(json.dumps([DEFINITIONS[name] for name in CHANGED]))
-    local_stack.until_ended(
+    local_stack.until_finished(
         local_stack.scheduled(f"{FIRST_DAY + 5 * DAY:%Y-%m-%d}T02:15:00Z")["planned"]
     )
     local_stack.simulator.settings(inserted_column="")
@@ -136,7 +136,7 @@ def collected(local_stack: "LocalStack") -> Collected:
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS)
-def test_the_dataset_is_what_the_product_generated_cell_by_cell(
+def test_dataset_equals_the_generated_records_cell_by_cell(
     definition: str, collected: Collected
 ) -> None:
     records = generated(DEFINITIONS[definition], FIRST_DAY)
@@ -145,7 +145,7 @@ def test_the_dataset_is_what_the_product_generated_cell_by_cell(
     assert collected.rows(definition, FIRST_DAY) == records
 
 
-def test_all_products_were_asked_for_and_nothing_was_rescued(collected: Collected) -> None:
+def test_all_products_are_collected_and_nothing_is_rescued(collected: Collected) -> None:
     first = [
         each
         for each in collected.manifests
@@ -157,8 +157,8 @@ def test_all_products_were_asked_for_and_nothing_was_rescued(collected: Collecte
     assert {each["row_check"] for each in first} == {"equal"}
 
 
-def test_the_records_are_as_hard_to_read_as_they_can_be(collected: Collected) -> None:
-    # Else the tests above would hold of a reader that splits at commas.
+def test_records_contain_the_hardest_characters(collected: Collected) -> None:
+    # Otherwise the tests above would also pass with a reader that splits at commas.
     bodies = "".join(
         row.get("message_body", "")
         for definition in ("sms-outbound", "messages-outbound")
@@ -170,19 +170,17 @@ def test_the_records_are_as_hard_to_read_as_they_can_be(collected: Collected) ->
 
 
 @pytest.mark.parametrize("definition", CHANGED)
-def test_a_column_that_vonage_puts_into_the_middle_shifts_none(
-    definition: str, collected: Collected
-) -> None:
+def test_new_column_in_the_middle_shifts_no_other(definition: str, collected: Collected) -> None:
     records = generated(DEFINITIONS[definition], SECOND_DAY, INSERTED)
 
     assert collected.rows(definition, SECOND_DAY) == records
     assert all(INSERTED in record["_rescued"] for record in records)
-    told = {
+    changed = {
         each["window"]["start"]: each["schema_changed"]
         for each in collected.notifications
         if each["definition"] == definition
     }
-    assert told == {format_instant(FIRST_DAY): False, format_instant(SECOND_DAY): True}
+    assert changed == {format_instant(FIRST_DAY): False, format_instant(SECOND_DAY): True}
 
 
 # The catalogue
@@ -190,7 +188,7 @@ def test_a_column_that_vonage_puts_into_the_middle_shifts_none(
 
 @dataclass(frozen=True)
 class Table:
-    """A table as the catalogue has it: its columns, and the folder and the values of each part."""
+    """A table of the catalogue: its columns, and the location and values of each partition."""
 
     columns: dict[str, str]
     keys: dict[str, str]
@@ -199,7 +197,7 @@ class Table:
 
 @pytest.fixture(scope="module")
 def catalogue(local_stack: "LocalStack", collected: Collected) -> dict[str, Table]:
-    """The tables of the stack's database, asked of the emulator's Glue."""
+    """Return the tables of the stack's database, from the emulator's Glue."""
     assert collected.data
     glue = local_stack.emulator.client("glue")
     database = local_stack.stack.outputs["DatabaseName"]
@@ -223,7 +221,7 @@ def catalogue(local_stack: "LocalStack", collected: Collected) -> dict[str, Tabl
 def rows_in_duckdb(
     table: Table, local_stack: "LocalStack", collected: Collected, folder: Path
 ) -> duckdb.DuckDBPyConnection:
-    """Fill a table `t` of those types from the files of those partitions, and of no other."""
+    """Load the files of the table's partitions into a table `t` of its types."""
     in_duckdb = {kind.value: name for kind, name in IN_DUCKDB.items()} | {"date": "DATE"}
     types = {name: in_duckdb[of_glue] for name, of_glue in {**table.columns, **table.keys}.items()}
     connection = duckdb.connect()
@@ -247,14 +245,14 @@ def rows_in_duckdb(
     return connection
 
 
-def test_the_catalogue_has_a_table_for_each_product(catalogue: dict[str, Table]) -> None:
-    beside_the_products = {"usage", "manifests", "invoice"}
+def test_catalogue_has_a_table_for_each_product(catalogue: dict[str, Table]) -> None:
+    others = {"usage", "manifests", "invoice"}
     products = {product.lower().replace("-", "_") for product in PRODUCTS}
-    assert set(catalogue) == products | beside_the_products
+    assert set(catalogue) == products | others
 
 
 @pytest.mark.parametrize("product", PRODUCTS)
-def test_a_reader_of_the_catalogue_finds_every_row(
+def test_reader_of_the_catalogue_finds_every_row(
     product: str,
     catalogue: dict[str, Table],
     local_stack: "LocalStack",
@@ -280,7 +278,7 @@ def test_a_reader_of_the_catalogue_finds_every_row(
             )
 
 
-def test_two_days_with_different_headers_are_one_table(
+def test_days_with_different_headers_share_one_table(
     catalogue: dict[str, Table],
     local_stack: "LocalStack",
     collected: Collected,
@@ -297,30 +295,30 @@ def test_two_days_with_different_headers_are_one_table(
     ]
 
 
-# Who wins
+# The order of revisions
 
 
 @pytest.fixture(scope="module")
 def three_revisions(local_stack: "LocalStack", collected: Collected) -> list[dict[str, Any]]:
-    """What convert_report was sent for one day: preliminary, final and collected again.
+    """Return convert_report's events for one day: preliminary, final and collected again.
 
-    Each costs more than the one before it: a preliminary one is not settled, as Vonage's are for
-    72 hours, and the last one has more records.
+    Each revision costs more than the previous one: the preliminary one is not settled, as at Vonage
+    for 72 hours, and the last one has more records.
     """
     assert collected.data
     definition = {"name": "moving", "product": "VERIFY-V2", "delay_days": [0, 3]}
     local_stack.stack.set_definitions(json.dumps([definition]))
     day = FIRST_DAY.date()
     planned: list[str] = []
-    # Years, since the simulator's time is today's.
+    # Years of settling, because the simulator's clock shows today.
     for settling_hours, later in ((1e6, 1), (72.0, 4)):
         local_stack.simulator.settings(rows_per_day=40, settling_hours=settling_hours)
         answer = local_stack.scheduled(f"{day + later * DAY}T02:15:00Z")
-        local_stack.until_ended(answer["planned"])
+        local_stack.until_finished(answer["planned"])
         planned += [each for each in answer["planned"] if f"-{day:%Y%m%d}T" in each]
     local_stack.simulator.settings(rows_per_day=50)
     local_stack.stack.submit({"recollect": {"report_id": planned[-1]}})
-    local_stack.until(lambda: not local_stack.ledger.open_reports(), "it is collected again")
+    local_stack.until(lambda: not local_stack.ledger.open_reports(), "the second collection")
     local_stack.simulator.settings(rows_per_day=ROWS_PER_DAY)
     final = local_stack.ledger.finished_report(planned[-1])
     assert final is not None
@@ -339,7 +337,7 @@ def three_revisions(local_stack: "LocalStack", collected: Collected) -> list[dic
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
-def test_in_whatever_order_they_arrive_readers_see_the_newest_so_far(
+def test_readers_see_the_newest_revision_in_any_order(
     order: tuple[int, ...], local_stack: "LocalStack", three_revisions: list[dict[str, Any]]
 ) -> None:
     s3 = local_stack.emulator.client("s3")
@@ -355,14 +353,14 @@ def test_in_whatever_order_they_arrive_readers_see_the_newest_so_far(
             FunctionName=local_stack.stack.physical_id("ConvertReportFunction"),
             Payload=json.dumps(three_revisions[which]).encode(),
         )
-        told = json.load(answer["Payload"])["notification"]
+        announced = json.load(answer["Payload"])["notification"]
         newest = max(order[:count])
-        # The last two are attempts of one report: of these the newer one is announced.
+        # The last two are attempts of one report: convert_report announces the newer one.
         seen = newest if which == 1 else which
-        assert told["revision"] == ("preliminary", "final", "final")[seen]
-        assert told["rows"] == (40, 40, 50)[seen]
-        assert told["dataset"] == (key if seen == newest else None)
-        costs[seen] = told["totals"][0]["total_price"]
+        assert announced["revision"] == ("preliminary", "final", "final")[seen]
+        assert announced["rows"] == (40, 40, 50)[seen]
+        assert announced["dataset"] == (key if seen == newest else None)
+        costs[seen] = announced["totals"][0]["total_price"]
         body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         rows = pq.read_table(io.BytesIO(body)).to_pylist()
         assert {row["_revision"] for row in rows} == {("preliminary", "final", "final")[newest]}

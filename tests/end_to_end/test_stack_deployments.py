@@ -1,4 +1,4 @@
-"""Deployments: two stacks side by side, and a new version while reports are in flight."""
+"""Deployments: two stacks side by side, and a new version with a report in flight."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def simulator_settings() -> dict[str, Any]:
 def second_stack(
     local_stack: LocalStack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalStack]:
-    """A stack beside the module's, in the same account and region, for another API key."""
+    """Deploy a second stack for another API key, in the same account and region."""
     folder = tmp_path_factory.mktemp("second")
     with Simulator(api_key="wxyz9876", seconds_per_report=0.5, rows_per_day=50) as simulator:
         stack = deploy(
@@ -49,21 +49,19 @@ def second_stack(
 
 
 def physical_ids(local_stack: LocalStack) -> dict[tuple[str, str], str]:
-    """The resources of a stack by type and name, the tables with their database."""
+    """Return the logical ids of a stack's resources, by type and name."""
     described = local_stack.emulator.client("cloudformation").describe_stack_resources(
         StackName=local_stack.stack.name
     )["StackResources"]
     return {
         (each["ResourceType"], each["PhysicalResourceId"]): each["LogicalResourceId"]
         for each in described
-        # A table is named within its database, which is the stack's own.
+        # A table's name is unique within its database, and the stack has its own database.
         if each["ResourceType"] != "AWS::Glue::Table"
     }
 
 
-def test_two_stacks_of_one_account_have_nothing_in_common(
-    local_stack: LocalStack, second_stack: LocalStack
-) -> None:
+def test_two_stacks_share_no_resource(local_stack: LocalStack, second_stack: LocalStack) -> None:
     first, second = physical_ids(local_stack), physical_ids(second_stack)
     assert set(first.values()) == set(second.values())
     assert {key: name for key, name in first.items() if key in second} == {}
@@ -72,18 +70,18 @@ def test_two_stacks_of_one_account_have_nothing_in_common(
 
 @pytest.fixture(scope="module")
 def in_flight(local_stack: LocalStack) -> str:
-    """A report of the module's stack that Vonage works on until its clock is moved."""
+    """Submit a report that Vonage generates until its clock is advanced."""
     local_stack.stack.set_definitions(json.dumps([{"name": "mine", "product": "VOICE-CALL"}]))
     local_stack.simulator.settings(seconds_per_report=3600)
     [report_id] = local_stack.scheduled()["planned"]
     return str(report_id)
 
 
-def test_a_stack_delivers_its_own_and_another_sees_nothing_of_it(
+def test_second_stack_delivers_beside_the_first(
     local_stack: LocalStack, in_flight: str, second_stack: LocalStack
 ) -> None:
     second_stack.stack.set_definitions(json.dumps([{"name": "theirs", "product": "VERIFY-V2"}]))
-    (report,) = second_stack.until_ended(second_stack.scheduled()["planned"]).values()
+    (report,) = second_stack.until_finished(second_stack.scheduled()["planned"]).values()
     key = second_stack.simulator.api_key
     assert (report.state, report.account_id) == (State.DELIVERED, key)
     assert [body["report_id"] for _, body in second_stack.notifications()] == [report.report_id]
@@ -94,8 +92,8 @@ def test_a_stack_delivers_its_own_and_another_sees_nothing_of_it(
     assert local_stack.undelivered() == second_stack.undelivered() == []
 
 
-def changed(stack: "Stack", local_stack: LocalStack) -> dict[str, Any]:
-    """What the next deployment changes: a function's memory and a name in the workflow."""
+def changed_values(stack: "Stack", local_stack: LocalStack) -> dict[str, Any]:
+    """Return the two values that the next deployment changes."""
     function = local_stack.emulator.client("lambda").get_function_configuration(
         FunctionName=stack.physical_id("CheckReportFunction")
     )
@@ -108,11 +106,11 @@ def changed(stack: "Stack", local_stack: LocalStack) -> dict[str, Any]:
     }
 
 
-def test_a_new_version_is_deployed_while_a_report_is_in_flight_and_nothing_is_lost(
+def test_deployment_in_flight_loses_nothing(
     local_stack: LocalStack, in_flight: str, tmp_path: Path
 ) -> None:
     before = local_stack.stack
-    set_by_a_person = before.definitions()
+    set_by_the_operator = before.definitions()
     tree = copy_of_the_tree(tmp_path)
     template, workflow = tree / "template.yaml", tree / "functions/report_workflow.asl.yaml"
     template.write_text(template.read_text().replace("MemorySize: 256", "MemorySize: 320"))
@@ -125,26 +123,26 @@ def test_a_new_version_is_deployed_while_a_report_is_in_flight_and_nothing_is_lo
         root=tree,
     )
 
-    assert changed(after, local_stack) == {"memory": 320, "start": "Where To Start?"}
+    assert changed_values(after, local_stack) == {"memory": 320, "start": "Where To Start?"}
     assert after.outputs == before.outputs
-    assert after.definitions() == set_by_a_person
+    assert after.definitions() == set_by_the_operator
     assert local_stack.states() == {in_flight: State.SUBMITTED}
     local_stack.simulator.advance(3600)
-    (report,) = local_stack.until_ended([in_flight]).values()
+    (report,) = local_stack.until_finished([in_flight]).values()
     assert (report.state, report.attempt, report.run) == (State.DELIVERED, 1, 1)
     assert [body["report_id"] for _, body in local_stack.notifications()] == [in_flight]
     assert len(local_stack.simulator.state()["reports"]) == 1
-    # A run goes on as it began; the next one begins as the workflow is now.
+    # A run keeps its version of the workflow; the next run has the new version.
     assert "Where To Begin?" in states_of(local_stack, report.execution_name)
     local_stack.stack.submit({"reconvert": {"report_id": in_flight}})
-    local_stack.until(lambda: not local_stack.ledger.open_reports(), "it is converted")
+    local_stack.until(lambda: not local_stack.ledger.open_reports(), "the conversion")
     again = local_stack.ledger.finished_report(in_flight)
     assert again is not None
     assert "Where To Start?" in states_of(local_stack, again.execution_name)
 
 
 def states_of(local_stack: LocalStack, execution_name: str) -> list[str]:
-    """The states that a run entered, in order."""
+    """Return the states that a run entered, in order."""
     return [
         event["stateEnteredEventDetails"]["name"]
         for event in local_stack.histories()[execution_name]
@@ -152,7 +150,7 @@ def states_of(local_stack: LocalStack, execution_name: str) -> list[str]:
     ]
 
 
-def test_a_stack_that_was_removed_is_made_anew_over_what_it_left(
+def test_removed_stack_is_recreated_over_its_retained_data(
     local_stack: LocalStack, second_stack: LocalStack, tmp_path: Path
 ) -> None:
     left, definitions = second_stack.stack.outputs, second_stack.stack.definitions()

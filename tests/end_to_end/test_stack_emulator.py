@@ -19,7 +19,7 @@ from tests.end_to_end.conftest import copy_of_the_tree
 
 
 def group_members(leader: int) -> list[str]:
-    """The processes of a process group, as `ps` writes them."""
+    """Return the processes of a process group, as `ps` writes them."""
     listed = subprocess.run(
         ["ps", "-A", "-o", "pgid=,stat=,args="], capture_output=True, text=True, check=True
     )
@@ -29,7 +29,7 @@ def group_members(leader: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Emulator, Stack]]:
-    """A stack that three tests look at, and none of them changes but for its definitions."""
+    """Deploy a stack for three tests, which change only its definitions."""
     folder = tmp_path_factory.mktemp("deployed")
     with Emulator(folder) as emulator:
         stack = deploy(emulator, folder, vonage_base_url="http://127.0.0.1:1", wait_scale=0)
@@ -37,21 +37,21 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Emulato
         yield emulator, stack
 
 
-def test_it_listens_on_loopback_only_and_speaks_tls_only(deployed: tuple[Emulator, Stack]) -> None:
+def test_emulator_listens_on_loopback_with_tls_only(deployed: tuple[Emulator, Stack]) -> None:
     emulator, _ = deployed
     port = int(emulator.url.rsplit(":", 1)[1])
-    # Who listened on every interface would answer here as well.
+    # A server that listens on every interface would answer here too.
     with pytest.raises(OSError), socket.create_connection(("127.0.0.2", port), 1):  # noqa: PT011 - any refusal will do
         pass
     with (
-        pytest.raises(OSError),  # noqa: PT011 - any refusal will do - cut in one way or another
+        pytest.raises(OSError),  # noqa: PT011 - any refusal will do
         urllib.request.urlopen(f"http://127.0.0.1:{port}/_ministack/health", timeout=5),
     ):
         pass
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_emulator_takes_its_functions_with_it(tmp_path: Path, how: int) -> None:
+def test_killed_emulator_ends_its_functions(tmp_path: Path, how: int) -> None:
     with Emulator(tmp_path) as emulator:
         stack = deploy(emulator, tmp_path, vonage_base_url="http://127.0.0.1:1", wait_scale=0)
         stack.set_credentials("key", "secret")
@@ -62,7 +62,7 @@ def test_a_killed_emulator_takes_its_functions_with_it(tmp_path: Path, how: int)
     assert not emulator.is_running()
     deadline = time.monotonic() + 30
     while group_members(leader) and time.monotonic() < deadline:
-        pass  # the kernel is still taking them apart
+        pass  # the kernel is still removing the processes
     assert group_members(leader) == []
 
 
@@ -76,7 +76,7 @@ def test_a_killed_emulator_takes_its_functions_with_it(tmp_path: Path, how: int)
         ),
     ],
 )
-def test_a_failed_deployment_says_which_resource_and_why(
+def test_failed_deployment_names_the_resource_and_reason(
     tmp_path: Path, resource: str, reason: str
 ) -> None:
     tree = copy_of_the_tree(tmp_path)
@@ -91,7 +91,7 @@ def test_a_failed_deployment_says_which_resource_and_why(
         deploy(emulator, tmp_path, vonage_base_url="http://127.0.0.1:1", wait_scale=0, root=tree)
 
 
-def test_a_function_may_do_only_what_the_template_allows(tmp_path: Path) -> None:
+def test_function_has_only_the_templates_permissions(tmp_path: Path) -> None:
     tree = copy_of_the_tree(tmp_path)
     template = (tree / "template.yaml").read_text()
     (tree / "template.yaml").write_text(re.sub(r"\n +- dynamodb:Query(?=\n)", "", template))
@@ -104,7 +104,7 @@ def test_a_function_may_do_only_what_the_template_allows(tmp_path: Path) -> None
             stack.submit({"sweep": True})
 
 
-def test_no_schedule_fires_by_itself(deployed: tuple[Emulator, Stack]) -> None:
+def test_schedules_are_disabled(deployed: tuple[Emulator, Stack]) -> None:
     emulator, stack = deployed
     schedules = emulator.client("scheduler").list_schedules()["Schedules"]
     assert {each["State"] for each in schedules} == {"DISABLED"}
@@ -114,7 +114,7 @@ def test_no_schedule_fires_by_itself(deployed: tuple[Emulator, Stack]) -> None:
     ) == {"scheduled_time": "2026-11-22T02:15:00Z"}
 
 
-def test_definitions_of_more_than_a_template_parameter_holds_reach_the_functions(
+def test_definitions_may_exceed_a_template_parameter(
     deployed: tuple[Emulator, Stack],
 ) -> None:
     _, stack = deployed

@@ -1,4 +1,4 @@
-"""The main job: the eight default definitions, from the schedule's event to the announcement."""
+"""The main job: the eight default definitions, from the schedule to the notification."""
 
 import hashlib
 import json
@@ -33,14 +33,14 @@ class MainJob:
 
 @pytest.fixture(scope="module")
 def simulator_settings() -> dict[str, Any]:
-    # Long enough that all five slots are taken before the first report is ready.
+    # Five reports take all slots before the first of them is ready.
     return {"seconds_per_report": 4.0}
 
 
 @pytest.fixture(scope="module")
 def main_job(local_stack: "LocalStack") -> MainJob:
     answer = local_stack.scheduled()
-    reports = local_stack.until_ended(answer["planned"])
+    reports = local_stack.until_finished(answer["planned"])
     return MainJob(
         answer=answer,
         reports=reports,
@@ -53,19 +53,19 @@ def main_job(local_stack: "LocalStack") -> MainJob:
     )
 
 
-def test_every_definition_is_planned_and_the_sixth_waits_for_a_slot(main_job: MainJob) -> None:
+def test_five_reports_are_submitted_and_three_wait(main_job: MainJob) -> None:
     assert {report.definition for report in main_job.reports.values()} == DEFINITIONS
     assert len(main_job.answer["submitted"]) == 5
     assert main_job.answer["waiting"] == 3
 
 
-def test_every_report_is_delivered_with_one_attempt_in_one_run(main_job: MainJob) -> None:
+def test_every_report_is_delivered_in_one_attempt_and_one_run(main_job: MainJob) -> None:
     assert len(main_job.reports) == 8
     for report in main_job.reports.values():
         assert (report.state, report.attempt, report.run) == (State.DELIVERED, 1, 1)
 
 
-def test_archives_are_what_vonage_generated_byte_for_byte(main_job: MainJob) -> None:
+def test_archives_equal_vonages_files_byte_for_byte(main_job: MainJob) -> None:
     generated = {each["request_id"]: each["sha256"] for each in main_job.at_vonage["reports"]}
     stored = {
         key.rsplit("/", 1)[1].removesuffix(".zip"): hashlib.sha256(content).hexdigest()
@@ -76,7 +76,7 @@ def test_archives_are_what_vonage_generated_byte_for_byte(main_job: MainJob) -> 
     assert stored == generated
 
 
-def test_each_archive_has_its_receipt_beside_it(main_job: MainJob) -> None:
+def test_each_archive_has_a_receipt(main_job: MainJob) -> None:
     for key, content in main_job.archives.items():
         if key.endswith(".zip"):
             receipt = json.loads(main_job.archives[key.removesuffix(".zip") + ".json"])
@@ -85,7 +85,7 @@ def test_each_archive_has_its_receipt_beside_it(main_job: MainJob) -> None:
             assert receipt["archive"]["sha256"] == hashlib.sha256(content).hexdigest()
 
 
-def test_manifests_hold_the_rows_that_vonage_counted(main_job: MainJob) -> None:
+def test_manifests_have_vonages_row_counts(main_job: MainJob) -> None:
     counted = {each["request_id"]: each["items_count"] for each in main_job.at_vonage["reports"]}
     assert len(main_job.manifests) == 8
     for manifest in main_job.manifests.values():
@@ -94,7 +94,7 @@ def test_manifests_hold_the_rows_that_vonage_counted(main_job: MainJob) -> None:
         assert manifest["rows"] == archive["items_count"] == counted[archive["request_id"]] > 0
 
 
-def test_every_delivery_is_announced_once_with_attributes_to_filter_by(main_job: MainJob) -> None:
+def test_each_delivery_is_announced_once_with_attributes(main_job: MainJob) -> None:
     announced = {
         body["report_id"]: (attributes, body) for attributes, body in main_job.notifications
     }
@@ -111,14 +111,14 @@ def test_every_delivery_is_announced_once_with_attributes_to_filter_by(main_job:
         assert main_job.manifests[body["manifest"]]["report_id"] == report_id
 
 
-def test_vonage_saw_no_more_than_it_allows(main_job: MainJob) -> None:
+def test_vonages_limits_are_kept(main_job: MainJob) -> None:
     assert main_job.at_vonage["max_in_flight"] == 5
     assert main_job.at_vonage["max_requests_per_second"] <= 5
     assert not any(main_job.at_vonage["violations"].values()), main_job.at_vonage["violations"]
     assert main_job.at_vonage["bill"]["records_billed_more_than_once"] == 0
 
 
-def test_a_repeated_schedule_asks_for_nothing_twice(
+def test_repeated_schedule_requests_nothing_twice(
     local_stack: "LocalStack", main_job: MainJob
 ) -> None:
     answer = local_stack.scheduled()
@@ -126,7 +126,7 @@ def test_a_repeated_schedule_asks_for_nothing_twice(
     assert local_stack.simulator.state()["bill"] == main_job.at_vonage["bill"]
 
 
-def test_a_deployed_stack_answers_sql_as_a_folder_does(
+def test_query_reads_a_deployed_stack(
     local_stack: "LocalStack",
     main_job: MainJob,
     monkeypatch: pytest.MonkeyPatch,
@@ -148,7 +148,7 @@ def test_a_deployed_stack_answers_sql_as_a_folder_does(
     assert capsys.readouterr().err.startswith("make query: STACK=no-such-stack cannot be read: ")
 
 
-def test_the_metrics_of_a_delivery_are_in_the_logs_once(
+def test_metrics_of_a_delivery_are_logged_once(
     local_stack: "LocalStack", main_job: MainJob
 ) -> None:
     local_stack.sweep()
@@ -172,9 +172,7 @@ def test_the_metrics_of_a_delivery_are_in_the_logs_once(
     assert max(each.value for each in found if each.name == "SlotsInUse") > 0
 
 
-def test_the_alarms_are_there_and_read_what_this_stack_alone_emits(
-    local_stack: "LocalStack", main_job: MainJob
-) -> None:
+def test_alarms_read_only_this_stacks_metrics(local_stack: "LocalStack", main_job: MainJob) -> None:
     assert main_job.reports
     cloudwatch = local_stack.emulator.client("cloudwatch")
     alarms = cloudwatch.describe_alarms(MaxRecords=100)["MetricAlarms"]
@@ -190,9 +188,7 @@ def test_the_alarms_are_there_and_read_what_this_stack_alone_emits(
     assert "${" not in body
 
 
-def test_each_line_of_a_log_says_which_report_it_is_about(
-    local_stack: "LocalStack", main_job: MainJob
-) -> None:
+def test_each_log_line_names_its_report(local_stack: "LocalStack", main_job: MainJob) -> None:
     lines = [
         json.loads(line) for line in local_stack.log_text().splitlines() if line.startswith("{")
     ]
@@ -208,6 +204,6 @@ def test_each_line_of_a_log_says_which_report_it_is_about(
             assert line["execution"] == report.execution_name
 
 
-def test_no_event_is_left_undelivered(local_stack: "LocalStack", main_job: MainJob) -> None:
+def test_no_event_is_undelivered(local_stack: "LocalStack", main_job: MainJob) -> None:
     assert main_job.reports
     assert local_stack.undelivered() == []

@@ -28,7 +28,9 @@ ONE_DEFINITION = [{"name": "verify", "product": "VERIFY-V2"}]
 def tree(tmp_path: Path) -> Path:
     copy = tmp_path / "tree"
     for name in ("functions", "layers", "local"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        # With the compiled modules, or Python would compile the whole tree for each test. Another
+        # worker may be writing one: its temporary file ends in a number.
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("*.pyc.*"))
     shutil.copy(ROOT / "template.yaml", copy)
     (copy / "one.json").write_text(json.dumps(ONE_DEFINITION))
     return copy
@@ -76,14 +78,14 @@ def at(simulator: Simulator) -> dict[str, str]:
 
 
 def processes_of(tree: Path) -> list[str]:
-    """The processes that work in a tree that no other test knows: those that a run started."""
+    """Return the processes whose working directory is in `tree`: those that a run started."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if (process / "cwd").readlink().is_relative_to(tree):
                 found.append((process / "cmdline").read_text().replace("\0", " "))
         except OSError:
-            continue  # it ended meanwhile, or is another user's
+            continue  # the process has ended, or belongs to another user
     return found
 
 
@@ -102,11 +104,9 @@ def assert_nothing_is_left(tree: Path) -> None:
         time.sleep(0.05)
 
 
-def test_against_another_server_everything_arrives_byte_for_byte(
-    tree: Path, simulator: Simulator
-) -> None:
+def test_reports_of_another_server_arrive_byte_for_byte(tree: Path, simulator: Simulator) -> None:
     simulator.reset()
-    # A user's own profile, which is not there, is left alone.
+    # The run ignores the user's own profile, which does not exist.
     profile = {"AWS_PROFILE": "production", "AWS_CONFIG_FILE": os.devnull}
     code, output = run(tree, **at(simulator), **profile)
     assert code == 0, output
@@ -126,7 +126,7 @@ def test_against_another_server_everything_arrives_byte_for_byte(
 
 
 def assert_answers_agree(tree: Path) -> None:
-    """The manifest, `make query` and the page say the same of what was delivered."""
+    """Check that the manifest, `make query` and the page agree."""
     [manifest] = [json.loads(f.read_text()) for f in (tree / "out").glob("manifests/**/*.json")]
     [total] = manifest["totals"]
     sql = "SELECT currency, count(*), CAST(sum(cost) AS varchar) FROM usage GROUP BY ALL"
@@ -140,7 +140,7 @@ def assert_answers_agree(tree: Path) -> None:
     assert f"<td>{int(rows):,}</td><td>{Decimal(total['total_price']):,}</td>" in page
 
 
-def test_without_variables_it_brings_its_own_simulator_and_ends_without_a_trace(
+def test_run_without_variables_starts_and_stops_a_simulator(
     tree: Path,
 ) -> None:
     (tree / "out").mkdir()
@@ -170,7 +170,7 @@ def test_without_variables_it_brings_its_own_simulator_and_ends_without_a_trace(
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="processes are looked up in /proc")
 @pytest.mark.parametrize("interruption", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_leaves_no_process_and_no_state(
+def test_interruption_leaves_no_process_and_no_state(
     tree: Path, interruption: signal.Signals
 ) -> None:
     process = start(tree, DEFINITIONS="one.json", WAIT_SCALE="1")
@@ -181,7 +181,7 @@ def test_an_interruption_leaves_no_process_and_no_state(
     assert process.returncode == 130, output
     assert processes_of(tree) == []
     assert sorted(each.name for each in (tree / ".local").iterdir()) == ["last-run.json", "lock"]
-    # How far it came can still be asked for.
+    # The status still shows the progress.
     code, status = run(tree, "local.status", JSON="1")
     assert code == 0, status
     (row,) = json.loads(status)["definitions"]
@@ -189,7 +189,7 @@ def test_an_interruption_leaves_no_process_and_no_state(
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="processes are looked up in /proc")
-def test_a_killed_run_leaves_no_process(tree: Path) -> None:
+def test_killed_run_leaves_no_process(tree: Path) -> None:
     process = start(tree, DEFINITIONS="one.json", WAIT_SCALE="1")
     read_until(process, " SUBMITTED ")
     process.kill()
@@ -197,7 +197,7 @@ def test_a_killed_run_leaves_no_process(tree: Path) -> None:
     assert_nothing_is_left(tree)
 
 
-def test_refused_credentials_end_the_run_with_the_sentence_that_names_the_secret(
+def test_refused_credentials_end_the_run_and_name_the_secret(
     tree: Path, simulator: Simulator
 ) -> None:
     simulator.reset()
@@ -213,7 +213,7 @@ def test_refused_credentials_end_the_run_with_the_sentence_that_names_the_secret
     assert simulator.state()["reports"] == []
 
 
-def test_a_server_that_is_not_there_ends_the_run_as_well(tree: Path) -> None:
+def test_unreachable_server_ends_the_run(tree: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     variables = {"VONAGE_API_KEY": "abcd1234", "VONAGE_API_SECRET": "x", "WAIT_SCALE": "0.01"}
@@ -222,7 +222,7 @@ def test_a_server_that_is_not_there_ends_the_run_as_well(tree: Path) -> None:
     assert "cannot be reached" in output.strip().splitlines()[-1]
 
 
-def test_a_refused_account_does_not_keep_the_others(tree: Path, simulator: Simulator) -> None:
+def test_refused_account_does_not_stop_the_others(tree: Path, simulator: Simulator) -> None:
     simulator.reset()
     definitions = [*ONE_DEFINITION, {**ONE_DEFINITION[0], "name": "x", "account_ids": ["none1"]}]
     (tree / "two.json").write_text(json.dumps(definitions))
@@ -247,7 +247,7 @@ def test_bad_input_is_one_sentence(tree: Path, variables: dict[str, str], senten
     assert len(output.splitlines()) == 1
 
 
-def test_an_event_that_nobody_understands_is_one_sentence(tree: Path) -> None:
+def test_unknown_event_is_one_sentence(tree: Path) -> None:
     (tree / "event.json").write_text('{"sweeep": true}')
     code, output = run(tree, EVENT="event.json")
     assert code == 2
@@ -255,7 +255,7 @@ def test_an_event_that_nobody_understands_is_one_sentence(tree: Path) -> None:
     assert len(output.splitlines()) == 1
 
 
-def test_an_event_that_submit_reports_refuses_leaves_out_as_it_was(tree: Path) -> None:
+def test_refused_event_leaves_out_unchanged(tree: Path) -> None:
     (tree / "out").mkdir()
     (tree / "out" / "of-an-earlier-run").touch()
     write_event(tree, definition="sms")
@@ -267,7 +267,7 @@ def test_an_event_that_submit_reports_refuses_leaves_out_as_it_was(tree: Path) -
     assert [each.name for each in (tree / "out").iterdir()] == ["of-an-earlier-run"]
 
 
-def test_a_run_that_nobody_confirms_leaves_out_as_it_was(tree: Path) -> None:
+def test_unconfirmed_run_leaves_out_unchanged(tree: Path) -> None:
     (tree / "out").mkdir()
     (tree / "out" / "of-an-earlier-run").touch()
     variables = {"VONAGE_API_KEY": "abcd1234", "VONAGE_API_SECRET": "x"}
@@ -277,7 +277,7 @@ def test_a_run_that_nobody_confirms_leaves_out_as_it_was(tree: Path) -> None:
     assert [each.name for each in (tree / "out").iterdir()] == ["of-an-earlier-run"]
 
 
-def test_a_second_run_in_a_folder_is_refused_and_the_first_goes_on(tree: Path) -> None:
+def test_second_run_in_a_folder_is_refused(tree: Path) -> None:
     first = start(tree, DEFINITIONS="one.json", WAIT_SCALE="1")
     read_until(first, "the emulator listens")
     code, output = run(tree, DEFINITIONS="one.json")
@@ -286,13 +286,13 @@ def test_a_second_run_in_a_folder_is_refused_and_the_first_goes_on(tree: Path) -
         "make run: another make run is using this folder: wait until it ends, or stop it\n"
     )
     read_until(first, " SUBMITTED ")
-    # As when its terminal is closed.
+    # SIGHUP: the terminal was closed.
     first.send_signal(signal.SIGHUP)
     output, _ = first.communicate(timeout=30)
     assert first.returncode == 130, output
 
 
-def test_no_definitions_are_called_that_and_refused_ones_are_not_nothing(tree: Path) -> None:
+def test_missing_and_refused_definitions_are_named(tree: Path) -> None:
     (tree / "none.json").write_text("[]")
     code, output = run(tree, DEFINITIONS="none.json")
     assert code == 0
@@ -303,7 +303,7 @@ def test_no_definitions_are_called_that_and_refused_ones_are_not_nothing(tree: P
     assert "Nothing is due" not in output
 
 
-def test_an_interruption_while_it_is_still_starting_is_no_traceback(tree: Path) -> None:
+def test_interruption_during_the_start_prints_no_traceback(tree: Path) -> None:
     for seconds in (0.15, 0.3, 0.5):
         process = start(tree, DEFINITIONS="one.json")
         time.sleep(seconds)
@@ -314,7 +314,7 @@ def test_an_interruption_while_it_is_still_starting_is_no_traceback(tree: Path) 
         assert "Traceback" not in output
 
 
-def test_a_port_of_somebody_elses_is_one_sentence(tree: Path, simulator: Simulator) -> None:
+def test_port_in_use_is_one_sentence(tree: Path, simulator: Simulator) -> None:
     port = simulator.url.rsplit(":", 1)[1]
     process = start(tree, "local.simulator", "--port", port)
     output, _ = process.communicate(timeout=30)
@@ -330,7 +330,7 @@ def write_event(tree: Path, **changes: object) -> None:
     (tree / "event.json").write_text(json.dumps({"backfill": {**BACKFILL["backfill"], **changes}}))
 
 
-def test_a_backfill_is_followed_to_its_end_and_told_in_a_few_lines(tree: Path) -> None:
+def test_backfill_is_followed_to_its_end_in_a_few_lines(tree: Path) -> None:
     write_event(tree)
     code, output = run(tree, EVENT="event.json", DEFINITIONS="one.json")
     assert code == 0, output
@@ -352,7 +352,7 @@ def test_a_backfill_is_followed_to_its_end_and_told_in_a_few_lines(tree: Path) -
     assert "2026-10-24, final" in text
 
 
-def test_a_dry_run_tells_what_it_would_do_and_leaves_everything_as_it_was(tree: Path) -> None:
+def test_dry_run_prints_its_plan_and_changes_nothing(tree: Path) -> None:
     (tree / "out").mkdir()
     (tree / "out" / "of-an-earlier-run").touch()
     write_event(tree, dry_run=True)
@@ -372,7 +372,7 @@ def test_a_dry_run_tells_what_it_would_do_and_leaves_everything_as_it_was(tree: 
     )
 
 
-def test_a_day_that_had_to_be_split_is_one_window_of_the_summary(tree: Path) -> None:
+def test_split_day_is_one_window_of_the_summary(tree: Path) -> None:
     with Simulator(seconds_per_report=0.5, rows_per_day=3000, max_records=2000) as small:
         code, output = run(
             tree, **at(small), DEFINITIONS="one.json", SCHEDULED_TIME="2026-11-22T02:15:00Z"
@@ -389,7 +389,7 @@ def test_a_day_that_had_to_be_split_is_one_window_of_the_summary(tree: Path) -> 
     assert costs.startswith("product ")
 
 
-def test_without_region_or_credentials_the_status_of_a_stack_is_one_sentence(tree: Path) -> None:
+def test_status_without_region_or_credentials_is_one_sentence(tree: Path) -> None:
     nowhere = {"AWS_DEFAULT_REGION": "", "AWS_REGION": ""}
     for variables, problem in (
         (nowhere, "You must specify a region"),

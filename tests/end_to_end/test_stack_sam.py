@@ -1,4 +1,4 @@
-"""What goes to AWS, deployed here: the real `sam build` and `sam deploy`, against the emulator."""
+"""The real `sam build` and `sam deploy`, against the emulator."""
 
 import json
 import os
@@ -18,7 +18,7 @@ NAMED_QUERY = "AWS::Athena::NamedQuery"
 
 
 def python313() -> Path | None:
-    """A python3.13 that runs: a shim of pyenv may be on PATH and not do so."""
+    """Return a python3.13 that runs. A shim of pyenv may be on PATH and fail."""
     on_path = shutil.which("python3.13")
     installed = (Path.home() / ".pyenv" / "versions").glob("3.13*/bin/python3.13")
     for candidate in [*([Path(on_path)] if on_path else []), *installed]:
@@ -46,10 +46,10 @@ def sam(tree: Path, python: Path, *arguments: str, **variables: str) -> str:
     return result.stdout
 
 
-@pytest.mark.skipif(not SAM.exists(), reason="the SAM CLI is not installed: make test does it")
+@pytest.mark.skipif(not SAM.exists(), reason="the SAM CLI is not installed: run make sam")
 @pytest.mark.skipif(
     python313() is None,
-    reason="python3.13 is neither on PATH nor under pyenv: sam cannot build for Lambda's runtime",
+    reason="python3.13 is neither on PATH nor under pyenv, and sam build needs it",
 )
 def test_sam_builds_and_deploys_the_template_twice(tmp_path: Path) -> None:
     python = python313()
@@ -65,12 +65,12 @@ def test_sam_builds_and_deploys_the_template_twice(tmp_path: Path) -> None:
     assert (built / "SharedLayer" / "python" / "requests").is_dir()
     assert (built / "DatasetLayer" / "python" / "vonage_dataset" / "convert_report.py").exists()
     assert (built / "DatasetLayer" / "python" / "pyarrow").is_dir()
-    # Lambda's limit is for a function with its layers.
+    # Lambda limits a function together with its layers.
     parts = ("ConvertReportFunction", "SharedLayer", "DatasetLayer")
     files = (path for part in parts for path in (built / part).rglob("*") if path.is_file())
     assert sum(path.stat().st_size for path in files) < 250 * 2**20
 
-    # The emulator has no named queries; cfn-lint has read them.
+    # The emulator has no named queries; cfn-lint checks them.
     template = read_template(built / "template.yaml")
     resources = template["Resources"]
     for name in [name for name in resources if resources[name]["Type"] == NAMED_QUERY]:
@@ -86,7 +86,7 @@ def test_sam_builds_and_deploys_the_template_twice(tmp_path: Path) -> None:
         assert stack["StackStatus"] in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
         described = cloudformation.describe_stack_resources(StackName=STACK_NAME)
         deployed = {each["LogicalResourceId"] for each in described["StackResources"]}
-        # The name of a layer version ends in the digest of its content; nobody gave an address.
+        # A layer version's name ends in the digest of its content. The stack has no email address.
         emails = {"AlarmEmailSubscription", "ProblemEmailSubscription"}
         others = {"SharedLayer", "DatasetLayer", *emails}
         assert set(template["Resources"]) - others <= deployed

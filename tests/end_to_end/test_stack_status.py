@@ -1,4 +1,4 @@
-"""`STACK=name make status` against a deployed stack, as a process with a person's AWS settings."""
+"""`STACK=name make status` against a deployed stack, with AWS settings from the environment."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def request_interval() -> float:
 
 
 def status(local_stack: "LocalStack", stack_name: str = STACK_NAME) -> tuple[int, str, str]:
-    """Ask in a process of its own; what it would read of AWS's own files is not there."""
+    """Run `make status` in a process without AWS's own configuration files."""
     environment = child_environment(
         {
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "layers" / "shared")]),
@@ -57,13 +57,13 @@ def status(local_stack: "LocalStack", stack_name: str = STACK_NAME) -> tuple[int
     return done.returncode, done.stdout, done.stderr
 
 
-def test_a_gap_is_shown_with_the_event_that_closes_it(local_stack: "LocalStack") -> None:
+def test_gap_is_shown_with_the_event_that_closes_it(local_stack: "LocalStack") -> None:
     local_stack.stack.set_definitions(json.dumps(DEFINITIONS))
     for start, end in (("2026-10-01", "2026-10-03"), ("2026-10-06", "2026-10-07")):
         local_stack.stack.submit(backfill(start, end))
         local_stack.until(
             lambda: not local_stack.ledger.open_work().backfills and not local_stack.states(),
-            "the backfill",
+            "the end of the backfill",
         )
     before = local_stack.stack.ledger_items()
 
@@ -80,15 +80,15 @@ def test_a_gap_is_shown_with_the_event_that_closes_it(local_stack: "LocalStack")
     assert local_stack.stack.ledger_items() == before
 
     local_stack.stack.submit(gap["event"])
-    local_stack.until(lambda: not local_stack.ledger.open_work().backfills, "the gap is planned")
-    local_stack.until(lambda: not local_stack.states(), "the gap is closed")
+    local_stack.until(lambda: not local_stack.ledger.open_work().backfills, "the plan of the gap")
+    local_stack.until(lambda: not local_stack.states(), "the deliveries of the gap")
     _, output, _ = status(local_stack)
     assert json.loads(output)["problems"] == []
 
 
-def test_a_stack_that_is_not_there_is_one_sentence(local_stack: "LocalStack") -> None:
-    code, output, errors = status(local_stack, "nobody")
+def test_unknown_stack_is_one_sentence(local_stack: "LocalStack") -> None:
+    code, output, errors = status(local_stack, "absent")
 
     assert (code, output) == (2, "")
-    assert errors.startswith("make status: STACK=nobody: ")
+    assert errors.startswith("make status: STACK=absent: ")
     assert len(errors.splitlines()) == 1

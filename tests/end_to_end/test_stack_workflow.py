@@ -1,4 +1,4 @@
-"""The workflow, checked by npm's asl-validator: SAM and cfn-lint never open its file."""
+"""The workflow, checked by npm's asl-validator: SAM and cfn-lint do not open its file."""
 
 import shutil
 import subprocess
@@ -32,7 +32,7 @@ def validate(program: Path, definition: Path) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_the_workflow_is_valid(asl_validator: Path) -> None:
+def test_workflow_is_valid(asl_validator: Path) -> None:
     result = validate(asl_validator, WORKFLOW)
     assert result.returncode == 0, result.stdout + result.stderr
 
@@ -44,7 +44,7 @@ def test_the_workflow_is_valid(asl_validator: Path) -> None:
         ("{% $wait_seconds %}", "{% $wait_seconds + %}"),
     ],
 )
-def test_the_validator_sees_what_is_wrong(
+def test_validator_finds_an_error(
     asl_validator: Path, tmp_path: Path, right: str, wrong: str
 ) -> None:
     definition = tmp_path / "workflow.asl.yaml"

@@ -17,6 +17,7 @@ from mypy_boto3_dynamodb.service_resource import Table
 
 from tests.integration.conftest import instead_of, refusal_of_aws
 from tests.support.ledger_table import create_ledger_table
+from tests.support.reports import make_report
 from vonage_reports.aws.ledger import (
     Change,
     Ledger,
@@ -27,7 +28,7 @@ from vonage_reports.aws.ledger import (
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.backfill import Backfill, Progress
 from vonage_reports.domain.definitions import ReportDefinition
-from vonage_reports.domain.report import Priority, Report, Revision, State, report_id
+from vonage_reports.domain.report import Priority, Report, Revision, State
 from vonage_reports.domain.slots import SLOTS
 from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window, WindowLength
@@ -42,21 +43,7 @@ ENDS = (State.STORED, State.DELIVERED, State.SUPERSEDED, State.FAILED, State.CAN
 def a_report(number: int = 0, **changes: Any) -> Report:
     start = MIDNIGHT - timedelta(days=number)
     window = Window(start, start + timedelta(days=1), "UTC")
-    report = Report(
-        report_id=report_id(
-            definition="sms-outbound", account_id="abcd1234", window=window, delay_index=0
-        ),
-        definition="sms-outbound",
-        product="SMS",
-        account_id="abcd1234",
-        include_subaccounts=False,
-        filters={"direction": "outbound"},
-        window=window,
-        revision=Revision.FINAL,
-        priority=Priority.CALENDAR,
-        planned_at=NOW,
-    )
-    return replace(report, **changes)
+    return replace(make_report(window=window, planned_at=NOW), **changes)
 
 
 @pytest.fixture

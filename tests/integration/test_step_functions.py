@@ -14,32 +14,16 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from mypy_boto3_stepfunctions import SFNClient
 
+from tests.support.reports import make_report
 from vonage_reports.aws.step_functions import Executions
 from vonage_reports.domain.decisions import Execution, ExecutionStatus
-from vonage_reports.domain.report import Entry, Priority, Report, Revision, State, report_id
+from vonage_reports.domain.report import Entry, State, report_id
 from vonage_reports.domain.run_input import execution_input
 from vonage_reports.domain.windows import Window
 
 MIDNIGHT = datetime(2026, 11, 21, tzinfo=UTC)
 WINDOW = Window(MIDNIGHT, MIDNIGHT + timedelta(days=1), "UTC")
-REPORT = Report(
-    report_id=report_id(
-        definition="sms-outbound", account_id="abcd1234", window=WINDOW, delay_index=0
-    ),
-    definition="sms-outbound",
-    product="SMS",
-    account_id="abcd1234",
-    include_subaccounts=False,
-    filters={"direction": "outbound"},
-    window=WINDOW,
-    revision=Revision.FINAL,
-    priority=Priority.CALENDAR,
-    planned_at=MIDNIGHT,
-    state=State.SUBMITTED,
-    attempt=1,
-    request_id="request-1",
-    run=1,
-)
+REPORT = make_report(window=WINDOW, state=State.SUBMITTED, attempt=1, request_id="request-1", run=1)
 RUN_1 = replace(REPORT, execution_input=execution_input(REPORT, Entry.CHECK))
 MACHINE = "arn:aws:states:eu-west-1:123456789012:stateMachine:report-workflow"
 RUN_1_ARN = f"arn:aws:states:eu-west-1:123456789012:execution:report-workflow:{REPORT.report_id}-r1"

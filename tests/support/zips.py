@@ -8,6 +8,7 @@ import struct
 import zipfile
 import zlib
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
 from hypothesis import strategies as st
@@ -80,13 +81,13 @@ class File:
     raw: bytes | None = None
     content_truth: dict[str, int] = field(default_factory=dict)  # if `raw` differs from `content`
 
-    @property
+    @cached_property
     def data(self) -> bytes:
         if self.raw is not None:
             return self.raw
         return deflated(self.content) if self.method == DEFLATED else self.content
 
-    @property
+    @cached_property
     def truth(self) -> dict[str, int]:
         return {
             "crc32": zlib.crc32(self.content),

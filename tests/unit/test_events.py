@@ -10,10 +10,11 @@ import yaml
 
 from local.stack.template import read_template
 from tests.support.paths import ROOT
+from tests.support.reports import make_report
 from vonage_reports.check_report import check_report
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.definitions import ReportDefinition
-from vonage_reports.domain.report import Entry, Priority, Report, RequestStatus, Revision, report_id
+from vonage_reports.domain.report import Entry, RequestStatus, Revision
 from vonage_reports.domain.run_input import RunInput, execution_input
 from vonage_reports.domain.windows import WindowLength, parse_instant
 from vonage_reports.submit_reports.requests import (
@@ -91,22 +92,14 @@ def test_cancel_names_the_example_of_a_backfill() -> None:
 def test_run_input_equals_that_of_submit_reports(name: str) -> None:
     given = INPUTS[name]
     definition = given["definition"]
-    window = RunInput.from_input(given).window
-    report = Report(
-        report_id=report_id(
-            definition=definition["name"],
-            account_id=definition["account_id"],
-            window=window,
-            delay_index=0,
-        ),
+    report = make_report(
         definition=definition["name"],
         product=definition["product"],
         account_id=definition["account_id"],
         include_subaccounts=definition["include_subaccounts"],
         filters=definition["filters"],
-        window=window,
+        window=RunInput.from_input(given).window,
         revision=Revision(given["revision"]),
-        priority=Priority.CALENDAR,
         planned_at=parse_instant(given["planned"]),
         delay_days=given["delay_days"],
         request_id=given["request_id"],

@@ -1,7 +1,7 @@
-"""Notes each call to AWS that a function makes, for the tests of least privilege.
+"""Record each call of a function to AWS, for the tests of least privilege.
 
-Python imports a module of this name before any other. botocore takes the handlers of every session
-from a list, so nothing of the function, nor of botocore, is another than without this.
+Python imports a module of this name before any other. botocore reads the handlers of every session
+from a list, so this module changes neither the function nor botocore.
 """
 
 import json

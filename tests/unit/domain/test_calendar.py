@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.reports import DAILY
 from vonage_reports.domain.calendar import (
     due_reports,
     due_windows,
@@ -17,16 +18,6 @@ from vonage_reports.domain.report import Priority, Report, Revision, State
 from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window, WindowLength, windows_ending_after
 
-DAILY = ReportDefinition(
-    name="sms-outbound",
-    product="SMS",
-    account_ids=("abcd1234",),
-    include_subaccounts=True,
-    filters={"direction": "outbound"},
-    window=WindowLength.DAY,
-    time_zone="UTC",
-    currency="EUR",
-)
 HOURLY = replace(DAILY, window=WindowLength.HOUR, delay_days=(0,))
 SUNDAY_NIGHT = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 

@@ -7,6 +7,7 @@ from itertools import product
 
 import pytest
 
+from tests.support.reports import make_report
 from vonage_reports.check_report import check_report
 from vonage_reports.domain import errors, waits
 from vonage_reports.domain.decisions import (
@@ -56,14 +57,12 @@ from vonage_reports.domain.report import (
     Priority,
     Report,
     RequestStatus,
-    Revision,
     State,
 )
 from vonage_reports.domain.slots import may_be_submitted
 from vonage_reports.domain.splitting import MAX_LEAVES, halves_of
 from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.waits import Waits
-from vonage_reports.domain.windows import Window
 from vonage_reports.vonage.answers import ReportRequest
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -86,18 +85,7 @@ RUN_ERRORS = (
 # Retrieving it again does not mend it, and it was paid for: a person has to look.
 BROKEN_FOR_GOOD = ("RowsMismatch", "RowsUnreadable", "ArchiveCorrupt")
 
-REPORT = Report(
-    report_id="sms-outbound-20261121T0000Z-0123456789ab",
-    definition="sms-outbound",
-    product="SMS",
-    account_id="abcd1234",
-    include_subaccounts=False,
-    filters={"direction": "outbound"},
-    window=Window(
-        datetime(2026, 11, 21, tzinfo=UTC), datetime(2026, 11, 22, tzinfo=UTC), "Europe/London"
-    ),
-    revision=Revision.FINAL,
-    priority=Priority.CALENDAR,
+REPORT = make_report(
     planned_at=NOW - timedelta(hours=1),
     state=State.SUBMITTED,
     slot=3,
@@ -1003,17 +991,19 @@ def seen_of_the_run(report: Report, now: datetime) -> Iterator[tuple[str, Decisi
     entries = [Entry.CONVERT] if report.receipts else [Entry.CHECK, Entry.CONVERT]
     if not report.is_half:
         entries.append(Entry.ANNOUNCE)
-    for status, error, at_vonage, entry, leaves in product(
-        ExecutionStatus,
-        RUN_ERRORS,
-        [*RequestStatus, *Gone, *Unreadable],
-        entries,
-        (1, MAX_LEAVES),
-    ):
-        run = Execution(status, error=error)
-        decision = decide(report, run, at_vonage, entry=entry, leaves=leaves, now=now)
-        last = decision.then if isinstance(decision, Cancel) else decision
-        yield f"{status.name}, {error}, {at_vonage}, {entry}, of {leaves} parts", last
+    # Formatted once: there are thousands of combinations of both loops.
+    rest = [
+        (f"{at_vonage}, {entry}, of {leaves} parts", at_vonage, entry, leaves)
+        for at_vonage, entry, leaves in product(
+            [*RequestStatus, *Gone, *Unreadable], entries, (1, MAX_LEAVES)
+        )
+    ]
+    for status, error in product(ExecutionStatus, RUN_ERRORS):
+        run, seen = Execution(status, error=error), f"{status.name}, {error}, "
+        for text, at_vonage, entry, leaves in rest:
+            decision = decide(report, run, at_vonage, entry=entry, leaves=leaves, now=now)
+            last = decision.then if isinstance(decision, Cancel) else decision
+            yield seen + text, last
 
 
 def seen_of(report: Report, now: datetime) -> Iterator[tuple[str, Decision]]:

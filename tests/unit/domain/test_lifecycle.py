@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from local.generate_docs import PAGE, with_transitions
+from tests.support.reports import make_report
 from vonage_reports.domain.errors import IllegalTransition
 from vonage_reports.domain.lifecycle import (
     TRANSITIONS,
@@ -33,24 +34,12 @@ from vonage_reports.domain.lifecycle import (
     Withdraw,
     apply,
 )
-from vonage_reports.domain.report import Entry, Priority, Report, Revision, State
-from vonage_reports.domain.windows import Window
+from vonage_reports.domain.report import Entry, Report, State
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=6)
-PLANNED = Report(
-    report_id="sms-outbound-20261121T0000Z-0123456789ab",
-    definition="sms-outbound",
-    product="SMS",
-    account_id="abcd1234",
-    include_subaccounts=False,
-    filters={"direction": "outbound"},
-    window=Window(
-        datetime(2026, 11, 21, tzinfo=UTC), datetime(2026, 11, 22, tzinfo=UTC), "Europe/London"
-    ),
-    revision=Revision.FINAL,
-    priority=Priority.CALENDAR,
-    planned_at=NOW - timedelta(hours=1),
+PLANNED = make_report(
+    report_id="sms-outbound-20261121T0000Z-0123456789ab", planned_at=NOW - timedelta(hours=1)
 )
 # One report with every field set: a transition has to clear those that do not hold after it.
 BUSY = replace(

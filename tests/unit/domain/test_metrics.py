@@ -1,11 +1,11 @@
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.domain.test_report import LATER, REPORT
+from tests.support.reports import make_report
 from vonage_reports.domain.lifecycle import (
     Adopt,
     Deliver,
@@ -26,7 +26,8 @@ from vonage_reports.domain.metrics import (
 from vonage_reports.domain.report import Entry, Report, State
 from vonage_reports.domain.windows import HOUR
 
-PLANNED = replace(REPORT, state=State.PLANNED, attempt=0, request_id=None, run=0)
+LATER = datetime(2026, 11, 25, 3, tzinfo=UTC)
+PLANNED = make_report(delay_days=3, expected_rows=1200)
 SUBMITTING = apply(PLANNED, TakeSlot(1, "one", LATER), now=LATER)
 SUBMITTED = apply(SUBMITTING, Adopt("r1"), now=LATER)
 DELIVERED = apply(SUBMITTED, Deliver(700), now=LATER)
@@ -84,7 +85,7 @@ def test_failed_part_does_not_count_as_failed_window() -> None:
 
 @given(st.sampled_from(State), st.sampled_from(State))
 def test_every_metric_has_a_unit(before: State, later: State) -> None:
-    found = of_transition(replace(REPORT, state=before), replace(REPORT, state=later), now=LATER)
+    found = of_transition(replace(PLANNED, state=before), replace(PLANNED, state=later), now=LATER)
     assert set(found) | set(gauges()) <= set(UNITS)
 
 

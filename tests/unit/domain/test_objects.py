@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.reports import make_report
 from vonage_reports.domain import notifications
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.lifecycle import Fail, Hold
@@ -22,7 +23,7 @@ from vonage_reports.domain.objects import (
     receipt,
     receipt_key,
 )
-from vonage_reports.domain.report import Entry, Priority, Report, Revision
+from vonage_reports.domain.report import Entry, Report
 from vonage_reports.domain.run_input import RunInput, execution_input
 from vonage_reports.domain.windows import Window
 from vonage_reports.submit_reports.requests import Recollection, Resolution, parse_event
@@ -124,16 +125,9 @@ def test_each_attempt_has_its_own_archive_and_one_manifest() -> None:
 
 
 def test_run_input_round_trip() -> None:
-    report = Report(
+    report = make_report(
         report_id=RUN_INPUT.report_id,
-        definition=RUN_INPUT.definition,
-        product=RUN_INPUT.product,
-        account_id=RUN_INPUT.account_id,
-        include_subaccounts=RUN_INPUT.include_subaccounts,
         filters=RUN_INPUT.filters,
-        window=RUN_INPUT.window,
-        revision=Revision.FINAL,
-        priority=Priority.CALENDAR,
         planned_at=DUE,
         delay_days=RUN_INPUT.delay_days,
         request_id=RUN_INPUT.request_id,
@@ -348,16 +342,9 @@ DUE = datetime(2026, 11, 25, 2, 15, tzinfo=UTC)
 
 
 def failed_report() -> Report:
-    return Report(
+    return make_report(
         report_id=RUN_INPUT.report_id,
-        definition=RUN_INPUT.definition,
-        product=RUN_INPUT.product,
-        account_id=RUN_INPUT.account_id,
-        include_subaccounts=False,
         filters=RUN_INPUT.filters,
-        window=RUN_INPUT.window,
-        revision=Revision.FINAL,
-        priority=Priority.CALENDAR,
         planned_at=DUE,
         attempt=3,
         request_id=RUN_INPUT.request_id,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.domain.test_calendar import DAILY
+from tests.support.reports import DAILY
 from vonage_reports.domain.calendar import due_windows, report_for_window
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.lifecycle import Replan, apply

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.reports import DAY, make_report
 from vonage_reports.domain.errors import ReportFailed
 from vonage_reports.domain.lifecycle import Replan, apply
 from vonage_reports.domain.report import (
@@ -26,21 +27,9 @@ from vonage_reports.domain.splitting import halves_of
 from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window
 
-DAY = Window(
-    datetime(2026, 11, 21, tzinfo=UTC), datetime(2026, 11, 22, tzinfo=UTC), "Europe/London"
-)
 LATER = datetime(2026, 11, 25, 3, tzinfo=UTC)
-REPORT = Report(
+REPORT = make_report(
     report_id="sms-outbound-20261121T0000Z-0123456789ab",
-    definition="sms-outbound",
-    product="SMS",
-    account_id="abcd1234",
-    include_subaccounts=False,
-    filters={"direction": "outbound"},
-    window=DAY,
-    revision=Revision.FINAL,
-    priority=Priority.CALENDAR,
-    planned_at=datetime(2026, 11, 25, 2, 15, tzinfo=UTC),
     delay_days=3,
     expected_rows=1200,
     attempt=1,
@@ -297,19 +286,8 @@ def test_half_inherits_the_request_and_nothing_else() -> None:
     for half, digit in ((older, "0"), (younger, "1")):
         middle = DAY.start + timedelta(hours=12)
         window = replace(DAY, end=middle) if half is older else replace(DAY, start=middle)
-        assert half == Report(
-            report_id=report_id(
-                definition="sms-outbound",
-                account_id="abcd1234",
-                window=window,
-                delay_index=1,
-                split_path=digit,
-            ),
-            definition="sms-outbound",
-            product="SMS",
-            account_id="abcd1234",
+        assert half == make_report(
             include_subaccounts=True,
-            filters={"direction": "outbound"},
             window=window,
             revision=Revision.PRELIMINARY,
             priority=Priority.HALF,

@@ -44,7 +44,7 @@ def test_missing_python_is_named(tmp_path: Path) -> None:
     process = make(tmp_path, ".venv/bin/python", "PYTHON=nonsense")
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert "nonsense is not there" in output
+    assert "nonsense is not found" in output
 
 
 def is_running(pid: int) -> bool:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from local.output.delivery import Delivery
 from local.output.table import merge_sentences, summary
 from local.runner.progress import Progress
+from tests.support.reports import make_report
 from tests.support.unsafe_text import ANY_TEXT, unsafe_in
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.ledger_items import OpenWork
@@ -18,21 +19,17 @@ from vonage_reports.domain.backfill import Progress as BackfillProgress
 from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.notifications import EVERY_REPORT
-from vonage_reports.domain.report import Priority, Report, Revision, State
+from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.splitting import halves_of
 from vonage_reports.domain.windows import Window, WindowLength
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
-PLANNED = Report(
+PLANNED = make_report(
     report_id="verify-20261118T0000Z-0123456789ab",
     definition="verify",
     product="VERIFY-V2",
-    account_id="abcd1234",
-    include_subaccounts=False,
     filters={},
     window=Window(datetime(2026, 11, 18, tzinfo=UTC), datetime(2026, 11, 19, tzinfo=UTC), "UTC"),
-    revision=Revision.FINAL,
-    priority=Priority.CALENDAR,
     planned_at=NOW,
 )
 REFUSED = replace(PLANNED, not_before=NOW, error="VonageRejected", reason="401: no such key")

@@ -15,7 +15,7 @@ from samtranslator.translator.translator import Translator
 from local.generate_template import BEGIN, END, with_generated_part
 from local.stack.template import read_template
 from tests.support.paths import ROOT
-from tests.unit.domain.test_objects import RUN_INPUT
+from tests.support.run_input import RUN_INPUT
 from vonage_dataset.glue import table_name
 from vonage_dataset.tables import TABLES
 from vonage_reports.aws.error_messages import VARIABLES

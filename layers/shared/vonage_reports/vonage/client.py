@@ -15,6 +15,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import requests
 from requests.auth import HTTPBasicAuth
 
+from vonage_reports import __version__
 from vonage_reports.domain.errors import (
     InvalidRequest,
     SubmissionUnknown,
@@ -38,7 +39,7 @@ from vonage_reports.vonage.answers import (
 )
 from vonage_reports.vonage.pacing import Pacer
 
-USER_AGENT = "vonage-usage-reports/0.1"
+USER_AGENT = f"vonage-usage-reports/{__version__}"
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 30.0

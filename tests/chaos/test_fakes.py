@@ -1,4 +1,4 @@
-"""The stand-ins of DynamoDB and S3 do what moto does, and the interpreter what AWS documents."""
+"""The fakes of DynamoDB and S3 answer as moto does, and the interpreter works as documented."""
 
 import json
 from collections.abc import Callable
@@ -68,15 +68,15 @@ def outcome_of(call: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
 
 
 @mock_aws
-def test_transactions_end_as_with_moto() -> None:
+def test_transactions_end_as_in_moto() -> None:
     client = boto3.client("dynamodb", "eu-west-1")
     create_ledger_table(client, "ledger")
     table, random = Table(), Random(1)
     ends = []
     for _ in range(60):
-        asked = transaction(random)
-        ends.append(outcome_of(table.answer, "TransactWriteItems", asked))
-        assert ends[-1] == outcome_of(client.transact_write_items, **asked)
+        request = transaction(random)
+        ends.append(outcome_of(table.answer, "TransactWriteItems", request))
+        assert ends[-1] == outcome_of(client.transact_write_items, **request)
     query = {
         "KeyConditionExpression": "#n0 = :v0 AND #n1 BETWEEN :v1 AND :v2",
         "ExpressionAttributeNames": {"#n0": "pk", "#n1": "sk"},
@@ -84,13 +84,13 @@ def test_transactions_end_as_with_moto() -> None:
             ":v0": {"S": "open"}, ":v1": {"S": "report#1"}, ":v2": {"S": "report#2"},
         },
     }  # fmt: skip
-    found = client.query(TableName="ledger", **query)  # type: ignore[arg-type]  # as it is sent
+    found = client.query(TableName="ledger", **query)  # type: ignore[arg-type]  # in wire format
     assert table.answer("Query", query)["Items"] == found["Items"]
-    assert len({json.dumps(each) for each in ends}) > 5, "they ended in many ways"
+    assert len({json.dumps(each) for each in ends}) > 5, "too few kinds of ends"
 
 
 def a_client(objects: Objects) -> Any:
-    """A client of S3 whose bucket is a stand-in."""
+    """Return an S3 client whose bucket is the fake."""
     client = boto3.client("s3", "eu-west-1")
 
     def answer(model: Any, params: Any, **_: Any) -> Any:
@@ -107,19 +107,19 @@ def a_client(objects: Objects) -> Any:
     return client
 
 
-def told(client: Any) -> list[Any]:
-    """What a client is told by a bucket, one call after the other."""
-    said: list[Any] = []
+def answers_of(client: Any) -> list[Any]:
+    """Return the answers of a bucket to a series of calls."""
+    answers: list[Any] = []
 
     def call(operation: str, **arguments: Any) -> Any:
         try:
             answer = getattr(client, operation)(Bucket="reports", **arguments)
         except ClientError as error:
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-            said.append((operation, status, error.response["Error"]["Code"]))
+            answers.append((operation, status, error.response["Error"]["Code"]))
             return {}
         body = answer["Body"].read() if "Body" in answer else None
-        said.append((operation, body, answer.get("Metadata")))
+        answers.append((operation, body, answer.get("Metadata")))
         return answer
 
     call("get_object", Key="a/b c")
@@ -139,17 +139,17 @@ def told(client: Any) -> list[Any]:
     call("complete_multipart_upload", Key="large", UploadId=upload, MultipartUpload=parts)
     call("get_object", Key="large")
     call("abort_multipart_upload", Key="large", UploadId=upload)
-    return said
+    return answers
 
 
 @mock_aws
-def test_objects_are_as_with_moto(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_objects_behave_as_in_moto(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     client = boto3.client("s3", "eu-west-1")
     client.create_bucket(
         Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
     )
-    assert told(a_client(Objects())) == told(client)
+    assert answers_of(a_client(Objects())) == answers_of(client)
 
 
 def a_workflow(**task: Any) -> Workflow:
@@ -173,7 +173,7 @@ def a_workflow(**task: Any) -> Workflow:
     )
 
 
-def test_a_task_is_tried_again_as_its_first_retrier_that_names_the_error_says() -> None:
+def test_first_matching_retrier_decides_about_a_task() -> None:
     retry = [
         {"ErrorEquals": ["Final"], "MaxAttempts": 0},
         {
@@ -197,12 +197,12 @@ def test_a_task_is_tried_again_as_its_first_retrier_that_names_the_error_says() 
         steps.throw(StateError("Final", ""))
 
 
-def test_what_the_interpreter_does_not_know_is_refused() -> None:
+def test_unsupported_field_is_refused() -> None:
     with pytest.raises(NotImplementedError, match="Ask"):
         a_workflow(HeartbeatSeconds=5)
 
 
-def test_an_expression_without_a_result_fails_the_execution() -> None:
+def test_expression_without_a_result_fails_the_execution() -> None:
     steps = a_workflow(Retry=[], Output="{% $states.result.absent %}").steps(
         {}, started="", random=Random(1)
     )

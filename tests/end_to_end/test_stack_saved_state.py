@@ -1,4 +1,4 @@
-"""What was paid for outlives the emulator: the ledger and the objects of a server that bills."""
+"""The ledger and the objects of a server that bills are saved for the next emulator."""
 
 import json
 import time
@@ -28,18 +28,18 @@ SCHEDULED = {"scheduled_time": "2026-11-22T02:15:00Z"}
 WAIT_SCALE = 0.01
 
 
-class KeptRun:
+class SavedRun:
     """One run of `make run` against a server that bills, without its display."""
 
-    def __init__(self, emulator: Emulator, stack: Stack, kept: SavedState) -> None:
-        self.delivery = Delivery(emulator, stack, kept.out)
+    def __init__(self, emulator: Emulator, stack: Stack, saved: SavedState) -> None:
+        self.delivery = Delivery(emulator, stack, saved.out)
         self.ledger = Ledger(emulator.table(stack.outputs["TableName"]))
         self.progress = Progress(self.ledger, self.delivery)
         self.stack = stack
-        kept.restore(emulator, stack, self.delivery)
+        saved.restore(emulator, stack, self.delivery)
 
     def until(self, state: State) -> None:
-        """Send the event and sweeps until the ledger says so of every report."""
+        """Send the event and sweeps until every report of the ledger is in `state`."""
         scheduler = Scheduler(self.stack, SCHEDULED, sweep_seconds=3, say=print)
         while True:
             scheduler.tick()
@@ -54,47 +54,47 @@ class KeptRun:
 
 
 @contextmanager
-def kept_run(folder: Path, kept: SavedState, simulator: Simulator) -> Iterator[KeptRun]:
+def saved_run(folder: Path, saved: SavedState, simulator: Simulator) -> Iterator[SavedRun]:
     with Emulator(folder, wait_scale=WAIT_SCALE) as emulator:
         stack = deploy(emulator, folder, vonage_base_url=simulator.url, wait_scale=WAIT_SCALE)
         stack.set_credentials(simulator.api_key, simulator.api_secret)
         stack.set_definitions(DEFINITIONS)
-        running = KeptRun(emulator, stack, kept)
+        running = SavedRun(emulator, stack, saved)
         yield running
         running.delivery.update()
-        kept.save(stack.ledger_items(), running.delivery)
+        saved.save(stack.ledger_items(), running.delivery)
 
 
-def test_a_run_goes_on_where_the_last_one_was_interrupted_and_buys_nothing_twice(
+def test_interrupted_run_continues_and_requests_nothing_twice(
     tmp_path: Path,
 ) -> None:
-    kept = tmp_path / "kept"
+    saved = tmp_path / "saved"
     with Simulator(seconds_per_report=15.0) as simulator:
-        with kept_run(tmp_path / "1", SavedState(kept), simulator) as first:
+        with saved_run(tmp_path / "1", SavedState(saved), simulator) as first:
             first.until(State.SUBMITTED)
         simulator.advance(20)
-        with kept_run(tmp_path / "2", SavedState(kept), simulator) as second:
+        with saved_run(tmp_path / "2", SavedState(saved), simulator) as second:
             open_ = {report.report_id for report in second.ledger.open_reports()}
             assert len(open_) == 2
             second.until(State.DELIVERED)
             assert {line.report_id for line in second.progress.lines} == open_
         bill = simulator.state()["bill"]
-        with kept_run(tmp_path / "3", SavedState(kept), simulator) as third:
+        with saved_run(tmp_path / "3", SavedState(saved), simulator) as third:
             assert third.stack.submit(SCHEDULED)["planned"] == []
         assert simulator.state()["bill"] == bill
         assert len(bill["reports"]) == 2
-    assert len(list((kept / "out").glob("archives/**/*.zip"))) == 2
-    assert len(list((kept / "out").glob("manifests/**/*.json"))) == 2
+    assert len(list((saved / "out").glob("archives/**/*.zip"))) == 2
+    assert len(list((saved / "out").glob("manifests/**/*.json"))) == 2
 
 
-def test_the_plan_names_what_is_due_and_not_kept_and_what_is_left_of_a_backfill(
+def test_plan_names_due_windows_and_the_rest_of_a_backfill(
     tmp_path: Path,
 ) -> None:
     now = parse_instant("2026-11-22T02:15:00Z")
-    kept = SavedState(tmp_path / "kept")
+    saved = SavedState(tmp_path / "saved")
     with (
         Simulator(seconds_per_report=0.5) as simulator,
-        kept_run(tmp_path / "1", kept, simulator) as running,
+        saved_run(tmp_path / "1", saved, simulator) as running,
     ):
         key = simulator.api_key
         assert plan_of(SCHEDULED, running.stack, running.ledger, api_key=key, now=now) == [

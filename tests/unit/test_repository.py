@@ -1,0 +1,56 @@
+"""Files of the repository that have to agree with each other."""
+
+import re
+import tomllib
+
+import pytest
+
+import vonage_reports
+from tests.conftest import INDEPENDENT
+from tests.support.paths import ROOT
+
+MAKEFILE = (ROOT / "Makefile").read_text()
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+
+
+def test_version_has_one_home() -> None:
+    assert PROJECT["dynamic"] == ["version"]
+    assert "version" not in PROJECT
+
+
+def test_newest_release_of_the_changelog_is_the_version() -> None:
+    releases = re.findall(r"^## \[(\d[^\]]*)\]", CHANGELOG, re.MULTILINE)
+    assert releases[0] == vonage_reports.__version__
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_in_documents_are_targets_of_the_makefile(document: str) -> None:
+    targets = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+    named = re.findall(r"`(?:\w+=\S+ )?make ([a-z]+)", (ROOT / document).read_text())
+    assert named
+    assert set(named) <= targets
+
+
+def test_help_names_every_command() -> None:
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
+    named = re.findall(r"^\t@echo 'make ([a-z]+)", MAKEFILE, re.MULTILINE)
+    assert set(named) == set(phony.split()) - {"help", "sam"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_between_documents_lead_to_a_file(document: str) -> None:
+    linked = re.findall(r"\]\(([\w/.-]+)\)", (ROOT / document).read_text())
+    assert [name for name in linked if not (ROOT / name).exists()] == []
+
+
+def test_paths_in_the_guide_for_contributors_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`((?:[\w*.-]+/)+[\w*.-]*|[\w.-]+\.(?:md|toml|yaml))`", text)
+    assert "tests/end_to_end/" in named
+    assert [name for name in named if not any(ROOT.glob(name))] == []
+
+
+def test_modules_that_are_spread_over_workers_exist() -> None:
+    assert [name for name in INDEPENDENT if not (ROOT / name).exists()] == []
