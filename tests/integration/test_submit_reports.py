@@ -479,6 +479,33 @@ def test_entry_by_a_slow_clock_of_vonage_holds_the_report(stack: Stack, minutes:
     assert at_vonage["request_id"] in (report.reason or "")
 
 
+@pytest.mark.parametrize("status", [400, 403, 409, 422])
+def test_report_that_vonage_refuses_to_show_is_held_after_48_hours(
+    stack: Stack, status: int
+) -> None:
+    stack.plan()
+    stack.submit()
+    stack.runs.end(the_report(stack), "VonageRejected")
+    stack.simulator.fault("get", "status", status=status, times=None)
+    stack.later(hours=47)
+    stack.settle()
+    assert the_report(stack).state is State.SUBMITTED
+    stack.later(hours=2)
+    stack.settle()
+
+    report = the_report(stack)
+    assert (report.state, report.slot) == (State.HELD, 1)
+    held = [body for body in stack.announced() if body["event"] == "report.held"]
+    assert [body["run_again"]["resolve"]["request_id"] for body in held] == [report.request_id]
+    # The slot is not kept for ever, and the operator can go on.
+    stack.later(hours=25)
+    stack.settle()
+    assert stack.slots() == 0
+    stack.simulator.reset()
+    resolve(report.report_id, None, stack.services, now=stack.now)
+    assert the_report(stack).state is State.PLANNED
+
+
 def test_reports_of_other_tools_take_slots(stack: Stack) -> None:
     stack.plan(5)
     others = stack.simulator.jobs(3, 3600)

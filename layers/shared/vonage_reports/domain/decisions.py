@@ -76,7 +76,7 @@ class Gone(Enum):
 class Unreadable(Enum):
     """The reason why the report's state at Vonage is unknown."""
 
-    UNAVAILABLE = "no answer, or none now: the next invocation asks again"
+    UNAVAILABLE = "no answer, or Vonage asks to wait: the next invocation asks again"
     UNKNOWN_STATUS = "a request_status that Vonage does not document"
     REFUSED = "a refusal that is about this report, not about the API key"
 
@@ -103,7 +103,7 @@ class NoMatch(Enum):
     """Vonage's list shows no such report."""
 
     ABSENT = "a well-formed list without the report"
-    NOT_NOW = "no answer, or none now: the next invocation looks again"
+    NOT_NOW = "no answer, or Vonage asks to wait: the next invocation looks again"
 
 
 LookupResult = Found | Unclear | NoMatch
@@ -124,7 +124,7 @@ class Cancel:
     """Ask Vonage to stop the report (DELETE), then decide again.
 
     200: Vonage stopped it, and `then` follows. 409: the report had ended already, so its status is
-    read once more. If that leads here again, `then` follows all the same.
+    read once more. If the new decision is Cancel again, `then` follows without another DELETE.
     """
 
     then: Resubmit | Fail
@@ -135,7 +135,8 @@ Decision = Transition | Stay | Start | Cancel
 _UNREADABLE = "RowsUnreadable"
 
 _FINAL_ERRORS = frozenset({"RowsMismatch", _UNREADABLE, "ArchiveCorrupt"})
-"""Vonage generated a file that is not what Vonage says. Another download or report repeats it."""
+"""The file contradicts Vonage's own statements about it. Another download or report repeats
+that."""
 
 
 _TRANSIENT = frozenset(
@@ -160,7 +161,8 @@ _TRANSIENT = frozenset(
         "TIMED_OUT",
     }
 )
-"""Errors that a later run may not meet. Any other is a defect of ours, and repeats itself."""
+"""Errors that a later run may not meet. Any other error is a defect in our code, and every later
+run meets it again."""
 
 
 def is_leased(report: Report, now: datetime) -> bool:
@@ -189,7 +191,8 @@ def before_post(report: Report, *, leaves: int, later: State | None) -> Decision
     if later not in (None, State.FAILED, State.CANCELLED, State.SUPERSEDED):
         return Stay()
     is_too_large = report.expected_rows is not None and report.expected_rows > report.max_records
-    # A report that cannot be split further is requested all the same: the size is only expected.
+    # A report that cannot be split further is still requested, because its size is only an
+    # estimate.
     return Split() if is_too_large and can_be_split(report, leaves) else None
 
 
@@ -219,8 +222,9 @@ def after_lookup(
     """Decide for a SUBMITTING report without an answer, from a look-up in Vonage's list.
 
     An absence counts if two look-ups, some time apart and soon after the POST, agree: the list may
-    lag, and it forgets. It counts once per attempt: if the list never showed our reports, we would
-    resubmit for ever. Without proof a report is held, never resubmitted.
+    lag, and it forgets. An absence counts only once per attempt. Otherwise we would resubmit
+    without end if the list never showed our reports. Without proof a report is held, never
+    resubmitted.
     """
     if isinstance(seen, Found):
         return Adopt(seen.request_id)
@@ -237,7 +241,7 @@ def after_lookup(
 
 
 def past_the_list(report: Report, *, now: datetime, waits: Waits = UNSCALED) -> Hold | None:
-    """Decide for a SUBMITTING report before it is looked up; None: Vonage's list still counts.
+    """Hold a SUBMITTING report that is too old for a look-up; None for any other.
 
     A list that is unreadable until now may stay so, and the operator can only resolve a report that
     is held.

@@ -231,11 +231,12 @@ TRANSITIONS: Mapping[State | None, Mapping[type[Transition], State]] = {
         Convert: State.CONVERTING,
     },
 }
-"""By state, what each transition leads to. None: the ledger does not have the report yet."""
+"""For each state, the transitions that it allows and the state after each. None: the ledger does
+not have the report yet."""
 
 
 def apply(report: Report | None, transition: Transition, *, now: datetime) -> Report:
-    """Return the report after `transition`, which ends every lease but the one that it grants.
+    """Return the report after `transition`. The old lease ends; a transition may grant a new one.
 
     Raises IllegalTransition for a pair of state and transition that is not in `TRANSITIONS`.
     """
@@ -333,7 +334,8 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
                 "reason": reason,
             }
         case Split():
-            # A window that is split before it was asked for is collected once all the same.
+            # A window that is split before its own report was requested still counts as one
+            # attempt.
             attempt = report.attempt + (report.request_id is None)
             return {
                 **_NO_ERROR,

@@ -25,7 +25,8 @@ from vonage_reports.submit_reports.plan import MISSING, PlanOutcome, plan_change
 from vonage_reports.submit_reports.split_windows import parts_of
 
 _AT_ONCE = 300
-"""Reports read with one query, so that a range that is already delivered is skipped fast."""
+"""The number of reports that one query reads. It is large, so that delivered windows are skipped
+fast."""
 
 
 def begin(backfill: Backfill, services: Services, *, max_billed_records: int) -> None:

@@ -19,14 +19,15 @@ _CLOCK_DIFFERENCE = timedelta(seconds=60)
 """Vonage's clock is usually not further behind ours."""
 
 _CLOCK_ERROR = timedelta(hours=1)
-"""Vonage's clock may be this far behind ours, if it is wrong: such an entry may be our report."""
+"""A wrong clock at Vonage may be this far behind ours. An entry that is early by up to this much
+may be our report."""
 
 
 def find_request(report: Report, services: Services) -> tuple[LookupResult, list[str]]:
     """Look a SUBMITTING report up at Vonage; return the result and the ids of duplicates.
 
-    The oldest live match is the report. Further matches are duplicates, which were billed too. An
-    entry that may or may not match is neither adopted nor taken as an absence.
+    The oldest live match is the report. Further matches are duplicates, which were billed too. If
+    it is unclear whether an entry matches, the result is Unclear, and the operator decides.
     """
     listed = _listed(report, services)
     if not isinstance(listed, dict):

@@ -132,9 +132,9 @@ def plan_change(
 ) -> Change | PlanOutcome:
     """Return the change that plans a report, or the reason why there is none.
 
-    A window that finished in one of the states `again` is planned once more. So is a window that
-    was collected with a shorter delay: after a change of `delay_days`, a report_id may belong to
-    another revision, and a revision may have another report_id.
+    A window that finished in one of the states `again` is planned once more. A window that was
+    collected with a shorter delay is planned again too. After a change of `delay_days`, a report_id
+    may belong to another revision, and a revision may have another report_id.
 
     Args:
         report: The report as the definition plans it now.

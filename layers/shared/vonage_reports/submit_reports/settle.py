@@ -130,9 +130,10 @@ def _at_vonage(report: Report, announced: frozenset[str], services: Services) ->
     except (RateLimited, VonageUnavailable):
         return Unreadable.UNAVAILABLE
     except VonageRejected as error:
-        # With all slots taken there is no POST that would show that the key is refused.
+        # If all slots are taken, no POST is sent, and only this GET shows that the key is refused.
         announce_once(report, error, announced, services)
-        return Unreadable.UNAVAILABLE
+        # A refusal of the key heals for every report once the operator has changed the secret.
+        return Unreadable.UNAVAILABLE if error.concerns_every_report else Unreadable.REFUSED
 
 
 def _cancel(

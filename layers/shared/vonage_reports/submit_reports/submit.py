@@ -140,7 +140,7 @@ def _others_at_work(work: OpenWork, services: Services) -> int:
 
     Best effort: the list is deprecated, and another tool may send its POST a moment later.
 
-    Raises RateLimited: the POST that would follow would be throttled too.
+    Raises RateLimited, because Vonage would throttle the next POST too.
     """
     try:
         listed = services.vonage.list_reports(services.vonage.api_key)
@@ -225,7 +225,7 @@ def _find(
     report = services.ledger.write(
         report, replace(report, owner=invocation.owner, look_after=lease_until)
     )
-    # Decide by time first: whatever goes wrong in a look-up, the report is held in the end.
+    # Check the time limit first, so that the report is held in the end even if every look-up fails.
     decision: Decision | None = past_the_list(report, now=now, waits=services.waits)
     if decision is None:
         seen, others = find_request(report, services)
