@@ -26,8 +26,8 @@ _MOST_SENTENCES = 10
 def live_table(lines: Sequence[Line], bars: Sequence[Bar] = ()) -> Group:
     """Return the reports as a table, with the progress bars and the problems below.
 
-    With more than MOST_SHOWN reports, the table shows only those under way. The bars count the
-    others.
+    With more than MOST_SHOWN reports, the table shows only the reports under way. The bars count
+    the others.
     """
     shown = lines
     if len(lines) > MOST_SHOWN:

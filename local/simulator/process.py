@@ -16,7 +16,7 @@ _CONTROL_SECONDS = 30.0
 
 
 class Simulator:
-    """A running simulator. It stops with the `with` block, and when this process dies.
+    """A running simulator. It stops at the end of the `with` block, or when this process dies.
 
     `settings` are the fields of `settings.Settings`.
 
@@ -96,7 +96,7 @@ class Simulator:
     def jobs(
         self, count: int, seconds: float, request: dict[str, object] | None = None
     ) -> list[str]:
-        """Create reports of another tool, each taking `seconds`; return their ids."""
+        """Create reports of another tool, which take `seconds` each. Return their ids."""
         document = {"count": count, "seconds": seconds, "request": request or {}}
         ids: list[str] = self._control("POST", "jobs", document)["request_ids"]
         return ids

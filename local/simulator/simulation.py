@@ -69,7 +69,7 @@ class World:
 
     Attributes:
         settings: Settings of the next report.
-        max_in_flight: Peak number of reports in flight, including refused ones.
+        max_in_flight: Peak number of reports in flight, including refused reports.
     """
 
     settings: Settings
@@ -84,8 +84,8 @@ class World:
 class Simulation:
     """One account at a simulated Vonage.
 
-    `lock` guards all state, and the caller of a method holds it. Rendering runs outside the lock,
-    on `renderers`. Pass `new_clock`, `new_id` and `renderers` to make runs reproducible.
+    `lock` guards all state. The caller of a method must hold the lock. `renderers` run without the
+    lock. Pass `new_clock`, `new_id` and `renderers` to make runs reproducible.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class Simulation:
     def add_foreign_jobs(
         self, count: int, seconds: float, request: Mapping[str, object]
     ) -> list[str]:
-        """Create reports as another tool of the account would; return their ids.
+        """Create reports as another tool of the account would. Return their ids.
 
         Raises:
             Problem: The request is not valid.
@@ -342,7 +342,7 @@ class Simulation:
         future.add_done_callback(store)
 
     def _settle(self) -> None:
-        """Start queued reports, charge finished ones and delete expired archives, as due."""
+        """Start queued reports, charge finished reports and delete expired archives, as due."""
         world = self.world
         now = world.clock.elapsed()
         working = 0
