@@ -15,7 +15,7 @@ export SQL VONAGE_API_SECRET
 # Tests must never see the developer's real accounts.
 NO_ACCOUNTS := env $(foreach name,$(filter AWS_% VONAGE_%,$(.VARIABLES)),-u $(name)) SAM_CLI_TELEMETRY=0
 
-# The python3.13 on PATH may be a shim of pyenv that fails, so try each candidate.
+# Try each candidate, because python3.13 on PATH may be a shim of pyenv that fails.
 FIND_PYTHON313 := for python in python3.13 "$$HOME"/.pyenv/versions/3.13*/bin/python3.13; do \
 	"$$python" -c '' 2>/dev/null && break; done
 
@@ -38,7 +38,7 @@ help:
 	@echo 'make status Show the delivered, unfinished and missing windows of the last make run, with reasons.'
 	@echo '            STACK=name   ask a stack on AWS (AWS_PROFILE, AWS_DEFAULT_REGION)   JSON=1   for scripts'
 	@echo 'make query  Query out/ with SQL: SQL="SELECT ..."   FILE=x.sql   CSV=file.csv   STACK=name (a stack on AWS)'
-	@echo '            CSV_TEXT=exact   write text that looks like a formula without an apostrophe in front'
+	@echo '            CSV_TEXT=exact   add no apostrophe to text that looks like a formula'
 	@echo '            NAMED=billing        SINCE=2026-11-01 UNTIL=2026-12-01 PERIOD=day MARK_UP=0.15 ACCOUNT_CURRENCY=EUR'
 	@echo '            NAMED=reconciliation INVOICE=file.csv   NAMED=customers'
 	@echo 'make unit   Run the unit tests: less than 1 minute.'

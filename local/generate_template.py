@@ -31,7 +31,7 @@ _RECORD_COLUMNS = (
 
 _SOURCES = {
     "record_id": "id",
-    # Vonage selects a product's records by the first of these times that the product has.
+    # The first of these columns in a product is the time by which Vonage selects records.
     "occurred_at": (
         "date_received date_start creation_date start_time queued_time record_creation_time"
     ),
@@ -41,7 +41,7 @@ _SOURCES = {
     "revision": "_revision",
     "collected_at": "_collected_at",
 }
-"""The sources of a view's column: the first of them that a table has. Without a source, NULL.
+"""Each column of the view has the value of the first source that the table has, or else NULL.
 
 `cost` comes from the table's price. Any other column without an entry has the same name in tables.
 """
@@ -54,7 +54,7 @@ _HIVE_TYPES = {
     "collected_at": "timestamp",
     "date": "date",
 }
-"""The types of the view's columns; a column without an entry is a string."""
+"""The types of the view's columns. A column without an entry is a string."""
 
 
 def with_generated_part(template: str) -> str:
@@ -142,7 +142,7 @@ def _view_sql() -> Iterator[str]:
 
 
 def _records(product: str, *, named: bool = False) -> str:
-    """Select the records of a product; `named` gives each column its name and its type."""
+    """Select the records of a product. `named` gives each column its name and its type."""
     table = TABLES[product]
     known = {*PARTITION_KEYS, *(column.name for column in table.all_columns)}
     selected = []

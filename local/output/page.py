@@ -29,7 +29,7 @@ _BUCKETS_MS = (500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000)
 _BUCKETS = ("< 0.5 s", "0.5 to 1 s", "1 to 2 s", "2 to 5 s", "5 to 10 s", "10 to 30 s",
             "30 to 60 s", "> 60 s")  # fmt: skip
 
-# Safe for red-green colour blindness: the palette of Okabe and Ito, with two colours of Tol's.
+# Safe for red-green colour blindness: the palette of Okabe and Ito, and two colours of Tol.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#882255", "#999933")
 _GOOD = frozenset(
     {"delivered", "read", "completed", "success", "answered", "ok", "200", "released"}

@@ -38,7 +38,7 @@ def drawn(bars: Iterable[Bar]) -> Table:
     """Return the bars, one below the other."""
     grid = Table.grid(padding=(0, 2))
     for bar in bars:
-        # As Text: rich must not read a foreign name as markup.
+        # As Text, because rich must not read a name from elsewhere as markup.
         line = ProgressBar(max(bar.total, 1), bar.finished, width=_WIDTH)
         grid.add_row(Text(bar.name), line, Text(bar.words))
     return grid

@@ -14,10 +14,10 @@ STATE = _ROOT / ".local"
 OUT = _ROOT / "out"
 
 _MOST_BYTES = 1024
-"""How long a key may be in S3."""
+"""How many bytes a key may have in S3."""
 
 _MOST_BYTES_OF_NAME = 255
-"""How long a name may be in the usual file systems."""
+"""How many bytes a name may have in the usual file systems."""
 
 _SHOWN_CHARACTERS = 100
 

@@ -17,7 +17,7 @@ from vonage_reports.submit_reports.requests import is_dry_run, parse_event
 
 VONAGE = "https://api.nexmo.com"
 
-# With this scale, a poll comes every 0.2 s instead of 20 s, and a sweep every 3 s instead of 5 min.
+# Poll every 0.2 s instead of 20 s, and sweep every 3 s instead of 5 minutes.
 SIMULATOR_WAIT_SCALE = 0.01
 
 _MAX_DEFINITIONS_BYTES = 8192
@@ -56,7 +56,7 @@ class Server:
 
     @property
     def name(self) -> str:
-        """The name of the folder for the saved state. Each server and API key has its own."""
+        """The name of the folder for the saved state of this server and API key."""
         host = urlsplit(self.url).hostname or ""
         digest = hashlib.sha256(f"{self.url}\n{self.api_key}".encode()).hexdigest()
         return f"{host}-{digest[:12]}"

@@ -30,9 +30,9 @@ MOST_SHOWN = 20
 class Line:
     """One report.
 
-    `name` names the report in sentences. `label` is the report_id, or a part's interval, for the
-    table. `root` is the report_id of the window that a part belongs to. `seconds` is the time from
-    the first sight of the report to its end.
+    `name` names the report in sentences. `label` names it in the table: the report_id, or the
+    interval of a part. `root` is the report_id of the window that a part belongs to. `seconds` is
+    the time from the first update with the report to the report's end.
 
     `refusal` says why Vonage refuses the report until the operator acts. `reason` says why the
     report failed or is held. `retry` says why and when the report is retried.
@@ -198,7 +198,7 @@ class Progress:
         for report_id in self._began:
             before = self._lines.get(report_id)
             if before is not None and before.is_at_end and report_id not in open_reports:
-                # The archive may have been copied after the report ended.
+                # The archive may have been copied since the last update.
                 self._lines[report_id] = replace(before, bytes=self._bytes(report_id))
                 continue
             report = open_reports.get(report_id) or self._ledger.finished_report(report_id)
@@ -281,7 +281,7 @@ class Progress:
         return rows
 
     def _refusal_of_everything(self) -> str | None:
-        """Return the refusal that concerns every report, with the action for a local run."""
+        """Return the refusal that concerns every report, and the remedy for a local run."""
         lines = self._lines.values()
         refused = next((line for line in lines if line.concerns_every_report), None)
         if refused is None:

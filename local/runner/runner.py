@@ -243,7 +243,7 @@ def _follow(
 
 @contextmanager
 def _paced() -> Iterator[None]:
-    """Run the block, then sleep at least as long as it took."""
+    """Run the block, then sleep at least as long as the block took."""
     began = time.monotonic()
     yield
     # Reading without a pause would take the processor away from the stack.

@@ -127,7 +127,7 @@ def _finished(items: Sequence[Mapping[str, Any]]) -> set[str]:
 def _needed(items: Sequence[Mapping[str, Any]], event: Mapping[str, Any]) -> set[str]:
     """Return the reports whose archives a run may read.
 
-    These are the open reports and those that the event names, with their parts and windows.
+    These are the open reports, the reports that the event names, and their parts and windows.
     """
     roots = {
         item["sk"]["S"].removeprefix("report#"): item.get("root", {}).get("S")

@@ -1,8 +1,8 @@
-"""The API without its HTTP server: routes, credentials, rate limit, and faults of requests.
+"""The API without its HTTP server: routes, credentials, rate limit and faults.
 
 It serves only the endpoints that asynchronous reports need. The synchronous GET
-/v2/reports/records and the info and deletion of media are missing. A callback_url is accepted
-but never called.
+/v2/reports/records is missing, and so are the info and the deletion of media. A callback_url is
+accepted but never called.
 """
 
 import base64

@@ -69,7 +69,7 @@ class ArchiveWriter:
 
     @contextmanager
     def member(self, name: str) -> Iterator["MemberWriter"]:
-        """Add one file to the archive. Finish it before adding the next."""
+        """Add one file to the archive. Finish the file before adding the next."""
         encoded = name.encode()
         offset = self.bytes
         version, extra = _VERSION, b""

@@ -1,7 +1,7 @@
-"""The bill: how many records were charged, and how many of them more than once.
+"""The bill: how many records were charged, and how many records were charged more than once.
 
-Vonage bills a record each time a report contains it. Stream, hour and sequence identify a record,
-so a set of records is one integer per stream and hour, with one bit per sequence.
+Vonage bills a record each time a report contains it. Stream, hour and sequence identify a record.
+A set of records is one integer for each stream and hour, with one bit for each sequence.
 """
 
 from collections import defaultdict

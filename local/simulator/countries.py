@@ -2,9 +2,9 @@
 
 Every number lies in a range that a regulator reserves for fiction, so no number belongs to a real
 subscriber: Ofcom (GB), NANPA 555-01xx (US, CA), ACMA (AU), ARCEP (FR), Bundesnetzagentur (DE),
-ComReg (IE), PTS (SE). Namibia has no such range, so its numbers have a 0 after the country code,
-and no network can assign such numbers. Namibia is included because many CSV readers take its ISO
-code "NA" for a missing value.
+ComReg (IE), PTS (SE). Namibia has no such range, so its numbers have a 0 after the country code: no
+network can assign these numbers. Namibia is included because many CSV readers take its ISO code
+"NA" for a missing value.
 """
 
 from dataclasses import dataclass

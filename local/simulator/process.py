@@ -76,7 +76,7 @@ class Simulator:
         return self._process.pid
 
     def state(self) -> dict[str, Any]:
-        """Return its state: reports, gauge, bill, requests, violations, pending faults."""
+        """Return the state: reports, gauge, bill, requests, violations and pending faults."""
         state: dict[str, Any] = self._control("GET", "state")
         return state
 
@@ -133,7 +133,7 @@ class Simulator:
         line = output.readline() if ready else b""
         if not line:
             raise RuntimeError(
-                "the simulator did not start: it exited (see its message above) or took longer "
+                "the simulator did not start: it exited (see the message above) or took longer "
                 f"than {_START_SECONDS:g} s"
             )
         return str(json.loads(line)["url"])

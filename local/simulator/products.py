@@ -1,8 +1,8 @@
 """The 18 products of the Reports API as data: columns, filters, direction, retention.
 
 Source: OpenAPI 3.1.4 (archived 2026-10-08). Columns have the order of its schemas, which is also
-their order in real archives. Refusal of `direction` (422) was observed for VOICE-TTS and
-WEBSOCKET-CALL; for the other products it follows from the schemas.
+their order in real archives. Vonage was seen to refuse `direction` (422) for VOICE-TTS and
+WEBSOCKET-CALL. The schemas imply the same refusal for the other products.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Product:
         inbound_columns: The columns of inbound records, if they differ.
         date_column: The column by which `date_start` and `date_end` select records.
         direction: Whether the parameter `direction` is required, optional or refused.
-        filters: Filter names with their allowed values; an empty tuple allows any text.
+        filters: Filter names with their allowed values. An empty tuple allows any text.
         switches: Boolean parameters, each of which adds a column to the CSV.
         retention_days: How many days a record stays available. None means 13 months.
         currency: Value of the column `currency`.

@@ -1,8 +1,8 @@
 """The synthetic records: a pure function of seed, product, account, direction, hour and age.
 
-Therefore two halves of a window contain exactly the records of the whole, filters select from the
-same records, and the same request returns the same CSV. Age changes only statuses and prices,
-until they are settled.
+Therefore two halves of a window contain exactly the records of the whole window, filters select
+from the same records, and the same request returns the same CSV. Age changes only statuses and
+prices, until they are settled.
 """
 
 import hashlib
@@ -73,7 +73,8 @@ class Query:
         columns: Columns of the CSV, in order.
         filters: Columns and the texts they must equal. A filter has no effect on a column that the
             records lack (`status` of CONVERSATION-EVENT).
-        as_of: Second since the epoch that decides which records are settled.
+        as_of: Time of the report, in seconds since the epoch. At this time, younger records may
+            have unsettled statuses and prices.
         settling_hours: After how many hours the slowest record is settled.
     """
 

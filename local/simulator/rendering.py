@@ -50,9 +50,9 @@ class Rendering:
     Attributes:
         accounts: The accounts whose records the report has.
         created: The archive's generation time. Later records are left out. Statuses and prices
-            are the ones of this time.
+            are the values at this time.
         max_rows: Maximum number of rows.
-        empty: The form of a report without rows; None for a report with its rows.
+        empty: The form of a report without rows, or None for a report with rows.
     """
 
     request: ReportRequest
@@ -66,7 +66,7 @@ class Rendering:
         """Write the archive to `path`.
 
         Raises:
-            RenderingStopped: `stop` was set; the partial archive is deleted.
+            RenderingStopped: `stop` was set, and the partial archive was deleted.
         """
         selection = Selection()
         truncated = False
@@ -104,7 +104,7 @@ class Rendering:
         return columns + self.settings.extra_columns
 
     def _window(self) -> Window:
-        # The future has no records yet.
+        # No records exist after the time of the report.
         return Window.between(self.request.start, min(self.request.end, self.created))
 
     def _members(self) -> Iterator[tuple[str, range]]:

@@ -1,4 +1,4 @@
-"""One asynchronous report: its life cycle and the API's documents about it."""
+"""One asynchronous report: its life cycle, and the documents that the API answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -49,11 +49,11 @@ class Report:
     Attributes:
         number: Position among all reports. It selects one of the forms that Vonage mixes.
         received: When the POST arrived.
-        started: When it took one of the account's slots; None while it queues.
+        started: When the report took one of the account's slots. None while the report queues.
         foreign: Whether another tool of the same account created it.
         outcome: Its final status.
         lasts: Seconds from `started` to the end. None means that the row count decides.
-        empty: The form of a report without rows; None for a report with its real rows.
+        empty: The form of a report without rows, or None for a report with its real rows.
         max_rows: Row limit of the outcome TRUNCATED. None means the limit of the settings.
         aborted: When the report was cancelled.
         stop: Tells the rendering thread to give up.
@@ -109,7 +109,7 @@ class Report:
         return PROCESSING
 
     def has_file(self, now: float) -> bool:
-        """Return whether the archive exists. It expires 72 hours after the report's end."""
+        """Return whether the archive exists. Archives expire 72 hours after the report's end."""
         ended = self.ended()
         return (
             self.status(now) in WITH_ARCHIVE
@@ -120,7 +120,7 @@ class Report:
         )
 
     def is_forgotten(self, now: float) -> bool:
-        """Return whether the API has dropped the report, 4 days after the POST."""
+        """Return whether the API has dropped the report. Reports are dropped after 4 days."""
         return now >= self.received + REPORT_LIFETIME
 
     @property
@@ -185,7 +185,7 @@ class Report:
         return document
 
     def format_time(self, instant: datetime) -> str:
-        """Format a time in UTC, by turns with `+00:00` and `+0000`, as Vonage has used both."""
+        """Format a time in UTC. Alternate between `+00:00` and `+0000`: Vonage has used both."""
         text = instant.astimezone(UTC).isoformat(timespec="seconds")
         return text if self.number % 2 else text[:-6] + "+0000"
 

@@ -164,10 +164,10 @@ class Simulation:
             for _ in range(count)
         ]
 
-    # Operations of the API. `report_faults` alter a report, or the answer about it.
+    # Operations of the API. `report_faults` alter a report, or the API's answer about the report.
 
     def facts(self, operation: str, subject: str, body: bytes) -> dict[str, str]:
-        """Describe the request's report, as far as it is known before the request is served."""
+        """Return the facts about the request's report that are known before serving the request."""
         if operation == "create":
             document = parse_json_object(body)
             return {name: str(document.get(name, "")) for name in ("product", "direction")}
@@ -342,7 +342,7 @@ class Simulation:
         future.add_done_callback(store)
 
     def _settle(self) -> None:
-        """Start queued reports, charge finished reports and delete expired archives, as due."""
+        """Start queued reports, charge finished reports and delete expired archives."""
         world = self.world
         now = world.clock.elapsed()
         working = 0

@@ -50,7 +50,7 @@ class Traffic:
             self.violations["basic_auth_missing"] += 1
 
     def admit(self, limit: int) -> bool:
-        """Return whether the limit allows one more request per second. 0 means no limit.
+        """Return whether the limit allows one more request now. 0 means no limit.
 
         Refused requests do not count against the limit.
         """

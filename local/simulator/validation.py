@@ -183,7 +183,7 @@ def _window(
         retention = timedelta(days=product.retention_days)
         oldest, longest_start = now - retention, end - retention
         limit = f"{product.retention_days} days"
-    # Compare by day, because a client computes the limit a moment earlier.
+    # Compare days, because a client computes the limit a moment before the simulator does.
     if start < oldest.replace(hour=0, minute=0, second=0, microsecond=0):
         invalid.append(InvalidParameter("date_start", f"Must not be older than {limit}"))
     if start < longest_start:

@@ -17,7 +17,7 @@ from .products import PRODUCTS
 T = TypeVar("T")
 Value = Callable[["Draw"], str]
 
-# Byte positions in a draw. Bytes 0 to 31 decide choices, bytes 32 to 63 form identifiers.
+# Byte positions in a draw. Bytes 0 to 31 decide choices. Bytes 32 to 63 form identifiers.
 (COUNTRY, NETWORK, STATUS, KIND, SIZE, PRICE, NUMBER_HIGH, NUMBER_LOW, OWN, TEXT, REFERENCE,
  SETTLING) = range(12)  # fmt: skip
 
@@ -55,7 +55,7 @@ class Draw:
 
 
 def seconds_to_settle(raw: bytes, hours: float) -> float:
-    """Return the age at which status and price are final: 0 for seven records in eight.
+    """Return the age at which status and price are final. Seven records in eight have age 0.
 
     Vonage states at most 72 hours (delivery receipts), and 48 for prices of RCS.
     """
@@ -195,7 +195,7 @@ def _messages_status(d: Draw) -> str:
 def _messages_price(d: Draw) -> str:
     if not d.is_settled:
         return ""
-    # WhatsApp prices conversations: the first message carries the price, later ones 0.
+    # WhatsApp prices conversations: the first message has the price, and later messages have 0.
     if d.direction == "inbound" or (_PROVIDER[d.raw[KIND]] == "whatsapp" and d.raw[PRICE] > 64):  # noqa: PLR2004 - a quarter of 256
         return "0"
     return _message_price(d)

@@ -135,7 +135,7 @@ def _is_number(value: object) -> bool:
 
 
 def _harmless(value: object) -> str:
-    """Return the text of a cell that no spreadsheet evaluates."""
+    """Return a cell's text in a form that no spreadsheet evaluates."""
     return _text(value) if _is_number(value) else without_formula(_text(value))
 
 

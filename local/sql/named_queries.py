@@ -28,7 +28,7 @@ _BY_MONTH = ("reconciliation",)
 
 @dataclass(frozen=True)
 class NamedQuery:
-    """A named query of the template; `defaults` are the template's parameter values."""
+    """A named query of the template. `defaults` are the template's parameter values."""
 
     description: str
     text: str

@@ -22,7 +22,7 @@ _DEPLOYMENT_SECONDS = 120
 
 
 class DeploymentFailed(RuntimeError):
-    """CloudFormation refused the template. The message holds the reasons from its events."""
+    """CloudFormation refused the template. The message holds the reasons from the events."""
 
 
 class InvocationFailed(RuntimeError):
@@ -148,7 +148,7 @@ class Stack:
         return [item for page in pages for item in page["Items"]]
 
     def stop_schedules(self) -> None:
-        """Disable every schedule: the caller sends the events itself."""
+        """Disable every schedule, because the caller sends the events itself."""
         scheduler = self._emulator.client("scheduler")
         settable = scheduler.meta.service_model.operation_model("UpdateSchedule").input_shape
         for resource in self._resources:
@@ -188,7 +188,7 @@ def deploy(
             "AWS_ENDPOINT_URL": emulator.url,
             "AWS_CA_BUNDLE": str(emulator.ca_bundle),
             "WAIT_SCALE": str(wait_scale),
-            # All functions share one pace. Without it, the short scaled waits would send Vonage
+            # All functions share one pace. With separate paces, the scaled waits would send Vonage
             # more requests per second than on AWS, where polls are 20 s apart.
             "PACING_FILE": str(folder / "pace"),
             "REQUEST_INTERVAL": str(request_interval),

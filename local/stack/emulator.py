@@ -59,7 +59,7 @@ class Emulator:
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._make_certificate()
-        # The emulator inherits this socket, so no other process can take the port, and the first
+        # The emulator inherits this socket, so no other process can take the port. The first
         # request waits in the socket's queue until the emulator answers.
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
@@ -143,7 +143,7 @@ class Emulator:
                 "STATE_DIR": str(self._folder / "state"),
                 "S3_DATA_DIR": str(self._folder / "s3"),
                 "TMPDIR": str(temporary),
-                "IOT_MTLS_ENABLED": "0",  # its listener would bind every interface
+                "IOT_MTLS_ENABLED": "0",  # the listener would bind every interface
                 "SFTP_ENABLED": "0",
                 "LAMBDA_EXECUTOR": "local",
                 "DOCKER_HOST": f"unix://{self._folder}/no-docker",  # never use a real Docker

@@ -56,7 +56,7 @@ class Package:
             else:
                 suffix, content = "zip", _zip(source, bootstrap=bootstrap)
                 properties["Runtime"] = "provided.al2023"
-            # As in `sam package`: changed content gets another key, so an update deploys it.
+            # As in `sam package`, changed content gets a new key, so an update deploys the content.
             key = f"{name}-{hashlib.sha256(content).hexdigest()[:16]}.{suffix}"
             self.artifacts[key] = content
             properties[CODE_PROPERTY[kind]] = {"Bucket": bucket, "Key": key}
@@ -84,7 +84,7 @@ def _bootstrap(layers: list[Path], environment: Mapping[str, str]) -> str:
 
 
 def _definition(source: Path) -> str:
-    """Return the workflow as JSON: the emulator cannot read YAML."""
+    """Return the workflow as JSON, because the emulator cannot read YAML."""
     definition = yaml.safe_load(source.read_text())
     for state in definition["States"].values():
         if state.get("Resource") == "arn:aws:states:::sns:publish":
@@ -93,7 +93,7 @@ def _definition(source: Path) -> str:
 
 
 def _write_out_attributes(arguments: dict[str, Any]) -> None:
-    """Name a message's attributes as in SNS's wire protocol, which the emulator does not do."""
+    """Name a message's attributes as in SNS's wire protocol. The emulator names them otherwise."""
     for number, (name, value) in enumerate(arguments.pop("MessageAttributes", {}).items(), 1):
         entry = f"MessageAttributes.entry.{number}"
         arguments[f"{entry}.Name"] = name

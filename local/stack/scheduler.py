@@ -58,7 +58,7 @@ class Scheduler:
     def tick(self) -> None:
         """Take the answer of a finished invocation, and start the next one if it is due.
 
-        Raises InvocationFailed if the event failed, or three sweeps in a row.
+        Raises InvocationFailed if the event failed, or if three sweeps in a row failed.
         """
         if self._running is not None and self._running.done():
             ended, self._running = self._running, None

@@ -4,7 +4,7 @@
 
 Our standard input is a pipe from the starter. When the starter ends, even by SIGKILL, the system
 closes the pipe, and this module kills the whole process group. The pipe needs no polling and no
-process id, which the system could reuse. It works wherever process groups exist.
+process id, which the system could reuse. This works wherever process groups exist.
 """
 
 import os
