@@ -93,7 +93,7 @@ def _definition(source: Path) -> str:
 
 
 def _write_out_attributes(arguments: dict[str, Any]) -> None:
-    """Name a message's attributes as in SNS's wire protocol. The emulator names them otherwise."""
+    """Name a message's attributes as in SNS's wire protocol. The emulator does not."""
     for number, (name, value) in enumerate(arguments.pop("MessageAttributes", {}).items(), 1):
         entry = f"MessageAttributes.entry.{number}"
         arguments[f"{entry}.Name"] = name
