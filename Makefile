@@ -7,7 +7,7 @@ CODE := functions layers/shared layers/dataset local tests
 IMPORTS := PYTHONPATH=.:layers/shared:layers/dataset
 PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps --require-hashes
 
-# Pass these values on unexpanded: make would expand a dollar sign.
+# Pass these values on unchanged. By default, make would expand their dollar signs.
 override SQL := $(value SQL)
 override VONAGE_API_SECRET := $(value VONAGE_API_SECRET)
 export SQL VONAGE_API_SECRET
@@ -15,14 +15,14 @@ export SQL VONAGE_API_SECRET
 # Tests must never see the developer's real accounts.
 NO_ACCOUNTS := env $(foreach name,$(filter AWS_% VONAGE_%,$(.VARIABLES)),-u $(name)) SAM_CLI_TELEMETRY=0
 
-# A shim of pyenv may be on PATH and fail.
+# Try each candidate, because python3.13 on PATH may be a shim of pyenv that fails.
 FIND_PYTHON313 := for python in python3.13 "$$HOME"/.pyenv/versions/3.13*/bin/python3.13; do \
 	"$$python" -c '' 2>/dev/null && break; done
 
-# One worker more than cores: end-to-end tests spend much of their time waiting, at Vonage's pace.
+# One worker more than cores, because end-to-end tests often wait for the next paced request.
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 WORKERS ?= $(shell echo $$(($(CORES) + 1)))
-# In the order of collection, the long end-to-end modules start first.
+# Keep the order of collection, in which the long end-to-end modules start first.
 PYTEST := $(NO_ACCOUNTS) $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
@@ -30,33 +30,33 @@ PYTEST := $(NO_ACCOUNTS) $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 
 help:
 	@echo 'make run    Run the whole stack on this machine: emulator, simulator, reports in out/.'
-	@echo '            VONAGE_API_KEY= VONAGE_API_SECRET=   use the real API, which bills, after a confirmation'
+	@echo '            VONAGE_API_KEY= VONAGE_API_SECRET=   ask for a confirmation, then use the real API, which bills'
 	@echo '            VONAGE_BASE_URL=   use another server       CONFIRM=yes   skip the confirmation'
 	@echo '            EVENT=events/backfill.json   send another event; events/dry_run.json requests nothing'
 	@echo '            DEFINITIONS=file.json   use other report definitions'
 	@echo '            SCHEDULED_TIME=2026-11-22T02:15:00Z         WAIT_SCALE=0.01 (0 to 1)'
-	@echo 'make status Show what is delivered, in progress and missing, with reasons, after the last make run.'
+	@echo 'make status Show the delivered, unfinished and missing windows of the last make run, with reasons.'
 	@echo '            STACK=name   ask a stack on AWS (AWS_PROFILE, AWS_DEFAULT_REGION)   JSON=1   for scripts'
 	@echo 'make query  Query out/ with SQL: SQL="SELECT ..."   FILE=x.sql   CSV=file.csv   STACK=name (a stack on AWS)'
-	@echo '            CSV_TEXT=exact   keep text that a spreadsheet would take for a formula, without an apostrophe'
+	@echo '            CSV_TEXT=exact   add no apostrophe to text that looks like a formula'
 	@echo '            NAMED=billing        SINCE=2026-11-01 UNTIL=2026-12-01 PERIOD=day MARK_UP=0.15 ACCOUNT_CURRENCY=EUR'
 	@echo '            NAMED=reconciliation INVOICE=file.csv   NAMED=customers'
 	@echo 'make unit   Run the unit tests: less than 1 minute.'
 	@echo 'make quick  Run all tests except the slow ones: less than 4 minutes.'
 	@echo 'make test   Run every check and every test: less than 12 minutes.'
-	@echo 'make check  Check style, types and security without running anything.'
+	@echo 'make check  Check style, types and security without running the code.'
 	@echo 'make fmt    Format the code, and write the generated parts of the template and the docs.'
-	@echo 'make chaos  Run a week of faults in virtual time for SEEDS=200 seeds: 15 minutes.'
+	@echo 'make chaos  Run SEEDS=200 weeks of faults in virtual time, one per seed: 15 minutes.'
 	@echo '            SEED=123   run one seed   FIRST=201   start at this seed   TRACE=1   print every call'
 	@echo 'make fuzz   Search for an archive that breaks the ZIP proof: SECONDS=60.'
 	@echo 'make bench  Measure memory, speed and cold start: 10 minutes.'
 	@echo '            PART=store (or coldstart, convert, ledger)   SIZES="100 1000" (MB)   RUNS=5'
 	@echo '            SETTINGS="open lambda"   VARIANTS="limit upload_fileobj ours"'
-	@echo 'make audit  Look up known vulnerabilities of the locked dependencies at PyPI.'
+	@echo 'make audit  Ask PyPI for known vulnerabilities of the locked dependencies.'
 	@echo 'make lock   Lock the dependencies of pyproject.toml again.'
-	@echo 'make clean  Remove everything that make created, except .local/, which records paid reports.'
+	@echo 'make clean  Remove everything that make created, except the records of paid reports in .local/.'
 
-# exec: make passes a signal on to the run, which stops its processes.
+# With exec, a signal reaches the run, which then stops its processes.
 run: .venv/installed-local
 	@exec env $(IMPORTS) $(BIN)/python -m local.run
 
@@ -102,7 +102,7 @@ fuzz: .venv/installed-dev .venv/installed-fuzz
 chaos: .venv/installed-dev
 	@$(NO_ACCOUNTS) $(IMPORTS) $(BIN)/python -m tests.chaos
 
-# sam build needs the functions' own version of Python.
+# sam build needs the Python version of the functions.
 sam:
 	@if $(FIND_PYTHON313); then $(MAKE) --no-print-directory .venv-sam/installed; \
 	else echo 'python3.13 is neither on PATH nor under pyenv: skipping the test of sam build'; fi

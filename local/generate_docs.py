@@ -17,7 +17,7 @@ END = "<!-- end of the generated part -->\n"
 
 
 def with_transitions(page: str) -> str:
-    """Return the page with its generated part made anew."""
+    """Return the page with a new generated part."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return before + BEGIN + "\n".join(_generated()) + "\n" + END + after

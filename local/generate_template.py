@@ -27,11 +27,11 @@ _RECORD_COLUMNS = (
     "product definition account date account_id record_id occurred_at direction from to country "
     "network status cost currency client_ref duration latency revision collected_at"
 )
-"""The same columns, in the order of the SELECT of each product."""
+"""The same columns, in the order in which the SELECT of each product lists them."""
 
 _SOURCES = {
     "record_id": "id",
-    # Vonage selects records by the first of these times.
+    # The first of these columns in a product is the time by which Vonage selects records.
     "occurred_at": (
         "date_received date_start creation_date start_time queued_time record_creation_time"
     ),
@@ -41,9 +41,9 @@ _SOURCES = {
     "revision": "_revision",
     "collected_at": "_collected_at",
 }
-"""The columns of a table that fill a column of the view: the first that the table has, else NULL.
+"""Each column of the view has the value of the first source that the table has, or else NULL.
 
-`cost` comes from the table's price. Another column without an entry has the same name in both.
+`cost` comes from the table's price. Any other column without an entry has the same name in tables.
 """
 
 _HIVE_TYPES = {
@@ -54,7 +54,7 @@ _HIVE_TYPES = {
     "collected_at": "timestamp",
     "date": "date",
 }
-"""The types of the view's columns; a column without an entry is a string."""
+"""The types of the view's columns. A column without an entry is a string."""
 
 
 def with_generated_part(template: str) -> str:
@@ -91,12 +91,12 @@ def _view() -> str:
     """Write the view in the form that Athena gives its own views."""
     names = _VIEW_COLUMNS.split()
     trino = [{"name": name, "type": _trino_type(name)} for name in names]
-    # All lines have one indent: YAML keeps the line break before a line that is indented further,
-    # and a JSON string has no line breaks.
+    # All lines have the same indent, because YAML keeps the line break before a deeper line, and a
+    # JSON string may not contain line breaks.
     indent = " " * 16
     return _lines(
-        "  # All products, with the columns that they share. A record that two definitions cover",
-        "  # appears once: the copy collected last.",
+        "  # The records of all products, with the columns that they share. If several definitions",
+        "  # collect a record, the view has only the copy collected last.",
         "  UsageView:",
         "    Type: AWS::Glue::Table",
         "    Properties:",
@@ -124,7 +124,7 @@ def _view() -> str:
 
 
 def _view_sql() -> Iterator[str]:
-    """Yield the view's SELECT in parts, to be joined by spaces."""
+    """Yield the parts of the view's SELECT, which the caller joins by spaces."""
     yield "SELECT " + ", ".join(
         f"CAST({_quoted(name)} AS {_trino_type(name)}) AS {_quoted(name)}"
         if name in ("product", "date")
@@ -142,7 +142,7 @@ def _view_sql() -> Iterator[str]:
 
 
 def _records(product: str, *, named: bool = False) -> str:
-    """Select the records of a product; `named` gives each column its name and its type."""
+    """Select the records of a product. `named` gives each column its name and its type."""
     table = TABLES[product]
     known = {*PARTITION_KEYS, *(column.name for column in table.all_columns)}
     selected = []
@@ -180,8 +180,8 @@ def _written(value: Any) -> str:  # noqa: ANN401 - a value of JSON is anything
 
 
 def _flow(start: str, values: list[dict[str, str]]) -> list[str]:
-    """Write a list as few lines, folded between its items."""
-    # NUL in place of the spaces within an item keeps the item on one line.
+    """Write a list on as few lines as possible, with line breaks between items only."""
+    # Lines can break at spaces, so NULs replace the spaces within an item.
     items = ", ".join(_written(value).replace(" ", "\0") for value in values)
     indent = " " * (len(start) - len(start.lstrip()) + 2)
     return [line.replace("\0", " ") for line in _wrapped(f"{start}[{items}]", indent, first="")]

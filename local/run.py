@@ -1,6 +1,6 @@
 """The command behind `make run`: `python -m local.run`.
 
-`local.runner.runner` does the work. This module handles Ctrl-C while that slow import runs.
+`local.runner.runner` does the work. Its import is slow, so this module handles Ctrl-C meanwhile.
 """
 
 import os
@@ -31,7 +31,7 @@ def _handle_interruptions(handler: "signal._HANDLER") -> None:
 
 
 def _exit_at_once(*_: object) -> None:
-    # An exception raised during an import may turn into another one, or print a traceback.
+    # An import may replace an exception with another, or print a traceback.
     os.write(sys.stdout.fileno(), f"{_INTERRUPTED_TEXT}\n".encode())
     os._exit(INTERRUPTED)
 

@@ -13,7 +13,7 @@ from vonage_dataset.tables import CURRENCY, TABLES, table_as_it_comes
 from vonage_reports.domain.printable import printable
 
 _MOST_COUNTRIES = 5
-"""Shown per product and currency. The other countries share one line."""
+"""How many countries are shown per product and currency. The others share one line."""
 
 _COUNTRY = ("country", "country_code")
 
@@ -22,8 +22,8 @@ _COUNTRY = ("country", "country_code")
 class Cost:
     """The exact cost of a product's records in one country.
 
-    `country` is empty if the records name none, `currency` if Vonage names none. `price` is None if
-    the product has no price per record.
+    `country` is empty if the records name no country. `currency` is empty if Vonage names no
+    currency. `price` is None if the product has no price per record.
     """
 
     product: str
@@ -45,7 +45,7 @@ def costs_of(files: Iterable[Path]) -> list[Cost]:
 
 
 def cost_table(costs: Iterable[Cost]) -> str:
-    """Return a table with costs to four places, the highest first, or "" without rows."""
+    """Return a table of costs to four places, the highest first. Without costs, return ""."""
     cells = [("product", "country", "rows", "cost", "")]
     in_order = sorted(
         costs, key=lambda each: (each.product, each.currency, -(each.price or 0), -each.rows)

@@ -27,7 +27,7 @@ class StoredObject:
 class Delivery:
     """A folder that mirrors the bucket's keys, with the notifications beside them.
 
-    An object whose key names no file inside the folder is not copied. `refusals` says why.
+    An object is not copied if its key names no file inside the folder. `refusals` says why.
     """
 
     def __init__(self, emulator: Emulator, stack: Stack, folder: Path) -> None:
@@ -70,7 +70,7 @@ class Delivery:
         return list(self._refused.values())
 
     def manifest_key(self, report_id: str) -> str | None:
-        """Return the key of a report's manifest, None before its delivery."""
+        """Return the key of a report's manifest, or None before the report's delivery."""
         return self._manifests.get(report_id)
 
     def archive_keys(self, report_id: str) -> list[str]:
@@ -94,7 +94,7 @@ class Delivery:
         except BadInput as error:
             self._refused[key] = f"an object was not copied: {error}"
             return
-        # A fixed name: with an affix, a long name would become too long.
+        # A fixed name, because a prefix could make a long name too long.
         partial = target.with_name(".partial")
         found = self._s3.get_object(Bucket=self._bucket, Key=key)
         with partial.open("wb") as file:
@@ -113,7 +113,9 @@ class Delivery:
         except (FileExistsError, NotADirectoryError):
             is_free = False
         if not is_free:
-            raise BadInput(f"the key {key!r} names no file inside {self.folder}; another key does")
+            raise BadInput(
+                f"the key {key!r} names no file inside {self.folder}: another key uses this path"
+            )
         return target
 
     def _add(self, key: str, stored: StoredObject) -> None:

@@ -15,13 +15,13 @@ from vonage_reports.domain.printable import printable_lines
 
 _REFRESHES_PER_SECOND = 8
 _STEPS = 10
-"""How often each progress bar is printed without a terminal, from start to end."""
+"""How many times a progress bar is printed if there is no terminal."""
 
 
 class Display:
     """Prints to the standard output, with control characters as escapes.
 
-    Line breaks stay, so a text from elsewhere must be `printable` before it becomes part of a line.
+    Line breaks are kept. Pass a text from elsewhere through `printable` before adding it to a line.
     """
 
     def __init__(self) -> None:
@@ -44,12 +44,12 @@ class Display:
         self._print(f"make run: {text}", style="red")
 
     def show(self, news: Iterable[Line], progress: Progress) -> None:
-        """Update the live table, or print the changes where there is no terminal.
+        """Update the live table. Without a terminal, print the changes instead.
 
-        For many reports, print only their progress, and each problem once.
+        For many reports, print only the progress, and each problem once.
         """
         if self._console.is_terminal:
-            # The thread that draws the table must not read the reports while they change.
+            # Build the table here, because the thread that draws must not read changing reports.
             self._shown = live_table(progress.lines, progress.progress_bars)
             return
         for line in news:

@@ -19,7 +19,7 @@ NAME = "usage.html"
 
 _MOST_COUNTRIES = 15
 _MOST_STATUSES = 6
-"""Per product."""
+"""How many statuses are shown per product."""
 
 _OTHERS = "other products"
 _NO_CURRENCY = "account's currency"
@@ -29,7 +29,7 @@ _BUCKETS_MS = (500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000)
 _BUCKETS = ("< 0.5 s", "0.5 to 1 s", "1 to 2 s", "2 to 5 s", "5 to 10 s", "10 to 30 s",
             "30 to 60 s", "> 60 s")  # fmt: skip
 
-# Safe for red-green colour blindness: the palette of Okabe and Ito, with two colours of Tol's.
+# Safe for red-green colour blindness: the palette of Okabe and Ito, and two colours of Tol.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#882255", "#999933")
 _GOOD = frozenset(
     {"delivered", "read", "completed", "success", "answered", "ok", "200", "released"}
@@ -64,7 +64,7 @@ def write_page(folder: Path) -> Path | None:
     except BadInput:
         return None
     with open_dataset(source, with_manifests=False) as connection:
-        # Only the columns of the charts: no phone numbers.
+        # Only the columns of the charts, so the page holds no phone numbers.
         connection.execute(
             "CREATE TABLE records AS "
             "SELECT product, occurred_at, country, status, cost, currency, latency, revision "
@@ -122,7 +122,7 @@ def _totals(connection: "DuckDBPyConnection") -> str:
         f"SELECT product, CASE WHEN count(cost) > 0 THEN {_CURRENCY} ELSE '' END, count(*), "  # noqa: S608 - `_CURRENCY` is a constant
         f"sum(cost) FROM records GROUP BY product, currency ORDER BY 4 DESC NULLS LAST, 1",
     )
-    # All costs get the decimal places of the most precise one, so that the points align.
+    # All costs get the decimal places of the most precise cost, so that the decimal points align.
     places = max([2, *(len(_exact(cost).partition(".")[2]) for *_, cost in rows)])
     lines = "".join(
         f"<tr><td>{html.escape(product)}</td><td>{html.escape(currency)}</td>"
@@ -234,7 +234,7 @@ def _statuses(connection: "DuckDBPyConnection") -> Iterable[_Chart]:
         })  # fmt: skip
     yield _chart(
         "Delivery status, share of records", bars, barmode="stack",
-        # Small and in columns: a long legend would fill the screen of a phone.
+        # Small and in columns, because a long legend would fill the screen of a phone.
         legend=_LEGEND | {"entrywidth": 70, "font": {"size": 11}},
         xaxis={"title": {"text": "% of the product's records", "standoff": 8}, "range": [0, 100],
                "gridcolor": "#e5e5e5"},
@@ -306,7 +306,7 @@ def _days_axis(days: Sequence[date]) -> dict[str, Any]:
 def _costs(
     connection: "DuckDBPyConnection", key: str, *, where: str = "true"
 ) -> Iterable[tuple[str, dict[tuple[str, Any], Decimal]]]:
-    """Return for each currency the costs by product and `key`, the cheapest products merged."""
+    """Return the costs by product and `key` for each currency. Merge the cheapest products."""
     by_currency: dict[str, dict[tuple[str, Any], Decimal]] = defaultdict(dict)
     names = dict(_coloured(connection))
     for currency, product, value, cost in _rows(
@@ -343,7 +343,7 @@ def _class_of(status: str) -> int:
 
 
 def _number(cost: Decimal | None) -> str | None:
-    # Sent as text so that no digit is lost. JavaScript converts it to a number.
+    # Sent as text so that no digit is lost. JavaScript converts the text to a number.
     return None if cost is None else _exact(cost)
 
 
@@ -391,9 +391,9 @@ section {{ min-width: 0; }}
 <thead><tr><th>product</th><th>currency</th><th>records</th><th>cost</th></tr></thead>
 <tbody>{totals}</tbody>
 </table>
-<p class="note">Vonage names no currency for some products (SMS, VERIFY-API, NUMBER-INSIGHT). Unless
-their definition names one, their costs are in your account's currency. Products without a cost have
-no price per record.</p>
+<p class="note">Vonage names no currency for some products (SMS, VERIFY-API, NUMBER-INSIGHT). Their
+costs are in your account's currency, unless the definition names a currency. Products without a
+cost have no price per record.</p>
 <main>{places}</main>
 <script>{script}</script>
 <script type="application/json" id="figures">{data}</script>

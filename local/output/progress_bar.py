@@ -16,7 +16,7 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 @dataclass(frozen=True)
 class Bar:
-    """`finished` of `total` windows have ended. `words` say the same."""
+    """A bar for `finished` of `total` windows. `words` describes the same progress."""
 
     name: str
     finished: int
@@ -25,7 +25,7 @@ class Bar:
 
 
 def bar_of(advance: Advance, seconds: float | None) -> Bar:
-    """Return the bar of a backfill. `seconds` is the estimated time left, None if unknown."""
+    """Return the bar of a backfill. `seconds` is the estimated time left, or None."""
     parts = [f"{advance.over:,} of {advance.total:,} windows"]
     if advance.skipped:
         parts.append(f"{advance.skipped:,} skipped")
@@ -38,7 +38,7 @@ def drawn(bars: Iterable[Bar]) -> Table:
     """Return the bars, one below the other."""
     grid = Table.grid(padding=(0, 2))
     for bar in bars:
-        # As Text: rich must not read a foreign name as markup.
+        # As Text, because rich must not read a name from elsewhere as markup.
         line = ProgressBar(max(bar.total, 1), bar.finished, width=_WIDTH)
         grid.add_row(Text(bar.name), line, Text(bar.words))
     return grid

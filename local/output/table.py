@@ -26,8 +26,8 @@ _MOST_SENTENCES = 10
 def live_table(lines: Sequence[Line], bars: Sequence[Bar] = ()) -> Group:
     """Return the reports as a table, with the progress bars and the problems below.
 
-    With more than MOST_SHOWN reports, the table shows only those under way. The bars count the
-    others.
+    With more than MOST_SHOWN reports, the table shows only the reports under way. The bars count
+    the others.
     """
     shown = lines
     if len(lines) > MOST_SHOWN:
@@ -41,7 +41,7 @@ def live_table(lines: Sequence[Line], bars: Sequence[Bar] = ()) -> Group:
         table.add_column(column, justify="right", no_wrap=True)
     for line in shown:
         table.add_row(
-            # As Text: rich must not read text from elsewhere as markup.
+            # As Text, because rich must not read text from elsewhere as markup.
             Text(printable(line.label)),
             Text(line.state.value, style=_STYLES.get(line.state, "")),
             f"{line.seconds:.1f} s",
@@ -56,7 +56,7 @@ def live_table(lines: Sequence[Line], bars: Sequence[Bar] = ()) -> Group:
 
 
 def report_line(line: Line) -> str:
-    """Return the state of a report and its trouble as one line."""
+    """Return the state and the problem of a report as one line."""
     parts = [f"{line.state.value:<10}  {line.label}"]
     if line.state is State.DELIVERED:
         parts.append(f"{_rows(line)} rows, {_size(line.bytes)}")

@@ -17,7 +17,7 @@ from vonage_reports.submit_reports.read_definitions import parse_definitions
 from vonage_reports.submit_reports.requests import BackfillRequest, Recollection, parse_event
 
 _BILLED = ("backfill", "recollect")
-"""The events that Vonage bills. They accept `dry_run`."""
+"""The events that cost money. Both accept `dry_run`."""
 
 
 def plan_of(

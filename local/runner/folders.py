@@ -14,19 +14,19 @@ STATE = _ROOT / ".local"
 OUT = _ROOT / "out"
 
 _MOST_BYTES = 1024
-"""The longest key of S3."""
+"""How many bytes a key may have in S3."""
 
 _MOST_BYTES_OF_NAME = 255
-"""The longest name in the usual file systems."""
+"""How many bytes a name may have in the usual file systems."""
 
 _SHOWN_CHARACTERS = 100
 
 
 @contextmanager
 def lock(state: Path) -> Iterator[None]:
-    """Lock `state`, so that no second run replaces `out/` or buys the same windows again.
+    """Lock `state` against a second run, which could buy the same windows again.
 
-    Delete the temporary folders of killed runs. Raises BadInput.
+    Also delete the temporary folders of killed runs. Raises BadInput.
     """
     require_writable(state)
     with (state / "lock").open("w") as file:
@@ -77,13 +77,13 @@ def replace(out: Path, saved: Path | None) -> None:
 
 
 def file_of(folder: Path, key: str) -> Path:
-    """Return the file in `folder` that mirrors a key of the bucket, another file for each key.
+    """Return the file in `folder` that mirrors a key of the bucket. Each key has its own file.
 
-    Raises BadInput for a key that leaves the folder, or that a file system cannot hold. A key
-    cannot create a link, so a link inside the folder is the operator's own and is followed.
+    Raises BadInput for a key that leaves the folder, or that a file system cannot hold. Links
+    inside the folder are followed, because only the operator can have created them.
     """
     names = key.split("/")
-    # An empty name is an absolute key, a doubled slash, or one at the end.
+    # An empty name comes from a leading, doubled or trailing slash.
     if {"", ".", ".."}.isdisjoint(names) and "\0" not in key and _is_short(key, names):
         return folder / key
     raise BadInput(
@@ -96,7 +96,7 @@ def _is_short(key: str, names: Iterable[str]) -> bool:
     try:
         longest = max(len(name.encode()) for name in names)
     except UnicodeEncodeError:
-        # A lone surrogate.
+        # The key has a lone surrogate, which UTF-8 cannot encode.
         return False
     return longest <= _MOST_BYTES_OF_NAME and len(key.encode()) <= _MOST_BYTES
 

@@ -17,7 +17,7 @@ from vonage_reports.submit_reports.requests import is_dry_run, parse_event
 
 VONAGE = "https://api.nexmo.com"
 
-# Polls every 0.2 s instead of 20 s, sweeps every 3 s instead of 5 minutes.
+# Poll every 0.2 s instead of 20 s, and sweep every 3 s instead of 5 minutes.
 SIMULATOR_WAIT_SCALE = 0.01
 
 _MAX_DEFINITIONS_BYTES = 8192
@@ -56,7 +56,7 @@ class Server:
 
     @property
     def name(self) -> str:
-        """The name of the folder for the saved state: one per host and API key."""
+        """The name of the folder for the saved state of this server and API key."""
         host = urlsplit(self.url).hostname or ""
         digest = hashlib.sha256(f"{self.url}\n{self.api_key}".encode()).hexdigest()
         return f"{host}-{digest[:12]}"
@@ -64,7 +64,10 @@ class Server:
 
 @dataclass(frozen=True)
 class Options:
-    """One run. `server` is None for the simulator, `event` is None for the calendar's event."""
+    """The options of a run.
+
+    `server` is None for the simulator. `event` is None for the calendar's event.
+    """
 
     server: Server | None
     event: Mapping[str, Any] | None
@@ -85,7 +88,7 @@ class Options:
         server = _server(given)
         if "EVENT" in given and "SCHEDULED_TIME" in given:
             raise BadInput(
-                "SCHEDULED_TIME is for the calendar's event, which EVENT replaces: set only one"
+                "set only one of EVENT and SCHEDULED_TIME: EVENT replaces the scheduled event"
             )
         return cls(
             server=server,
@@ -111,7 +114,7 @@ def _server(given: Mapping[str, str]) -> Server | None:
         return None
     for name in ("VONAGE_API_KEY", "VONAGE_API_SECRET"):
         if name not in given:
-            raise BadInput(f"{name} is not set: every server but the simulator needs it")
+            raise BadInput(f"{name} is not set: every server except the simulator needs it")
     assert key is not None
     assert secret is not None
     server = Server(_base_url(VONAGE if url is None else url), key, secret)

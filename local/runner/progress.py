@@ -23,19 +23,19 @@ _REFUSALS = frozenset({"VonageRejected", "VonageUnreachable", "ReportExpired"})
 _UNDER_WAY = (State.SUBMITTING, State.SUBMITTED, State.SPLIT, State.CONVERTING)
 
 MOST_SHOWN = 20
-"""The most windows to show one by one."""
+"""The largest number of windows that are shown one by one."""
 
 
 @dataclass(frozen=True)
 class Line:
     """One report.
 
-    `name` is for sentences, `label` for the table: the report_id, or the interval of a part.
-    `root` is the report_id of the window that a part belongs to. `seconds` count from the moment
-    when the report was first seen until its end.
+    `name` names the report in sentences. `label` names it in the table: the report_id, or the
+    interval of a part. `root` is the report_id of the window that a part belongs to. `seconds` is
+    the time from the first update with the report to the report's end.
 
-    `refusal` says why Vonage refuses the report until the operator acts, `reason` why the report
-    failed or is held, `retry` why and when it is retried.
+    `refusal` says why Vonage refuses the report until the operator acts. `reason` says why the
+    report failed or is held. `retry` says why and when the report is retried.
     """
 
     report_id: str
@@ -59,22 +59,22 @@ class Line:
 
     @property
     def is_well(self) -> bool:
-        """Whether it ended as intended: delivered, superseded or cancelled."""
+        """Whether the report ended as intended: delivered, superseded or cancelled."""
         return self.is_at_end and self.state is not State.FAILED
 
     @property
     def is_settled(self) -> bool:
-        """Whether it has ended, or waits for the operator."""
+        """Whether the report has ended, or waits for the operator."""
         return self.is_at_end or self.state is State.HELD or self.refusal is not None
 
     @property
     def trouble(self) -> str | None:
-        """The sentence that says why it is not delivered, if there is one."""
+        """Why the report is not delivered, as a sentence, or None."""
         return self.refusal or self.reason or self.retry
 
 
 class Progress:
-    """Follows all open reports, and those that the event planned, to their end."""
+    """Follows all open reports, and the reports that the event planned, until they end."""
 
     def __init__(self, ledger: Ledger, delivery: Delivery) -> None:
         self._ledger = ledger
@@ -107,7 +107,7 @@ class Progress:
 
     @property
     def progress_bars(self) -> list[Bar]:
-        """One bar per backfill, and one for all other windows if there are too many to show."""
+        """One bar per backfill, and one for the other windows if there are too many to show."""
         bars = [bar_of(each, self._seconds_left(each)) for each in self._advances()]
         if self.is_crowded:
             others = [line for line in self.windows if line.backfill is None]
@@ -119,7 +119,7 @@ class Progress:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether there are too many windows to show one by one, backfills not counted."""
+        """Whether there are too many windows outside backfills to show them one by one."""
         return sum(line.backfill is None for line in self.windows) > MOST_SHOWN
 
     @property
@@ -133,8 +133,8 @@ class Progress:
     def is_settled(self) -> bool:
         """Whether every report has ended, or waits for the operator.
 
-        A split window waits if one of its parts does. A backfill continues while there is room for
-        its reports.
+        A split window waits if one of its parts waits. A backfill has not ended while there is room
+        to plan more of its reports.
         """
         waiting = {
             line.root for line in self._lines.values() if line.is_settled and not line.is_at_end
@@ -153,7 +153,7 @@ class Progress:
 
     @property
     def everything_is_refused(self) -> bool:
-        """Whether Vonage refuses all reports, and none that it accepted before is under way."""
+        """Whether Vonage refuses every report, and no accepted report is still under way."""
         lines = self._lines.values()
         wait_for_parts = {line.root for line in lines if line.state is State.PLANNED}
         return (
@@ -184,7 +184,7 @@ class Progress:
         return found
 
     def follow(self, report_ids: Iterable[str]) -> None:
-        """Add reports to those that are followed."""
+        """Follow these reports too."""
         for report_id in report_ids:
             self._began.setdefault(report_id, time.monotonic())
 
@@ -198,7 +198,7 @@ class Progress:
         for report_id in self._began:
             before = self._lines.get(report_id)
             if before is not None and before.is_at_end and report_id not in open_reports:
-                # Its archive may have been copied after its end was read.
+                # The archive may have been copied since the last update.
                 self._lines[report_id] = replace(before, bytes=self._bytes(report_id))
                 continue
             report = open_reports.get(report_id) or self._ledger.finished_report(report_id)
@@ -228,7 +228,7 @@ class Progress:
             ended = {backfill.name: backfill for backfill in self._ledger.ended_backfills()}
             self._backfills.update((name, ended[name]) for name in followed if name in ended)
         for name, backfill in running.items():
-            # Keep an unchanged backfill, which has its windows cached.
+            # Keep the object of an unchanged backfill, because the object caches the windows.
             if self._backfills.get(name) != backfill:
                 self._backfills[name] = backfill
         for advance in self._advances():
@@ -269,7 +269,7 @@ class Progress:
         )
 
     def _bytes(self, report_id: str) -> int:
-        """Return the size of a report's archives. A split window has those of its parts."""
+        """Return the size of a report's archives. A split window has the archives of its parts."""
         ids = (report_id, *self._parts.get(report_id, ()))
         return sum(self._delivery.archive_bytes(each) for each in ids)
 
@@ -281,7 +281,7 @@ class Progress:
         return rows
 
     def _refusal_of_everything(self) -> str | None:
-        """Return the refusal that concerns every report, with the action for a local run."""
+        """Return the refusal that concerns every report, and the remedy for a local run."""
         lines = self._lines.values()
         refused = next((line for line in lines if line.concerns_every_report), None)
         if refused is None:
@@ -309,8 +309,8 @@ def _belongs_to(report: Report, backfill: Backfill) -> bool:
 def _refusal(report: Report) -> str | None:
     if report.state is not State.PLANNED or report.not_before is None:
         return None
-    # A report that Vonage accepted and lost is requested again. Only a 404 on the POST itself is a
-    # refusal.
+    # A report that Vonage accepted and then lost is requested again. Only a 404 on the POST itself
+    # is a refusal.
     is_requested_again = report.error == "ReportExpired" and report.attempt > report.attempts_before
     if report.error not in _REFUSALS or is_requested_again:
         return None

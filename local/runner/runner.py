@@ -50,7 +50,7 @@ _STATUS_SECONDS = 2.0
 """The shortest pause between two updates of the file for `make status`."""
 
 _REQUEST_SECONDS = 40
-"""Longer than any request to Vonage."""
+"""How long to wait for the last invocation: longer than any request to Vonage."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -114,13 +114,13 @@ def _run(options: Options, display: Display, resources: ExitStack) -> int:
             folders.replace(OUT, None if saved_state is None else saved_state.out)
             _follow(scheduler, progress, delivery, display, writer)
     finally:
-        # A second Ctrl-C must not interrupt saving the reports that were paid for.
+        # A second Ctrl-C must not keep this run from saving the paid reports.
         with _ignoring_signals():
             if saved_state is not None:
                 scheduler.finish(_REQUEST_SECONDS)
             scheduler.stop()
             if emulator.is_running():
-                # Before the answer, `out/` belongs to an earlier run.
+                # Until the event is answered, `out/` belongs to an earlier run.
                 if saved_state is not None or scheduler.answer is not None:
                     delivery.update()
                 progress.update()
@@ -164,13 +164,13 @@ def _deployed(
 def _confirmed(lines: list[str], server: Server, options: Options, display: Display) -> bool:
     """Show the plan, and return whether the operator confirms it. Raises BadInput."""
     display.print(f"{server.url} bills every record of every report. This run will:")
-    for line in lines or ["request no report that is known in advance"]:
+    for line in lines or ["request no reports, as far as is known in advance"]:
         display.print(f"  {printable(line)}")
     if options.confirmed:
         return True
     answer = display.ask_to_continue()
     if answer is None:
-        raise BadInput("there is no terminal to confirm this plan: set CONFIRM=yes")
+        raise BadInput("the plan needs a confirmation, but there is no terminal: set CONFIRM=yes")
     return answer
 
 
@@ -243,10 +243,10 @@ def _follow(
 
 @contextmanager
 def _paced() -> Iterator[None]:
-    """Run the block, then sleep at least as long as it took."""
+    """Run the block, then sleep at least as long as the block took."""
     began = time.monotonic()
     yield
-    # Reading without a pause would take the processor from the stack.
+    # Reading without a pause would take the processor away from the stack.
     time.sleep(max(_TICK_SECONDS, time.monotonic() - began))
 
 

@@ -24,8 +24,8 @@ _REFUSALS = ("VonageRejected", "VonageUnreachable")
 class SavedState:
     """The folder of one server and API key.
 
-    `ledger.json` holds the table's items, `objects.json` the metadata of the objects, `out/` their
-    content.
+    `ledger.json` holds the table's items. `objects.json` holds the metadata of the objects, and
+    `out/` holds their content.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +34,7 @@ class SavedState:
         self._written: dict[str, str] = {}
 
     def require_usable(self) -> None:
-        """Check that the folder is readable and writable, and its files valid. Raises BadInput."""
+        """Check that the folder is readable and writable and has valid files. Raises BadInput."""
         require_writable(self._folder)
         self._items()
         self._metadata()
@@ -48,8 +48,8 @@ class SavedState:
     ) -> None:
         """Restore the ledger and the objects.
 
-        Archives that neither `event` nor an open window needs stay on disk only. Objects whose
-        file the operator has moved away are skipped. Raises BadInput for a corrupt ledger.
+        Restore only the archives that `event` or an open window needs. Skip the objects whose file
+        the operator has moved away. Raises BadInput for a corrupt ledger.
         """
         dynamodb = emulator.client("dynamodb")
         items = self._items()
@@ -102,7 +102,7 @@ class SavedState:
     def _corrupt(self, name: str) -> BadInput:
         return BadInput(
             f"{self._folder / name} is corrupt: restore this record of paid reports from a backup. "
-            "Without it, the next run buys them again."
+            "Without the record, the next run buys the reports again."
         )
 
     def _write(self, name: str, value: object) -> None:
@@ -127,7 +127,7 @@ def _finished(items: Sequence[Mapping[str, Any]]) -> set[str]:
 def _needed(items: Sequence[Mapping[str, Any]], event: Mapping[str, Any]) -> set[str]:
     """Return the reports whose archives a run may read.
 
-    These are the open reports and those that the event names, with their parts and windows.
+    These are the open reports, the reports that the event names, and their parts and windows.
     """
     roots = {
         item["sk"]["S"].removeprefix("report#"): item.get("root", {}).get("S")
@@ -142,7 +142,7 @@ def _needed(items: Sequence[Mapping[str, Any]], event: Mapping[str, Any]) -> set
 
 
 def _without_delay(item: dict[str, Any]) -> dict[str, Any]:
-    """End the delay of a report that Vonage refused: the operator may have removed the cause."""
+    """End the delay of a refused report, because the operator may have removed the cause."""
     is_refused = (
         item.get("state") == {"S": State.PLANNED.value}
         and item.get("error", {}).get("S") in _REFUSALS

@@ -21,7 +21,7 @@ from .simulation import Account, Simulation
 _STDIN = 0
 _LAST_PORT = 65535
 _POLL_SECONDS = 0.02  # the server's longest delay before it notices a shutdown
-# A rendering thread delays an answering thread by this much at most; Python's default is 5 ms.
+# The longest delay of an answering thread by a rendering thread. Python's default is 5 ms.
 _SWITCH_SECONDS = 0.0005
 
 
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         "--accounts",
         type=lambda text: tuple(text.split(",")),
         default=(),
-        help="more accounts, such as sub-accounts, as a,b",
+        help="more accounts, such as sub-accounts, separated by commas",
     )
     parser.add_argument("--seed", type=int)
     parser.add_argument("--rows-per-day", type=int, help="per product, account and direction")
@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _wait_for_end_of_input(ended: Callable[[], None]) -> None:
-    # Not sys.stdin: this daemon thread would still hold its lock when the interpreter exits.
+    # Not sys.stdin, because this daemon thread would hold its lock when the interpreter exits.
     while os.read(_STDIN, 4096):
         pass
     ended()

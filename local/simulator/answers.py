@@ -1,4 +1,4 @@
-"""The API's answers before they are sent, and its errors as problem+json.
+"""The API's answers before sending, and the API's errors as problem+json.
 
 Sources: OpenAPI 3.1.4 (401, invalid_parameters, headers of 429) and 2.1.17 (the other bodies).
 "Unathorized" and "crendentials" are Vonage's spelling.

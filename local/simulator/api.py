@@ -1,8 +1,8 @@
-"""The API without the wire: routes, credentials, rate limit, and the faults that a request meets.
+"""The API without its HTTP server: routes, credentials, rate limit and faults.
 
 It serves only the endpoints that asynchronous reports need. The synchronous GET
-/v2/reports/records and the info and deletion of media are missing. A callback_url is accepted
-but never called.
+/v2/reports/records is missing, and so are the info and the deletion of media. A callback_url is
+accepted but never called.
 """
 
 import base64
@@ -44,7 +44,7 @@ class Request:
 
 
 def answer_to(simulation: Simulation, request: Request) -> tuple[Answer, Fault | None]:
-    """Serve a request; return the answer, and the fault to apply when sending it.
+    """Serve a request. Return the answer, and the fault to apply when the answer is sent.
 
     The caller holds the simulation's lock.
     """
@@ -69,7 +69,7 @@ def answer_to(simulation: Simulation, request: Request) -> tuple[Answer, Fault |
 
 
 def operation_of(method: str, path: str) -> tuple[str | None, str]:
-    """Return the operation, None if unknown, and the id of its report or file."""
+    """Return the operation, and the id of its report or file. An unknown operation is None."""
     for route_method, pattern, operation in _ROUTES:
         if method == route_method and (match := pattern.fullmatch(path)):
             return operation, match[1] if match.groups() else ""

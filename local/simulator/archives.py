@@ -2,7 +2,7 @@
 
 Observed in real archives: deflate, general flags 0x0808 (bit 3: sizes and CRC only in a data
 descriptor after the data; bit 11: UTF-8 names), version 20, no extra field, no comment, entry
-time in UTC. `zipfile` clears bit 11 for an ASCII name, so this module writes the structures.
+time in UTC. `zipfile` clears bit 11 for an ASCII name, so this module writes the bytes itself.
 Layout: APPNOTE.TXT 6.3.x, sections 4.3.7 to 4.3.16.
 """
 
@@ -22,7 +22,7 @@ _VERSION, _VERSION_ZIP64 = 20, 45
 _STORED, _DEFLATED = 0, 8
 _MAX_32 = 0xFFFFFFFF
 _ZIP64_EXTRA = 0x0001
-# Records differ in random identifiers, which a higher level hardly compresses better.
+# A higher level would hardly help, because records consist mostly of random identifiers.
 _COMPRESSION_LEVEL = 1
 
 
@@ -37,7 +37,7 @@ class _Member:
 
 
 class ArchiveWriter:
-    """Write one archive to a new file. `bytes` and `sha256` are final once it is closed."""
+    """Write one archive to a new file. `bytes` and `sha256` are final when the file is closed."""
 
     def __init__(self, path: Path, *, created: datetime, stored: bool, zip64: bool) -> None:
         self._file: BinaryIO = path.open("xb")
@@ -69,7 +69,7 @@ class ArchiveWriter:
 
     @contextmanager
     def member(self, name: str) -> Iterator["MemberWriter"]:
-        """Add one file to the archive. Finish it before adding the next."""
+        """Add one file to the archive. Finish the file before adding the next."""
         encoded = name.encode()
         offset = self.bytes
         version, extra = _VERSION, b""

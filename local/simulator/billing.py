@@ -1,7 +1,7 @@
-"""The bill: the records that were charged, and those charged more than once.
+"""The bill: how many records were charged, and how many records were charged more than once.
 
-Vonage bills a record each time a report contains it. Stream, hour and sequence identify a record,
-so a set of records is one integer per stream and hour, with one bit per sequence.
+Vonage bills a record each time a report contains it. Stream, hour and sequence identify a record.
+A set of records is one integer for each stream and hour, with one bit for each sequence.
 """
 
 from collections import defaultdict
@@ -49,10 +49,10 @@ class Bill:
 
     @property
     def records_total(self) -> int:
-        """Records charged, counted once per report that contains them."""
+        """How many records were charged. A record counts once in each report that contains it."""
         return sum(self.records_by_report.values())
 
     @property
     def records_billed_more_than_once(self) -> int:
-        """Distinct records charged in more than one report."""
+        """How many records were charged in more than one report."""
         return sum(bits.bit_count() for bits in self._billed_again.values())

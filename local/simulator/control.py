@@ -1,7 +1,7 @@
 """The control endpoint, with which tests and the runner inspect and steer the simulator.
 
-Vonage has no counterpart. Control requests need no credentials; they are neither limited nor
-counted.
+Vonage has no such endpoint. Control requests need no credentials. The rate limit and the counters
+ignore them.
 """
 
 from collections.abc import Callable, Mapping

@@ -2,9 +2,9 @@
 
 Every number lies in a range that a regulator reserves for fiction, so no number belongs to a real
 subscriber: Ofcom (GB), NANPA 555-01xx (US, CA), ACMA (AU), ARCEP (FR), Bundesnetzagentur (DE),
-ComReg (IE), PTS (SE). Namibia has no such range: its numbers have a 0 after the country code,
-which no network can assign. Namibia is included because many CSV readers take its ISO code "NA"
-for a missing value.
+ComReg (IE), PTS (SE). Namibia has no such range, so its numbers have a 0 after the country code: no
+network can assign these numbers. Namibia is included because many CSV readers take its ISO code
+"NA" for a missing value.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Country:
         networks: At least one.
         message_price: Millionths of a euro per message.
         minute_price: Millionths of a euro per minute of a call.
-        share: This country's share of 256 records.
+        share: How many of 256 records belong to this country.
     """
 
     code: str

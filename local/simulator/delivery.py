@@ -14,7 +14,7 @@ from typing import BinaryIO
 from .answers import Answer, json_answer
 from .faults import Fault
 
-# Placeholder for the answer when a fault prevents the operation; never sent.
+# Takes the place of an answer when a fault prevents the operation. It is never sent.
 NOT_DONE = Answer(status=0, content_type="")
 
 _PIECE = 256 * 1024
@@ -43,7 +43,7 @@ def send(handler: BaseHTTPRequestHandler, answer: Answer) -> None:
 
 
 def altered(answer: Answer, fault: Fault) -> Answer | None:  # noqa: PLR0911 - a table of cases
-    """Return the answer as the fault alters it, or None if the client receives none."""
+    """Return the answer as the fault alters it, or None if the client gets no answer."""
     match fault.fault:
         case "cut" | "accept_then_cut" | "hang" | "accept_then_hang":
             return None
@@ -65,7 +65,7 @@ def altered(answer: Answer, fault: Fault) -> Answer | None:  # noqa: PLR0911 - a
 def send_with_fault(
     handler: BaseHTTPRequestHandler, answer: Answer | None, fault: Fault, stopping: Event
 ) -> None:
-    """Send an altered answer, or let the connection hang, break off or close as the fault says."""
+    """Send an altered answer, or let the connection hang, break or close, as the fault says."""
     if answer is None:
         hangs = fault.fault.endswith("hang")
         if hangs:
@@ -78,7 +78,7 @@ def send_with_fault(
 
 
 def cut(handler: BaseHTTPRequestHandler, *, reset: bool) -> None:
-    """Close the connection without an answer, with RST or else with FIN."""
+    """Close the connection without an answer, with RST if `reset`, else with FIN."""
     handler.close_connection = True
     if reset:
         linger = struct.pack("ii", 1, 0)

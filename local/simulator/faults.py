@@ -1,20 +1,20 @@
-"""Faults on demand: the fault, the requests that it hits, and how many of them.
+"""Faults on demand, with the requests that they hit.
 
 A REPORT fault changes a report, or the API's description of it. An ANSWER fault changes how a
 request is answered. A request meets every matching report fault and the first matching answer
-fault. It meets no fault if it lacks credentials, exceeds the rate limit, or lacks a JSON body
-that its operation needs.
+fault. A request meets no fault if it lacks credentials, exceeds the rate limit, or lacks a JSON
+body that its operation needs.
 
 Defaults are in parentheses after each parameter. Report faults, with their operations:
-    outcome (create): The report ends as `request_status`, any word, after `seconds` (its usual
-        time). TRUNCATED keeps the newest `rows` (100).
+    outcome (create): The report ends after `seconds` (its usual time) as `request_status`, which
+        may be any word. TRUNCATED keeps the newest `rows` (100).
     empty (create): The report has no rows. `how`: header_only, zero_bytes, no_link.
-    items_count (create, get, list): The count is wrong by `delta` (1), for good if on create.
+    items_count (create, get, list): The count is wrong by `delta` (1). On create, it stays wrong.
     no_link (create, get, list): SUCCESS has no download link.
     link_while_processing (create, get, list): PROCESSING has a link, but there is no file yet.
     lag (list): The list omits reports younger than `seconds` (60).
 
-Answer faults of every operation:
+Answer faults of every operation; "acting" means to perform the requested operation:
     status: Answer `status` (500) with `retry_after`, `body`, `content_type`, without acting.
     cut: Close the connection without acting, with RST or, if `reset` is false, with FIN.
     hang: Answer nothing for `seconds` (3600), then close the connection, without acting.
@@ -60,7 +60,7 @@ ANSWER_FAULTS: Mapping[str, tuple[str, ...]] = {
     "redirect": ("download",),
     "stall": ("download",),
 }
-# These answer without acting.
+# These faults answer without acting.
 BEFORE_ACTING = frozenset({"status", "cut", "hang"})
 BODIES = (
     "html", "json", "empty", "truncated_with_length", "short_no_error", "longer", "no_length",
@@ -81,9 +81,9 @@ class Fault:
     """A pending fault.
 
     Attributes:
-        times: Number of requests that it still hits; None for all.
-        after: Number of matching requests that it still lets pass.
-        match: Required product, direction or request_id of the request's report.
+        times: How many more requests the fault hits. None means all.
+        after: How many matching requests still pass before the first hit.
+        match: The product, direction or request_id that the request's report must have.
         parameters: The fault's other parameters, by name.
     """
 
@@ -156,7 +156,7 @@ class FaultBook:
         self.pending: list[Fault] = []
 
     def take(self, operation: str, facts: Mapping[str, str]) -> Hit:
-        """Return the faults that hit a request and count them as used.
+        """Return the faults that hit a request, and count each fault as used.
 
         `facts` describes the request's report.
         """

@@ -16,7 +16,7 @@ _CONTROL_SECONDS = 30.0
 
 
 class Simulator:
-    """A running simulator. It stops with the `with` block, and when this process dies.
+    """A running simulator. It stops at the end of the `with` block, or when this process dies.
 
     `settings` are the fields of `settings.Settings`.
 
@@ -76,7 +76,7 @@ class Simulator:
         return self._process.pid
 
     def state(self) -> dict[str, Any]:
-        """Return its state: reports, gauge, bill, requests, violations, pending faults."""
+        """Return the state: reports, gauge, bill, requests, violations and pending faults."""
         state: dict[str, Any] = self._control("GET", "state")
         return state
 
@@ -96,7 +96,7 @@ class Simulator:
     def jobs(
         self, count: int, seconds: float, request: dict[str, object] | None = None
     ) -> list[str]:
-        """Create reports of another tool, each taking `seconds`; return their ids."""
+        """Create reports of another tool, which take `seconds` each. Return their ids."""
         document = {"count": count, "seconds": seconds, "request": request or {}}
         ids: list[str] = self._control("POST", "jobs", document)["request_ids"]
         return ids
@@ -133,7 +133,7 @@ class Simulator:
         line = output.readline() if ready else b""
         if not line:
             raise RuntimeError(
-                "the simulator did not start: it exited (see its message above) or took longer "
+                "the simulator did not start: it exited (see the message above) or took longer "
                 f"than {_START_SECONDS:g} s"
             )
         return str(json.loads(line)["url"])

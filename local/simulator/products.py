@@ -1,8 +1,8 @@
 """The 18 products of the Reports API as data: columns, filters, direction, retention.
 
 Source: OpenAPI 3.1.4 (archived 2026-10-08). Columns have the order of its schemas, which is also
-their order in real archives. Refusal of `direction` (422) was observed for VOICE-TTS and
-WEBSOCKET-CALL; for the other products it follows from the schemas.
+their order in real archives. Vonage was seen to refuse `direction` (422) for VOICE-TTS and
+WEBSOCKET-CALL. The schemas imply the same refusal for the other products.
 """
 
 from collections.abc import Mapping
@@ -26,11 +26,11 @@ class Product:
         name: The API's name.
         columns: All columns of the CSV, in order.
         inbound_columns: The columns of inbound records, if they differ.
-        date_column: The column that `date_start` and `date_end` select on.
+        date_column: The column by which `date_start` and `date_end` select records.
         direction: Whether the parameter `direction` is required, optional or refused.
-        filters: Filter names with their allowed values; an empty tuple allows any text.
+        filters: Filter names with their allowed values. An empty tuple allows any text.
         switches: Boolean parameters, each of which adds a column to the CSV.
-        retention_days: Age in days of the oldest record available; None means 13 months.
+        retention_days: How many days a record stays available. None means 13 months.
         currency: Value of the column `currency`.
         free: Whether reports cost nothing.
     """
@@ -48,7 +48,7 @@ class Product:
 
     @property
     def directions(self) -> tuple[str, ...]:
-        """The directions of its records; one empty string if they have none."""
+        """The directions of the product's records, or one empty string without directions."""
         return ("",) if self.direction is Direction.REFUSED else ("outbound", "inbound")
 
     def columns_for(self, direction: str, switches_on: frozenset[str]) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """The synthetic records: a pure function of seed, product, account, direction, hour and age.
 
-Therefore two halves of a window contain exactly the records of the whole, filters select from the
-same records, and the same request returns the same CSV. Age changes only statuses and prices,
-until they are settled.
+Therefore two halves of a window contain exactly the records of the whole window, filters select
+from the same records, and the same request returns the same CSV. Age changes only statuses and
+prices, until they are settled.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Window:
-    """Half-open range of whole seconds since the epoch, the resolution of records."""
+    """Half-open range of seconds since the epoch. The times of records are whole seconds."""
 
     start: int
     end: int
@@ -56,7 +56,7 @@ class Window:
 
 
 def rows_in_hour(rows_per_day: int, hour: int) -> int:
-    """Return the records in an hour; those of a UTC day add up to `rows_per_day`."""
+    """Return how many records an hour has. The hours of a UTC day add up to `rows_per_day`."""
     of_day = hour % 24
     total = _BEFORE[-1]
     return rows_per_day * _BEFORE[of_day + 1] // total - rows_per_day * _BEFORE[of_day] // total
@@ -69,12 +69,13 @@ class Query:
     Attributes:
         hours: Hours since the epoch to search, newest first.
         window: Range of the records' times.
-        rows_per_day: Volume of each stream.
+        rows_per_day: How many records each stream has per UTC day.
         columns: Columns of the CSV, in order.
-        filters: Columns and the texts they must equal. A column that the records lack (`status`
-            of CONVERSATION-EVENT) selects all records.
-        as_of: Second since the epoch that decides which records are settled.
-        settling_hours: Age at which the slowest record is settled.
+        filters: Columns and the texts they must equal. A filter has no effect on a column that the
+            records lack (`status` of CONVERSATION-EVENT).
+        as_of: Time of the report, in seconds since the epoch. At this time, younger records may
+            have unsettled statuses and prices.
+        settling_hours: After how many hours the slowest record is settled.
     """
 
     hours: range
@@ -111,7 +112,7 @@ def _rows_of_stream(stream: Stream, query: Query) -> Iterator[Row]:
             of_record = of_hour.copy()
             of_record.update(sequence.to_bytes(4))
             raw = of_record.digest()
-            # An hour consists of `count` slots; a record lies at a random place in its slot.
+            # An hour has `count` equal slots. Each record has a random time in its own slot.
             slot = count - 1 - sequence + raw[-1] / 256
             time = hour * SECONDS_PER_HOUR + int(slot * SECONDS_PER_HOUR / count)
             if not start <= time < end:

@@ -30,7 +30,7 @@ class Rendered:
     """An archive on disk.
 
     Attributes:
-        rows: Rows in all members.
+        rows: How many rows all members have together.
         truncated: Whether rows were left out.
         selection: The records in the archive.
     """
@@ -49,10 +49,10 @@ class Rendering:
 
     Attributes:
         accounts: The accounts whose records the report has.
-        created: The archive's generation time. Later records are left out; statuses and prices
-            are as of this time.
+        created: The archive's generation time. Later records are left out. Statuses and prices
+            are the values at this time.
         max_rows: Maximum number of rows.
-        empty: The form of a report without rows; None for a report with its rows.
+        empty: The form of a report without rows, or None for a report with rows.
     """
 
     request: ReportRequest
@@ -66,7 +66,7 @@ class Rendering:
         """Write the archive to `path`.
 
         Raises:
-            RenderingStopped: `stop` was set; the partial archive is deleted.
+            RenderingStopped: `stop` was set, and the partial archive was deleted.
         """
         selection = Selection()
         truncated = False
@@ -96,7 +96,7 @@ class Rendering:
         )
 
     def columns(self) -> tuple[str, ...]:
-        """Return the CSV's columns, including those that the settings invent."""
+        """Return the CSV's columns, including the columns that the settings add."""
         columns = self.request.product.columns_for(self.request.direction, self.request.switches_on)
         if self.settings.inserted_column:
             middle = len(columns) // 2
@@ -104,7 +104,7 @@ class Rendering:
         return columns + self.settings.extra_columns
 
     def _window(self) -> Window:
-        # The future has no records yet.
+        # No records exist after the time of the report.
         return Window.between(self.request.start, min(self.request.end, self.created))
 
     def _members(self) -> Iterator[tuple[str, range]]:

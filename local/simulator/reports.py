@@ -1,4 +1,4 @@
-"""One asynchronous report: its life cycle and the API's documents about it."""
+"""One asynchronous report: its life cycle, and the documents that the API answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ _PENDING_SHARE = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Distortion:
-    """How the API misdescribes a report; faults of the same names set it."""
+    """How the API describes a report wrongly. Faults of the same names set the fields."""
 
     items_count_delta: int = 0
     no_link: bool = False
@@ -47,15 +47,15 @@ class Report:
     """A report, from its POST on. All times are seconds on the simulator's clock.
 
     Attributes:
-        number: Position among all reports; selects between forms that Vonage mixes.
+        number: Position among all reports. It selects one of the forms that Vonage mixes.
         received: When the POST arrived.
-        started: When it took one of the account's slots; None while it queues.
+        started: When the report took one of the account's slots. None while the report queues.
         foreign: Whether another tool of the same account created it.
         outcome: Its final status.
-        lasts: Seconds from `started` to the end; None derives them from the rows.
-        empty: The form of a report without rows; None for a report with its real rows.
-        max_rows: Row limit of the outcome TRUNCATED; None applies the settings' limit.
-        aborted: When it was cancelled.
+        lasts: Seconds from `started` to the end. None means that the row count decides.
+        empty: The form of a report without rows, or None for a report with its real rows.
+        max_rows: Row limit of the outcome TRUNCATED. None means the limit of the settings.
+        aborted: When the report was cancelled.
         stop: Tells the rendering thread to give up.
     """
 
@@ -83,7 +83,7 @@ class Report:
         return self.outcome in WITH_ARCHIVE
 
     def ended(self) -> float | None:
-        """Return when the report reaches its outcome, None while that is not known yet."""
+        """Return when the report reaches its outcome, or None while the time is unknown."""
         if self.aborted is not None:
             return self.aborted
         if self.started is None or (self.needs_archive and self.rendered is None):
@@ -109,7 +109,7 @@ class Report:
         return PROCESSING
 
     def has_file(self, now: float) -> bool:
-        """Return whether the archive can be downloaded: for 72 hours from the report's end."""
+        """Return whether the archive exists. Archives expire 72 hours after the report's end."""
         ended = self.ended()
         return (
             self.status(now) in WITH_ARCHIVE
@@ -120,12 +120,12 @@ class Report:
         )
 
     def is_forgotten(self, now: float) -> bool:
-        """Return whether the API has dropped the report: 4 days after the POST."""
+        """Return whether the API has dropped the report. Reports are dropped after 4 days."""
         return now >= self.received + REPORT_LIFETIME
 
     @property
     def empty_how(self) -> str | None:
-        """The form of a report without rows; None if it has rows."""
+        """The form of a report without rows, or None if the report has rows."""
         if self.empty:
             return self.empty
         if self.rendered and self.rendered.rows == 0:
@@ -133,13 +133,13 @@ class Report:
         return None
 
     def items_count(self, distortion: Distortion) -> int | None:
-        """Return the row count that the API reports, None until the archive is rendered."""
+        """Return the API's row count, or None until the archive is rendered."""
         if self.rendered is None:
             return None
         return max(0, self.rendered.rows + distortion.items_count_delta)
 
     def created_document(self, clock: Clock) -> dict[str, object]:
-        """Return the answer to the POST, which has neither start_time nor items_count."""
+        """Return the answer to the POST, which lacks start_time and items_count."""
         return self._document(clock, PENDING, link=False, started=False, items_count=None)
 
     def document(self, clock: Clock, distortion: Distortion) -> dict[str, object]:
@@ -185,7 +185,7 @@ class Report:
         return document
 
     def format_time(self, instant: datetime) -> str:
-        """Format a time in UTC with `+00:00` or `+0000` in turn: Vonage has used both."""
+        """Format a time in UTC. Alternate between `+00:00` and `+0000`: Vonage has used both."""
         text = instant.astimezone(UTC).isoformat(timespec="seconds")
         return text if self.number % 2 else text[:-6] + "+0000"
 

@@ -21,18 +21,18 @@ class Settings:
         seed: Selects one of many sets of records.
         rows_per_day: Records per UTC day for each product, account and direction.
         rows_per_day_by_product: Exceptions from `rows_per_day`, by product.
-        settling_hours: How long statuses and prices of records may change; Vonage states 72.
-        seconds_per_report: Least simulated seconds from the POST to SUCCESS.
-        rows_per_second: Rows rendered per simulated second; 0 means no limit. Vonage states 5 to
-            10 minutes per million, about 2,000 a second.
-        requests_per_second: Requests allowed in any one second; more answer 429. 0 means no limit.
-        jobs_limit: Reports that may be PENDING or PROCESSING at once.
-        jobs_policy: Behaviour above `jobs_limit`, which Vonage does not document. `refuse`
-            answers 429; `queue` keeps the report PENDING until another report has ended.
-        retry_after: The header of every 429, in seconds.
-        max_records: A report with more records is TRUNCATED to the newest. Vonage states 7
+        settling_hours: How long statuses and prices may change. Vonage states 72 hours.
+        seconds_per_report: The shortest simulated time from the POST to SUCCESS, in seconds.
+        rows_per_second: Rows rendered per simulated second. 0 means no limit. Vonage states 5 to 10
+            minutes per million rows, about 2,000 rows a second.
+        requests_per_second: How many requests Vonage accepts in any one second. 0 means no limit.
+        jobs_limit: How many reports may be PENDING or PROCESSING at once.
+        jobs_policy: Behaviour above `jobs_limit`, which Vonage does not document. `refuse` answers
+            429. `queue` keeps the report PENDING until another report has ended.
+        retry_after: The value of this header in every 429, in seconds.
+        max_records: A report with more records is TRUNCATED to its newest records. Vonage states 7
             million as the capacity of a 1 GB archive.
-        secrets: The key's valid secrets; Vonage allows two during a rotation. If empty, the
+        secrets: The key's valid secrets. Vonage allows two during a rotation. If empty, the
             secret given at the simulator's start is valid.
         unprovisioned_products: Products that answer the 401 "not enabled for the account".
         empty_report: The form of a report without rows.
@@ -40,7 +40,7 @@ class Settings:
         inserted_column: A column added in the middle, as Vonage might add it.
         crlf: End lines with CR LF instead of LF.
         final_newline: End the last line too.
-        zip_members: CSV files per archive; the rows are spread over them.
+        zip_members: How many CSV files an archive has. Each file has a share of the rows.
         zip_stored: Leave the members uncompressed.
         zip64: Write ZIP64 records at any size.
     """
@@ -68,7 +68,7 @@ class Settings:
     zip64: bool = False
 
     def rows_per_day_of(self, product: str) -> int:
-        """Return a product's records per UTC day, account and direction."""
+        """Return how many records a product has per UTC day, account and direction."""
         return self.rows_per_day_by_product.get(product, self.rows_per_day)
 
     def changed(self, changes: Mapping[str, object]) -> "Settings":

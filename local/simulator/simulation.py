@@ -69,7 +69,7 @@ class World:
 
     Attributes:
         settings: Settings of the next report.
-        max_in_flight: Peak number of reports in flight, including refused ones.
+        max_in_flight: Peak number of reports in flight, including refused reports.
     """
 
     settings: Settings
@@ -84,8 +84,8 @@ class World:
 class Simulation:
     """One account at a simulated Vonage.
 
-    `lock` guards all state, and the caller of a method holds it. Rendering runs outside the lock,
-    on `renderers`. Pass `new_clock`, `new_id` and `renderers` to make runs reproducible.
+    `lock` guards all state. The caller of a method must hold the lock. `renderers` run without the
+    lock. Pass `new_clock`, `new_id` and `renderers` to make runs reproducible.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class Simulation:
     def add_foreign_jobs(
         self, count: int, seconds: float, request: Mapping[str, object]
     ) -> list[str]:
-        """Create reports as another tool of the account would; return their ids.
+        """Create reports as another tool of the account would. Return their ids.
 
         Raises:
             Problem: The request is not valid.
@@ -164,10 +164,10 @@ class Simulation:
             for _ in range(count)
         ]
 
-    # Operations of the API. `report_faults` alter a report, or the answer about it.
+    # Operations of the API. `report_faults` alter a report, or the API's answer about the report.
 
     def facts(self, operation: str, subject: str, body: bytes) -> dict[str, str]:
-        """Describe the request's report, as far as it is known before the request is served."""
+        """Return the facts about the request's report that are known before serving the request."""
         if operation == "create":
             document = parse_json_object(body)
             return {name: str(document.get(name, "")) for name in ("product", "direction")}
@@ -342,7 +342,7 @@ class Simulation:
         future.add_done_callback(store)
 
     def _settle(self) -> None:
-        """Start queued reports, charge finished ones and delete expired archives, as due."""
+        """Start queued reports, charge finished reports and delete expired archives."""
         world = self.world
         now = world.clock.elapsed()
         working = 0

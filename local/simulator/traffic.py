@@ -7,7 +7,7 @@ from email.message import Message
 from urllib.parse import parse_qs, urlsplit
 
 OPERATIONS = ("create", "get", "list", "cancel", "download")
-# The User-Agent of HTTP libraries whose client sets none.
+# HTTP libraries send these User-Agents if the client sets no other.
 _DEFAULT_AGENTS = ("python-requests/", "python-urllib", "python-httpx/", "aiohttp/")
 _CREDENTIAL_PARAMETERS = {"api_key", "api_secret", "apikey", "apisecret"}
 _ONE_SECOND = 1.0
@@ -50,7 +50,7 @@ class Traffic:
             self.violations["basic_auth_missing"] += 1
 
     def admit(self, limit: int) -> bool:
-        """Return whether one more request fits into the last second; 0 means no limit.
+        """Return whether the limit allows one more request now. 0 means no limit.
 
         Refused requests do not count against the limit.
         """

@@ -16,7 +16,7 @@ from .answers import (
 )
 from .products import PRODUCTS, Direction, Product
 
-# Records stay available for 13 months, and one report may span all of them.
+# Records stay available for 13 months, and one report may span all 13.
 RETENTION_MONTHS = 13
 DEFAULT_WINDOW = timedelta(days=7)
 
@@ -36,8 +36,8 @@ class ReportRequest:
         end: End of the range, exclusive.
         direction: Empty if the body has none.
         filters: Columns and the texts they must equal.
-        switches_on: The boolean parameters that add a column and are true.
-        echo: The product's parameters, as every later answer repeats them.
+        switches_on: The boolean parameters with the value true. Each adds a column.
+        echo: The product's parameters, which every later answer repeats.
         sent: The body as received.
     """
 
@@ -69,7 +69,7 @@ def parse_json_object(body: bytes) -> dict[str, object]:
 
 
 def parse_date(text: object) -> datetime | None:
-    """Parse `yyyy-mm-ddThh:mm:ss[.sss]` with offset `Z`, `±hh:mm` or `±hhmm`; else return None."""
+    """Parse `yyyy-mm-ddThh:mm:ss[.sss]` with offset `Z`, `±hh:mm` or `±hhmm`, or return None."""
     if isinstance(text, str) and _DATE.fullmatch(text):
         try:
             return datetime.fromisoformat(text)
@@ -127,7 +127,7 @@ def parse_report_request(
 
 
 def months_before(instant: datetime, months: int) -> datetime:
-    """Subtract calendar months; the 31st becomes the last day of a shorter month."""
+    """Subtract calendar months. The 31st becomes the last day of a shorter month."""
     month_number = instant.year * 12 + instant.month - 1 - months
     year, month = divmod(month_number, 12)
     first = instant.replace(year=year, month=month + 1, day=1)
@@ -183,7 +183,7 @@ def _window(
         retention = timedelta(days=product.retention_days)
         oldest, longest_start = now - retention, end - retention
         limit = f"{product.retention_days} days"
-    # Compare by day, because a client computes the limit a moment earlier.
+    # Compare days, because a client computes the limit a moment before the simulator does.
     if start < oldest.replace(hour=0, minute=0, second=0, microsecond=0):
         invalid.append(InvalidParameter("date_start", f"Must not be older than {limit}"))
     if start < longest_start:

@@ -1,7 +1,7 @@
 """The values of a synthetic record, column by column.
 
-Each column has one function, from a `Draw` (the 64 random bytes of one record) to the text in the
-CSV. A product overrides the columns that mean something else in it.
+Each column has a function that turns a `Draw` (the 64 random bytes of one record) into the text in
+the CSV. A product overrides the columns that have another meaning there.
 """
 
 import json
@@ -17,7 +17,7 @@ from .products import PRODUCTS
 T = TypeVar("T")
 Value = Callable[["Draw"], str]
 
-# Byte positions in a draw. Bytes 0 to 31 decide choices, bytes 32 to 63 form identifiers.
+# Byte positions in a draw. Bytes 0 to 31 decide choices. Bytes 32 to 63 form identifiers.
 (COUNTRY, NETWORK, STATUS, KIND, SIZE, PRICE, NUMBER_HIGH, NUMBER_LOW, OWN, TEXT, REFERENCE,
  SETTLING) = range(12)  # fmt: skip
 
@@ -55,7 +55,7 @@ class Draw:
 
 
 def seconds_to_settle(raw: bytes, hours: float) -> float:
-    """Return the age at which status and price are final: 0 for seven records in eight.
+    """Return the age at which status and price are final. Seven records in eight have age 0.
 
     Vonage states at most 72 hours (delivery receipts), and 48 for prices of RCS.
     """
@@ -64,7 +64,7 @@ def seconds_to_settle(raw: bytes, hours: float) -> float:
 
 
 def _weighted(shares: Sequence[tuple[T, int]]) -> tuple[T, ...]:
-    """Return a table from the 256 values of a byte to the choices, by their shares."""
+    """Return the choice for each of the 256 values of a byte, by the shares."""
     slots = tuple(choice for choice, share in shares for _ in range(share))
     if len(slots) != 256:  # noqa: PLR2004 - the values of a byte
         raise ValueError(f"shares add up to {len(slots)}, not to 256")
@@ -144,7 +144,7 @@ TEXTS = (
     "  spaces around {code}  ",
     "予約番号は{code}です",
 )
-"""Message bodies, with everything that CSV parsers get wrong."""
+"""Message bodies with contents that CSV parsers often get wrong."""
 
 
 def _handset(d: Draw) -> str:
@@ -195,7 +195,7 @@ def _messages_status(d: Draw) -> str:
 def _messages_price(d: Draw) -> str:
     if not d.is_settled:
         return ""
-    # WhatsApp prices conversations: the first message carries the price, later ones 0.
+    # WhatsApp prices conversations: the first message has the price, and later messages have 0.
     if d.direction == "inbound" or (_PROVIDER[d.raw[KIND]] == "whatsapp" and d.raw[PRICE] > 64):  # noqa: PLR2004 - a quarter of 256
         return "0"
     return _message_price(d)
@@ -445,7 +445,7 @@ _OVERRIDES: Mapping[str, Mapping[str, Value]] = {
 
 
 def value_of(product: str, column: str) -> Value:
-    """Return the function of a product's column. An invented column contains its own name."""
+    """Return the function of a product's column. An unknown column repeats its own name."""
     if column == "currency":
         return _constant(PRODUCTS[product].currency)
     overrides = _OVERRIDES.get(product, {})

@@ -19,7 +19,7 @@ from vonage_reports.domain.printable import printable, without_formula
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "out"
 MOST_ROWS = 1000
-"""Rows printed at most; CSV=file.csv writes all."""
+"""How many rows are printed at most. CSV=file.csv writes all rows."""
 
 
 def main() -> int:
@@ -27,7 +27,7 @@ def main() -> int:
     try:
         return answer(os.environ, OUT)
     except BrokenPipeError:
-        # A reader such as `head` has closed the pipe; at exit Python would complain again.
+        # A reader such as `head` has closed the pipe. Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def answer(environment: Mapping[str, str], out: Path) -> int:
-    """Print the answer to the environment's query on `out`; return 0, or 2 for bad input."""
+    """Print the answer to the environment's query on `out`. Return 0, or 2 for bad input."""
     given = {name: value for name, value in environment.items() if value}
     try:
         sql = _sql(given)
@@ -135,7 +135,7 @@ def _is_number(value: object) -> bool:
 
 
 def _harmless(value: object) -> str:
-    """Return the text of a cell that no spreadsheet evaluates."""
+    """Return a cell's text in a form that no spreadsheet evaluates."""
     return _text(value) if _is_number(value) else without_formula(_text(value))
 
 

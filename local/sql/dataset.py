@@ -1,6 +1,6 @@
 """The dataset in DuckDB: one view per product, the view `usage`, and two more tables.
 
-Names, columns and types are those of Athena, so a query means the same in both.
+Names, columns and types are the same as in Athena, so a query has the same answer in both.
 """
 
 import csv
@@ -38,7 +38,7 @@ _MANIFEST_COLUMNS = {
     "dataset": 'STRUCT("key" VARCHAR, "rows" BIGINT)',
 }
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
-# The digits of a decimal(18,8); DuckDB would round more of them away.
+# The digits of a decimal(18,8). DuckDB would round away any further digits.
 _AMOUNT = re.compile(r"-?[0-9]{1,10}(\.[0-9]{1,8})?")
 _CONNECTIONS = 16
 
@@ -47,14 +47,14 @@ class Source(Protocol):
     """The storage of a dataset."""
 
     def relation(self, product: str, connection: duckdb.DuckDBPyConnection) -> str | None:
-        """Return a relation with a product's rows, None if it has none."""
+        """Return a relation with a product's rows, or None if the product has no rows."""
 
     def manifests(self) -> Iterable[Mapping[str, Any]]:
         """Return the content of the manifests."""
 
 
 class Folder:
-    """A copy of the bucket on this machine. Raises BadInput if it has no dataset."""
+    """A copy of the bucket on this machine. Raises BadInput if the copy has no dataset."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -62,7 +62,7 @@ class Folder:
             raise BadInput(f"{root.name}/ has no dataset yet; `make run` delivers one")
 
     def relation(self, product: str, _connection: duckdb.DuckDBPyConnection) -> str | None:
-        """Read the product's files; the partition keys stay text."""
+        """Read the product's files. The partition keys stay text."""
         files = sorted((self._root / "data" / f"product={product}").rglob("*.parquet"))
         if not files:
             return None
@@ -80,8 +80,8 @@ class Folder:
 class StackBucket:
     """The bucket of a deployed stack, read with the caller's AWS credentials.
 
-    pyarrow reads S3 itself; DuckDB would have to download an extension. Raises BadInput if the
-    stack or its bucket cannot be read.
+    pyarrow reads S3, because DuckDB would have to download an extension for S3. Raises BadInput if
+    the stack or its bucket cannot be read.
     """
 
     def __init__(self, stack: str) -> None:
@@ -107,7 +107,7 @@ class StackBucket:
         )
 
     def relation(self, product: str, connection: duckdb.DuckDBPyConnection) -> str | None:
-        """Register the product's files as a pyarrow dataset, which reads only needed data."""
+        """Register the product's files as a pyarrow dataset, which reads only the needed data."""
         folder = f"{self._bucket}/data/product={product}"
         files = self._list(folder, ".parquet")
         if not files:
@@ -149,11 +149,11 @@ def open_dataset(
 ) -> duckdb.DuckDBPyConnection:
     """Return a connection with the tables and views of Athena.
 
-    Without `with_manifests` the table `manifests` stays empty; filling it takes one request per
-    manifest on S3. Raises BadInput if the invoice cannot be read.
+    Without `with_manifests`, the table `manifests` stays empty. On S3, filling the table takes one
+    request per manifest. Raises BadInput if the invoice cannot be read.
     """
     connection = duckdb.connect()
-    # Stored times are UTC; without this a cast would convert them to the machine's time zone.
+    # Stored times are UTC. By default, a cast would convert them to the machine's time zone.
     connection.execute("SET TimeZone = 'UTC'")
     for product, table in TABLES.items():
         relation = source.relation(product, connection)

@@ -1,8 +1,8 @@
 """The SQL in template.yaml: the view `usage` and Athena's named queries.
 
 They are written once, in the SQL that Athena and DuckDB have in common. A query's parameters are
-variables of `Fn::Sub`, such as `${MarkUp}`: the template sets their values in Athena, the
-environment sets them here.
+variables of `Fn::Sub`, such as `${MarkUp}`. The template sets their values in Athena, and the
+environment sets their values here.
 """
 
 import json
@@ -28,7 +28,7 @@ _BY_MONTH = ("reconciliation",)
 
 @dataclass(frozen=True)
 class NamedQuery:
-    """A named query of the template; `defaults` are the template's parameter values."""
+    """A named query of the template. `defaults` are the template's parameter values."""
 
     description: str
     text: str
@@ -48,7 +48,7 @@ def usage_view() -> str:
 
 
 def named_queries() -> dict[str, NamedQuery]:
-    """Return the named queries of the template: `BillingQuery` is `billing`."""
+    """Return the template's named queries by name, such as `billing` for `BillingQuery`."""
     template = _template()
     found = {}
     for logical_id, resource in template["Resources"].items():

@@ -22,7 +22,7 @@ _DEPLOYMENT_SECONDS = 120
 
 
 class DeploymentFailed(RuntimeError):
-    """CloudFormation refused the template. The message holds the reasons from its events."""
+    """CloudFormation refused the template. The message holds the reasons from the events."""
 
 
 class InvocationFailed(RuntimeError):
@@ -148,7 +148,7 @@ class Stack:
         return [item for page in pages for item in page["Items"]]
 
     def stop_schedules(self) -> None:
-        """Disable every schedule: the caller sends the events itself."""
+        """Disable every schedule, because the caller sends the events itself."""
         scheduler = self._emulator.client("scheduler")
         settable = scheduler.meta.service_model.operation_model("UpdateSchedule").input_shape
         for resource in self._resources:
@@ -159,7 +159,7 @@ class Stack:
 
 
 LOCAL_PACE = 0.3
-"""Seconds between two requests. With AWS's interval, a slow machine could send six in a second."""
+"""Seconds between requests. With AWS's interval, a slow machine could send six in one second."""
 
 
 def deploy(
@@ -175,9 +175,9 @@ def deploy(
 ) -> Stack:
     """Deploy the template of `root`, or update the stack `name` if it exists.
 
-    `folder` gets the file that the functions share. `environment` adds variables to every function.
-    `request_interval` is the time between two requests, in seconds. The secret of a new stack is
-    empty, and all schedules are disabled.
+    `folder` gets the file that paces the requests of all functions. `environment` adds variables to
+    every function. `request_interval` is the time between two requests, in seconds. The secret of a
+    new stack is empty, and all schedules are disabled.
 
     Raises DeploymentFailed.
     """
@@ -188,8 +188,8 @@ def deploy(
             "AWS_ENDPOINT_URL": emulator.url,
             "AWS_CA_BUNDLE": str(emulator.ca_bundle),
             "WAIT_SCALE": str(wait_scale),
-            # All functions share one pace, so that scaled waits send Vonage no more requests per
-            # second than on AWS, where polls are 20 s apart.
+            # All functions share one pace. With separate paces, the scaled waits would send Vonage
+            # more requests per second than on AWS, where polls are 20 s apart.
             "PACING_FILE": str(folder / "pace"),
             "REQUEST_INTERVAL": str(request_interval),
             **(environment or {}),
@@ -205,7 +205,7 @@ def deploy(
     parameters = {
         "VonageBaseUrl": vonage_base_url,
         "Architecture": _architecture(),
-        # A scheduled time may lie far in the past, and still no window counts as overdue.
+        # No window may count as overdue, even if the scheduled time lies far in the past.
         "OverdueHours": "1000000",
     }
     s3.put_object(Bucket=_ARTIFACTS, Key=_TEMPLATE, Body=json.dumps(package.template))

@@ -2,8 +2,8 @@
 
 This module holds all settings of MiniStack. To use another emulator, replace the class `Emulator`.
 
-The emulator enforces the IAM roles of the deployed template (AUTH), so each run proves that the
-template grants enough, and no more. It uses TLS, because the bucket's policy refuses plain HTTP.
+The emulator enforces the IAM roles of the deployed template (AUTH), so a missing permission fails
+the run. The emulator uses TLS, because the bucket's policy refuses plain HTTP.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ class Emulator:
         self._folder = folder
         self._wait_scale = wait_scale
         self._process: subprocess.Popen[bytes] | None = None
-        # Any: boto3's stubs know each service only by its literal name.
+        # Any, because boto3's stubs know each service only by its literal name.
         self._session: Any = boto3.Session(
             aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
@@ -59,7 +59,7 @@ class Emulator:
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._make_certificate()
-        # The emulator inherits this socket, so no other process can take the port, and the first
+        # The emulator inherits this socket, so no other process can take the port. The first
         # request waits in the socket's queue until the emulator answers.
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
@@ -115,7 +115,7 @@ class Emulator:
         self._process = None
 
     def _connection(self, answer_seconds: int) -> dict[str, Any]:
-        # One attempt: a retried invocation would run a function twice.
+        # Only one attempt, because a retried invocation would run a function twice.
         once = Config(read_timeout=answer_seconds, retries={"total_max_attempts": 1}, proxies={})
         return {"endpoint_url": self.url, "verify": str(self.ca_bundle), "config": once}
 
@@ -143,10 +143,10 @@ class Emulator:
                 "STATE_DIR": str(self._folder / "state"),
                 "S3_DATA_DIR": str(self._folder / "s3"),
                 "TMPDIR": str(temporary),
-                "IOT_MTLS_ENABLED": "0",  # its listener would bind every interface
+                "IOT_MTLS_ENABLED": "0",  # the listener would bind every interface
                 "SFTP_ENABLED": "0",
                 "LAMBDA_EXECUTOR": "local",
-                "DOCKER_HOST": f"unix://{self._folder}/no-docker",  # never use a real one
+                "DOCKER_HOST": f"unix://{self._folder}/no-docker",  # never use a real Docker
                 "LOG_LEVEL": "WARNING",
                 "PYTHONPATH": str(ROOT),
                 "TZ": "UTC",  # as in Lambda

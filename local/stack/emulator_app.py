@@ -11,7 +11,7 @@ from ministack.core.lambda_runtime import Worker
 
 __all__ = ["app"]
 
-# In seconds. Each of our functions logs, so the long wait for a first line never runs out.
+# In seconds. All our functions write logs, so the long wait for a first line never runs out.
 Worker._drain_stderr_bounded = partialmethod(  # noqa: SLF001 - there is no setting
     Worker._drain_stderr_bounded,  # noqa: SLF001 - as above
     first_line_wait=2,

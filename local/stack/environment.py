@@ -11,7 +11,7 @@ REGION = "eu-west-1"
 
 INHERITED = (
     *("PATH", "HOME", "LANG", "LC_ALL", "VIRTUAL_ENV"),
-    # Behind a proxy, requests to Vonage need its address and its certificate.
+    # Behind a proxy, requests to Vonage need the proxy's address and certificate.
     *("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"),
     *("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
 )

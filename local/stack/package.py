@@ -28,7 +28,7 @@ NAMED_QUERY = "AWS::Athena::NamedQuery"
 
 CODE_PROPERTY = {FUNCTION: "CodeUri", LAYER: "ContentUri", STATE_MACHINE: "DefinitionUri"}
 
-# The oldest date of a ZIP. A fixed date makes equal code equal bytes.
+# The oldest date that a ZIP can hold. With a fixed date, equal code gives equal bytes.
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -41,7 +41,7 @@ class Package:
     def __init__(self, root: Path, *, bucket: str, environment: Mapping[str, str]) -> None:
         self.artifacts: dict[str, bytes] = {}
         self.template = read_template(root / "template.yaml")
-        # The emulator does not support them. `make query` reads them from template.yaml.
+        # The emulator has no named queries. `make query` reads them from template.yaml.
         for name, _ in list(self._of(NAMED_QUERY)):
             del self.template["Resources"][name]
         layers = [root / resource["Properties"]["ContentUri"] for _, resource in self._of(LAYER)]
@@ -56,7 +56,7 @@ class Package:
             else:
                 suffix, content = "zip", _zip(source, bootstrap=bootstrap)
                 properties["Runtime"] = "provided.al2023"
-            # As in `sam package`: changed content gets another key, so an update deploys it.
+            # As in `sam package`, changed content gets a new key, so an update deploys the content.
             key = f"{name}-{hashlib.sha256(content).hexdigest()[:16]}.{suffix}"
             self.artifacts[key] = content
             properties[CODE_PROPERTY[kind]] = {"Bucket": bucket, "Key": key}
@@ -79,12 +79,12 @@ def _bootstrap(layers: list[Path], environment: Mapping[str, str]) -> str:
     exports = {**environment, "PYTHONPATH": path}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
     command = f'exec {shlex.quote(sys.executable)} -m awslambdaric "$_HANDLER"'
-    # The functions inherit the emulator's LOG_LEVEL, which would set that of Powertools.
+    # The functions inherit the emulator's LOG_LEVEL, which would change Powertools' log level.
     return "\n".join(["#!/bin/sh", "unset LOG_LEVEL", *lines, command, ""])
 
 
 def _definition(source: Path) -> str:
-    """Return the workflow as JSON: the emulator cannot read YAML."""
+    """Return the workflow as JSON, because the emulator cannot read YAML."""
     definition = yaml.safe_load(source.read_text())
     for state in definition["States"].values():
         if state.get("Resource") == "arn:aws:states:::sns:publish":
@@ -93,7 +93,7 @@ def _definition(source: Path) -> str:
 
 
 def _write_out_attributes(arguments: dict[str, Any]) -> None:
-    """Name a message's attributes as SNS's wire protocol does. The emulator does not do so."""
+    """Name a message's attributes as in SNS's wire protocol. The emulator does not."""
     for number, (name, value) in enumerate(arguments.pop("MessageAttributes", {}).items(), 1):
         entry = f"MessageAttributes.entry.{number}"
         arguments[f"{entry}.Name"] = name

@@ -9,13 +9,13 @@ from typing import Any
 from local.stack.deployment import InvocationFailed, Stack
 
 _SWEEP_SECONDS = 300
-"""The rate of the template's schedule."""
+"""How long the template's schedule waits between two sweeps."""
 
 _SHORTEST_SWEEP_SECONDS = 1.0
 _FAILURES_IN_A_ROW = 3
 
 _RETRIES = 2
-"""The retries of Lambda's asynchronous invocations: its default, and the template's setting."""
+"""How often Lambda retries an asynchronous invocation, by default and in the template."""
 
 
 def sweep_seconds(wait_scale: float) -> float:
@@ -24,7 +24,7 @@ def sweep_seconds(wait_scale: float) -> float:
 
 
 class Scheduler:
-    """Invokes submit_reports from its own thread, once at a time. `say` prints a line.
+    """Invokes submit_reports from its own thread, one invocation at a time. `say` prints a line.
 
     In addition, the template's EventBridge rule triggers submit_reports when a workflow ends.
     """
@@ -48,7 +48,7 @@ class Scheduler:
             send, event, stack, say=say
         )
         self.answer: dict[str, Any] | None = None
-        """The answer of submit_reports to the event, None before it arrives."""
+        """The answer of submit_reports to the event, or None before the answer arrives."""
 
     @property
     def is_idle(self) -> bool:
@@ -58,7 +58,7 @@ class Scheduler:
     def tick(self) -> None:
         """Take the answer of a finished invocation, and start the next one if it is due.
 
-        Raises InvocationFailed if the event failed, or three sweeps in a row.
+        Raises InvocationFailed if the event failed, or if three sweeps in a row failed.
         """
         if self._running is not None and self._running.done():
             ended, self._running = self._running, None
@@ -79,7 +79,7 @@ class Scheduler:
     def _take(self, ended: Future[dict[str, Any]]) -> None:
         if self.answer is None:
             self.answer = ended.result()
-            # A sweep can submit the rest of the event's reports at once.
+            # Sweep at once, to submit the rest of the event's reports.
             self._next_sweep = 0.0
             return
         self._next_sweep = time.monotonic() + self._interval
@@ -89,7 +89,7 @@ class Scheduler:
             self._failures += 1
             if self._failures == _FAILURES_IN_A_ROW:
                 raise
-            self._say(f"a sweep failed, the next one retries: {error}")
+            self._say(f"a sweep failed, and the next sweep retries: {error}")
         else:
             self._failures = 0
 
@@ -97,8 +97,8 @@ class Scheduler:
 def send(event: Mapping[str, Any], stack: Stack, *, say: Callable[[str], None]) -> dict[str, Any]:
     """Send an event, and retry if it fails, as Lambda does for a schedule's event.
 
-    The very first invocation failed in 1 of 34 starts of the emulator. Its cause is unknown: 60
-    more starts did not reproduce it.
+    The very first invocation failed in 1 of 34 starts of the emulator. The cause is unknown, and 60
+    more starts did not reproduce the failure.
     """
     event = _safe_to_repeat(event)
     for _ in range(_RETRIES):
@@ -114,7 +114,7 @@ def send(event: Mapping[str, Any], stack: Stack, *, say: Callable[[str], None]) 
 def _safe_to_repeat(event: Mapping[str, Any]) -> Mapping[str, Any]:
     """Give a recollection a token, so that a retry does not collect the window twice.
 
-    The default token is the invocation's id. Lambda keeps the id when it retries, this module
+    The default token is the invocation's id. Lambda keeps the id when it retries, but this module
     does not.
     """
     recollect = event.get("recollect")

@@ -2,9 +2,9 @@
 
     python -m local.stack.watchdog MODULE [ARGUMENT ...]
 
-Our standard input is a pipe whose other end the starter holds. However the starter ends, even by
-SIGKILL, the system closes the pipe, and this module kills the whole process group. The pipe needs
-no polling and no process id, which the system could reuse. It works wherever process groups exist.
+Our standard input is a pipe from the starter. When the starter ends, even by SIGKILL, the system
+closes the pipe, and this module kills the whole process group. The pipe needs no polling and no
+process id, which the system could reuse. This works wherever process groups exist.
 """
 
 import os
