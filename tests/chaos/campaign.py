@@ -367,7 +367,7 @@ class Campaign:
 
     def _recollection(self) -> dict[str, Any] | None:
         name = self._some_report(State.DELIVERED, State.FAILED, State.STORED)
-        return name and {"recollect": {"report_id": name}}  # type: ignore[return-value]  # None, or an event
+        return name and {"recollect": {"report_id": name, "confirm": True}}  # type: ignore[return-value]  # None, or an event
 
     def _reconversion(self) -> dict[str, Any] | None:
         name = self._some_report(State.DELIVERED)

@@ -125,7 +125,9 @@ def test_a_window_that_was_split_is_made_again_from_its_archives_and_collected_a
     ids = ids_that_readers_see(local_stack, "NUMBER-INSIGHT")
     assert len(ids) == len(set(ids)) == ROWS_PER_DAY
 
-    local_stack.stack.submit({"recollect": {"report_id": root, "token": "because"}})
+    local_stack.stack.submit(
+        {"recollect": {"report_id": root, "token": "because", "confirm": True}}
+    )
     local_stack.until(lambda: not local_stack.ledger.open_reports(), "it is collected")
     [(_, anew)] = local_stack.notifications()
     assert (anew["report_id"], anew["attempt"], anew["rows"]) == (root, 2, ROWS_PER_DAY)

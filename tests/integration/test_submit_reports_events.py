@@ -180,7 +180,7 @@ def test_retried_invocation_recollects_once(stack: Stack, handler: Handler) -> N
     stack.runs.start(report)
     stack.runs.end(report)
     stack.settle()
-    event = {"recollect": {"report_id": report.report_id}}
+    event: dict[str, Any] = {"recollect": {"report_id": report.report_id, "confirm": True}}
     assert (
         handler({"recollect": {**event["recollect"], "dry_run": True}})["dry_run"]["reports"] == 1
     )
@@ -190,7 +190,10 @@ def test_retried_invocation_recollects_once(stack: Stack, handler: Handler) -> N
     stack.runs.start(again)
     stack.runs.end(again)
     stack.settle()
-    assert handler(event, "retried")["planned"] == []
+    repeated = handler(event, "retried")
+    assert repeated["planned"] == []
+    (said,) = repeated["faults"]
+    assert "token retried was followed before" in said
     # Other errors must not make the event fail: sent again, it would be billed again.
     item = {"pk": "open", "sk": "report#of-tomorrow", "state": "SPLIT", "report_id": "of-tomorrow"}
     boto3.resource("dynamodb").Table("ledger").put_item(Item=item)
@@ -217,7 +220,8 @@ def test_reprocessing_uses_the_current_currency(stack: Stack, handler: Handler) 
         stack.runs.end(delivered)
         stack.settle()
         handler.define(*definitions)
-        handler({event: {"report_id": report.report_id}})
+        confirm = {"confirm": True} if event == "recollect" else {}
+        handler({event: {"report_id": report.report_id, **confirm}})
         started = json.loads(stack.known(report.report_id).execution_input or "")
         currency: str | None = started["definition"]["currency"]
         return currency

@@ -66,6 +66,8 @@ BUSY = replace(
     run=4,
     resumes=2,
     not_found=1,
+    failures=5,
+    holds=6,
     leaves=2,
     rows=7,
     error="VonageUnavailable",
@@ -169,6 +171,16 @@ def test_slots_belong_to_reports_in_flight(state: State | None, transition: Tran
 
     if after.state not in (State.SUBMITTING, State.SUBMITTED, State.HELD, State.CONVERTING):
         assert after.slot is None
+
+
+@pytest.mark.parametrize(("state", "transition"), allowed(), ids=named)
+def test_failures_and_holds_are_counted(state: State | None, transition: Transition) -> None:
+    before = report_in(state)
+    after = apply(before, transition, now=NOW)
+
+    known = before or PLANNED
+    assert after.failures == known.failures + (after.state is State.FAILED)
+    assert after.holds == known.holds + isinstance(transition, Hold)
 
 
 @pytest.mark.parametrize(("state", "transition"), allowed(), ids=named)

@@ -191,12 +191,20 @@ def test_missing_hours_of_one_date_share_a_backfill() -> None:
 
 def test_failed_window_has_reason_and_recollect_event() -> None:
     (window,) = windows(DAILY, "2026-11-01", "2026-11-02")
-    failed = report(DAILY, window, State.FAILED, error="RowsMismatch", reason="3 rows are not 4")
+    failed = report(
+        DAILY,
+        window,
+        State.FAILED,
+        failures=3,
+        error="RowsMismatch",
+        reason="3 rows are not 4",
+    )
 
     (problem,) = status(failed).problems
 
     assert (problem.kind, problem.reason) == ("failed", "RowsMismatch: 3 rows are not 4")
-    assert problem.event == {"recollect": {"report_id": failed.report_id}}
+    again = {"report_id": failed.report_id, "token": "failure-3"}
+    assert problem.event == {"recollect": again}
 
 
 def test_later_delivery_ends_a_failed_revision() -> None:
@@ -286,7 +294,8 @@ def test_failed_split_window_recollects_only_failed_part() -> None:
     result = status(*reports)
 
     (problem,) = result.problems
-    assert problem.event == {"recollect": {"report_id": reports[2].report_id}}
+    again = {"report_id": reports[2].report_id, "token": "failure-0"}
+    assert problem.event == {"recollect": again}
     assert problem.dates == "2026-11-01, a part of 12 h"
     assert row(result).failed == 1
 
@@ -297,7 +306,8 @@ def test_failed_part_of_earlier_split_is_ignored() -> None:
 
     (problem,) = status(replace(whole, reason="3 rows are not 4"), *parts).problems
 
-    assert problem.event == {"recollect": {"report_id": whole.report_id}}
+    again = {"report_id": whole.report_id, "token": "failure-0"}
+    assert problem.event == {"recollect": again}
 
 
 def test_expired_windows_are_missing_without_event() -> None:

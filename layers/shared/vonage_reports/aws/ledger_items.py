@@ -16,7 +16,7 @@ from vonage_reports.domain.windows import Window
 OF_FINISHED_REPORTS = (
     *("report_id", "definition", "product", "account_id", "include_subaccounts", "filters"),
     *("window", "revision", "priority", "planned_at", "delay_index", "delay_days", "state"),
-    *("root", "leaves", "backfill", "rows", "error", "reason"),
+    *("root", "leaves", "backfill", "rows", "error", "reason", "failures"),
 )
 """The attributes that a Query of many finished reports reads."""
 

@@ -157,6 +157,8 @@ class Fail:
     reason: str
     part: str | None = None
     """For a split window: the report_id of the half to collect again."""
+    part_failures: int | None = None
+    """The number of times that this half failed; None if it did not fail."""
     is_stored: bool = False
     """Whether the archive is stored, so that another conversion costs nothing."""
 
@@ -317,7 +319,12 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
         case LookUpAgain(look_after):
             return {"absent_since": now, "look_after": look_after}
         case Hold(until=until, reason=reason):
-            return {"look_after": until, "error": "SubmissionUnknown", "reason": reason}
+            return {
+                "look_after": until,
+                "error": "SubmissionUnknown",
+                "reason": reason,
+                "holds": report.holds + 1,
+            }
         case ReleaseSlot():
             return {"slot": None}
         case Resume(entry, not_before, frees_slot, error, reason, not_found):
@@ -350,7 +357,8 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
             delivered_from = report.receipts or (receipt_key(report),)
             return {**_NO_ERROR, "slot": None, "rows": rows, "delivered_from": delivered_from}
         case Fail(error, reason):
-            return {"slot": None, "error": error, "reason": reason}
+            failures = report.failures + 1
+            return {"slot": None, "error": error, "reason": reason, "failures": failures}
         case Supersede() | Withdraw():
             return {"not_before": None}
     raise TypeError(f"{transition!r} has no changes")

@@ -1,6 +1,7 @@
 """A report: one definition, account, window and revision, and its state in the ledger."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -76,6 +77,7 @@ class Priority(IntEnum):
     BACKFILL = 2
 
 
+_FAILURE = "failure-"
 _ENDS = frozenset({State.STORED, State.DELIVERED, State.SUPERSEDED, State.FAILED, State.CANCELLED})
 
 
@@ -137,6 +139,10 @@ class Report:
     """Attempts made before the window was last planned again."""
     tokens: tuple[str, ...] = ()
     """Tokens of the recollect events that were followed."""
+    failures: int = 0
+    """The number of times that the report became FAILED; `failure_token` names one of them."""
+    holds: int = 0
+    """The number of times that the report became HELD; `resolve` may name one of them."""
     submitted_at: datetime | None = None
     """The time just before the POST of the present attempt."""
     absent_since: datetime | None = None
@@ -217,6 +223,16 @@ def report_id(
     )
     digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:12]
     return f"{report_ids_from(definition, window.start)}-{digest}"
+
+
+def failure_token(failures: int) -> str:
+    """Return the token of the recollect event that answers a report's n-th failure."""
+    return f"{_FAILURE}{failures}"
+
+
+def is_failure_token(token: str) -> bool:
+    """Whether a token answers a failure, and is followed only while that failure lasts."""
+    return re.fullmatch(rf"{_FAILURE}\d+", token) is not None
 
 
 def report_ids_from(definition: str, start: datetime) -> str:
