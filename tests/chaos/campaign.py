@@ -450,7 +450,7 @@ class Campaign:
         if self._seen_writes != self.aws.writes:
             self._seen_writes = self.aws.writes
             work = self.ledger.open_work()
-            self._open = bool(work.reports or work.backfills)
+            self._open = bool(work.reports or work.backfills or work.slots_until)
         return self._open
 
     _seen_writes = -1

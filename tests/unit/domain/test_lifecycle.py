@@ -16,6 +16,7 @@ from vonage_reports.domain.lifecycle import (
     Convert,
     Deliver,
     Fail,
+    GiveUp,
     Hold,
     LookUpAgain,
     Plan,
@@ -91,6 +92,7 @@ EACH: tuple[Transition, ...] = (
     Deliver(12),
     Supersede(),
     Withdraw(),
+    GiveUp(LATER),
     Fail("RowsMismatch", "11 of 12"),
 )
 PRODUCT = list(product((None, *State), EACH))

@@ -573,3 +573,35 @@ def test_status_is_json_serializable() -> None:
     assert document["definitions"][0]["last_delivered"]["start"] == "2026-11-03T00:00:00Z"
     assert document["as_of"] == "2026-11-23T06:00:00Z"
     assert document["backfills"][0]["windows"] == 10
+
+
+def test_withdrawn_window_is_not_missing() -> None:
+    twice = replace(DAILY, delay_days=(0, 3))
+    days = windows(twice, "2026-11-01", "2026-11-04")
+
+    result = status(
+        report(twice, days[0], delay_index=1),
+        report(twice, days[1]),
+        report(twice, days[1], delay_index=1, state=State.CANCELLED, withdrawn_at=NOW),
+        report(twice, days[2], delay_index=1),
+        definitions=[twice],
+        calendar=Calendar({("sms", "abcd1234", 3): days[2].end}, {}, {"sms": twice.collects}),
+    )
+
+    assert result.problems == []
+    assert row(result).missing == 0
+
+
+def test_window_withdrawn_only_as_preliminary_is_missing() -> None:
+    twice = replace(DAILY, delay_days=(0, 3))
+    days = windows(twice, "2026-11-01", "2026-11-04")
+
+    result = status(
+        report(twice, days[0], delay_index=1),
+        report(twice, days[1], State.CANCELLED, withdrawn_at=NOW),
+        report(twice, days[1], State.CANCELLED, delay_index=1),
+        report(twice, days[2], delay_index=1),
+        definitions=[twice],
+    )
+
+    assert [each.reason for each in result.problems] == ["cancelled"]

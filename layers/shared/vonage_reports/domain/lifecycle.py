@@ -150,6 +150,13 @@ class Withdraw:
 
 
 @dataclass(frozen=True)
+class GiveUp:
+    """The operator withdraws the report; until `slot_until`, Vonage may still work on it."""
+
+    slot_until: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Fail:
     """Only the operator can go on from here."""
 
@@ -165,7 +172,7 @@ class Fail:
 
 Transition = (
     Plan | Replan | Reopen | TakeSlot | Adopt | PutBack | LookUpAgain | Hold | ReleaseSlot | Resume
-    | Resubmit | Split | Store | Convert | Deliver | Supersede | Withdraw | Fail
+    | Resubmit | Split | Store | Convert | Deliver | Supersede | Withdraw | GiveUp | Fail
 )  # fmt: skip
 
 TRANSITIONS: Mapping[State | None, Mapping[type[Transition], State]] = {
@@ -175,6 +182,7 @@ TRANSITIONS: Mapping[State | None, Mapping[type[Transition], State]] = {
         Split: State.SPLIT,
         Supersede: State.SUPERSEDED,
         Withdraw: State.CANCELLED,
+        GiveUp: State.CANCELLED,
         # A report whose parameters Vonage refused is put back first, then announced.
         Fail: State.FAILED,
     },
@@ -183,11 +191,13 @@ TRANSITIONS: Mapping[State | None, Mapping[type[Transition], State]] = {
         PutBack: State.PLANNED,
         LookUpAgain: State.SUBMITTING,
         Hold: State.HELD,
+        GiveUp: State.CANCELLED,
     },
     State.HELD: {
         Adopt: State.SUBMITTED,
         PutBack: State.PLANNED,
         ReleaseSlot: State.HELD,
+        GiveUp: State.CANCELLED,
     },
     State.SUBMITTED: {
         Deliver: State.DELIVERED,
@@ -197,12 +207,14 @@ TRANSITIONS: Mapping[State | None, Mapping[type[Transition], State]] = {
         Split: State.SPLIT,
         # Vonage refuses for good to show the report.
         Hold: State.HELD,
+        GiveUp: State.CANCELLED,
         Fail: State.FAILED,
     },
     State.SPLIT: {
         Convert: State.CONVERTING,
         Fail: State.FAILED,
         Withdraw: State.CANCELLED,
+        GiveUp: State.CANCELLED,
         # A half that was split itself.
         Replan: State.PLANNED,
     },
@@ -264,7 +276,13 @@ def _entry_of(transition: Adopt | Convert | Resume) -> Entry:
     return Entry.CHECK if isinstance(transition, Adopt) else Entry.CONVERT
 
 
-_NO_ERROR: Mapping[str, Any] = {"error": None, "reason": None}
+_NO_ERROR: Mapping[str, Any] = {
+    "error": None,
+    "reason": None,
+    # A report that is collected or delivered is not withdrawn any more.
+    "withdrawn_at": None,
+    "slot_until": None,
+}
 _NEW_RUNS: Mapping[str, Any] = {
     "resumes": 0,
     "not_found": 0,
@@ -359,6 +377,13 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
         case Fail(error, reason):
             failures = report.failures + 1
             return {"slot": None, "error": error, "reason": reason, "failures": failures}
+        case GiveUp(slot_until):
+            return {
+                "slot": None,
+                "slot_until": slot_until,
+                "not_before": None,
+                "withdrawn_at": report.withdrawn_at or now,
+            }
         case Supersede() | Withdraw():
             return {"not_before": None}
     raise TypeError(f"{transition!r} has no changes")

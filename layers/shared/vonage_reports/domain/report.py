@@ -32,7 +32,8 @@ class State(StrEnum):
     """A preliminary revision that was never requested: a later one was delivered first."""
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
-    """Never requested: its backfill was cancelled, or another half of its window failed."""
+    """Withdrawn by the operator; or never requested, because its backfill was cancelled or another
+    half of its window failed."""
 
 
 class RequestStatus(StrEnum):
@@ -161,6 +162,10 @@ class Report:
     """The exact input of the present run, as bytes of JSON."""
     receipts: tuple[str, ...] = ()
     """Keys of the receipts that the present run converts, oldest first."""
+    withdrawn_at: datetime | None = None
+    """The time at which the operator withdrew the report: only `recollect` plans it again."""
+    slot_until: datetime | None = None
+    """CANCELLED: the end of the slot that the report left taken, if Vonage may work on it."""
     delivered_from: tuple[str, ...] = ()
     """Keys of the receipts of the last delivery, also while a later collection is under way."""
     rows: int | None = None

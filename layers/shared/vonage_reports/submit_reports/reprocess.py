@@ -71,6 +71,8 @@ def recollect(
     else:
         if not root.is_at_end and root.state is not State.SPLIT:
             return _nothing(f"its window {root.report_id} is {root.state}, which is unfinished")
+        if root.state is State.SPLIT and root.withdrawn_at is not None:
+            return _nothing(f"its window {root.report_id} is being withdrawn")
         changes.append((root, _with_one_part_for(report, root, services, now=now)))
         # These parts were cancelled because this one failed: plan them again, except its own
         # parts, which it replaces.

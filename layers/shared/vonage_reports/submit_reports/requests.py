@@ -34,6 +34,7 @@ from vonage_reports.submit_reports.read_definitions import (
     load_definitions,
 )
 from vonage_reports.submit_reports.reprocess import resolve
+from vonage_reports.submit_reports.withdraw import withdraw
 
 _A_TIME = "a time with its offset from UTC, such as 2026-11-22T02:15:00Z"
 _A_DATE = "a date, such as 2026-01-31"
@@ -177,6 +178,18 @@ class Reconversion(OperatorRequest):
             currencies=load_currencies(context.services),
         )
         return StepResult()
+
+
+class Withdrawal(OperatorRequest):
+    """End an open report; only a recollection plans its window again."""
+
+    key = "withdraw"
+
+    report_id: _ReportId
+
+    def carry_out(self, context: RequestContext) -> StepResult:
+        """Withdraw the report."""
+        return withdraw(self.report_id, context.services, now=context.now)
 
 
 class BackfillRequest(OperatorRequest):
