@@ -143,7 +143,7 @@ def test_dry_run_is_recognised(*, dry_run: bool) -> None:
             {"backfil": BACKFILL},
             (
                 "backfil: no such event; the events are scheduled_time, sweep, resolve, recollect, "
-                "reconvert, backfill, cancel"
+                "reconvert, withdraw, backfill, cancel"
             ),
         ),
         ({}, "an event takes exactly one key, this one has none: see events/"),
