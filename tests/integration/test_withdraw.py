@@ -12,6 +12,7 @@ from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.report import Report, State
 from vonage_reports.submit_reports.context import StepResult
 from vonage_reports.submit_reports.reprocess import recollect, reconvert
+from vonage_reports.submit_reports.split_windows import parts_of
 from vonage_reports.submit_reports.withdraw import withdraw
 
 
@@ -269,6 +270,52 @@ def test_planned_part_of_a_withdrawn_window_is_not_requested(stack: Stack) -> No
     ended(stack, ask(stack, the_window(stack)))
     stack.submit()
     assert len(stack.created()) == 1
+
+
+def test_lost_part_of_a_withdrawn_window_leaves_its_slot(stack: Stack) -> None:
+    stack.plan()
+    stack.collect("TRUNCATED")
+    stack.simulator.fault("create", "accept_then_cut", times=2)
+    stack.submit()
+    assert stack.slots() == 2
+    ended(stack, ask(stack, the_window(stack)))
+    assert stack.slots() == 2
+    stack.later(hours=49)
+    stack.settle()
+    assert stack.slots() == 0
+
+
+def test_part_is_not_recollected_while_its_window_is_withdrawn(stack: Stack) -> None:
+    window = split(stack)
+    stack.simulator.fault("cancel", "cut")
+    ask(stack, window)
+    (stored,) = (
+        each
+        for each in parts_of(window, stack.services.ledger, now=stack.now) or []
+        if each.state is State.STORED
+    )
+    again = recollect(stored.report_id, "token", stack.services, now=stack.now)
+    assert "is being withdrawn" in said(again)
+
+
+def test_withdrawn_report_is_written_as_marked_before_vonage_is_asked(stack: Stack) -> None:
+    report = submitted(stack)
+    seen: list[bool] = []
+    cancel = stack.services.vonage.cancel_report
+
+    def die(request_id: str) -> bool:
+        seen.append(the_window(stack).withdrawn_at is not None)
+        cancel(request_id)
+        raise ConnectionError("the function died")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stack.services.vonage, "cancel_report", die)
+        with pytest.raises(ConnectionError):
+            ask(stack, report)
+    assert seen == [True]
+    stack.runs.end(report, "ReportFailed")
+    assert stack.settle() == [report.report_id]
+    assert (the_window(stack).state, len(stack.created())) == (State.CANCELLED, 1)
 
 
 def test_withdrawn_split_window_can_be_recollected(stack: Stack) -> None:

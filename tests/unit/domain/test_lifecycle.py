@@ -220,6 +220,18 @@ def test_from_every_state_the_table_leads_to_an_end() -> None:
     assert ending == {None, *State}
 
 
+def test_the_operator_ends_every_open_state_or_its_run_does() -> None:
+    for state in State:
+        if state in FINISHED:
+            continue
+        ways = TRANSITIONS[state]
+        if state is State.CONVERTING:
+            # Its archives are stored: the run costs nothing, and fails after MAX_RESUMES.
+            assert {ways[Deliver], ways[Fail]} <= FINISHED
+        else:
+            assert ways[GiveUp] is State.CANCELLED
+
+
 def test_every_state_is_reached_from_the_first_plan() -> None:
     reached: set[State] = set()
     found = set(TRANSITIONS[None].values())

@@ -82,6 +82,15 @@ def test_undelivered_event_keeps_its_own_token(context: dict[str, Any]) -> None:
     assert parse_event(undelivered({"sweep": True}, **context)) == Sweep()
 
 
+def test_undelivered_replay_keeps_the_first_invocation_as_token() -> None:
+    first = undelivered(RECOLLECT, requestId="the first")
+
+    event = parse_event(undelivered(first, requestId="a replay"))
+
+    assert isinstance(event, Recollection)
+    assert event.token == "the first"
+
+
 def test_undelivered_event_without_an_id_or_payload_is_read_as_it_is() -> None:
     assert parse_event({"requestPayload": RECOLLECT}) == parse_event(RECOLLECT)
     with pytest.raises(InvalidRequest, match="JSON object"):
