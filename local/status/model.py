@@ -284,8 +284,8 @@ class DefinitionHistory:
     def missing(self, account: AccountReports) -> list[MissingWindow]:
         """List the account's windows that are neither delivered nor open nor failed.
 
-        The list covers the account's first to last window, and omits `to_come`. It includes a
-        window whose final revision the calendar skipped.
+        The list covers the account's first to last window, and omits `to_come` and withdrawn
+        windows. It includes a window whose final revision the calendar skipped.
         """
         return [
             MissingWindow(window, reason, self._why_no_backfill(account.account_id, window))
@@ -308,6 +308,9 @@ class DefinitionHistory:
             if (window.start, account.account_id) in self.to_come:
                 continue
             reports = account.windows.get(window.start, ())
+            latest = max(reports, key=lambda report: report.delay_days, default=None)
+            if latest is not None and latest.state is State.CANCELLED and latest.withdrawn_at:
+                continue
             collected = [report for report in reports if report.state not in _UNCOLLECTED]
             if not collected:
                 yield window, "cancelled" if reports else None

@@ -15,6 +15,7 @@ from vonage_reports.domain.backfill import Backfill, Progress, oldest_date
 from vonage_reports.domain.calendar import due_reports
 from vonage_reports.domain.definitions import warnings_of
 from vonage_reports.domain.metrics import of_open_work
+from vonage_reports.domain.notifications import recollect, reconvert
 from vonage_reports.domain.overdue import undelivered
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.windows import SECOND, Window, format_instant
@@ -110,7 +111,10 @@ def why_stopped(backfill: Backfill, *, at: datetime) -> str:
 
 
 def _held(history: DefinitionHistory, report: Report) -> Problem:
-    reason = f"{report.reason}; check Vonage's dashboard first, then send events/resolve.json"
+    reason = (
+        f"{report.reason}; check Vonage's dashboard first, then send events/resolve.json "
+        f'with "hold": {report.holds}'
+    )
     return _problem("held", history, report, reason=reason)
 
 
@@ -131,8 +135,10 @@ def _failed(
             yield _problem("failed", history, each, reason=reason)
         else:
             # The archive of unreadable rows is stored: reading it again costs nothing.
-            kind = "reconvert" if each.error == "RowsUnreadable" else "recollect"
-            event = {kind: {"report_id": each.report_id}}
+            is_stored = each.error == "RowsUnreadable"
+            event = (
+                reconvert(each.report_id) if is_stored else recollect(each.report_id, each.failures)
+            )
             yield _problem("failed", history, each, reason=reason, event=event)
 
 

@@ -370,7 +370,7 @@ class Campaign:
 
     def _recollection(self) -> dict[str, Any] | None:
         name = self._some_report(State.DELIVERED, State.FAILED, State.STORED)
-        return name and {"recollect": {"report_id": name}}  # type: ignore[return-value]  # None or an event
+        return name and {"recollect": {"report_id": name, "confirm": True}}  # type: ignore[return-value]  # None or an event
 
     def _reconversion(self) -> dict[str, Any] | None:
         name = self._some_report(State.DELIVERED)
@@ -453,7 +453,7 @@ class Campaign:
         if self._writes_seen != self.aws.writes:
             self._writes_seen = self.aws.writes
             work = self.ledger.open_work()
-            self._open = bool(work.reports or work.backfills)
+            self._open = bool(work.reports or work.backfills or work.slots_until)
         return self._open
 
     _writes_seen = -1

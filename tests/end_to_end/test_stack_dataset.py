@@ -317,7 +317,7 @@ def three_revisions(local_stack: "LocalStack", collected: Collected) -> list[dic
         local_stack.until_finished(answer["planned"])
         planned += [each for each in answer["planned"] if f"-{day:%Y%m%d}T" in each]
     local_stack.simulator.settings(rows_per_day=50)
-    local_stack.stack.submit({"recollect": {"report_id": planned[-1]}})
+    local_stack.stack.submit({"recollect": {"report_id": planned[-1], "confirm": True}})
     local_stack.until(lambda: not local_stack.ledger.open_reports(), "the second collection")
     local_stack.simulator.settings(rows_per_day=ROWS_PER_DAY)
     final = local_stack.ledger.finished_report(planned[-1])

@@ -113,7 +113,7 @@ def test_plan_names_due_windows_and_the_rest_of_a_backfill(
             "records: about 54,000"
         )
         assert running.stack.ledger_items() == before
-        again = {"recollect": {"report_id": running.progress.lines[0].report_id}}
+        again = {"recollect": {"report_id": running.progress.lines[0].report_id, "confirm": True}}
         (line,) = plan_of(again, running.stack, running.ledger, api_key=key, now=now)
         assert line.startswith(f"request {running.progress.lines[0].report_id}: 1 report, ")
         assert len(simulator.state()["reports"]) == 2

@@ -115,7 +115,7 @@ def test_split_window_is_reconverted_and_recollected(case: Case) -> None:
     ids = ids_in_dataset(case, "NUMBER-INSIGHT")
     assert len(ids) == len(set(ids)) == ROWS_PER_DAY
 
-    case.stack.stack.submit({"recollect": {"report_id": root, "token": "because"}})
+    case.stack.stack.submit({"recollect": {"report_id": root, "token": "because", "confirm": True}})
     case.stack.until(lambda: not case.stack.ledger.open_reports(), "the second collection")
     [(_, anew)] = case.stack.notifications()
     assert (anew["report_id"], anew["attempt"], anew["rows"]) == (root, 2, ROWS_PER_DAY)

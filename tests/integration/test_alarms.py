@@ -176,7 +176,7 @@ def test_requested_old_window_is_not_overdue(
     assert alarms_after(asked, asked, asked) == set()
     deliver(stack)
 
-    handler({"recollect": {"report_id": report.report_id}})
+    handler({"recollect": {"report_id": report.report_id, "confirm": True}})
     again = period()
     assert len(stack.open()) == 1
     assert alarms_after(again, again, again) == set()

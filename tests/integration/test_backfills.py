@@ -398,7 +398,7 @@ def test_large_backfill_window_is_split_before_it_is_bought(
 def test_recollected_window_leaves_its_backfill(stack: Stack) -> None:
     stack.begin(last_days(stack, 1))
     (collected,) = finish(stack)
-    recollect(collected.report_id, "token", stack.services, now=stack.now)
+    recollect(collected.report_id, "token", stack.services, now=stack.now, confirmed=True)
     again = stack.known(collected.report_id)
     assert (again.priority, again.backfill) == (Priority.CALENDAR, None)
 

@@ -527,7 +527,9 @@ def test_recollected_part_is_delivered_at_any_interleaving(
                 stored = stored or [each for each in world.finished() if each.is_half]
             for each in stored[:1]:
                 token = f"token-{next(tokens)}"
-                recollect(each.report_id, token, world.services, now=world.scheduler.now)
+                recollect(
+                    each.report_id, token, world.services, now=world.scheduler.now, confirmed=True
+                )
 
         # Both halves have ended at Vonage, and no submitter has settled them yet.
         for _ in range(4):

@@ -1,17 +1,19 @@
 """Reprocessing on request: recollect a window, or reconvert it from its archives."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from tests.support.stack import Stack, definition
+from tests.support.stack import SCHEDULED, Stack, definition
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.objects import Precedence, manifest_key, receipt_key
 from vonage_reports.domain.report import Report, State
 from vonage_reports.submit_reports import backfills
-from vonage_reports.submit_reports.reprocess import outlook, recollect, reconvert
+from vonage_reports.submit_reports.context import StepResult
+from vonage_reports.submit_reports.reprocess import outlook, recollect, reconvert, resolve
 
 UNKNOWN = "sms-20261118T0000Z-000000000000"
 
@@ -58,7 +60,7 @@ def test_reconversion_runs_from_the_receipt_unbilled(stack: Stack, delivered: Re
 
 
 def test_delivery_survives_a_failed_recollection(stack: Stack, delivered: Report) -> None:
-    recollect(delivered.report_id, "token", stack.services, now=stack.now)
+    recollect(delivered.report_id, "token", stack.services, now=stack.now, confirmed=True)
     stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
     stack.submit()
     again = stack.known(delivered.report_id)
@@ -72,7 +74,7 @@ def test_delivery_survives_a_failed_recollection(stack: Stack, delivered: Report
     stack.settle()
     assert stack.known(delivered.report_id).state is State.DELIVERED
     # A whole archive that only the row check refused takes precedence.
-    recollect(delivered.report_id, "another", stack.services, now=stack.now)
+    recollect(delivered.report_id, "another", stack.services, now=stack.now, confirmed=True)
     stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
     stack.submit()
     newest = stack.known(delivered.report_id)
@@ -109,7 +111,12 @@ def test_second_reconversion_of_a_running_one_does_nothing(stack: Stack, deliver
     reconvert(delivered.report_id, stack.services, now=stack.now)
     before = stack.table()
     assert reconvert(delivered.report_id, stack.services, now=stack.now) == []
-    assert recollect(delivered.report_id, "token", stack.services, now=stack.now) == []
+    assert (
+        recollect(
+            delivered.report_id, "token", stack.services, now=stack.now, confirmed=True
+        ).report_ids
+        == []
+    )
     assert stack.table() == before
 
 
@@ -175,7 +182,7 @@ def test_reconverted_window_can_be_recollected(stack: Stack, delivered: Report) 
     reconvert(delivered.report_id, stack.services, now=stack.now)
     stack.runs.end(stack.known(delivered.report_id))
     stack.settle()
-    recollect(delivered.report_id, "token", stack.services, now=stack.now)
+    recollect(delivered.report_id, "token", stack.services, now=stack.now, confirmed=True)
     (again,) = stack.collect("SUCCESS")
     started = json.loads(stack.runs.started[again.execution_name])
     assert (started["entry"], started["receipts"], started["attempt"]) == ("check", [], 2)
@@ -183,7 +190,7 @@ def test_reconverted_window_can_be_recollected(stack: Stack, delivered: Report) 
 
 
 def test_recollection_keeps_the_earlier_archive(stack: Stack, delivered: Report) -> None:
-    recollect(delivered.report_id, "token", stack.services, now=stack.now)
+    recollect(delivered.report_id, "token", stack.services, now=stack.now, confirmed=True)
     (again,) = stack.collect("SUCCESS")
     store(stack, again)
     assert stack.services.bucket.exists(receipt_key(delivered))
@@ -211,7 +218,7 @@ def test_dry_run_of_recollect_returns_cost_and_writes_nothing(
         "expected_billed_records": 10,
     }
     assert stack.table() == before
-    recollect(delivered.report_id, "token", stack.services, now=stack.now)
+    recollect(delivered.report_id, "token", stack.services, now=stack.now, confirmed=True)
     again = outlook(delivered.report_id, stack.services)
     assert (again["reports"], again["skipped"], again["expected_rows"]) == (0, 1, 0)
 
@@ -220,3 +227,146 @@ def test_dry_run_of_a_split_window_counts_records_once(stack: Stack, halves: lis
     whole = outlook(halves[0].root or "", stack.services)
     part = outlook(halves[0].report_id, stack.services)
     assert (whole["expected_billed_records"], part["expected_billed_records"]) == (10, 10)
+
+
+@pytest.fixture
+def failed(stack: Stack) -> Report:
+    """A day whose archive was corrupt."""
+    stack.plan()
+    (report,) = stack.open()
+    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
+    stack.submit()
+    stack.runs.end(stack.known(report.report_id), "ArchiveCorrupt")
+    stack.settle()
+    return stack.known(report.report_id)
+
+
+def buy_again(stack: Stack, report: Report) -> None:
+    """Submit the recollected report, which fails as before."""
+    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
+    stack.submit()
+    stack.runs.end(stack.known(report.report_id), "ArchiveCorrupt")
+    stack.settle()
+
+
+def say(result: StepResult) -> str:
+    assert result.report_ids == []
+    (error,) = result.errors
+    return str(error)
+
+
+def test_one_failure_is_bought_again_once(stack: Stack, failed: Report) -> None:
+    (notification,) = stack.announced()
+    event = notification["run_again"]["recollect"]
+    assert event == {"report_id": failed.report_id, "token": "failure-1"}
+    again = recollect(**event, services=stack.services, now=stack.now)
+    assert (again.report_ids, again.errors) == ([failed.report_id], [])
+    assert "failure-1 was followed before" in say(
+        recollect(**event, services=stack.services, now=stack.now)
+    )
+    buy_again(stack, failed)
+    assert len(stack.created()) == 2
+    (notification,) = stack.announced()
+    assert notification["run_again"]["recollect"]["token"] == "failure-2"
+    assert "failure-1 was followed" in say(
+        recollect(**event, services=stack.services, now=stack.now)
+    )
+
+
+def test_token_of_an_older_failure_does_nothing(stack: Stack, failed: Report) -> None:
+    recollect(failed.report_id, "of the operator", stack.services, now=stack.now)
+    buy_again(stack, failed)
+    before = stack.table()
+    for token in ("failure-1", "failure-3"):
+        said = say(recollect(failed.report_id, token, stack.services, now=stack.now))
+        assert f"{token} answers an earlier failure of {failed.report_id}" in said
+    assert stack.table() == before
+    newest = recollect(failed.report_id, "failure-2", stack.services, now=stack.now)
+    assert newest.report_ids == [failed.report_id]
+
+
+def test_token_of_a_failure_does_nothing_after_delivery(stack: Stack, failed: Report) -> None:
+    recollect(failed.report_id, "of the operator", stack.services, now=stack.now)
+    stack.collect("SUCCESS")
+    said = say(recollect(failed.report_id, "failure-1", stack.services, now=stack.now))
+    assert "which is DELIVERED after 1 failures" in said
+
+
+def test_repeated_announcement_has_the_same_token(
+    stack: Stack, failed: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recollect(failed.report_id, "of the operator", stack.services, now=stack.now)
+    stack.announced()
+    write = type(stack.services.ledger).write
+
+    def die(_: object, old: Report | None, new: Report) -> Report:
+        if new.state is State.FAILED:
+            raise ConnectionError("the function died")
+        return write(stack.services.ledger, old, new)
+
+    monkeypatch.setattr(type(stack.services.ledger), "write", die)
+    with pytest.raises(AssertionError):
+        buy_again(stack, failed)
+    monkeypatch.undo()
+    stack.later(minutes=2)
+    stack.settle()
+    tokens = [each["run_again"]["recollect"]["token"] for each in stack.announced()]
+    assert tokens == ["failure-2", "failure-2"]
+
+
+def test_delivered_window_is_bought_again_only_with_confirm(
+    stack: Stack,
+    delivered: Report,
+) -> None:
+    before = stack.table()
+    with pytest.raises(InvalidRequest, match=r'is delivered.* "confirm": true'):
+        recollect(delivered.report_id, "token", stack.services, now=stack.now)
+    assert stack.table() == before
+    again = recollect(delivered.report_id, "token", stack.services, now=stack.now, confirmed=True)
+    assert again.report_ids == [delivered.report_id]
+
+
+def test_part_of_a_delivered_window_needs_confirm(stack: Stack, halves: list[Report]) -> None:
+    before = stack.table()
+    with pytest.raises(InvalidRequest, match='"confirm": true'):
+        recollect(halves[0].report_id, "token", stack.services, now=stack.now)
+    assert stack.table() == before
+
+
+def test_preliminary_with_a_delivered_final_says_so(stack: Stack) -> None:
+    stack.plan_definitions([definition(delay_days=[0, 3])])
+    stack.collect("SUCCESS", "SUCCESS")
+    known = stack.services.ledger.reports_between("d0", SCHEDULED - timedelta(days=9), SCHEDULED)
+    (preliminary,) = (each for each in known if each.later_revisions)
+    (last,) = preliminary.later_revisions
+    final = replace(preliminary, report_id=last, delay_index=1, delay_days=3)
+    planned = stack.services.ledger.write(
+        None, replace(final, state=State.PLANNED, request_id=None)
+    )
+    stack.services.ledger.write(planned, replace(planned, state=State.DELIVERED))
+    before = stack.table()
+    for ask in (
+        lambda: recollect(
+            preliminary.report_id, "token", stack.services, now=stack.now, confirmed=True
+        ),
+        lambda: outlook(preliminary.report_id, stack.services),
+    ):
+        with pytest.raises(InvalidRequest, match=rf"later revision.* recollect {last}"):
+            ask()
+    assert stack.table() == before
+
+
+def test_resolve_of_another_hold_is_refused(stack: Stack) -> None:
+    stack.plan()
+    stack.simulator.fault("create", "accept_then_cut")
+    stack.submit()
+    stack.simulator.fault("list", "status", status=404, times=1)
+    stack.later(minutes=10)
+    (held,) = stack.submit().held
+    assert stack.known(held).holds == 1
+    before = stack.table()
+    with pytest.raises(InvalidRequest, match=r"hold 2 of .* is over.* hold 1"):
+        resolve(held, None, stack.services, now=stack.now, hold=2)
+    assert stack.table() == before
+    resolve(held, None, stack.services, now=stack.now, hold=1)
+    assert stack.known(held).state is State.PLANNED

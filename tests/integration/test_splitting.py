@@ -120,7 +120,8 @@ def test_failed_part_fails_the_window_after_the_other_parts(
     assert stack.known(day).state is State.FAILED
     (notification,) = stack.announced()
     assert notification["report_id"] == day
-    assert notification["run_again"] == {"recollect": {"report_id": first.report_id}}
+    again = {"recollect": {"report_id": first.report_id, "token": "failure-1"}}
+    assert notification["run_again"] == again
     assert (stack.open(), stack.slots()) == ([], 0)
 
 
@@ -131,7 +132,9 @@ def test_failed_windows_event_recollects_only_the_failed_part(stack: Stack) -> N
     assert (notification["report_id"], stack.known(day).state) == (day, State.FAILED)
     bought = len(stack.created())
     again = notification["run_again"]["recollect"]["report_id"]
-    assert recollect(again, "token", stack.services, now=stack.now) == [failed.report_id]
+    assert recollect(again, "token", stack.services, now=stack.now, confirmed=True).report_ids == [
+        failed.report_id
+    ]
     (recollected,) = stack.collect("SUCCESS")
     assert recollected.report_id == failed.report_id
     receipts = stack.known(day).receipts
@@ -155,7 +158,9 @@ def test_remaining_parts_of_a_failed_window_are_not_bought(stack: Stack) -> None
     assert stack.submit().report_ids == []
     again = notification["run_again"]["recollect"]["report_id"]
     assert stack.known(again).state is State.FAILED
-    assert recollect(again, "token", stack.services, now=stack.now) == [again]
+    assert recollect(again, "token", stack.services, now=stack.now, confirmed=True).report_ids == [
+        again
+    ]
     stack.collect(*["SUCCESS"] * 4)
     assert len(stack.known(day).receipts) == 4
     assert deliver(stack, day).state is State.DELIVERED
@@ -171,7 +176,7 @@ def test_recollected_half_is_not_bought_in_quarters_too(stack: Stack) -> None:
     assert stack.known(day).state is State.FAILED
     stack.later(minutes=2)
     (half,) = [each for each in halves(stack, day) if each.split_path == "0"]
-    recollect(half.report_id, "token", stack.services, now=stack.now)
+    recollect(half.report_id, "token", stack.services, now=stack.now, confirmed=True)
     whole, third, fourth = stack.collect("SUCCESS", "SUCCESS", "SUCCESS")
     assert whole.report_id == half.report_id
     assert stack.known(day).receipts == receipts_of(whole, third, fourth)
@@ -263,7 +268,7 @@ def test_split_window_is_recollected_as_a_whole(stack: Stack) -> None:
     day = split_into_quarters(stack)
     stack.collect("SUCCESS", "SUCCESS", "SUCCESS", "SUCCESS")
     before = deliver(stack, day)
-    recollect(day, "token", stack.services, now=stack.now)
+    recollect(day, "token", stack.services, now=stack.now, confirmed=True)
     (whole,) = stack.collect("SUCCESS")
     assert (whole.report_id, whole.attempt) == (day, before.attempt + 1)
     assert json.loads(stack.runs.started[whole.execution_name])["receipts"] == []
@@ -279,7 +284,7 @@ def test_recollected_split_window_leaves_its_backfill(
     stack.collect("TRUNCATED")
     stack.collect("SUCCESS", "SUCCESS")
     deliver(stack, planned.report_id)
-    recollect(planned.report_id, "token", stack.services, now=stack.now)
+    recollect(planned.report_id, "token", stack.services, now=stack.now, confirmed=True)
     stack.collect("TRUNCATED")
     assert [each.backfill for each in stack.open()] == [None] * 3
 
@@ -288,7 +293,7 @@ def test_recollection_truncated_again_buys_new_parts(stack: Stack) -> None:
     day = split_into_quarters(stack)
     old = stack.collect("SUCCESS", "SUCCESS", "SUCCESS", "SUCCESS")
     before = deliver(stack, day)
-    recollect(day, "token", stack.services, now=stack.now)
+    recollect(day, "token", stack.services, now=stack.now, confirmed=True)
     stack.collect("TRUNCATED")
     # One half fits this time, so its former quarters are no longer parts.
     older, _ = stack.collect("SUCCESS", "TRUNCATED")
@@ -307,7 +312,7 @@ def test_recollected_presplit_window_has_a_higher_attempt(
     day = after_a_day_of(stack, 2400, max_records=1200)
     stack.collect("SUCCESS", "SUCCESS")
     first = deliver(stack, day, rows=2400)
-    recollect(day, "token", stack.services, now=stack.now)
+    recollect(day, "token", stack.services, now=stack.now, confirmed=True)
     parts = stack.collect("SUCCESS", "SUCCESS")
     converting = stack.known(day)
     assert (first.attempt, converting.attempt) == (1, 2)
@@ -329,20 +334,27 @@ def quarters(stack: Stack) -> tuple[Report, ...]:
 def test_recollected_part_reconverts_the_window(stack: Stack, quarters: tuple[Report, ...]) -> None:
     first, second, third, fourth = quarters
     bought = len(stack.created())
-    assert recollect(third.report_id, "token", stack.services, now=stack.now) == [third.report_id]
+    assert recollect(
+        third.report_id, "token", stack.services, now=stack.now, confirmed=True
+    ).report_ids == [third.report_id]
     (again,) = stack.collect("SUCCESS")
     root = stack.known(third.root or "")
     assert root.receipts == receipts_of(first, second, again, fourth)
     assert root.attempt == 2, "the new delivery replaces the earlier delivery"
     assert len(stack.created()) == bought + 1
     deliver(stack, root.report_id)
-    assert recollect(third.report_id, "token", stack.services, now=stack.now) == []
+    assert (
+        recollect(
+            third.report_id, "token", stack.services, now=stack.now, confirmed=True
+        ).report_ids
+        == []
+    )
 
 
 def test_recollected_half_may_be_split_again(stack: Stack, quarters: tuple[Report, ...]) -> None:
     day = quarters[0].root or ""
     (half,) = [each for each in halves(stack, day) if each.split_path == "0"]
-    recollect(half.report_id, "token", stack.services, now=stack.now)
+    recollect(half.report_id, "token", stack.services, now=stack.now, confirmed=True)
     stack.collect("TRUNCATED")
     first, second = stack.collect("SUCCESS", "SUCCESS")
     assert stack.known(day).receipts == receipts_of(first, second, *quarters[2:])
@@ -351,7 +363,7 @@ def test_recollected_half_may_be_split_again(stack: Stack, quarters: tuple[Repor
 def test_recollected_half_may_fit_unsplit(stack: Stack, quarters: tuple[Report, ...]) -> None:
     day = quarters[0].root or ""
     (half,) = [each for each in halves(stack, day) if each.split_path == "0"]
-    recollect(half.report_id, "token", stack.services, now=stack.now)
+    recollect(half.report_id, "token", stack.services, now=stack.now, confirmed=True)
     (fits,) = stack.collect("SUCCESS")
     assert stack.known(day).receipts == receipts_of(fits, *quarters[2:])
 
@@ -365,11 +377,11 @@ def test_former_part_of_a_whole_window_is_not_bought_again(
     stack: Stack, quarters: tuple[Report, ...]
 ) -> None:
     day = quarters[0].root or ""
-    recollect(day, "whole", stack.services, now=stack.now)
+    recollect(day, "whole", stack.services, now=stack.now, confirmed=True)
     stack.collect("SUCCESS")
     before = stack.table()
     with pytest.raises(InvalidRequest, match=f"part.*{day}"):
-        recollect(quarters[0].report_id, "part", stack.services, now=stack.now)
+        recollect(quarters[0].report_id, "part", stack.services, now=stack.now, confirmed=True)
     assert stack.table() == before
 
 
@@ -378,12 +390,12 @@ def test_former_quarter_of_a_half_is_not_bought_again(
 ) -> None:
     day = quarters[0].root or ""
     (half,) = [each for each in halves(stack, day) if each.split_path == "0"]
-    recollect(half.report_id, "half", stack.services, now=stack.now)
+    recollect(half.report_id, "half", stack.services, now=stack.now, confirmed=True)
     stack.collect("SUCCESS")
     deliver(stack, day)
     before = stack.table()
     with pytest.raises(InvalidRequest, match=f"part.*{day}"):
-        recollect(quarters[0].report_id, "part", stack.services, now=stack.now)
+        recollect(quarters[0].report_id, "part", stack.services, now=stack.now, confirmed=True)
     assert stack.table() == before
 
 
@@ -392,9 +404,16 @@ def test_part_is_not_recollected_while_its_window_converts(stack: Stack) -> None
     stack.collect("TRUNCATED")
     older, younger = stack.collect("SUCCESS", "SUCCESS")
     assert stack.known(day).state is State.CONVERTING
-    assert recollect(older.report_id, "early", stack.services, now=stack.now) == []
+    assert (
+        recollect(
+            older.report_id, "early", stack.services, now=stack.now, confirmed=True
+        ).report_ids
+        == []
+    )
     deliver(stack, day)
-    assert recollect(older.report_id, "later", stack.services, now=stack.now) == [older.report_id]
+    assert recollect(
+        older.report_id, "later", stack.services, now=stack.now, confirmed=True
+    ).report_ids == [older.report_id]
     (again,) = stack.collect("SUCCESS")
     assert stack.known(day).receipts == receipts_of(again, younger)
 
@@ -441,5 +460,10 @@ def test_half_is_not_recollected_while_its_halves_are_open(stack: Stack) -> None
     (older, _) = halves_of(stack.known(day), now=stack.now)
     assert stack.known(older.report_id).state is State.SPLIT
     before = stack.table()
-    assert recollect(older.report_id, "token", stack.services, now=stack.now) == []
+    assert (
+        recollect(
+            older.report_id, "token", stack.services, now=stack.now, confirmed=True
+        ).report_ids
+        == []
+    )
     assert stack.table() == before

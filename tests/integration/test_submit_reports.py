@@ -683,7 +683,8 @@ def test_report_failed_at_vonage_is_bought_at_most_three_times(stack: Stack) -> 
         assert (notification["event"], notification["attempt"]) == ("report.failed", attempt)
         stack.later(hours=1)
     assert len(ended) == 1
-    assert notification["run_again"] == {"recollect": {"report_id": ended[0]}}
+    again = {"recollect": {"report_id": ended[0], "token": "failure-1"}}
+    assert notification["run_again"] == again
     assert stack.open() == []
     assert len(stack.created()) == 3
 
@@ -701,15 +702,25 @@ def deliver(stack: Stack) -> str:
 def test_window_is_recollected_once_per_token(stack: Stack) -> None:
     report_id = deliver(stack)
     stack.simulator.settings(jobs_limit=9)
-    assert recollect(report_id, "monday", stack.services, now=stack.now) == [report_id]
-    assert recollect(report_id, "tuesday", stack.services, now=stack.now) == [], "unfinished"
+    assert recollect(
+        report_id, "monday", stack.services, now=stack.now, confirmed=True
+    ).report_ids == [report_id]
+    assert (
+        recollect(report_id, "tuesday", stack.services, now=stack.now, confirmed=True).report_ids
+        == []
+    ), "unfinished"
     stack.submit()
     again = the_report(stack)
     assert (again.attempt, again.run) == (2, 2)
     stack.runs.end(again)
     stack.settle()
-    assert recollect(report_id, "monday", stack.services, now=stack.now) == []
-    assert recollect(report_id, "tuesday", stack.services, now=stack.now) == [report_id]
+    assert (
+        recollect(report_id, "monday", stack.services, now=stack.now, confirmed=True).report_ids
+        == []
+    )
+    assert recollect(
+        report_id, "tuesday", stack.services, now=stack.now, confirmed=True
+    ).report_ids == [report_id]
 
 
 def test_recollected_failed_window_has_three_new_attempts(stack: Stack) -> None:
@@ -717,7 +728,9 @@ def test_recollected_failed_window_has_three_new_attempts(stack: Stack) -> None:
         report = end_at_vonage(stack, "FAILED")
         stack.settle()
         stack.later(hours=1)
-    assert recollect(report.report_id, "again", stack.services, now=stack.now)
+    assert recollect(
+        report.report_id, "again", stack.services, now=stack.now, confirmed=True
+    ).report_ids
     assert end_at_vonage(stack, "FAILED").attempt == 4
     assert stack.settle() == []
     assert the_report(stack).state is State.PLANNED
@@ -725,7 +738,9 @@ def test_recollected_failed_window_has_three_new_attempts(stack: Stack) -> None:
 
 def test_recollecting_an_unknown_report_is_refused(stack: Stack) -> None:
     with pytest.raises(InvalidRequest, match="no report sms-20261118T0000Z-000000000000"):
-        recollect("sms-20261118T0000Z-000000000000", "x", stack.services, now=stack.now)
+        recollect(
+            "sms-20261118T0000Z-000000000000", "x", stack.services, now=stack.now, confirmed=True
+        )
 
 
 def test_no_resubmission_before_the_cool_down(stack: Stack) -> None:

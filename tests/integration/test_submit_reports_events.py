@@ -122,7 +122,11 @@ UNKNOWN = "sms-20261118T0000Z-000000000000"
         ({"recollect": {"report_id": UNKNOWN, "token": ""}}, r"recollect\.token"),
         ({"reconvert": {"report_id": UNKNOWN}}, f"no report {UNKNOWN}"),
         ({"reconvert": {"report_id": UNKNOWN, "dry_run": True}}, r"reconvert\.dry_run"),
+        ({"recollect": {"report_id": UNKNOWN, "confirm": "yes"}}, r"recollect\.confirm"),
         ({"resolve": {"report_id": UNKNOWN, "request_id": None}}, "is not held"),
+        ({"resolve": {"report_id": UNKNOWN, "request_id": None, "hold": "1"}}, r"resolve\.hold"),
+        ({"withdraw": {"report_id": UNKNOWN}}, f"no report {UNKNOWN}"),
+        ({"withdraw": {}}, r"withdraw\.report_id"),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )
@@ -180,7 +184,7 @@ def test_retried_invocation_recollects_once(stack: Stack, handler: Handler) -> N
     stack.runs.start(report)
     stack.runs.end(report)
     stack.settle()
-    event = {"recollect": {"report_id": report.report_id}}
+    event: dict[str, Any] = {"recollect": {"report_id": report.report_id, "confirm": True}}
     assert (
         handler({"recollect": {**event["recollect"], "dry_run": True}})["dry_run"]["reports"] == 1
     )
@@ -190,7 +194,10 @@ def test_retried_invocation_recollects_once(stack: Stack, handler: Handler) -> N
     stack.runs.start(again)
     stack.runs.end(again)
     stack.settle()
-    assert handler(event, "retried")["planned"] == []
+    repeated = handler(event, "retried")
+    assert repeated["planned"] == []
+    (said,) = repeated["faults"]
+    assert "token retried was followed before" in said
     # Other errors must not make the event fail: sent again, it would be billed again.
     item = {"pk": "open", "sk": "report#of-tomorrow", "state": "SPLIT", "report_id": "of-tomorrow"}
     boto3.resource("dynamodb").Table("ledger").put_item(Item=item)
@@ -206,6 +213,44 @@ def test_retried_invocation_recollects_once(stack: Stack, handler: Handler) -> N
         without_secret({"sweep": True})
 
 
+def test_answer_names_the_withdrawn_report(stack: Stack, handler: Handler) -> None:
+    handler(backfill(stack, 5, 4))
+    (report,) = stack.open()
+    answer = handler({"withdraw": {"report_id": report.report_id}})
+    assert (answer["settled"], answer["faults"]) == ([report.report_id], [])
+    assert (answer["planned"], answer["submitted"]) == ([], [])
+
+
+def test_answer_says_that_a_report_cannot_be_withdrawn(stack: Stack, handler: Handler) -> None:
+    handler(backfill(stack, 5, 4))
+    (report,) = stack.open()
+    stack.simulator.fault("cancel", "status", status=503, times=None)
+    answer = handler({"withdraw": {"report_id": report.report_id}})
+    (said,) = answer["faults"]
+    assert f"withdraw: {report.report_id} is not ended" in said
+    assert answer["settled"] == []
+
+
+def test_undelivered_recollection_is_replayed_once(stack: Stack, handler: Handler) -> None:
+    handler(backfill(stack, 5, 4))
+    (report,) = stack.open()
+    stack.runs.start(report)
+    stack.runs.end(report)
+    stack.settle()
+    event = {"recollect": {"report_id": report.report_id, "confirm": True}}
+    assert handler(event, "of its first invocation")["planned"] == [report.report_id]
+    again = stack.known(report.report_id)
+    stack.runs.start(again)
+    stack.runs.end(again)
+    stack.settle()
+    record = {
+        "requestContext": {"requestId": "of its first invocation"},
+        "requestPayload": event,
+    }
+    assert handler(record, "a replay")["planned"] == []
+    assert len(stack.created()) == 2
+
+
 def test_reprocessing_uses_the_current_currency(stack: Stack, handler: Handler) -> None:
     handler(backfill(stack, 5, 4))
     (report,) = stack.open()
@@ -217,7 +262,8 @@ def test_reprocessing_uses_the_current_currency(stack: Stack, handler: Handler) 
         stack.runs.end(delivered)
         stack.settle()
         handler.define(*definitions)
-        handler({event: {"report_id": report.report_id}})
+        confirm = {"confirm": True} if event == "recollect" else {}
+        handler({event: {"report_id": report.report_id, **confirm}})
         started = json.loads(stack.known(report.report_id).execution_input or "")
         currency: str | None = started["definition"]["currency"]
         return currency

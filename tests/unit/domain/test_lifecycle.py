@@ -17,6 +17,7 @@ from vonage_reports.domain.lifecycle import (
     Convert,
     Deliver,
     Fail,
+    GiveUp,
     Hold,
     LookUpAgain,
     Plan,
@@ -55,6 +56,8 @@ BUSY = replace(
     run=4,
     resumes=2,
     not_found=1,
+    failures=5,
+    holds=6,
     leaves=2,
     rows=7,
     error="VonageUnavailable",
@@ -78,6 +81,7 @@ EACH: tuple[Transition, ...] = (
     Deliver(12),
     Supersede(),
     Withdraw(),
+    GiveUp(LATER),
     Fail("RowsMismatch", "11 of 12"),
 )
 PRODUCT = list(product((None, *State), EACH))
@@ -161,6 +165,16 @@ def test_slots_belong_to_reports_in_flight(state: State | None, transition: Tran
 
 
 @pytest.mark.parametrize(("state", "transition"), allowed(), ids=named)
+def test_failures_and_holds_are_counted(state: State | None, transition: Transition) -> None:
+    before = report_in(state)
+    after = apply(before, transition, now=NOW)
+
+    known = before or PLANNED
+    assert after.failures == known.failures + (after.state is State.FAILED)
+    assert after.holds == known.holds + isinstance(transition, Hold)
+
+
+@pytest.mark.parametrize(("state", "transition"), allowed(), ids=named)
 def test_a_new_run_has_a_new_input(state: State | None, transition: Transition) -> None:
     before = report_in(state)
     after = apply(before, transition, now=NOW)
@@ -193,6 +207,18 @@ def test_from_every_state_the_table_leads_to_an_end() -> None:
         ending |= more
 
     assert ending == {None, *State}
+
+
+def test_the_operator_ends_every_open_state_or_its_run_does() -> None:
+    for state in State:
+        if state in FINISHED:
+            continue
+        ways = TRANSITIONS[state]
+        if state is State.CONVERTING:
+            # Its archives are stored: the run costs nothing, and fails after MAX_RESUMES.
+            assert {ways[Deliver], ways[Fail]} <= FINISHED
+        else:
+            assert ways[GiveUp] is State.CANCELLED
 
 
 def test_every_state_is_reached_from_the_first_plan() -> None:

@@ -372,7 +372,7 @@ def test_failure_notification_tells_the_operator_the_remedy() -> None:
         "error": "ReportFailed",
         "message": "sms-outbound, 2026-11-21: Vonage ended the report as FAILED",
         "execution": "arn:aws:states:eu-west-1:012345678912:execution:ReportWorkflow:x-r1",
-        "run_again": {"recollect": {"report_id": RUN_INPUT.report_id}},
+        "run_again": {"recollect": {"report_id": RUN_INPUT.report_id, "token": "failure-1"}},
     }
 
 
@@ -385,6 +385,7 @@ def test_held_notification_contains_the_resolve_event() -> None:
     event = parse_event(notification["run_again"])
     assert isinstance(event, Resolution)
     assert (event.report_id, event.request_id) == (RUN_INPUT.report_id, "request-1")
+    assert event.hold == 1
 
 
 def test_event_that_may_buy_twice_is_only_in_the_message() -> None:
@@ -394,7 +395,7 @@ def test_event_that_may_buy_twice_is_only_in_the_message() -> None:
     (event,) = re.findall(r"{.*}", notification["message"])
     read = parse_event(json.loads(event))
     assert isinstance(read, Resolution)
-    assert (read.report_id, read.request_id) == (RUN_INPUT.report_id, None)
+    assert (read.report_id, read.request_id, read.hold) == (RUN_INPUT.report_id, None, 1)
 
 
 def test_failure_notifications_event_is_valid() -> None:

@@ -191,12 +191,20 @@ def test_missing_hours_of_one_date_share_a_backfill() -> None:
 
 def test_failed_window_has_reason_and_recollect_event() -> None:
     (window,) = windows(DAILY, "2026-11-01", "2026-11-02")
-    failed = report(DAILY, window, State.FAILED, error="RowsMismatch", reason="3 rows are not 4")
+    failed = report(
+        DAILY,
+        window,
+        State.FAILED,
+        failures=3,
+        error="RowsMismatch",
+        reason="3 rows are not 4",
+    )
 
     (problem,) = status(failed).problems
 
     assert (problem.kind, problem.reason) == ("failed", "RowsMismatch: 3 rows are not 4")
-    assert problem.event == {"recollect": {"report_id": failed.report_id}}
+    again = {"report_id": failed.report_id, "token": "failure-3"}
+    assert problem.event == {"recollect": again}
 
 
 def test_later_delivery_ends_a_failed_revision() -> None:
@@ -286,7 +294,8 @@ def test_failed_split_window_recollects_only_failed_part() -> None:
     result = status(*reports)
 
     (problem,) = result.problems
-    assert problem.event == {"recollect": {"report_id": reports[2].report_id}}
+    again = {"report_id": reports[2].report_id, "token": "failure-0"}
+    assert problem.event == {"recollect": again}
     assert problem.dates == "2026-11-01, a part of 12 h"
     assert row(result).failed == 1
 
@@ -297,7 +306,8 @@ def test_failed_part_of_earlier_split_is_ignored() -> None:
 
     (problem,) = status(replace(whole, reason="3 rows are not 4"), *parts).problems
 
-    assert problem.event == {"recollect": {"report_id": whole.report_id}}
+    again = {"report_id": whole.report_id, "token": "failure-0"}
+    assert problem.event == {"recollect": again}
 
 
 def test_expired_windows_are_missing_without_event() -> None:
@@ -563,3 +573,35 @@ def test_status_is_json_serializable() -> None:
     assert document["definitions"][0]["last_delivered"]["start"] == "2026-11-03T00:00:00Z"
     assert document["as_of"] == "2026-11-23T06:00:00Z"
     assert document["backfills"][0]["windows"] == 10
+
+
+def test_withdrawn_window_is_not_missing() -> None:
+    twice = replace(DAILY, delay_days=(0, 3))
+    days = windows(twice, "2026-11-01", "2026-11-04")
+
+    result = status(
+        report(twice, days[0], delay_index=1),
+        report(twice, days[1]),
+        report(twice, days[1], delay_index=1, state=State.CANCELLED, withdrawn_at=NOW),
+        report(twice, days[2], delay_index=1),
+        definitions=[twice],
+        calendar=Calendar({("sms", "abcd1234", 3): days[2].end}, {}, {"sms": twice.collects}),
+    )
+
+    assert result.problems == []
+    assert row(result).missing == 0
+
+
+def test_window_withdrawn_only_as_preliminary_is_missing() -> None:
+    twice = replace(DAILY, delay_days=(0, 3))
+    days = windows(twice, "2026-11-01", "2026-11-04")
+
+    result = status(
+        report(twice, days[0], delay_index=1),
+        report(twice, days[1], State.CANCELLED, withdrawn_at=NOW),
+        report(twice, days[1], State.CANCELLED, delay_index=1),
+        report(twice, days[2], delay_index=1),
+        definitions=[twice],
+    )
+
+    assert [each.reason for each in result.problems] == ["cancelled"]

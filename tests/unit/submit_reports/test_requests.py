@@ -8,6 +8,7 @@ from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.submit_reports.requests import (
     REQUESTS,
     BackfillRequest,
+    Recollection,
     Resolution,
     ScheduledRun,
     Sweep,
@@ -49,6 +50,51 @@ def test_end_of_a_run_is_a_sweep_with_any_content() -> None:
     event = {"source": "aws.states", "detail": {"status": "NEW"}, "scheduled_time": "never"}
 
     assert isinstance(parse_event(event), Sweep)
+
+
+RECOLLECT = {"recollect": {"report_id": "calls-x"}}
+
+
+def undelivered(event: dict[str, Any], **context: Any) -> dict[str, Any]:
+    """Return the record of a failed event, as Lambda puts it into the dead-letter queue."""
+    return {
+        "version": "1.0",
+        "timestamp": "2026-11-22T02:20:00.000Z",
+        "requestContext": {"condition": "RetriesExhausted", **context},
+        "requestPayload": event,
+        "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
+        "responsePayload": {"errorType": "ClientError"},
+    }
+
+
+def test_undelivered_recollection_keeps_its_invocation_as_token() -> None:
+    event = parse_event(undelivered(RECOLLECT, requestId="an-invocation"))
+
+    assert isinstance(event, Recollection)
+    assert (event.report_id, event.token) == ("calls-x", "an-invocation")
+
+
+@pytest.mark.parametrize("context", [{}, {"requestId": None}, {"requestId": "another"}])
+def test_undelivered_event_keeps_its_own_token(context: dict[str, Any]) -> None:
+    given = {"recollect": {**RECOLLECT["recollect"], "token": "monday"}}
+
+    assert parse_event(undelivered(given, **context)) == parse_event(given)
+    assert parse_event(undelivered({"sweep": True}, **context)) == Sweep()
+
+
+def test_undelivered_replay_keeps_the_first_invocation_as_token() -> None:
+    first = undelivered(RECOLLECT, requestId="the first")
+
+    event = parse_event(undelivered(first, requestId="a replay"))
+
+    assert isinstance(event, Recollection)
+    assert event.token == "the first"
+
+
+def test_undelivered_event_without_an_id_or_payload_is_read_as_it_is() -> None:
+    assert parse_event({"requestPayload": RECOLLECT}) == parse_event(RECOLLECT)
+    with pytest.raises(InvalidRequest, match="JSON object"):
+        parse_event({"requestPayload": "sweep"})
 
 
 @pytest.mark.parametrize("model", REQUESTS.values())
@@ -106,7 +152,7 @@ def test_dry_run_is_recognised(*, dry_run: bool) -> None:
             {"backfil": BACKFILL},
             (
                 "backfil: no such event; the events are scheduled_time, sweep, resolve, recollect, "
-                "reconvert, backfill, cancel"
+                "reconvert, withdraw, backfill, cancel"
             ),
         ),
         ({}, "an event takes exactly one key, this one has none: see events/"),

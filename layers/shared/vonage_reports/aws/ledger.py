@@ -4,7 +4,8 @@
 pk                      sk                              item
 ======================  ==============================  ======================================
 open                    report#<report_id>              an unfinished report
-open                    slot#<1 to 5>                   the holder of a slot; absent: free
+open                    slot#<1 to 5>                   the holder of a slot; absent: free. With
+                                                        `until`, a withdrawn report left it taken
 open                    notice#<cause>                  an announced cause
 open                    pause#                          the end of a pause that Vonage asked for
 open                    backfill#<name>                 a backfill with windows left to plan
@@ -211,9 +212,10 @@ class Ledger:
     ) -> list[Report]:
         """Write changes of reports in one transaction; return the reports as written.
 
-        Takes a slot that only the new report has, frees a slot that only the old one has, and
-        claims a new request_id. A report that finishes leaves the open partition; a report that is
-        planned again returns to it. The transaction includes the backfill that plans the reports.
+        Takes a slot that only the new report has, frees a slot that only the old one has (or leaves
+        it taken until `slot_until`), and claims a new request_id. A report that finishes leaves the
+        open partition; a report that is planned again returns to it. The transaction includes the
+        backfill that plans the reports.
 
         Raises VersionConflict, SlotTaken or RequestAlreadyClaimed; then nothing was written.
         """
@@ -263,10 +265,11 @@ class Ledger:
                 holder = {**slot_key(new.slot), "report_id": new.report_id}
                 yield self._put(holder, _IF_ABSENT), SlotTaken
             if held is not None:
-                yield (
-                    self._delete(slot_key(held), _still("report_id", new.report_id)),
-                    VersionConflict,
-                )
+                still_held = _still("report_id", new.report_id)
+                if new.slot_until is None:
+                    yield self._delete(slot_key(held), still_held), VersionConflict
+                else:
+                    yield self._put(_left_slot(held, new), still_held), VersionConflict
         if new.request_id is not None and (old is None or new.request_id != old.request_id):
             claim = {**request_key(new.request_id), "report_id": new.report_id}
             ours_or_nobodys = {
@@ -298,6 +301,11 @@ class Ledger:
             yield self._put({"pk": "backfills", "sk": new.name, **item}), VersionConflict
         else:
             yield self._put({**key, **item}, unmoved), VersionConflict
+
+    def free_slot(self, slot: int, until: datetime) -> None:
+        """Free a slot that a withdrawn report left taken until `until`."""
+        still_left = _still("until", until.astimezone(UTC).isoformat())
+        self._transact(self._delete(slot_key(slot), still_left), refusals=_LOST)
 
     def pause(self, until: datetime) -> None:
         """Record that Vonage wants no more requests of this key before `until`.
@@ -363,6 +371,12 @@ class Ledger:
                 raise
             return tuple(code if code in refusals else None for code in codes)
         return (None,) * len(writes)
+
+
+def _left_slot(slot: int, report: Report) -> dict[str, Any]:
+    assert report.slot_until is not None
+    until = report.slot_until.astimezone(UTC).isoformat()
+    return {**slot_key(slot), "report_id": report.report_id, "until": until}
 
 
 def _still(attribute: str, value: str | int) -> Mapping[str, Any]:

@@ -16,12 +16,15 @@ from vonage_reports.domain.windows import Window
 OF_FINISHED_REPORTS = (
     *("report_id", "definition", "product", "account_id", "include_subaccounts", "filters"),
     *("window", "revision", "priority", "planned_at", "delay_index", "delay_days", "state"),
-    *("root", "leaves", "backfill", "rows", "error", "reason"),
+    *("root", "leaves", "backfill", "rows", "error", "reason", "failures", "withdrawn_at"),
 )
 """The attributes that a Query of many finished reports reads."""
 
 _TIMES = frozenset(
-    {"planned_at", "not_before", "look_after", "submitted_at", "refused_since", "absent_since"}
+    {
+        *("planned_at", "not_before", "look_after", "submitted_at", "refused_since"),
+        *("absent_since", "withdrawn_at", "slot_until"),
+    }
 )
 
 
@@ -29,8 +32,9 @@ _TIMES = frozenset(
 class OpenWork:
     """All unfinished work.
 
-    `slots` maps a slot to the report_id of its holder. `unreadable` names reports and backfills
-    that another version of this code wrote: never change them.
+    `slots` maps a slot to the report_id of its holder, and `slots_until` the slots that withdrawn
+    reports left taken to their end. `unreadable` names reports and backfills that another version
+    of this code wrote: never change them.
     """
 
     reports: tuple[Report, ...]
@@ -39,6 +43,7 @@ class OpenWork:
     paused_until: datetime | None = None
     unreadable: tuple[str, ...] = ()
     backfills: tuple[Backfill, ...] = ()
+    slots_until: Mapping[int, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class Calendar:
 def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
     """Read the open partition."""
     reports, slots, announced, unreadable, backfills = [], {}, set(), [], []
+    slots_until = {}
     paused_until = None
     for item in items:
         kind, _, name = str(item["sk"]).partition("#")
@@ -74,6 +80,8 @@ def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
                 unreadable.append(name)
         elif kind == "slot":
             slots[int(name)] = str(item["report_id"])
+            if "until" in item:
+                slots_until[int(name)] = datetime.fromisoformat(str(item["until"]))
         elif kind == "pause":
             paused_until = datetime.fromisoformat(str(item["until"]))
         elif kind == "notice":
@@ -85,6 +93,7 @@ def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
         paused_until,
         tuple(unreadable),
         tuple(backfills),
+        slots_until,
     )
 
 

@@ -280,7 +280,8 @@ def while_split(leaves: Sequence[Report]) -> Decision:
     for leaf in sorted(leaves, key=lambda leaf: leaf.state is State.CANCELLED):
         if leaf.state is not State.STORED:
             reason = f"part {leaf.report_id} of the window failed: {leaf.reason}"
-            return Fail(leaf.error or leaf.state, reason, leaf.report_id)
+            failures = leaf.failures if leaf.state is State.FAILED else None
+            return Fail(leaf.error or leaf.state, reason, leaf.report_id, failures)
     rows = [(leaf.window.hours, leaf.rows) for leaf in leaves if leaf.rows is not None]
     profile = TrafficProfile(tuple(rows)) if len(rows) == len(leaves) else None
     return Convert(tuple(receipt_key(leaf) for leaf in leaves), profile)

@@ -152,6 +152,13 @@ class Withdraw:
 
 
 @dataclass(frozen=True)
+class GiveUp:
+    """The operator withdraws the report; until `slot_until`, Vonage may still work on it."""
+
+    slot_until: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Fail:
     """Only the operator can go on from here."""
 
@@ -159,13 +166,15 @@ class Fail:
     reason: str
     part: str | None = None
     """For a split window: the report_id of the half to collect again."""
+    part_failures: int | None = None
+    """The number of times that this half failed; None if it did not fail."""
     is_stored: bool = False
     """Whether the archive is stored, so that another conversion costs nothing."""
 
 
 Transition = (
     Plan | Replan | Reopen | TakeSlot | Adopt | PutBack | LookUpAgain | Hold | ReleaseSlot | Resume
-    | Resubmit | Split | Store | Convert | Deliver | Supersede | Withdraw | Fail
+    | Resubmit | Split | Store | Convert | Deliver | Supersede | Withdraw | GiveUp | Fail
 )  # fmt: skip
 
 TRANSITIONS: Mapping[State | None, Mapping[type[Transition], State]] = {
@@ -175,6 +184,7 @@ TRANSITIONS: Mapping[State | None, Mapping[type[Transition], State]] = {
         Split: State.SPLIT,
         Supersede: State.SUPERSEDED,
         Withdraw: State.CANCELLED,
+        GiveUp: State.CANCELLED,
         # A report whose parameters Vonage refused is put back first, then announced.
         Fail: State.FAILED,
     },
@@ -183,11 +193,13 @@ TRANSITIONS: Mapping[State | None, Mapping[type[Transition], State]] = {
         PutBack: State.PLANNED,
         LookUpAgain: State.SUBMITTING,
         Hold: State.HELD,
+        GiveUp: State.CANCELLED,
     },
     State.HELD: {
         Adopt: State.SUBMITTED,
         PutBack: State.PLANNED,
         ReleaseSlot: State.HELD,
+        GiveUp: State.CANCELLED,
     },
     State.SUBMITTED: {
         Deliver: State.DELIVERED,
@@ -197,12 +209,14 @@ TRANSITIONS: Mapping[State | None, Mapping[type[Transition], State]] = {
         Split: State.SPLIT,
         # Vonage refuses for good to show the report.
         Hold: State.HELD,
+        GiveUp: State.CANCELLED,
         Fail: State.FAILED,
     },
     State.SPLIT: {
         Convert: State.CONVERTING,
         Fail: State.FAILED,
         Withdraw: State.CANCELLED,
+        GiveUp: State.CANCELLED,
         # A half that was split itself.
         Replan: State.PLANNED,
     },
@@ -265,7 +279,13 @@ def _entry_of(transition: Adopt | Convert | Resume) -> Entry:
     return Entry.CHECK if isinstance(transition, Adopt) else Entry.CONVERT
 
 
-_NO_ERROR: Mapping[str, Any] = {"error": None, "reason": None}
+_NO_ERROR: Mapping[str, Any] = {
+    "error": None,
+    "reason": None,
+    # A report that is collected or delivered is not withdrawn any more.
+    "withdrawn_at": None,
+    "slot_until": None,
+}
 _NEW_RUNS: Mapping[str, Any] = {
     "resumes": 0,
     "not_found": 0,
@@ -323,7 +343,12 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
         case LookUpAgain(look_after):
             return {"absent_since": now, "look_after": look_after}
         case Hold(until=until, reason=reason):
-            return {"look_after": until, "error": "SubmissionUnknown", "reason": reason}
+            return {
+                "look_after": until,
+                "error": "SubmissionUnknown",
+                "reason": reason,
+                "holds": report.holds + 1,
+            }
         case ReleaseSlot():
             return {"slot": None}
         case Resume(entry, not_before, frees_slot, error, reason, not_found):
@@ -357,7 +382,15 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
             delivered_from = report.receipts or (receipt_key(report),)
             return {**_NO_ERROR, "slot": None, "rows": rows, "delivered_from": delivered_from}
         case Fail(error, reason):
-            return {"slot": None, "error": error, "reason": reason}
+            failures = report.failures + 1
+            return {"slot": None, "error": error, "reason": reason, "failures": failures}
+        case GiveUp(slot_until):
+            return {
+                "slot": None,
+                "slot_until": slot_until,
+                "not_before": None,
+                "withdrawn_at": report.withdrawn_at or now,
+            }
         case Supersede() | Withdraw():
             return {"not_before": None}
     raise TypeError(f"{transition!r} has no changes")

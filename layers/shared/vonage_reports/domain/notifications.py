@@ -11,7 +11,7 @@ from typing import Any
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import VonageRejected, VonageReportsError
 from vonage_reports.domain.lifecycle import Fail, Hold, Resubmit, Resume
-from vonage_reports.domain.report import Entry, Report
+from vonage_reports.domain.report import Entry, Report, failure_token
 from vonage_reports.domain.windows import format_instant
 
 FILTERABLE = ("event", "definition", "product", "account_id", "revision")
@@ -48,10 +48,12 @@ def delivered(manifest: Mapping[str, Any], *, manifest_key: str) -> dict[str, An
 def failed(report: Report, failure: Fail, *, execution: str | None) -> dict[str, Any]:
     """Make the body of `report.failed` for a report that only the operator can mend.
 
-    `run_again` is the event for submit_reports that mends it; `execution` is an ARN.
+    `run_again` is the event for submit_reports that mends it; `execution` is an ARN. Its token is
+    that of the failure that is about to be written, so a repeated announcement has the same.
     """
-    event = "reconvert" if failure.is_stored else "recollect"
-    run_again = {event: {"report_id": failure.part or report.report_id}}
+    name = failure.part or report.report_id
+    failures = report.failures + 1 if failure.part is None else failure.part_failures
+    run_again = reconvert(name) if failure.is_stored else recollect(name, failures)
     # Collected again, a report that was too large would be truncated again.
     return _problem(
         "report.failed",
@@ -61,6 +63,17 @@ def failed(report: Report, failure: Fail, *, execution: str | None) -> dict[str,
         execution=execution,
         run_again=None if failure.error == "ReportTruncated" else run_again,
     )
+
+
+def recollect(report_id: str, failures: int | None) -> dict[str, Any]:
+    """Return the event that answers a report's last failure, once; `failures` counts them."""
+    token = {} if failures is None else {"token": failure_token(failures)}
+    return {"recollect": {"report_id": report_id, **token}}
+
+
+def reconvert(report_id: str) -> dict[str, Any]:
+    """Return the event that converts a report's archives again."""
+    return {"reconvert": {"report_id": report_id}}
 
 
 def resubmitted(report: Report, again: Resubmit, *, execution: str | None) -> dict[str, Any]:
@@ -98,14 +111,16 @@ def held(report: Report, hold: Hold) -> dict[str, Any]:
     `run_again` adopts that request. Only the message contains the event that creates a report. An
     operator who sends that event unread might buy the report twice.
     """
-    named = {"resolve": {"report_id": report.report_id, "request_id": hold.request_id}}
-    create = {"resolve": {"report_id": report.report_id, "request_id": None}}
+    answer = {"report_id": report.report_id, "hold": report.holds + 1}
+    named = {"resolve": {**answer, "request_id": hold.request_id}}
+    create = {"resolve": {**answer, "request_id": None}}
     return _problem(
         "report.held",
         report,
         "SubmissionUnknown",
         f"{hold.reason}. Look in Vonage's dashboard for the report. If it is there, send a "
-        "resolve event with its request_id. Only if it is not there, create it, which is billed: "
+        f"resolve event with its request_id and hold {report.holds + 1}. Only if it is not there, "
+        "create it, which is billed: "
         f"{json.dumps(create)}",
         run_again=named if hold.request_id is not None else None,
     )

@@ -1,6 +1,7 @@
 """A report: one definition, account, window and revision, and its state in the ledger."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,7 +32,8 @@ class State(StrEnum):
     """A preliminary revision that was never requested: a later one was delivered first."""
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
-    """Never requested: its backfill was cancelled, or another half of its window failed."""
+    """Withdrawn by the operator; or never requested, because its backfill was cancelled or another
+    half of its window failed."""
 
 
 class RequestStatus(StrEnum):
@@ -76,6 +78,7 @@ class Priority(IntEnum):
     BACKFILL = 2
 
 
+_FAILURE = "failure-"
 _ENDS = frozenset({State.STORED, State.DELIVERED, State.SUPERSEDED, State.FAILED, State.CANCELLED})
 
 
@@ -137,6 +140,10 @@ class Report:
     """The value of `attempt` when the window was last planned again."""
     tokens: tuple[str, ...] = ()
     """Tokens of the recollect events that were followed."""
+    failures: int = 0
+    """The number of times that the report became FAILED; `failure_token` names one of them."""
+    holds: int = 0
+    """The number of times that the report became HELD; `resolve` may name one of them."""
     submitted_at: datetime | None = None
     """The time just before the POST of the present attempt."""
     refused_since: datetime | None = None
@@ -157,6 +164,10 @@ class Report:
     """The exact input of the present run, as bytes of JSON."""
     receipts: tuple[str, ...] = ()
     """Keys of the receipts that the present run converts, oldest first."""
+    withdrawn_at: datetime | None = None
+    """The time at which the operator withdrew the report: only `recollect` plans it again."""
+    slot_until: datetime | None = None
+    """CANCELLED: the end of the slot that the report left taken, if Vonage may work on it."""
     delivered_from: tuple[str, ...] = ()
     """Keys of the receipts of the last delivery, also while a later collection is under way."""
     rows: int | None = None
@@ -219,6 +230,16 @@ def report_id(
     )
     digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:12]
     return f"{report_ids_from(definition, window.start)}-{digest}"
+
+
+def failure_token(failures: int) -> str:
+    """Return the token of the recollect event that answers a report's n-th failure."""
+    return f"{_FAILURE}{failures}"
+
+
+def is_failure_token(token: str) -> bool:
+    """Whether a token answers a failure, and is followed only while that failure lasts."""
+    return re.fullmatch(rf"{_FAILURE}\d+", token) is not None
 
 
 def report_ids_from(definition: str, start: datetime) -> str:

@@ -59,6 +59,8 @@ class StepResult:
 
     report_ids: list[str] = field(default_factory=list)
     """The reports that the step finished, planned or submitted."""
+    ended: list[str] = field(default_factory=list)
+    """Reports that the operator's request ended."""
     held: list[str] = field(default_factory=list)
     """Reports that may exist at Vonage; the operator has to resolve them."""
     refusals: list[Refusal] = field(default_factory=list)
@@ -69,6 +71,7 @@ class StepResult:
     def add(self, other: "StepResult") -> None:
         """Append the contents of another result."""
         self.report_ids += other.report_ids
+        self.ended += other.ended
         self.held += other.held
         self.refusals += other.refusals
         self.errors += other.errors

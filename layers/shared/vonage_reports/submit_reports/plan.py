@@ -160,7 +160,7 @@ def plan_change(
         return before, replace(before, priority=report.priority, backfill=None)
     if not before.is_at_end:
         return PlanOutcome.NOT_NOW if is_later else PlanOutcome.THERE
-    if not is_later and not _ended_as(again, before):
+    if before.withdrawn_at is not None or (not is_later and not _ended_as(again, before)):
         return PlanOutcome.THERE
     return before, replace(
         apply(before, Replan(), now=report.planned_at),
@@ -179,9 +179,10 @@ def plan_change(
 def _ended_as(ends: frozenset[State], report: Report) -> bool:
     """Whether a report finished in one of these states without a delivery.
 
+    The operator does not want a withdrawn window: only `recollect` plans it again.
     A failed reconversion leaves the earlier delivery in place: its rows are known.
     """
-    return report.state in ends and report.rows is None
+    return report.state in ends and report.rows is None and report.withdrawn_at is None
 
 
 def _require_records(at: datetime, now: datetime) -> None:

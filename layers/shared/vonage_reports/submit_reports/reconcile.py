@@ -87,7 +87,7 @@ def reconcile(
         message = f"the ledger has entries of another version: {names}; deploy that version"
         errors.append(InvalidRequest(message))
     answer = {
-        "settled": settled.report_ids,
+        "settled": [*planned.ended, *settled.report_ids],
         "planned": planned.report_ids,
         "submitted": submitted.report_ids,
         "held": submitted.held,

@@ -10,8 +10,14 @@ from vonage_reports.domain.decisions import resolved
 from vonage_reports.domain.errors import InvalidRequest, ReportExpired
 from vonage_reports.domain.lifecycle import Convert, Reopen, Replan, apply
 from vonage_reports.domain.objects import receipt_key
-from vonage_reports.domain.report import Priority, Report, State
-from vonage_reports.submit_reports.context import Services
+from vonage_reports.domain.report import (
+    Priority,
+    Report,
+    State,
+    failure_token,
+    is_failure_token,
+)
+from vonage_reports.submit_reports.context import Services, StepResult
 from vonage_reports.submit_reports.execute import execute
 from vonage_reports.submit_reports.lost_requests import is_another
 from vonage_reports.submit_reports.split_windows import is_part_of, parts_of
@@ -29,30 +35,44 @@ def recollect(
     *,
     now: datetime,
     currencies: Currencies = _AS_PLANNED,
-) -> list[str]:
-    """Plan a finished report again and return its report_id; [] if there is nothing to do.
+    confirmed: bool = False,
+) -> StepResult:
+    """Plan a finished report again and return its report_id, or the reason to do nothing.
 
     There is nothing to do while the report or its whole window is unfinished, or if the token was
-    followed before. A part of a split window is collected alone, and the window is then converted
-    again from all its parts.
+    followed before. The token of a failure is followed only while that failure is the last one. A
+    part of a split window is collected alone, and the window is then converted again from all its
+    parts.
 
-    Raises InvalidRequest for an unknown report, and for a part that its window no longer has.
+    Raises InvalidRequest, having written nothing, for an unknown report, for a part that its window
+    no longer has, for a revision whose later one is delivered, and for a delivered window without
+    confirmation.
     """
     report = _known(report_id, "recollect", services, currencies)
-    if not report.is_at_end or token in report.tokens:
-        return []
+    idle = _why_idle(report, token)
+    if idle is not None:
+        return _nothing(idle)
+    _require_latest(report, services)
     if report.state is State.SPLIT:
         parts = parts_of(report, services.ledger, now=now) or []
         if not all(part.is_at_end for part in parts):
-            return []
+            return _nothing(f"{report_id} is unfinished: a part of it is not collected yet")
+    root = None if report.root is None else _known(report.root, "recollect", services, currencies)
+    window = root or report
+    if window.state is State.DELIVERED and not confirmed:
+        raise InvalidRequest(
+            f"recollect: the window of {report_id} is delivered, and Vonage bills it again. To "
+            'collect it all the same, send the event again with "confirm": true'
+        )
     planned = apply(report, Replan(token), now=now)
     changes: list[Change] = [(report, planned)]
-    if report.root is None:
+    if root is None:
         changes = [(report, replace(planned, priority=Priority.CALENDAR, backfill=None))]
     else:
-        root = _known(report.root, "recollect", services, currencies)
         if not root.is_at_end and root.state is not State.SPLIT:
-            return []
+            return _nothing(f"its window {root.report_id} is {root.state}, which is unfinished")
+        if root.state is State.SPLIT and root.withdrawn_at is not None:
+            return _nothing(f"its window {root.report_id} is being withdrawn")
         changes.append((root, _with_one_part_for(report, root, services, now=now)))
         # These parts were cancelled because this one failed: plan them again, except its own
         # parts, which it replaces.
@@ -64,8 +84,38 @@ def recollect(
     try:
         services.ledger.write_all(changes)
     except VersionConflict:
-        return []
-    return [report_id]
+        return _nothing(f"another invocation changed {report_id} at the same time")
+    return StepResult([report_id])
+
+
+def _nothing(reason: str) -> StepResult:
+    return StepResult(errors=[InvalidRequest(f"recollect: nothing was done: {reason}")])
+
+
+def _why_idle(report: Report, token: str) -> str | None:
+    """Return the reason why a recollect event is not followed; None: it is."""
+    if token in report.tokens:
+        return f"token {token} was followed before for {report.report_id}"
+    if not report.is_at_end:
+        return f"{report.report_id} is {report.state}, which is unfinished"
+    is_current = report.state is State.FAILED and token == failure_token(report.failures)
+    if is_failure_token(token) and not is_current:
+        return (
+            f"token {token} answers an earlier failure of {report.report_id}, which is "
+            f"{report.state} after {report.failures} failures"
+        )
+    return None
+
+
+def _require_latest(report: Report, services: Services) -> None:
+    """Raise InvalidRequest for a revision that would be superseded instead of collected."""
+    for name in report.later_revisions:
+        later = services.ledger.finished_report(name)
+        if later is not None and later.state is State.DELIVERED and not report.is_half:
+            raise InvalidRequest(
+                f"recollect: {report.report_id} is {report.revision}, and a later revision of its "
+                f"window is delivered. To collect the window again, recollect {name}"
+            )
 
 
 def _with_one_part_for(part: Report, root: Report, services: Services, *, now: datetime) -> Report:
@@ -123,15 +173,28 @@ def _missing(receipts: Sequence[str], services: Services) -> str | None:
     return next((key for key in receipts if services.bucket.read_json(key) is None), None)
 
 
-def resolve(report_id: str, request_id: str | None, services: Services, *, now: datetime) -> None:
+def resolve(
+    report_id: str,
+    request_id: str | None,
+    services: Services,
+    *,
+    now: datetime,
+    hold: int | None = None,
+) -> None:
     """Resolve a HELD report: adopt the request, or plan the report again (None).
 
-    Raises InvalidRequest, having written nothing, if the report is not held, or if Vonage does not
-    have the request, or has it with other parameters, or if it belongs to another report.
+    Raises InvalidRequest, having written nothing, if the report is not held, or held for another
+    time than the `hold`-th, or if Vonage does not have the request, or has it with other
+    parameters, or if it belongs to another report.
     """
     report = services.ledger.report(report_id)
     if report is None or report.state is not State.HELD:
         raise InvalidRequest(f"resolve: {report_id} is not held")
+    if hold is not None and hold != report.holds:
+        raise InvalidRequest(
+            f"resolve: hold {hold} of {report_id} is over. The report is held again: answer its "
+            f"last notification, hold {report.holds}"
+        )
     if request_id is not None:
         try:
             at_vonage = services.vonage.get_report(request_id)
@@ -152,6 +215,7 @@ def resolve(report_id: str, request_id: str | None, services: Services, *, now: 
 def outlook(report_id: str, services: Services) -> dict[str, Any]:
     """Return the effect of collecting a report again, in the form of a backfill's dry run."""
     report = _known(report_id, "recollect", services)
+    _require_latest(report, services)
     volumes = services.ledger.calendar().volumes
     rows_per_hour = volumes.get((report.definition, report.account_id))
     expected = None if rows_per_hour is None else round(rows_per_hour * report.window.hours)

@@ -34,6 +34,7 @@ from vonage_reports.submit_reports.read_definitions import (
     load_definitions,
 )
 from vonage_reports.submit_reports.reprocess import resolve
+from vonage_reports.submit_reports.withdraw import withdraw
 
 _A_TIME = "a time with its offset from UTC, such as 2026-11-22T02:15:00Z"
 _A_DATE = "a date, such as 2026-01-31"
@@ -124,10 +125,11 @@ class Resolution(OperatorRequest):
     request_id: Annotated[
         Annotated[str, AfterValidator(_request_id)] | None, Field(description=_REQUEST_ID)
     ]
+    hold: Annotated[int | None, Field(description="the hold of the notification, or none")] = None
 
     def carry_out(self, context: RequestContext) -> StepResult:
         """Resolve the hold."""
-        resolve(self.report_id, self.request_id, context.services, now=context.now)
+        resolve(self.report_id, self.request_id, context.services, now=context.now, hold=self.hold)
         return StepResult()
 
 
@@ -141,18 +143,19 @@ class Recollection(OperatorRequest):
         Annotated[str, StringConstraints(min_length=1, max_length=100)] | None,
         Field(description="a string of 1 to 100 characters"),
     ] = None
+    confirm: _Flag = False
     dry_run: _Flag = False
 
     def carry_out(self, context: RequestContext) -> StepResult:
         """Plan the report again."""
-        planned = reprocess.recollect(
+        return reprocess.recollect(
             self.report_id,
             self.token or context.token,
             context.services,
             now=context.now,
             currencies=load_currencies(context.services),
+            confirmed=self.confirm,
         )
-        return StepResult(planned)
 
     def outlook(self, context: RequestContext) -> dict[str, Any]:
         """Return the cost of collecting the window again."""
@@ -175,6 +178,18 @@ class Reconversion(OperatorRequest):
             currencies=load_currencies(context.services),
         )
         return StepResult()
+
+
+class Withdrawal(OperatorRequest):
+    """End an open report; only a recollection plans its window again."""
+
+    key = "withdraw"
+
+    report_id: _ReportId
+
+    def carry_out(self, context: RequestContext) -> StepResult:
+        """Withdraw the report."""
+        return withdraw(self.report_id, context.services, now=context.now)
 
 
 class BackfillRequest(OperatorRequest):
@@ -230,6 +245,21 @@ def is_dry_run(request: Request) -> TypeGuard[OperatorRequest]:
     return isinstance(request, OperatorRequest) and bool(getattr(request, "dry_run", False))
 
 
+def _undelivered(record: Mapping[str, Any]) -> Request:
+    """Parse the record of an event that Lambda gave up, as the dead-letter queue keeps it.
+
+    A recollection gets the id of that invocation as its token: the invocation may have followed it.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
+    """
+    request = parse_event(record["requestPayload"])
+    context = record.get("requestContext")
+    token = context.get("requestId") if isinstance(context, dict) else None
+    if isinstance(request, Recollection) and request.token is None and isinstance(token, str):
+        return request.model_copy(update={"token": token})
+    return request
+
+
 def parse_event(event: object) -> Request:
     """Parse the event that triggered submit_reports. Raises InvalidRequest.
 
@@ -240,6 +270,8 @@ def parse_event(event: object) -> Request:
         raise InvalidRequest("the event must be a JSON object: see events/")
     if event.get("source") == "aws.states":
         return Sweep()
+    if "requestPayload" in event:
+        return _undelivered(event)
     if len(event) != 1:
         keys = ", ".join(sorted(event)) or "none"
         raise InvalidRequest(f"an event takes exactly one key, this one has {keys}: see events/")

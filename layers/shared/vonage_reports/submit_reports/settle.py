@@ -26,12 +26,13 @@ from vonage_reports.domain.errors import (
     VonageRejected,
     VonageUnavailable,
 )
-from vonage_reports.domain.lifecycle import Withdraw
+from vonage_reports.domain.lifecycle import GiveUp, Resubmit, Split, Withdraw
 from vonage_reports.domain.objects import manifest_key, receipt_key
 from vonage_reports.domain.report import Entry, Report, State
 from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.execute import announce_once, collect_errors, execute
 from vonage_reports.submit_reports.split_windows import parts_of
+from vonage_reports.submit_reports.withdraw import cancelled, end
 
 _SWEEP = timedelta(minutes=5)
 _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -46,6 +47,10 @@ def settle(
     One report's error does not stop the others.
     """
     result = StepResult()
+    for slot, until in work.slots_until.items():
+        if until <= clock():
+            with collect_errors(result.errors):
+                services.ledger.free_slot(slot, until)
     whole = {report.report_id: report for report in work.reports if not report.is_half}
     for report in _rotated(work.reports, clock()):
         if not invocation.has_time_to_settle():
@@ -78,6 +83,11 @@ def _settle(
     if report.state not in (State.SUBMITTED, State.CONVERTING) or is_leased(report, now):
         return report
     execution = services.executions.describe(report)
+    is_withdrawn = report.withdrawn_at is not None
+    if is_withdrawn and execution.status is not ExecutionStatus.SUCCEEDED:
+        ending = cancelled(report, services, now=now)
+        if ending is not None:
+            return execute(report, ending, services, now=now)
     at_vonage: AtVonage | None = None
     entry = Entry.CHECK
     if execution.status is ExecutionStatus.FAILED:
@@ -87,6 +97,8 @@ def _settle(
     decision = decide(
         report, execution, at_vonage, entry=entry, leaves=leaves, now=now, waits=services.waits
     )
+    if is_withdrawn and isinstance(decision, Cancel | Resubmit | Split):
+        decision = GiveUp()
     if isinstance(decision, Cancel):
         decision = _cancel(report, execution, decision, announced, services, leaves=leaves, now=now)
     return execute(report, decision, services, now=now)
@@ -98,6 +110,8 @@ def _settle_split(report: Report, services: Services, *, now: datetime) -> Repor
     root = services.ledger.report(report.report_id)
     if root is None or root.state is not State.SPLIT or is_leased(root, now):
         return report
+    if root.withdrawn_at is not None:
+        return end(root, services, now=now)[0]
     parts = parts_of(root, services.ledger, now=now)
     if parts is None:
         return root

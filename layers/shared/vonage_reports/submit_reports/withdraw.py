@@ -1,0 +1,137 @@
+"""Withdraw: end an open report that the operator no longer wants."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from vonage_reports.aws.ledger import VersionConflict
+from vonage_reports.domain.decisions import ExecutionStatus, Stay
+from vonage_reports.domain.errors import (
+    InvalidRequest,
+    RateLimited,
+    ReportExpired,
+    ReportFailed,
+    VonageRejected,
+    VonageUnavailable,
+)
+from vonage_reports.domain.lifecycle import GiveUp
+from vonage_reports.domain.report import Report, RequestStatus, State
+from vonage_reports.domain.waits import DEADLINE
+from vonage_reports.submit_reports.context import Services, StepResult
+from vonage_reports.submit_reports.execute import execute
+from vonage_reports.submit_reports.split_windows import parts_of
+
+_DELIVERED = "Vonage had finished it before, and it is delivered as ever"
+_UNANSWERED = "Vonage did not answer, and the next sweep asks again"
+
+
+def withdraw(report_id: str, services: Services, *, now: datetime) -> StepResult:
+    """End an open report, which is CANCELLED then, or say why it is not ended now.
+
+    A report that Vonage had finished already is delivered as ever. A withdrawn report is not
+    withdrawn again.
+
+    Raises InvalidRequest, having written nothing, for an unknown report, a part of a window, a
+    finished report, and archives that are stored already.
+    """
+    report = services.ledger.report(report_id)
+    if report is None:
+        raise InvalidRequest(f"withdraw: the ledger has no report {report_id}")
+    if report.is_half:
+        raise InvalidRequest(f"withdraw: {report_id} is a part. Withdraw its window: {report.root}")
+    if report.state is State.CANCELLED and report.withdrawn_at is not None:
+        return StepResult()
+    _require_open(report, services, now=now)
+    try:
+        after, reason = end(report, services, now=now)
+    except VersionConflict:
+        raise InvalidRequest(
+            f"withdraw: another invocation changed {report_id} at the same time. Send the event "
+            "again"
+        ) from None
+    if after.is_at_end:
+        return StepResult(ended=[report_id])
+    return StepResult(errors=[InvalidRequest(f"withdraw: {report_id} is not ended: {reason}")])
+
+
+def _require_open(report: Report, services: Services, *, now: datetime) -> None:
+    if report.is_at_end:
+        raise InvalidRequest(f"withdraw: {report.report_id} is {report.state}, which is finished")
+    stored = report.state is State.CONVERTING
+    if report.state is State.SPLIT:
+        parts = parts_of(report, services.ledger, now=now) or []
+        stored = bool(parts) and all(part.state is State.STORED for part in parts)
+    if stored:
+        raise InvalidRequest(
+            f"withdraw: the archives of {report.report_id} are stored, and Vonage is asked for "
+            "nothing more. Let the conversion finish"
+        )
+
+
+def end(report: Report, services: Services, *, now: datetime) -> tuple[Report, str]:
+    """End a withdrawn report as far as possible now; return it, and why it is still open.
+
+    Mark a report that Vonage has before Vonage is asked to stop it: if this invocation dies in
+    between, the next sweep goes on.
+
+    Raises VersionConflict if another invocation was faster.
+    """
+    if report.state in (State.SUBMITTED, State.SPLIT) and report.withdrawn_at is None:
+        report = services.ledger.write(report, replace(report, withdrawn_at=now))
+    if report.state is State.SUBMITTED:
+        if services.executions.describe(report).status is ExecutionStatus.SUCCEEDED:
+            return report, _DELIVERED
+        decision = cancelled(report, services, now=now)
+        if decision is None or isinstance(decision, Stay):
+            return report, _UNANSWERED if decision else _DELIVERED
+        return execute(report, decision, services, now=now), ""
+    if report.state is State.SPLIT:
+        # Finished parts stay as they are: their archives are paid for.
+        parts = [
+            part if part.is_at_end else end(part, services, now=now)[0]
+            for part in parts_of(report, services.ledger, now=now) or []
+        ]
+        if not all(part.is_at_end for part in parts):
+            return report, _UNANSWERED
+    return execute(report, GiveUp(_slot_until(report, services, now=now)), services, now=now), ""
+
+
+def cancelled(report: Report, services: Services, *, now: datetime) -> GiveUp | Stay | None:
+    """Ask Vonage to stop a withdrawn report (DELETE), and decide for it.
+
+    None: Vonage had finished the report with a file, which is delivered as ever. A part of a window
+    is never delivered alone.
+    """
+    later = GiveUp(_slot_until(report, services, now=now))
+    request_id = report.request_id or ""
+    try:
+        if services.vonage.cancel_report(request_id) or report.is_half:
+            return GiveUp()
+        return _had_ended(request_id, services)
+    except (RateLimited, VonageUnavailable):
+        is_over = report.withdrawn_at is not None and now - report.withdrawn_at > DEADLINE
+        return later if is_over else Stay()
+    except (ReportExpired, VonageRejected):
+        return later
+
+
+def _had_ended(request_id: str, services: Services) -> GiveUp | None:
+    """Decide for a report that had ended before the DELETE (409)."""
+    try:
+        at_vonage = services.vonage.get_report(request_id).state
+    except (ReportExpired, ReportFailed):
+        return GiveUp()
+    except RateLimited:
+        raise
+    except VonageRejected:
+        return None
+    # Another invocation, or this one before it died, may have stopped the report.
+    return None if at_vonage is RequestStatus.SUCCESS else GiveUp()
+
+
+def _slot_until(report: Report, services: Services, *, now: datetime) -> datetime | None:
+    """Return until when Vonage may work on a report that is withdrawn now; None without a slot."""
+    if report.slot is None:
+        return None
+    if report.state is State.HELD and report.look_after is not None:
+        return report.look_after
+    return services.waits.held_slot_until(now, report.submitted_at)

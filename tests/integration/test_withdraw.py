@@ -1,0 +1,406 @@
+"""Withdraw: the operator's event that ends an open report, in every state."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from tests.support.stack import SCHEDULED, Stack, definition
+from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.lifecycle import TRANSITIONS
+from vonage_reports.domain.objects import receipt_key
+from vonage_reports.domain.report import Report, State
+from vonage_reports.submit_reports.context import StepResult
+from vonage_reports.submit_reports.reprocess import recollect, reconvert
+from vonage_reports.submit_reports.split_windows import parts_of
+from vonage_reports.submit_reports.withdraw import withdraw
+
+
+def ask(stack: Stack, report: Report) -> StepResult:
+    return withdraw(report.report_id, stack.services, now=stack.now)
+
+
+def the_window(stack: Stack) -> Report:
+    """Return the only whole window of the ledger, open or finished."""
+    (report,) = stack.services.ledger.reports_between(
+        "d0", SCHEDULED - timedelta(days=9), SCHEDULED
+    )
+    return report
+
+
+def planned(stack: Stack) -> Report:
+    stack.plan()
+    return the_window(stack)
+
+
+def submitting(stack: Stack) -> Report:
+    """Return a report that Vonage took without an answer."""
+    stack.plan()
+    stack.simulator.fault("create", "accept_then_cut")
+    stack.submit()
+    return the_window(stack)
+
+
+def held(stack: Stack) -> Report:
+    submitting(stack)
+    stack.simulator.fault("list", "status", status=404, times=1)
+    stack.later(minutes=10)
+    stack.submit()
+    stack.announced()
+    return the_window(stack)
+
+
+def submitted(stack: Stack) -> Report:
+    """Return a report that Vonage works on."""
+    stack.plan()
+    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=3600)
+    stack.submit()
+    return the_window(stack)
+
+
+def split(stack: Stack) -> Report:
+    """Return a window of which one half is stored, and one is with Vonage."""
+    stack.plan()
+    stack.collect("TRUNCATED")
+    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=3600, times=2)
+    stack.submit()
+    first, _ = sorted(
+        (each for each in stack.open() if each.is_half), key=lambda each: each.window.start
+    )
+    stack.runs.end(first)
+    stack.settle()
+    return the_window(stack)
+
+
+def converting(stack: Stack) -> Report:
+    stack.plan()
+    (report,) = stack.collect("SUCCESS")
+    stack.services.bucket.write_json(receipt_key(report), {})
+    reconvert(report.report_id, stack.services, now=stack.now)
+    return the_window(stack)
+
+
+def is_stopped_at_vonage(stack: Stack) -> bool:
+    return str(stack.created()[-1]["request_status"]) == "ABORTED"
+
+
+def ended(stack: Stack, result: StepResult) -> Report:
+    report = the_window(stack)
+    assert (result.ended, result.errors) == ([report.report_id], [])
+    assert (report.state, report.withdrawn_at, report.slot) == (State.CANCELLED, stack.now, None)
+    assert stack.open() == []
+    return report
+
+
+def said(result: StepResult) -> str:
+    assert result.ended == []
+    (error,) = result.errors
+    return str(error)
+
+
+def test_planned_report_is_withdrawn_and_never_requested(stack: Stack) -> None:
+    ended(stack, ask(stack, planned(stack)))
+    stack.submit()
+    assert stack.created() == []
+
+
+def test_withdrawing_twice_does_nothing(stack: Stack) -> None:
+    report = planned(stack)
+    ask(stack, report)
+    before = stack.table()
+    assert ask(stack, report) == StepResult()
+    assert stack.table() == before
+
+
+def test_submitted_report_is_stopped_and_frees_its_slot(stack: Stack) -> None:
+    ended(stack, ask(stack, submitted(stack)))
+    assert (stack.slots(), is_stopped_at_vonage(stack)) == (0, True)
+    for _ in range(3):
+        stack.later(hours=2)
+        stack.settle()
+        stack.submit()
+    assert len(stack.created()) == 1
+    assert stack.announced() == []
+
+
+def finish_at_vonage(stack: Stack) -> None:
+    stack.simulator.advance(4000)
+    while stack.created()[0]["request_status"] in ("PENDING", "PROCESSING"):
+        pass
+
+
+def test_report_that_vonage_finished_is_delivered_as_ever(stack: Stack) -> None:
+    report = submitted(stack)
+    finish_at_vonage(stack)
+    assert "delivered as ever" in said(ask(stack, report))
+    stack.settle()
+    assert the_window(stack).state is State.SUBMITTED
+    stack.runs.end(the_window(stack))
+    stack.settle()
+    delivered = the_window(stack)
+    assert (delivered.state, delivered.withdrawn_at) == (State.DELIVERED, None)
+    assert stack.slots() == 0
+
+
+def test_finished_report_is_fetched_after_a_failed_run(stack: Stack) -> None:
+    report = submitted(stack)
+    finish_at_vonage(stack)
+    ask(stack, report)
+    stack.runs.end(report, "VonageUnavailable")
+    stack.settle()
+    resumed = the_window(stack)
+    assert (resumed.state, resumed.run) == (State.SUBMITTED, 2)
+    # The file expires before it is stored: the report is not bought again.
+    for _ in range(6):
+        stack.later(hours=2)
+        stack.settle()
+        stack.runs.end(the_window(stack), "ReportExpired")
+        stack.settle()
+        stack.submit()
+    assert the_window(stack).state is State.CANCELLED
+    assert (len(stack.created()), stack.slots()) == (1, 0)
+
+
+def test_run_that_had_succeeded_is_delivered(stack: Stack) -> None:
+    report = submitted(stack)
+    stack.runs.end(report)
+    stack.simulator.fault("cancel", "status", status=404, times=None)
+    assert "delivered as ever" in said(ask(stack, report))
+    stack.settle()
+    assert the_window(stack).state is State.DELIVERED
+
+
+@pytest.mark.parametrize("status", [404, 403, 400])
+def test_slot_of_a_report_that_may_live_is_freed_later(stack: Stack, status: int) -> None:
+    report = submitted(stack)
+    stack.simulator.fault("cancel", "status", status=status, times=None)
+    ended(stack, ask(stack, report))
+    assert stack.slots() == 1
+    stack.later(hours=47)
+    stack.settle()
+    assert stack.slots() == 1
+    stack.later(hours=2)
+    stack.settle()
+    assert stack.slots() == 0
+
+
+def test_other_reports_do_not_use_a_slot_that_is_left(stack: Stack) -> None:
+    report = submitted(stack)
+    stack.simulator.fault("cancel", "status", status=403)
+    ask(stack, report)
+    stack.plan(6)
+    assert len(stack.submit().report_ids) == 4
+    assert stack.simulator.state()["max_in_flight"] == 5
+
+
+@pytest.mark.parametrize("fault", ["cut", "accept_then_cut"])
+def test_unanswered_cancellation_is_repeated_by_the_sweep(stack: Stack, fault: str) -> None:
+    report = submitted(stack)
+    stack.simulator.fault("cancel", fault)
+    assert "the next sweep asks again" in said(ask(stack, report))
+    assert the_window(stack).withdrawn_at == stack.now
+    stack.settle()
+    assert the_window(stack).state is State.CANCELLED
+    assert (stack.slots(), is_stopped_at_vonage(stack)) == (0, True)
+    stack.later(hours=5)
+    stack.submit()
+    assert len(stack.created()) == 1
+
+
+def test_cancellation_that_is_never_answered_ends_after_48_hours(stack: Stack) -> None:
+    report = submitted(stack)
+    stack.simulator.fault("cancel", "status", status=503, times=None)
+    ask(stack, report)
+    stack.later(hours=47)
+    assert stack.settle() == []
+    stack.later(hours=2)
+    assert stack.settle() == [report.report_id]
+    assert (the_window(stack).state, stack.slots()) == (State.CANCELLED, 1)
+    stack.later(hours=25)
+    stack.settle()
+    assert stack.slots() == 0
+
+
+@pytest.mark.parametrize("state", [submitting, held])
+def test_slot_of_an_unknown_post_is_freed_later(
+    stack: Stack, state: Callable[[Stack], Report]
+) -> None:
+    report = state(stack)
+    ended(stack, ask(stack, report))
+    assert stack.slots() == 1
+    stack.later(hours=47)
+    stack.settle()
+    assert stack.slots() == 1
+    stack.later(hours=2)
+    stack.settle()
+    assert stack.slots() == 0
+    stack.submit()
+    assert len(stack.created()) == 1
+
+
+def test_report_held_for_long_leaves_no_slot(stack: Stack) -> None:
+    report = held(stack)
+    stack.later(hours=50)
+    stack.settle()
+    ended(stack, ask(stack, report))
+    assert stack.slots() == 0
+
+
+def test_split_window_is_withdrawn_with_its_parts(stack: Stack) -> None:
+    ended(stack, ask(stack, split(stack)))
+    assert (stack.slots(), is_stopped_at_vonage(stack)) == (0, True)
+    stack.later(hours=5)
+    stack.submit()
+    assert len(stack.created()) == 3
+
+
+def test_split_window_waits_for_the_end_of_its_parts(stack: Stack) -> None:
+    window = split(stack)
+    stack.simulator.fault("cancel", "cut")
+    assert "the next sweep asks again" in said(ask(stack, window))
+    assert the_window(stack).state is State.SPLIT
+    stack.settle()
+    assert the_window(stack).state is State.CANCELLED
+    assert stack.open() == []
+
+
+def test_planned_part_of_a_withdrawn_window_is_not_requested(stack: Stack) -> None:
+    stack.plan()
+    stack.collect("TRUNCATED")
+    ended(stack, ask(stack, the_window(stack)))
+    stack.submit()
+    assert len(stack.created()) == 1
+
+
+def test_lost_part_of_a_withdrawn_window_leaves_its_slot(stack: Stack) -> None:
+    stack.plan()
+    stack.collect("TRUNCATED")
+    stack.simulator.fault("create", "accept_then_cut", times=2)
+    stack.submit()
+    assert stack.slots() == 2
+    ended(stack, ask(stack, the_window(stack)))
+    assert stack.slots() == 2
+    stack.later(hours=49)
+    stack.settle()
+    assert stack.slots() == 0
+
+
+def test_part_is_not_recollected_while_its_window_is_withdrawn(stack: Stack) -> None:
+    window = split(stack)
+    stack.simulator.fault("cancel", "cut")
+    ask(stack, window)
+    (stored,) = (
+        each
+        for each in parts_of(window, stack.services.ledger, now=stack.now) or []
+        if each.state is State.STORED
+    )
+    again = recollect(stored.report_id, "token", stack.services, now=stack.now)
+    assert "is being withdrawn" in said(again)
+
+
+def test_withdrawn_report_is_written_as_marked_before_vonage_is_asked(stack: Stack) -> None:
+    report = submitted(stack)
+    seen: list[bool] = []
+    cancel = stack.services.vonage.cancel_report
+
+    def die(request_id: str) -> bool:
+        seen.append(the_window(stack).withdrawn_at is not None)
+        cancel(request_id)
+        raise ConnectionError("the function died")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stack.services.vonage, "cancel_report", die)
+        with pytest.raises(ConnectionError):
+            ask(stack, report)
+    assert seen == [True]
+    stack.runs.end(report, "ReportFailed")
+    assert stack.settle() == [report.report_id]
+    assert (the_window(stack).state, len(stack.created())) == (State.CANCELLED, 1)
+
+
+def test_withdrawn_split_window_can_be_recollected(stack: Stack) -> None:
+    window = split(stack)
+    ask(stack, window)
+    again = recollect(window.report_id, "token", stack.services, now=stack.now)
+    assert again.report_ids == [window.report_id]
+    stack.collect("SUCCESS")
+    assert the_window(stack).state is State.DELIVERED
+
+
+def test_stored_archives_are_not_withdrawn(stack: Stack) -> None:
+    window = converting(stack)
+    before = stack.table()
+    with pytest.raises(InvalidRequest, match=r"archives of .* are stored"):
+        ask(stack, window)
+    assert stack.table() == before
+
+
+def test_part_of_a_window_is_not_withdrawn_alone(stack: Stack) -> None:
+    window = split(stack)
+    (part,) = (each for each in stack.open() if each.is_half)
+    before = stack.table()
+    with pytest.raises(InvalidRequest, match=f"Withdraw its window: {window.report_id}"):
+        ask(stack, part)
+    assert stack.table() == before
+
+
+def test_finished_or_unknown_report_is_not_withdrawn(stack: Stack) -> None:
+    stack.plan()
+    (report,) = stack.collect("SUCCESS")
+    before = stack.table()
+    with pytest.raises(InvalidRequest, match="is DELIVERED, which is finished"):
+        ask(stack, report)
+    with pytest.raises(InvalidRequest, match="no report d0-x"):
+        withdraw("d0-x-y", stack.services, now=stack.now)
+    assert stack.table() == before
+
+
+def test_calendar_and_backfill_leave_a_withdrawn_window_alone(stack: Stack) -> None:
+    report = planned(stack)
+    ask(stack, report)
+    cursor = {"pk": "calendar", "sk": f"cursor#d0#{report.account_id}#{report.delay_days}"}
+    stack.services.ledger._table.delete_item(Key=cursor)
+    assert stack.plan() == []
+    day = report.window.first_date
+    stack.begin(stack.backfill(definition(filters={"country": "X0"}), day, day + timedelta(days=1)))
+    assert stack.plan_backfills() == []
+    assert the_window(stack).state is State.CANCELLED
+    again = recollect(report.report_id, "token", stack.services, now=stack.now)
+    assert again.report_ids == [report.report_id]
+    assert the_window(stack).withdrawn_at is None
+
+
+def test_recollection_takes_another_slot_than_the_one_left(stack: Stack) -> None:
+    report = held(stack)
+    ask(stack, report)
+    recollect(report.report_id, "token", stack.services, now=stack.now)
+    stack.submit()
+    assert (the_window(stack).state, the_window(stack).slot) == (State.SUBMITTED, 2)
+    stack.later(hours=49)
+    stack.settle()
+    assert set(stack.services.ledger.open_work().slots) == {2}
+
+
+OPEN: dict[State, Callable[[Stack], Report]] = {
+    State.PLANNED: planned,
+    State.SUBMITTING: submitting,
+    State.SUBMITTED: submitted,
+    State.HELD: held,
+    State.SPLIT: split,
+    State.CONVERTING: converting,
+}
+ENDS = {State.STORED, State.DELIVERED, State.SUPERSEDED, State.FAILED, State.CANCELLED}
+
+
+@pytest.mark.parametrize("state", [each for each in TRANSITIONS if each not in {None, *ENDS}])
+def test_every_open_state_has_an_event_that_ends_it(stack: Stack, state: State) -> None:
+    report = OPEN[state](stack)
+    assert report.state is state
+    assert not report.is_at_end
+    if state is State.CONVERTING:
+        # Nothing is asked of Vonage. Its run ends, and the event of a sweep settles it.
+        stack.runs.end(report)
+        stack.settle()
+    else:
+        ended(stack, ask(stack, report))
+    assert the_window(stack).is_at_end
