@@ -332,23 +332,61 @@ def test_error_omits_phone_numbers_that_vonage_quotes(serve: Serve, connect: Con
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
-        b"<html>no</html>",
-        b"[]",
-        b'{"invalid_parameters": "x"}',
-        b'{"invalid_parameters": ["x", null, 3]}',
-        b'{"invalid_parameters": [{}, {"name": 1, "reason": null}]}',
-        b'{"title": 5, "detail": {"a": []}}',
+        b'{"title": ""}',
+        b'{"title": "No", "invalid_parameters": "x"}',
+        b'{"title": "No", "invalid_parameters": ["x", null, 3]}',
+        b'{"title": "No", "invalid_parameters": [{}, {"name": 1, "reason": null}]}',
+        b'{"title": "No", "type": 7, "detail": {"a": []}}',
     ],
 )
-@pytest.mark.parametrize("status", [400, 403, 422])
-def test_refusal_does_not_depend_on_its_body(
-    status: int, body: bytes, serve: Serve, connect: Connect
+@pytest.mark.parametrize("content_type", ["application/problem+json", "text/html"])
+@pytest.mark.parametrize("status", [400, 401, 403, 422])
+def test_titled_refusal_of_a_post_proves_that_no_report_exists(
+    status: int, content_type: str, body: bytes, serve: Serve, connect: Connect
 ) -> None:
-    server = serve(answer(status, body))
+    said = answer(status, body, content_type=content_type)
+    server = serve(said, said)
     with pytest.raises(VonageRejected, match=str(status)) as refused:
         create(connect(server.url))
     assert refused.value.status == status
+
+
+UNTITLED = (b"", b"<html>no</html>", b"[]", b"{}", b'{"title": 5}', b'{"title": null}')
+
+
+@pytest.mark.parametrize("body", UNTITLED)
+@pytest.mark.parametrize("status", [400, 401, 403, 422])
+def test_untitled_refusal_of_a_post_proves_nothing(
+    status: int, body: bytes, serve: Serve, connect: Connect
+) -> None:
+    server = serve(answer(status, body), json_answer(CREATED))
+    with pytest.raises(SubmissionUnknown, match=str(status)):
+        create(connect(server.url))
+    assert len(server.requests) == 1, "a POST is never sent twice"
+
+
+@pytest.mark.parametrize(
+    "status", [300, 302, 303, 304, 307, 308, 402, 404, 405, 409, 410, 413, 425, 451]
+)
+@pytest.mark.parametrize("title", ["Forbidden", None])
+def test_other_answer_to_a_post_proves_nothing(
+    status: int, title: str | None, serve: Serve, connect: Connect
+) -> None:
+    said = answer(status) if title is None else problem(status, title, "No")
+    server = serve(said, json_answer(CREATED))
+    with pytest.raises(SubmissionUnknown, match=str(status)):
+        create(connect(server.url))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 403, 409, 422])
+@pytest.mark.parametrize("call", [get, list_, download])
+def test_refusal_of_a_get_does_not_depend_on_its_body(
+    call: Call, status: int, serve: Serve, connect: Connect
+) -> None:
+    server = serve(answer(status, b"<html>no</html>"))
+    with pytest.raises(VonageRejected, match=str(status)):
+        call(connect(server.url))
 
 
 def test_foreign_account_is_refused(simulator: Simulator, connect: Connect) -> None:

@@ -371,15 +371,29 @@ def test_retry_after_applies_to_the_whole_key(stack: Stack) -> None:
     assert len(stack.submit().report_ids) == 2
 
 
-@pytest.mark.parametrize("status", [402, 404, 405, 415])
-def test_refusal_unrelated_to_the_report_is_retried(stack: Stack, status: int) -> None:
+@pytest.mark.parametrize("status", [302, 303, 402, 403, 404, 405, 409, 415, 425])
+def test_report_that_was_taken_and_then_refused_is_bought_once(stack: Stack, status: int) -> None:
+    stack.plan()
+    stack.simulator.fault("create", "accept_then_status", status=status, body="<html>", times=None)
+    for _ in range(4):
+        stack.submit()
+        stack.later(minutes=15)
+    (at_vonage,) = stack.created()
+    assert the_report(stack).request_id == at_vonage["request_id"]
+
+
+@pytest.mark.parametrize("status", [302, 404, 409])
+def test_report_that_was_refused_without_proof_is_looked_up_first(
+    stack: Stack, status: int
+) -> None:
     stack.plan()
     stack.simulator.fault("create", "status", status=status)
     stack.submit()
-    assert the_report(stack).state is State.PLANNED
-    assert len(stack.announced()) == 1
-    stack.later(minutes=15)
-    assert len(stack.submit().report_ids) == 1
+    for _ in range(3):
+        stack.later(minutes=15)
+        stack.submit()
+    assert the_report(stack).state is State.SUBMITTED
+    assert len(stack.created()) == 1
 
 
 def test_report_failing_to_fetch_is_announced_once(stack: Stack) -> None:

@@ -190,7 +190,7 @@ def _send(
             include_subaccounts=report.include_subaccounts,
             filters=report.filters,
         )
-    except (SubmissionUnknown, VonageRejected, VonageUnreachable, ReportExpired) as error:
+    except (SubmissionUnknown, VonageRejected, VonageUnreachable) as error:
         answer = error
     else:
         # If the next write fails, this line still records the paid request.

@@ -108,7 +108,11 @@ def raise_for_status(response: requests.Response) -> None:
     if status == HTTPStatus.FORBIDDEN:
         text += " (check at Vonage that the account may use the product and has credit)"
     raise VonageRejected(
-        text, status=status, problem=problem_type(problem), invalid_parameters=invalid
+        text,
+        status=status,
+        problem=problem_type(problem),
+        has_title=has_title(problem),
+        invalid_parameters=invalid,
     )
 
 
@@ -137,6 +141,11 @@ def _without_numbers(text: str) -> str:
 def problem_type(problem: Mapping[str, Any]) -> str:
     """Return the last part of a problem's type, such as "unprovisioned"."""
     return str(problem.get("type", "")).rpartition("#")[2]
+
+
+def has_title(problem: Mapping[str, Any]) -> bool:
+    """Whether the problem has a title, as every refusal by Vonage has."""
+    return isinstance(problem.get("title"), str)
 
 
 def problem_of(response: requests.Response) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from requests.auth import HTTPBasicAuth
 
 from vonage_reports.domain.errors import (
     InvalidRequest,
+    ReportExpired,
     SubmissionUnknown,
     VonageRejected,
     VonageUnavailable,
@@ -26,6 +27,7 @@ from vonage_reports.domain.report import RequestStatus
 from vonage_reports.domain.windows import Window, format_instant
 from vonage_reports.vonage.answers import (
     ReportRequest,
+    has_title,
     json_object,
     objects_in,
     problem_of,
@@ -122,8 +124,9 @@ class VonageClient:
         idempotency key: every call that arrives creates, and bills, a report.
 
         Raises:
-            RateLimited, VonageRejected, ReportExpired, VonageUnreachable: no report was created.
-            SubmissionUnknown: Vonage may have created the report; the cause is chained.
+            RateLimited, VonageRejected, VonageUnreachable: no report was created.
+            SubmissionUnknown: Vonage may have created the report; the cause is chained. Any answer
+                that is neither a request_id nor the proof of a refusal leads here.
         """
         body = {
             **filters,
@@ -135,9 +138,10 @@ class VonageClient:
         }
         try:
             return request_id_of(self._json("POST", "/v2/reports", body=body))
-        except VonageUnreachable:
-            raise
-        except VonageUnavailable as error:
+        except (VonageUnavailable, VonageRejected, ReportExpired) as error:
+            is_proof = isinstance(error, VonageRejected) and error.proves_refusal
+            if is_proof or isinstance(error, VonageUnreachable):
+                raise
             raise SubmissionUnknown(f"Vonage may have created the report: {error}") from error
 
     def get_report(self, request_id: str) -> ReportRequest:
@@ -296,17 +300,19 @@ class VonageClient:
                 self._on_refusal(response.status_code)
             if response.status_code != HTTPStatus.UNAUTHORIZED:
                 return response
-            if not fresh:
-                response.close()
+            with response:
+                problem = problem_of(response)
+            if method == "POST" and not has_title(problem):
+                # Vonage may have taken the POST: never send it twice.
+                break
         self._on_refusal(response.status_code)
-        with response:
-            problem = problem_of(response)
-            raise VonageRejected(
-                f"{status_and_problem(response, problem)} (check the API key and secret in "
-                f"{credentials.source}, and that the product is enabled for the account)",
-                status=response.status_code,
-                problem=problem_type(problem),
-            )
+        raise VonageRejected(
+            f"{status_and_problem(response, problem)} (check the API key and secret in "
+            f"{credentials.source}, and that the product is enabled for the account)",
+            status=response.status_code,
+            problem=problem_type(problem),
+            has_title=has_title(problem),
+        )
 
 
 def require_safe_url(url: str) -> str:
