@@ -41,7 +41,7 @@ from vonage_reports.domain.errors import (
 )
 from vonage_reports.domain.report import RequestStatus
 from vonage_reports.domain.windows import Window, format_instant
-from vonage_reports.vonage.answers import ReportRequest
+from vonage_reports.vonage.answers import ReportList, ReportRequest
 from vonage_reports.vonage.client import USER_AGENT, Credentials, VonageClient
 from vonage_reports.vonage.pacing import Pacer
 
@@ -73,7 +73,7 @@ def get(client: VonageClient) -> ReportRequest:
     return client.get_report(REQUEST_ID)
 
 
-def list_(client: VonageClient) -> object:
+def list_(client: VonageClient) -> ReportList:
     return client.list_reports(API_KEY)
 
 
@@ -177,9 +177,10 @@ def test_filter_never_overrides_the_reports_own_fields(serve: Serve, connect: Co
 def test_odd_characters_in_a_request_id_are_quoted(
     odd: str, serve: Serve, connect: Connect
 ) -> None:
-    server = serve(json_answer({**PENDING, "request_id": odd}), json_answer(PENDING))
+    server = serve(json_answer(PENDING), json_answer({"request_status": "ABORTED"}))
     client = connect(server.url)
-    client.get_report(odd)
+    with pytest.raises(VonageUnavailable):
+        client.get_report(odd)
     client.cancel_report(odd)
     path = f"/v2/reports/{quote(odd, safe='')}"
     assert [request.target for request in server.requests] == [path, path]
@@ -244,9 +245,10 @@ def test_list_has_the_created_reports(simulator: Simulator, connect: Connect) ->
     client = connect_to_simulator(simulator, connect)
     ids = {create(client), create(client, filters={"direction": "inbound"})}
     listed = client.list_reports(simulator.api_key)
-    assert {each.request_id for each in listed} == ids
-    assert {each.echo["direction"] for each in listed} == {"inbound", "outbound"}
-    assert all(each.receive_time is not None for each in listed)
+    assert listed.is_complete
+    assert {each.request_id for each in listed.reports} == ids
+    assert {each.echo["direction"] for each in listed.reports} == {"inbound", "outbound"}
+    assert all(each.receive_time is not None for each in listed.reports)
 
 
 def test_running_report_is_cancelled(simulator: Simulator, connect: Connect) -> None:
@@ -277,7 +279,7 @@ def test_report_is_expired_after_four_days(simulator: Simulator, connect: Connec
     simulator.advance(4 * 86_400 + 60)
     with pytest.raises(ReportExpired):
         client.get_report(report.request_id)
-    assert client.list_reports(API_KEY) == []
+    assert client.list_reports(API_KEY) == ReportList([], is_complete=True)
 
 
 # Refusals
@@ -525,6 +527,11 @@ UNKNOWN = {
     "no request_id": (json_answer({"request_status": "PENDING"}), 10),
     "an empty request_id": (json_answer({"request_id": ""}), 10),
     "a number as request_id": (json_answer({"request_id": 7}), 10),
+    "a path as request_id": (json_answer({"request_id": "../../x"}), 10),
+    "an odd request_id": (json_answer({"request_id": "anything/else Ü"}), 10),
+    "a lone surrogate": (answer(200, b'{"request_id": "a\\ud800"}'), 10),
+    "a line feed after the request_id": (json_answer({"request_id": "a\n"}), 10),
+    "a long request_id": (json_answer({"request_id": "a" * 129}), 10),
 }
 
 
@@ -555,12 +562,12 @@ def test_report_may_exist_after_submission_unknown(
     client = connect_to_simulator(simulator, connect)
     with pytest.raises(SubmissionUnknown):
         create(client)
-    (listed,) = client.list_reports(simulator.api_key)
+    (listed,) = client.list_reports(simulator.api_key).reports
     assert (listed.product, listed.date_start, listed.date_end) == ("SMS", DAY.start, DAY.end)
 
 
 @pytest.mark.parametrize(
-    "request_id", ["6c5506b7-f16a-44dc-af06-756bbf467488", REQUEST_ID, "anything/else Ü"]
+    "request_id", ["6c5506b7-f16a-44dc-af06-756bbf467488", REQUEST_ID, "A.b_c-1", "a" * 128]
 )
 def test_request_id_is_returned_unchanged(request_id: str, serve: Serve, connect: Connect) -> None:
     server = serve(json_answer({**CREATED, "request_id": request_id}))
@@ -649,6 +656,8 @@ def test_list_form_of_several_reports_is_searched(serve: Serve, connect: Connect
         {"reports": [{"request_id": "other", "request_status": "SUCCESS"}]},
         {"request_status": "SUCCESS"},
         {"request_id": None, "request_status": "SUCCESS"},
+        {"request_id": REQUEST_ID.upper(), "request_status": "SUCCESS"},
+        {"request_id": "another", "request_status": "SUCCESS"},
         [PENDING],
         "PENDING",
     ],
@@ -657,11 +666,26 @@ def test_answer_without_the_report_is_unavailable(
     document: object, serve: Serve, connect: Connect
 ) -> None:
     server = serve(json_answer(document))
-    with pytest.raises(VonageUnavailable):
+    with pytest.raises(VonageUnavailable) as unavailable:
         get(connect(server.url))
+    assert unavailable.value.is_unusable_answer
 
 
-@pytest.mark.parametrize("status", ["QUEUED", "success", "", None, 5, ["SUCCESS"], {}])
+@pytest.mark.parametrize("status", ["success", "Success", " SUCCESS "])
+def test_status_is_read_without_regard_to_case(status: str, serve: Serve, connect: Connect) -> None:
+    server = serve(json_answer({**PENDING, "request_status": status}))
+    assert get(connect(server.url)).state is RequestStatus.SUCCESS
+
+
+@pytest.mark.parametrize("status", ["", None, 5, True, ["SUCCESS"], {}, "S" * 101])
+def test_unreadable_status_is_no_end(status: object, serve: Serve, connect: Connect) -> None:
+    server = serve(json_answer({**PENDING, "request_status": status}))
+    report = get(connect(server.url))
+    with pytest.raises(VonageUnavailable, match="readable request_status"):
+        _ = report.state
+
+
+@pytest.mark.parametrize("status", ["QUEUED", "done"])
 def test_unknown_status_raises_an_error_that_names_it(
     status: object, serve: Serve, connect: Connect
 ) -> None:
@@ -685,7 +709,7 @@ def test_missing_fields_are_none(serve: Serve, connect: Connect) -> None:
         request_status=RequestStatus.PENDING,
         product=None,
         account_id=None,
-        include_subaccounts=False,
+        include_subaccounts=None,
         date_start=None,
         date_end=None,
         receive_time=None,
@@ -705,6 +729,7 @@ def test_missing_fields_are_none(serve: Serve, connect: Connect) -> None:
         ("2020-06-04T10:53:32", None),  # without a time zone
         ("yesterday", None),
         (1591268012, None),
+        (["2020-06-04T10:53:32Z"], None),
         (None, None),
         ("0001-01-01T00:00:00+01:00", None),  # before datetime's first instant
     ],
@@ -726,6 +751,8 @@ def test_times_are_instants_or_none(
         ([], None),
         (True, None),
         (1.5, None),
+        (-1, None),
+        (10**16, None),
     ],
 )
 def test_items_count_is_an_integer_or_none(
@@ -737,7 +764,10 @@ def test_items_count_is_an_integer_or_none(
     assert type(items) is type(meant)
 
 
-@pytest.mark.parametrize(("said", "meant"), [(True, True), ("true", True), ("false", False)])
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [(True, True), ("true", True), ("False", False), (1, None), ("yes", None), ([True], None)],
+)
 def test_booleans_may_be_strings(
     said: object, meant: object, serve: Serve, connect: Connect
 ) -> None:
@@ -767,6 +797,9 @@ FILE = "aaaaaaaa-bbbb-cccc-dddd-0123456789ab"
         (5, None),
         ({"href": FILE}, None),
         ("https://[evil/v3/media/x", None),  # invalid URL
+        ("https://api.nexmo.com/v3/media/..", None),
+        ("https://api.nexmo.com/v3/media/a b", None),
+        ("https://api.nexmo.com/v3/media/" + "a" * 129, None),
     ],
 )
 def test_only_the_last_segment_of_a_link_is_used(
@@ -802,18 +835,53 @@ def test_missing_link_is_none(simulator: Simulator, connect: Connect) -> None:
         {},
         {"reports": None},
         {"reports": {}},
-        {"reports": [{"request_status": "SUCCESS"}]},
-        {"reports": ["x"]},
-        {"reports": [PENDING], "items_count": 2},
+        {"reports": "x", "items_count": 0},
     ],
 )
-def test_incomplete_list_proves_no_absence(
+def test_answer_without_a_list_is_unavailable(
     document: object, serve: Serve, connect: Connect
 ) -> None:
-    """An absent report is bought again, so an existing one must never be overlooked."""
     server = serve(json_answer(document))
-    with pytest.raises(VonageReportsError):
+    with pytest.raises(VonageUnavailable):
         list_(connect(server.url))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"items_count": 2},
+        {"items_count": "1"},
+        {"items_count": True},
+        {"items_count": -1},
+        {"items_count": None},
+        {"items_count": 1, "_links": {"next": {"href": "https://api.nexmo.com/v2/reports?p=2"}}},
+        {"items_count": 1, "_links": {"next": "/v2/reports?p=2"}},
+    ],
+)
+def test_incomplete_list_proves_no_absence_but_has_its_reports(
+    more: dict[str, object], serve: Serve, connect: Connect
+) -> None:
+    server = serve(json_answer({"reports": [PENDING], **more}))
+    listed = list_(connect(server.url))
+    assert not listed.is_complete
+    assert [each.request_id for each in listed.reports] == [REQUEST_ID]
+
+
+@pytest.mark.parametrize("links", [None, {}, {"next": None}, {"next": {}}, {"self": {}}, "x"])
+def test_counted_list_without_a_next_page_is_complete(
+    links: object, serve: Serve, connect: Connect
+) -> None:
+    server = serve(json_answer({"reports": [PENDING], "items_count": 1, "_links": links}))
+    assert list_(connect(server.url)).is_complete
+
+
+@pytest.mark.parametrize("entry", ["x", None, [], {}, {"request_id": "a/b"}, {"request_id": 5}])
+def test_unreadable_entry_of_a_list_is_not_overlooked(
+    entry: object, serve: Serve, connect: Connect
+) -> None:
+    server = serve(json_answer({"reports": [entry, PENDING], "items_count": 2}))
+    assert [each.request_id for each in list_(connect(server.url)).reports] == ["", REQUEST_ID]
 
 
 @pytest.mark.parametrize("status", ["QUEUED", None, ["SUCCESS"], 5])
@@ -823,8 +891,8 @@ def test_listed_report_with_unknown_status_is_not_overlooked(
     """Otherwise an existing report looks absent, and is created and billed twice."""
     listed = {"request_id": REQUEST_ID, "request_status": status, "product": "SMS"}
     server = serve(json_answer({"reports": [PENDING, listed]}))
-    reports = connect(server.url).list_reports(API_KEY)
-    assert [each.product for each in reports] == [None, "SMS"]
+    found = connect(server.url).list_reports(API_KEY)
+    assert [each.product for each in found.reports] == [None, "SMS"]
 
 
 def test_list_sends_no_start_date(serve: Serve, connect: Connect) -> None:

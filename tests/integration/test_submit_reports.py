@@ -10,14 +10,16 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.handlers import Handler
+from tests.support.handlers import Context, Handler, load_handler, set_environment
 from tests.support.stack import LIFETIME, SCHEDULED, Stack, definition
 from vonage_reports.aws.sns import Topic
 from vonage_reports.domain.decisions import Execution
 from vonage_reports.domain.definitions import Refusal
-from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.errors import InvalidRequest, VonageUnavailable
 from vonage_reports.domain.objects import Precedence, manifest_key, receipt_key
-from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.report import Entry, Report, State
+from vonage_reports.domain.run_input import execution_input
+from vonage_reports.domain.windows import format_instant
 from vonage_reports.submit_reports.context import Invocation
 from vonage_reports.submit_reports.plan import announce_refusals, clear_resolved_refusals, plan
 from vonage_reports.submit_reports.read_definitions import parse_definitions
@@ -357,6 +359,46 @@ def test_refused_key_is_announced_with_all_slots_taken(stack: Stack) -> None:
     stack.settle()
     assert stack.announced() == []
     assert stack.slots() == 5
+
+
+@pytest.mark.parametrize(
+    "changes", [{"request_id": "another"}, {"product": "SMS"}, {"request_status": None}]
+)
+def test_report_that_vonage_never_shows_is_held_after_48_hours(
+    stack: Stack, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.plan()
+    stack.submit()
+    stack.runs.end(the_report(stack), "VonageUnavailable")
+    ask = VonageClient._json
+
+    def answer(self: VonageClient, method: str, path: str, **more: Any) -> dict[str, Any]:
+        return {**ask(self, method, path, **more), **changes}
+
+    monkeypatch.setattr(VonageClient, "_json", answer)
+    stack.later(hours=47)
+    stack.settle()
+    assert the_report(stack).state is State.SUBMITTED
+    stack.later(hours=2)
+    stack.settle()
+    assert the_report(stack).state is State.HELD
+    assert len(stack.created()) == 1
+
+
+def test_run_never_delivers_another_reports_file(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.plan(2)
+    stack.submit()
+    first, second = stack.open()
+    set_environment(stack, monkeypatch)
+    check = load_handler("check_report")
+    run_input = json.loads(execution_input(first, Entry.CHECK))
+    event = {"report": run_input, "waited_seconds": 20, "started": format_instant(stack.now)}
+    assert check(event, Context("one"))["ready"] is False
+    event["report"] = {**run_input, "request_id": second.request_id}
+    with pytest.raises(VonageUnavailable, match="other parameters"):
+        check(event, Context("two"))
 
 
 def test_retry_after_applies_to_the_whole_key(stack: Stack) -> None:

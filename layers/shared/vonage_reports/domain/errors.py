@@ -39,7 +39,14 @@ class VonageReportsError(Exception):
 
 
 class VonageUnavailable(VonageReportsError):
-    """Vonage did not answer, or answered with 5xx, or the answer is not from its API."""
+    """Vonage did not answer, or answered with 5xx, or the answer is not from its API.
+
+    `is_unusable_answer`: an answer with a status of success that is none to this request.
+    """
+
+    def __init__(self, message: str, *, is_unusable_answer: bool = False) -> None:
+        super().__init__(message)
+        self.is_unusable_answer = is_unusable_answer
 
 
 class VonageUnreachable(VonageUnavailable):

@@ -153,7 +153,7 @@ def _others_at_work(work: OpenWork, services: Services) -> int:
         each.request_status in (RequestStatus.PENDING, RequestStatus.PROCESSING)
         and each.request_id not in ours
         and services.ledger.report_served_by(each.request_id) is None
-        for each in listed
+        for each in listed.reports
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,29 +20,34 @@ from vonage_reports.domain.errors import (
     VonageUnavailable,
     VonageUnreachable,
 )
+from vonage_reports.domain.printable import printable
 from vonage_reports.domain.report import RequestStatus
 from vonage_reports.domain.windows import parse_instant
 
 # Shorter runs of digits are counts. E.164 numbers have at most 15 digits. In an id, letters or
 # hyphens surround the digits.
 _PHONE_NUMBER = re.compile(r"(?<![\w-])\+?\d{9,15}(?![\w-])")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_LONGEST_TEXT = 100
+_MOST_ITEMS = 10**15
 _LONGEST_RETRY_AFTER = 86_400
 _LONGEST_PROBLEM = 64 * 1024  # bytes; a longer body is no problem+json, perhaps a whole archive
 
 
 @dataclass(frozen=True)
 class ReportRequest:
-    """One report as Vonage describes it. A field that the answer lacks is None.
+    """One report as Vonage describes it. A field that is missing or unreadable is None.
 
-    `echo` is the whole answer, with the request's parameters as sent. So its `status` is a filter;
-    the state of the report is `request_status`.
+    `request_id` is "" if it is unreadable, in a list only. `echo` is the whole answer, with the
+    request's parameters as sent. So its `status` is a filter; the state of the report is
+    `request_status`.
     """
 
     request_id: str
-    request_status: object
+    request_status: str | None
     product: str | None
     account_id: str | None
-    include_subaccounts: bool
+    include_subaccounts: bool | None
     date_start: datetime | None
     date_end: datetime | None
     receive_time: datetime | None
@@ -52,8 +57,26 @@ class ReportRequest:
 
     @property
     def state(self) -> RequestStatus:
-        """The state of the report. Raises ReportFailed for an unknown status."""
+        """The state of the report.
+
+        Raises:
+            ReportFailed: Vonage's documents do not have this status.
+            VonageUnavailable: the answer has no readable status.
+        """
+        if self.request_status is None:
+            raise VonageUnavailable(
+                f"Vonage answered about {self.request_id} without a readable request_status",
+                is_unusable_answer=True,
+            )
         return RequestStatus.parse(self.request_status)
+
+
+@dataclass(frozen=True)
+class ReportList:
+    """Vonage's list of reports. Only a complete list proves that a report is absent."""
+
+    reports: Sequence[ReportRequest]
+    is_complete: bool
 
 
 @contextmanager
@@ -168,7 +191,10 @@ def json_object(response: requests.Response) -> dict[str, Any]:
         content = response.content
     answer = _parsed(content)
     if answer is None:
-        raise VonageUnavailable(f"Vonage answered {response.status_code} without a JSON object")
+        raise VonageUnavailable(
+            f"Vonage answered {response.status_code} without a JSON object",
+            is_unusable_answer=True,
+        )
     return answer
 
 
@@ -181,30 +207,79 @@ def _parsed(content: bytes) -> dict[str, Any] | None:
 
 
 def request_id_of(answer: Mapping[str, Any]) -> str:
-    """Return the id unchanged: a UUID, with or without a prefix such as `ri3p58f-`."""
-    request_id = answer.get("request_id")
-    if not isinstance(request_id, str) or not request_id:
-        raise VonageUnavailable("Vonage answered without a request_id")
+    """Return the id unchanged: a UUID, with or without a prefix such as `ri3p58f-`.
+
+    Raises VonageUnavailable for an unreadable id.
+    """
+    request_id = _id(answer.get("request_id"))
+    if request_id is None:
+        raise VonageUnavailable(
+            "Vonage answered without a readable request_id", is_unusable_answer=True
+        )
     return request_id
 
 
 def report_request(answer: Mapping[str, Any]) -> ReportRequest:
-    """Parse one report of an answer. Raises VonageUnavailable without a request_id."""
-    items = answer.get("items_count")
+    """Parse one report of an answer. Every field is checked here."""
     return ReportRequest(
-        request_id=request_id_of(answer),
-        request_status=answer.get("request_status"),
-        product=answer.get("product"),
-        account_id=answer.get("account_id"),
-        # Vonage's examples also have booleans as strings.
-        include_subaccounts=str(answer.get("include_subaccounts")).lower() == "true",
+        request_id=_id(answer.get("request_id")) or "",
+        request_status=_status(answer.get("request_status")),
+        product=_text(answer.get("product")),
+        account_id=_text(answer.get("account_id")),
+        include_subaccounts=_flag(answer.get("include_subaccounts")),
         date_start=_instant(answer.get("date_start")),
         date_end=_instant(answer.get("date_end")),
         receive_time=_instant(answer.get("receive_time")),
-        items_count=items if type(items) is int else None,
+        items_count=_count(answer.get("items_count")),
         file_id=_file_id(answer),
         echo=answer,
     )
+
+
+def report_list(answer: Mapping[str, Any]) -> ReportList:
+    """Parse a list of reports. An unreadable entry stays, as a report without readable fields.
+
+    Raises VonageUnavailable for an answer without a list.
+    """
+    listed = answer.get("reports")
+    if not isinstance(listed, list):
+        raise VonageUnavailable(
+            "Vonage answered without a readable list of reports", is_unusable_answer=True
+        )
+    count = _count(answer.get("items_count"))
+    links = answer.get("_links")
+    has_next = isinstance(links, dict) and bool(links.get("next"))
+    return ReportList(
+        [report_request(each if isinstance(each, dict) else {}) for each in listed],
+        is_complete=count is not None and count <= len(listed) and not has_next,
+    )
+
+
+def _id(value: object) -> str | None:
+    return value if isinstance(value, str) and _ID.fullmatch(value) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= _LONGEST_TEXT else None
+
+
+def _flag(value: object) -> bool | None:
+    # Vonage's examples also have booleans as strings.
+    word = value.lower() if isinstance(value, str) else value
+    return word if isinstance(word, bool) else {"true": True, "false": False}.get(_text(word) or "")
+
+
+def _status(value: object) -> str | None:
+    text = _text(value)
+    if text is None:
+        return None
+    word = text.strip().upper()
+    return word if word in tuple(RequestStatus) else printable(text)
+
+
+def _count(value: object) -> int | None:
+    # A boolean is an int too.
+    return value if type(value) is int and 0 <= value <= _MOST_ITEMS else None
 
 
 def _file_id(answer: Mapping[str, Any]) -> str | None:
@@ -218,12 +293,14 @@ def _file_id(answer: Mapping[str, Any]) -> str | None:
         path = urlsplit(href).path
     except ValueError:
         return None
-    return path.rstrip("/").rpartition("/")[2] or None
+    return _id(path.rstrip("/").rpartition("/")[2])
 
 
 def _instant(value: object) -> datetime | None:
+    if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
+        return None
     try:
-        return parse_instant(str(value))
+        return parse_instant(value)
     except (ValueError, OverflowError):
         return None
 

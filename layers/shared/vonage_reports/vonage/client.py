@@ -4,7 +4,7 @@ Uses no AWS and retries nothing: retries belong to the workflow. Waits only to p
 The source of facts about the API is its OpenAPI text 3.1.4, unless another version is named.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -26,13 +26,14 @@ from vonage_reports.domain.errors import (
 from vonage_reports.domain.report import RequestStatus
 from vonage_reports.domain.windows import Window, format_instant
 from vonage_reports.vonage.answers import (
+    ReportList,
     ReportRequest,
     has_title,
     json_object,
-    objects_in,
     problem_of,
     problem_type,
     raise_for_status,
+    report_list,
     report_request,
     request_id_of,
     status_and_problem,
@@ -154,35 +155,31 @@ class VonageClient:
             RateLimited, VonageRejected, VonageUnavailable.
         """
         answer = self._json("GET", f"/v2/reports/{_path_segment(request_id)}")
-        if "reports" in answer:
-            for report in objects_in(answer["reports"]):
-                if report.get("request_id") == request_id:
-                    return report_request(report)
-            raise VonageUnavailable(f"Vonage answered with a list without report {request_id}")
-        return report_request(answer)
+        shown = report_list(answer).reports if "reports" in answer else [report_request(answer)]
+        for report in shown:
+            if report.request_id == request_id:
+                return report
+        raise VonageUnavailable(
+            f"Vonage answered about {shown[0].request_id or 'no readable request_id'}, and was "
+            f"asked about {request_id}"
+            if shown
+            else f"Vonage answered with a list without report {request_id}",
+            is_unusable_answer=True,
+        )
 
-    def list_reports(self, account_id: str) -> Sequence[ReportRequest]:
+    def list_reports(self, account_id: str) -> ReportList:
         """List the account's reports of the last 4 days, of every status (GET /v2/reports).
 
         The list is deprecated: documented until 2.2.2, and absent from 3.1.4. The meaning of
-        `date_from` is undocumented, so it is not sent.
+        `date_from` is undocumented, so it is not sent. A link to a next page is not followed.
 
         Raises:
-            ReportExpired: Vonage removed the list (404).
-            RateLimited, VonageRejected, VonageUnavailable.
+            ReportExpired: Vonage removed the list (404, 410).
+            VonageUnavailable: also for an answer without a list.
+            RateLimited, VonageRejected.
         """
         query = {"account_id": account_id, "status": ",".join(RequestStatus)}
-        answer = self._json("GET", "/v2/reports", query=query)
-        listed = answer.get("reports")
-        count = answer.get("items_count")
-        if (
-            not isinstance(listed, list)
-            or objects_in(listed) != listed
-            or (isinstance(count, int) and count > len(listed))
-        ):
-            # An incomplete list does not prove that a report is absent.
-            raise VonageUnavailable("Vonage answered without a readable list of reports")
-        return [report_request(each) for each in listed]
+        return report_list(self._json("GET", "/v2/reports", query=query))
 
     def cancel_report(self, request_id: str) -> bool:
         """Cancel a report (DELETE /v2/reports/{request_id}); False if it had ended before (409).
