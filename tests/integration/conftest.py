@@ -207,6 +207,7 @@ class Connect(Protocol):
         credentials: Callable[[bool], Credentials] | None = None,
         *,
         patience: float = 10,
+        answer_timeout: float = 60,
     ) -> VonageClient: ...
 
 
@@ -220,6 +221,7 @@ def connect() -> Iterator[Connect]:
             credentials: Callable[[bool], Credentials] | None = None,
             *,
             patience: float = 10,
+            answer_timeout: float = 60,
         ) -> VonageClient:
             return VonageClient(
                 url,
@@ -227,6 +229,7 @@ def connect() -> Iterator[Connect]:
                 pacer=Pacer(0),
                 session=sessions.enter_context(requests.Session()),
                 timeout=(patience, patience),
+                answer_timeout=answer_timeout,
             )
 
         yield client

@@ -1,9 +1,12 @@
 """The client's JSON calls against real servers: the simulator, and scripted bytes for faults."""
 
 import contextlib
+import gzip
 import json
 import threading
 import traceback
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -263,6 +266,36 @@ def test_ended_report_is_not_cancelled(simulator: Simulator, connect: Connect) -
     client = connect_to_simulator(simulator, connect)
     report = ended(client, create(client))
     assert not client.cancel_report(report.request_id)
+
+
+@pytest.mark.parametrize("status", [404, 410])
+@pytest.mark.parametrize("call", [get, cancel, download, list_])
+def test_gone_report_file_or_list_is_expired(
+    call: Call, status: int, serve: Serve, connect: Connect
+) -> None:
+    server = serve(answer(status))
+    with pytest.raises(ReportExpired):
+        call(connect(server.url))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [answer(204), answer(200), answer(200, b" "), json_answer({"request_status": "ABORTED"})],
+)
+def test_cancel_may_be_answered_without_a_report(
+    said: Bytes, serve: Serve, connect: Connect
+) -> None:
+    server = serve(said)
+    assert cancel(connect(server.url))
+
+
+@pytest.mark.parametrize("said", [answer(200, b"<html>"), json_answer({"request_id": "another"})])
+def test_odd_answer_to_a_cancellation_proves_nothing(
+    said: Bytes, serve: Serve, connect: Connect
+) -> None:
+    server = serve(said)
+    with pytest.raises(VonageUnavailable):
+        cancel(connect(server.url))
 
 
 @pytest.mark.parametrize("call", [get, cancel, download])
@@ -593,6 +626,87 @@ def test_redirect_to_an_invalid_url_raises_our_error(
     with pytest.raises(VonageReportsError):
         call(connect(server.url))
     assert len(server.requests) == 1
+
+
+# Answers without a bound
+
+
+@every_json_call
+def test_identity_encoding_is_requested(call: Call, serve: Serve, connect: Connect) -> None:
+    server = serve(ANSWERS[call])
+    call(connect(server.url))
+    assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
+@every_json_call
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "GZIP", "deflate"])
+def test_stated_encoding_is_undone(
+    call: Call, encoding: str, serve: Serve, connect: Connect
+) -> None:
+    body = ANSWERS[call].data.partition(b"\r\n\r\n")[2]
+    packed = zlib.compress(body) if encoding == "deflate" else gzip.compress(body)
+    server = serve(answer(body=packed, Content_Encoding=encoding))
+    call(connect(server.url))
+
+
+@every_json_call
+def test_damaged_encoding_is_unavailable(call: Call, serve: Serve, connect: Connect) -> None:
+    server = serve(answer(body=b"{no gzip}", Content_Encoding="gzip"))
+    with pytest.raises((VonageUnavailable, SubmissionUnknown), match="damaged"):
+        call(connect(server.url))
+
+
+@pytest.fixture(scope="module")
+def bomb() -> bytes:
+    """Return 0.6 MB of gzip that inflate to 600 MB."""
+    squeeze = zlib.compressobj(9, wbits=31)
+    pieces = [squeeze.compress(b'{"title": "')]
+    pieces += [squeeze.compress(b" " * 10_000_000) for _ in range(60)]
+    return b"".join([*pieces, squeeze.flush()])
+
+
+@every_json_call
+@pytest.mark.parametrize("status", [200, 403, 500])
+def test_bomb_of_gzip_is_not_inflated(
+    call: Call, status: int, bomb: bytes, serve: Serve, connect: Connect
+) -> None:
+    server = serve(answer(status, bomb, Content_Encoding="gzip"))
+    client = connect(server.url)
+    tracemalloc.start()
+    try:
+        with pytest.raises(VonageReportsError):
+            call(client)
+        assert tracemalloc.get_traced_memory()[1] < 40_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("call", "limit"), [(get, 1_000_000), (list_, 8_000_000)])
+def test_long_answer_is_unavailable(call: Call, limit: int, serve: Serve, connect: Connect) -> None:
+    document = {**PENDING, "reports": [PENDING], "x": "y" * limit}
+    server = serve(json_answer(document), chunked(json.dumps(document).encode(), 50_000))
+    for _ in range(2):
+        with pytest.raises(VonageUnavailable, match=f"more than {limit} bytes"):
+            call(connect(server.url))
+
+
+def test_list_of_several_megabytes_is_read(serve: Serve, connect: Connect) -> None:
+    reports = [{**PENDING, "request_id": f"r{n}"} for n in range(50_000)]
+    server = serve(json_answer({"reports": reports, "items_count": 50_000}))
+    assert len(list_(connect(server.url)).reports) == 50_000
+
+
+@every_json_call
+@pytest.mark.parametrize("status", [200, 403])
+def test_answer_past_its_deadline_is_given_up(
+    call: Call, status: int, serve: Serve, connect: Connect
+) -> None:
+    body = ANSWERS[call].data.partition(b"\r\n\r\n")[2]
+    server = serve(answer(status, body))
+    with pytest.raises(VonageReportsError) as raised:
+        call(connect(server.url, answer_timeout=-1))
+    if status == 200:
+        assert "not complete after" in str(raised.value)
 
 
 # The status of a report

@@ -2,7 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +34,8 @@ _LONGEST_TEXT = 100
 _MOST_ITEMS = 10**15
 _LONGEST_RETRY_AFTER = 86_400
 _LONGEST_PROBLEM = 64 * 1024  # bytes; a longer body is no problem+json, perhaps a whole archive
+_PIECE = 64 * 1024
+_GZIP_OR_ZLIB = 47  # zlib's `wbits`
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,22 @@ class ReportList:
     is_complete: bool
 
 
+class Deadline:
+    """The end of the time for a whole answer: a server may send a byte now and then for ever."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._end = clock() + seconds
+
+    def check(self) -> None:
+        """Raise VonageUnavailable after the deadline."""
+        if self._clock() > self._end:
+            raise VonageUnavailable(
+                f"Vonage's answer was not complete after {self._seconds:g} seconds"
+            )
+
+
 @contextmanager
 def transport_errors() -> Iterator[None]:
     """Translate the errors of requests and urllib3 into ours.
@@ -103,25 +123,25 @@ def _never_connected(error: Exception) -> bool:
     return isinstance(reason, urllib3.exceptions.NewConnectionError)
 
 
-def raise_for_status(response: requests.Response) -> None:
+def raise_for_status(response: requests.Response, deadline: Deadline) -> None:
     """Raise the error for a status outside 200 to 299.
 
     Raises:
         VonageUnavailable: 5xx, 408.
         RateLimited: 429.
-        ReportExpired: 404.
+        ReportExpired: 404, 410.
         VonageRejected: any other status.
     """
     status = response.status_code
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return
-    problem = problem_of(response)
+    problem = problem_of(response, deadline)
     text = status_and_problem(response, problem)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
         raise VonageUnavailable(text)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         raise RateLimited(text, retry_after=_seconds(response.headers.get("Retry-After", "")))
-    if status == HTTPStatus.NOT_FOUND:
+    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         raise ReportExpired(text)
     invalid = [
         (str(each.get("name", "")), _without_numbers(str(each.get("reason", ""))))
@@ -171,31 +191,49 @@ def has_title(problem: Mapping[str, Any]) -> bool:
     return isinstance(problem.get("title"), str)
 
 
-def problem_of(response: requests.Response) -> dict[str, Any]:
+def problem_of(response: requests.Response, deadline: Deadline) -> dict[str, Any]:
     """Return the problem+json, {} if there is none. Consumes the body of a stream."""
-    content = b""
     try:
-        with transport_errors():
-            for piece in response.iter_content(_LONGEST_PROBLEM):
-                content += piece
-                if len(content) > _LONGEST_PROBLEM:
-                    break
+        content = body_of(response, _LONGEST_PROBLEM, deadline)
     except VonageUnavailable:
         return {}
     return _parsed(content) or {}
 
 
-def json_object(response: requests.Response) -> dict[str, Any]:
-    """Return the JSON object of a response. Raises VonageUnavailable for anything else."""
-    with transport_errors():
-        content = response.content
+def json_object(content: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body. Raises VonageUnavailable for anything else."""
     answer = _parsed(content)
     if answer is None:
-        raise VonageUnavailable(
-            f"Vonage answered {response.status_code} without a JSON object",
-            is_unusable_answer=True,
-        )
+        raise VonageUnavailable("Vonage answered without a JSON object", is_unusable_answer=True)
     return answer
+
+
+def body_of(response: requests.Response, limit: int, deadline: Deadline) -> bytes:
+    """Read the body of a streamed response and undo gzip or deflate.
+
+    Memory stays within `limit`, however far the body inflates.
+
+    Raises VonageUnavailable: the body is cut, late, damaged, or has more than `limit` bytes.
+    """
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    inflate = zlib.decompressobj(_GZIP_OR_ZLIB) if encoding in _ENCODINGS else None
+    content = bytearray()
+    with transport_errors():
+        # `read1`, not `read`: `read` waits for the whole piece, past the deadline.
+        while piece := response.raw.read1(_PIECE, decode_content=False):
+            deadline.check()
+            try:
+                content += inflate.decompress(piece, limit + 1) if inflate else piece
+            except zlib.error as error:
+                raise VonageUnavailable(f"Vonage sent damaged {encoding}") from error
+            if len(content) > limit:
+                raise VonageUnavailable(
+                    f"Vonage's answer has more than {limit} bytes", is_unusable_answer=True
+                )
+    return bytes(content)
+
+
+_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 
 
 def _parsed(content: bytes) -> dict[str, Any] | None:

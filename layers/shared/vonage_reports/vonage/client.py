@@ -26,8 +26,10 @@ from vonage_reports.domain.errors import (
 from vonage_reports.domain.report import RequestStatus
 from vonage_reports.domain.windows import Window, format_instant
 from vonage_reports.vonage.answers import (
+    Deadline,
     ReportList,
     ReportRequest,
+    body_of,
     has_title,
     json_object,
     problem_of,
@@ -50,7 +52,15 @@ READ_TIMEOUT = 30.0
 HTTP_TIMEOUT = CONNECT_TIMEOUT + READ_TIMEOUT
 """Seconds after which a request without an answer is abandoned."""
 
-_JSON = {"Accept": "application/json"}
+ANSWER_TIMEOUT = 60.0
+"""Seconds for a whole answer that is no download."""
+
+_MOST_BYTES = 1_000_000
+_MOST_BYTES_OF_A_LIST = 8_000_000
+"""About 10,000 reports: at five at once, more than a key makes in 4 days."""
+
+# A small compressed body may inflate to gigabytes.
+_JSON = {"Accept": "application/json", "Accept-Encoding": "identity"}
 # With a content encoding, the bytes would not be those of the archive.
 _AS_IT_IS = {"Accept": "application/octet-stream", "Accept-Encoding": "identity"}
 _MAX_REDIRECTS = 3
@@ -92,12 +102,14 @@ class VonageClient:
         on_refusal: Callable[[int], None] = lambda _status: None,
         session: requests.Session | None = None,
         timeout: tuple[float, float] = (CONNECT_TIMEOUT, READ_TIMEOUT),
+        answer_timeout: float = ANSWER_TIMEOUT,
     ) -> None:
         self._base_url = require_safe_url(base_url).rstrip("/")
         self._credentials = credentials
         self._pacer = pacer
         self._on_refusal = on_refusal
         self._timeout = timeout
+        self._answer_timeout = answer_timeout
         self._session = session or requests.Session()
         self._session.headers["User-Agent"] = USER_AGENT
 
@@ -179,17 +191,24 @@ class VonageClient:
             RateLimited, VonageRejected.
         """
         query = {"account_id": account_id, "status": ",".join(RequestStatus)}
-        return report_list(self._json("GET", "/v2/reports", query=query))
+        limit = _MOST_BYTES_OF_A_LIST
+        return report_list(self._json("GET", "/v2/reports", query=query, limit=limit))
 
     def cancel_report(self, request_id: str) -> bool:
         """Cancel a report (DELETE /v2/reports/{request_id}); False if it had ended before (409).
+
+        A success may have no body.
 
         Raises:
             ReportExpired: Vonage does not know the report.
             RateLimited, VonageRejected, VonageUnavailable.
         """
         try:
-            self._json("DELETE", f"/v2/reports/{_path_segment(request_id)}")
+            body = self._body("DELETE", f"/v2/reports/{_path_segment(request_id)}")
+            if body.strip() and json_object(body).get("request_id", request_id) != request_id:
+                raise VonageUnavailable(
+                    f"Vonage answered the DELETE of {request_id} with another report"
+                )
         except VonageRejected as error:
             if error.status != HTTPStatus.CONFLICT:
                 raise
@@ -213,25 +232,26 @@ class VonageClient:
             RateLimited, VonageRejected.
         """
         url = f"{self._base_url}/v3/media/{_path_segment(file_id)}"
-        response = self._send("GET", url, headers=_AS_IT_IS, stream=True)
+        deadline = Deadline(self._answer_timeout)
+        response = self._send("GET", url, deadline, headers=_AS_IT_IS)
         for _ in range(_MAX_REDIRECTS):
             if response.status_code not in _REDIRECTS:
                 break
-            response = self._redirected(response)
+            response = self._redirected(response, deadline)
         with response:
-            raise_for_status(response)
+            raise_for_status(response, deadline)
             if response.status_code != HTTPStatus.OK:
                 raise VonageUnavailable(
                     f"{status_and_problem(response, {})}, which is not a whole file"
                 )
             yield _chunks(response, chunk_bytes)
 
-    def _redirected(self, response: requests.Response) -> requests.Response:
+    def _redirected(self, response: requests.Response, deadline: Deadline) -> requests.Response:
         with response, transport_errors():
             target = urljoin(response.url, response.headers.get("Location", ""))
             within_the_host = _origin(target) == _origin(self._base_url)
         if within_the_host:
-            return self._send("GET", target, headers=_AS_IT_IS, stream=True)
+            return self._send("GET", target, deadline, headers=_AS_IT_IS)
         if urlsplit(target).scheme != "https":
             raise VonageRejected(
                 "Vonage redirected the download to another host without https, which is refused",
@@ -256,22 +276,35 @@ class VonageClient:
         *,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
+        limit: int = _MOST_BYTES,
     ) -> dict[str, Any]:
-        response = self._send(method, self._base_url + path, headers=_JSON, query=query, body=body)
-        with response:
-            raise_for_status(response)
-            return json_object(response)
+        return json_object(self._body(method, path, query=query, body=body, limit=limit))
+
+    def _body(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        limit: int = _MOST_BYTES,
+    ) -> bytes:
+        deadline, url = Deadline(self._answer_timeout), self._base_url + path
+        with self._send(method, url, deadline, headers=_JSON, query=query, body=body) as response:
+            raise_for_status(response, deadline)
+            return body_of(response, limit, deadline)
 
     def _send(
         self,
         method: str,
         url: str,
+        deadline: Deadline,
         *,
         headers: Mapping[str, str],
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
-        stream: bool = False,
     ) -> requests.Response:
+        """Return the response with its body unread, so that the caller bounds the body."""
         for fresh in (False, True):
             credentials = self._credentials(fresh)
             self._pacer.wait()
@@ -290,7 +323,7 @@ class VonageClient:
                     ),
                     headers=headers,
                     timeout=self._timeout,
-                    stream=stream,
+                    stream=True,
                     allow_redirects=False,
                 )
             if response.status_code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.FORBIDDEN):
@@ -298,7 +331,7 @@ class VonageClient:
             if response.status_code != HTTPStatus.UNAUTHORIZED:
                 return response
             with response:
-                problem = problem_of(response)
+                problem = problem_of(response, deadline)
             if method == "POST" and not has_title(problem):
                 # Vonage may have taken the POST: never send it twice.
                 break
