@@ -467,6 +467,15 @@ def test_sixth_job_is_a_rate_limit(simulator: Simulator, connect: Connect) -> No
     assert limited.value.retry_after == 17
 
 
+def test_error_omits_personal_data_in_a_parameters_name(serve: Serve, connect: Connect) -> None:
+    invalid = [{"name": "to[+44 7700 900123]", "reason": "ann@example.com is no number"}] * 50
+    server = serve(problem(422, "No", "x" * 5000, invalid_parameters=invalid))
+    with pytest.raises(VonageRejected) as refused:
+        create(connect(server.url))
+    assert len(str(refused.value)) <= 1000
+    assert set(refused.value.invalid_parameters) == {("to[(number)]", "(address) is no number")}
+
+
 # Credentials
 
 
@@ -660,9 +669,9 @@ def test_damaged_encoding_is_unavailable(call: Call, serve: Serve, connect: Conn
 def bomb() -> bytes:
     """Return 0.6 MB of gzip that inflate to 600 MB."""
     squeeze = zlib.compressobj(9, wbits=31)
-    pieces = [squeeze.compress(b'{"title": "')]
-    pieces += [squeeze.compress(b" " * 10_000_000) for _ in range(60)]
-    return b"".join([*pieces, squeeze.flush()])
+    head = squeeze.compress(b'{"title": "') + squeeze.flush(zlib.Z_FULL_FLUSH)
+    block = squeeze.compress(b" " * 10_000_000) + squeeze.flush(zlib.Z_FULL_FLUSH)
+    return head + block * 60 + squeeze.flush()
 
 
 @every_json_call

@@ -26,9 +26,21 @@ from vonage_reports.domain.printable import printable
 from vonage_reports.domain.report import RequestStatus
 from vonage_reports.domain.windows import parse_instant
 
-# Shorter runs of digits are counts. E.164 numbers have at most 15 digits. In an id, letters or
-# hyphens surround the digits.
-_PHONE_NUMBER = re.compile(r"(?<![\w-])\+?\d{9,15}(?![\w-])")
+# Nine digits and more are a phone number, or an id of a messenger's user; fewer are a count. Groups
+# and percent-encoding do not hide a number. The first alternative keeps UUIDs and times.
+_NUMBER = re.compile(
+    r"""(?ix)
+    (?P<kept> (?<![0-9a-f]) [0-9a-f]{8} (?:-[0-9a-f]{4}){3} -[0-9a-f]{12}
+        | (?<!\d) (?:19|20)\d\d-[01]\d-[0-3]\d (?!\d)
+          (?: (?:T|[ ]) \d\d:\d\d[\d:.]* (?:Z|[+-]\d\d:?\d\d)? )? )
+    | (?:\+|%2B)? (?:\d|%3\d)
+      (?: (?:[\s().\-/\u2010-\u2015] | %(?:20|28|29|2D|2E|2F)){0,3} (?:\d|%3\d) ){8,}
+    """
+)
+_ADDRESS = re.compile(r"""[^\s"'<>(),;:\[\]{}|=&?/\\@]{1,128}(?:@|%40)[\w.%-]{1,255}""")
+_LONGEST_QUOTE = 700
+"""Characters of Vonage's words in an error, whose whole text has at most 1,000."""
+_MOST_PARAMETERS = 20
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _LONGEST_TEXT = 100
 _MOST_ITEMS = 10**15
@@ -136,6 +148,10 @@ def raise_for_status(response: requests.Response, deadline: Deadline) -> None:
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return
     problem = problem_of(response, deadline)
+    invalid = [
+        (cleaned(_word(each.get("name"))), cleaned(_word(each.get("reason"))))
+        for each in objects_in(problem.get("invalid_parameters"))[:_MOST_PARAMETERS]
+    ]
     text = status_and_problem(response, problem)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
         raise VonageUnavailable(text)
@@ -143,11 +159,6 @@ def raise_for_status(response: requests.Response, deadline: Deadline) -> None:
         raise RateLimited(text, retry_after=_seconds(response.headers.get("Retry-After", "")))
     if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         raise ReportExpired(text)
-    invalid = [
-        (str(each.get("name", "")), _without_numbers(str(each.get("reason", ""))))
-        for each in objects_in(problem.get("invalid_parameters"))
-    ]
-    text += "".join(f"; {name}: {reason}" for name, reason in invalid)
     if status == HTTPStatus.FORBIDDEN:
         text += " (check at Vonage that the account may use the product and has credit)"
     raise VonageRejected(
@@ -169,21 +180,32 @@ def _seconds(text: str) -> int | None:
 
 
 def status_and_problem(response: requests.Response, problem: Mapping[str, Any]) -> str:
-    """Return the status, and the title and detail of the problem+json if there is one."""
-    parts = (str(problem[key]) for key in ("title", "detail") if problem.get(key))
-    said = _without_numbers(", ".join(parts))
+    """Return the status, and the words of the problem+json if there is one."""
+    said = ", ".join(word for key in ("title", "detail") if (word := _word(problem.get(key))))
+    for each in objects_in(problem.get("invalid_parameters")):
+        said += f"; {_word(each.get('name'))}: {_word(each.get('reason'))}"
     text = f"Vonage answered {response.status_code} to {response.request.method}"
-    return f"{text}: {said}" if said else text
+    return f"{text}: {cleaned(said.removeprefix('; '))}" if said else text
 
 
-def _without_numbers(text: str) -> str:
-    """Replace possible phone numbers: a refusal may quote a filter, and is announced."""
-    return _PHONE_NUMBER.sub("(number)", text)
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def cleaned(text: str) -> str:
+    """Return Vonage's words without personal data and control characters, at a limited length.
+
+    A refusal may quote a filter, and is stored and announced.
+    """
+    text = _ADDRESS.sub("(address)", text)
+    text = _NUMBER.sub(lambda found: found["kept"] or "(number)", text)
+    text = printable(text)
+    return text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 3] + "..."
 
 
 def problem_type(problem: Mapping[str, Any]) -> str:
     """Return the last part of a problem's type, such as "unprovisioned"."""
-    return str(problem.get("type", "")).rpartition("#")[2]
+    return cleaned(_word(problem.get("type")).rpartition("#")[2])
 
 
 def has_title(problem: Mapping[str, Any]) -> bool:
