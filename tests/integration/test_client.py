@@ -3,6 +3,8 @@
 import contextlib
 import gzip
 import json
+import socket
+import ssl
 import threading
 import traceback
 import tracemalloc
@@ -1065,6 +1067,80 @@ def test_missing_server_is_unreachable(call: Call, serve: Serve, connect: Connec
         url = server.url
     with pytest.raises(VonageUnreachable):
         call(connect(url))
+
+
+def test_untrusted_certificate_is_unreachable(
+    serve: Serve, connect: Connect, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    server = serve(json_answer(CREATED), tls=tls)
+    with pytest.raises(VonageUnreachable):
+        create(connect(server.url))
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", None])
+def test_refused_tls_handshake_is_unreachable(said: bytes | None, connect: Connect) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        threading.Thread(target=hang_up_on_tls, args=(listener, said), daemon=True).start()
+        with pytest.raises(VonageUnreachable):
+            create(connect(f"https://localhost:{port}", patience=SHORT if said is None else 10))
+
+
+def hang_up_on_tls(listener: socket.socket, said: bytes | None) -> None:
+    """Answer a ClientHello with `said` and hang up; None: never answer."""
+    connection, _ = listener.accept()
+    with connection, contextlib.suppress(OSError):
+        connection.recv(4096)
+        if said is None:
+            connection.recv(4096)
+        else:
+            connection.sendall(said)
+
+
+def test_dead_proxy_is_unreachable(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve() as server:
+        monkeypatch.setenv("HTTPS_PROXY", server.url)
+    with pytest.raises(VonageUnreachable):
+        create(connect("https://api.nexmo.com"))
+
+
+@pytest.mark.parametrize("said", [answer(407), answer(403), answer(502), Bytes()])
+def test_proxy_that_refuses_the_tunnel_is_unreachable(
+    said: Bytes, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = serve(said)
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    with pytest.raises(VonageUnreachable):
+        create(connect("https://api.nexmo.com"))
+    assert [request.method for request in proxy.requests] == ["CONNECT"]
+
+
+@pytest.mark.parametrize("then", ["close", "reset", "stall"])
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])
+def test_post_that_is_cut_after_the_handshake_is_unknown(
+    said: bytes, then: str, serve: Serve, connect: Connect, tls: ssl.SSLContext
+) -> None:
+    server = serve(Bytes(said, then), tls=tls)
+    with pytest.raises(SubmissionUnknown):
+        create(connect(server.url, patience=SHORT if then == "stall" else 10))
+    assert len(server.requests) == 1
+
+
+def test_earlier_failure_to_connect_proves_nothing_of_a_later_post(
+    serve: Serve, connect: Connect
+) -> None:
+    with serve() as dead:
+        url = dead.url
+    server = serve(Bytes())
+    try:
+        get(connect(url))
+    except VonageUnreachable:
+        with pytest.raises(SubmissionUnknown):
+            create(connect(server.url))
 
 
 def test_each_request_has_its_own_connection(connect: Connect) -> None:

@@ -50,7 +50,7 @@ class VonageUnavailable(VonageReportsError):
 
 
 class VonageUnreachable(VonageUnavailable):
-    """No connection to Vonage was made: nothing can have arrived there."""
+    """No connection to Vonage was complete (TCP, proxy, TLS): nothing can have arrived there."""
 
 
 class VonageRejected(VonageReportsError):

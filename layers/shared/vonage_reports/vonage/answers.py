@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
+from traceback import walk_tb
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -128,11 +129,34 @@ def transport_errors() -> Iterator[None]:
 
 
 def _never_connected(error: Exception) -> bool:
+    """Whether the connection was never complete: no TCP, no proxy, no TLS, no trust.
+
+    Then nothing was sent. An error that does not show this counts as later.
+    """
     if isinstance(error, requests.ConnectTimeout | requests.exceptions.InvalidURL):
         return True
-    # The error of requests contains urllib3's error, which contains the reason.
-    reason = getattr(error.args[0] if error.args else None, "reason", None)
-    return isinstance(reason, urllib3.exceptions.NewConnectionError)
+    return any(
+        isinstance(each, urllib3.exceptions.NewConnectionError) or _is_raised_by_connect(each)
+        for each in _wrapped(error)
+    )
+
+
+def _wrapped(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and the errors that requests and urllib3 wrapped into it."""
+    yield error
+    # Not `__context__`: an earlier request's error may be there.
+    inner = (*error.args, getattr(error, "reason", None), error.__cause__)
+    for each in inner:
+        if isinstance(each, BaseException) and each is not error:
+            yield from _wrapped(each)
+
+
+def _is_raised_by_connect(error: BaseException) -> bool:
+    # urllib3 has the same error classes for a handshake and for a read after the request.
+    return any(
+        frame.f_code.co_name == "connect" and frame.f_globals["__name__"] == "urllib3.connection"
+        for frame, _ in walk_tb(error.__traceback__)
+    )
 
 
 def raise_for_status(response: requests.Response, deadline: Deadline) -> None:
