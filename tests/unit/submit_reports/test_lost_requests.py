@@ -118,6 +118,13 @@ def test_match_in_one_list_is_adopted_though_the_other_is_refused(error: Excepti
     assert look_up(EMPTY, error) is not NoMatch.ABSENT
 
 
+def test_match_counts_though_another_entry_with_its_id_differs() -> None:
+    other = {**ANSWER, "product": "MESSAGES"}
+    assert look_up(list_of(ANSWER, other)) == Found("request-1")
+    assert look_up(list_of(other), list_of(ANSWER)) == Found("request-1")
+    assert look_up(list_of(ANSWER), list_of(other)) == Found("request-1")
+
+
 def test_claimed_match_is_anothers() -> None:
     claimed = {"request-1": "another-report"}
     assert look_up(list_of(ANSWER), claimed=claimed) is NoMatch.ABSENT

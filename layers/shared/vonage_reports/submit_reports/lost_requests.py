@@ -32,31 +32,36 @@ def find_request(report: Report, services: Services) -> tuple[LookupResult, list
     # Vonage does not document which list has a sub-account's reports: its own, or the key's.
     accounts = sorted({report.account_id, services.vonage.api_key})
     lists = [_list(account_id, services) for account_id in accounts]
-    # By request_id, because a report may be in both lists. An unreadable id names no report.
-    listed = {
-        (each.request_id or f"entry {number} of list {index}"): each
-        for index, some in enumerate(lists)
+    listed = [
+        (each, match)
+        for some in lists
         if isinstance(some, ReportList)
-        for number, each in enumerate(some.reports)
-    }
-    likeness = {name: _match(each, report) for name, each in listed.items()}
-    unclaimed = [
-        each
-        for name, each in listed.items()
-        if likeness[name] is not Match.OTHER
-        and not (each.request_id and services.ledger.report_served_by(each.request_id))
+        for each in some.reports
+        if (match := _match(each, report)) is not Match.OTHER
     ]
-    same = [each for each in unclaimed if likeness.get(each.request_id) is Match.SAME]
+    # By request_id, because a report may be in both lists.
+    same = {
+        each.request_id: each
+        for each, match in listed
+        if match is Match.SAME and each.request_id and _is_unclaimed(each, services)
+    }
     if same:
         dead = (RequestStatus.FAILED, RequestStatus.ABORTED)
-        same.sort(key=lambda each: (each.request_status in dead, each.receive_time))
-        first, *others = (each.request_id for each in same)
+        first, *others = sorted(
+            same, key=lambda name: (same[name].request_status in dead, same[name].receive_time)
+        )
         return Found(first), others
-    if unclaimed:
-        name = unclaimed[0].request_id
+    alike = next((each for each, _ in listed if _is_unclaimed(each, services)), None)
+    if alike is not None:
+        name = alike.request_id
         text = f"Vonage's list has {name or 'an unreadable entry'}, which may be this report"
         return Unclear(text, name or None), []
     return _absence(lists), []
+
+
+def _is_unclaimed(listed: ReportRequest, services: Services) -> bool:
+    # An entry without a readable id cannot be claimed.
+    return not listed.request_id or services.ledger.report_served_by(listed.request_id) is None
 
 
 def _list(account_id: str, services: Services) -> ReportList | Unclear | NoMatch:

@@ -358,7 +358,7 @@ def _status(value: object) -> str | None:
     if text is None:
         return None
     word = text.strip().upper()
-    return word if word in tuple(RequestStatus) else printable(text)
+    return word if word in tuple(RequestStatus) else cleaned(text)
 
 
 def _count(value: object) -> int | None:
