@@ -19,7 +19,6 @@ from typing import Any, Protocol, Self
 
 import boto3
 import pytest
-import requests
 from botocore.awsrequest import AWSResponse
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -33,6 +32,7 @@ from tests.support.handlers import Handler, load_handler, set_environment
 from tests.support.stack import Stack, a_stack
 from vonage_reports.vonage.client import Credentials, VonageClient
 from vonage_reports.vonage.pacing import Pacer
+from vonage_reports.vonage.transport import session_with_deadline
 
 API_KEY = "abcd1234"
 API_SECRET = "5ecret-of-the-tests"
@@ -68,7 +68,7 @@ class Bytes:
     """The raw bytes of an answer, and how the connection then ends."""
 
     data: bytes = b""
-    then: str = "close"  # or "reset" (RST), or "stall": until the client hangs up
+    then: str = "close"  # or "reset" (RST); until the client hangs up: "stall", or "drip" a byte
 
     def cut(self, at: int, then: str = "close") -> "Bytes":
         return Bytes(self.data[:at], then)
@@ -164,6 +164,8 @@ class ScriptedServer:
             connection.sendall(scripted.data)
             if scripted.then == "stall":
                 self._until_hung_up(connection)
+            while scripted.then == "drip" and not select.select([self._stopped], [], [], 0.01)[0]:
+                connection.sendall(b" ")
         if scripted.then == "reset":
             linger = struct.pack("ii", 1, 0)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -233,7 +235,7 @@ def connect() -> Iterator[Connect]:
                 url,
                 credentials or Keys(),
                 pacer=Pacer(0),
-                session=sessions.enter_context(requests.Session()),
+                session=sessions.enter_context(session_with_deadline(answer_timeout)),
                 timeout=(patience, patience),
                 answer_timeout=answer_timeout,
             )

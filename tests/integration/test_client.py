@@ -291,7 +291,15 @@ def test_cancel_may_be_answered_without_a_report(
     assert cancel(connect(server.url))
 
 
-@pytest.mark.parametrize("said", [answer(200, b"<html>"), json_answer({"request_id": "another"})])
+@pytest.mark.parametrize(
+    "said",
+    [
+        answer(200, b"<html>"),
+        json_answer({"request_id": "another"}),
+        answer(200).cut(20),
+        Bytes(b"HTTP/1.1 200 OK\r\n\r\n"),
+    ],
+)
 def test_odd_answer_to_a_cancellation_proves_nothing(
     said: Bytes, serve: Serve, connect: Connect
 ) -> None:
@@ -707,17 +715,38 @@ def test_list_of_several_megabytes_is_read(serve: Serve, connect: Connect) -> No
     assert len(list_(connect(server.url)).reports) == 50_000
 
 
-@every_json_call
-@pytest.mark.parametrize("status", [200, 403])
-def test_answer_past_its_deadline_is_given_up(
-    call: Call, status: int, serve: Serve, connect: Connect
+@every_call
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nX-Slow: ",
+        b"HTTP/1.1 403 No\r\nContent-Length: 9999\r\n\r\n{",
+        b"HTTP/1.1 503 No\r\nContent-Length: 9999\r\n\r\n{",
+    ],
+)
+def test_dripping_answer_is_given_up(
+    call: Call, head: bytes, serve: Serve, connect: Connect
 ) -> None:
-    body = ANSWERS[call].data.partition(b"\r\n\r\n")[2]
-    server = serve(answer(status, body))
-    with pytest.raises(VonageReportsError) as raised:
-        call(connect(server.url, answer_timeout=-1))
-    if status == 200:
-        assert "not complete after" in str(raised.value)
+    server = serve(Bytes(head, "drip"))
+    with pytest.raises(VonageReportsError):
+        call(connect(server.url, answer_timeout=SHORT))
+
+
+@every_json_call
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{"])
+def test_dripping_body_is_given_up(call: Call, head: bytes, serve: Serve, connect: Connect) -> None:
+    server = serve(Bytes(head, "drip"))
+    with pytest.raises((VonageUnavailable, SubmissionUnknown), match=r"not complete after 0\.2"):
+        call(connect(server.url, answer_timeout=SHORT))
+
+
+def test_dripping_head_over_tls_is_given_up(
+    serve: Serve, connect: Connect, tls: ssl.SSLContext
+) -> None:
+    server = serve(Bytes(b"HTTP/1.1 200 OK\r\nX-Slow: ", "drip"), tls=tls)
+    with pytest.raises(SubmissionUnknown):
+        create(connect(server.url, answer_timeout=SHORT))
 
 
 # The status of a report

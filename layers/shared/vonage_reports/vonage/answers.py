@@ -276,7 +276,17 @@ def body_of(response: requests.Response, limit: int, deadline: Deadline) -> byte
                 raise VonageUnavailable(
                     f"Vonage's answer has more than {limit} bytes", is_unusable_answer=True
                 )
+    if not content and not _is_framed(response):
+        raise VonageUnavailable("Vonage sent no complete answer: no body, and no length of it")
     return bytes(content)
+
+
+def _is_framed(response: requests.Response) -> bool:
+    """Whether the head says where the body ends. A head that was cut does not, and looks whole."""
+    head = response.headers
+    return response.status_code == HTTPStatus.NO_CONTENT or bool(
+        {"Content-Length", "Transfer-Encoding"} & {*map(str.title, head)}
+    )
 
 
 _ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})

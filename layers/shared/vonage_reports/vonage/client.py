@@ -42,6 +42,7 @@ from vonage_reports.vonage.answers import (
     transport_errors,
 )
 from vonage_reports.vonage.pacing import Pacer
+from vonage_reports.vonage.transport import session_with_deadline
 
 USER_AGENT = "vonage-usage-reports/0.1"
 
@@ -110,7 +111,7 @@ class VonageClient:
         self._on_refusal = on_refusal
         self._timeout = timeout
         self._answer_timeout = answer_timeout
-        self._session = session or requests.Session()
+        self._session = session or session_with_deadline(answer_timeout)
         self._session.headers["User-Agent"] = USER_AGENT
 
     @property
@@ -205,14 +206,14 @@ class VonageClient:
         """
         try:
             body = self._body("DELETE", f"/v2/reports/{_path_segment(request_id)}")
-            if body.strip() and json_object(body).get("request_id", request_id) != request_id:
-                raise VonageUnavailable(
-                    f"Vonage answered the DELETE of {request_id} with another report"
-                )
         except VonageRejected as error:
             if error.status != HTTPStatus.CONFLICT:
                 raise
             return False
+        if body.strip() and json_object(body).get("request_id", request_id) != request_id:
+            raise VonageUnavailable(
+                f"Vonage answered the DELETE of {request_id} with another report"
+            )
         return True
 
     @contextmanager
