@@ -16,6 +16,7 @@ from vonage_reports.domain.errors import RateLimited
 from vonage_reports.domain.run_input import RunInput
 from vonage_reports.domain.windows import parse_instant
 from vonage_reports.vonage.client import VonageClient
+from vonage_reports.vonage.comparison import require_answer_to
 
 logger = Logger(service="check_report")
 
@@ -32,7 +33,7 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
     assert run_input.request_id is not None  # a run without a request begins at Convert Report
     logger.append_keys(**run_input.log_keys)
     try:
-        answer = _vonage().get_report(run_input.request_id)
+        answer = require_answer_to(run_input, _vonage().get_report(run_input.request_id))
     except RateLimited as error:
         wait = waits.after_429(error)
         logger.warning("throttled", extra={"wait_seconds": wait})

@@ -12,13 +12,18 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from random import Random
 from typing import Any, Protocol, Self
 
 import boto3
 import pytest
-import requests
 from botocore.awsrequest import AWSResponse
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from moto import mock_aws
 from mypy_boto3_s3 import S3Client
 
@@ -27,6 +32,7 @@ from tests.support.handlers import Handler, load_handler, set_environment
 from tests.support.stack import Stack, a_stack
 from vonage_reports.vonage.client import Credentials, VonageClient
 from vonage_reports.vonage.pacing import Pacer
+from vonage_reports.vonage.transport import session_with_deadline
 
 API_KEY = "abcd1234"
 API_SECRET = "5ecret-of-the-tests"
@@ -62,7 +68,7 @@ class Bytes:
     """The raw bytes of an answer, and how the connection then ends."""
 
     data: bytes = b""
-    then: str = "close"  # or "reset" (RST), or "stall": until the client hangs up
+    then: str = "close"  # or "reset" (RST); until the client hangs up: "stall", or "drip" a byte
 
     def cut(self, at: int, then: str = "close") -> "Bytes":
         return Bytes(self.data[:at], then)
@@ -158,6 +164,8 @@ class ScriptedServer:
             connection.sendall(scripted.data)
             if scripted.then == "stall":
                 self._until_hung_up(connection)
+            while scripted.then == "drip" and not select.select([self._stopped], [], [], 0.01)[0]:
+                connection.sendall(b" ")
         if scripted.then == "reset":
             linger = struct.pack("ii", 1, 0)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -207,6 +215,7 @@ class Connect(Protocol):
         credentials: Callable[[bool], Credentials] | None = None,
         *,
         patience: float = 10,
+        answer_timeout: float = 60,
     ) -> VonageClient: ...
 
 
@@ -220,16 +229,57 @@ def connect() -> Iterator[Connect]:
             credentials: Callable[[bool], Credentials] | None = None,
             *,
             patience: float = 10,
+            answer_timeout: float = 60,
         ) -> VonageClient:
             return VonageClient(
                 url,
                 credentials or Keys(),
                 pacer=Pacer(0),
-                session=sessions.enter_context(requests.Session()),
+                session=sessions.enter_context(session_with_deadline(answer_timeout)),
                 timeout=(patience, patience),
+                answer_timeout=answer_timeout,
             )
 
         yield client
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a certificate for `localhost` and its key, which no client trusts by default."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    file.write_bytes(
+        made.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return file
+
+
+@pytest.fixture
+def tls(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """TLS for servers that the clients of this test trust."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
 
 
 @pytest.fixture(scope="session")

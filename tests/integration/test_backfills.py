@@ -1,6 +1,6 @@
 """Backfills: the windows of a range of dates, planned as slots become free."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from vonage_reports.submit_reports import backfills
 from vonage_reports.submit_reports.context import Invocation
 from vonage_reports.submit_reports.reprocess import recollect
 from vonage_reports.submit_reports.submit import submit
-from vonage_reports.vonage.answers import ReportRequest
+from vonage_reports.vonage.answers import ReportList
 from vonage_reports.vonage.client import VonageClient
 
 LIMIT = 10_000_000
@@ -121,7 +121,7 @@ class VonageWithListHook:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._vonage, name)
 
-    def list_reports(self, account_id: str) -> Sequence[ReportRequest]:
+    def list_reports(self, account_id: str) -> ReportList:
         for action in self._actions:
             action()
         return self._vonage.list_reports(account_id)

@@ -1,9 +1,14 @@
 """The client's JSON calls against real servers: the simulator, and scripted bytes for faults."""
 
 import contextlib
+import gzip
 import json
+import socket
+import ssl
 import threading
 import traceback
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -41,7 +46,7 @@ from vonage_reports.domain.errors import (
 )
 from vonage_reports.domain.report import RequestStatus
 from vonage_reports.domain.windows import Window, format_instant
-from vonage_reports.vonage.answers import ReportRequest
+from vonage_reports.vonage.answers import ReportList, ReportRequest
 from vonage_reports.vonage.client import USER_AGENT, Credentials, VonageClient
 from vonage_reports.vonage.pacing import Pacer
 
@@ -73,7 +78,7 @@ def get(client: VonageClient) -> ReportRequest:
     return client.get_report(REQUEST_ID)
 
 
-def list_(client: VonageClient) -> object:
+def list_(client: VonageClient) -> ReportList:
     return client.list_reports(API_KEY)
 
 
@@ -177,9 +182,10 @@ def test_filter_never_overrides_the_reports_own_fields(serve: Serve, connect: Co
 def test_odd_characters_in_a_request_id_are_quoted(
     odd: str, serve: Serve, connect: Connect
 ) -> None:
-    server = serve(json_answer({**PENDING, "request_id": odd}), json_answer(PENDING))
+    server = serve(json_answer(PENDING), json_answer({"request_status": "ABORTED"}))
     client = connect(server.url)
-    client.get_report(odd)
+    with pytest.raises(VonageUnavailable):
+        client.get_report(odd)
     client.cancel_report(odd)
     path = f"/v2/reports/{quote(odd, safe='')}"
     assert [request.target for request in server.requests] == [path, path]
@@ -244,9 +250,10 @@ def test_list_has_the_created_reports(simulator: Simulator, connect: Connect) ->
     client = connect_to_simulator(simulator, connect)
     ids = {create(client), create(client, filters={"direction": "inbound"})}
     listed = client.list_reports(simulator.api_key)
-    assert {each.request_id for each in listed} == ids
-    assert {each.echo["direction"] for each in listed} == {"inbound", "outbound"}
-    assert all(each.receive_time is not None for each in listed)
+    assert listed.is_complete
+    assert {each.request_id for each in listed.reports} == ids
+    assert {each.echo["direction"] for each in listed.reports} == {"inbound", "outbound"}
+    assert all(each.receive_time is not None for each in listed.reports)
 
 
 def test_running_report_is_cancelled(simulator: Simulator, connect: Connect) -> None:
@@ -263,6 +270,44 @@ def test_ended_report_is_not_cancelled(simulator: Simulator, connect: Connect) -
     assert not client.cancel_report(report.request_id)
 
 
+@pytest.mark.parametrize("status", [404, 410])
+@pytest.mark.parametrize("call", [get, cancel, download, list_])
+def test_gone_report_file_or_list_is_expired(
+    call: Call, status: int, serve: Serve, connect: Connect
+) -> None:
+    server = serve(answer(status))
+    with pytest.raises(ReportExpired):
+        call(connect(server.url))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [answer(204), answer(200), answer(200, b" "), json_answer({"request_status": "ABORTED"})],
+)
+def test_cancel_may_be_answered_without_a_report(
+    said: Bytes, serve: Serve, connect: Connect
+) -> None:
+    server = serve(said)
+    assert cancel(connect(server.url))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        answer(200, b"<html>"),
+        json_answer({"request_id": "another"}),
+        answer(200).cut(20),
+        Bytes(b"HTTP/1.1 200 OK\r\n\r\n"),
+    ],
+)
+def test_odd_answer_to_a_cancellation_proves_nothing(
+    said: Bytes, serve: Serve, connect: Connect
+) -> None:
+    server = serve(said)
+    with pytest.raises(VonageUnavailable):
+        cancel(connect(server.url))
+
+
 @pytest.mark.parametrize("call", [get, cancel, download])
 def test_unknown_report_or_file_is_expired(
     call: Call, simulator: Simulator, connect: Connect
@@ -277,7 +322,7 @@ def test_report_is_expired_after_four_days(simulator: Simulator, connect: Connec
     simulator.advance(4 * 86_400 + 60)
     with pytest.raises(ReportExpired):
         client.get_report(report.request_id)
-    assert client.list_reports(API_KEY) == []
+    assert client.list_reports(API_KEY) == ReportList([], is_complete=True)
 
 
 # Refusals
@@ -332,23 +377,61 @@ def test_error_omits_phone_numbers_that_vonage_quotes(serve: Serve, connect: Con
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
-        b"<html>no</html>",
-        b"[]",
-        b'{"invalid_parameters": "x"}',
-        b'{"invalid_parameters": ["x", null, 3]}',
-        b'{"invalid_parameters": [{}, {"name": 1, "reason": null}]}',
-        b'{"title": 5, "detail": {"a": []}}',
+        b'{"title": ""}',
+        b'{"title": "No", "invalid_parameters": "x"}',
+        b'{"title": "No", "invalid_parameters": ["x", null, 3]}',
+        b'{"title": "No", "invalid_parameters": [{}, {"name": 1, "reason": null}]}',
+        b'{"title": "No", "type": 7, "detail": {"a": []}}',
     ],
 )
-@pytest.mark.parametrize("status", [400, 403, 422])
-def test_refusal_does_not_depend_on_its_body(
-    status: int, body: bytes, serve: Serve, connect: Connect
+@pytest.mark.parametrize("content_type", ["application/problem+json", "text/html"])
+@pytest.mark.parametrize("status", [400, 401, 403, 422])
+def test_titled_refusal_of_a_post_proves_that_no_report_exists(
+    status: int, content_type: str, body: bytes, serve: Serve, connect: Connect
 ) -> None:
-    server = serve(answer(status, body))
+    said = answer(status, body, content_type=content_type)
+    server = serve(said, said)
     with pytest.raises(VonageRejected, match=str(status)) as refused:
         create(connect(server.url))
     assert refused.value.status == status
+
+
+UNTITLED = (b"", b"<html>no</html>", b"[]", b"{}", b'{"title": 5}', b'{"title": null}')
+
+
+@pytest.mark.parametrize("body", UNTITLED)
+@pytest.mark.parametrize("status", [400, 401, 403, 422])
+def test_untitled_refusal_of_a_post_proves_nothing(
+    status: int, body: bytes, serve: Serve, connect: Connect
+) -> None:
+    server = serve(answer(status, body), json_answer(CREATED))
+    with pytest.raises(SubmissionUnknown, match=str(status)):
+        create(connect(server.url))
+    assert len(server.requests) == 1, "a POST is never sent twice"
+
+
+@pytest.mark.parametrize(
+    "status", [300, 302, 303, 304, 307, 308, 402, 404, 405, 409, 410, 413, 425, 451]
+)
+@pytest.mark.parametrize("title", ["Forbidden", None])
+def test_other_answer_to_a_post_proves_nothing(
+    status: int, title: str | None, serve: Serve, connect: Connect
+) -> None:
+    said = answer(status) if title is None else problem(status, title, "No")
+    server = serve(said, json_answer(CREATED))
+    with pytest.raises(SubmissionUnknown, match=str(status)):
+        create(connect(server.url))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 403, 409, 422])
+@pytest.mark.parametrize("call", [get, list_, download])
+def test_refusal_of_a_get_does_not_depend_on_its_body(
+    call: Call, status: int, serve: Serve, connect: Connect
+) -> None:
+    server = serve(answer(status, b"<html>no</html>"))
+    with pytest.raises(VonageRejected, match=str(status)):
+        call(connect(server.url))
 
 
 def test_foreign_account_is_refused(simulator: Simulator, connect: Connect) -> None:
@@ -392,6 +475,15 @@ def test_sixth_job_is_a_rate_limit(simulator: Simulator, connect: Connect) -> No
     with pytest.raises(RateLimited) as limited:
         create(client)
     assert limited.value.retry_after == 17
+
+
+def test_error_omits_personal_data_in_a_parameters_name(serve: Serve, connect: Connect) -> None:
+    invalid = [{"name": "to[+44 7700 900123]", "reason": "ann@example.com is no number"}] * 50
+    server = serve(problem(422, "No", "x" * 5000, invalid_parameters=invalid))
+    with pytest.raises(VonageRejected) as refused:
+        create(connect(server.url))
+    assert len(str(refused.value)) <= 1000
+    assert set(refused.value.invalid_parameters) == {("to[(number)]", "(address) is no number")}
 
 
 # Credentials
@@ -487,6 +579,11 @@ UNKNOWN = {
     "no request_id": (json_answer({"request_status": "PENDING"}), 10),
     "an empty request_id": (json_answer({"request_id": ""}), 10),
     "a number as request_id": (json_answer({"request_id": 7}), 10),
+    "a path as request_id": (json_answer({"request_id": "../../x"}), 10),
+    "an odd request_id": (json_answer({"request_id": "anything/else Ü"}), 10),
+    "a lone surrogate": (answer(200, b'{"request_id": "a\\ud800"}'), 10),
+    "a line feed after the request_id": (json_answer({"request_id": "a\n"}), 10),
+    "a long request_id": (json_answer({"request_id": "a" * 129}), 10),
 }
 
 
@@ -517,12 +614,12 @@ def test_report_may_exist_after_submission_unknown(
     client = connect_to_simulator(simulator, connect)
     with pytest.raises(SubmissionUnknown):
         create(client)
-    (listed,) = client.list_reports(simulator.api_key)
+    (listed,) = client.list_reports(simulator.api_key).reports
     assert (listed.product, listed.date_start, listed.date_end) == ("SMS", DAY.start, DAY.end)
 
 
 @pytest.mark.parametrize(
-    "request_id", ["6c5506b7-f16a-44dc-af06-756bbf467488", REQUEST_ID, "anything/else Ü"]
+    "request_id", ["6c5506b7-f16a-44dc-af06-756bbf467488", REQUEST_ID, "A.b_c-1", "a" * 128]
 )
 def test_request_id_is_returned_unchanged(request_id: str, serve: Serve, connect: Connect) -> None:
     server = serve(json_answer({**CREATED, "request_id": request_id}))
@@ -548,6 +645,108 @@ def test_redirect_to_an_invalid_url_raises_our_error(
     with pytest.raises(VonageReportsError):
         call(connect(server.url))
     assert len(server.requests) == 1
+
+
+# Answers without a bound
+
+
+@every_json_call
+def test_identity_encoding_is_requested(call: Call, serve: Serve, connect: Connect) -> None:
+    server = serve(ANSWERS[call])
+    call(connect(server.url))
+    assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
+@every_json_call
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "GZIP", "deflate"])
+def test_stated_encoding_is_undone(
+    call: Call, encoding: str, serve: Serve, connect: Connect
+) -> None:
+    body = ANSWERS[call].data.partition(b"\r\n\r\n")[2]
+    packed = zlib.compress(body) if encoding == "deflate" else gzip.compress(body)
+    server = serve(answer(body=packed, Content_Encoding=encoding))
+    call(connect(server.url))
+
+
+@every_json_call
+def test_damaged_encoding_is_unavailable(call: Call, serve: Serve, connect: Connect) -> None:
+    server = serve(answer(body=b"{no gzip}", Content_Encoding="gzip"))
+    with pytest.raises((VonageUnavailable, SubmissionUnknown), match="damaged"):
+        call(connect(server.url))
+
+
+@pytest.fixture(scope="module")
+def bomb() -> bytes:
+    """Return 0.6 MB of gzip that inflate to 600 MB."""
+    squeeze = zlib.compressobj(9, wbits=31)
+    head = squeeze.compress(b'{"title": "') + squeeze.flush(zlib.Z_FULL_FLUSH)
+    block = squeeze.compress(b" " * 10_000_000) + squeeze.flush(zlib.Z_FULL_FLUSH)
+    return head + block * 60 + squeeze.flush()
+
+
+@every_json_call
+@pytest.mark.parametrize("status", [200, 403, 500])
+def test_bomb_of_gzip_is_not_inflated(
+    call: Call, status: int, bomb: bytes, serve: Serve, connect: Connect
+) -> None:
+    server = serve(answer(status, bomb, Content_Encoding="gzip"))
+    client = connect(server.url)
+    tracemalloc.start()
+    try:
+        with pytest.raises(VonageReportsError):
+            call(client)
+        assert tracemalloc.get_traced_memory()[1] < 40_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("call", "limit"), [(get, 1_000_000), (list_, 8_000_000)])
+def test_long_answer_is_unavailable(call: Call, limit: int, serve: Serve, connect: Connect) -> None:
+    document = {**PENDING, "reports": [PENDING], "x": "y" * limit}
+    server = serve(json_answer(document), chunked(json.dumps(document).encode(), 50_000))
+    for _ in range(2):
+        with pytest.raises(VonageUnavailable, match=f"more than {limit} bytes"):
+            call(connect(server.url))
+
+
+def test_list_of_several_megabytes_is_read(serve: Serve, connect: Connect) -> None:
+    reports = [{**PENDING, "request_id": f"r{n}"} for n in range(50_000)]
+    server = serve(json_answer({"reports": reports, "items_count": 50_000}))
+    assert len(list_(connect(server.url)).reports) == 50_000
+
+
+@every_call
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nX-Slow: ",
+        b"HTTP/1.1 403 No\r\nContent-Length: 9999\r\n\r\n{",
+        b"HTTP/1.1 503 No\r\nContent-Length: 9999\r\n\r\n{",
+    ],
+)
+def test_dripping_answer_is_given_up(
+    call: Call, head: bytes, serve: Serve, connect: Connect
+) -> None:
+    server = serve(Bytes(head, "drip"))
+    with pytest.raises(VonageReportsError):
+        call(connect(server.url, answer_timeout=SHORT))
+
+
+@every_json_call
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{"])
+def test_dripping_body_is_given_up(call: Call, head: bytes, serve: Serve, connect: Connect) -> None:
+    server = serve(Bytes(head, "drip"))
+    with pytest.raises((VonageUnavailable, SubmissionUnknown), match=r"not complete after 0\.2"):
+        call(connect(server.url, answer_timeout=SHORT))
+
+
+def test_dripping_head_over_tls_is_given_up(
+    serve: Serve, connect: Connect, tls: ssl.SSLContext
+) -> None:
+    server = serve(Bytes(b"HTTP/1.1 200 OK\r\nX-Slow: ", "drip"), tls=tls)
+    with pytest.raises(SubmissionUnknown):
+        create(connect(server.url, answer_timeout=SHORT))
 
 
 # The status of a report
@@ -611,6 +810,8 @@ def test_list_form_of_several_reports_is_searched(serve: Serve, connect: Connect
         {"reports": [{"request_id": "other", "request_status": "SUCCESS"}]},
         {"request_status": "SUCCESS"},
         {"request_id": None, "request_status": "SUCCESS"},
+        {"request_id": REQUEST_ID.upper(), "request_status": "SUCCESS"},
+        {"request_id": "another", "request_status": "SUCCESS"},
         [PENDING],
         "PENDING",
     ],
@@ -619,11 +820,26 @@ def test_answer_without_the_report_is_unavailable(
     document: object, serve: Serve, connect: Connect
 ) -> None:
     server = serve(json_answer(document))
-    with pytest.raises(VonageUnavailable):
+    with pytest.raises(VonageUnavailable) as unavailable:
         get(connect(server.url))
+    assert unavailable.value.is_unusable_answer
 
 
-@pytest.mark.parametrize("status", ["QUEUED", "success", "", None, 5, ["SUCCESS"], {}])
+@pytest.mark.parametrize("status", ["success", "Success", " SUCCESS "])
+def test_status_is_read_without_regard_to_case(status: str, serve: Serve, connect: Connect) -> None:
+    server = serve(json_answer({**PENDING, "request_status": status}))
+    assert get(connect(server.url)).state is RequestStatus.SUCCESS
+
+
+@pytest.mark.parametrize("status", ["", None, 5, True, ["SUCCESS"], {}, "S" * 101])
+def test_unreadable_status_is_no_end(status: object, serve: Serve, connect: Connect) -> None:
+    server = serve(json_answer({**PENDING, "request_status": status}))
+    report = get(connect(server.url))
+    with pytest.raises(VonageUnavailable, match="readable request_status"):
+        _ = report.state
+
+
+@pytest.mark.parametrize("status", ["QUEUED", "done"])
 def test_unknown_status_raises_an_error_that_names_it(
     status: object, serve: Serve, connect: Connect
 ) -> None:
@@ -647,7 +863,7 @@ def test_missing_fields_are_none(serve: Serve, connect: Connect) -> None:
         request_status=RequestStatus.PENDING,
         product=None,
         account_id=None,
-        include_subaccounts=False,
+        include_subaccounts=None,
         date_start=None,
         date_end=None,
         receive_time=None,
@@ -667,6 +883,7 @@ def test_missing_fields_are_none(serve: Serve, connect: Connect) -> None:
         ("2020-06-04T10:53:32", None),  # without a time zone
         ("yesterday", None),
         (1591268012, None),
+        (["2020-06-04T10:53:32Z"], None),
         (None, None),
         ("0001-01-01T00:00:00+01:00", None),  # before datetime's first instant
     ],
@@ -688,6 +905,8 @@ def test_times_are_instants_or_none(
         ([], None),
         (True, None),
         (1.5, None),
+        (-1, None),
+        (10**16, None),
     ],
 )
 def test_items_count_is_an_integer_or_none(
@@ -699,7 +918,10 @@ def test_items_count_is_an_integer_or_none(
     assert type(items) is type(meant)
 
 
-@pytest.mark.parametrize(("said", "meant"), [(True, True), ("true", True), ("false", False)])
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [(True, True), ("true", True), ("False", False), (1, None), ("yes", None), ([True], None)],
+)
 def test_booleans_may_be_strings(
     said: object, meant: object, serve: Serve, connect: Connect
 ) -> None:
@@ -729,6 +951,9 @@ FILE = "aaaaaaaa-bbbb-cccc-dddd-0123456789ab"
         (5, None),
         ({"href": FILE}, None),
         ("https://[evil/v3/media/x", None),  # invalid URL
+        ("https://api.nexmo.com/v3/media/..", None),
+        ("https://api.nexmo.com/v3/media/a b", None),
+        ("https://api.nexmo.com/v3/media/" + "a" * 129, None),
     ],
 )
 def test_only_the_last_segment_of_a_link_is_used(
@@ -764,18 +989,53 @@ def test_missing_link_is_none(simulator: Simulator, connect: Connect) -> None:
         {},
         {"reports": None},
         {"reports": {}},
-        {"reports": [{"request_status": "SUCCESS"}]},
-        {"reports": ["x"]},
-        {"reports": [PENDING], "items_count": 2},
+        {"reports": "x", "items_count": 0},
     ],
 )
-def test_incomplete_list_proves_no_absence(
+def test_answer_without_a_list_is_unavailable(
     document: object, serve: Serve, connect: Connect
 ) -> None:
-    """An absent report is bought again, so an existing one must never be overlooked."""
     server = serve(json_answer(document))
-    with pytest.raises(VonageReportsError):
+    with pytest.raises(VonageUnavailable):
         list_(connect(server.url))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"items_count": 2},
+        {"items_count": "1"},
+        {"items_count": True},
+        {"items_count": -1},
+        {"items_count": None},
+        {"items_count": 1, "_links": {"next": {"href": "https://api.nexmo.com/v2/reports?p=2"}}},
+        {"items_count": 1, "_links": {"next": "/v2/reports?p=2"}},
+    ],
+)
+def test_incomplete_list_proves_no_absence_but_has_its_reports(
+    more: dict[str, object], serve: Serve, connect: Connect
+) -> None:
+    server = serve(json_answer({"reports": [PENDING], **more}))
+    listed = list_(connect(server.url))
+    assert not listed.is_complete
+    assert [each.request_id for each in listed.reports] == [REQUEST_ID]
+
+
+@pytest.mark.parametrize("links", [None, {}, {"next": None}, {"next": {}}, {"self": {}}, "x"])
+def test_counted_list_without_a_next_page_is_complete(
+    links: object, serve: Serve, connect: Connect
+) -> None:
+    server = serve(json_answer({"reports": [PENDING], "items_count": 1, "_links": links}))
+    assert list_(connect(server.url)).is_complete
+
+
+@pytest.mark.parametrize("entry", ["x", None, [], {}, {"request_id": "a/b"}, {"request_id": 5}])
+def test_unreadable_entry_of_a_list_is_not_overlooked(
+    entry: object, serve: Serve, connect: Connect
+) -> None:
+    server = serve(json_answer({"reports": [entry, PENDING], "items_count": 2}))
+    assert [each.request_id for each in list_(connect(server.url)).reports] == ["", REQUEST_ID]
 
 
 @pytest.mark.parametrize("status", ["QUEUED", None, ["SUCCESS"], 5])
@@ -785,8 +1045,8 @@ def test_listed_report_with_unknown_status_is_not_overlooked(
     """Otherwise an existing report looks absent, and is created and billed twice."""
     listed = {"request_id": REQUEST_ID, "request_status": status, "product": "SMS"}
     server = serve(json_answer({"reports": [PENDING, listed]}))
-    reports = connect(server.url).list_reports(API_KEY)
-    assert [each.product for each in reports] == [None, "SMS"]
+    found = connect(server.url).list_reports(API_KEY)
+    assert [each.product for each in found.reports] == [None, "SMS"]
 
 
 def test_list_sends_no_start_date(serve: Serve, connect: Connect) -> None:
@@ -836,6 +1096,80 @@ def test_missing_server_is_unreachable(call: Call, serve: Serve, connect: Connec
         url = server.url
     with pytest.raises(VonageUnreachable):
         call(connect(url))
+
+
+def test_untrusted_certificate_is_unreachable(
+    serve: Serve, connect: Connect, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    server = serve(json_answer(CREATED), tls=tls)
+    with pytest.raises(VonageUnreachable):
+        create(connect(server.url))
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", None])
+def test_refused_tls_handshake_is_unreachable(said: bytes | None, connect: Connect) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        threading.Thread(target=hang_up_on_tls, args=(listener, said), daemon=True).start()
+        with pytest.raises(VonageUnreachable):
+            create(connect(f"https://localhost:{port}", patience=SHORT if said is None else 10))
+
+
+def hang_up_on_tls(listener: socket.socket, said: bytes | None) -> None:
+    """Answer a ClientHello with `said` and hang up; None: never answer."""
+    connection, _ = listener.accept()
+    with connection, contextlib.suppress(OSError):
+        connection.recv(4096)
+        if said is None:
+            connection.recv(4096)
+        else:
+            connection.sendall(said)
+
+
+def test_dead_proxy_is_unreachable(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve() as server:
+        monkeypatch.setenv("HTTPS_PROXY", server.url)
+    with pytest.raises(VonageUnreachable):
+        create(connect("https://api.nexmo.com"))
+
+
+@pytest.mark.parametrize("said", [answer(407), answer(403), answer(502), Bytes()])
+def test_proxy_that_refuses_the_tunnel_is_unreachable(
+    said: Bytes, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = serve(said)
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    with pytest.raises(VonageUnreachable):
+        create(connect("https://api.nexmo.com"))
+    assert [request.method for request in proxy.requests] == ["CONNECT"]
+
+
+@pytest.mark.parametrize("then", ["close", "reset", "stall"])
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])
+def test_post_that_is_cut_after_the_handshake_is_unknown(
+    said: bytes, then: str, serve: Serve, connect: Connect, tls: ssl.SSLContext
+) -> None:
+    server = serve(Bytes(said, then), tls=tls)
+    with pytest.raises(SubmissionUnknown):
+        create(connect(server.url, patience=SHORT if then == "stall" else 10))
+    assert len(server.requests) == 1
+
+
+def test_earlier_failure_to_connect_proves_nothing_of_a_later_post(
+    serve: Serve, connect: Connect
+) -> None:
+    with serve() as dead:
+        url = dead.url
+    server = serve(Bytes())
+    try:
+        get(connect(url))
+    except VonageUnreachable:
+        with pytest.raises(SubmissionUnknown):
+            create(connect(server.url))
 
 
 def test_each_request_has_its_own_connection(connect: Connect) -> None:

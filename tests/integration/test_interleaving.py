@@ -9,7 +9,7 @@ moto.
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -39,7 +39,7 @@ from vonage_reports.submit_reports.plan import plan
 from vonage_reports.submit_reports.reprocess import recollect, resolve
 from vonage_reports.submit_reports.settle import settle
 from vonage_reports.submit_reports.submit import submit
-from vonage_reports.vonage.answers import ReportRequest
+from vonage_reports.vonage.answers import ReportList, ReportRequest
 
 START = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 SUBMITTERS = 4
@@ -203,14 +203,15 @@ class Vonage:
     def require_credentials(self) -> None:
         pass
 
-    def list_reports(self, account_id: str) -> Sequence[ReportRequest]:
+    def list_reports(self, account_id: str) -> ReportList:
         self._scheduler.before_a_call()
-        return [
+        listed = [
             self._shown(each)
             for each in self.reports.values()
             if each.request.account_id == account_id
             and received(each) + self._lag <= self._scheduler.now
         ]
+        return ReportList(listed, is_complete=True)
 
     def work(self) -> None:
         """Advance every report by one step; one in ten ends without a file."""

@@ -1,6 +1,7 @@
 """The credentials, from moto's Secrets Manager."""
 
 import json
+import logging
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -141,6 +142,13 @@ def test_failed_read_is_not_cached(secret: Secret) -> None:
         "REPLACE ME",
         f'{{"api_key": 12345678, "api_secret": "{API_SECRET}"}}',
         f'{{"api_key": "{API_KEY}", "api_secret": ["{API_SECRET}"]}}',
+        f'{{"api_key": " ", "api_secret": "{API_SECRET}"}}',
+        f'{{"api_key": "{API_KEY}", "api_secret": "\\n"}}',
+        f'{{"api_key": "{API_KEY}#x", "api_secret": "{API_SECRET}"}}',
+        f'{{"api_key": "{API_KEY} x", "api_secret": "{API_SECRET}"}}',
+        f'{{"api_key": "{API_KEY}ü", "api_secret": "{API_SECRET}"}}',
+        f'{{"api_key": "{API_KEY * 6}", "api_secret": "{API_SECRET}"}}',
+        "[" * 100_000,
     ],
 )
 def test_invalid_secret_is_named_and_never_shown(value: str, secret: Secret) -> None:
@@ -152,6 +160,24 @@ def test_invalid_secret_is_named_and_never_shown(value: str, secret: Secret) -> 
     trace = "".join(traceback.format_exception(error))
     assert API_SECRET not in trace
     assert API_KEY not in trace
+
+
+@pytest.mark.parametrize("space", [" ", "\n", "\r\n", "\t", "\u00a0"])
+def test_space_around_the_credentials_is_removed(space: str, secret: Secret) -> None:
+    pair = {"api_key": f"{space}{API_KEY}{space}", "api_secret": f"{space}{API_SECRET}{space}"}
+    secret.put(json.dumps(pair))
+    credentials = cached_credentials(secret.client, secret.arn)(False)  # noqa: FBT003 - the contract
+    assert (credentials.api_key, credentials.api_secret) == (API_KEY, API_SECRET)
+
+
+def test_debug_log_of_botocore_omits_the_secret(
+    secret: Secret, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "botocore.parsers")
+    cached_credentials(secret.client, secret.arn)(False)  # noqa: FBT003 - the contract
+    assert "GetSecretValue" in caplog.text
+    assert API_SECRET not in caplog.text
 
 
 def test_binary_secret_is_named(secrets: SecretsManagerClient) -> None:

@@ -10,14 +10,16 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.handlers import Handler
+from tests.support.handlers import Context, Handler, load_handler, set_environment
 from tests.support.stack import LIFETIME, SCHEDULED, Stack, definition
 from vonage_reports.aws.sns import Topic
 from vonage_reports.domain.decisions import Execution
 from vonage_reports.domain.definitions import Refusal
-from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.errors import InvalidRequest, VonageUnavailable
 from vonage_reports.domain.objects import Precedence, manifest_key, receipt_key
-from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.report import Entry, Report, State
+from vonage_reports.domain.run_input import execution_input
+from vonage_reports.domain.windows import format_instant
 from vonage_reports.submit_reports.context import Invocation
 from vonage_reports.submit_reports.plan import announce_refusals, clear_resolved_refusals, plan
 from vonage_reports.submit_reports.read_definitions import parse_definitions
@@ -359,6 +361,46 @@ def test_refused_key_is_announced_with_all_slots_taken(stack: Stack) -> None:
     assert stack.slots() == 5
 
 
+@pytest.mark.parametrize(
+    "changes", [{"request_id": "another"}, {"product": "SMS"}, {"request_status": None}]
+)
+def test_report_that_vonage_never_shows_is_held_after_48_hours(
+    stack: Stack, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.plan()
+    stack.submit()
+    stack.runs.end(the_report(stack), "VonageUnavailable")
+    ask = VonageClient._json
+
+    def answer(self: VonageClient, method: str, path: str, **more: Any) -> dict[str, Any]:
+        return {**ask(self, method, path, **more), **changes}
+
+    monkeypatch.setattr(VonageClient, "_json", answer)
+    stack.later(hours=47)
+    stack.settle()
+    assert the_report(stack).state is State.SUBMITTED
+    stack.later(hours=2)
+    stack.settle()
+    assert the_report(stack).state is State.HELD
+    assert len(stack.created()) == 1
+
+
+def test_run_never_delivers_another_reports_file(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.plan(2)
+    stack.submit()
+    first, second = stack.open()
+    set_environment(stack, monkeypatch)
+    check = load_handler("check_report")
+    run_input = json.loads(execution_input(first, Entry.CHECK))
+    event = {"report": run_input, "waited_seconds": 20, "started": format_instant(stack.now)}
+    assert check(event, Context("one"))["ready"] is False
+    event["report"] = {**run_input, "request_id": second.request_id}
+    with pytest.raises(VonageUnavailable, match="other parameters"):
+        check(event, Context("two"))
+
+
 def test_retry_after_applies_to_the_whole_key(stack: Stack) -> None:
     stack.plan(2)
     stack.simulator.fault("create", "status", status=429, retry_after=3600)
@@ -371,15 +413,29 @@ def test_retry_after_applies_to_the_whole_key(stack: Stack) -> None:
     assert len(stack.submit().report_ids) == 2
 
 
-@pytest.mark.parametrize("status", [402, 404, 405, 415])
-def test_refusal_unrelated_to_the_report_is_retried(stack: Stack, status: int) -> None:
+@pytest.mark.parametrize("status", [302, 303, 402, 403, 404, 405, 409, 415, 425])
+def test_report_that_was_taken_and_then_refused_is_bought_once(stack: Stack, status: int) -> None:
+    stack.plan()
+    stack.simulator.fault("create", "accept_then_status", status=status, body="<html>", times=None)
+    for _ in range(4):
+        stack.submit()
+        stack.later(minutes=15)
+    (at_vonage,) = stack.created()
+    assert the_report(stack).request_id == at_vonage["request_id"]
+
+
+@pytest.mark.parametrize("status", [302, 404, 409])
+def test_report_that_was_refused_without_proof_is_looked_up_first(
+    stack: Stack, status: int
+) -> None:
     stack.plan()
     stack.simulator.fault("create", "status", status=status)
     stack.submit()
-    assert the_report(stack).state is State.PLANNED
-    assert len(stack.announced()) == 1
-    stack.later(minutes=15)
-    assert len(stack.submit().report_ids) == 1
+    for _ in range(3):
+        stack.later(minutes=15)
+        stack.submit()
+    assert the_report(stack).state is State.SUBMITTED
+    assert len(stack.created()) == 1
 
 
 def test_report_failing_to_fetch_is_announced_once(stack: Stack) -> None:

@@ -22,6 +22,10 @@ _ENOUGH = 8
 _BASIC = r"Basic\s+(?=[A-Za-z][a-z]*[A-Z0-9])[A-Za-z0-9+/]{8,}={0,2}"
 
 
+# A number may be written in groups, or percent-encoded.
+_BETWEEN = r"(?:[ ().\-/]|%2[0-9A-Fa-f]){0,3}"
+
+
 class Forbidden:
     """The data of a stack's account that must not leak.
 
@@ -74,7 +78,8 @@ class Forbidden:
 
 def _number(first: str, last: str) -> str:
     *_, shared = "", *takewhile(first.startswith, accumulate(last))
-    return rf"{shared}\d{{{len(first) - len(shared)}}}"
+    digits = [*shared, *[r"\d"] * (len(first) - len(shared))]
+    return _BETWEEN.join(f"(?:%3)?{digit}" for digit in digits)
 
 
 def _pieces(texts: Iterable[str]) -> list[str]:

@@ -1,6 +1,8 @@
 """The Vonage credentials, from Secrets Manager."""
 
 import json
+import logging
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 
 MAX_AGE = 300.0
 """Seconds for which the credentials are cached. A rotated secret takes effect that much later."""
+
+
+_API_KEY = re.compile("[A-Za-z0-9]{1,40}")
 
 
 def cached_credentials(
@@ -34,6 +39,8 @@ def cached_credentials(
 
 
 def _read(client: "SecretsManagerClient", secret_arn: str) -> Credentials:
+    # At level DEBUG, this logger writes each answer, and so the secret.
+    logging.getLogger("botocore.parsers").setLevel(logging.INFO)
     try:
         secret = client.get_secret_value(SecretId=secret_arn).get("SecretString", "")
     except client.exceptions.ResourceNotFoundException as error:
@@ -41,18 +48,24 @@ def _read(client: "SecretsManagerClient", secret_arn: str) -> Credentials:
         raise InvalidRequest(f"the secret {secret_arn} has no value. {_put(secret_arn)}") from error
     try:
         value = json.loads(secret)
-        pair = Credentials(value["api_key"], value["api_secret"], f"the secret {secret_arn}")
-    except (ValueError, TypeError, KeyError) as error:
-        pair = Credentials("", "")
+        # A line feed at the end often comes with a pasted key.
+        key, api_secret = (str.strip(value[name]) for name in ("api_key", "api_secret"))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        key, api_secret = "", ""
         cause: Exception | None = error
     else:
         cause = None
-    if not all(isinstance(part, str) and part for part in (pair.api_key, pair.api_secret)):
+    if not (key and api_secret):
         raise InvalidRequest(
             f"the secret {secret_arn} does not hold api_key and api_secret, both as non-empty "
             f"strings. {_put(secret_arn)}"
         ) from cause
-    return pair
+    if not _API_KEY.fullmatch(key):
+        raise InvalidRequest(
+            f"the secret {secret_arn} has an api_key that is not 1 to 40 letters and digits. "
+            f"{_put(secret_arn)}"
+        )
+    return Credentials(key, api_secret, f"the secret {secret_arn}")
 
 
 def _put(secret_arn: str) -> str:

@@ -5,7 +5,7 @@
     VonageReportsError
     ├── VonageUnavailable       try again: timeouts, cut connections, 5xx
     │   └── VonageUnreachable   the same, and surely nothing was sent
-    ├── VonageRejected          a 4xx: trying the same again changes nothing
+    ├── VonageRejected          a 3xx or 4xx: trying the same again changes nothing
     │   └── RateLimited         429: try again after `retry_after`
     ├── SubmissionUnknown       a POST that Vonage may or may not have taken
     ├── ReportFailed            Vonage ended the report without a file
@@ -24,24 +24,41 @@ The class names are a contract: the workflow's Retry and the notifications name 
 from collections.abc import Sequence
 from http import HTTPStatus
 
+_REFUSALS = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+    }
+)
+
 
 class VonageReportsError(Exception):
     """Every error that this project raises on purpose. Its text is a sentence for the operator."""
 
 
 class VonageUnavailable(VonageReportsError):
-    """Vonage did not answer, or answered with 5xx, or the answer is not from its API."""
+    """Vonage did not answer, or answered with 5xx, or the answer is not from its API.
+
+    `is_unusable_answer`: an answer with a status of success that is none to this request.
+    """
+
+    def __init__(self, message: str, *, is_unusable_answer: bool = False) -> None:
+        super().__init__(message)
+        self.is_unusable_answer = is_unusable_answer
 
 
 class VonageUnreachable(VonageUnavailable):
-    """No connection to Vonage was made: nothing can have arrived there."""
+    """No connection to Vonage was complete (TCP, proxy, TLS): nothing can have arrived there."""
 
 
 class VonageRejected(VonageReportsError):
-    """Vonage answered 4xx.
+    """Vonage, or a gateway before it, answered 3xx or 4xx.
 
     `status` is the HTTP status, `problem` the last part of the problem's type, such as
     "unprovisioned", and `invalid_parameters` the `(name, reason)` pairs of a 400 or 422.
+    `has_title` is true for a JSON object with a `title`, as Vonage writes its refusals.
     """
 
     def __init__(
@@ -50,12 +67,22 @@ class VonageRejected(VonageReportsError):
         *,
         status: int,
         problem: str = "",
+        has_title: bool = False,
         invalid_parameters: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__(message)
         self.status = status
         self.problem = problem
+        self.has_title = has_title
         self.invalid_parameters = tuple(invalid_parameters)
+
+    @property
+    def proves_refusal(self) -> bool:
+        """Whether the answer to a POST proves that Vonage created no report.
+
+        A gateway may answer 3xx or 4xx after Vonage took the POST.
+        """
+        return self.has_title and self.status in _REFUSALS
 
     @property
     def is_final(self) -> bool:
@@ -82,6 +109,11 @@ class RateLimited(VonageRejected):
     def __init__(self, message: str, *, retry_after: int | None) -> None:
         super().__init__(message, status=429)
         self.retry_after = retry_after
+
+    @property
+    def proves_refusal(self) -> bool:
+        """A 429 proves that no report was created, with or without a body."""
+        return True
 
 
 class SubmissionUnknown(VonageReportsError):

@@ -19,8 +19,8 @@ from vonage_reports.domain.report import (
 )
 from vonage_reports.submit_reports.context import Services, StepResult
 from vonage_reports.submit_reports.execute import execute
-from vonage_reports.submit_reports.lost_requests import is_another
 from vonage_reports.submit_reports.split_windows import is_part_of, parts_of
+from vonage_reports.vonage.comparison import Match, compare
 
 Currencies = Mapping[str, str | None]
 """The present currency of each definition, by name. Windows were planned with an earlier one."""
@@ -200,7 +200,7 @@ def resolve(
             at_vonage = services.vonage.get_report(request_id)
         except ReportExpired as error:
             raise InvalidRequest(f"resolve: Vonage has no request {request_id}: {error}") from error
-        if is_another(at_vonage, report):
+        if compare(at_vonage, report) is Match.OTHER:
             raise InvalidRequest(
                 f"resolve: {request_id} has other parameters than {report_id} at Vonage"
             )

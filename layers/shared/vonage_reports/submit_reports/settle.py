@@ -33,6 +33,7 @@ from vonage_reports.submit_reports.context import Invocation, Services, StepResu
 from vonage_reports.submit_reports.execute import announce_once, collect_errors, execute
 from vonage_reports.submit_reports.split_windows import parts_of
 from vonage_reports.submit_reports.withdraw import cancelled, end
+from vonage_reports.vonage.comparison import require_answer_to
 
 _SWEEP = timedelta(minutes=5)
 _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -136,13 +137,17 @@ def _entry(report: Report, services: Services) -> Entry:
 
 def _at_vonage(report: Report, announced: frozenset[str], services: Services) -> AtVonage:
     try:
-        return services.vonage.get_report(_request_id(report)).state
+        answer = services.vonage.get_report(_request_id(report))
+        return require_answer_to(report, answer).state
     except ReportExpired:
         return Gone.GONE
     except ReportFailed:
         return Unreadable.UNKNOWN_STATUS
-    except (RateLimited, VonageUnavailable):
+    except RateLimited:
         return Unreadable.UNAVAILABLE
+    except VonageUnavailable as error:
+        # Another report's answer, or none at all with a status of success, may come for good.
+        return Unreadable.REFUSED if error.is_unusable_answer else Unreadable.UNAVAILABLE
     except VonageRejected as error:
         # If all slots are taken, no POST is sent, and only this GET shows that the key is refused.
         announce_once(report, error, announced, services)

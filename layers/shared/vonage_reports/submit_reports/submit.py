@@ -156,7 +156,7 @@ def _others_at_work(work: OpenWork, services: Services) -> int:
         each.request_status in (RequestStatus.PENDING, RequestStatus.PROCESSING)
         and each.request_id not in ours
         and services.ledger.report_served_by(each.request_id) is None
-        for each in listed
+        for each in listed.reports
     )
 
 
@@ -195,7 +195,7 @@ def _send(
             include_subaccounts=report.include_subaccounts,
             filters=report.filters,
         )
-    except (SubmissionUnknown, VonageRejected, VonageUnreachable, ReportExpired) as error:
+    except (SubmissionUnknown, VonageRejected, VonageUnreachable) as error:
         answer = error
     else:
         # If the next write fails, this line still records the paid request.

@@ -4,7 +4,7 @@ Uses no AWS and retries nothing: retries belong to the workflow. Waits only to p
 The source of facts about the API is its OpenAPI text 3.1.4, unless another version is named.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,6 +18,7 @@ from requests.auth import HTTPBasicAuth
 from vonage_reports import __version__
 from vonage_reports.domain.errors import (
     InvalidRequest,
+    ReportExpired,
     SubmissionUnknown,
     VonageRejected,
     VonageUnavailable,
@@ -26,18 +27,23 @@ from vonage_reports.domain.errors import (
 from vonage_reports.domain.report import RequestStatus
 from vonage_reports.domain.windows import Window, format_instant
 from vonage_reports.vonage.answers import (
+    Deadline,
+    ReportList,
     ReportRequest,
+    body_of,
+    has_title,
     json_object,
-    objects_in,
     problem_of,
     problem_type,
     raise_for_status,
+    report_list,
     report_request,
     request_id_of,
     status_and_problem,
     transport_errors,
 )
 from vonage_reports.vonage.pacing import Pacer
+from vonage_reports.vonage.transport import session_with_deadline
 
 USER_AGENT = f"vonage-usage-reports/{__version__}"
 
@@ -48,7 +54,15 @@ READ_TIMEOUT = 30.0
 HTTP_TIMEOUT = CONNECT_TIMEOUT + READ_TIMEOUT
 """Seconds after which a request without an answer is abandoned."""
 
-_JSON = {"Accept": "application/json"}
+ANSWER_TIMEOUT = 60.0
+"""Seconds for a whole answer that is no download."""
+
+_MOST_BYTES = 1_000_000
+_MOST_BYTES_OF_A_LIST = 8_000_000
+"""About 10,000 reports: at five at once, more than a key makes in 4 days."""
+
+# A small compressed body may inflate to gigabytes.
+_JSON = {"Accept": "application/json", "Accept-Encoding": "identity"}
 # With a content encoding, the bytes would not be those of the archive.
 _AS_IT_IS = {"Accept": "application/octet-stream", "Accept-Encoding": "identity"}
 _MAX_REDIRECTS = 3
@@ -90,13 +104,15 @@ class VonageClient:
         on_refusal: Callable[[int], None] = lambda _status: None,
         session: requests.Session | None = None,
         timeout: tuple[float, float] = (CONNECT_TIMEOUT, READ_TIMEOUT),
+        answer_timeout: float = ANSWER_TIMEOUT,
     ) -> None:
         self._base_url = require_safe_url(base_url).rstrip("/")
         self._credentials = credentials
         self._pacer = pacer
         self._on_refusal = on_refusal
         self._timeout = timeout
-        self._session = session or requests.Session()
+        self._answer_timeout = answer_timeout
+        self._session = session or session_with_deadline(answer_timeout)
         self._session.headers["User-Agent"] = USER_AGENT
 
     @property
@@ -123,8 +139,9 @@ class VonageClient:
         idempotency key: every call that arrives creates, and bills, a report.
 
         Raises:
-            RateLimited, VonageRejected, ReportExpired, VonageUnreachable: no report was created.
-            SubmissionUnknown: Vonage may have created the report; the cause is chained.
+            RateLimited, VonageRejected, VonageUnreachable: no report was created.
+            SubmissionUnknown: Vonage may have created the report; the cause is chained. Any answer
+                that is neither a request_id nor the proof of a refusal leads here.
         """
         body = {
             **filters,
@@ -136,9 +153,10 @@ class VonageClient:
         }
         try:
             return request_id_of(self._json("POST", "/v2/reports", body=body))
-        except VonageUnreachable:
-            raise
-        except VonageUnavailable as error:
+        except (VonageUnavailable, VonageRejected, ReportExpired) as error:
+            is_proof = isinstance(error, VonageRejected) and error.proves_refusal
+            if is_proof or isinstance(error, VonageUnreachable):
+                raise
             raise SubmissionUnknown(f"Vonage may have created the report: {error}") from error
 
     def get_report(self, request_id: str) -> ReportRequest:
@@ -151,49 +169,52 @@ class VonageClient:
             RateLimited, VonageRejected, VonageUnavailable.
         """
         answer = self._json("GET", f"/v2/reports/{_path_segment(request_id)}")
-        if "reports" in answer:
-            for report in objects_in(answer["reports"]):
-                if report.get("request_id") == request_id:
-                    return report_request(report)
-            raise VonageUnavailable(f"Vonage answered with a list without report {request_id}")
-        return report_request(answer)
+        shown = report_list(answer).reports if "reports" in answer else [report_request(answer)]
+        for report in shown:
+            if report.request_id == request_id:
+                return report
+        raise VonageUnavailable(
+            f"Vonage answered about {shown[0].request_id or 'no readable request_id'}, and was "
+            f"asked about {request_id}"
+            if shown
+            else f"Vonage answered with a list without report {request_id}",
+            is_unusable_answer=True,
+        )
 
-    def list_reports(self, account_id: str) -> Sequence[ReportRequest]:
+    def list_reports(self, account_id: str) -> ReportList:
         """List the account's reports of the last 4 days, of every status (GET /v2/reports).
 
         The list is deprecated: documented until 2.2.2, and absent from 3.1.4. The meaning of
-        `date_from` is undocumented, so it is not sent.
+        `date_from` is undocumented, so it is not sent. A link to a next page is not followed.
 
         Raises:
-            ReportExpired: Vonage removed the list (404).
-            RateLimited, VonageRejected, VonageUnavailable.
+            ReportExpired: Vonage removed the list (404, 410).
+            VonageUnavailable: also for an answer without a list.
+            RateLimited, VonageRejected.
         """
         query = {"account_id": account_id, "status": ",".join(RequestStatus)}
-        answer = self._json("GET", "/v2/reports", query=query)
-        listed = answer.get("reports")
-        count = answer.get("items_count")
-        if (
-            not isinstance(listed, list)
-            or objects_in(listed) != listed
-            or (isinstance(count, int) and count > len(listed))
-        ):
-            # An incomplete list does not prove that a report is absent.
-            raise VonageUnavailable("Vonage answered without a readable list of reports")
-        return [report_request(each) for each in listed]
+        limit = _MOST_BYTES_OF_A_LIST
+        return report_list(self._json("GET", "/v2/reports", query=query, limit=limit))
 
     def cancel_report(self, request_id: str) -> bool:
         """Cancel a report (DELETE /v2/reports/{request_id}); False if it had ended before (409).
+
+        A success may have no body.
 
         Raises:
             ReportExpired: Vonage does not know the report.
             RateLimited, VonageRejected, VonageUnavailable.
         """
         try:
-            self._json("DELETE", f"/v2/reports/{_path_segment(request_id)}")
+            body = self._body("DELETE", f"/v2/reports/{_path_segment(request_id)}")
         except VonageRejected as error:
             if error.status != HTTPStatus.CONFLICT:
                 raise
             return False
+        if body.strip() and json_object(body).get("request_id", request_id) != request_id:
+            raise VonageUnavailable(
+                f"Vonage answered the DELETE of {request_id} with another report"
+            )
         return True
 
     @contextmanager
@@ -213,25 +234,26 @@ class VonageClient:
             RateLimited, VonageRejected.
         """
         url = f"{self._base_url}/v3/media/{_path_segment(file_id)}"
-        response = self._send("GET", url, headers=_AS_IT_IS, stream=True)
+        deadline = Deadline(self._answer_timeout)
+        response = self._send("GET", url, deadline, headers=_AS_IT_IS)
         for _ in range(_MAX_REDIRECTS):
             if response.status_code not in _REDIRECTS:
                 break
-            response = self._redirected(response)
+            response = self._redirected(response, deadline)
         with response:
-            raise_for_status(response)
+            raise_for_status(response, deadline)
             if response.status_code != HTTPStatus.OK:
                 raise VonageUnavailable(
                     f"{status_and_problem(response, {})}, which is not a whole file"
                 )
             yield _chunks(response, chunk_bytes)
 
-    def _redirected(self, response: requests.Response) -> requests.Response:
+    def _redirected(self, response: requests.Response, deadline: Deadline) -> requests.Response:
         with response, transport_errors():
             target = urljoin(response.url, response.headers.get("Location", ""))
             within_the_host = _origin(target) == _origin(self._base_url)
         if within_the_host:
-            return self._send("GET", target, headers=_AS_IT_IS, stream=True)
+            return self._send("GET", target, deadline, headers=_AS_IT_IS)
         if urlsplit(target).scheme != "https":
             raise VonageRejected(
                 "Vonage redirected the download to another host without https, which is refused",
@@ -256,22 +278,35 @@ class VonageClient:
         *,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
+        limit: int = _MOST_BYTES,
     ) -> dict[str, Any]:
-        response = self._send(method, self._base_url + path, headers=_JSON, query=query, body=body)
-        with response:
-            raise_for_status(response)
-            return json_object(response)
+        return json_object(self._body(method, path, query=query, body=body, limit=limit))
+
+    def _body(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        limit: int = _MOST_BYTES,
+    ) -> bytes:
+        deadline, url = Deadline(self._answer_timeout), self._base_url + path
+        with self._send(method, url, deadline, headers=_JSON, query=query, body=body) as response:
+            raise_for_status(response, deadline)
+            return body_of(response, limit, deadline)
 
     def _send(
         self,
         method: str,
         url: str,
+        deadline: Deadline,
         *,
         headers: Mapping[str, str],
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
-        stream: bool = False,
     ) -> requests.Response:
+        """Return the response with its body unread, so that the caller bounds the body."""
         for fresh in (False, True):
             credentials = self._credentials(fresh)
             self._pacer.wait()
@@ -290,24 +325,26 @@ class VonageClient:
                     ),
                     headers=headers,
                     timeout=self._timeout,
-                    stream=stream,
+                    stream=True,
                     allow_redirects=False,
                 )
             if response.status_code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.FORBIDDEN):
                 self._on_refusal(response.status_code)
             if response.status_code != HTTPStatus.UNAUTHORIZED:
                 return response
-            if not fresh:
-                response.close()
+            with response:
+                problem = problem_of(response, deadline)
+            if method == "POST" and not has_title(problem):
+                # Vonage may have taken the POST: never send it twice.
+                break
         self._on_refusal(response.status_code)
-        with response:
-            problem = problem_of(response)
-            raise VonageRejected(
-                f"{status_and_problem(response, problem)} (check the API key and secret in "
-                f"{credentials.source}, and that the product is enabled for the account)",
-                status=response.status_code,
-                problem=problem_type(problem),
-            )
+        raise VonageRejected(
+            f"{status_and_problem(response, problem)} (check the API key and secret in "
+            f"{credentials.source}, and that the product is enabled for the account)",
+            status=response.status_code,
+            problem=problem_type(problem),
+            has_title=has_title(problem),
+        )
 
 
 def require_safe_url(url: str) -> str:
