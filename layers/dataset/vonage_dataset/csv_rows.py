@@ -123,7 +123,7 @@ def _fast_batches(file: "_CsvFile", block_bytes: int) -> Iterator[pa.RecordBatch
 
 
 class _Blocks:
-    """Feeds a file to pyarrow so that it drops no byte of a cell (seen in release 26).
+    """Feeds a file to pyarrow so that pyarrow drops no byte of a cell (seen in release 26).
 
     pyarrow takes an LF at the start of a block for the second half of a CR LF, so no block ends
     with a CR. pyarrow also drops a byte order mark at the start of the file. The mark may belong to

@@ -25,7 +25,7 @@ def parts_of(report: Report, ledger: Ledger, *, now: datetime) -> list[Report] |
 
 
 def is_part_of(report: Report, root: Report, ledger: Ledger, *, now: datetime) -> bool:
-    """Whether a part still belongs to the window as the window is split now.
+    """Whether a part still belongs to the present split of the window.
 
     False if the window, or a half that contains the part, was later collected as one report.
     """
