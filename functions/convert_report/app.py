@@ -1,4 +1,4 @@
-"""The workflow's state Convert Report: stored archives to dataset and manifest."""
+"""The workflow's state Convert Report: converts stored archives to the dataset and a manifest."""
 
 import os
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ logger = Logger(service="convert_report")
 def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Return `{"rows", "notification"}`.
 
-    The event has `report`, the workflow's input, and `receipts`, the keys of all receipts.
+    The event has `report` (the workflow's input) and `receipts` (the keys of all receipts).
     """
     run_input = RunInput.from_input(event["report"])
     logger.append_keys(**run_input.log_keys)

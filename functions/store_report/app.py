@@ -29,8 +29,8 @@ logger = Logger(service="store_report")
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return `{"stored", "wait_seconds", "rows", "receipt"}`; `receipt` is a key in the bucket.
 
-    The event has `report`, the workflow's input, and `download`, from check_report. A 429 returns
-    a wait; only faults raise.
+    The event has `report` (the workflow's input) and `download` (from check_report). After a 429,
+    return a wait; raise only for faults.
     """
     run_input = RunInput.from_input(event["report"])
     logger.append_keys(**run_input.log_keys)

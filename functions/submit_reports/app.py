@@ -34,9 +34,9 @@ logger = Logger(service="submit_reports")
 @logger.inject_lambda_context
 @named_resources(os.environ)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Make one pass; the README's table of events lists the effect of each event.
+    """Make one pass. The README lists the effect of each event.
 
-    Raises InvalidRequest, having written nothing, if the operator has to change the event.
+    Raises InvalidRequest if the operator has to change the event. Then nothing was written.
     """
     request = parse_event(event)
     settings, services = Settings.from_environment(os.environ), _services()
@@ -50,14 +50,14 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         # Raise the error last, after all other work. Then Lambda retries, and the metric Errors
         # counts it.
         raise result.errors[0]
-    # The request is carried out: if it failed now, it would be sent, and perhaps billed, again.
-    # Errors that persist fail the next sweep.
+    # The operator's request was carried out. If this invocation failed now, the operator would
+    # send the request again, perhaps at a cost. Errors that persist fail the next sweep.
     return result.answer
 
 
 @cache
 def _services() -> Services:
-    """Return the services; a warm function reuses them."""
+    """Return the services, which a warm function caches."""
     return Services(
         ledger=Ledger(boto3.resource("dynamodb").Table(os.environ["TABLE_NAME"])),
         definitions=DefinitionsParameter(boto3.client("ssm"), os.environ["DEFINITIONS_PARAMETER"]),

@@ -262,7 +262,7 @@ def test_refused_event_leaves_out_unchanged(tree: Path) -> None:
     code, output = run(tree, EVENT="event.json", DEFINITIONS="one.json")
     assert code == 2
     assert output.splitlines()[-1] == (
-        "make run: no report definition is named sms; the usable ones: verify"
+        "make run: no report definition is named sms; the usable names: verify"
     )
     assert [each.name for each in (tree / "out").iterdir()] == ["of-an-earlier-run"]
 

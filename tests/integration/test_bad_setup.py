@@ -190,7 +190,7 @@ def restore_secret(_: World) -> None:
 
 
 KEY_DENIED = "is not authorized to perform: kms:GenerateDataKey on this resource"
-NOT_OPEN = "denies access to this function. Allow it in"
+NOT_OPEN = "refuses this function. Allow the access in"
 OF_A_KEY = "a KMS key that is disabled, or that this function may not use. Enable"
 
 OF_SUBMIT_REPORTS = {

@@ -37,8 +37,8 @@ _ARROW_TYPES = {
     Type.TIMESTAMP: pa.timestamp("us", "UTC"),
     Type.RESCUED: pa.map_(pa.string(), pa.string()),
 }
-# Stricter than pyarrow's casts, which read possible codes as numbers: 0x10 as 16, 007 as 7, 1 as
-# true. A price may have any notation: 1E-7, .5, +1.
+# Stricter than pyarrow's casts, which read 0x10 as 16, 007 as 7 and 1 as true. Such cells may be
+# codes. A price may have any notation, such as 1E-7, .5 or +1.
 _PRICE = re.compile(rb"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,9})?")
 _INTEGER = re.compile(rb"0|-?[1-9]\d{0,18}")
 _TIME = re.compile(
@@ -46,13 +46,13 @@ _TIME = re.compile(
     rb"(Z|[+-]\d{2}(:?\d{2})?)"
 )
 _INTEGERS = range(-(2**63), 2**63)
-# Microseconds from the year 1 to the end of 9999: readers know no other times.
+# Microseconds from the year 1 to the end of 9999. Readers support no other times.
 _INSTANTS = range(-62_135_596_800 * 10**6, 253_402_300_800 * 10**6)
 EXACT = Context(prec=60)
 _LAST_PLACE = Decimal("1e-8")
 _WHOLE_DIGITS = 10
-# For a longer price, pyarrow looks up a power of ten beyond its table: 1e-999999999 crashes the
-# process (seen in release 26).
+# For a longer price, pyarrow reads beyond the end of its table of powers of ten. The price
+# 1e-999999999 crashes the process (seen in release 26).
 _PLAIN_BYTES = 38
 
 
@@ -63,7 +63,7 @@ class Collection:
     Attributes:
         revision: `final` or `preliminary`.
         collected_at: When Vonage received the request; None if unknown.
-        currency: The meaning of an empty currency; None if unknown.
+        currency: The currency of rows that name none; None if unknown.
     """
 
     revision: str | None = None
@@ -81,7 +81,10 @@ def arrow_schema(table: Table) -> pa.Schema:
 
 @dataclass(frozen=True)
 class Layout:
-    """Maps the fields of a CSV file to the columns of a table; `others` have no column."""
+    """Maps the fields of a CSV file to the columns of a table.
+
+    `positions` are the fields with a column, `others` the fields without one.
+    """
 
     table: Table
     schema: pa.Schema
@@ -109,7 +112,7 @@ class Layout:
         )
 
     def fit(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Mapping[str, int]]:
-        """Return the batch in the table's schema, and the number of rescued cells by name."""
+        """Return the batch in the table's schema, and how many cells of each name were rescued."""
         rescued: dict[str, pa.Array] = {}
         columns: dict[str, pa.Array] = {}
         for column in self.table.columns:
@@ -138,7 +141,7 @@ class Layout:
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema), counts
 
     def _currencies(self, columns: Mapping[str, pa.Array], rows: int) -> pa.Array:
-        """Return the currency of each price; null if unknown or if the table has no price."""
+        """Return the currency of each price. Without a price or a currency, the value is null."""
         if self.table.price is None:
             return _repeated(None, CURRENCY, rows)
         default = _repeated(self.collection.currency, CURRENCY, rows)
@@ -148,7 +151,7 @@ class Layout:
 def _keys(header: tuple[str, ...]) -> list[str]:
     """Return a key for each field: its name, or `name#place` (from 1) if empty or not unique.
 
-    Of two fields with one name, either may be the right one, so neither gets the plain name.
+    If two fields have the same name, both get a place, because either may be the right field.
     """
     counts = Counter(header)
     return [
@@ -158,13 +161,13 @@ def _keys(header: tuple[str, ...]) -> list[str]:
 
 
 def _fit(cells: pa.Array, column_type: Type) -> tuple[pa.Array, pa.Array | None]:
-    """Cast the cells to a type; return them, and the text of the cells that do not fit.
+    """Cast the cells to a type. Return the values, and the text of the cells that do not fit.
 
-    Cells that do not fit are null in the first array; the second is None if all cells fit.
+    Cells that do not fit are null in the first array. The second array is None if all cells fit.
 
-    pyarrow's cast never rounds or truncates, but it accepts too much. Writing the values back as
-    text reveals that. If one cell does not fit, Python reads each cell on its own, so that a result
-    never depends on other cells.
+    pyarrow's cast never rounds or truncates, but accepts too much. To detect that, write the values
+    back as text and compare. If one cell does not fit, Python reads each cell on its own, so that a
+    result never depends on other cells.
     """
     arrow_type = _ARROW_TYPES[column_type]
     if cells.type == arrow_type:
@@ -188,13 +191,13 @@ def _fit(cells: pa.Array, column_type: Type) -> tuple[pa.Array, pa.Array | None]
 def _is_plain(cells: pa.Array) -> bool:
     """Whether all prices are short and without an exponent, so that pyarrow may read them."""
     longest = pc.max(pc.binary_length(cells)).as_py() or 0
-    characters = cells.buffers()[2]  # of all cells, concatenated
+    characters = cells.buffers()[2]  # the text of all cells, concatenated
     has_exponent = characters is not None and b"e" in characters.to_pybytes().lower()
     return longest <= _PLAIN_BYTES and not has_exponent
 
 
 def _is_sound(fitted: pa.Array, texts: pa.Array, column_type: Type) -> bool:
-    """Whether integers and booleans, written back, equal their text, and times are in range."""
+    """Whether times are in range, and integers and booleans, written as text, are unchanged."""
     if column_type is Type.TIMESTAMP:
         ends = pc.min_max(fitted)
         return all(end.value in _INSTANTS for end in ends.values() if end.is_valid)
@@ -271,7 +274,7 @@ def _readable(cells: pa.Array) -> pa.Array:
 
 
 def _rescued_column(rescued: Mapping[str, pa.Array], rows: int) -> pa.Array:
-    """Return the `_rescued` maps of a batch; null for a row without rescued cells."""
+    """Return the `_rescued` maps of a batch. Rows without rescued cells have null."""
     map_type = _ARROW_TYPES[Type.RESCUED]
     if not rescued:
         return pa.nulls(rows, map_type)

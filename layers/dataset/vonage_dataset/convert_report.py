@@ -38,14 +38,15 @@ def convert_report(
     settings: Settings,
     clock: Callable[[], datetime],
 ) -> dict[str, Any]:
-    """Write the dataset and the manifest of a window; return its `report.delivered` notification.
+    """Write a window's dataset and manifest. Return the `report.delivered` notification.
 
-    `receipt_keys` are the keys of its archives' receipts, oldest first: several for a split window.
-    Idempotent: a repeated run writes the same. A run that only announces reads the manifest.
+    `receipt_keys` are the keys of the archives' receipts, oldest first, one for each archive.
+    Idempotent: a repeated run writes the same objects. A run that only announces reads the
+    manifest.
 
     Never replaces newer data. If a later revision wrote the dataset, the manifest has no dataset.
-    If a later collection of the same report wrote the manifest, return the notification of that
-    collection again, because readers see its data.
+    If a later collection of the same report wrote the manifest, readers see its data, so return
+    the notification of that collection again.
 
     Raises:
         RowsMismatch, RowsUnreadable, ArchiveCorrupt: before anything is written.
@@ -93,13 +94,13 @@ def convert_report(
     if written is None and (delivered := _from_manifest(run_input, bucket)):
         return delivered
     if headers is not None:
-        # After the manifest, so that a run that repeats this one reports the same change.
+        # Write the headers after the manifest, so that a repeated run reports the same change.
         bucket.write_json(headers_key(run_input), headers)
     return notifications.delivered(manifest, manifest_key=manifest_key(run_input))
 
 
 def _from_manifest(run_input: RunInput, bucket: Bucket) -> dict[str, Any] | None:
-    """Return the notification of a delivered report; None if it has no manifest."""
+    """Return the notification of a delivered report, or None without a manifest."""
     manifest = bucket.read_json(manifest_key(run_input))
     return manifest and notifications.delivered(manifest, manifest_key=manifest_key(run_input))
 
@@ -150,10 +151,10 @@ def _row_check(rows: int, receipts: Sequence[Mapping[str, Any]], settings: Setti
 
 
 def _headers(run_input: RunInput, dataset: Dataset, bucket: Bucket) -> dict[str, Any] | None:
-    """Return the headers object of a definition to write; None if it stays as it is.
+    """Return the headers object to write for a definition, or None if nothing changes.
 
-    `headers` are those of the newest window, `before` those of the window before it. Windows
-    without a file, and older windows, such as those of a backfill, change nothing.
+    `headers` are the headers of the newest window, and `before` the headers of the window before.
+    Nothing changes for a window without a file or for an older window, such as a backfill's.
     """
     if not dataset.headers:
         return None

@@ -2,14 +2,14 @@
 
 pyarrow's reader is the fast path. It rejects a record longer than a block and a byte that is not
 UTF-8, and its errors quote the row. When pyarrow fails, Python's csv reader continues from the row
-that pyarrow reached: csv either reads the rest, or names the line of the error. Both readers
-follow the same rules:
+that pyarrow reached. The csv reader either reads the rest, or names the line of the error. Both
+readers follow the same rules:
 
 - Commas separate fields. A record ends with LF, CR LF or the end of the file.
 - A field in double quotes may contain anything; a quote inside it is doubled. In a field that does
   not begin with a quote, quotes are text.
 - A CR without an LF is text inside quotes, and an error outside.
-- An empty line is skipped; in a file with one column it is a record with an empty cell.
+- An empty line is skipped, except in a file with one column, where it is an empty cell.
 - Every record has as many fields as the header.
 """
 
@@ -27,7 +27,7 @@ from vonage_dataset.zip_members import CsvMember, Reader
 from vonage_reports.domain.errors import RowsUnreadable
 
 RECORD_BYTES = 16 * 2**20
-"""The size limit of a record. Messages have a few kB; this bounds memory."""
+"""The size limit of a record, to bound memory. Messages have a few kB."""
 
 BLOCK_BYTES = 2**20
 """The size of a block for pyarrow, which reads up to 32 blocks ahead."""
@@ -39,8 +39,8 @@ _LINE_END = b"\n"
 _UTF8_BOM = b"\xef\xbb\xbf"
 # csv reads text only. In Latin-1, every byte is a character.
 _ANY_BYTES = "latin-1"
-# Each cell of a record that we append to the file. For both readers, an unclosed quote makes one
-# cell of all the rows up to the end of the file; then the last record is not the sentinel.
+# We append a record of such cells to the file. An unclosed quote makes both readers take all the
+# rows up to the end of the file as one cell. Then the last record is not the sentinel.
 _SENTINEL = "-"
 
 
@@ -51,9 +51,9 @@ class Rows:
     Attributes:
         header: The names in the header; empty if the file has no record.
         header_line: The line on which the header begins, from 1.
-        batches: Can be read once. One column per name, in order, of strings, or of bytes if they
-            may not be UTF-8. Empty cells are null. Reading raises RowsUnreadable, and the errors
-            of reading the member.
+        batches: The rows, to be read once. One column per name, in order. A column has strings, or
+            bytes if they may not be UTF-8. Empty cells are null. Reading raises RowsUnreadable, and
+            the errors of reading the member.
     """
 
     header: tuple[str, ...]
@@ -80,7 +80,7 @@ def _batches(member: CsvMember, file: "_CsvFile", block_bytes: int) -> Iterator[
                 done += batch.num_rows
                 yield batch
         except pa.ArrowInvalid:
-            pass  # never logged or chained: its text quotes the row
+            pass  # never log or chain this error, because its text quotes the row
         else:
             return
     with closing(_CsvFile(member)) as again:
@@ -118,16 +118,16 @@ def _fast_batches(file: "_CsvFile", block_bytes: int) -> Iterator[pa.RecordBatch
     if blocks.quotes % 2 or blocks.has_lone_cr:
         # At the end of a block, pyarrow may take an open quote for a closed one (seen in release
         # 26).
-        raise pa.ArrowInvalid("a quote may be unclosed, or as above")
+        raise pa.ArrowInvalid("a quote may be unclosed, or a CR may be without an LF")
     yield held.slice(0, held.num_rows - 1)
 
 
 class _Blocks:
-    """Feeds a file to pyarrow so that it drops no byte of a cell (seen in release 26).
+    """Feeds a file to pyarrow so that pyarrow drops no byte of a cell (seen in release 26).
 
     pyarrow takes an LF at the start of a block for the second half of a CR LF, so no block ends
-    with a CR. It drops a byte order mark at the start, which may belong to a cell, so we put an
-    extra one there.
+    with a CR. pyarrow also drops a byte order mark at the start of the file. The mark may belong to
+    a cell, so we add another mark before it.
     """
 
     closed = False
@@ -136,7 +136,7 @@ class _Blocks:
         self._file = file
         self._held = _UTF8_BOM
         self.quotes = 0
-        """The number of quotes so far."""
+        """How many quotes were read so far."""
         self.has_lone_cr = False
         """Whether a CR came without an LF. pyarrow takes such a CR for a line end."""
 
@@ -144,17 +144,17 @@ class _Blocks:
         return True
 
     def read(self, size: int) -> bytes:
-        """Return up to `size` bytes. A CR held back is never the end: the sentinel follows it."""
+        """Return up to `size` bytes. The sentinel follows the last CR, so no CR stays held back."""
         block = self._held + self._file.read(size - len(self._held))
         self.quotes += block.count(b'"')
         self._held = b"\r" if block.endswith(b"\r") and len(block) > 1 else b""
         block = block.removesuffix(self._held)
-        if b"\r" in block:  # rare, and a search is faster than two counts
+        if b"\r" in block:  # a CR is rare, and one search is faster than two counts
             self.has_lone_cr |= block.count(b"\r") > block.count(b"\r\n")
         return block
 
     def close(self) -> None:
-        """Leave the file open: the caller closes it."""
+        """Leave the file open, because the caller closes it."""
 
 
 class _Appendable(io.RawIOBase):
@@ -169,7 +169,7 @@ class _Appendable(io.RawIOBase):
         return True
 
     def append(self, line: bytes, *, at_end: bool) -> None:
-        """Append `line` on a line of its own; `at_end`: the stream was read to its end."""
+        """Append `line` on a line of its own. `at_end`: whether the stream was read to its end."""
         self._appended = line
         self._in_a_line = self._in_a_line and not at_end
 
@@ -192,7 +192,7 @@ class _Appendable(io.RawIOBase):
 
 
 class _CsvFile:
-    """A CSV file, opened and read up to the end of its header. Reads the rows with Python's csv.
+    """An open CSV file whose header was read. Reads the rows with Python's csv.
 
     `buffer` has the bytes after the header, then the sentinel.
     """
@@ -216,7 +216,7 @@ class _CsvFile:
         self.buffer.close()
 
     def batches(self, *, skip: int) -> Iterator[pa.RecordBatch]:
-        """Yield all records but the first `skip`."""
+        """Yield all records after the first `skip`."""
         cells: list[list[str]] = []
         size = 0
         for record in islice(self._whole_records(), skip, None):
@@ -305,8 +305,8 @@ class _CsvFile:
 
 
 def unreadable(member: str, line: int, reason: str) -> RowsUnreadable:
-    """Return the error for a line of a member. Quotes no cell: rows hold phone numbers."""
+    """Return the error for a line. Quote no cell, because a cell may be a phone number."""
     return RowsUnreadable(
         f"{member}, line {line:,}: {reason}. The archive is stored: send reconvert once the "
-        "converter can read it, or recollect (billed) for another report of Vonage."
+        "converter can read it, or recollect (billed) to request a new report."
     )

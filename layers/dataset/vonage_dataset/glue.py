@@ -1,8 +1,8 @@
 """The Glue catalogue: describes the tables and partitions of products, and registers partitions.
 
 `local.generate_template` writes these tables into the template. convert_report registers the
-partitions. A crawler, or a partition projection with fixed values, would hide the data of a
-definition that was added today.
+partitions. With a crawler, or a partition projection with fixed values, the data of a definition
+that was added today would stay hidden.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_glue.type_defs import StorageDescriptorTypeDef
 
 PARTITION_KEYS = {"definition": "string", "account": "string", "date": "date"}
-"""Names and types of the folders `<name>=<value>/` below a table's location, in order."""
+"""The partition columns and their types, in the order of the folders `<name>=<value>/`."""
 
 _PARQUET = "org.apache.hadoop.hive.ql.io.parquet"
 
@@ -32,7 +32,7 @@ def table_location(product: str, bucket: str) -> str:
 
 
 def storage(product: str, location: str) -> "StorageDescriptorTypeDef":
-    """Return Glue's StorageDescriptor of a folder: of a table, or of one of its partitions.
+    """Return Glue's StorageDescriptor for the folder of a table or of a partition.
 
     Readers match the columns of the files by name.
     """

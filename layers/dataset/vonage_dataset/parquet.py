@@ -21,9 +21,9 @@ from vonage_dataset.zip_members import CsvMember
 
 ROW_GROUP_ROWS = 131_072
 ROW_GROUP_BYTES = 64 * 2**20
-"""Limits of a row group, which is held in memory. Long messages reach this one first."""
+"""The size limit of a row group in memory. Long messages reach it before ROW_GROUP_ROWS."""
 
-# Ids that few records share, if any: a dictionary of them costs time and saves no space.
+# Few records share such an id, so a dictionary would cost time and save no space.
 _NEARLY_UNIQUE = {"id", "message_id", "call_id", "request_id", "leg_id", "trace_id"}
 
 
@@ -31,7 +31,7 @@ _NEARLY_UNIQUE = {"id", "message_id", "call_id", "request_id", "leg_id", "trace_
 class Total:
     """The exact total price of the rows of one currency.
 
-    `currency` is None if neither the row, the definition nor the account's setting names one.
+    `currency` is None if no currency is given by the row, the definition or ACCOUNT_CURRENCY.
     `rows_without_price` counts the rows whose price is empty or was rescued.
     """
 
@@ -41,7 +41,7 @@ class Total:
     rows_without_price: int
 
     def to_dict(self) -> dict[str, str | int | None]:
-        """Return the manifest's form: the price is a plain decimal without trailing zeros."""
+        """Return the form in the manifest, with the price as a decimal without trailing zeros."""
         return {
             "currency": self.currency,
             "total_price": f"{self.total_price.normalize(EXACT):f}",
@@ -55,10 +55,10 @@ class Dataset:
     """A written Parquet file.
 
     Attributes:
-        rows: The number of rows, counted by the parser.
+        rows: How many rows the parser counted.
         columns: The columns in order, our own last.
-        headers: The distinct headers of the CSV files, in the order seen.
-        rescued: The number of cells in `_rescued`, by name.
+        headers: The distinct headers of the CSV files, in the order of the files.
+        rescued: How many cells of each name are in `_rescued`.
         totals: One per currency, sorted by currency; empty for products without a price.
         bytes: The size of the file.
         sha256: The checksum of the file, hexadecimal.
@@ -74,7 +74,7 @@ class Dataset:
 
     @property
     def rescued_cells(self) -> int:
-        """The number of cells in `_rescued`: they have no column, or do not fit its type."""
+        """How many cells are in `_rescued`, because they have no column or do not fit its type."""
         return sum(self.rescued.values())
 
 
@@ -88,8 +88,8 @@ def convert(
 ) -> Dataset:
     """Write the rows of all members, in order, to the Parquet file `target`.
 
-    Vonage's cells stay unchanged; `collection` fills columns of its own. Memory does not grow with
-    the number of rows. A file without rows still has all columns.
+    Vonage's cells stay unchanged. The facts in `collection` have their own columns. Memory does not
+    grow with the number of rows. A file without rows still has all columns.
 
     Raises:
         RowsUnreadable: a row cannot be read; discard `target`.
@@ -187,7 +187,7 @@ class _DatasetWriter:
                 self._writer.close()
 
     def table_for(self, header: tuple[str, ...]) -> Table:
-        """Return the product's table; an unknown product has the columns of its first header."""
+        """Return the product's table. The first header gives the columns of an unknown product."""
         if self._table is not None:
             return self._table
         counts = Counter(header)
@@ -218,7 +218,7 @@ class _DatasetWriter:
                 self._file,
                 arrow_schema(table),
                 compression="zstd",
-                # INT64 is the fastest physical type of a decimal; readers see the decimal.
+                # Decimals are stored fastest as INT64. Readers still see decimals.
                 store_decimal_as_integer=True,
                 use_dictionary=[
                     column.name

@@ -2,24 +2,24 @@
 
 The single source for the converter, the catalogue and SQL. Imports the standard library only.
 
-Sources: the OpenAPI text 3.1.4 gives names and order. One table holds both directions of a product,
-because the outbound records have all columns of the inbound ones. The OpenAPI text 2.1.17 gives
-types that 3.1.4 dropped (`latency`, `duration`, `concatenated`, counts of events). A column is text
-unless one of the two calls it a number, a boolean or a time: ids, phone numbers, MCC-MNC and codes
-are text. A cell that does not fit its column's type goes to `RESCUED`.
+The OpenAPI text 3.1.4 gives names and order. One table holds both directions of a product, because
+outbound records have all columns of inbound records. The OpenAPI text 2.1.17 gives types that 3.1.4
+dropped (`latency`, `duration`, `concatenated`, counts of events). A column is text unless one of
+the two texts calls it a number, a boolean or a time. So ids, phone numbers, MCC-MNC and codes are
+text. A cell that does not fit its column's type goes to `RESCUED`.
 """
 
 from dataclasses import dataclass
 from enum import Enum
 
 SCHEMA_VERSION = 1
-"""The version of the Parquet files, in their metadata under `SCHEMA_VERSION_KEY`."""
+"""The version of the schema. Parquet files have it in their metadata, as SCHEMA_VERSION_KEY."""
 
 SCHEMA_VERSION_KEY = "vonage_usage_reports.schema_version"
 
 
 class Type(Enum):
-    """The types of columns, by their names in Athena and the catalogue (Hive's names)."""
+    """The types of columns. The values are the types' names in Athena and in the catalogue."""
 
     TEXT = "string"
     MONEY = "decimal(18,8)"
@@ -31,36 +31,36 @@ class Type(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table. Every column is nullable: empty is NULL."""
+    """One column of a table. An empty cell is NULL in every column."""
 
     name: str
     type: Type
 
 
 CURRENCY = Column("_currency", Type.TEXT)
-"""The currency of the price: the record's, else the definition's, else the account's setting."""
+"""The price's currency, from the record, else from the definition, else from ACCOUNT_CURRENCY."""
 
 REVISION = Column("_revision", Type.TEXT)
 """`final` or `preliminary`. In a preliminary row, price and status may still change."""
 
 COLLECTED_AT = Column("_collected_at", Type.TIMESTAMP)
-"""When Vonage received the request. Of two copies of a record, prefer the later one."""
+"""When Vonage received the request. If a record has two copies, prefer the later copy."""
 
 RESCUED = Column("_rescued", Type.RESCUED)
 """The text of cells that have no column, or do not fit its type.
 
-The keys are the names in the CSV's header. NULL in a row without such cells.
+The keys are the names in the CSV's header. A row without such cells has NULL.
 """
 
 OURS = (CURRENCY, REVISION, COLLECTED_AT, RESCUED)
-"""Our own columns, the last ones of every table. No name of Vonage's begins with `_`."""
+"""Our own columns, at the end of every table. None of Vonage's names begins with `_`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """The columns of a product, without OURS, and the name of its price column.
 
-    `price` is None if the records have no price: they are billed elsewhere, or free.
+    `price` is None if the records have no price because they are free or billed elsewhere.
     """
 
     columns: tuple[Column, ...]
@@ -143,7 +143,7 @@ TABLES: dict[str, Table] = {
         "amd_beep_detection_result amd_user_defined_beep_timeout amd_user_defined_behavior "
         "amd_user_defined_mode total_price currency call_id id"
     ),
-    # No total_price: `price` is the price of the request, the other prices are parts of it.
+    # VERIFY-API has no total_price. `price` covers the request and includes the other prices.
     "VERIFY-API": _table(
         "account_id request_id from to locale number_type network network_name country "
         "country_name date_received date_finalized first_event_date last_event_date status "
@@ -193,8 +193,8 @@ def table_as_it_comes(names: tuple[str, ...]) -> Table:
     """Return the table of a product that is not in TABLES, from the names in its first header.
 
     Columns are text, since any type would be a guess. Only `total_price` is money, because it has
-    the same meaning in every product, and the totals need it. Such a table never enters the
-    catalogue: another file may have other names.
+    the same meaning in every product, and the totals need it. The catalogue never has such a table,
+    because another file may have other names.
     """
     return Table(
         tuple(

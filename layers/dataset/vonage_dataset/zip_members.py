@@ -1,7 +1,7 @@
 """Streams the members of a stored archive, with ranged reads.
 
-The archive was proven when it was stored. The archive is now read again, so each member is checked
-again. At its end, its size and CRC-32 must be those in the receipt.
+The archive was proved when it was stored, but each member is checked again when it is read. At the
+end of a member, its size and CRC-32 must equal those in the receipt.
 """
 
 import io
@@ -23,7 +23,7 @@ class Reader(Protocol):
     """A stream of bytes, such as the body of a response from S3."""
 
     def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes; b"" at the end."""
+        """Return at most `size` bytes. At the end, return b""."""
 
 
 class Source(Protocol):
@@ -51,7 +51,7 @@ _RESTORE = (
 # The directory of an archive with one member is 150 bytes long.
 _DIRECTORY_PIECE = 64 * 2**10
 _COMPRESSED_PIECE = 64 * 2**10
-_CONTENT_PIECE = 512 * 2**10  # stays in the processor's cache, and bounds the inflated size
+_CONTENT_PIECE = 512 * 2**10  # fits the processor's cache, and bounds the inflated size
 _NOT_DEFLATE: Any = isal_zlib.error  # isal's stubs declare an instance, not the class
 _RAW_DEFLATE = -15
 _LOCAL_HEADER = struct.Struct("<26x2H")  # APPNOTE.TXT 4.3.7: lengths of the name and extra field
@@ -63,8 +63,8 @@ def csv_members(source: Source, receipt: Sequence[Member]) -> list[CsvMember]:
     `receipt` holds the members that the archive's receipt names.
 
     Raises:
-        ArchiveCorrupt: the archive does not match its receipt. Reading a member raises the same if
-            its content does not match.
+        ArchiveCorrupt: the archive does not match its receipt. Reading a member also raises this
+            error, if the member's content does not match.
     """
     try:
         with zipfile.ZipFile(io.BufferedReader(_Ranges(source), _DIRECTORY_PIECE)) as archive:
@@ -76,7 +76,7 @@ def csv_members(source: Source, receipt: Sequence[Member]) -> list[CsvMember]:
         raise ArchiveCorrupt(f"The stored archive is corrupt: {error}. {_RESTORE}") from error
     found = [Member(each.filename, each.file_size, f"{each.CRC:08x}") for each in entries]
     if found != list(receipt):
-        raise ArchiveCorrupt(f"The stored archive has other members than its receipt. {_RESTORE}")
+        raise ArchiveCorrupt(f"The stored archive's members differ from its receipt. {_RESTORE}")
     ends = [*(each.header_offset for each in entries[1:]), end]
     return [
         CsvMember(entry.filename, partial(_open, source, entry, end))
@@ -151,7 +151,7 @@ class _Stream(io.RawIOBase):
 
 
 def _content(source: Source, entry: zipfile.ZipInfo, end: int) -> Generator[bytes]:
-    """Yield the content of one member. Raises ArchiveCorrupt at its end if it is not intact."""
+    """Yield the content of one member. Raises ArchiveCorrupt if it is not intact."""
     crc32 = length = 0
     with source.open(entry.header_offset, end - entry.header_offset) as stream:
         try:

@@ -221,7 +221,7 @@ def test_thirteen_months_of_hours_fit_one_ledger_item() -> None:
             "2024-01-01",
             "2026-11-05",
             (
-                "start 2024-01-01 is too early; write 2025-10-22 or later, "
+                "start 2024-01-01 is too early; write 2025-10-22 or later. "
                 "Vonage has no older SMS records"
             ),
         ),
@@ -230,7 +230,7 @@ def test_thirteen_months_of_hours_fit_one_ledger_item() -> None:
             "2026-08-01",
             "2026-11-05",
             (
-                "start 2026-08-01 is too early; write 2026-08-24 or later, "
+                "start 2026-08-01 is too early; write 2026-08-24 or later. "
                 "Vonage has no older VIDEO-API records"
             ),
         ),

@@ -332,7 +332,7 @@ def test_video_is_collected_before_its_records_expire(window: str, last_delay: i
     refusal = refusal_of({**video, "delay_days": [3, last_delay + 1]})
     assert refusal.field == "delay_days.1"
     assert refusal.reason == (
-        "records get 90 days old, but Vonage keeps VIDEO-API for 90 days; write fewer days"
+        "90 days is too late: Vonage keeps VIDEO-API records for 90 days; write fewer days"
     )
 
 
@@ -481,7 +481,7 @@ def test_parameter_larger_than_ssm_holds_is_refused() -> None:
             Refusal(
                 "(all)",
                 "(JSON)",
-                "the parameter is too large: it has 8,193 bytes, SSM holds at most 8,192",
+                "the parameter is too large: it has 8,193 bytes, and SSM allows at most 8,192",
             )
         ],
     )

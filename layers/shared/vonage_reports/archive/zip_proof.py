@@ -11,13 +11,12 @@ https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT. An archive consists
 `ArchiveProof` walks an archive once, forwards. Vonage's archives give the sizes of a member only
 after its data, in the data descriptor, so the walk finds the end of the data from Deflate itself.
 
-Every statement of the archive about its content must agree with the content, whether it stands
-before the data, after it or in the central directory. So a reader that starts from the central
-directory finds the same members as a reader that streams.
+All headers, descriptors and directory entries must agree with the content. So a reader that starts
+from the central directory finds the same members as a reader that streams.
 
-Fields without meaning for the content may differ: times, attributes, versions (made by, and needed
-up to 6.3), the number of disks in the ZIP64 locator (0 or 1), comments, extra fields other than
-ZIP64's, and the padding bits of Deflate.
+Fields without meaning for the content may have any value: times, attributes, versions (made by, and
+needed up to 6.3), the number of disks in the ZIP64 locator (0 or 1), comments, extra fields other
+than ZIP64's, and the padding bits of Deflate.
 """
 
 import hashlib
@@ -36,9 +35,10 @@ class Limits:
     """Limits that no honest archive reaches. Vonage sends at most 1 GB, about 7 million rows.
 
     `content_bytes`, the uncompressed size of all members, allows 9 kB for each of these rows.
-    `ratio` applies once a member, or all members so far, exceed `ratio_from`. SMS records shrink 5
-    times. Rows that differ only in random ids, each with the same long message, shrink at most 90
-    times (measured for messages of 300 to 30,000 characters). A bomb shrinks up to 1,032 times.
+    `ratio` applies once a member, or all members so far, exceed `ratio_from` bytes. SMS records
+    shrink by a factor of 5. Rows with the same long message and different random ids shrink by a
+    factor of at most 90 (measured for messages of 300 to 30,000 characters). The factor of a ZIP
+    bomb is up to 1,032.
     """
 
     members: int = 1_000
@@ -61,7 +61,7 @@ class Decompressor(Protocol):
 
     @property
     def unconsumed_tail(self) -> bytes:
-        """The input not read yet, because the output was full."""
+        """The input that was not read yet because the output was full."""
 
     def decompress(self, data: bytes | memoryview, /, max_length: int) -> bytes:
         """Inflate to at most `max_length` bytes."""
@@ -70,8 +70,8 @@ class Decompressor(Protocol):
 class Deflate(Protocol):
     """A module that inflates like `zlib`, such as `isal.isal_zlib`, which is about twice as fast.
 
-    isal is less strict than zlib in one point: it accepts incomplete Huffman codes, which no
-    compressor writes. Sizes and CRC-32 are still checked against its output.
+    Unlike zlib, isal accepts incomplete Huffman codes, which no compressor writes. Its output is
+    still checked by size and CRC-32.
     """
 
     @property
@@ -79,7 +79,7 @@ class Deflate(Protocol):
         """The error for invalid Deflate data."""
 
     def decompressobj(self, wbits: int) -> Decompressor:
-        """Begin to inflate; -15 is raw Deflate data."""
+        """Return a decompressor. A `wbits` of -15 means raw Deflate data."""
 
     def crc32(self, data: bytes | memoryview, value: int, /) -> int:
         """Continue the checksum `value` over `data`."""
@@ -104,7 +104,7 @@ _END_LAYOUT = struct.Struct("<4H2LH")
 _ZIP64_LOCATOR_SIZE = len(_ZIP64_LOCATOR) + _ZIP64_LOCATOR_LAYOUT.size
 _SMALLEST_ARCHIVE = len(_END) + _END_LAYOUT.size
 
-# A field with all bits set has its value elsewhere, in 64 bits [4.4.1.4].
+# If all bits of a field are set, the ZIP64 record has the value [4.4.1.4].
 _FULL16 = 0xFFFF
 _FULL32 = 0xFFFF_FFFF
 _FULL_DIRECTORY = (_FULL16, _FULL16, _FULL16, _FULL16, _FULL32, _FULL32)
@@ -126,16 +126,16 @@ _ZIP64_FIELD = 0x0001  # [4.5.3]
 _UNICODE_PATH_FIELD = 0x7075  # [4.6.9]
 
 _RAW_DEFLATE = -15  # no header, the largest window
-# Pieces that stay in the processor's cache. An input piece can inflate 1,032 times: the output
-# piece bounds the memory. Below 128 kB, the C library reuses the memory of the last piece. Above,
-# the kernel maps and zeroes each piece anew, which takes as long as inflating (measured: 4.1 s for
-# 1 GB, against 7.7 s at 512 kB).
+# Both pieces fit the processor's cache. The output piece bounds the memory, because an input piece
+# can grow by a factor of 1,032. Below 128 kB, the C library reuses the memory of the last piece.
+# Above 128 kB, the kernel maps and zeroes each piece anew, which takes as long as inflating
+# (measured: 7.7 s for 1 GB at 512 kB, instead of 4.1 s).
 _INPUT_PIECE = 64 * 2**10
 _OUTPUT_PIECE = 120 * 2**10
 
 
 class _Content(NamedTuple):
-    """Facts about a member's data: measured, or declared in a header."""
+    """The checksum and sizes of a member's data, as measured or as declared in a header."""
 
     crc32: int
     compressed: int
@@ -191,10 +191,10 @@ class _Directory(NamedTuple):
 
 
 class _Stream:
-    """The bytes of the current chunk. Its readers wait for more bytes with a bare `yield`."""
+    """The bytes of the current chunk. Methods wait for the next chunk with a bare `yield`."""
 
     def __init__(self) -> None:
-        self.offset = 0  # of the next byte, in the archive
+        self.offset = 0  # the position of the next byte in the archive
         self._chunk = memoryview(b"")
         self._position = 0
 
@@ -202,7 +202,7 @@ class _Stream:
         self._chunk, self._position = chunk, 0
 
     def some(self, at_most: int) -> Generator[None, None, memoryview]:
-        """Return at least one byte, as a view that is valid until the next `yield`."""
+        """Return 1 to `at_most` bytes, as a view that is valid until the next `yield`."""
         while self._position == len(self._chunk):
             yield
         piece = self._chunk[self._position : self._position + at_most]
@@ -225,14 +225,14 @@ class _Stream:
 
 
 class ArchiveProof:
-    """Verifies a ZIP given in chunks; `finish()` returns the verified archive, or raises.
+    """Verifies a ZIP given in chunks. `finish()` returns the verified archive, or raises.
 
-    `update` and `finish` raise ArchiveCorrupt at the first error, and always afterwards. The result
-    does not depend on the boundaries of the chunks. Memory: one header (64 kB), one piece of output
-    (120 kB), and a short record of each member.
+    `update` and `finish` raise ArchiveCorrupt at the first error and on every later call. The
+    result does not depend on the size of the chunks. The proof holds one header (64 kB), one piece
+    of output (120 kB) and a short record of each member in memory.
 
-    `update` calls `hash` and `walk`. They may run in two threads, each over all chunks in order;
-    both release the GIL.
+    `update` calls `hash` and `walk`. Two threads may call `hash` and `walk` instead, each for all
+    chunks in order. Both methods release the GIL.
     """
 
     def __init__(self, *, deflate: Deflate = zlib, limits: Limits | None = None) -> None:
@@ -253,7 +253,7 @@ class ArchiveProof:
         next(self._walk)
 
     def update(self, chunk: bytes | memoryview) -> None:
-        """Verify the next chunk. The caller may reuse its buffer; chunks of about 1 MB are fast."""
+        """Verify the next chunk, and leave its buffer to the caller. Chunks of 1 MB are fast."""
         self.hash(chunk)
         self.walk(chunk)
 
@@ -287,7 +287,7 @@ class ArchiveProof:
         return Archive(self._bytes, self._sha256.hexdigest(), tuple(self._members))
 
     def _walk_archive(self) -> Generator[None, None, None]:
-        """Walk from the first byte past the last one; yield when more bytes are needed."""
+        """Walk the whole archive. Yield when more bytes are needed."""
         signature = yield from self._signature()
         if signature not in (_LOCAL, _END, _ZIP64_END):
             raise self._corrupt("it does not begin as a ZIP archive does")
@@ -311,7 +311,7 @@ class ArchiveProof:
             yield from self._zip64_end(directory)
             signature = yield from self._signature()
         elif entry[-_ZIP64_LOCATOR_SIZE:].startswith(_ZIP64_LOCATOR):
-            # A reader that starts at the end would follow it to another central directory.
+            # A reader that starts at the end would follow the locator to another directory.
             raise self._corrupt("a ZIP64 locator is hidden in the entry before it")
         if signature != _END:
             raise self._corrupt("the end record of the archive is missing here")
@@ -355,11 +355,10 @@ class ArchiveProof:
             self._at(f"the data descriptor of member {number}, {name!r}")
             described = yield from self._descriptor(proven, has_zip64=wide is not None)
             if header.method == _STORED and not said.compressed and described != proven:
-                # Only the central directory says where the data ends, and a stream reads it too
-                # late.
+                # Only the central directory has the size, and it comes after the data.
                 raise self._corrupt("the data is stored (not deflated) and its size is not known")
             self._compare(described, proven)
-            # A header gives zeros [4.4.4] or the true values.
+            # The local header has zeros [4.4.4] or the true values.
             said = _Content._make(claim or truth for claim, truth in zip(said, proven, strict=True))
         self._at(f"the local header of member {number}, {name!r}", offset)
         self._compare(said, proven)
@@ -378,7 +377,7 @@ class ArchiveProof:
             raise self._corrupt(f"its name is longer than {self._limits.name_bytes} bytes")
 
     def _checked_name(self, raw: bytes, flags: int) -> str:
-        """Decode a name [4.4.17, D.1]. Refuse one that is unsafe to unpack on any system."""
+        """Decode a name [4.4.17, D.1]. Refuse a name that some systems cannot unpack safely."""
         try:
             name = raw.decode("utf-8" if flags & _UTF8 else "cp437")
         except UnicodeDecodeError:
@@ -401,7 +400,7 @@ class ArchiveProof:
         """Return the content of the ZIP64 field among the extra fields [4.5.1, 4.5.3]."""
         found: bytes | None = None
         position = 0
-        while position + 4 <= len(extra):  # writers may pad with up to 3 bytes to align
+        while position + 4 <= len(extra):  # a writer may align with up to 3 bytes of padding
             field, length = struct.unpack_from("<2H", extra, position)
             position += 4 + length
             if position > len(extra):
@@ -415,7 +414,7 @@ class ArchiveProof:
         return found
 
     def _said_by(self, header: _LocalHeader, wide: bytes | None) -> _Content:
-        """Return the sizes in a local header; its ZIP64 field always has both sizes [4.5.3]."""
+        """Return the sizes in a local header. Its ZIP64 field always has both sizes [4.5.3]."""
         compressed, size = header.compressed, header.bytes
         if wide is not None:
             if len(wide) < struct.calcsize("<2Q"):
@@ -428,8 +427,9 @@ class ArchiveProof:
     def _inflate(self) -> Generator[None, None, _Content]:
         """Inflate up to the end of Deflate's last block.
 
-        Pieces end at multiples of _INPUT_PIECE, for any chunks, and each is inflated completely. So
-        the ratio is checked at the same places, and the bytes after the data are in the last piece.
+        Pieces end at multiples of _INPUT_PIECE, however the chunks are cut, and each piece is
+        inflated completely. So the ratio is always checked at the same places, and the bytes after
+        the data are in the last piece.
         """
         inflater = self._deflate.decompressobj(_RAW_DEFLATE)
         crc32 = compressed = size = 0
@@ -483,7 +483,7 @@ class ArchiveProof:
         """Read a data descriptor. Its signature is optional [4.3.9.3].
 
         Its sizes have 64 bits if the local header has a ZIP64 field [4.3.9.2], or if 32 bits are
-        too few: then Java and .NET write 64 bits without a ZIP64 field.
+        too few. In the second case, Java and .NET write 64 bits without a ZIP64 field.
         """
         layout = _DESCRIPTOR_LAYOUT
         if has_zip64 or max(proven.compressed, proven.bytes) >= _FULL32:
@@ -503,7 +503,7 @@ class ArchiveProof:
         extra = yield from self._stream.take(header.extra_length)
         comment = yield from self._stream.take(header.comment_length)
 
-        # The ZIP64 field has the values of the full fields only, in this order [4.5.3].
+        # The ZIP64 field has only the values whose fields are full, in this order [4.5.3].
         wide = self._zip64_field(extra)
         values = {"bytes": header.bytes, "compressed": header.compressed, "offset": header.offset}
         disk = header.disk
@@ -551,7 +551,7 @@ class ArchiveProof:
         self._compare_directory(_Directory._make(said), directory)
         comment = yield from self._stream.take(comment_length)
         if comment and _END in record + comment:
-            # A reader that starts at the end would take it for the real one.
+            # A reader that starts at the end would take this record for the real one.
             raise self._corrupt("another end record is hidden in the archive's comment")
 
     def _compare_directory(self, said: _Directory, directory: _Directory) -> None:

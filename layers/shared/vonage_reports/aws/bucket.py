@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _JSON = "application/json"
 
 _CHANGED = ("NoSuchKey", "ConditionalRequestConflict", "PreconditionFailed")
-"""S3's error codes for a conditional write of an object that changed, or is changing now."""
+"""S3's error codes for a conditional write if another writer changed the object."""
 
 
 class Bucket:
@@ -34,7 +34,7 @@ class Bucket:
         return self._head(key) is not None
 
     def read_json(self, key: str) -> dict[str, Any] | None:
-        """Return the JSON object at `key`; None if there is none."""
+        """Return the JSON object at `key`, or None without one."""
         try:
             body = self.client.get_object(Bucket=self.name, Key=key)["Body"]
         except self.client.exceptions.NoSuchKey:
@@ -49,23 +49,23 @@ class Bucket:
         self.client.put_object(Bucket=self.name, Key=key, Body=body, ContentType=_JSON)
 
     def precedence(self, key: str) -> Precedence | None:
-        """Return the precedence of the object at `key`; None if there is no object."""
+        """Return the precedence of the object at `key`, or None without an object."""
         found = self._head(key)
         return found and Precedence.from_metadata(found["Metadata"])
 
     def replace_json(
         self, key: str, value: Mapping[str, Any], precedence: Precedence
     ) -> str | None:
-        """Write a JSON object as `replace` does, on one line: Athena reads JSON by lines."""
+        """Write a JSON object as `replace` does, on one line for Athena."""
         return self.replace(key, json.dumps(value).encode(), precedence, content_type=_JSON)
 
     def replace(
         self, key: str, body: bytes | IO[bytes], precedence: Precedence, *, content_type: str
     ) -> str | None:
-        """Write an object; return its version id, or None if one of greater precedence exists.
+        """Write an object, unless its key has an object of greater precedence.
 
-        The write is conditional on the ETag that was compared. If another writer changed the
-        object meanwhile, compare again.
+        Return the new version id, or None if nothing was written. The write is conditional on the
+        ETag that was compared. If another writer changed the object meanwhile, compare again.
         """
         while True:
             found = self._head(key)
@@ -93,7 +93,7 @@ class Bucket:
     def open(self, key: str, start: int, length: int) -> Iterator["StreamingBody"]:
         """Stream `length` bytes of an object from offset `start`.
 
-        Raises InvalidRequest if there is no such object: only the operator can restore it.
+        Raises InvalidRequest if the object is missing, because only the operator can restore it.
         """
         try:
             body = self.client.get_object(

@@ -8,7 +8,7 @@ from vonage_reports.domain.metrics import NAMESPACE, UNITS
 
 
 class Metrics:
-    """Writes the metrics of one stack. Each call writes one line at once and calls no AWS API."""
+    """Writes the metrics of one stack. Each call writes one line, without an AWS call."""
 
     def __init__(self, stack: str) -> None:
         self._stack = stack
@@ -16,14 +16,14 @@ class Metrics:
     def emit(
         self, values: Mapping[str, float], *, definition: str | None = None, **about: str | None
     ) -> None:
-        """Write values by metric name, with the stack and the definition, if any, as dimensions.
+        """Write values by metric name. The dimensions are the stack and the definition, if given.
 
-        `about` adds fields to the line that are no dimensions: report_id, request_id, execution.
+        `about` adds fields that are no dimensions, such as report_id, request_id and execution.
         """
         if not values:
             return
         # Powertools' usual class buffers an invocation's metrics under one set of dimensions, and
-        # loses them if the invocation dies. This class writes at once.
+        # loses them if the invocation dies. This class writes immediately.
         line = EphemeralMetrics(namespace=NAMESPACE)
         line.add_dimension("stack", self._stack)
         if definition is not None:

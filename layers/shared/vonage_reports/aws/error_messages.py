@@ -1,4 +1,4 @@
-"""Explains AWS's errors: the resource, the setting that names it, and the command that mends it.
+"""Explains AWS's errors: names the resource, its setting, and the command that restores it.
 
 botocore's errors name an operation and sometimes a resource, but never the setting.
 """
@@ -18,10 +18,10 @@ class Resource:
     """A resource of the stack, named by an environment variable of a function.
 
     Attributes:
-        logical_id: Its name in the template.
-        operations: The operations of AWS that the functions call on it.
-        if_missing: The command that restores it. `{name}` is the resource's name or ARN, `{last}`
-            the last part of the ARN.
+        logical_id: The resource's name in the template.
+        operations: The AWS operations that the functions call on the resource.
+        if_missing: The command that restores the resource. `{name}` stands for its name or ARN,
+            and `{last}` for the last part of the ARN.
     """
 
     variable: str
@@ -109,8 +109,8 @@ _OF_A_KEY = ("kms", "decryptionfailure")
 def named_resources(environment: Mapping[str, str]) -> Iterator[None]:
     """Translate AWS's errors into ResourceUnusable, whose text names the remedy.
 
-    Wrap a whole handler, because the code inside decides on botocore's errors. A missing variable
-    of `environment` raises ResourceUnusable too.
+    Wrap a whole handler, because the code inside must still see botocore's errors. A variable that
+    is missing in `environment` raises ResourceUnusable too.
     """
     try:
         yield
@@ -124,7 +124,7 @@ def named_resources(environment: Mapping[str, str]) -> Iterator[None]:
     except ClientError as error:
         raise ResourceUnusable(_sentence(error, environment)) from error
     except BotoCoreError as error:
-        # No connection, no credentials, an invalid name: botocore's text says which.
+        # botocore's text names the cause: no connection, no credentials or an invalid name.
         raise ResourceUnusable(f"the call to AWS failed: {error}") from error
 
 
@@ -151,7 +151,7 @@ def _said(error: ClientError) -> str:
 
 
 def _meaning(error: ClientError, resource: Resource, name: str) -> str:
-    """Return the problem of a resource and its remedy, from the words in AWS's answer."""
+    """Return a resource's problem and the remedy, derived from the words in AWS's answer."""
     code, said = error.response["Error"]["Code"], json.dumps(error.response["Error"]).lower()
     if any(word in said for word in _OF_A_KEY):
         return (
@@ -160,10 +160,10 @@ def _meaning(error: ClientError, resource: Resource, name: str) -> str:
         )
     if any(word in code for word in _FORBIDDEN):
         return (
-            "denies access to this function. Allow it in the function's role and in the "
+            "refuses this function. Allow the access in the function's role and in the "
             "resource's policy"
         )
-    # For some days, a deleted secret is only marked for deletion.
+    # AWS first marks a secret for deletion, and deletes it some days later.
     if any(word in code for word in _MISSING) or "marked" in said:
         last = name.rpartition(":")[2]
         return f"does not exist. {resource.if_missing.format(name=name, last=last)}"

@@ -7,7 +7,7 @@ open                    report#<report_id>              an unfinished report
 open                    slot#<1 to 5>                   the holder of a slot; absent: free. With
                                                         `until`, a withdrawn report left it taken
 open                    notice#<cause>                  an announced cause
-open                    pause#                          the end of a pause that Vonage asked for
+open                    pause#                          the end of a pause after a 429
 open                    backfill#<name>                 a backfill with windows left to plan
 finished#<definition>   <report_id>                     a finished report
 request#<request_id>    request                         the report of a Vonage request
@@ -55,14 +55,14 @@ if TYPE_CHECKING:
     _Write = tuple[TransactWriteItemTypeDef, type[Exception]]
 
 Change = tuple[Report | None, Report]
-"""A report as it was read (None for a new report), and as it shall be written."""
+"""A report as read (None for a new report), and the report to write."""
 
 _ALWAYS: Mapping[str, Any] = {}
 _IF_ABSENT: Mapping[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
 
 _CONDITION = frozenset({"ConditionalCheckFailed"})
 _LOST = _CONDITION | {"TransactionConflict"}
-"""Codes of a write that lost to another invocation. A later run retries writes of a report."""
+"""The codes of a write that lost to another invocation. A later pass settles the report again."""
 
 _READS = 5
 
@@ -85,7 +85,7 @@ class Ledger:
     def __init__(self, table: "Table") -> None:
         self._table = table
         self._name = table.name
-        # The client of a resource takes Python's types, as the table does.
+        # A resource's client accepts Python's types, as the table does.
         self._client = table.meta.client
 
     def open_work(self) -> OpenWork:
@@ -97,16 +97,16 @@ class Ledger:
         return self.open_work().reports
 
     def report(self, report_id: str) -> Report | None:
-        """Read a report, open or finished; None if unknown."""
+        """Return a report, open or finished, or None for an unknown report_id."""
         keys = (open_key(report_id), finished_key(report_id))
-        # One transaction: between two reads, the report could change partitions.
+        # Read in one transaction, because between two reads the report could change partitions.
         for attempt in range(_READS):
             try:
                 answer = self._client.transact_get_items(
                     TransactItems=[{"Get": {"TableName": self._name, "Key": key}} for key in keys]
                 )
             except self._client.exceptions.TransactionCanceledException:
-                # Another transaction is writing the report, which takes milliseconds.
+                # Another transaction is writing the report. It ends within milliseconds.
                 if attempt == _READS - 1:
                     raise
             else:
@@ -115,7 +115,7 @@ class Ledger:
         raise AssertionError("the last attempt raises")
 
     def finished_report(self, report_id: str) -> Report | None:
-        """Read a finished report; None if it is open or unknown."""
+        """Return a finished report, or None if the report is open or unknown."""
         item = self._table.get_item(Key=finished_key(report_id), ConsistentRead=True).get("Item")
         return report_of(item) if item else None
 
@@ -125,7 +125,7 @@ class Ledger:
         Includes every account and revision, open or finished, but no parts of split windows.
         """
         bounds = [f"{definition}-{at:%Y%m%dT%H%MZ}" for at in (start, end)]
-        # Open reports first, so that a report that finishes in between is not missed.
+        # Read open reports first. Otherwise, a report that finishes in between would be missed.
         items = [
             *self._partition("open", *(f"report#{bound}" for bound in bounds)),
             *self._partition(f"finished#{definition}", *bounds),
@@ -133,14 +133,14 @@ class Ledger:
         return [
             report
             for report in map(report_of, items)
-            # A definition "sms-2026-a" has reports between "sms-2026..." and "sms-2027..." too.
+            # The range of a definition "sms" can include reports of a definition "sms-2026-a".
             if report.definition == definition and not report.is_half
         ]
 
     def delivered_rows(self, report_ids: Iterable[str]) -> list[int]:
-        """Return the row counts of the delivered ones among `report_ids`.
+        """Return the row counts of the delivered reports among `report_ids`.
 
-        Best effort: skips reports that DynamoDB does not return at once.
+        Best effort: skips reports that DynamoDB does not return in its first answer.
         """
         keys = [finished_key(report_id) for report_id in report_ids]
         answer = self._client.batch_get_item(RequestItems={self._name: {"Keys": keys}})
@@ -152,7 +152,7 @@ class Ledger:
         ]
 
     def report_served_by(self, request_id: str) -> str | None:
-        """Return the report_id of a Vonage request; None if the request is not ours."""
+        """Return the report_id of a Vonage request, or None if the request is not ours."""
         key = request_key(request_id)
         item = self._table.get_item(Key=key, ConsistentRead=True).get("Item")
         return str(item["report_id"]) if item else None
@@ -168,8 +168,8 @@ class Ledger:
     def finished_reports(self, definition: str, *, since: datetime) -> Iterator[Report]:
         """Yield the finished reports whose window begins at `since` or later, oldest first.
 
-        They have the fields of OF_FINISHED_REPORTS only. The Query is eventually consistent: it
-        costs half a read unit per 4 kB of the whole items.
+        The reports have only the fields in OF_FINISHED_REPORTS. The Query is eventually consistent
+        and costs half a read unit for each 4 kB of the whole items.
         """
         after = report_ids_from(definition, since)
         names = {f"#{number}": name for number, name in enumerate(OF_FINISHED_REPORTS)}
@@ -182,7 +182,7 @@ class Ledger:
             yield report_of(item)
 
     def record_collects(self, definition: ReportDefinition) -> None:
-        """Record the fields of a definition that never change, when it is first seen."""
+        """Record the fields that a definition may never change, when the definition is new."""
         item = {
             "pk": "calendar",
             "sk": f"collects#{definition.name}",
@@ -193,7 +193,7 @@ class Ledger:
     def move_cursor(self, definition: str, account_id: str, delay_days: int, to: datetime) -> None:
         """Record that all windows that end by `to` are planned.
 
-        A cursor never moves back: if another run moved it further, this writes nothing.
+        A cursor never moves back. If another invocation moved the cursor further, write nothing.
         """
         end = to.astimezone(UTC).isoformat()
         item = {
@@ -204,20 +204,20 @@ class Ledger:
         self._transact(self._put(item, _forwards("end", end)), refusals=_LOST)
 
     def write(self, old: Report | None, new: Report) -> Report:
-        """Write one change and return the report as written; see `write_all`."""
+        """Write one change and return the report as written. See `write_all`."""
         return self.write_all([(old, new)])[0]
 
     def write_all(
         self, changes: Sequence[Change], backfill: tuple[Backfill | None, Backfill] | None = None
     ) -> list[Report]:
-        """Write changes of reports in one transaction; return the reports as written.
+        """Write changes of reports in one transaction. Return the reports as written.
 
-        Takes a slot that only the new report has, frees a slot that only the old one has (or leaves
-        it taken until `slot_until`), and claims a new request_id. A report that finishes leaves the
-        open partition; a report that is planned again returns to it. The transaction includes the
-        backfill that plans the reports.
+        Takes a slot that only the new report has, frees a slot that only the old report has (or
+        leaves it taken until `slot_until`), and claims a new request_id. A report that finishes
+        leaves the open partition; a report that is planned again returns to it. The transaction
+        includes the backfill that plans the reports.
 
-        Raises VersionConflict, SlotTaken or RequestAlreadyClaimed; then nothing was written.
+        Raises VersionConflict, SlotTaken or RequestAlreadyClaimed, without having written.
         """
         written = [
             replace(new, version=0 if old is None else old.version + 1) for old, new in changes
@@ -240,7 +240,7 @@ class Ledger:
         return written
 
     def _writes(self, old: Report | None, new: Report) -> "Iterator[_Write]":
-        """Yield the writes of one change, each with the error to raise if it is refused."""
+        """Yield the writes of one change, each with the error to raise if DynamoDB refuses it."""
         unmoved = _IF_ABSENT if old is None else _still("version", old.version)
         was_open = old is not None and not old.is_at_end
         if old is None:
@@ -279,7 +279,7 @@ class Ledger:
             yield self._put(claim, ours_or_nobodys), RequestAlreadyClaimed
 
     def _note_volume(self, report: Report, rows: int) -> None:
-        """Record the rows per hour of the newest delivered window: an estimate."""
+        """Record the rows per hour of the newest delivered window, to estimate later windows."""
         end = report.window.end.astimezone(UTC).isoformat()
         item = {
             "pk": "calendar",
@@ -288,7 +288,7 @@ class Ledger:
             "rows_per_hour": Decimal(str(round(rows / report.window.hours, 3))),
             **({"profile": report.profile.to_json()} if report.profile else {}),
         }
-        # A lost write loses an estimate only: the delivery is already written.
+        # A lost write loses only an estimate, because the delivery is already written.
         self._transact(self._put(item, _forwards("end", end)), refusals=_LOST)
 
     def _writes_of_backfill(self, old: Backfill | None, new: Backfill) -> "Iterator[_Write]":
@@ -308,25 +308,25 @@ class Ledger:
         self._transact(self._delete(slot_key(slot), still_left), refusals=_LOST)
 
     def pause(self, until: datetime) -> None:
-        """Record that Vonage wants no more requests of this key before `until`.
+        """Record that Vonage wants no more requests with this key before `until`.
 
-        The longest pause wins.
+        A longer pause stays in effect.
         """
         end = until.astimezone(UTC).isoformat()
         item = {"pk": "open", "sk": "pause#", "until": end}
         self._transact(self._put(item, _forwards("until", end)), refusals=_LOST)
 
     def mark_announced(self, cause: str) -> bool:
-        """Record that `cause` was announced. Return False if it was recorded before."""
+        """Record that `cause` was announced. Return False if the record existed already."""
         item = {"pk": "open", "sk": f"notice#{cause}"}
         return not any(self._transact(self._put(item, _IF_ABSENT)))
 
     def clear_announced(self, cause: str) -> None:
-        """Delete the record, so that the cause is announced again if it recurs."""
+        """Delete the record of `cause`, so that a recurrence is announced."""
         self._table.delete_item(Key={"pk": "open", "sk": f"notice#{cause}"})
 
     def _partition(self, pk: str, *bounds: str) -> list[dict[str, Any]]:
-        """Read the items of a partition, only those with sort keys between `bounds` if given."""
+        """Read the items of a partition. `bounds` are the first and last sort key."""
         condition: ConditionBase = Key("pk").eq(pk)
         if bounds:
             condition &= Key("sk").between(*bounds)
@@ -354,12 +354,10 @@ class Ledger:
     def _transact(
         self, *writes: "TransactWriteItemTypeDef", refusals: frozenset[str] = _CONDITION
     ) -> tuple[str | None, ...]:
-        """Write everything or nothing.
+        """Write everything or nothing. For each write, return the code of its refusal, or None.
 
-        Return one entry for each write: the code of its refusal, or None.
-
-        Raises botocore's error for any code that is not in `refusals`: a TransactionConflict, for
-        example, does not tell whether the other transaction succeeded.
+        Raises botocore's error for a code outside `refusals`. After a TransactionConflict, for
+        example, it is unknown whether the other transaction succeeded.
 
         botocore sends an idempotency token, so its own retries are safe.
         """
@@ -389,7 +387,7 @@ def _still(attribute: str, value: str | int) -> Mapping[str, Any]:
 
 
 def _forwards(attribute: str, instant: str) -> Mapping[str, Any]:
-    """Return the condition that the stored instant, if any, is not later than this one."""
+    """Return the condition that the stored instant is absent, or not later than `instant`."""
     return {
         "ConditionExpression": "attribute_not_exists(pk) OR #attribute <= :instant",
         "ExpressionAttributeNames": {"#attribute": attribute},

@@ -32,9 +32,9 @@ _TIMES = frozenset(
 class OpenWork:
     """All unfinished work.
 
-    `slots` maps a slot to the report_id of its holder, and `slots_until` the slots that withdrawn
-    reports left taken to their end. `unreadable` names reports and backfills that another version
-    of this code wrote: never change them.
+    `slots` maps a slot to the report_id of its holder. `slots_until` maps a slot that a withdrawn
+    report left taken to its end. `unreadable` names the reports and backfills that another version
+    of this code wrote. Never change these items.
     """
 
     reports: tuple[Report, ...]
@@ -53,8 +53,8 @@ class Calendar:
     Attributes:
         cursors: The end of planned windows, by definition, account and days of delay.
         volumes: Rows per hour, by definition and account.
-        collects: The fields of each definition that never change, as text.
-        profiles: The distribution of the rows over the window, by definition and account.
+        collects: The fields that each definition may never change, as text.
+        profiles: The distribution of rows over a window, by definition and account.
     """
 
     cursors: Mapping[tuple[str, str, int], datetime]
@@ -162,7 +162,7 @@ def _attributes(report: Report) -> dict[str, Any]:
         elif isinstance(value, Enum):
             value = value.value
         elif each.name == "filters":
-            # As text: DynamoDB would give numbers back as decimals.
+            # Store numbers as text, because DynamoDB would return decimals.
             value = json.dumps(value, sort_keys=True)
         elif isinstance(value, tuple):
             value = list(value)

@@ -1,8 +1,8 @@
-"""Streams an archive into S3. The archive is proved on the way, and visible only once it is proved.
+"""Streams an archive into S3 and proves it on the way. The object appears only after the proof.
 
-The caller's thread reads and hashes the bytes, a second thread inflates and sums them, and others
-upload one part each. Nearly all of the work runs in C, without the GIL. The threads share buffers
-of one part each, so memory does not grow with the archive.
+The caller's thread reads and hashes the bytes. A second thread inflates them and computes their
+CRC-32. Other threads upload one part each. Nearly all of the work runs in C, without the GIL. The
+threads share a fixed number of buffers, so memory does not grow with the archive.
 """
 
 import base64
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 PART_BYTES = 8 * 1024 * 1024
-"""S3 allows 10,000 parts, which is 80 GB. Vonage's archives have at most 1 GB."""
+"""The size of a part. S3 allows 10,000 parts, or 80 GB; Vonage's archives have at most 1 GB."""
 
 PARTS_IN_FLIGHT = 4
-"""Uploads that run in parallel with the download."""
+"""How many parts are uploaded in parallel with the download."""
 
 _BUFFERS = PARTS_IN_FLIGHT + 2
-"""One more buffer is being filled, and one waits for its proof or its upload."""
+"""One buffer for each upload, one to fill, and one that waits for its proof or upload."""
 
 CHUNK_BYTES = 64 * 1024
-"""The size of a read. From 128 kB on, the kernel would map and zero the memory of each chunk."""
+"""How many bytes one read returns. From 128 kB on, the kernel would zero each chunk's memory."""
 
 _PIECE_BYTES = 1024 * 1024
-"""The size of a piece for the hash and for the prover's thread. With smaller pieces, the threads
+"""How many bytes the hash and the prover's thread take at a time. With smaller pieces, the threads
 would exchange the GIL more often."""
 
 TIME_TO_STOP = 150.0
-"""Seconds that a stop may take: a stalled download shows after 30 seconds, and S3 gets three
-attempts of 30 seconds for the parts in flight."""
+"""How many seconds a clean stop may take. A stalled download times out after 30 seconds. Then the
+parts in flight get three attempts of 30 seconds."""
 
 S3_CONFIG = Config(
     connect_timeout=5,
@@ -57,8 +57,8 @@ checks them against the CRC32 in the signed headers. By default, botocore would 
 of each part, which takes as long as the upload itself."""
 
 _DONE_BEFORE = {
-    "PreconditionFailed",  # by another run
-    "NoSuchUpload",  # by this run: the answer to the completion was lost, and botocore retried it
+    "PreconditionFailed",  # another run stored the object
+    "NoSuchUpload",  # this run stored the object: the answer was lost, and botocore retried
 }
 _CONTENT_TYPE = "application/zip"
 
@@ -66,13 +66,13 @@ _CONTENT_TYPE = "application/zip"
 def upload_archive(
     client: "S3Client", bucket: str, key: str, chunks: Iterator[bytes]
 ) -> Archive | None:
-    """Prove the archive in `chunks` and store it; return None if `key` already has an object.
+    """Prove the archive in `chunks` and store it, or return None if `key` has an object already.
 
     S3 verifies the CRC32 of every part, computed from the proved bytes. The object becomes visible
     only after the proof is complete, and no upload stays open after an error.
 
-    None means that another run, or a retry after a lost answer, completed the upload: prove the
-    stored object with `prove_stored_archive`.
+    None means that another run, or a retry after a lost answer, completed the upload. Then prove
+    the stored object with `prove_stored_archive`.
 
     Raises ArchiveCorrupt, the errors of `chunks`, and botocore's errors.
     """
@@ -83,7 +83,7 @@ def upload_archive(
         second = next(parts, None)
         try:
             if second is None:
-                # The archive fits one part, as most do: one request instead of three.
+                # Like most archives, this one fits one part, so one request replaces three.
                 first.wait()
                 archive = proof.finish()
                 body = first.body
@@ -112,7 +112,7 @@ def upload_archive(
 def until_deadline(chunks: Iterator[bytes], seconds_left: Callable[[], float]) -> Iterator[bytes]:
     """Yield chunks while `seconds_left` leaves enough time for a clean stop.
 
-    Raises VonageUnavailable, which the workflow retries: the next download may be faster.
+    Raises VonageUnavailable, which the workflow retries, because the next download may be faster.
     """
     for chunk in chunks:
         if seconds_left() < TIME_TO_STOP:
@@ -123,7 +123,7 @@ def until_deadline(chunks: Iterator[bytes], seconds_left: Callable[[], float]) -
 def prove_stored_archive(client: "S3Client", bucket: str, key: str) -> Archive:
     """Prove an archive that is stored in S3. Raises ArchiveCorrupt."""
     proof = ArchiveProof(deflate=isal_zlib)
-    # Not `with body`: that would return the raw stream, without botocore's check of the length.
+    # `with body` would return the raw stream, without botocore's check of the length.
     with closing(client.get_object(Bucket=bucket, Key=key)["Body"]) as body:
         while chunk := body.read(CHUNK_BYTES):
             proof.update(chunk)
@@ -132,7 +132,7 @@ def prove_stored_archive(client: "S3Client", bucket: str, key: str) -> Archive:
 
 @dataclass
 class _Part:
-    """A buffer, with the number of bytes filled, the number given to the proof, and its readers."""
+    """A buffer, its readers, and how many of its bytes are filled and how many are proved."""
 
     buffer: bytearray
     filled: int = 0
@@ -148,20 +148,20 @@ class _Part:
     def body(self) -> bytearray:
         """The filled bytes, as a bytearray.
 
-        botocore sends a bytearray in one piece, though its stubs do not allow one. It would send
-        bytes in small pieces.
+        botocore sends a bytearray in one piece, although its stubs do not allow a bytearray. It
+        sends `bytes` in small pieces.
         """
         return self.buffer if self.is_full else self.buffer[: self.filled]
 
     def fill(self, data: memoryview) -> memoryview:
-        """Copy as much of `data` as fits; return the rest."""
+        """Copy as much of `data` as fits. Return the rest."""
         taken = min(len(self.buffer) - self.filled, len(data))
         memoryview(self.buffer)[self.filled : self.filled + taken] = data[:taken]
         self.filled += taken
         return data[taken:]
 
     def prove(self, proof: ArchiveProof, prover: ThreadPoolExecutor) -> None:
-        """Prove the bytes filled since the last call in the prover's thread; hash them here."""
+        """Hash the bytes filled since the last call, and prove them in the prover's thread."""
         piece = memoryview(self.buffer)[self.proved : self.filled]
         self.proved = self.filled
         self.readers.append(prover.submit(proof.walk, piece))
@@ -176,10 +176,10 @@ class _Part:
 def _parts(
     chunks: Iterator[bytes], proof: ArchiveProof, prover: ThreadPoolExecutor
 ) -> Iterator[_Part]:
-    """Collect chunks into parts of PART_BYTES, the last one shorter; prove each byte once.
+    """Collect chunks into parts of PART_BYTES, and prove each byte once. The last part is shorter.
 
-    A buffer is reused once its readers are done, so slow readers throttle the download
-    (back-pressure).
+    A buffer is reused only after its readers are done, so slow readers slow the download down
+    (backpressure).
     """
     in_use: deque[_Part] = deque()
 
@@ -209,7 +209,7 @@ def _parts(
 
 
 class _Upload:
-    """A multipart upload of parallel parts. Leaving the context without `complete` aborts it."""
+    """A multipart upload of parallel parts. The end of the context aborts an incomplete upload."""
 
     def __init__(self, client: "S3Client", bucket: str, key: str) -> None:
         self._client = client
@@ -224,11 +224,11 @@ class _Upload:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Only `complete` publishes the object, never an exit with an error.
+        # Only `complete` makes the object visible. After an error, the object must not appear.
         self._pool.shutdown(cancel_futures=True)
         if not self._completed and not self._id.cancelled():
-            # The original error matters more than a failed abort, whose parts the bucket's
-            # lifecycle rule deletes.
+            # Keep the original error if the abort fails. The bucket's lifecycle rule deletes the
+            # parts later.
             with suppress(ClientError, BotoCoreError):
                 self._client.abort_multipart_upload(
                     Bucket=self._bucket, Key=self._key, UploadId=self._id.result()
@@ -241,7 +241,7 @@ class _Upload:
         part.readers.append(sent)
 
     def complete(self) -> None:
-        """Make the object visible, unless its key already has one."""
+        """Make the object visible, unless its key already has an object."""
         self._client.complete_multipart_upload(
             Bucket=self._bucket,
             Key=self._key,
@@ -256,8 +256,8 @@ class _Upload:
             Bucket=self._bucket,
             Key=self._key,
             ContentType=_CONTENT_TYPE,
-            # Not ChecksumType="FULL_OBJECT": S3 already checks each part and the list of their
-            # checksums. A checksum of the whole object was never tried against AWS.
+            # S3 checks each part, and the list of the parts' checksums. ChecksumType="FULL_OBJECT"
+            # is not needed, and was never tried against AWS.
             ChecksumAlgorithm="CRC32",
         )["UploadId"]
 

@@ -15,6 +15,6 @@ class DefinitionsParameter:
         self._name = name
 
     def read(self) -> tuple[str, datetime]:
-        """Return the text, uncached, and the time of its last change. Raises botocore's errors."""
+        """Return the current text and the time of its last change. Raises botocore's errors."""
         parameter = self._client.get_parameter(Name=self._name)["Parameter"]
         return parameter["Value"], parameter["LastModifiedDate"]

@@ -19,15 +19,15 @@ class Executions:
         self._state_machine_arn = state_machine_arn
 
     def arn(self, report: Report) -> str:
-        """Return the ARN of the report's current run, which need not exist yet."""
+        """Return the ARN of the report's current run. The run may not exist yet."""
         machine = self._state_machine_arn.replace(":stateMachine:", ":execution:")
         return f"{machine}:{report.execution_name}"
 
     def start(self, report: Report) -> None:
-        """Start the report's current run, unless it was started before.
+        """Start the report's current run, unless the run was started before.
 
-        Idempotent. If a start with the same name and input is repeated, Step Functions accepts it
-        while the run lasts and refuses it afterwards. Either way, the run exists once.
+        Idempotent: Step Functions accepts a repeated start with the same name and input while the
+        run lasts, and refuses a repeated start afterwards. Either way, the run exists once.
         """
         assert report.execution_input is not None
         with suppress(self._client.exceptions.ExecutionAlreadyExists):
@@ -56,7 +56,7 @@ class Executions:
 
 
 def _sentence(cause: str) -> str | None:
-    """Return the message in a cause of Lambda's, which is JSON with the message and a trace."""
+    """Return the message in Lambda's cause, which is JSON with a message and a stack trace."""
     try:
         value = json.loads(cause)
     except ValueError:

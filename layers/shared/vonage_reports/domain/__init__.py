@@ -1,1 +1,1 @@
-"""What the project knows, with the standard library alone: no AWS, no HTTP, no clock."""
+"""The rules of the project, in the standard library only: no AWS, no HTTP, no clock."""

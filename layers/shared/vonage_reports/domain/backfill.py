@@ -22,15 +22,15 @@ class Progress(StrEnum):
 
     RUNNING = "RUNNING"
     PLANNED = "PLANNED"
-    """Every window was planned; the last reports may still be under way."""
+    """Every window was planned. The last reports may still be under way."""
     CANCELLED = "CANCELLED"
     STOPPED = "STOPPED"
-    """More records than confirmed would be billed, or Vonage has deleted the next records."""
+    """The cost of the backfill needs a confirmation, or Vonage deleted the next records."""
 
 
 @dataclass(frozen=True)
 class Backfill:
-    """The windows from `start` to `end` (exclusive), local dates of the definition's zone.
+    """The windows from `start` to `end` (exclusive), both local dates in the definition's zone.
 
     A backfill may take weeks, so it keeps the definition as it was at the beginning.
     """
@@ -40,17 +40,17 @@ class Backfill:
     end: date
     begun_at: datetime
     confirmed: bool = False
-    """The operator accepted more billed records than the limit."""
+    """Whether the operator accepted more billed records than the limit."""
     progress: Progress = Progress.RUNNING
     seen_to: int = 0
-    """The number of reports planned or skipped so far."""
+    """How many reports were planned or skipped so far."""
     skipped: int = 0
-    """The number of reports skipped because they were delivered or under way."""
+    """How many reports were skipped because they were delivered or under way."""
     version: int = 0
 
     @property
     def name(self) -> str:
-        """The name that `cancel` takes. It prevents running the same range twice at once."""
+        """The name in a `cancel` event. Two backfills of the same range cannot run at once."""
         return f"{self.definition.name}-{self.start:%Y%m%d}-{self.end:%Y%m%d}"
 
     @property
@@ -71,7 +71,7 @@ class Backfill:
 
     @property
     def total(self) -> int:
-        """The number of reports: one for each window and account."""
+        """How many reports the backfill has, one for each window and account."""
         return len(self.windows) * len(self.definition.account_ids)
 
     def left(self) -> Iterator[tuple[Window, str]]:
@@ -81,14 +81,14 @@ class Backfill:
             yield self.windows[number // len(accounts)], accounts[number % len(accounts)]
 
     def hours_left(self) -> dict[str, float]:
-        """Return the hours of the windows still to plan, by account, without finished accounts."""
+        """Return, by account, how many hours are left to plan. Omits accounts without windows."""
         accounts = self.definition.account_ids
         seen_to_by_all, by_some = divmod(self.seen_to, len(accounts))
         first_left = {
             account_id: seen_to_by_all + (number < by_some)
             for number, account_id in enumerate(accounts)
         }
-        # The windows tile their range: from the newest end to the oldest start.
+        # The windows have no gaps, so count from the newest end to the oldest start.
         return {
             account_id: (self.windows[first].end - self.windows[-1].start) / HOUR
             for account_id, first in first_left.items()
@@ -144,7 +144,7 @@ class Backfill:
 def checked_backfill(
     definition: ReportDefinition, start: date, end: date, *, confirmed: bool, now: datetime
 ) -> Backfill:
-    """Return a backfill of the windows between two local dates, `end` exclusive.
+    """Return a backfill of the windows between two local dates; `end` is exclusive.
 
     Raises InvalidRequest if the range has a window that cannot be collected now, or no due window.
     """
@@ -161,7 +161,7 @@ def checked_backfill(
     oldest = oldest_date(definition.product, definition.time_zone, now)
     if start < oldest:
         raise InvalidRequest(
-            f"{prefix}: start {start} is too early; write {oldest} or later, "
+            f"{prefix}: start {start} is too early; write {oldest} or later. "
             f"Vonage has no older {definition.product} records"
         )
     backfill = Backfill(definition, start, end, begun_at=now, confirmed=confirmed)
@@ -175,7 +175,7 @@ def checked_backfill(
 def oldest_date(product: str, time_zone: str, now: datetime) -> date:
     """Return the first local date for which Vonage has all records of a product."""
     kept_from = oldest_start(product, now).astimezone(ZoneInfo(time_zone))
-    # Retention that begins within a local date leaves that date incomplete.
+    # If retention begins within a local date, records of that date are missing.
     return kept_from.date() + timedelta(days=kept_from.time() > time.min)
 
 
@@ -183,7 +183,7 @@ _COUNTS = ("confirmed", "progress", "seen_to", "skipped", "version")
 
 
 def expected_records(backfill: Backfill, volumes: Mapping[tuple[str, str], float]) -> int:
-    """Return how many records Vonage is expected to bill for the reports still to plan.
+    """Return how many records we expect Vonage to bill for the reports left to plan.
 
     `volumes` are rows per hour by definition and account. An account without history counts as 0,
     so the result is a lower bound.
@@ -198,5 +198,5 @@ def expected_records(backfill: Backfill, volumes: Mapping[tuple[str, str], float
 def _newest_first(
     start: date, end: date, length: WindowLength, time_zone: str
 ) -> tuple[Window, ...]:
-    """Return a range's windows. Cached: each step needs them, and 13 months have 9,500 hours."""
+    """Return a range's windows. Cached for speed: 13 months have 9,500 hourly windows."""
     return tuple(reversed(windows_within(start, end, length, time_zone)))

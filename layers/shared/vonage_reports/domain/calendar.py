@@ -20,9 +20,9 @@ from vonage_reports.domain.windows import (
 def due_windows(
     definition: ReportDefinition, delay_index: int, cursor: datetime | None, at: datetime
 ) -> Iterator[Window]:
-    """Yield, oldest first, the windows that became due since `cursor`, up to the instant `at`.
+    """Yield, oldest first, the windows after `cursor` that are due at the instant `at`.
 
-    Without a cursor, yield only the latest due window: a first run buys no history.
+    Without a cursor, yield only the latest due window, because a first run buys no history.
     """
     due_by = at - _delay(definition, delay_index)
     if cursor is None:
@@ -33,7 +33,7 @@ def due_windows(
 
 
 def last_due_revision(definition: ReportDefinition, window: Window, at: datetime) -> int | None:
-    """Return the index of the last revision of `window` due at `at`, None if no revision is."""
+    """Return the index of the last revision of `window` that is due at `at`, or None."""
     due = [
         index
         for index in range(len(definition.delay_days))
@@ -43,8 +43,8 @@ def last_due_revision(definition: ReportDefinition, window: Window, at: datetime
 
 
 def due_at(window: Window, delay_days: int) -> datetime:
-    """Return when a window is due, `delay_days` after its end; an hour's window after an hour."""
-    # Only the windows of an hourly definition are this short; some have half an hour.
+    """Return when a window is due, `delay_days` after its end."""
+    # Hourly windows wait at least an hour. Some hourly windows last only half an hour.
     least = HOUR if window.hours <= 1 else timedelta()
     return window.end + max(timedelta(days=delay_days), least)
 
@@ -55,13 +55,13 @@ def _delay(definition: ReportDefinition, delay_index: int) -> timedelta:
 
 
 CATCH_UP = timedelta(days=7)
-"""Missed schedules are caught up this far back; older windows are bought only on request."""
+"""How far back missed windows are caught up. Only the operator can request older windows."""
 
 
 def is_too_late(
     definition: ReportDefinition, delay_index: int, window: Window, at: datetime
 ) -> bool:
-    """Whether a window became due so long before `at` that the operator has to request it."""
+    """Whether a window is too old for the calendar, so that only the operator can request it."""
     return window.end + _delay(definition, delay_index) < at - CATCH_UP
 
 
@@ -69,7 +69,7 @@ def is_too_late(
 class Due:
     """The due windows of one account and one entry of `delay_days`, oldest first.
 
-    The operator has to request the windows in `late`; `reports` are for the windows after them.
+    Only the operator can request the windows in `late`. `reports` are for the windows after them.
     """
 
     account_id: str
@@ -87,11 +87,11 @@ def due_reports(
     at: datetime,
     now: datetime,
 ) -> Iterator[Due]:
-    """Yield the windows of a definition that became due up to the instant `at`.
+    """Yield a definition's windows that are due at the instant `at`.
 
-    Some may be in the ledger already. `cursors` are the ends of the planned windows, by
-    definition, account and days of delay. `volumes` are rows per hour and `profiles` their
-    distribution, both by definition and account.
+    Some windows may be in the ledger already. `cursors` are the ends of the planned windows, by
+    definition, account and days of delay. `volumes` (rows per hour) and `profiles` (the
+    distribution of the rows) are by definition and account.
     """
     for account_id in definition.account_ids:
         for delay_index, delay_days in enumerate(definition.delay_days):
@@ -126,9 +126,9 @@ def next_unplanned(
     defined_at: datetime,
     now: datetime,
 ) -> Iterator[tuple[Report, datetime]]:
-    """Yield the next window of each account and revision, if it is due, and since when.
+    """Yield the next window of each account and revision, if due, and the time it became due.
 
-    A revision that was never planned is due from `defined_at` on, when its definition was added.
+    A revision that was never planned is due since `defined_at`, when its definition was added.
     """
     for account_id in definition.account_ids:
         for delay_index, delay_days in enumerate(definition.delay_days):
@@ -152,8 +152,8 @@ def where_finals_begin(
     """Yield the account and the first cursor of each final revision without a cursor.
 
     Store these cursors before planning. A final revision without a cursor starts at the cursor of
-    another delay, which planning advances. If a run planned first and stopped before it stored
-    these cursors, the planned windows would never be collected as final.
+    another delay, which planning advances. If an invocation planned first and died before it stored
+    these cursors, the windows that it planned would never be collected as final.
     """
     index = len(definition.delay_days) - 1
     for account_id in definition.account_ids:
@@ -168,11 +168,11 @@ def _planned_to(
     delay_index: int,
     cursors: Mapping[tuple[str, str, int], datetime],
 ) -> datetime | None:
-    """Return the end of a revision's planned windows, None at first sight.
+    """Return the end of a revision's planned windows, or None for a new revision.
 
-    A final revision with a changed delay continues where the previous delay ended: no window is
+    A final revision with a changed delay continues where the previous delay ended, so no window is
     left out or bought as final twice. A revision with a restored delay continues after the windows
-    that a longer delay has collected meanwhile.
+    that were collected with a longer delay meanwhile.
     """
     own = definition.delay_days[delay_index]
     is_final = delay_index == len(definition.delay_days) - 1
@@ -198,7 +198,7 @@ def report_for_window(
     profile: TrafficProfile | None = None,
     backfill: str | None = None,
 ) -> Report:
-    """Return the report of a due window; the last entry of `delay_days` is the final revision."""
+    """Return the report of a due window. The last entry of `delay_days` is the final revision."""
     final = delay_index == len(definition.delay_days) - 1
     expected_rows = None if rows_per_hour is None else round(rows_per_hour * window.hours)
     return Report(

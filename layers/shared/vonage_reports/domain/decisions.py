@@ -1,7 +1,7 @@
-"""The decisions of submit_reports: an observation of a report in, a transition out.
+"""The decisions of submit_reports: pure functions from an observed report to a transition.
 
-Pure functions. The caller writes the transition over the report as it was observed, so that of two
-invocations with the same observation only one succeeds.
+The caller writes the transition only if the report is still as observed. So if two invocations
+observe the same state, only one invocation succeeds.
 """
 
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ class ExecutionStatus(Enum):
 
 @dataclass(frozen=True)
 class Execution:
-    """A run as Step Functions describes it: `rows` if it succeeded, `error` if it failed."""
+    """A run as Step Functions describes it, with `rows` after success or `error` after failure."""
 
     status: ExecutionStatus
     rows: int | None = None
@@ -74,11 +74,11 @@ class Gone(Enum):
 
 
 class Unreadable(Enum):
-    """The reason why the report's state at Vonage is unknown."""
+    """Why the report's state at Vonage is unknown."""
 
-    UNAVAILABLE = "no answer, or Vonage asks to wait: the next invocation asks again"
+    UNAVAILABLE = "no answer, or Vonage asks to wait; the next invocation asks again"
     UNKNOWN_STATUS = "a request_status that Vonage does not document"
-    REFUSED = "a refusal that is about this report, not about the API key"
+    REFUSED = "a refusal of this report, but not of the API key"
 
 
 AtVonage = RequestStatus | Gone | Unreadable
@@ -93,17 +93,17 @@ class Found:
 
 @dataclass(frozen=True)
 class Unclear:
-    """Vonage's list is unavailable, or has a report that may be ours: the operator decides."""
+    """Vonage's list is unavailable, or has a report that may be ours. The operator decides."""
 
     reason: str
     request_id: str | None = None
 
 
 class NoMatch(Enum):
-    """Vonage's list shows no such report."""
+    """The look-up found no report."""
 
     ABSENT = "a well-formed list without the report"
-    NOT_NOW = "no answer, or Vonage asks to wait: the next invocation looks again"
+    NOT_NOW = "no answer, or Vonage asks to wait; the next invocation looks again"
 
 
 LookupResult = Found | Unclear | NoMatch
@@ -123,8 +123,9 @@ class Start:
 class Cancel:
     """Ask Vonage to stop the report (DELETE), then decide again.
 
-    200: Vonage stopped it, and `then` follows. 409: the report had ended already, so its status is
-    read once more. If the new decision is Cancel again, `then` follows without another DELETE.
+    After 200, Vonage has stopped the report, and `then` follows. After 409, the report had ended
+    already, so its status is read again. If the new decision is Cancel too, `then` follows without
+    another DELETE.
     """
 
     then: Resubmit | Fail
@@ -135,8 +136,8 @@ Decision = Transition | Stay | Start | Cancel
 _UNREADABLE = "RowsUnreadable"
 
 _FINAL_ERRORS = frozenset({"RowsMismatch", _UNREADABLE, "ArchiveCorrupt"})
-"""The file contradicts Vonage's own statements about it. Another download or report repeats
-that."""
+"""Errors of a file that contradicts Vonage's own statements. Another download or report would
+repeat the contradiction."""
 
 
 _TRANSIENT = frozenset(
@@ -147,7 +148,7 @@ _TRANSIENT = frozenset(
         "RateLimited",
         "ReportExpired",
         "ReportFailed",
-        # AWS refuses a resource of the stack: its administrator mends that.
+        # AWS refuses a resource of the stack. An administrator can mend that.
         "ResourceUnusable",
         "States.TaskFailed",
         "Lambda.ServiceException",
@@ -156,13 +157,13 @@ _TRANSIENT = frozenset(
         "Lambda.TooManyRequestsException",
         "Lambda.Unknown",
         "Runtime.ExitError",
-        # A run that was stopped, or that waited until the file expired.
+        # The run was stopped, or waited until the file expired.
         "ABORTED",
         "TIMED_OUT",
     }
 )
-"""Errors that a later run may not meet. Any other error is a defect in our code, and every later
-run meets it again."""
+"""Errors that may be gone in a later run. Any other error is a defect in our code, and recurs in
+every later run."""
 
 
 def is_leased(report: Report, now: datetime) -> bool:
@@ -171,35 +172,33 @@ def is_leased(report: Report, now: datetime) -> bool:
 
 
 def is_unacknowledged(report: Report, now: datetime) -> bool:
-    """Whether the invocation that sent the POST ended without recording the answer."""
+    """Whether the invocation that sent the POST ended before it recorded the answer."""
     return report.state is State.SUBMITTING and not is_leased(report, now)
 
 
 def before_post(report: Report, *, leaves: int, later: State | None) -> Decision | None:
-    """Decide whether a PLANNED report is requested at all; None: request it.
+    """Decide about a PLANNED report before its POST. Return None to send the POST.
 
-    A report that Vonage would truncate is split before it is paid for, as far as earlier
-    deliveries predict its size.
+    If earlier deliveries predict that Vonage would truncate the report, split it before we pay.
 
     Args:
         report: The report.
-        leaves: The number of parts of its whole window.
-        later: The state of the window's later revision; None if there is none.
+        leaves: How many parts its whole window has.
+        later: The state of the window's later revision, if any.
     """
     if later is State.DELIVERED:
         return Supersede()
     if later not in (None, State.FAILED, State.CANCELLED, State.SUPERSEDED):
         return Stay()
     is_too_large = report.expected_rows is not None and report.expected_rows > report.max_records
-    # A report that cannot be split further is still requested, because its size is only an
-    # estimate.
+    # The size is only an estimate, so request a report that cannot be split further.
     return Split() if is_too_large and can_be_split(report, leaves) else None
 
 
 def after_post(
     answer: str | VonageReportsError, *, now: datetime, waits: Waits = UNSCALED
 ) -> Decision:
-    """Decide for a SUBMITTING report, from the request_id or the error that its POST led to."""
+    """Decide about a SUBMITTING report, from the request_id or the error after its POST."""
     if isinstance(answer, str):
         return Adopt(answer)
     if isinstance(answer, SubmissionUnknown):
@@ -219,12 +218,12 @@ def after_post(
 def after_lookup(
     report: Report, seen: LookupResult, *, now: datetime, waits: Waits = UNSCALED
 ) -> Decision:
-    """Decide for a SUBMITTING report without an answer, from a look-up in Vonage's list.
+    """Decide about a SUBMITTING report without an answer, from a look-up in Vonage's list.
 
-    An absence counts if two look-ups, some time apart and soon after the POST, agree: the list may
-    lag, and it forgets. An absence counts only once per attempt. Otherwise we would resubmit
-    without end if the list never showed our reports. Without proof a report is held, never
-    resubmitted.
+    The list may lag, and drops old reports. So a report counts as absent only after two look-ups,
+    some time apart and soon after the POST. An absence counts only once per attempt. Otherwise we
+    would resubmit without end if the list never showed our reports. Without proof, hold the report
+    and never resubmit it.
     """
     if isinstance(seen, Found):
         return Adopt(seen.request_id)
@@ -235,16 +234,15 @@ def after_lookup(
     if report.absent_since is None:
         return LookUpAgain(now + waits.second_look_up)
     if report.unheard:
-        reason = "a second POST got no answer either, and Vonage's list shows neither report"
+        reason = "two POSTs got no answer, and Vonage's list has no report of them"
         return _hold(report, reason, None, now=now, waits=waits)
     return PutBack(now, unheard=True)
 
 
 def past_the_list(report: Report, *, now: datetime, waits: Waits = UNSCALED) -> Hold | None:
-    """Hold a SUBMITTING report that is too old for a look-up; None for any other.
+    """Return a Hold for a SUBMITTING report that is too old for a look-up, else None.
 
-    A list that is unreadable until now may stay so, and the operator can only resolve a report that
-    is held.
+    The list may stay unreadable for ever, and the operator can resolve only held reports.
     """
     if report.submitted_at is not None and now - report.submitted_at <= LIST_RELIABLE_FOR:
         return None
@@ -259,24 +257,24 @@ def _hold(
 
 
 def while_held(report: Report, *, now: datetime) -> Decision:
-    """Decide for a HELD report: it keeps its slot for a limited time."""
+    """Decide about a HELD report, which keeps its slot for a limited time."""
     return Stay() if report.slot is None or is_leased(report, now) else ReleaseSlot()
 
 
 def resolved(request_id: str | None, *, now: datetime) -> Transition:
-    """Return the transition of a HELD report after the operator's answer; None: no such report."""
+    """Return the transition of a HELD report. `request_id` is None if Vonage has no such report."""
     return PutBack(now) if request_id is None else Adopt(request_id)
 
 
 def while_split(leaves: Sequence[Report]) -> Decision:
-    """Decide for a SPLIT window, from its parts, oldest first.
+    """Decide about a SPLIT window, from its parts, oldest first.
 
-    The window waits for every part under way, even if another part failed: each is paid for, and
-    is used when the operator has the failed part collected again.
+    Wait for every part under way, even if another part failed. The parts under way are paid for,
+    and are used once the operator recollects the failed part.
     """
     if not all(leaf.is_at_end for leaf in leaves):
         return Stay()
-    # A part that was withdrawn because another one failed is not the cause: look at it last.
+    # A part that was withdrawn after another part's failure is not the cause, so it comes last.
     for leaf in sorted(leaves, key=lambda leaf: leaf.state is State.CANCELLED):
         if leaf.state is not State.STORED:
             reason = f"part {leaf.report_id} of the window failed: {leaf.reason}"
@@ -302,14 +300,14 @@ def decide(
     now: datetime,
     waits: Waits = UNSCALED,
 ) -> Decision:
-    """Decide for a report that has a run: SUBMITTED or CONVERTING.
+    """Decide about a report that has a run (SUBMITTED or CONVERTING).
 
     Args:
         report: The report.
-        execution: Its present run.
-        at_vonage: Its status at Vonage; None if Vonage was not asked.
+        execution: The report's present run.
+        at_vonage: The report's status at Vonage; None if Vonage was not asked.
         entry: Where a new run would begin. From CONVERT on, the archive is stored and verified.
-        leaves: The number of parts of its whole window.
+        leaves: How many parts its whole window has.
         now: The time of the observation.
         waits: The cool-downs.
     """
@@ -323,7 +321,7 @@ def decide(
     error, reason = execution.error or "unknown", execution.reason or "the run gave no reason"
     later = now + waits.cool_down(report.resumes + 1)
     if report.state is State.CONVERTING:
-        # InvalidRequest: an object is missing in the bucket, and only a new collection restores it.
+        # InvalidRequest: the bucket lacks an object that only a new collection restores.
         if error in _FINAL_ERRORS or error == "InvalidRequest":
             return Fail(error, reason, is_stored=error == _UNREADABLE)
         if _is_hopeless(report, entry, error):
@@ -381,7 +379,7 @@ def decide(
 
 
 def _is_hopeless(report: Report, entry: Entry, error: str) -> bool:
-    """Whether a stored archive was converted in vain so often that the operator has to act."""
+    """Whether conversion failed so often that only the operator can help."""
     is_repeated = error == report.error and report.equal_failures + 1 >= MAX_EQUAL_FAILURES
     if is_repeated and error not in _TRANSIENT:
         return True

@@ -9,19 +9,19 @@ from vonage_reports.domain.products import SHOWING_FILTERS, doubts
 from vonage_reports.domain.windows import WindowLength
 
 DEFAULT_DELAY_DAYS = (3,)
-"""A final delivery status may take 72 hours (rarely), so a day is final three days later."""
+"""A delivery status may change for 72 hours (rarely), so a window is final after three days."""
 
 DEFAULT_MAX_RECORDS = 7_000_000
-"""Vonage recommends at most 7 million records in one asynchronous report (OpenAPI 3.1.4)."""
+"""How many records Vonage recommends at most per asynchronous report (OpenAPI 3.1.4)."""
 
 
 MOST_SUBACCOUNTS_AT_ONCE = 10
-"""With more sub-accounts, Vonage advises one report for each (its best practices)."""
+"""How many sub-accounts one report may include, by Vonage's best practices."""
 
 
 @dataclass(frozen=True)
 class ReportDefinition:
-    """One entry of the report definitions, valid and with every default filled in."""
+    """A valid entry of the report definitions, with every default filled in."""
 
     name: str
     product: str
@@ -36,7 +36,7 @@ class ReportDefinition:
 
     @property
     def collects(self) -> str:
-        """The fields, as JSON, that a name fixes: a change would overlap or skip windows."""
+        """The fields that may not change, as JSON. A change would overlap or skip windows."""
         return json.dumps(
             {
                 "product": self.product,
@@ -50,7 +50,7 @@ class ReportDefinition:
 
 @dataclass(frozen=True)
 class Refusal:
-    """The reason why a definition is not collected; `field` is the field to correct."""
+    """Why a definition is not collected. `field` is the field to correct."""
 
     definition: str
     field: str
@@ -62,14 +62,14 @@ class Refusal:
 
 
 def change_of(definition: ReportDefinition, collected: str | None) -> Refusal | None:
-    """Return a refusal if a definition collects something else than before, else None.
+    """Return a refusal if a definition's `collects` has changed, else None.
 
-    `collected` is `collects` at first sight, or None if the definition is new.
+    `collected` is the first value of `collects`, or None for a new definition.
     """
     before = json.loads(collected or definition.collects)
     for field, value in json.loads(definition.collects).items():
         if before.get(field) != value:
-            # The values of filters are not quoted: they may be phone numbers.
+            # Never quote a filter's value, because it may be a phone number.
             old = "the old filters" if field == "filters" else repr(before.get(field))
             reason = f"changed under the same name; restore {old}, or use a new name"
             return Refusal(definition.name, field, reason)
@@ -101,7 +101,7 @@ def _overlaps(
         yield "account_ids", reason
     for other in others:
         accounts = [{name.lower() for name in each.account_ids} for each in (definition, other)]
-        # One API key may request a primary account and its sub-accounts, no other accounts.
+        # One API key can request only a primary account and its sub-accounts.
         has_subaccounts = definition.include_subaccounts or other.include_subaccounts
         shared = (definition.filters.keys() & other.filters.keys()) - SHOWING_FILTERS
         if (

@@ -1,7 +1,7 @@
-"""The lifecycle of a report: its transitions as data, and `apply()`, which carries one out.
+"""The lifecycle of a report: its transitions as data, and `apply()` to carry out a transition.
 
 `TRANSITIONS` lists every write of a report's state. `decisions` chooses a transition from an
-observation. `docs/lifecycle.md` shows the table as a diagram and is generated from it.
+observation. `docs/lifecycle.md` shows the table as a diagram, generated from this module.
 """
 
 from collections.abc import Mapping
@@ -25,21 +25,21 @@ class Plan:
 
 @dataclass(frozen=True)
 class Replan:
-    """Collect a finished report once more; `token` is the operator's request for it."""
+    """Collect a finished report once more. `token` identifies the operator's request."""
 
     token: str | None = None
 
 
 @dataclass(frozen=True)
 class Reopen:
-    """Collect one part of a finished window once more; `leaves` is its number of parts."""
+    """Collect one part of a finished window once more. The window has `leaves` parts."""
 
     leaves: int
 
 
 @dataclass(frozen=True)
 class TakeSlot:
-    """An invocation (`owner`) takes a slot, and with it a lease to send the POST."""
+    """An invocation (`owner`) takes a slot, and a lease to send the POST."""
 
     slot: int
     owner: str
@@ -70,14 +70,14 @@ class PutBack:
 
 @dataclass(frozen=True)
 class LookUpAgain:
-    """The first look-up found no report. Lists may lag, so the second one decides."""
+    """The first look-up found no report. Vonage's list may lag, so a second look-up decides."""
 
     look_after: datetime
 
 
 @dataclass(frozen=True)
 class Hold:
-    """The operator has to say whether Vonage took the report, perhaps as `request_id`."""
+    """Only the operator can find out whether Vonage has the report, perhaps as `request_id`."""
 
     until: datetime
     reason: str
@@ -86,12 +86,12 @@ class Hold:
 
 @dataclass(frozen=True)
 class ReleaseSlot:
-    """A held report gives up its slot: Vonage cannot be working on it any more."""
+    """A held report gives up its slot, because Vonage no longer works on the report."""
 
 
 @dataclass(frozen=True)
 class Resume:
-    """Start a new run with the same request_id: fetch the paid report, do not buy another."""
+    """Start a new run with the same request_id, to fetch the paid report and not buy another."""
 
     entry: Entry
     not_before: datetime
@@ -104,7 +104,7 @@ class Resume:
 
 @dataclass(frozen=True)
 class Resubmit:
-    """Vonage ended the report without a file that can still be fetched: buy another."""
+    """Vonage ended the report, and has no file of it any more. Buy another report."""
 
     not_before: datetime
     error: str
@@ -113,7 +113,7 @@ class Resubmit:
 
 @dataclass(frozen=True)
 class Split:
-    """The window is too large for one report: its halves are planned."""
+    """The window is too large for one report, so its halves are planned."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Store:
 class Convert:
     """Start a run that converts the archives of these receipts, oldest first.
 
-    `profile` says how many rows each archive has.
+    `profile` has the number of rows of each archive.
     """
 
     receipts: tuple[str, ...]
@@ -148,7 +148,7 @@ class Supersede:
 
 @dataclass(frozen=True)
 class Withdraw:
-    """Vonage was not asked yet, and the backfill was cancelled or another half failed."""
+    """The backfill was cancelled or another half failed, before this report was requested."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class GiveUp:
 
 @dataclass(frozen=True)
 class Fail:
-    """Only the operator can go on from here."""
+    """Only the operator can continue from here."""
 
     error: str
     reason: str
@@ -185,7 +185,7 @@ TRANSITIONS: Mapping[State | None, Mapping[type[Transition], State]] = {
         Supersede: State.SUPERSEDED,
         Withdraw: State.CANCELLED,
         GiveUp: State.CANCELLED,
-        # A report whose parameters Vonage refused is put back first, then announced.
+        # If Vonage refuses a report's parameters, the report is first put back, and then fails.
         Fail: State.FAILED,
     },
     State.SUBMITTING: {
@@ -207,7 +207,7 @@ TRANSITIONS: Mapping[State | None, Mapping[type[Transition], State]] = {
         Resume: State.SUBMITTED,
         Resubmit: State.PLANNED,
         Split: State.SPLIT,
-        # Vonage refuses for good to show the report.
+        # Vonage still refuses to show the report after 48 hours.
         Hold: State.HELD,
         GiveUp: State.CANCELLED,
         Fail: State.FAILED,
@@ -217,7 +217,7 @@ TRANSITIONS: Mapping[State | None, Mapping[type[Transition], State]] = {
         Fail: State.FAILED,
         Withdraw: State.CANCELLED,
         GiveUp: State.CANCELLED,
-        # A half that was split itself.
+        # This state is final for a half that was split itself.
         Replan: State.PLANNED,
     },
     State.CONVERTING: {
@@ -247,14 +247,14 @@ TRANSITIONS: Mapping[State | None, Mapping[type[Transition], State]] = {
         Convert: State.CONVERTING,
     },
 }
-"""For each state, the transitions that it allows and the state after each. None: the ledger does
-not have the report yet."""
+"""The allowed transitions of each state, with the state that follows. The state None means that the
+ledger does not have the report yet."""
 
 
 def apply(report: Report | None, transition: Transition, *, now: datetime) -> Report:
-    """Return the report after `transition`. The old lease ends; a transition may grant a new one.
+    """Return the report after `transition`. The old lease ends, and a new lease may begin.
 
-    Raises IllegalTransition for a pair of state and transition that is not in `TRANSITIONS`.
+    Raises IllegalTransition if the report's state does not allow the transition in `TRANSITIONS`.
     """
     state = None if report is None else report.state
     target = TRANSITIONS[state].get(type(transition))
@@ -302,7 +302,7 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
             tokens = report.tokens if token is None else (*report.tokens, token)
             return {**_collected_anew(report, now), "tokens": tokens}
         case Reopen(leaves):
-            # The new manifest takes precedence over the old one by its attempt.
+            # The higher attempt gives the new manifest precedence over the old manifest.
             attempt = report.attempt + 1
             return {**_collected_anew(report, now), "leaves": leaves, "attempt": attempt}
         case TakeSlot(slot, owner, lease_until):
@@ -364,8 +364,7 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
                 "reason": reason,
             }
         case Split():
-            # A window that is split before its own report was requested still counts as one
-            # attempt.
+            # The window counts as one attempt even if it was split before its first request.
             attempt = report.attempt + (report.request_id is None)
             return {
                 **_NO_ERROR,

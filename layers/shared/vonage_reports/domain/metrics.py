@@ -1,7 +1,7 @@
 """The names, units and values of the metrics.
 
-Each sweep measures the gauges; every other metric is counted once, at its event. The alarms and the
-dashboard of `template.yaml` read the metrics; the README lists them in one table.
+Each sweep measures the gauges. Every other metric is counted once, at its event. The alarms and the
+dashboard of `template.yaml` read the metrics. The README lists the metrics in one table.
 """
 
 from collections.abc import Collection, Mapping
@@ -39,9 +39,9 @@ UNITS: Mapping[str, str] = {
     "RequestsThrottled": "Count",
     "RequestsRefused": "Count",
 }
-"""The unit of each metric, in CloudWatch's terms; CloudWatch has none for hours and ratios.
+"""The unit of each metric, in CloudWatch's terms. CloudWatch has no unit for hours and ratios.
 
-Ages are in hours, because the operator sets the threshold of their alarm in hours.
+Ages are in hours, because the operator sets the alarm's threshold in hours.
 """
 
 _UNBILLED = "REPORTS-USAGE"
@@ -52,7 +52,7 @@ def of_transition(before: Report, after: Report, *, now: datetime) -> dict[str, 
     """Return the values that a report's transition adds to the metrics, by name.
 
     Each part of a split window counts as requested. Only the whole window counts as delivered or
-    failed. Converting a delivered window again is no delivery.
+    failed. A repeated conversion of a delivered window does not count as a delivery.
     """
     if before.state is after.state:
         return {}
@@ -72,7 +72,7 @@ def of_transition(before: Report, after: Report, *, now: datetime) -> dict[str, 
 def of_open_work(
     reports: Collection[Report], *, slots: int, expiring: int, now: datetime
 ) -> dict[str, float]:
-    """Return the gauges of the open reports; `slots` are in use, `expiring` files expire soon."""
+    """Return the gauges of the open reports. `slots` are in use; `expiring` files expire soon."""
     states = [report.state for report in reports]
     return {
         "ReportsHeld": states.count(State.HELD),
@@ -84,9 +84,9 @@ def of_open_work(
 
 
 def _run_ratio(report: Report, now: datetime) -> float:
-    """Return a report's age since its POST as a multiple of its allowed time until delivery.
+    """Return the time since a report's POST as a multiple of its allowed time until delivery.
 
-    Resumed runs count as one run: Vonage has the report all that time.
+    Resumed runs count as one run, because Vonage has the report all the time.
     """
     if report.state is not State.SUBMITTED or report.submitted_at is None:
         return 0
@@ -95,9 +95,9 @@ def _run_ratio(report: Report, now: datetime) -> float:
 
 
 def expires_soon(report: Report, now: datetime) -> bool:
-    """Whether Vonage may soon delete a report's file that the ledger does not know as stored.
+    """Whether Vonage may soon delete a report's file before it is stored.
 
-    The time counts from the POST: the ledger does not know when Vonage finished the report.
+    The time counts from the POST, because the ledger does not know when Vonage made the file.
     """
     return (
         report.state is State.SUBMITTED
@@ -108,7 +108,7 @@ def expires_soon(report: Report, now: datetime) -> bool:
 
 
 def of_archive(product: str, receipt: Mapping[str, Any]) -> dict[str, float]:
-    """Return the values that a receipt's archive adds; none if Vonage gave no record count."""
+    """Return the values that a receipt's archive adds, if Vonage counted the records."""
     records, times = receipt["items_count"], receipt["times"]
     if records is None:
         return {}
@@ -120,6 +120,6 @@ def of_archive(product: str, receipt: Mapping[str, Any]) -> dict[str, float]:
 
 
 def of_refusal(status: int) -> dict[str, float]:
-    """Return the value that a refusal by Vonage adds: throttled (429), or refused (401, 403)."""
+    """Return the value that Vonage's refusal adds: throttled (429) or refused (401, 403)."""
     is_throttled = status == HTTPStatus.TOO_MANY_REQUESTS
     return {"RequestsThrottled" if is_throttled else "RequestsRefused": 1}

@@ -15,7 +15,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file in an archive: its `bytes` uncompressed, its CRC-32 as 8 hexadecimal digits."""
+    """A file in an archive, with its uncompressed size and its CRC-32 as 8 hexadecimal digits."""
 
     name: str
     bytes: int
@@ -24,7 +24,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A verified archive: its size in `bytes`, its SHA-256 in hexadecimal, its members in order."""
+    """A verified archive, with its size, its SHA-256 in hexadecimal, and its members in order."""
 
     bytes: int
     sha256: str
@@ -42,7 +42,7 @@ def receipt_key(of: RunInput | Report) -> str:
 
 
 def dataset_key(of: RunInput | Report) -> str:
-    """Return the key of the window's dataset: one object, also for several reports."""
+    """Return the key of the window's dataset, which is one object even for several reports."""
     window = of.window
     folder = "/".join(f"{name}={value}" for name, value in partition(of).items())
     return (
@@ -52,7 +52,7 @@ def dataset_key(of: RunInput | Report) -> str:
 
 
 def partition(of: RunInput | Report) -> dict[str, str]:
-    """Return the partition columns that the dataset's key adds to its rows, besides the product."""
+    """Return the partition columns in the dataset's key, without the product."""
     return {
         "definition": of.definition,
         "account": of.account_id,
@@ -66,27 +66,27 @@ def headers_key(of: RunInput | Report) -> str:
 
 
 def manifest_key(of: RunInput | Report) -> str:
-    """Return the key of the manifest; a window that has one is delivered."""
+    """Return the key of the manifest. A window with a manifest is delivered."""
     return f"manifests/{_folder(of)}/{of.report_id}.json"
 
 
 @dataclass(frozen=True, order=True)
 class Precedence:
-    """The rank of an object's content, kept in its metadata: a lower rank never overwrites it.
+    """The rank of an object's content, stored in its metadata.
 
-    A late preliminary revision cannot overwrite the final one. A forgotten run cannot overwrite a
-    later collection.
+    Content never overwrites content of a higher rank. So a late preliminary revision cannot
+    overwrite the final revision, and an old run cannot overwrite a later collection.
     """
 
     delay_days: int
     received: str
-    """The time when Vonage received the request, ISO 8601 in UTC; empty if unknown."""
+    """When Vonage received the request (ISO 8601 in UTC). Empty if unknown."""
     attempt: int
     run: int
 
     @classmethod
     def of(cls, run_input: RunInput, receipts: Sequence[Mapping[str, Any]]) -> "Precedence":
-        """Return the precedence of content that is made from these receipts."""
+        """Return the precedence of content made from these receipts."""
         times = [each["times"] for each in receipts]
         received = max((each["submitted"] or each["ready"] or "" for each in times), default="")
         return cls(run_input.delay_days, received, run_input.attempt, run_input.run)
@@ -102,7 +102,7 @@ class Precedence:
 
     @classmethod
     def from_metadata(cls, value: Mapping[str, str]) -> "Precedence":
-        """Read object metadata. An object without it, from another writer, has the lowest rank."""
+        """Read object metadata. Another writer's object, without a precedence, ranks lowest."""
         return cls(
             int(value.get("delay-days", -1)),
             value.get("received", ""),
@@ -126,7 +126,7 @@ def receipt(
     items_count: int | None,
     times: Mapping[str, str | None],
 ) -> dict[str, Any]:
-    """Make the receipt of a verified archive; `archive` is None if Vonage made no file."""
+    """Make the receipt of a report. `archive` is None if Vonage made no file."""
     return {
         "schema_version": SCHEMA_VERSION,
         "report_id": run_input.report_id,
@@ -200,6 +200,6 @@ def _time(
 
 
 def counted_by_vonage(receipts: Sequence[Mapping[str, Any]]) -> int | None:
-    """Return the rows that Vonage counted; None if it gave no count for one of the files."""
+    """Return how many rows Vonage counted, or None if one of the files has no count."""
     counts = [each["items_count"] if each["archive"] else 0 for each in receipts]
     return None if None in counts else sum(counts)

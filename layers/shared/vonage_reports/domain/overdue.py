@@ -1,6 +1,6 @@
-"""The windows that are due and not delivered, and since when.
+"""The windows that are due but not delivered.
 
-`monitor` announces a window after the setting OVERDUE_HOURS.
+`monitor` announces such a window after the hours in the setting OVERDUE_HOURS.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,12 +12,12 @@ from vonage_reports.domain.definitions import ReportDefinition, change_of
 from vonage_reports.domain.report import Report, State
 
 PLANNED_WITHIN = timedelta(days=1)
-"""The calendar plans once a day, so it may plan a due window this late."""
+"""How late a due window may be planned, because the calendar plans once a day."""
 
 
 @dataclass(frozen=True)
 class Undelivered:
-    """A due window without a delivery, and its report as planned or still to be planned."""
+    """A due window without a delivery, and its report, planned or not."""
 
     report: Report
     since: datetime
@@ -27,12 +27,12 @@ class Undelivered:
 def undelivered(reports: Iterable[Report]) -> Iterator[Undelivered]:
     """Yield the undelivered windows of the open reports.
 
-    A window that the operator requested is due from the request on. A window planned late (the
-    latest month of a new definition, a missed window) counts as due one day before it was planned,
-    so it gets the usual grace period.
+    A window that the operator requested is due since the request. A window may be planned late,
+    such as the latest month of a new definition or a missed window. Such a window counts as due one
+    day before it was planned, so it gets the usual grace period.
 
-    Excludes HELD reports, which have their own alarm and wait for the operator; parts, because the
-    window counts as a whole; and delivered windows that are only converted again.
+    Excludes HELD reports, because they have their own alarm and wait for the operator. Excludes
+    parts, because the whole window counts, and delivered windows that are converted again.
     """
     for report in reports:
         if report.is_half or report.state is State.HELD or report.rows is not None:
@@ -51,10 +51,10 @@ def unplanned(
 ) -> Iterator[Undelivered]:
     """Yield the oldest window of each account and revision that is due but was never planned.
 
-    Such a window shows that the calendar has stopped. A removed definition has no windows. A
-    definition that collects something else than before is refused, and the refusal is announced.
-    `defined_at` is when the definitions last changed. The first run of a new definition plans its
-    latest window, so that window counts as overdue from `defined_at` on.
+    Such a window shows that the calendar has stopped. Removed definitions have no windows. Changed
+    definitions are left out, because their refusal is announced. `defined_at` is the time of the
+    last change of the definitions. A new definition's latest window counts as due since
+    `defined_at`, because its first run plans that window.
     """
     for definition in definitions:
         if change_of(definition, collects.get(definition.name)) is None:

@@ -12,29 +12,28 @@ _UNSAFE = re.compile(
 )
 _SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 _FORMULA = re.compile(r"[=+\-@\t\r]")
-# Only numbers with a sign, because only those begin like a formula. `+` and digits are a phone
-# number.
+# Only signed numbers, because other numbers do not begin like a formula. A phone number, `+` with
+# digits, is included.
 _NUMBER = re.compile(r"[+-]([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def printable(text: str) -> str:
     r"""Return the text on one line, with each unsafe character as an escape such as `\u001b`.
 
-    The escapes are those of JSON, so a JSON document keeps its meaning. Escaping twice changes
-    nothing more.
+    The escapes are JSON's, so a JSON document keeps its meaning. A second call changes nothing.
     """
     return _UNSAFE.sub(lambda found: _SHORT.get(found[0]) or f"\\u{ord(found[0]):04x}", text)
 
 
 def printable_lines(text: str) -> str:
-    """Return the text with each of its lines `printable`. Only a line feed ends a line."""
+    """Return the text with each line made `printable`. Only a line feed ends a line."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def without_formula(text: str) -> str:
     """Return the text, with an apostrophe before it if a spreadsheet might evaluate it.
 
-    A number is not changed, nor is `+` followed by digits.
+    Numbers stay unchanged, and so does `+` followed by digits.
     """
     is_formula = _FORMULA.match(text) and not _NUMBER.fullmatch(text)
     return f"'{text}" if is_formula else text

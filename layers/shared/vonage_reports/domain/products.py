@@ -1,7 +1,7 @@
 """The parameters that the Reports API is known to accept and to refuse, per product.
 
-Source: the OpenAPI text 3.1.4, Vonage's technical details, and answers seen in production. An
-unknown product, filter or value passes with a warning: Vonage adds new ones, and the API decides.
+Sources: the OpenAPI text 3.1.4, Vonage's technical details, and answers seen in production. An
+unknown product, filter or value passes with a warning, because Vonage may have added it.
 The columns of a product are in `vonage_dataset/tables.py`.
 """
 
@@ -12,15 +12,15 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 RETENTION_MONTHS = 13
-"""Vonage keeps records this long, unless a product has its own period (its technical details)."""
+"""How many months Vonage keeps records, unless a product has its own period (technical details)."""
 
 _FEWEST_DAYS_OF_13_MONTHS = 365 + 28
 
 Values = frozenset[str]
-"""The documented values of a filter; empty means any text."""
+"""The documented values of a filter. An empty set means any text."""
 
 ANY_TEXT = Values()
-# Booleans or text: Vonage's own snippets send both.
+# Vonage's own snippets send these values as booleans and as text.
 SWITCH: Values = frozenset({"true", "false"})
 SMS_STATUS: Values = frozenset({
     "delivered", "expired", "accepted", "deleted", "unknown", "submitted", "failed", "rejected",
@@ -46,7 +46,7 @@ class Direction(Enum):
 class Product:
     """The direction, other filters and retention of one product.
 
-    `retention_days` is None for 13 months.
+    A `retention_days` of None means 13 months.
     """
 
     direction: Direction
@@ -57,7 +57,7 @@ class Product:
 def _product(
     direction: Direction, *texts: str, retention_days: int | None = None, **chosen: Values
 ) -> Product:
-    """Return a product; `texts` are filters of any text, `chosen` are filters with known values."""
+    """Return a product. `texts` are filters of any text, `chosen` are filters with known values."""
     return Product(direction, dict.fromkeys(texts, ANY_TEXT) | chosen, retention_days)
 
 
@@ -102,7 +102,7 @@ EVERY_FILTER = frozenset({"direction"}).union(*(each.filters for each in PRODUCT
 """Every filter that is documented for some product."""
 
 SHOWING_FILTERS = frozenset({"include_message", "show_concatenated"})
-"""The filters that change how a record is shown; they select no records."""
+"""The filters that change how records are shown, but select no records."""
 
 NO_FILTERS = {
     "product": "write it as a field of the definition",
@@ -113,11 +113,11 @@ NO_FILTERS = {
     "callback_url": "remove it, Vonage is polled and calls nothing back",
     "id": "remove it, Vonage takes single ids in synchronous reports only",
 }
-"""Parameters of a report that are no filters, and the correction."""
+"""Parameters of a report that are no filters, with the correction for the operator."""
 
 
 def filter_problem(product: str, filters: Mapping[str, object]) -> tuple[str, str] | None:
-    """Return the filter that Vonage is known to refuse, and a sentence; None if there is none."""
+    """Return a filter that Vonage is known to refuse, with a sentence, or None."""
     for name, correction in NO_FILTERS.items():
         if name in filters:
             return name, f"{name} is not a filter; {correction}"
@@ -167,9 +167,9 @@ def known_filters(product: str) -> frozenset[str]:
 
 
 def oldest_start(product: str, now: datetime) -> datetime:
-    """Return the UTC midnight from which on Vonage has a product's records at the instant `now`.
+    """Return the UTC midnight since which Vonage has a product's records at the instant `now`.
 
-    13 months are calendar months; a shorter month has its last day instead of the 31st.
+    The 13 months are calendar months. If a day does not exist, the month's last day counts.
     """
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     days = _retention_days(product)
@@ -183,13 +183,13 @@ def oldest_start(product: str, now: datetime) -> datetime:
 def retention_problem(product: str, days: int) -> str | None:
     """Return a sentence if Vonage has deleted records that are `days` old, else None.
 
-    The last day of the retention does not count: the schedule may run a day late.
+    The last day of the retention does not count, because the schedule may run a day late.
     """
     kept = _retention_days(product)
     if days < (_FEWEST_DAYS_OF_13_MONTHS if kept is None else kept):
         return None
     limit = f"{RETENTION_MONTHS} months" if kept is None else f"{kept} days"
-    return f"records get {days} days old, but Vonage keeps {product} for {limit}; write fewer days"
+    return f"{days} days is too late: Vonage keeps {product} records for {limit}; write fewer days"
 
 
 def _retention_days(product: str) -> int | None:

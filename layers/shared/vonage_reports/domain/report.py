@@ -1,4 +1,4 @@
-"""A report: one definition, account, window and revision, and its state in the ledger."""
+"""A report of one definition, account, window and revision, with its state in the ledger."""
 
 import hashlib
 import re
@@ -15,25 +15,25 @@ from vonage_reports.domain.windows import Window, format_instant
 
 
 class State(StrEnum):
-    """The states of a report in the ledger; `lifecycle` has the transitions between them."""
+    """The states of a report in the ledger. `lifecycle` has the transitions between states."""
 
     PLANNED = "PLANNED"
     SUBMITTING = "SUBMITTING"
     SUBMITTED = "SUBMITTED"
     HELD = "HELD"
     SPLIT = "SPLIT"
-    """Too large for one report: its halves are collected, or the halves of a half."""
+    """The window is too large for one report, so its halves are collected, or halves of a half."""
     CONVERTING = "CONVERTING"
-    """A run converts stored archives: those of a split window, or those of a reconversion."""
+    """A run converts stored archives, for a split window or a reconversion."""
     STORED = "STORED"
     """The archive of a half is stored. The window is converted as a whole."""
     DELIVERED = "DELIVERED"
     SUPERSEDED = "SUPERSEDED"
-    """A preliminary revision that was never requested: a later one was delivered first."""
+    """A preliminary revision was never requested, because a later revision was delivered first."""
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
-    """Withdrawn by the operator; or never requested, because its backfill was cancelled or another
-    half of its window failed."""
+    """Withdrawn by the operator, or not requested before its backfill was cancelled or another half
+    failed."""
 
 
 class RequestStatus(StrEnum):
@@ -48,13 +48,13 @@ class RequestStatus(StrEnum):
 
     @classmethod
     def parse(cls, word: object) -> "RequestStatus":
-        """Parse Vonage's value; no other code does. Raises ReportFailed for an undocumented one."""
+        """Parse Vonage's value, only here. Raises ReportFailed for an undocumented value."""
         try:
             return cls(str(word))
         except ValueError:
             raise ReportFailed(
-                f"Vonage answered with the request_status {word!r}, which its documents do not "
-                "have. Look at the report in Vonage's dashboard"
+                f"Vonage answered with the request_status {word!r}, which Vonage does not "
+                "document. Look at the report in Vonage's dashboard"
             ) from None
 
     @property
@@ -64,14 +64,14 @@ class RequestStatus(StrEnum):
 
 
 class Revision(StrEnum):
-    """Statuses and prices still change after a window ends: the last collection is final."""
+    """Statuses and prices may change after a window's end. Only the last collection is final."""
 
     PRELIMINARY = "preliminary"
     FINAL = "final"
 
 
 class Priority(IntEnum):
-    """The order in which reports take slots: the lowest number first."""
+    """The order in which reports take slots, lowest number first."""
 
     HALF = 0
     CALENDAR = 1
@@ -106,78 +106,78 @@ class Report:
     planned_at: datetime
     delay_index: int = 0
     delay_days: int = 0
-    """Days from the window's end to its collection: entry `delay_index` of the definition."""
+    """How many days after its end the window is collected: `delay_days[delay_index]`."""
     revisions: int = 1
-    """The number of times that the definition collects a window."""
+    """How many times the definition collects a window."""
     expected_rows: int | None = None
     profile: TrafficProfile | None = None
-    """The distribution of the expected rows over the window; None: unknown, taken as even."""
+    """The distribution of the expected rows over the window. If None, assume even rows."""
     max_records: int = DEFAULT_MAX_RECORDS
-    """A report that is expected to have more rows is split before it is requested."""
+    """How many rows a report may have. If more are expected, split before the request."""
     currency: str | None = None
     backfill: str | None = None
     """The name of the backfill that planned the window."""
     root: str | None = None
     """For a part: the report_id of its whole window."""
     split_path: str = ""
-    """The part: "0" is the older half, "01" its younger half; empty: the whole window."""
+    """The part: "0" is the older half, and "01" its younger half. Empty for the whole window."""
     leaves: int = 1
-    """The number of parts of the whole window."""
+    """How many parts the whole window has."""
 
     state: State = State.PLANNED
     version: int = 0
-    """The number of writes. A write based on an older version is refused."""
+    """How often the report was written. A write based on an older version is refused."""
     not_before: datetime | None = None
-    """PLANNED: the earliest time of the POST. SUBMITTED: that of the next run."""
+    """The earliest time of the POST (PLANNED) or of the next run (SUBMITTED)."""
     slot: int | None = None
     owner: str | None = None
-    """SUBMITTING: the invocation that sends the POST."""
+    """The invocation that sends the POST (SUBMITTING)."""
     look_after: datetime | None = None
-    """The end of an invocation's lease: no other invocation touches the report before."""
+    """When an invocation's lease ends. Until then, no other invocation touches the report."""
     attempt: int = 0
-    """Reports that Vonage accepted for this window and revision, with the present one."""
+    """How many reports Vonage accepted for this window and revision, including the present one."""
     attempts_before: int = 0
-    """The value of `attempt` when the window was last planned again."""
+    """The value that `attempt` had when the window was last planned again."""
     tokens: tuple[str, ...] = ()
-    """Tokens of the recollect events that were followed."""
+    """The tokens of the recollect events that were carried out."""
     failures: int = 0
-    """The number of times that the report became FAILED; `failure_token` names one of them."""
+    """How often the report became FAILED; `failure_token` names one of these failures."""
     holds: int = 0
-    """The number of times that the report became HELD; `resolve` may name one of them."""
+    """How often the report became HELD; `resolve` may name one of these holds."""
     submitted_at: datetime | None = None
-    """The time just before the POST of the present attempt."""
+    """When the POST of the present attempt was about to be sent."""
     refused_since: datetime | None = None
-    """The time just before the first POST that Vonage refused since a request was last adopted."""
+    """When the first POST was sent that Vonage refused since a request was last adopted."""
     absent_since: datetime | None = None
-    """SUBMITTING: the time of the first look-up that found no report."""
+    """When the first look-up found no report (SUBMITTING)."""
     unheard: bool = False
     """Whether a POST of this attempt got no answer and was repeated."""
     request_id: str | None = None
     run: int = 0
     resumes: int = 0
-    """Failed runs since the present attempt began."""
+    """How many runs failed since the present attempt began."""
     not_found: int = 0
-    """How many of these runs, counted back from the latest without a gap, found a 404."""
+    """How many of the latest failed runs in a row found a 404."""
     equal_failures: int = 0
-    """How many of these runs, counted back from the latest without a gap, had the same error."""
+    """How many of the latest failed runs in a row had the same error."""
     execution_input: str | None = None
-    """The exact input of the present run, as bytes of JSON."""
+    """The exact input of the present run, as JSON."""
     receipts: tuple[str, ...] = ()
-    """Keys of the receipts that the present run converts, oldest first."""
+    """The keys of the receipts that the present run converts, oldest first."""
     withdrawn_at: datetime | None = None
-    """The time at which the operator withdrew the report: only `recollect` plans it again."""
+    """When the operator withdrew the report; only `recollect` plans it again."""
     slot_until: datetime | None = None
-    """CANCELLED: the end of the slot that the report left taken, if Vonage may work on it."""
+    """CANCELLED: when the slot is freed that the report left taken, as Vonage may work on it."""
     delivered_from: tuple[str, ...] = ()
-    """Keys of the receipts of the last delivery, also while a later collection is under way."""
+    """The keys of the last delivery's receipts. They stay during a later collection."""
     rows: int | None = None
     error: str | None = None
-    """The name of the last error; `reason` is its sentence."""
+    """The name of the last error. `reason` is its sentence."""
     reason: str | None = None
 
     @property
     def execution_name(self) -> str:
-        """The name of the present run. Step Functions gives a name to one execution only."""
+        """The name of the present run. Step Functions accepts the name for only one execution."""
         return f"{self.report_id}-r{self.run}"
 
     @property
@@ -187,14 +187,14 @@ class Report:
 
     @property
     def is_asked_for(self) -> bool:
-        """Whether the operator requested the report; otherwise the calendar planned it."""
+        """Whether the operator requested the report. If not, the calendar planned it."""
         return bool(self.backfill or self.tokens or self.attempts_before)
 
     @property
     def is_at_end(self) -> bool:
-        """Whether the report is finished: only an operator or a later revision moves it.
+        """Whether the report is finished, so that only the operator or a later revision changes it.
 
-        A half that is split itself is finished: its own halves take its place.
+        A half that is split itself is finished, because its own halves take its place.
         """
         return self.state in _ENDS or (self.state is State.SPLIT and self.is_half)
 
@@ -215,10 +215,10 @@ class Report:
 def report_id(
     *, definition: str, account_id: str, window: Window, delay_index: int, split_path: str = ""
 ) -> str:
-    """Derive the idempotency key of a report; `split_path` is empty for a whole window.
+    """Derive the idempotency key of a report. `split_path` is empty for a whole window.
 
-    Example: `sms-outbound-20261121T0000Z-0123456789ab`. It has at most 64 characters, so that an
-    execution's name (80 at most) has room for the run.
+    Example: `sms-outbound-20261121T0000Z-0123456789ab`. A key has at most 64 characters. So the
+    name of an execution (at most 80 characters) has room for the run's number.
     """
     identity = (
         definition,
@@ -248,5 +248,5 @@ def report_ids_from(definition: str, start: datetime) -> str:
 
 
 def definition_of(report_id: str) -> str:
-    """Return the name of the definition that a `report_id` was derived from."""
+    """Return the name of the definition from which a `report_id` was derived."""
     return report_id.rsplit("-", 2)[0]

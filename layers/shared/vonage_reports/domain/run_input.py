@@ -16,7 +16,7 @@ class RunInput:
 
     report_id: str
     request_id: str | None
-    """None if the window was split before it was requested."""
+    """None if the window was split before its first request."""
     attempt: int
     run: int
     entry: Entry
@@ -28,10 +28,10 @@ class RunInput:
     window: Window
     revision: str
     delay_days: int
-    """Days from the window's end to its collection: the rank of its revision."""
+    """How many days after its end the window is collected. Ranks the revisions."""
     planned: str | None
     currency: str | None = None
-    """The definition's currency, for rows without one."""
+    """The definition's currency, for rows without a currency."""
 
     @classmethod
     def from_input(cls, value: Mapping[str, Any]) -> "RunInput":
@@ -57,7 +57,7 @@ class RunInput:
 
     @property
     def log_keys(self) -> dict[str, str | None]:
-        """The fields that find a run's lines in the logs of every function."""
+        """The fields by which to find a run's lines in every function's log."""
         return {
             "report_id": self.report_id,
             "definition": self.definition,

@@ -1,7 +1,7 @@
-"""The optional settings, each with its default, read from the environment in one place.
+"""The optional settings and their defaults, read from the environment.
 
-The README lists them in one table. Required variables are not settings: each is read with
-`os.environ[...]` where it is needed.
+The README lists the settings in one table. Required variables are not settings. They are read where
+they are needed, with `os.environ[...]`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,25 +15,24 @@ class Settings:
     """The values that the operator may change without changing code."""
 
     wait_scale: float = 1.0
-    """`WAIT_SCALE`: factor from 0 to 1 for every cool-down and look-up of `submit_reports`."""
+    """`WAIT_SCALE`: a factor from 0 to 1 for every wait and lease of `submit_reports`."""
     request_interval: float = 0.25
-    """`REQUEST_INTERVAL`: seconds between two requests to Vonage, which allows 5 in a second."""
+    """`REQUEST_INTERVAL`: how many seconds lie between two requests. Vonage allows 5 a second."""
     max_billed_records: int = 10_000_000
-    """`MAX_BILLED_RECORDS`: a backfill with more expected records has to be confirmed."""
+    """`MAX_BILLED_RECORDS`: how many records a backfill may bill without a confirmation."""
     overdue_hours: float = 30.0
-    """`OVERDUE_HOURS`: hours after which a due and undelivered window is announced."""
+    """`OVERDUE_HOURS`: how many hours a due window may be undelivered before it is announced."""
     row_check: str = "enforce"
-    """`ROW_CHECK`: if the rows differ from Vonage's number, `enforce` fails the report and `warn`
+    """`ROW_CHECK`: if Vonage counted another number of rows, `enforce` fails the report, and `warn`
     notes the difference in the manifest."""
     account_currency: str | None = None
-    """`ACCOUNT_CURRENCY`: the currency of rows that name none, if their definition names none
-    either."""
+    """`ACCOUNT_CURRENCY`: the default currency of rows, if their definition has no currency."""
     pacing_file: str | None = None
     """`PACING_FILE`: a file through which processes of one machine share `REQUEST_INTERVAL`."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
-        """Read the settings; an empty value counts as unset. Raises InvalidRequest."""
+        """Read the settings. An empty value counts as unset. Raises InvalidRequest."""
         return cls(
             wait_scale=_number(environment, "WAIT_SCALE", cls.wait_scale, 0, 1),
             request_interval=_number(environment, "REQUEST_INTERVAL", cls.request_interval, 0, 60),
@@ -63,7 +62,7 @@ def _number(
 
 
 def _choice(environment: Mapping[str, str], name: str, choices: Sequence[str]) -> str:
-    """Read one of several words; the first word is the default."""
+    """Read one of several words. The first word is the default."""
     text = environment.get(name) or choices[0]
     if text not in choices:
         raise InvalidRequest(f"{name} is {text!r}; write {' or '.join(choices)}")

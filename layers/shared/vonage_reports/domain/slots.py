@@ -1,4 +1,4 @@
-"""The slots: how many reports may be in flight, their order, and the share of backfills."""
+"""The slots: their number, the order in which reports take them, and the share of backfills."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
@@ -6,10 +6,10 @@ from datetime import datetime
 from vonage_reports.domain.report import Priority, Report, State
 
 SLOTS = range(1, 6)
-"""Vonage documented a limit of 5 concurrent reports per API key until 2019."""
+"""The numbers of the slots. Vonage documented 5 concurrent reports per API key until 2019."""
 
 LEFT_TO_THE_CALENDAR = 1
-"""Slots that reports of backfills never take, so that daily reports need not wait for them."""
+"""How many slots stay free of backfills, so that daily reports need not wait."""
 
 
 def may_be_submitted(report: Report, now: datetime) -> bool:
@@ -20,7 +20,7 @@ def may_be_submitted(report: Report, now: datetime) -> bool:
 def submission_order(reports: Iterable[Report], now: datetime) -> list[Report]:
     """Return the reports that may be submitted, the next one first.
 
-    Calendar reports come before those of backfills. Within each group, halves come before whole
+    Calendar reports come before reports of backfills. Within each group, halves come before whole
     windows. Then calendar reports start with the oldest window, and reports of backfills start with
     the newest.
     """
@@ -35,22 +35,22 @@ def submission_order(reports: Iterable[Report], now: datetime) -> list[Report]:
 
 
 def slots_needed(report: Report) -> int:
-    """Return how many slots must be free before a report may take one."""
+    """Return how many slots must be free before a report may take a slot."""
     return 1 if report.backfill is None else 1 + LEFT_TO_THE_CALENDAR
 
 
 def room_for_backfills(reports: Iterable[Report], *, in_use: int, now: datetime) -> int:
-    """Return how many reports of backfills may be planned now, with `in_use` slots taken.
+    """Return how many reports of backfills may be planned now. `in_use` slots are taken.
 
-    Every report that could take a slot keeps its place. A report that Vonage refuses for now does
-    not count.
+    Leaves a slot for every report that can be submitted now. A report that Vonage refused a moment
+    ago gets no slot.
     """
     waiting = sum(may_be_submitted(report, now) for report in reports)
     return len(SLOTS) - in_use - LEFT_TO_THE_CALENDAR - waiting
 
 
 def is_backlogged(name: str, reports: Collection[Report], now: datetime) -> bool:
-    """Whether the backfill `name` must plan no more reports for now: too many were put back."""
+    """Whether too many reports of the backfill `name` were put back to plan more of them now."""
     put_back = sum(
         report.backfill == name
         and report.state is State.PLANNED

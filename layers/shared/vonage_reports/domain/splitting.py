@@ -7,16 +7,16 @@ from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window, halves
 
 MAX_LEAVES = 4
-"""Most parts of one window. A window that needs more parts should be defined shorter."""
+"""How many parts a window may have. For more parts, define a shorter window."""
 
 
 def can_be_split(report: Report, leaves: int) -> bool:
-    """Whether a report may be halved; its whole window has `leaves` parts so far."""
+    """Whether a report may be halved. `leaves` is the present number of parts of its window."""
     return leaves < MAX_LEAVES and report.window.can_be_halved
 
 
 def halves_of(report: Report, *, now: datetime) -> tuple[Report, Report]:
-    """Return the halves of a report as they are planned, the older one first."""
+    """Return the planned halves of a report, the older half first."""
     older, younger = halves(report.window)
     cut = older.hours / report.window.hours
     profile = report.profile or TrafficProfile(((report.window.hours, report.expected_rows or 0),))

@@ -9,23 +9,23 @@ from dataclasses import dataclass
 class TrafficProfile:
     """The parts of a window that was split, oldest first, each as hours and rows.
 
-    Traffic is uneven: the next window has to be split at the same busy hours.
+    Traffic is uneven, and the next window must be split at the same busy hours.
     """
 
     parts: tuple[tuple[float, float], ...]
 
     @property
     def rows(self) -> int:
-        """The number of rows in all parts."""
+        """How many rows all parts have together."""
         return round(sum(rows for _, rows in self.parts))
 
     def scaled(self, rows: float) -> "TrafficProfile":
-        """Return the same distribution of another number of rows."""
+        """Return the same distribution for another number of rows."""
         factor = rows / (self.rows or 1)
         return TrafficProfile(tuple((hours, part * factor) for hours, part in self.parts))
 
     def between(self, start: float, end: float) -> "TrafficProfile":
-        """Return the piece between two fractions of the whole; a part's rows are spread evenly."""
+        """Return the piece between two fractions of the window. A part's rows count as even."""
         total = sum(hours for hours, _ in self.parts)
         begin, finish = start * total, end * total
         return TrafficProfile(tuple(_overlaps(self.parts, begin, finish)))

@@ -1,4 +1,4 @@
-"""Comparison of a window's rows with earlier windows of the same weekday."""
+"""Compares a window's rows with earlier windows of the same weekday."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, timedelta
@@ -9,14 +9,14 @@ from vonage_reports.domain.report import Report, report_id
 from vonage_reports.domain.windows import Window
 
 WEEKS = 8
-"""Two months are long enough for a median, and short enough to follow growth."""
+"""How many weeks to look back: enough for a median, and few enough to follow growth."""
 
 LEAST_HISTORY = 3
-"""Fewer windows show no usual number of rows."""
+"""How many windows are needed at least. Fewer windows do not show the usual number of rows."""
 
 NEGLIGIBLE_ROWS = 100
-"""Rows added to both numbers before the comparison, so that ten rows after one row are no
-anomaly."""
+"""How many rows are added to both numbers before the comparison. So ten rows, after one row in
+earlier windows, are no anomaly."""
 
 _A_WEEK_WITH_ANY_CLOCK = timedelta(days=8)
 
@@ -24,7 +24,8 @@ _A_WEEK_WITH_ANY_CLOCK = timedelta(days=8)
 def alike_before(window: Window) -> Iterator[Window]:
     """Yield the comparable windows, nearest first.
 
-    The same weekday and local time in the previous weeks; for a month, the previous months.
+    They have the same weekday and local time in the previous weeks. For a month, they are the
+    previous months.
     """
     zone = ZoneInfo(window.time_zone)
     start, end = window.start.astimezone(zone), window.end.astimezone(zone)
@@ -38,7 +39,7 @@ def alike_before(window: Window) -> Iterator[Window]:
 
 
 def reports_before(report: Report) -> list[str]:
-    """Return the report_ids of the windows that a report's rows are compared with."""
+    """Return the report_ids of the windows to compare a report's rows with."""
     return [
         report_id(
             definition=report.definition,
@@ -51,9 +52,9 @@ def reports_before(report: Report) -> list[str]:
 
 
 def deviation(rows: int, history: Sequence[int]) -> float | None:
-    """Return the factor by which `rows` exceed, or fall below, the median of `history`.
+    """Return the factor, at least 1, between `rows` and the median of `history`.
 
-    1 means as usual. None means too little history.
+    1 means the usual number of rows. None means too little history.
     """
     if len(history) < LEAST_HISTORY:
         return None

@@ -6,57 +6,54 @@ from datetime import datetime, timedelta
 from vonage_reports.domain.errors import RateLimited
 
 SHORTEST_POLL = 20
-"""Seconds between two polls of one report: five reports stay below 5 requests a second."""
+"""How many seconds two polls are apart at least. Five reports stay below 5 requests a second."""
 
-LONGEST_POLL = 15 * 60
-"""Seconds."""
-
-LONGEST_FIRST_WAIT = 30 * 60
-"""Seconds."""
+LONGEST_POLL = 15 * 60  # seconds
+LONGEST_FIRST_WAIT = 30 * 60  # seconds
 
 EXPECTED_GENERATION = timedelta(minutes=7) / 1_000_000
-"""Expected generation time per record. Vonage's documents say 5 to 10 minutes per million."""
+"""How long Vonage needs per record. Vonage documents 5 to 10 minutes per million records."""
 
 SLOWEST_RECORD = timedelta(minutes=30) / 1_000_000
-"""Longest generation time per record that Vonage ever documented."""
+"""How long Vonage needs per record at most, by the slowest speed that it ever documented."""
 
 DEADLINE = timedelta(hours=48)
-"""A report that Vonage still works on after this is cancelled. A report has at most 7 million
-records, which take up to four hours at the slowest documented speed."""
+"""How long Vonage may work on a report before we cancel it. A report has at most 7 million records,
+which take up to four hours at the slowest documented speed."""
 
 NOT_FOUND_PATIENCE = 4
-"""After a 404, this many runs are resumed, more than an hour in all. Then the report counts as
-expired. Vonage also answers 404 for a moment to a report that exists, and a second report costs
-more."""
+"""How many runs are resumed after a 404, for more than an hour in all. Then the report counts as
+expired. We wait, because Vonage may answer 404 for a moment although the report exists, and a
+second report costs more."""
 
 TOLD_AT_RESUME = 3
-"""The number of the failed run that is announced, 20 minutes after the first failure."""
+"""How many runs fail before the operator is notified, 20 minutes after the first failure."""
 
 MAX_RESUMES = 72
-"""How many hourly runs may fail to convert a stored archive. Three days are as long as Vonage keeps
-the file; a longer failure is no outage."""
+"""How many hourly runs may fail to convert a stored archive. That is three days, as long as Vonage
+keeps the file. A longer failure is no outage."""
 
 FILE_KEPT = timedelta(hours=72)
-"""Vonage keeps a generated file this long (OpenAPI 3.1.4)."""
+"""How long Vonage keeps a generated file (OpenAPI 3.1.4)."""
 
 EXPIRES_SOON = timedelta(hours=12)
-"""How long before a file expires the alarm comes, so that the operator has time to act."""
+"""How long before a file's expiry the alarm starts, so that the operator has time to act."""
 
 BESIDE_GENERATION = timedelta(hours=1)
 """How long queueing, storing and converting may take, however few rows a report has."""
 
 MAX_ATTEMPTS = 3
-"""The most reports that we pay for per window and revision. After that the operator has to act."""
+"""How many reports we pay for per window and revision. Then the operator has to act."""
 
 SHORTEST_LEASE = timedelta(seconds=5)
-"""No lease is shorter, however far waits are scaled down."""
+"""How long a lease lasts at least, even with a small WAIT_SCALE."""
 
 MAX_EQUAL_FAILURES = 3
-"""After this many runs with the same error of our own code the report fails. A repeated error is a
-defect, not an outage."""
+"""How many runs may fail with the same error of our own code. Then the report fails, because a
+repeated error is a defect, not an outage."""
 
 LIST_RELIABLE_FOR = timedelta(days=3)
-"""An absence from Vonage's list proves nothing later: the list drops reports after 4 days."""
+"""How long an absence from Vonage's list is a proof. The list drops reports after 4 days."""
 
 _RATE_LIMIT_WAIT = timedelta(seconds=60)
 _REFUSED_WAIT = timedelta(minutes=15)
@@ -85,24 +82,24 @@ class Waits:
 
     @property
     def second_look_up(self) -> timedelta:
-        """How long the second look-up waits after the first, because Vonage's list may lag."""
+        """How long to wait for the second look-up, because Vonage's list may lag."""
         return self.scale * _SECOND_LOOK_UP
 
     def held_slot_until(self, now: datetime, submitted_at: datetime | None) -> datetime:
-        """Return until when a report that is held now keeps its slot.
+        """Return the time until which a report that is held now keeps its slot.
 
-        Vonage works on no report for longer than 24 hours after the hold and 48 after the POST.
+        Vonage no longer works on a report 24 hours after the hold and 48 hours after the POST.
         """
         held = now + self.scale * _HELD_SLOT
         return held if submitted_at is None else max(held, submitted_at + self.scale * DEADLINE)
 
     @property
     def announce_lease(self) -> timedelta:
-        """How long other invocations leave a failure to the invocation that announces it."""
+        """How long a failure is left to the invocation that announces it."""
         return max(self.scale * _ANNOUNCE_LEASE, SHORTEST_LEASE)
 
     def submit_lease(self, seconds_left: float) -> timedelta:
-        """Return the length of the lease of an invocation with `seconds_left` to run."""
+        """Return how long an invocation with `seconds_left` to run may hold a lease."""
         return max(self.scale * (timedelta(seconds=seconds_left) + _LEASE_MARGIN), SHORTEST_LEASE)
 
     def cool_down(self, times: int) -> timedelta:
@@ -126,6 +123,6 @@ def next_poll(waited: float) -> int:
 
 
 def after_429(error: RateLimited) -> int:
-    """Return the seconds to wait: Vonage's Retry-After, and never less than between two polls."""
+    """Return the seconds in Vonage's Retry-After, or a default, but at least SHORTEST_POLL."""
     asked = error.retry_after
     return max(round(_RATE_LIMIT_WAIT.total_seconds()) if asked is None else asked, SHORTEST_POLL)

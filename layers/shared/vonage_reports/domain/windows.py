@@ -13,10 +13,10 @@ HOUR = timedelta(hours=1)
 
 
 class WindowLength(StrEnum):
-    """The length of a report definition's windows; a week is an ISO week.
+    """The length of a report definition's windows. A week is an ISO week.
 
-    Hours have 3,600 s and start at local midnight. Where a clock moves by half an hour
-    (Australia/Lord_Howe), the half hour left at the end of that day is a window of its own.
+    Hours have 3,600 s and are counted from local midnight. If a clock moves by half an hour
+    (Australia/Lord_Howe), the last half hour of that day is a window of its own.
     """
 
     HOUR = "hour"
@@ -26,7 +26,7 @@ class WindowLength(StrEnum):
 
     @property
     def most_days(self) -> int:
-        """The number of local days that a window touches at most."""
+        """How many local days a window touches at most."""
         return {"hour": 1, "day": 1, "week": 7, "month": 31}[self]
 
 
@@ -45,12 +45,12 @@ class Window:
 
     @property
     def hours(self) -> float:
-        """The length in hours of 3,600 s: a local day has 23 to 25 of them."""
+        """The length in hours of 3,600 s. A local day has 23 to 25 hours."""
         return (self.end - self.start) / HOUR
 
     @property
     def can_be_halved(self) -> bool:
-        """Whether both halves would have an hour at least."""
+        """Whether both halves would have at least an hour."""
         return self.end - self.start >= 2 * HOUR
 
     @property
@@ -59,7 +59,7 @@ class Window:
         return f"{format_instant(self.start)}/{format_instant(self.end)}"
 
     def to_dict(self) -> dict[str, str]:
-        """The form of the workflow's input, of the manifest and of the notifications."""
+        """Return the window as in the workflow's input, the manifest and the notifications."""
         return {
             "start": format_instant(self.start),
             "end": format_instant(self.end),
@@ -73,7 +73,7 @@ class Window:
 
 
 def format_instant(instant: datetime) -> str:
-    """ISO 8601 in UTC with `Z`, to the second: `2026-11-21T00:00:00Z`."""
+    """Return ISO 8601 in UTC with `Z`, to the second: `2026-11-21T00:00:00Z`."""
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -93,8 +93,8 @@ def windows_ending_after(
 ) -> Iterator[Window]:
     """Yield, oldest first and without end, the windows whose end is after `instant`.
 
-    They tile time: each begins where the one before it ends. A local date that a zone skipped
-    (Pacific/Apia, 2011-12-30) makes no window.
+    The windows have no gaps and no overlaps. A local date that a zone skipped (2011-12-30 in
+    Pacific/Apia) has no window.
     """
     zone = ZoneInfo(time_zone)
     first = _first_date_of_period(instant.astimezone(zone).date(), length)
@@ -110,7 +110,7 @@ def windows_ending_after(
 
 def latest_window_ending_by(instant: datetime, length: WindowLength, time_zone: str) -> Window:
     """Return the newest window whose end is not after `instant`."""
-    # Two lengths back, a window has always ended, even if a day has more than 24 hours.
+    # In any two lengths, a window ends, even if a day has more than 24 hours.
     back = timedelta(days=2 * length.most_days + 1)
     latest = None
     for window in windows_ending_after(instant - back, length, time_zone):
@@ -124,7 +124,8 @@ def latest_window_ending_by(instant: datetime, length: WindowLength, time_zone: 
 def windows_within(start: date, end: date, length: WindowLength, time_zone: str) -> list[Window]:
     """Return, oldest first, the whole windows between two local dates; `end` is exclusive.
 
-    A window that lies only partly between them is left out. The last windows may be in the future.
+    Leaves out windows that lie only partly between the dates. The last windows may be in the
+    future.
     """
     zone = ZoneInfo(time_zone)
     first, last = _midnight(start, zone), _midnight(end, zone)
@@ -134,10 +135,10 @@ def windows_within(start: date, end: date, length: WindowLength, time_zone: str)
 
 
 def halves(window: Window) -> tuple[Window, Window]:
-    """Cut a window at the whole hour from its start that is next to its middle.
+    """Cut a window near its middle, a whole number of hours after its start.
 
     If the number of hours is odd, the first half has one hour more. Raises ValueError if a half
-    would be shorter than an hour: see `can_be_halved`.
+    would be shorter than an hour (see `can_be_halved`).
     """
     if not window.can_be_halved:
         raise ValueError(f"a window of {window.hours:g} h cannot be halved")
@@ -148,7 +149,7 @@ def halves(window: Window) -> tuple[Window, Window]:
 def _boundaries(
     day: date, following: date, length: WindowLength, zone: ZoneInfo
 ) -> Iterator[datetime]:
-    """Yield the starts of one period's windows; hourly windows start at every hour of a day."""
+    """Yield the starts of one period's windows. For hourly windows, yield every hour of the day."""
     start = _midnight(day, zone)
     yield start
     if length is WindowLength.HOUR:
@@ -162,8 +163,8 @@ def _midnight(day: date, zone: ZoneInfo) -> datetime:
     midnight, on_new_time = (
         datetime.combine(day, time(fold=fold), zone).astimezone(UTC) for fold in (0, 1)
     )
-    # The two are equal unless 00:00 occurs twice (the first counts) or never. If never, they lie on
-    # either side of the instant at which the clock was put forward, perhaps from 23:30.
+    # The two instants are equal unless 00:00 occurs twice or never. If twice, the first counts. If
+    # never, the clock was put forward between the two instants, perhaps at 23:30.
     seconds = range(max(0, (midnight - on_new_time) // SECOND))
     if not seconds:
         return midnight

@@ -1,4 +1,4 @@
-"""Backfills: the operator begins and cancels them; windows are planned as slots become free."""
+"""Backfills: begin and cancel them, and plan their windows as slots become free."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -25,14 +25,13 @@ from vonage_reports.submit_reports.plan import MISSING, PlanOutcome, plan_change
 from vonage_reports.submit_reports.split_windows import parts_of
 
 _AT_ONCE = 300
-"""The number of reports that one query reads. It is large, so that delivered windows are skipped
-fast."""
+"""How many reports one query reads. A large number, so that delivered windows are skipped fast."""
 
 
 def begin(backfill: Backfill, services: Services, *, max_billed_records: int) -> None:
     """Write a backfill into the ledger, unless it is running already.
 
-    Raises InvalidRequest if its expected billed records exceed the limit without confirmation.
+    Raises InvalidRequest if an unconfirmed backfill's expected billed records exceed the limit.
     """
     records = expected_records(backfill, services.ledger.calendar().volumes)
     if records > max_billed_records and not backfill.confirmed:
@@ -49,8 +48,8 @@ def begin(backfill: Backfill, services: Services, *, max_billed_records: int) ->
 def cancel(name: str, services: Services, *, now: datetime) -> None:
     """Stop a backfill, and withdraw its reports that were not requested yet.
 
-    A split window is withdrawn with all its parts if no part was requested; otherwise it is
-    finished. Cancelling again, or after the last window was planned, withdraws the rest.
+    A split window is withdrawn, with all its parts, only if no part was requested. A second cancel,
+    or a cancel after the last window was planned, withdraws the remaining reports.
 
     Raises InvalidRequest for an unknown backfill.
     """
@@ -88,7 +87,7 @@ def _ended(name: str, services: Services) -> OpenWork:
             names = ", ".join(running) or "none"
             raise InvalidRequest(f"cancel: there is no backfill {name}. Running backfills: {names}")
         cancelled = replace(running[name], progress=Progress.CANCELLED)
-        # Another invocation may plan more of it until the write succeeds.
+        # Until the write succeeds, another invocation may plan more windows of the backfill.
         with suppress(VersionConflict):
             services.ledger.write_all([], (running[name], cancelled))
             return services.ledger.open_work()
@@ -105,7 +104,7 @@ def plan_backfills(
     max_billed_records: int,
     clock: Callable[[], datetime],
 ) -> StepResult:
-    """Plan as many windows of running backfills as there are slots; return their reports.
+    """Plan as many windows of running backfills as slots are free. Return the reports.
 
     The newest window of all backfills comes first.
     """
@@ -145,7 +144,7 @@ def _advance(
     *,
     clock: Callable[[], datetime],
 ) -> tuple[Backfill, Report | None]:
-    """Plan the next missing window; return the backfill afterwards, and the planned report.
+    """Plan the next missing window. Return the backfill afterwards and the planned report.
 
     The report is None if no window is left or the time is up.
 
@@ -169,7 +168,7 @@ def _advance(
 def _left(
     backfill: Backfill, calendar: Calendar, services: Services, *, now: datetime
 ) -> Iterator[tuple[Report, Change | PlanOutcome]]:
-    """Yield the reports that are left, newest first, each with the change that plans it."""
+    """Yield the reports left to plan, newest first, each with the change that plans it."""
     left = backfill.left()
     while some := list(islice(left, _AT_ONCE)):
         (newest, _), (oldest, _) = some[0], some[-1]
@@ -210,7 +209,7 @@ def _report(
 def _reason_to_stop(
     backfill: Backfill, calendar: Calendar, max_billed_records: int, *, now: datetime
 ) -> str | None:
-    """Return why a backfill has to stop: its cost, or records that Vonage has deleted."""
+    """Return why a backfill has to stop, or None if it may continue."""
     records = expected_records(backfill, calendar.volumes)
     if records > max_billed_records and not backfill.confirmed:
         return f"{_too_expensive(records, max_billed_records)}. Delivered windows will be skipped"
@@ -219,10 +218,7 @@ def _reason_to_stop(
     if window is None:
         return "it has no windows left, because the time zone's rules have changed"
     if window.start < oldest_start(product, now):
-        return (
-            f"its windows up to {window.first_date} are older than the {product} records that "
-            "Vonage keeps"
-        )
+        return f"Vonage has deleted the {product} records of its windows up to {window.first_date}"
     return None
 
 
@@ -245,8 +241,9 @@ def _too_expensive(records: int, limit: int) -> str:
 def outlook(backfill: Backfill, services: Services) -> dict[str, Any]:
     """Return the effect of a backfill, without writing anything.
 
-    `windows` are ISO 8601 intervals, newest first. `reports` counts the reports to request, and
-    `skipped` those delivered or under way. `expected_rows` is null if an account has no history.
+    `windows` are ISO 8601 intervals, newest first. `reports` is the number of reports to request,
+    and `skipped` the number of reports delivered or under way. `expected_rows` is null if an
+    account has no history.
     """
     calendar = services.ledger.calendar()
     skipped, records = 0, 0.0

@@ -1,4 +1,4 @@
-"""The services that submit_reports calls, the invocation that calls them, the result of a step."""
+"""The services of submit_reports, the current invocation, and the result of a step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,12 +30,12 @@ class Services:
 
 
 _TIME_TO_SUBMIT = 90.0
-"""Seconds that settling leaves for planning and submitting."""
+"""How many seconds settling leaves for planning and submitting."""
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """The current invocation: its request id, as the owner of leases, and its remaining seconds."""
+    """The current invocation. `owner` is its request id, which is stored in leases."""
 
     owner: str
     seconds_left: Callable[[], float]
@@ -45,11 +45,11 @@ class Invocation:
         return self.seconds_left() > _TIME_TO_SUBMIT + 4 * HTTP_TIMEOUT
 
     def has_time_for_a_request(self) -> bool:
-        """Whether there is time for a request to Vonage and its repetition after a 401."""
+        """Whether there is time for a request to Vonage and a retry after a 401."""
         return self.seconds_left() > 2 * HTTP_TIMEOUT
 
     def lease_end(self, now: datetime, waits: Waits) -> datetime:
-        """Return when this invocation's lease ends: by then its last request is over for sure."""
+        """Return when this invocation's lease ends, certainly after its last request."""
         return now + waits.submit_lease(self.seconds_left() + HTTP_TIMEOUT)
 
 
@@ -62,11 +62,11 @@ class StepResult:
     ended: list[str] = field(default_factory=list)
     """Reports that the operator's request ended."""
     held: list[str] = field(default_factory=list)
-    """Reports that may exist at Vonage; the operator has to resolve them."""
+    """Reports that may exist at Vonage, and that the operator has to resolve."""
     refusals: list[Refusal] = field(default_factory=list)
     """Definitions and windows that the step left out."""
     errors: list[Exception] = field(default_factory=list)
-    """Errors that did not stop the step. The next pass finds their reports again."""
+    """Errors that did not stop the step. The next pass retries their reports."""
 
     def add(self, other: "StepResult") -> None:
         """Append the contents of another result."""

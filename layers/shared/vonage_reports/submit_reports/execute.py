@@ -1,4 +1,4 @@
-"""Carry out a decision: announce it, write it to the ledger, start the run that it needs."""
+"""Carry out a decision: announce it, write it to the ledger, and start the run."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,22 +34,22 @@ from vonage_reports.submit_reports.context import Services
 
 @contextmanager
 def collect_errors(errors: list[Exception]) -> Iterator[None]:
-    """Append the error of one report to `errors`, so that the other reports go on.
+    """Append the error of one report to `errors`, so that the other reports continue.
 
-    A report that another invocation changed first is no error: there is nothing left to do.
+    If another invocation changed the report first, that is no error.
     """
     try:
         yield
     except (VersionConflict, RequestAlreadyClaimed):
         pass
-    except Exception as error:  # noqa: BLE001 - an unforeseen error of one report stops no other
+    except Exception as error:  # noqa: BLE001 - the other reports must continue
         errors.append(error)
 
 
 def execute(report: Report, decision: Decision, services: Services, *, now: datetime) -> Report:
-    """Carry out a decision and return the report as it is then.
+    """Carry out a decision and return the changed report.
 
-    An announcement goes out before its transition is written, so that it is made at least once.
+    Announces a transition before writing it, so that the announcement is sent at least once.
 
     Raises:
         VersionConflict, RequestAlreadyClaimed: another invocation was faster.
@@ -62,7 +62,7 @@ def execute(report: Report, decision: Decision, services: Services, *, now: date
         services.executions.start(report)
         return report
     if isinstance(decision, Cancel):
-        raise TypeError("the caller asks Vonage to cancel the report, and decides again")
+        raise TypeError("the caller must cancel the report at Vonage and decide again")
     if isinstance(decision, Split):
         return _split(report, services, now=now)
     # Refuse an illegal transition before it is announced.
@@ -89,7 +89,7 @@ def _emit(values: Mapping[str, float], report: Report, services: Services) -> No
 
 
 def _compare_volume(report: Report, services: Services) -> None:
-    """Emit how far a window's rows are from the baseline. Backfills have no baseline."""
+    """Emit how far a window's rows are from the baseline, which backfills do not have."""
     history = services.ledger.delivered_rows(reports_before(report))
     found = deviation(report.rows or 0, history)
     if found is not None:
@@ -99,7 +99,7 @@ def _compare_volume(report: Report, services: Services) -> None:
 def _split(report: Report, services: Services, *, now: datetime) -> Report:
     """Write the split, its halves and the new number of parts, in one transaction.
 
-    A window that is collected again may have halves from its first collection: replan them.
+    If a window is collected again, halves of its first collection may exist. Replan these halves.
     """
     changes: list[Change] = [(report, apply(report, Split(), now=now))]
     for half in halves_of(report, now=now):
@@ -137,7 +137,7 @@ def announce_once(
 ) -> None:
     """Announce a refusal that only the operator can mend.
 
-    The same cause is announced again only after it was gone.
+    The same cause is announced again only if it recurs after it was resolved.
     """
     cause = notifications.cause(report, error)
     if cause not in announced:
@@ -148,10 +148,10 @@ def announce_once(
 def _announce(
     report: Report, transition: Transition, services: Services, *, now: datetime
 ) -> Report:
-    """Announce a transition and return the report that it is to be written over.
+    """Take a lease and announce a transition. Return the report with the lease.
 
-    A lease keeps other invocations from announcing it too. If this invocation dies before the
-    state is written, the next one announces it again when the lease is over.
+    The lease keeps other invocations from announcing the transition too. If this invocation dies
+    before it writes the state, the next invocation announces again after the lease.
     """
     leased = replace(report, look_after=now + services.waits.announce_lease)
     report = services.ledger.write(report, leased)

@@ -1,4 +1,4 @@
-"""Monitor: each sweep emits the gauges, and announces refused definitions and overdue windows."""
+"""Monitor: emit the gauges, and announce refused definitions and overdue windows."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -25,10 +25,10 @@ _OVERDUE = "overdue#"
 
 
 def monitor(work: OpenWork, services: Services, *, overdue_after: timedelta, now: datetime) -> None:
-    """Emit the gauges; announce, once per definition, refusals and overdue windows.
+    """Emit the gauges. Announce refusals and overdue windows, once per definition.
 
-    Without readable definitions the due windows are unknown. Then the gauges that need them are
-    left out, and an alarm treats the missing data as a breach.
+    If the definitions cannot be read, the due windows are unknown. Then the gauges that depend on
+    due windows are left out, and an alarm treats the missing data as a breach.
     """
     expiring = [
         report
@@ -55,9 +55,9 @@ def monitor(work: OpenWork, services: Services, *, overdue_after: timedelta, now
 
 
 def _is_stored(report: Report, services: Services) -> bool:
-    """Whether the archive is in the bucket; the run that stored it may still be at work.
+    """Whether the archive is in the bucket. The run that stored it may still be at work.
 
-    False if S3 refuses to answer: the same refusal may keep the run from storing the archive.
+    False if S3 refuses to answer, because S3 may refuse the run's upload too.
     """
     try:
         return services.bucket.exists(receipt_key(report))
@@ -66,7 +66,7 @@ def _is_stored(report: Report, services: Services) -> bool:
 
 
 def _readable_definitions(services: Services) -> LoadedDefinitions | None:
-    """Return the definitions, None if they or the secret cannot be read."""
+    """Return the definitions, or None if the definitions or the secret cannot be read."""
     try:
         loaded = load_definitions(services)
     except (ClientError, BotoCoreError, InvalidRequest) as error:
@@ -75,7 +75,7 @@ def _readable_definitions(services: Services) -> LoadedDefinitions | None:
         if loaded.is_readable:
             return loaded
         reason = loaded.refusals[0].reason
-    # A warning only: a failed sweep would be retried, and the retry would meet the same cause.
+    # Only warn. A failed sweep would be retried, and the retry would fail for the same cause.
     logger.warning("overdue windows are unknown", extra={"reason": reason})
     return None
 
@@ -96,7 +96,7 @@ def _undelivered(
 def _announce(overdue: Sequence[Undelivered], work: OpenWork, services: Services) -> None:
     """Announce the oldest overdue window of each definition.
 
-    A definition is announced again only after none of its windows was overdue.
+    While a definition has an overdue window, do not announce the definition again.
     """
     youngest_first = sorted(overdue, key=lambda each: each.since, reverse=True)
     oldest = {_OVERDUE + each.report.definition: each for each in youngest_first}

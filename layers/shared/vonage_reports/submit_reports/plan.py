@@ -1,4 +1,4 @@
-"""Plan: write every window that became due into the ledger."""
+"""Plan: write every due window into the ledger."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from vonage_reports.submit_reports.context import Services, StepResult
 from vonage_reports.submit_reports.execute import collect_errors
 
 _CLOCK_DIFFERENCE = timedelta(minutes=5)
-"""The schedule's clock may be this far ahead of the function's."""
+"""How far the schedule's clock may be ahead of the function's clock."""
 
 
 def plan(
@@ -31,16 +31,15 @@ def plan(
     now: datetime,
     announced: frozenset[str] = frozenset(),
 ) -> StepResult:
-    """Plan the windows that are due at `at`, the schedule's time; return them and the refusals.
+    """Plan the windows that are due at `at`, the schedule's time. Return windows and refusals.
 
-    A definition that changed under its name is refused, and so are windows that became due more
-    than 7 days ago. `announced` are the refusals that were announced before. One definition's error
-    does not stop the others.
+    Refuses a definition that changed under its name, and windows that became due more than 7 days
+    ago. `announced` are the refusals that were announced before. An error of one definition does
+    not stop the other definitions.
 
-    Write windows before the cursor: if an invocation dies in between, the next one catches up.
+    Writes windows before the cursor. So if an invocation dies in between, the next one catches up.
 
-    Raises InvalidRequest for a time in the future, whose windows have not ended, and for a time
-    whose records Vonage has deleted.
+    Raises InvalidRequest if `at` is in the future, or so old that Vonage has deleted the records.
     """
     _require_records(at, now)
     calendar = services.ledger.calendar()
@@ -81,7 +80,7 @@ def _plan_due(
     if due.late:
         late = _too_late(definition, due.late)
         result.refusals.append(late)
-        # Announce before the cursor passes these windows: no later pass finds them late.
+        # Announce before the cursor passes these windows, because no later pass finds them late.
         announce_refusals([late], announced, services)
     seen_to = due.late[-1:]
     for report in due.reports:
@@ -96,7 +95,7 @@ def _plan_due(
 
 
 class PlanOutcome(Enum):
-    """The reason why a due window is not written, or that it was."""
+    """The result of planning a due window."""
 
     NEW = "planned now"
     THERE = "planned or collected before"
@@ -120,7 +119,7 @@ def _plan_one(report: Report, services: Services) -> PlanOutcome:
     try:
         services.ledger.write(*change)
     except VersionConflict:
-        # Another invocation changed the window. If it is still missing, the next pass plans it.
+        # Another invocation changed the window. If no report was planned, the next pass plans it.
         return (
             PlanOutcome.THERE if services.ledger.report(report.report_id) else PlanOutcome.NOT_NOW
         )
@@ -130,15 +129,15 @@ def _plan_one(report: Report, services: Services) -> PlanOutcome:
 def plan_change(
     report: Report, known: Iterable[Report], *, again: frozenset[State] = frozenset()
 ) -> Change | PlanOutcome:
-    """Return the change that plans a report, or the reason why there is none.
+    """Return the change that plans a report, or the reason for planning nothing.
 
-    A window that finished in one of the states `again` is planned once more. A window that was
-    collected with a shorter delay is planned again too. After a change of `delay_days`, a report_id
-    may belong to another revision, and a revision may have another report_id.
+    A window is planned again if it finished in one of the states `again`, or if it was collected
+    with a shorter delay. After a change of `delay_days`, a report_id may belong to another
+    revision, and a revision may have another report_id.
 
     Args:
         report: The report as the definition plans it now.
-        known: Reports of the ledger, with all of this window and account.
+        known: Reports of the ledger, including every report of this window and account.
         again: The final states after which a window is planned again.
     """
     revisions = [
@@ -156,7 +155,7 @@ def plan_change(
     is_later = before.delay_days < report.delay_days
     is_left = before.state in (State.PLANNED, State.SPLIT)
     if is_left and before.backfill and report.backfill is None:
-        # The window is due for the calendar too: cancelling the backfill must not drop it.
+        # The calendar needs the window too, so cancelling the backfill must not withdraw it.
         return before, replace(before, priority=report.priority, backfill=None)
     if not before.is_at_end:
         return PlanOutcome.NOT_NOW if is_later else PlanOutcome.THERE
@@ -179,8 +178,8 @@ def plan_change(
 def _ended_as(ends: frozenset[State], report: Report) -> bool:
     """Whether a report finished in one of these states without a delivery.
 
-    The operator does not want a withdrawn window: only `recollect` plans it again.
-    A failed reconversion leaves the earlier delivery in place: its rows are known.
+    The operator does not want a withdrawn window: only `recollect` plans it again. A report with
+    rows was delivered, even if a later reconversion failed.
     """
     return report.state in ends and report.rows is None and report.withdrawn_at is None
 
@@ -216,7 +215,7 @@ def _too_late(definition: ReportDefinition, late: Sequence[Window]) -> Refusal:
 def announce_refusals(
     refusals: Sequence[Refusal], announced: frozenset[str], services: Services
 ) -> None:
-    """Announce each refusal that was not announced before."""
+    """Announce each refusal that is not announced yet."""
     for cause, refusal in {_cause(each): each for each in refusals}.items():
         if cause not in announced:
             services.topic.announce(notifications.refused(refusal))
@@ -226,7 +225,7 @@ def announce_refusals(
 def clear_resolved_refusals(
     refusals: Sequence[Refusal], announced: frozenset[str], services: Services
 ) -> None:
-    """Clear refusals that no longer occur, so that they are announced if they come back."""
+    """Clear refusals that no longer occur, so that a recurrence is announced."""
     causes = {_cause(each) for each in refusals}
     for cause in sorted(announced):
         if cause.startswith("refused#") and cause not in causes:
@@ -234,6 +233,6 @@ def clear_resolved_refusals(
 
 
 def _cause(refusal: Refusal) -> str:
-    """Return a short name of a refusal: a sort key of DynamoDB has at most 1,024 bytes."""
+    """Return a short name of a refusal. DynamoDB limits a sort key to 1,024 bytes."""
     text = json.dumps(refusal.to_dict(), sort_keys=True)
     return f"refused#{hashlib.sha256(text.encode()).hexdigest()[:16]}"

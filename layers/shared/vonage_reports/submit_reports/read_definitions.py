@@ -1,6 +1,6 @@
-"""The operator's report definitions: read, parsed with pydantic, accepted or refused one by one.
+"""Reads the operator's report definitions, and accepts or refuses each definition.
 
-Only submit_reports imports this module; the other functions start without pydantic.
+Only submit_reports imports this module, so the other functions start without pydantic.
 """
 
 import json
@@ -118,7 +118,7 @@ class _Definition(BaseModel):
 
 
 class _Object(dict[str, Any]):
-    """A JSON object; `repeated` is the first name that it has twice."""
+    """A JSON object. `repeated` is the first name that occurs twice."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
@@ -127,12 +127,12 @@ class _Object(dict[str, Any]):
 
 
 EVERY_DEFINITION = "(all)"
-"""The name in the refusal of a parameter that cannot be read at all."""
+"""The name in a refusal if the parameter cannot be read at all."""
 
 
 @dataclass(frozen=True)
 class LoadedDefinitions:
-    """The usable definitions, and a refusal for each of the others."""
+    """The usable definitions, and a refusal for each unusable definition."""
 
     definitions: Sequence[ReportDefinition]
     refusals: Sequence[Refusal]
@@ -140,11 +140,11 @@ class LoadedDefinitions:
 
     @property
     def is_readable(self) -> bool:
-        """Whether the parameter holds a list of definitions, usable or not."""
+        """Whether the parameter holds a list, even if some definitions are unusable."""
         return all(each.definition != EVERY_DEFINITION for each in self.refusals)
 
     def named(self, name: str) -> ReportDefinition:
-        """Return a definition by its name. Raises InvalidRequest if it is refused or unknown."""
+        """Return a definition by name. Raises InvalidRequest if it is refused or unknown."""
         for definition in self.definitions:
             if definition.name == name:
                 return definition
@@ -152,14 +152,15 @@ class LoadedDefinitions:
             if refusal.definition in (name, EVERY_DEFINITION):
                 raise InvalidRequest(f"{refusal.definition}, {refusal.field}: {refusal.reason}")
         names = ", ".join(each.name for each in self.definitions) or "none"
-        raise InvalidRequest(f"no report definition is named {name}; the usable ones: {names}")
+        raise InvalidRequest(f"no report definition is named {name}; the usable names: {names}")
 
 
 def load_definitions(services: Services) -> LoadedDefinitions:
-    """Read the definitions, without a cache: they change without a deployment.
+    """Read the definitions, uncached, because they change without a deployment.
 
-    Raises InvalidRequest if the secret is unusable: its API key is the default account. Raises
-    botocore's errors.
+    Raises:
+        InvalidRequest: the secret, whose API key is the default account, is unusable.
+        ClientError, BotoCoreError: AWS refused a call.
     """
     text, changed_at = services.definitions.read()
     definitions, refusals = parse_definitions(text, api_key=services.vonage.api_key)
@@ -174,9 +175,9 @@ def load_currencies(services: Services) -> dict[str, str | None]:
 
 
 def parse_definitions(text: str, *, api_key: str) -> tuple[list[ReportDefinition], list[Refusal]]:
-    """Parse the parameter's text; return the usable definitions and the refusals of the others.
+    """Parse the parameter's text. Return the usable definitions and the refusals.
 
-    `api_key` is the account of a definition that names none.
+    `api_key` is the account of a definition without account_ids.
     """
     try:
         entries = _entries(text)
@@ -203,11 +204,11 @@ def parse_definitions(text: str, *, api_key: str) -> tuple[list[ReportDefinition
 
 
 def _entries(text: str) -> list[Any]:
-    """Parse the parameter's list. Raises ValueError, with a sentence, for anything else."""
+    """Parse the parameter's list. Raises ValueError, with a sentence, if there is no valid list."""
     size = len(text.encode())
     if size > PARAMETER_BYTES:
         raise ValueError(
-            f"the parameter is too large: it has {size:,} bytes, SSM holds at most "
+            f"the parameter is too large: it has {size:,} bytes, and SSM allows at most "
             f"{PARAMETER_BYTES:,}"
         )
     try:
@@ -224,14 +225,14 @@ def _entry(number: int) -> str:
 
 
 def _name(entry: Mapping[str, Any], number: int) -> str:
-    """Return the name of a definition if it is fit to show, else its position in the list."""
+    """Return a definition's name if it is safe to print, else its position in the list."""
     name = entry.get("name")
     fit = isinstance(name, str) and name.isascii() and name.isprintable()
     return name if name and fit and len(name) <= _MOST_QUOTED else _entry(number)
 
 
 def _repetition(entry: _Object) -> tuple[str, str] | None:
-    """Return a field that a definition has twice. JSON parsers would silently take the last."""
+    """Return a field that a definition has twice, and a sentence. JSON parsers drop the first."""
     filters = entry.get("filters")
     for prefix, each in (("", entry), ("filters.", filters)):
         if isinstance(each, _Object) and each.repeated is not None:
@@ -243,7 +244,7 @@ def _definition(entry: Mapping[str, Any], api_key: str) -> ReportDefinition:
     value = _Definition.model_validate(dict(entry))
     filters = value.filters
     if "include_message" in known_filters(value.product):
-        # Message bodies are personal data: collect them only on request.
+        # Message bodies are personal data, so collect them only on request.
         filters = {"include_message": False, **filters}
     return ReportDefinition(
         name=value.name,
@@ -262,8 +263,8 @@ def _definition(entry: Mapping[str, Any], api_key: str) -> ReportDefinition:
 def first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
     """Return the first invalid field, as a dotted path, and a description of valid values.
 
-    The path is empty if the value itself is not an object. Never quote a filter: it may be a phone
-    number.
+    The path is empty if the value itself is not an object. Never quotes a filter, because a filter
+    may be a phone number.
     """
     first: Any = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"] if part != "[key]"]
@@ -291,9 +292,9 @@ def _quoted(value: object) -> str:
 def _problem(
     definition: ReportDefinition, accepted: Mapping[int, ReportDefinition]
 ) -> tuple[str, str] | None:
-    """Return the field and the reason for which to refuse a definition, None to accept it.
+    """Return the field and the reason for refusing a definition, or None to accept it.
 
-    `accepted` are the definitions before it, by their position.
+    `accepted` are the earlier definitions that were accepted, by position.
     """
     refused_filter = filter_problem(definition.product, definition.filters)
     if refused_filter:

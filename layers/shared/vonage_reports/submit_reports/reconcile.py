@@ -1,9 +1,8 @@
 """One pass of the control loop: follow the request, settle, plan, submit, monitor.
 
-A pass reads the ledger's open partition before it settles, before it submits and at its end; once
-more for running backfills, for lost requests and for split windows. Each step needs the writes of
-the steps before it: if it used versions and slots that were read earlier, its own writes would
-fail.
+A pass reads the ledger's open partition before settling, before submitting and at the end. Running
+backfills, lost requests and split windows each add a read. Steps change
+versions and slots, so the writes of a step that relied on an earlier read would fail.
 """
 
 from collections.abc import Callable
@@ -38,7 +37,7 @@ logger = Logger(service="submit_reports", child=True)
 
 @dataclass(frozen=True)
 class PassResult:
-    """The function's answer, and the errors behind its `faults`."""
+    """The function's answer, with the errors whose texts are in `faults`."""
 
     answer: dict[str, Any]
     errors: list[Exception]
@@ -52,10 +51,11 @@ def reconcile(
     *,
     clock: Callable[[], datetime],
 ) -> PassResult:
-    """Make one pass. An error that stops a step does not stop the next one.
+    """Make one pass. An error that stops a step does not stop the next step.
 
-    Raises InvalidRequest, having written nothing, if the operator has to change the event;
-    botocore's errors if the request cannot be carried out or the ledger cannot be read.
+    Raises:
+        InvalidRequest: the operator has to change the event. Nothing was written.
+        ClientError, BotoCoreError: carrying out the request or reading the ledger failed.
     """
     planned = StepResult()
     if isinstance(request, OperatorRequest):
@@ -84,7 +84,7 @@ def reconcile(
             monitor(left, services, overdue_after=overdue_after, now=clock())
     if work.unreadable:
         names = ", ".join(work.unreadable)
-        message = f"the ledger has entries of another version: {names}; deploy that version"
+        message = f"another version of the code wrote {names} into the ledger. Deploy that version"
         errors.append(InvalidRequest(message))
     answer = {
         "settled": [*planned.ended, *settled.report_ids],
@@ -99,7 +99,7 @@ def reconcile(
 
 
 def _attempt(step: Callable[[], StepResult]) -> StepResult:
-    """Return the result of a step, or a result with the error that stopped it."""
+    """Return the result of a step. If an error stops the step, the result has only the error."""
     stopped = StepResult()
     with collect_errors(stopped.errors):
         return step()
@@ -109,7 +109,7 @@ def _attempt(step: Callable[[], StepResult]) -> StepResult:
 def _plan_calendar(
     at: datetime, announced: frozenset[str], services: Services, *, now: datetime
 ) -> StepResult:
-    """Plan the windows of the current definitions that are due at `at`; announce the refusals."""
+    """Plan the current definitions' windows that are due at `at`, and announce the refusals."""
     loaded = load_definitions(services)
     for warning in warnings_of(loaded.definitions):
         logger.warning(warning)

@@ -1,4 +1,4 @@
-"""Settle: move reports on by the state of their runs and of Vonage."""
+"""Settle: advance reports by the state of their runs and their state at Vonage."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -42,10 +42,10 @@ _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 def settle(
     work: OpenWork, services: Services, invocation: Invocation, *, clock: Callable[[], datetime]
 ) -> StepResult:
-    """Move every report as far as possible while there is time; return the finished reports.
+    """Advance every report as far as possible while there is time. Return the finished reports.
 
     Level-triggered: decide by the current state at Step Functions and Vonage, never by an event.
-    One report's error does not stop the others.
+    An error of one report does not stop the other reports.
     """
     result = StepResult()
     for slot, until in work.slots_until.items():
@@ -62,7 +62,7 @@ def settle(
             if settled.is_at_end:
                 result.report_ids.append(report.report_id)
     for report in work.reports:
-        # After the loop above, which has written the ends of the parts.
+        # Settle split windows last, after the loop above has written the states of their parts.
         if report.state is State.SPLIT and invocation.has_time_to_settle():
             with collect_errors(result.errors):
                 if _settle_split(report, services, now=clock()).is_at_end:
@@ -71,7 +71,7 @@ def settle(
 
 
 def _rotated(reports: Sequence[Report], now: datetime) -> Sequence[Report]:
-    """Begin each sweep with another report, so that slow reports do not always come first."""
+    """Rotate the reports by time, so that slow reports do not always come first."""
     first = (now - _LONG_AGO) // _SWEEP % max(1, len(reports))
     return (*reports[first:], *reports[:first])
 
@@ -106,8 +106,8 @@ def _settle(
 
 
 def _settle_split(report: Report, services: Services, *, now: datetime) -> Report:
-    """Convert a split window once every part is stored; fail it once a part has failed."""
-    # Read the window before its parts: a decision based on stale parts fails the version check.
+    """Convert a split window once every part is stored. If a part has failed, fail the window."""
+    # Read the window before its parts, so that a decision from stale parts fails the version check.
     root = services.ledger.report(report.report_id)
     if root is None or root.state is not State.SPLIT or is_leased(root, now):
         return report
@@ -117,7 +117,7 @@ def _settle_split(report: Report, services: Services, *, now: datetime) -> Repor
     if parts is None:
         return root
     if any(part.state is State.FAILED for part in parts):
-        # The window has failed: do not pay for the parts that were not requested yet.
+        # The window has failed, so do not pay for parts that were not requested yet.
         parts = [
             execute(part, Withdraw(), services, now=now) if part.state is State.PLANNED else part
             for part in parts
@@ -126,10 +126,10 @@ def _settle_split(report: Report, services: Services, *, now: datetime) -> Repor
 
 
 def _entry(report: Report, services: Services) -> Entry:
-    """Return where a new run would begin, after the steps that are done."""
+    """Return where a new run begins, so that it skips the steps that are done."""
     written = services.bucket.precedence(manifest_key(report))
     if written and written.run >= report.run - report.resumes and not report.is_half:
-        # A run of the present attempt or conversion wrote the manifest.
+        # The manifest was written by a run of the present attempt or conversion.
         return Entry.ANNOUNCE
     is_stored = report.receipts or services.bucket.exists(receipt_key(report))
     return Entry.CONVERT if is_stored else Entry.CHECK
@@ -149,9 +149,9 @@ def _at_vonage(report: Report, announced: frozenset[str], services: Services) ->
         # Another report's answer, or none at all with a status of success, may come for good.
         return Unreadable.REFUSED if error.is_unusable_answer else Unreadable.UNAVAILABLE
     except VonageRejected as error:
-        # If all slots are taken, no POST is sent, and only this GET shows that the key is refused.
+        # With all slots taken, no POST is sent, and only this GET shows that the key is refused.
         announce_once(report, error, announced, services)
-        # A refusal of the key heals for every report once the operator has changed the secret.
+        # If the API key is refused, every report waits until the operator changes the secret.
         return Unreadable.UNAVAILABLE if error.concerns_every_report else Unreadable.REFUSED
 
 

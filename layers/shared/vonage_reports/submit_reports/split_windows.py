@@ -8,7 +8,7 @@ from vonage_reports.domain.splitting import halves_of
 
 
 def parts_of(report: Report, ledger: Ledger, *, now: datetime) -> list[Report] | None:
-    """Return the parts of a split report, oldest first; None if one of them is missing."""
+    """Return the parts of a split report, oldest first, or None if a part is missing."""
     parts: list[Report] = []
     for half in halves_of(report, now=now):
         found = ledger.report(half.report_id)
@@ -25,9 +25,9 @@ def parts_of(report: Report, ledger: Ledger, *, now: datetime) -> list[Report] |
 
 
 def is_part_of(report: Report, root: Report, ledger: Ledger, *, now: datetime) -> bool:
-    """Whether a half, or the half of a half, still belongs to the window as it is split now.
+    """Whether a part still belongs to the present split of the window.
 
-    It does not if the window, or the half around it, was later collected as one report.
+    False if the window, or a half that contains the part, was later collected as one report.
     """
     around, is_split = root, root.leaves > 1
     for digit in report.split_path:

@@ -43,9 +43,9 @@ logger = Logger(service="submit_reports", child=True)
 def submit(
     services: Services, invocation: Invocation, *, clock: Callable[[], datetime]
 ) -> StepResult:
-    """Find the requests of unanswered POSTs; then submit the due reports while slots are free.
+    """Look up the requests of unanswered POSTs. Then submit due reports while slots are free.
 
-    Raises InvalidRequest, having sent nothing, if the secret cannot be used.
+    Raises InvalidRequest if the secret cannot be used. Then nothing was sent.
     """
     result = StepResult()
     work = services.ledger.open_work()
@@ -67,9 +67,9 @@ def submit(
 def _cleared(
     work: OpenWork, services: Services, result: StepResult, clock: Callable[[], datetime]
 ) -> tuple[OpenWork, list[Report]]:
-    """Split and supersede reports before their POST; return the open work and the queue.
+    """Split and supersede reports before their POST. Return the open work and the queue.
 
-    A half may be too large itself, so repeat until nothing changes.
+    Repeats until nothing changes, because a half may be too large itself.
     """
     while True:
         whole = {report.report_id: report for report in work.reports}
@@ -89,7 +89,7 @@ def _cleared(
 
 
 def _later(report: Report, open_reports: Mapping[str, Report], services: Services) -> State | None:
-    """Return the state of the window's later revision; DELIVERED if any of several is."""
+    """Return the state of the window's later revision. If there are several, DELIVERED wins."""
     if report.is_half:
         return None
     found = [
@@ -128,7 +128,7 @@ def _submit_planned(
             owned = _take_slot(report, free, services, invocation, least=least, now=clock())
             if owned is not None:
                 go_on = _send(owned, work, services, result, now=clock())
-        # Count the slots that another invocation took meanwhile too.
+        # Also subtract the slots that another invocation took meanwhile.
         room -= seen_free - len(free)
         if not go_on:
             break
@@ -143,7 +143,7 @@ def _others_at_work(work: OpenWork, services: Services) -> int:
 
     Best effort: the list is deprecated, and another tool may send its POST a moment later.
 
-    Raises RateLimited, because Vonage would throttle the next POST too.
+    Raises RateLimited after a 429, because Vonage would throttle the next POST too.
     """
     try:
         listed = services.vonage.list_reports(services.vonage.api_key)
@@ -169,7 +169,7 @@ def _take_slot(
     least: int,
     now: datetime,
 ) -> Report | None:
-    """Take a slot for a PLANNED report; None if fewer than `least` slots are free."""
+    """Take a slot for a PLANNED report, or return None if fewer than `least` slots are free."""
     while len(free) >= least:
         lease_until = invocation.lease_end(now, services.waits)
         transition = TakeSlot(free.pop(0), invocation.owner, lease_until)
@@ -183,7 +183,7 @@ def _take_slot(
 def _send(
     report: Report, work: OpenWork, services: Services, result: StepResult, *, now: datetime
 ) -> bool:
-    """Send the POST and write its outcome. False: send no further POST in this pass."""
+    """Send the POST and write its outcome. Return False to stop further POSTs in this pass."""
     if report.refused_since is not None and _is_decided(report, work, services, result, now=now):
         return True
     answer: str | VonageReportsError
@@ -212,8 +212,8 @@ def _send(
     execute(report, decision, services, now=now)
     is_refused = isinstance(decision, PutBack) and not isinstance(answer, RateLimited)
     if is_refused and isinstance(answer, VonageReportsError):
-        # Announce last: if the announcement fails, the slot is free already, and the next
-        # refusal is announced.
+        # Announce last. If the announcement fails, the slot is free already, and the next refusal
+        # is announced.
         announce_once(report, answer, work.announced, services)
     if isinstance(answer, str):
         result.report_ids.append(report.report_id)
@@ -226,12 +226,12 @@ def _send(
 def _find(
     report: Report, services: Services, invocation: Invocation, result: StepResult, *, now: datetime
 ) -> None:
-    """Take over the lease of a report without an answer, and look its POST up at Vonage."""
+    """Lease a report whose POST got no answer, and look the report up at Vonage."""
     lease_until = invocation.lease_end(now, services.waits)
     report = services.ledger.write(
         report, replace(report, owner=invocation.owner, look_after=lease_until)
     )
-    # Check the time limit first, so that the report is held in the end even if every look-up fails.
+    # Check the time limit first, so that a report is held in time even if every look-up fails.
     decision: Decision | None = past_the_list(report, now=now, waits=services.waits)
     if decision is None:
         decision = after_lookup(report, _look_up(report, services), now=now, waits=services.waits)
