@@ -1,3 +1,4 @@
+import io
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice, pairwise
@@ -6,6 +7,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 import requests
+import urllib3
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -638,7 +640,8 @@ class Recorder(requests.Session):
         self.sent = said["json"]
         response = requests.Response()
         response.status_code = 200
-        response._content = b'{"request_id": "ri3p58f-6c5506b7-f16a-44dc-af06-756bbf467488"}'
+        body = b'{"request_id": "ri3p58f-6c5506b7-f16a-44dc-af06-756bbf467488"}'
+        response.raw = urllib3.HTTPResponse(io.BytesIO(body), preload_content=False)
         return response
 
 

@@ -59,7 +59,7 @@ ANSWER_TIMEOUT = 60.0
 
 _MOST_BYTES = 1_000_000
 _MOST_BYTES_OF_A_LIST = 8_000_000
-"""About 10,000 reports: at five at once, more than a key makes in 4 days."""
+"""About 10,000 reports."""
 
 # A small compressed body may inflate to gigabytes.
 _JSON = {"Accept": "application/json", "Accept-Encoding": "identity"}
