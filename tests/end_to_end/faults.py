@@ -88,7 +88,8 @@ class Case:
         assert self._records_billed_again() == self._billed_again_before
         state = self.simulator.state()
         assert state["max_in_flight"] <= 5
-        assert not self.stack.keeps_pace or state["max_requests_per_second"] <= 5
+        limit = self.stack.requests_per_second
+        assert not limit or state["max_requests_per_second"] <= limit
         manifests = self.stack.objects("manifests/")
         assert all(json.loads(each)["archives"] for each in manifests.values())
 
