@@ -47,7 +47,8 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     result = reconcile(request, services, settings, invocation, clock=_now)
     logger.info("submit_reports is done", extra=result.answer)
     if result.errors and not isinstance(request, OperatorRequest):
-        # Fail last, after all work that could be done: retries and the Errors metric see it.
+        # Raise the error last, after all other work. Then Lambda retries, and the metric Errors
+        # counts it.
         raise result.errors[0]
     # The request is carried out: if it failed now, it would be sent, and perhaps billed, again.
     # Errors that persist fail the next sweep.

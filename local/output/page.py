@@ -343,7 +343,7 @@ def _class_of(status: str) -> int:
 
 
 def _number(cost: Decimal | None) -> str | None:
-    # As text the number is exact, and JavaScript still reads it as a number.
+    # Sent as text so that no digit is lost. JavaScript converts it to a number.
     return None if cost is None else _exact(cost)
 
 

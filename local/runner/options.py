@@ -121,7 +121,7 @@ def _server(given: Mapping[str, str]) -> Server | None:
 
 
 def _base_url(text: str) -> str:
-    """Return the URL in a normalized form, so that equal servers compare equal.
+    """Return the URL in a normalized form, so that two spellings of one server are equal.
 
     Raises BadInput. The message omits the text, which may contain a password.
     """

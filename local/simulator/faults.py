@@ -110,7 +110,7 @@ class Fault:
             raise ValueError(f"operation {operation!r} has no fault {fault!r}")
         times, after = rest.pop("times", 1), rest.pop("after", 0)
         if not (times is None or type(times) is int) or type(after) is not int:
-            raise ValueError("times must be an integer or null, after an integer")
+            raise ValueError("times must be an integer or null, and after must be an integer")
         match = {name: str(rest.pop(name)) for name in _MATCHES if name in rest}
         for name, value in rest.items():
             if name not in _PARAMETERS or not isinstance(value, _PARAMETERS[name]):

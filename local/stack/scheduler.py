@@ -52,7 +52,7 @@ class Scheduler:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no invocation is running, and `tick` has taken the last answer."""
+        """Whether `tick` has taken the last answer and no invocation is running."""
         return self._running is None
 
     def tick(self) -> None:

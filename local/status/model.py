@@ -19,7 +19,8 @@ from vonage_reports.domain.report import Report, Revision, State
 from vonage_reports.domain.windows import Window, WindowLength, windows_ending_after
 
 THE_API_KEY = "(the API key)"
-"""The account of a definition without account_ids: reading the key would need the secret."""
+"""Shown as the account of a definition without account_ids. The real account is the API key, which
+only the secret holds."""
 
 _IN_FLIGHT = frozenset({State.SUBMITTING, State.SUBMITTED, State.SPLIT, State.CONVERTING})
 _UNCOLLECTED = frozenset({State.CANCELLED, State.SUPERSEDED})

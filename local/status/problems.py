@@ -127,7 +127,7 @@ def _failed(
     for each in parts or (report,):
         reason = f"{each.error}: {each.reason}"
         if each.error == "ReportTruncated":
-            # Another report would be truncated again.
+            # A new report would be truncated too.
             yield _problem("failed", history, each, reason=reason)
         else:
             # The archive of unreadable rows is stored: reading it again costs nothing.
@@ -245,7 +245,7 @@ def _delays(content: Content) -> Iterator[str]:
         yield f"{definition}: retrying {count:,} report{'s' if count > 1 else ''}: {reason}"
     if work.unreadable:
         names = ", ".join(work.unreadable)
-        yield f"the ledger has entries of another version of this code, left alone: {names}"
+        yield f"another version of this code wrote these entries of the ledger: {names}"
 
 
 def _calendar_warnings(history: DefinitionHistory, content: Content) -> Iterator[str]:

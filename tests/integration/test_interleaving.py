@@ -36,9 +36,9 @@ from vonage_reports.domain.windows import Window, WindowLength
 from vonage_reports.submit_reports import backfills
 from vonage_reports.submit_reports.context import Invocation, Services
 from vonage_reports.submit_reports.plan import plan
-from vonage_reports.submit_reports.reprocess import recollect
+from vonage_reports.submit_reports.reprocess import recollect, resolve
 from vonage_reports.submit_reports.settle import settle
-from vonage_reports.submit_reports.submit import resolve, submit
+from vonage_reports.submit_reports.submit import submit
 from vonage_reports.vonage.answers import ReportRequest
 
 START = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)

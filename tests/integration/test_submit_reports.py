@@ -21,9 +21,9 @@ from vonage_reports.domain.report import Report, State
 from vonage_reports.submit_reports.context import Invocation
 from vonage_reports.submit_reports.plan import announce_refusals, clear_resolved_refusals, plan
 from vonage_reports.submit_reports.read_definitions import parse_definitions
-from vonage_reports.submit_reports.reprocess import recollect
+from vonage_reports.submit_reports.reprocess import recollect, resolve
 from vonage_reports.submit_reports.settle import settle
-from vonage_reports.submit_reports.submit import resolve, submit
+from vonage_reports.submit_reports.submit import submit
 from vonage_reports.vonage.answers import ReportRequest
 from vonage_reports.vonage.client import HTTP_TIMEOUT, Credentials, VonageClient
 from vonage_reports.vonage.pacing import Pacer
@@ -462,6 +462,50 @@ def test_late_windows_are_announced_before_the_cursor_moves(stack: Stack) -> Non
     assert len(done.report_ids) == 7
 
 
+@pytest.mark.parametrize("minutes", [2, 30, 59])
+def test_entry_by_a_slow_clock_of_vonage_holds_the_report(stack: Stack, minutes: int) -> None:
+    stack.plan()
+    # Our clock, from now on ahead of Vonage's.
+    stack.later(minutes=minutes)
+    stack.simulator.fault("create", "accept_then_cut")
+    stack.submit()
+    for _ in range(2):
+        stack.later(minutes=10)
+        stack.submit()
+
+    report = the_report(stack)
+    (at_vonage,) = stack.simulator.state()["reports"]
+    assert report.state is State.HELD
+    assert at_vonage["request_id"] in (report.reason or "")
+
+
+@pytest.mark.parametrize("status", [400, 403, 409, 422])
+def test_report_that_vonage_refuses_to_show_is_held_after_48_hours(
+    stack: Stack, status: int
+) -> None:
+    stack.plan()
+    stack.submit()
+    stack.runs.end(the_report(stack), "VonageRejected")
+    stack.simulator.fault("get", "status", status=status, times=None)
+    stack.later(hours=47)
+    stack.settle()
+    assert the_report(stack).state is State.SUBMITTED
+    stack.later(hours=2)
+    stack.settle()
+
+    report = the_report(stack)
+    assert (report.state, report.slot) == (State.HELD, 1)
+    held = [body for body in stack.announced() if body["event"] == "report.held"]
+    assert [body["run_again"]["resolve"]["request_id"] for body in held] == [report.request_id]
+    # The slot is not kept for ever, and the operator can go on.
+    stack.later(hours=25)
+    stack.settle()
+    assert stack.slots() == 0
+    stack.simulator.reset()
+    resolve(report.report_id, None, stack.services, now=stack.now)
+    assert the_report(stack).state is State.PLANNED
+
+
 def test_reports_of_other_tools_take_slots(stack: Stack) -> None:
     stack.plan(5)
     others = stack.simulator.jobs(3, 3600)
@@ -507,14 +551,14 @@ def test_unknown_or_foreign_request_is_not_adopted(stack: Stack, held: Report) -
     with pytest.raises(InvalidRequest, match="Vonage has no"):
         resolve(held.report_id, "a-typing-error", stack.services, now=stack.now)
     (foreign,) = stack.simulator.jobs(1, 3600)
-    with pytest.raises(InvalidRequest, match="another report's"):
+    with pytest.raises(InvalidRequest, match="has other parameters"):
         resolve(held.report_id, foreign, stack.services, now=stack.now)
     assert the_report(stack) == held
 
 
 def test_request_with_other_filters_is_not_adopted(stack: Stack, held: Report) -> None:
     (foreign,) = stack.simulator.jobs(1, 3600, {**LIKE_OURS, "country": "X1"})
-    with pytest.raises(InvalidRequest, match="another report's"):
+    with pytest.raises(InvalidRequest, match="has other parameters"):
         resolve(held.report_id, foreign, stack.services, now=stack.now)
     assert the_report(stack) == held
 
@@ -539,8 +583,8 @@ def test_operator_resolves_a_held_report_without_a_request(stack: Stack, held: R
     assert len(stack.created()) == 2
 
 
-def test_held_report_keeps_its_slot_for_a_day(stack: Stack, held: Report) -> None:
-    stack.later(hours=23)
+def test_held_report_keeps_its_slot_for_two_days(stack: Stack, held: Report) -> None:
+    stack.later(hours=47)
     stack.settle()
     assert stack.slots() == 1
     stack.later(hours=2)
@@ -566,7 +610,7 @@ def test_request_claimed_by_another_report_is_refused(stack: Stack, held: Report
     stack.submit()
     other = next(each for each in stack.open() if each.report_id != held.report_id)
     assert other.request_id is not None
-    with pytest.raises(InvalidRequest, match="serves another report"):
+    with pytest.raises(InvalidRequest, match="belongs to another report"):
         resolve(held.report_id, other.request_id, stack.services, now=stack.now)
 
 

@@ -1,7 +1,7 @@
 """Streams the members of a stored archive, with ranged reads.
 
-The archive was proven when it was stored. This is another read, so each member is checked again:
-at its end, against the size and CRC-32 in the receipt.
+The archive was proven when it was stored. The archive is now read again, so each member is checked
+again. At its end, its size and CRC-32 must be those in the receipt.
 """
 
 import io
@@ -86,7 +86,7 @@ def csv_members(source: Source, receipt: Sequence[Member]) -> list[CsvMember]:
 
 
 class _Ranges(io.RawIOBase):
-    """Makes a source a seekable file for `zipfile`."""
+    """Presents a source to `zipfile` as a seekable file."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -124,7 +124,7 @@ def _open(source: Source, entry: zipfile.ZipInfo, end: int) -> io.RawIOBase:
 
 
 class _Stream(io.RawIOBase):
-    """Makes a generator of pieces, some of them empty, a file."""
+    """Presents a generator of pieces as a file. Pieces may be empty."""
 
     def __init__(self, pieces: Generator[bytes]) -> None:
         self._pieces = pieces

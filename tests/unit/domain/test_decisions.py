@@ -29,6 +29,7 @@ from vonage_reports.domain.decisions import (
     decide,
     is_unacknowledged,
     needs_vonage,
+    past_the_list,
     resolved,
     while_held,
     while_split,
@@ -242,7 +243,12 @@ def test_no_decision_while_vonage_is_unavailable() -> None:
 
 
 def test_every_answer_of_vonage_moves_a_failed_run() -> None:
-    known = [case for case in CASES if case.at_vonage not in (None, Unreadable.UNAVAILABLE)]
+    known = [
+        case
+        for case in CASES
+        if case.at_vonage not in (None, Unreadable.UNAVAILABLE)
+        and (case.at_vonage is not Unreadable.REFUSED or case.overdue or case.is_stored)
+    ]
 
     assert [case for case in known if isinstance(case.decision, Stay | Start | Deliver)] == []
 
@@ -311,6 +317,68 @@ def test_undocumented_status_cancels_and_buys_nothing() -> None:
     for case, decision in told(unknown):
         assert isinstance(decision, Cancel), case
         assert isinstance(decision.then, Fail), case
+
+
+def test_refused_report_waits_for_its_deadline_then_is_held() -> None:
+    refused = [
+        case for case in CASES if case.at_vonage is Unreadable.REFUSED and not case.is_stored
+    ]
+
+    for case, decision in told(refused):
+        if case.overdue:
+            # The hold names the request, and keeps the slot for a day more.
+            assert isinstance(decision, Hold), case
+            assert decision.request_id == case.report.request_id, case
+            assert decision.until == NOW + timedelta(hours=24), case
+        else:
+            assert decision == Stay(), case
+
+
+def test_held_slot_lasts_48_hours_from_the_post() -> None:
+    sent = replace(SUBMITTING, submitted_at=NOW - timedelta(hours=1))
+
+    hold = after_lookup(sent, Unclear("404"), now=NOW)
+
+    assert isinstance(hold, Hold)
+    assert hold.until == NOW + timedelta(hours=47)
+
+
+def test_request_adopted_again_counts_no_second_attempt() -> None:
+    held = replace(REPORT, state=State.HELD)
+    assert REPORT.request_id is not None
+
+    same = apply(held, resolved(REPORT.request_id, now=NOW), now=NOW)
+    other = apply(held, resolved("request-2", now=NOW), now=NOW)
+
+    assert (same.attempt, other.attempt) == (REPORT.attempt, REPORT.attempt + 1)
+
+
+OURS = ("KeyError", "MemoryError", "Sandbox.Timedout", "States.Timeout")
+
+
+@pytest.mark.parametrize("report", [REPORT, CONVERTING], ids=lambda report: report.state)
+@pytest.mark.parametrize("error", [*OURS, "ResourceUnusable", "Lambda.Unknown"])
+def test_third_equal_error_of_our_own_code_fails_the_report(error: str, report: Report) -> None:
+    seen = []
+    for _ in range(4):
+        decision = decide(
+            report, failed_run(error), RequestStatus.SUCCESS, entry=Entry.CONVERT, now=NOW
+        )
+        seen.append(type(decision))
+        if isinstance(decision, Fail):
+            assert decision.is_stored
+            break
+        report = applied(report, decision, now=NOW)
+
+    assert seen == ([Resume, Resume, Fail] if error in OURS else [Resume] * 4)
+
+
+def test_other_error_in_between_starts_the_count_again() -> None:
+    report = CONVERTING
+    for error in ("KeyError", "KeyError", "TypeError", "KeyError", "KeyError"):
+        decision = decide(report, failed_run(error), None, entry=Entry.CONVERT, now=NOW)
+        assert isinstance(decision, Resume), error
+        report = applied(report, decision, now=NOW)
 
 
 def test_slot_is_kept_while_vonage_works() -> None:
@@ -638,30 +706,24 @@ def test_two_look_ups_prove_an_absence() -> None:
     assert (twice.state, twice.slot, twice.attempt) == (State.PLANNED, None, 0)
 
 
-def test_late_absence_proves_nothing() -> None:
-    old = replace(SUBMITTING, submitted_at=NOW - timedelta(days=3, seconds=1), absent_since=NOW)
-
-    assert isinstance(after_lookup(old, NoMatch.ABSENT, now=NOW), Hold)
-
-
-def test_list_unreadable_for_three_days_holds_the_report() -> None:
-    # Only a held report can be resolved: else it would keep its slot for ever.
-    until_deadline = replace(SUBMITTING, submitted_at=NOW - timedelta(days=3))
+def test_report_is_held_once_the_list_proves_nothing() -> None:
+    in_time = replace(SUBMITTING, submitted_at=NOW - timedelta(days=3))
     too_late = replace(SUBMITTING, submitted_at=NOW - timedelta(days=3, seconds=1))
 
-    assert after_lookup(until_deadline, NoMatch.NOT_NOW, now=NOW) == Stay()
-    assert isinstance(after_lookup(too_late, NoMatch.NOT_NOW, now=NOW), Hold)
+    assert past_the_list(in_time, now=NOW) is None
+    assert isinstance(past_the_list(too_late, now=NOW), Hold)
 
 
-def test_held_report_keeps_its_slot_for_a_day() -> None:
-    held = applied(SUBMITTING, after_lookup(SUBMITTING, Unclear("404"), now=NOW), now=NOW)
+def test_held_report_releases_its_slot_in_time() -> None:
+    sent = replace(SUBMITTING, submitted_at=NOW)
+    held = applied(sent, after_lookup(sent, Unclear("404"), now=NOW), now=NOW)
     assert (held.state, held.slot) == (State.HELD, 3)
 
-    assert while_held(held, now=NOW + timedelta(hours=23, minutes=59)) == Stay()
-    tomorrow = NOW + timedelta(hours=24, seconds=1)
-    let_go = applied(held, while_held(held, now=tomorrow), now=tomorrow)
-    assert (let_go.state, let_go.slot) == (State.HELD, None)
-    assert while_held(let_go, now=tomorrow) == Stay()
+    assert while_held(held, now=NOW + timedelta(hours=47, minutes=59)) == Stay()
+    after = NOW + timedelta(hours=48, seconds=1)
+    released = applied(held, while_held(held, now=after), now=after)
+    assert (released.state, released.slot) == (State.HELD, None)
+    assert while_held(released, now=after) == Stay()
 
 
 @pytest.mark.parametrize(
@@ -992,7 +1054,8 @@ def shape(report: Report) -> Shape:
         report.receipts != (),
         report.expected_rows is not None,
     )
-    return report.state, report.attempt, attributes
+    # The operator may resolve a held report any number of times.
+    return report.state, min(report.attempt, waits.MAX_ATTEMPTS + 1), attributes
 
 
 def test_every_reachable_state_leads_to_an_end() -> None:
@@ -1057,7 +1120,8 @@ def test_submitted_report_stays_only_while_running_or_unavailable(
 ) -> None:
     for seen, decision in seen_of(report, NOW):
         if isinstance(decision, Stay):
-            assert seen.startswith("RUNNING") or "UNAVAILABLE" in seen, seen
+            waits_for_vonage = "UNAVAILABLE" in seen or "REFUSED" in seen
+            assert seen.startswith("RUNNING") or waits_for_vonage, seen
 
 
 def test_converting_report_stays_only_while_running() -> None:

@@ -50,8 +50,9 @@ def test_subaccounts_in_one_report_warn_above_ten_accounts() -> None:
     # With the account of `together` these are eleven.
     assert warnings_of([together, of_accounts(10)]) == [
         (
-            "together, include_subaccounts: the definitions list 11 accounts; above 10, Vonage "
-            "advises one report for each, so list them in account_ids and set this to false"
+            "together, include_subaccounts: the definitions name 11 accounts. For more than 10, "
+            "Vonage advises one report for each account: write the accounts into account_ids and "
+            "set include_subaccounts to false"
         )
     ]
     assert warnings_of([together, of_accounts(9)]) == []

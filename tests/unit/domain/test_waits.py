@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 
 import pytest
@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from vonage_reports.domain import waits
 from vonage_reports.domain.errors import RateLimited
 from vonage_reports.domain.waits import UNSCALED, Waits
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 def limited(retry_after: int | None) -> RateLimited:
@@ -58,8 +60,11 @@ def test_first_wait_follows_the_expected_rows(rows: int | None, seconds: int) ->
 def test_scale_shortens_waits_but_no_lease_below_five_seconds() -> None:
     hurried = Waits(0)
 
-    assert {hurried.rate_limit, hurried.refused, hurried.held_slot, hurried.cool_down(3)} == {
-        timedelta()
-    }
+    assert {
+        hurried.rate_limit,
+        hurried.refused,
+        hurried.held_slot_until(NOW, NOW) - NOW,
+        hurried.cool_down(3),
+    } == {timedelta()}
     assert hurried.announce_lease == hurried.submit_lease(900) == timedelta(seconds=5)
     assert UNSCALED.submit_lease(900) == timedelta(seconds=960)

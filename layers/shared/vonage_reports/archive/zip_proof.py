@@ -355,7 +355,8 @@ class ArchiveProof:
             self._at(f"the data descriptor of member {number}, {name!r}")
             described = yield from self._descriptor(proven, has_zip64=wide is not None)
             if header.method == _STORED and not said.compressed and described != proven:
-                # Only the central directory gives the end of the data: too late for a stream.
+                # Only the central directory says where the data ends, and a stream reads it too
+                # late.
                 raise self._corrupt("the data is stored (not deflated) and its size is not known")
             self._compare(described, proven)
             # A header gives zeros [4.4.4] or the true values.

@@ -346,7 +346,9 @@ class Ledger:
     def _transact(
         self, *writes: "TransactWriteItemTypeDef", refusals: frozenset[str] = _CONDITION
     ) -> tuple[str | None, ...]:
-        """Write all or nothing; return the refusal's code of each write, None if not refused.
+        """Write everything or nothing.
+
+        Return one entry for each write: the code of its refusal, or None.
 
         Raises botocore's error for any code that is not in `refusals`: a TransactionConflict, for
         example, does not tell whether the other transaction succeeded.

@@ -132,7 +132,7 @@ def prove_stored_archive(client: "S3Client", bucket: str, key: str) -> Archive:
 
 @dataclass
 class _Part:
-    """A buffer: the number of bytes filled, and given to the proof, and the tasks that read it."""
+    """A buffer, with the number of bytes filled, the number given to the proof, and its readers."""
 
     buffer: bytearray
     filled: int = 0

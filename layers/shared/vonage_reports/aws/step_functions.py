@@ -26,8 +26,8 @@ class Executions:
     def start(self, report: Report) -> None:
         """Start the report's current run, unless it was started before.
 
-        Idempotent: for a name with the same input, Step Functions accepts a repeated start while
-        the run lasts, and refuses it afterwards. Either way, the run exists once.
+        Idempotent. If a start with the same name and input is repeated, Step Functions accepts it
+        while the run lasts and refuses it afterwards. Either way, the run exists once.
         """
         assert report.execution_input is not None
         with suppress(self._client.exceptions.ExecutionAlreadyExists):

@@ -96,7 +96,7 @@ class Backfill:
         }
 
     def after(self, *, skipped: int = 0, planned: int = 0) -> "Backfill":
-        """Return the backfill after so many more reports were skipped or planned."""
+        """Return the backfill with `skipped` and `planned` added to its progress."""
         seen_to = self.seen_to + skipped + planned
         return replace(
             self,

@@ -97,7 +97,8 @@ def due_reports(
         for delay_index, delay_days in enumerate(definition.delay_days):
             since = _planned_to(definition, account_id, delay_index, cursors)
             windows = list(due_windows(definition, delay_index, since, at))
-            # Nothing is late at first sight: collecting begins with the latest window.
+            # A definition without a cursor has no late windows, because collecting begins with the
+            # latest window.
             late = [
                 each
                 for each in windows
@@ -151,8 +152,8 @@ def where_finals_begin(
     """Yield the account and the first cursor of each final revision without a cursor.
 
     Store these cursors before planning. A final revision without a cursor starts at the cursor of
-    another delay, which planning advances. If a run broke off in between, the windows planned so
-    far would never be collected as final.
+    another delay, which planning advances. If a run planned first and stopped before it stored
+    these cursors, the planned windows would never be collected as final.
     """
     index = len(definition.delay_days) - 1
     for account_id in definition.account_ids:

@@ -40,6 +40,7 @@ from vonage_reports.domain.waits import (
     DEADLINE,
     LIST_RELIABLE_FOR,
     MAX_ATTEMPTS,
+    MAX_EQUAL_FAILURES,
     MAX_RESUMES,
     NOT_FOUND_PATIENCE,
     UNSCALED,
@@ -75,8 +76,9 @@ class Gone(Enum):
 class Unreadable(Enum):
     """The reason why the report's state at Vonage is unknown."""
 
-    UNAVAILABLE = "no answer, or none now: the next invocation asks again"
+    UNAVAILABLE = "no answer, or Vonage asks to wait: the next invocation asks again"
     UNKNOWN_STATUS = "a request_status that Vonage does not document"
+    REFUSED = "a refusal that is about this report, not about the API key"
 
 
 AtVonage = RequestStatus | Gone | Unreadable
@@ -101,7 +103,7 @@ class NoMatch(Enum):
     """Vonage's list shows no such report."""
 
     ABSENT = "a well-formed list without the report"
-    NOT_NOW = "no answer, or none now: the next invocation looks again"
+    NOT_NOW = "no answer, or Vonage asks to wait: the next invocation looks again"
 
 
 LookupResult = Found | Unclear | NoMatch
@@ -122,7 +124,7 @@ class Cancel:
     """Ask Vonage to stop the report (DELETE), then decide again.
 
     200: Vonage stopped it, and `then` follows. 409: the report had ended already, so its status is
-    read once more. If that leads here again, `then` follows all the same.
+    read once more. If the new decision is Cancel again, `then` follows without another DELETE.
     """
 
     then: Resubmit | Fail
@@ -133,7 +135,34 @@ Decision = Transition | Stay | Start | Cancel
 _UNREADABLE = "RowsUnreadable"
 
 _FINAL_ERRORS = frozenset({"RowsMismatch", _UNREADABLE, "ArchiveCorrupt"})
-"""Vonage generated a file that is not what Vonage says. Another download or report repeats it."""
+"""The file contradicts Vonage's own statements about it. Another download or report repeats
+that."""
+
+
+_TRANSIENT = frozenset(
+    {
+        "VonageUnavailable",
+        "VonageUnreachable",
+        "VonageRejected",
+        "RateLimited",
+        "ReportExpired",
+        "ReportFailed",
+        # AWS refuses a resource of the stack: its administrator mends that.
+        "ResourceUnusable",
+        "States.TaskFailed",
+        "Lambda.ServiceException",
+        "Lambda.AWSLambdaException",
+        "Lambda.SdkClientException",
+        "Lambda.TooManyRequestsException",
+        "Lambda.Unknown",
+        "Runtime.ExitError",
+        # A run that was stopped, or that waited until the file expired.
+        "ABORTED",
+        "TIMED_OUT",
+    }
+)
+"""Errors that a later run may not meet. Any other error is a defect in our code, and every later
+run meets it again."""
 
 
 def is_leased(report: Report, now: datetime) -> bool:
@@ -162,7 +191,8 @@ def before_post(report: Report, *, leaves: int, later: State | None) -> Decision
     if later not in (None, State.FAILED, State.CANCELLED, State.SUPERSEDED):
         return Stay()
     is_too_large = report.expected_rows is not None and report.expected_rows > report.max_records
-    # A report that cannot be split further is requested all the same: the size is only expected.
+    # A report that cannot be split further is still requested, because its size is only an
+    # estimate.
     return Split() if is_too_large and can_be_split(report, leaves) else None
 
 
@@ -192,24 +222,40 @@ def after_lookup(
     """Decide for a SUBMITTING report without an answer, from a look-up in Vonage's list.
 
     An absence counts if two look-ups, some time apart and soon after the POST, agree: the list may
-    lag, and it forgets. It counts once per attempt: if the list never showed our reports, we would
-    resubmit for ever. Without proof a report is held, never resubmitted.
+    lag, and it forgets. An absence counts only once per attempt. Otherwise we would resubmit
+    without end if the list never showed our reports. Without proof a report is held, never
+    resubmitted.
     """
     if isinstance(seen, Found):
         return Adopt(seen.request_id)
     if isinstance(seen, Unclear):
-        return Hold(now + waits.held_slot, seen.reason, seen.request_id)
-    if report.submitted_at is None or now - report.submitted_at > LIST_RELIABLE_FOR:
-        # A list that is unreadable until now may stay so, and only a held report can be resolved.
-        return Hold(now + waits.held_slot, "Vonage's list does not reach back to the POST")
+        return _hold(report, seen.reason, seen.request_id, now=now, waits=waits)
     if seen is NoMatch.NOT_NOW:
         return Stay()
     if report.absent_since is None:
         return LookUpAgain(now + waits.second_look_up)
     if report.unheard:
         reason = "a second POST got no answer either, and Vonage's list shows neither report"
-        return Hold(now + waits.held_slot, reason)
+        return _hold(report, reason, None, now=now, waits=waits)
     return PutBack(now, unheard=True)
+
+
+def past_the_list(report: Report, *, now: datetime, waits: Waits = UNSCALED) -> Hold | None:
+    """Hold a SUBMITTING report that is too old for a look-up; None for any other.
+
+    A list that is unreadable until now may stay so, and the operator can only resolve a report that
+    is held.
+    """
+    if report.submitted_at is not None and now - report.submitted_at <= LIST_RELIABLE_FOR:
+        return None
+    reason = "Vonage's list does not reach back to the POST"
+    return _hold(report, reason, None, now=now, waits=waits)
+
+
+def _hold(
+    report: Report, reason: str, request_id: str | None, *, now: datetime, waits: Waits
+) -> Hold:
+    return Hold(waits.held_slot_until(now, report.submitted_at), reason, request_id)
 
 
 def while_held(report: Report, *, now: datetime) -> Decision:
@@ -279,7 +325,7 @@ def decide(
         # InvalidRequest: an object is missing in the bucket, and only a new collection restores it.
         if error in _FINAL_ERRORS or error == "InvalidRequest":
             return Fail(error, reason, is_stored=error == _UNREADABLE)
-        if _is_hopeless(report, entry):
+        if _is_hopeless(report, entry, error):
             return Fail(error, reason, is_stored=True)
         return Resume(entry, later, frees_slot=False, error=error, reason=reason)
     if at_vonage is None or at_vonage is Unreadable.UNAVAILABLE:
@@ -290,9 +336,14 @@ def decide(
     if entry is not Entry.CHECK:
         if report.is_half and not working:
             return Store(execution.rows)
-        if _is_hopeless(report, entry) and not working:
+        if _is_hopeless(report, entry, error) and not working:
             return Fail(error, reason, is_stored=True)
         return Resume(entry, later, frees_slot=not working, error=error, reason=reason)
+    if at_vonage is Unreadable.REFUSED:
+        if report.submitted_at is None or now - report.submitted_at <= DEADLINE:
+            return Stay()
+        refused = f"Vonage refuses to show the report: {reason}"
+        return _hold(report, refused, report.request_id, now=now, waits=waits)
     if at_vonage is Unreadable.UNKNOWN_STATUS:
         return Cancel(then=Fail("ReportFailed", reason))
     if working:
@@ -328,8 +379,11 @@ def decide(
     return _buy_again(report, "ReportFailed", ended, now, waits)
 
 
-def _is_hopeless(report: Report, entry: Entry) -> bool:
-    """Whether converting a stored archive failed for so long that the operator has to act."""
+def _is_hopeless(report: Report, entry: Entry, error: str) -> bool:
+    """Whether a stored archive was converted in vain so often that the operator has to act."""
+    is_repeated = error == report.error and report.equal_failures + 1 >= MAX_EQUAL_FAILURES
+    if is_repeated and error not in _TRANSIENT:
+        return True
     return entry is Entry.CONVERT and report.resumes >= MAX_RESUMES
 
 

@@ -119,7 +119,8 @@ def _slowness(
     accounts = {account.lower() for each in definitions for account in each.account_ids}
     if definition.include_subaccounts and len(accounts) > MOST_SUBACCOUNTS_AT_ONCE:
         reason = (
-            f"the definitions list {len(accounts)} accounts; above {MOST_SUBACCOUNTS_AT_ONCE}, "
-            "Vonage advises one report for each, so list them in account_ids and set this to false"
+            f"the definitions name {len(accounts)} accounts. For more than "
+            f"{MOST_SUBACCOUNTS_AT_ONCE}, Vonage advises one report for each account: write the "
+            "accounts into account_ids and set include_subaccounts to false"
         )
         yield "include_subaccounts", reason

@@ -116,7 +116,7 @@ class RowsUnreadable(VonageReportsError):
 
 
 class ResourceUnusable(VonageReportsError):
-    """A resource of the stack is missing, forbidden or out of order, or a function lacks its name.
+    """A resource of the stack is missing or unusable, or no environment variable names it.
 
     The text names the resource and its setting. The cause may pass, so the work is tried again.
     """

@@ -193,6 +193,8 @@ TRANSITIONS: Mapping[State | None, Mapping[type[Transition], State]] = {
         Resume: State.SUBMITTED,
         Resubmit: State.PLANNED,
         Split: State.SPLIT,
+        # Vonage refuses for good to show the report.
+        Hold: State.HELD,
         Fail: State.FAILED,
     },
     State.SPLIT: {
@@ -229,11 +231,12 @@ TRANSITIONS: Mapping[State | None, Mapping[type[Transition], State]] = {
         Convert: State.CONVERTING,
     },
 }
-"""By state, what each transition leads to. None: the ledger does not have the report yet."""
+"""For each state, the transitions that it allows and the state after each. None: the ledger does
+not have the report yet."""
 
 
 def apply(report: Report | None, transition: Transition, *, now: datetime) -> Report:
-    """Return the report after `transition`, which ends every lease but the one that it grants.
+    """Return the report after `transition`. The old lease ends; a transition may grant a new one.
 
     Raises IllegalTransition for a pair of state and transition that is not in `TRANSITIONS`.
     """
@@ -261,7 +264,13 @@ def _entry_of(transition: Adopt | Convert | Resume) -> Entry:
 
 
 _NO_ERROR: Mapping[str, Any] = {"error": None, "reason": None}
-_NEW_RUNS: Mapping[str, Any] = {"resumes": 0, "not_found": 0, "not_before": None, **_NO_ERROR}
+_NEW_RUNS: Mapping[str, Any] = {
+    "resumes": 0,
+    "not_found": 0,
+    "equal_failures": 0,
+    "not_before": None,
+    **_NO_ERROR,
+}
 
 
 def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[str, Any]:
@@ -287,7 +296,8 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
             return {
                 **_NEW_RUNS,
                 "request_id": request_id,
-                "attempt": report.attempt + 1,
+                # A held report may have had this request before.
+                "attempt": report.attempt + (request_id != report.request_id),
                 "receipts": (),
                 "profile": None,
                 "unheard": False,
@@ -317,13 +327,15 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
                 "receipts": report.receipts or own,
                 "resumes": report.resumes + 1,
                 "not_found": report.not_found + 1 if not_found else 0,
+                "equal_failures": report.equal_failures + 1 if error == report.error else 1,
                 "not_before": not_before,
                 "slot": None if frees_slot else report.slot,
                 "error": error,
                 "reason": reason,
             }
         case Split():
-            # A window that is split before it was asked for is collected once all the same.
+            # A window that is split before its own report was requested still counts as one
+            # attempt.
             attempt = report.attempt + (report.request_id is None)
             return {
                 **_NO_ERROR,

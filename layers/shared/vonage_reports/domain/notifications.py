@@ -15,7 +15,10 @@ from vonage_reports.domain.report import Entry, Report
 from vonage_reports.domain.windows import format_instant
 
 FILTERABLE = ("event", "definition", "product", "account_id", "revision")
-"""The fields that are message attributes too, for the filter policies of subscriptions."""
+"""The fields that are message attributes too, for the filter policies of subscriptions.
+
+The workflow's state Announce Report lists them again.
+"""
 
 EVERY_REPORT = "every-report"
 """The cause that stops every submission: Vonage refuses the API key, or cannot be reached."""
@@ -92,8 +95,8 @@ def duplicate(report: Report, request_id: str) -> dict[str, Any]:
 def held(report: Report, hold: Hold) -> dict[str, Any]:
     """Make the body of `report.held`; `hold.request_id` may be the report at Vonage.
 
-    `run_again` adopts that request. The event that creates a report stands in the message alone:
-    sent unread, it might buy the report twice.
+    `run_again` adopts that request. Only the message contains the event that creates a report. An
+    operator who sends that event unread might buy the report twice.
     """
     named = {"resolve": {"report_id": report.report_id, "request_id": hold.request_id}}
     create = {"resolve": {"report_id": report.report_id, "request_id": None}}

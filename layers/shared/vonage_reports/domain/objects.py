@@ -42,7 +42,7 @@ def receipt_key(of: RunInput | Report) -> str:
 
 
 def dataset_key(of: RunInput | Report) -> str:
-    """Return the key of the window's dataset: one object, whichever reports it was made from."""
+    """Return the key of the window's dataset: one object, also for several reports."""
     window = of.window
     folder = "/".join(f"{name}={value}" for name, value in partition(of).items())
     return (
@@ -66,7 +66,7 @@ def headers_key(of: RunInput | Report) -> str:
 
 
 def manifest_key(of: RunInput | Report) -> str:
-    """Return the key of the manifest, which is written last: its window is delivered."""
+    """Return the key of the manifest; a window that has one is delivered."""
     return f"manifests/{_folder(of)}/{of.report_id}.json"
 
 
@@ -74,8 +74,8 @@ def manifest_key(of: RunInput | Report) -> str:
 class Precedence:
     """The rank of an object's content, kept in its metadata: a lower rank never overwrites it.
 
-    A late preliminary revision cannot overwrite the final one, nor a forgotten run a later
-    collection.
+    A late preliminary revision cannot overwrite the final one. A forgotten run cannot overwrite a
+    later collection.
     """
 
     delay_days: int

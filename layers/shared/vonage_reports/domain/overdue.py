@@ -1,4 +1,7 @@
-"""The windows that are due and not delivered, and since when."""
+"""The windows that are due and not delivered, and since when.
+
+`monitor` announces a window after the setting OVERDUE_HOURS.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -12,7 +12,8 @@ _UNSAFE = re.compile(
 )
 _SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 _FORMULA = re.compile(r"[=+\-@\t\r]")
-# With a sign, because no other number begins like a formula. `+` and digits are a phone number.
+# Only numbers with a sign, because only those begin like a formula. `+` and digits are a phone
+# number.
 _NUMBER = re.compile(r"[+-]([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 

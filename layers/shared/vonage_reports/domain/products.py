@@ -2,6 +2,7 @@
 
 Source: the OpenAPI text 3.1.4, Vonage's technical details, and answers seen in production. An
 unknown product, filter or value passes with a warning: Vonage adds new ones, and the API decides.
+The columns of a product are in `vonage_dataset/tables.py`.
 """
 
 from calendar import monthrange

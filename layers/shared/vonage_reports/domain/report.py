@@ -46,7 +46,7 @@ class RequestStatus(StrEnum):
 
     @classmethod
     def parse(cls, word: object) -> "RequestStatus":
-        """Parse Vonage's value, here alone. Raises ReportFailed for an undocumented one."""
+        """Parse Vonage's value; no other code does. Raises ReportFailed for an undocumented one."""
         try:
             return cls(str(word))
         except ValueError:
@@ -134,7 +134,7 @@ class Report:
     attempt: int = 0
     """Reports that Vonage accepted for this window and revision, with the present one."""
     attempts_before: int = 0
-    """Attempts made before the window was last planned again."""
+    """The value of `attempt` when the window was last planned again."""
     tokens: tuple[str, ...] = ()
     """Tokens of the recollect events that were followed."""
     submitted_at: datetime | None = None
@@ -148,7 +148,9 @@ class Report:
     resumes: int = 0
     """Failed runs since the present attempt began."""
     not_found: int = 0
-    """The last of these runs that found a 404 for the report or its file, in a row."""
+    """How many of these runs, counted back from the latest without a gap, found a 404."""
+    equal_failures: int = 0
+    """How many of these runs, counted back from the latest without a gap, had the same error."""
     execution_input: str | None = None
     """The exact input of the present run, as bytes of JSON."""
     receipts: tuple[str, ...] = ()

@@ -26,7 +26,8 @@ class Settings:
     """`ROW_CHECK`: if the rows differ from Vonage's number, `enforce` fails the report and `warn`
     notes the difference in the manifest."""
     account_currency: str | None = None
-    """`ACCOUNT_CURRENCY`: the currency of rows without one, if their definition has none."""
+    """`ACCOUNT_CURRENCY`: the currency of rows that name none, if their definition names none
+    either."""
     pacing_file: str | None = None
     """`PACING_FILE`: a file through which processes of one machine share `REQUEST_INTERVAL`."""
 

@@ -1,4 +1,4 @@
-"""The slots: how many reports may be in flight, which one comes next, what backfills may use."""
+"""The slots: how many reports may be in flight, their order, and the share of backfills."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
@@ -13,7 +13,7 @@ LEFT_TO_THE_CALENDAR = 1
 
 
 def may_be_submitted(report: Report, now: datetime) -> bool:
-    """Whether a report waits for nothing but a slot."""
+    """Whether a report can be submitted as soon as a slot is free."""
     return report.state is State.PLANNED and (report.not_before or now) <= now
 
 
@@ -21,7 +21,8 @@ def submission_order(reports: Iterable[Report], now: datetime) -> list[Report]:
     """Return the reports that may be submitted, the next one first.
 
     Calendar reports come before those of backfills. Within each group, halves come before whole
-    windows. Then the calendar takes the oldest window first, a backfill the newest.
+    windows. Then calendar reports start with the oldest window, and reports of backfills start with
+    the newest.
     """
 
     def rank(report: Report) -> tuple[int, int, float, str]:
@@ -49,7 +50,7 @@ def room_for_backfills(reports: Iterable[Report], *, in_use: int, now: datetime)
 
 
 def is_backlogged(name: str, reports: Collection[Report], now: datetime) -> bool:
-    """Whether so many reports of the backfill `name` were put back that more would pile up."""
+    """Whether the backfill `name` must plan no more reports for now: too many were put back."""
     put_back = sum(
         report.backfill == name
         and report.state is State.PLANNED

@@ -15,7 +15,8 @@ LEAST_HISTORY = 3
 """Fewer windows show no usual number of rows."""
 
 NEGLIGIBLE_ROWS = 100
-"""Added to both sides: ten rows after one row are no anomaly."""
+"""Rows added to both numbers before the comparison, so that ten rows after one row are no
+anomaly."""
 
 _A_WEEK_WITH_ANY_CLOCK = timedelta(days=8)
 

@@ -1,7 +1,7 @@
 """Every wait, lease and deadline, in seconds or as a timedelta. Nothing here reads a clock."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from vonage_reports.domain.errors import RateLimited
 
@@ -25,30 +25,35 @@ DEADLINE = timedelta(hours=48)
 records, which take up to four hours at the slowest documented speed."""
 
 NOT_FOUND_PATIENCE = 4
-"""Runs resumed after a 404, over an hour in all, before the report counts as expired. Vonage also
-answers 404 for a moment to a report that exists, and a second report costs more."""
+"""After a 404, this many runs are resumed, more than an hour in all. Then the report counts as
+expired. Vonage also answers 404 for a moment to a report that exists, and a second report costs
+more."""
 
 TOLD_AT_RESUME = 3
-"""The failed run of one attempt that is announced: 20 minutes after the first failure."""
+"""The number of the failed run that is announced, 20 minutes after the first failure."""
 
 MAX_RESUMES = 72
-"""Hourly runs that may fail to convert a stored archive: three days, as long as Vonage keeps the
-file. After that the cause is no outage."""
+"""How many hourly runs may fail to convert a stored archive. Three days are as long as Vonage keeps
+the file; a longer failure is no outage."""
 
 FILE_KEPT = timedelta(hours=72)
 """Vonage keeps a generated file this long (OpenAPI 3.1.4)."""
 
 EXPIRES_SOON = timedelta(hours=12)
-"""The alarm comes this long before a file expires, so that the operator has time to act."""
+"""How long before a file expires the alarm comes, so that the operator has time to act."""
 
 BESIDE_GENERATION = timedelta(hours=1)
-"""Time for queueing, storing and converting, however few rows a report has."""
+"""How long queueing, storing and converting may take, however few rows a report has."""
 
 MAX_ATTEMPTS = 3
-"""Reports that we pay for per window and revision before the operator has to act."""
+"""The most reports that we pay for per window and revision. After that the operator has to act."""
 
 SHORTEST_LEASE = timedelta(seconds=5)
 """No lease is shorter, however far waits are scaled down."""
+
+MAX_EQUAL_FAILURES = 3
+"""After this many runs with the same error of our own code the report fails. A repeated error is a
+defect, not an outage."""
 
 LIST_RELIABLE_FOR = timedelta(days=3)
 """An absence from Vonage's list proves nothing later: the list drops reports after 4 days."""
@@ -70,31 +75,34 @@ class Waits:
 
     @property
     def rate_limit(self) -> timedelta:
-        """Time to pause after a 429 without Retry-After, or without a connection to Vonage."""
+        """How long to pause after a 429 without Retry-After, or after a failed connection."""
         return self.scale * _RATE_LIMIT_WAIT
 
     @property
     def refused(self) -> timedelta:
-        """Time before a refused report is sent again: the operator has to act first."""
+        """How long a refused report waits, so that the operator can remove the cause."""
         return self.scale * _REFUSED_WAIT
 
     @property
     def second_look_up(self) -> timedelta:
-        """Time between the two look-ups that must both miss a report: Vonage's list may lag."""
+        """How long the second look-up waits after the first, because Vonage's list may lag."""
         return self.scale * _SECOND_LOOK_UP
 
-    @property
-    def held_slot(self) -> timedelta:
-        """Time that a held report keeps its slot. Vonage works on no report for longer."""
-        return self.scale * _HELD_SLOT
+    def held_slot_until(self, now: datetime, submitted_at: datetime | None) -> datetime:
+        """Return until when a report that is held now keeps its slot.
+
+        Vonage works on no report for longer than 24 hours after the hold and 48 after the POST.
+        """
+        held = now + self.scale * _HELD_SLOT
+        return held if submitted_at is None else max(held, submitted_at + self.scale * DEADLINE)
 
     @property
     def announce_lease(self) -> timedelta:
-        """Time that a failure is left to the invocation that announces it."""
+        """How long other invocations leave a failure to the invocation that announces it."""
         return max(self.scale * _ANNOUNCE_LEASE, SHORTEST_LEASE)
 
     def submit_lease(self, seconds_left: float) -> timedelta:
-        """Return how long a report is left to an invocation with so many seconds left."""
+        """Return the length of the lease of an invocation with `seconds_left` to run."""
         return max(self.scale * (timedelta(seconds=seconds_left) + _LEASE_MARGIN), SHORTEST_LEASE)
 
     def cool_down(self, times: int) -> timedelta:

@@ -32,7 +32,7 @@ class WindowLength(StrEnum):
 
 @dataclass(frozen=True)
 class Window:
-    """The instants from `start` up to, and without, `end`: both aware, in UTC."""
+    """The instants from `start` (inclusive) to `end` (exclusive). Both are aware and in UTC."""
 
     start: datetime
     end: datetime

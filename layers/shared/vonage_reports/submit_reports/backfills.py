@@ -1,4 +1,4 @@
-"""Backfills: begun and cancelled by a person, planned as slots become free."""
+"""Backfills: the operator begins and cancels them; windows are planned as slots become free."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -25,14 +25,14 @@ from vonage_reports.submit_reports.plan import MISSING, PlanOutcome, plan_change
 from vonage_reports.submit_reports.split_windows import parts_of
 
 _AT_ONCE = 300
-"""Reports that are looked up together: a range that was delivered before is passed quickly."""
+"""The number of reports that one query reads. It is large, so that delivered windows are skipped
+fast."""
 
 
 def begin(backfill: Backfill, services: Services, *, max_billed_records: int) -> None:
-    """Put a backfill into the ledger; there is nothing to do where it is running already.
+    """Write a backfill into the ledger, unless it is running already.
 
-    Raises InvalidRequest where it is expected to be billed for more than the limit, and nobody
-    confirmed that.
+    Raises InvalidRequest if its expected billed records exceed the limit without confirmation.
     """
     records = expected_records(backfill, services.ledger.calendar().volumes)
     if records > max_billed_records and not backfill.confirmed:
@@ -47,11 +47,12 @@ def begin(backfill: Backfill, services: Services, *, max_billed_records: int) ->
 
 
 def cancel(name: str, services: Services, *, now: datetime) -> None:
-    """Plan nothing more of a backfill, and withdraw what Vonage was not asked for yet.
+    """Stop a backfill, and withdraw its reports that were not requested yet.
 
-    A window that was split is withdrawn with all its parts, or finished, where one was asked for.
-    Once more, it withdraws what is left; so it does of one that has planned all its windows.
-    Raises InvalidRequest for one that nobody knows.
+    A split window is withdrawn with all its parts if no part was requested; otherwise it is
+    finished. Cancelling again, or after the last window was planned, withdraws the rest.
+
+    Raises InvalidRequest for an unknown backfill.
     """
     work = _ended(name, services)
     errors: list[Exception] = []
@@ -64,7 +65,7 @@ def cancel(name: str, services: Services, *, now: datetime) -> None:
 
 
 def _withdraw(report: Report, services: Services, *, now: datetime) -> None:
-    """Withdraw a window, unless Vonage was asked for it, or for a part of it."""
+    """Withdraw a window, unless it or one of its parts was requested."""
     parts: list[Report] = []
     if report.state is State.SPLIT:
         parts = parts_of(report, services.ledger, now=now) or []
@@ -77,7 +78,7 @@ def _withdraw(report: Report, services: Services, *, now: datetime) -> None:
 
 
 def _ended(name: str, services: Services) -> OpenWork:
-    """End a backfill, and return the open work as it is afterwards."""
+    """End a backfill and return the open work afterwards."""
     while True:
         work = services.ledger.open_work()
         running = {each.name: each for each in work.backfills}
@@ -85,9 +86,9 @@ def _ended(name: str, services: Services) -> OpenWork:
             return work
         if name not in running:
             names = ", ".join(running) or "none"
-            raise InvalidRequest(f"cancel: there is no backfill {name}; running: {names}")
+            raise InvalidRequest(f"cancel: there is no backfill {name}. Running backfills: {names}")
         cancelled = replace(running[name], progress=Progress.CANCELLED)
-        # Until it is ended, another invocation may plan some more of it.
+        # Another invocation may plan more of it until the write succeeds.
         with suppress(VersionConflict):
             services.ledger.write_all([], (running[name], cancelled))
             return services.ledger.open_work()
@@ -104,9 +105,9 @@ def plan_backfills(
     max_billed_records: int,
     clock: Callable[[], datetime],
 ) -> StepResult:
-    """Plan as many windows of the running backfills as can be submitted; return their reports.
+    """Plan as many windows of running backfills as there are slots; return their reports.
 
-    Take the newest window of all backfills first.
+    The newest window of all backfills comes first.
     """
     work = services.ledger.open_work()
     room = room_for_backfills(work.reports, in_use=len(work.slots), now=clock())
@@ -124,7 +125,7 @@ def plan_backfills(
         try:
             after, report = _advance(backfill, calendar, services, invocation, clock=clock)
         except VersionConflict:
-            # Another invocation plans the same.
+            # Another invocation plans this backfill.
             del running[backfill.name]
             continue
         if report is not None:
@@ -144,10 +145,11 @@ def _advance(
     *,
     clock: Callable[[], datetime],
 ) -> tuple[Backfill, Report | None]:
-    """Plan the next window that is missing, past those that are there or under way.
+    """Plan the next missing window; return the backfill afterwards, and the planned report.
 
-    Returns the backfill as it is then, and the report; None where nothing is left, or the time is
-    up. Raises Outrun where somebody else was faster.
+    The report is None if no window is left or the time is up.
+
+    Raises VersionConflict if another invocation was faster.
     """
     skipped = 0
     for report, change in _left(backfill, calendar, services, now=clock()):
@@ -167,7 +169,7 @@ def _advance(
 def _left(
     backfill: Backfill, calendar: Calendar, services: Services, *, now: datetime
 ) -> Iterator[tuple[Report, Change | PlanOutcome]]:
-    """Yield, newest first, the reports that are left and what planning each of them means."""
+    """Yield the reports that are left, newest first, each with the change that plans it."""
     left = backfill.left()
     while some := list(islice(left, _AT_ONCE)):
         (newest, _), (oldest, _) = some[0], some[-1]
@@ -208,10 +210,10 @@ def _report(
 def _reason_to_stop(
     backfill: Backfill, calendar: Calendar, max_billed_records: int, *, now: datetime
 ) -> str | None:
-    """Say why a backfill may not go on: what it costs, or what Vonage has deleted meanwhile."""
+    """Return why a backfill has to stop: its cost, or records that Vonage has deleted."""
     records = expected_records(backfill, calendar.volumes)
     if records > max_billed_records and not backfill.confirmed:
-        return f"{_too_expensive(records, max_billed_records)}. What it has delivered is skipped"
+        return f"{_too_expensive(records, max_billed_records)}. Delivered windows will be skipped"
     window, _ = next(backfill.left(), (None, None))
     product = backfill.definition.product
     if window is None:
@@ -225,7 +227,7 @@ def _reason_to_stop(
 
 
 def _stop(backfill: Backfill, reason: str, services: Services) -> None:
-    """End a backfill that may not go on, having said so."""
+    """Announce that a backfill has to stop, then end it."""
     sentence = f"the backfill {backfill.name} is stopped: {reason}"
     refusal = Refusal(backfill.definition.name, "backfill", sentence)
     services.topic.announce(notifications.refused(refusal))
@@ -236,16 +238,15 @@ def _stop(backfill: Backfill, reason: str, services: Services) -> None:
 def _too_expensive(records: int, limit: int) -> str:
     return (
         f"about {records:,} records are expected to be billed, more than MAX_BILLED_RECORDS "
-        f'({limit:,}): send it again with "confirm": true'
+        f'({limit:,}). To accept that, send the event again with "confirm": true'
     )
 
 
 def outlook(backfill: Backfill, services: Services) -> dict[str, Any]:
-    """Return what a backfill would do, without doing it.
+    """Return the effect of a backfill, without writing anything.
 
-    `windows` are ISO 8601 intervals, newest first; `reports` how many it would ask for, and
-    `skipped` how many are there or under way; `expected_rows` of the former, null where an account
-    has no history, and as many are expected to be billed.
+    `windows` are ISO 8601 intervals, newest first. `reports` counts the reports to request, and
+    `skipped` those delivered or under way. `expected_rows` is null if an account has no history.
     """
     calendar = services.ledger.calendar()
     skipped, records = 0, 0.0

@@ -135,7 +135,10 @@ def _is_announced(report: Report, transition: Transition) -> bool:
 def announce_once(
     report: Report, error: VonageReportsError, announced: frozenset[str], services: Services
 ) -> None:
-    """Announce a refusal that only the operator can mend: once per cause, until it is gone."""
+    """Announce a refusal that only the operator can mend.
+
+    The same cause is announced again only after it was gone.
+    """
     cause = notifications.cause(report, error)
     if cause not in announced:
         services.topic.announce(notifications.refused_by_vonage(report, error))

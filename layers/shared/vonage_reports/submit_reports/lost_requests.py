@@ -16,14 +16,18 @@ from vonage_reports.submit_reports.context import Services
 from vonage_reports.vonage.answers import ReportRequest
 
 _CLOCK_DIFFERENCE = timedelta(seconds=60)
-"""Vonage's clock may be this far behind ours."""
+"""Vonage's clock is usually not further behind ours."""
+
+_CLOCK_ERROR = timedelta(hours=1)
+"""A wrong clock at Vonage may be this far behind ours. An entry that is early by up to this much
+may be our report."""
 
 
 def find_request(report: Report, services: Services) -> tuple[LookupResult, list[str]]:
     """Look a SUBMITTING report up at Vonage; return the result and the ids of duplicates.
 
-    The oldest live match is the report. Further matches are duplicates, which were billed too. An
-    entry that may or may not match is neither adopted nor taken as an absence.
+    The oldest live match is the report. Further matches are duplicates, which were billed too. If
+    it is unclear whether an entry matches, the result is Unclear, and the operator decides.
     """
     listed = _listed(report, services)
     if not isinstance(listed, dict):
@@ -93,15 +97,16 @@ def _said_and_sent(listed: ReportRequest, report: Report) -> list[tuple[object, 
 
 def _match(listed: ReportRequest, report: Report) -> Match:
     assert report.submitted_at is not None
-    early = report.submitted_at - _CLOCK_DIFFERENCE
+    received = listed.receive_time
     if is_another(listed, report) or (
-        listed.receive_time is not None and listed.receive_time < early
+        received is not None and received < report.submitted_at - _CLOCK_ERROR
     ):
         return Match.OTHER
     unsent = EVERY_FILTER - report.filters.keys()
     alike = (
         all(said == sent for said, sent in _said_and_sent(listed, report))
-        and listed.receive_time is not None
+        and received is not None
+        and received >= report.submitted_at - _CLOCK_DIFFERENCE
         and listed.include_subaccounts == report.include_subaccounts
         and not any(_as_text(listed.echo.get(name)) for name in unsent)
     )

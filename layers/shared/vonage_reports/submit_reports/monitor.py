@@ -94,7 +94,10 @@ def _undelivered(
 
 
 def _announce(overdue: Sequence[Undelivered], work: OpenWork, services: Services) -> None:
-    """Announce the oldest overdue window of each definition, once until none is overdue."""
+    """Announce the oldest overdue window of each definition.
+
+    A definition is announced again only after none of its windows was overdue.
+    """
     youngest_first = sorted(overdue, key=lambda each: each.since, reverse=True)
     oldest = {_OVERDUE + each.report.definition: each for each in youngest_first}
     for cause, each in oldest.items():

@@ -1,4 +1,4 @@
-"""Plan: put every window that became due into the ledger."""
+"""Plan: write every window that became due into the ledger."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from vonage_reports.submit_reports.context import Services, StepResult
 from vonage_reports.submit_reports.execute import collect_errors
 
 _CLOCK_DIFFERENCE = timedelta(minutes=5)
-"""By which the schedule's clock may be ahead of the function's."""
+"""The schedule's clock may be this far ahead of the function's."""
 
 
 def plan(
@@ -33,12 +33,11 @@ def plan(
 ) -> StepResult:
     """Plan the windows that are due at `at`, the schedule's time; return them and the refusals.
 
-    Refused are definitions that collect something else than before, and windows that are too late.
-    `announced` are the refusals that were announced before. One definition's error does not stop
-    the others.
+    A definition that changed under its name is refused, and so are windows that became due more
+    than 7 days ago. `announced` are the refusals that were announced before. One definition's error
+    does not stop the others.
 
-    Write windows before the cursor: if an invocation dies in between, the next one finds its
-    windows planned and catches up.
+    Write windows before the cursor: if an invocation dies in between, the next one catches up.
 
     Raises InvalidRequest for a time in the future, whose windows have not ended, and for a time
     whose records Vonage has deleted.
@@ -82,7 +81,7 @@ def _plan_due(
     if due.late:
         late = _too_late(definition, due.late)
         result.refusals.append(late)
-        # Said before the cursor moves past them: no later run would find them late.
+        # Announce before the cursor passes these windows: no later pass finds them late.
         announce_refusals([late], announced, services)
     seen_to = due.late[-1:]
     for report in due.reports:
@@ -97,19 +96,19 @@ def _plan_due(
 
 
 class PlanOutcome(Enum):
-    """What became of a report that was to be planned."""
+    """The reason why a due window is not written, or that it was."""
 
-    NEW = "it is planned"
-    THERE = "it is there already"
-    NOT_NOW = "an earlier revision that bears its name is still under way"
+    NEW = "planned now"
+    THERE = "planned or collected before"
+    NOT_NOW = "an earlier revision with the same report_id is unfinished"
 
 
 MISSING = frozenset({State.FAILED, State.CANCELLED, State.SUPERSEDED})
-"""The ends at which a window was not delivered."""
+"""The final states of a window that was not delivered."""
 
 
 _LEFT_TO_THE_CALENDAR = frozenset({State.CANCELLED})
-"""A window that a backfill had first is the calendar's again when the backfill is cancelled."""
+"""The calendar plans a window again after its backfill was cancelled."""
 
 
 def _plan_one(report: Report, services: Services) -> PlanOutcome:
@@ -121,7 +120,7 @@ def _plan_one(report: Report, services: Services) -> PlanOutcome:
     try:
         services.ledger.write(*change)
     except VersionConflict:
-        # Somebody else planned it; or did not, and the next run does.
+        # Another invocation changed the window. If it is still missing, the next pass plans it.
         return (
             PlanOutcome.THERE if services.ledger.report(report.report_id) else PlanOutcome.NOT_NOW
         )
@@ -131,12 +130,16 @@ def _plan_one(report: Report, services: Services) -> PlanOutcome:
 def plan_change(
     report: Report, known: Iterable[Report], *, again: frozenset[State] = frozenset()
 ) -> Change | PlanOutcome:
-    """Return what is to be written to plan a report, or why nothing is.
+    """Return the change that plans a report, or the reason why there is none.
 
-    `known` are reports of the ledger, those of this window and account among them. A window that
-    came to one of the ends `again` is planned once more. So is one that was collected sooner after
-    its end: a definition whose `delay_days` changed gives the same report_id to another revision,
-    and to one revision another report_id.
+    A window that finished in one of the states `again` is planned once more. A window that was
+    collected with a shorter delay is planned again too. After a change of `delay_days`, a report_id
+    may belong to another revision, and a revision may have another report_id.
+
+    Args:
+        report: The report as the definition plans it now.
+        known: Reports of the ledger, with all of this window and account.
+        again: The final states after which a window is planned again.
     """
     revisions = [
         each
@@ -153,7 +156,7 @@ def plan_change(
     is_later = before.delay_days < report.delay_days
     is_left = before.state in (State.PLANNED, State.SPLIT)
     if is_left and before.backfill and report.backfill is None:
-        # The calendar's turn has come before the backfill's: nobody can cancel it any more.
+        # The window is due for the calendar too: cancelling the backfill must not drop it.
         return before, replace(before, priority=report.priority, backfill=None)
     if not before.is_at_end:
         return PlanOutcome.NOT_NOW if is_later else PlanOutcome.THERE
@@ -174,24 +177,26 @@ def plan_change(
 
 
 def _ended_as(ends: frozenset[State], report: Report) -> bool:
-    """Whether a report came to one of these ends; not one that was only to be converted again.
+    """Whether a report finished in one of these states without a delivery.
 
-    That failed, and what is delivered stays: its rows are known.
+    A failed reconversion leaves the earlier delivery in place: its rows are known.
     """
     return report.state in ends and report.rows is None
 
 
 def _require_records(at: datetime, now: datetime) -> None:
     if at > now + _CLOCK_DIFFERENCE:
-        raise InvalidRequest(f"scheduled_time {format_instant(at)} is in the future")
+        raise InvalidRequest(
+            f"scheduled_time {format_instant(at)} is in the future. Send the present time"
+        )
     if at < oldest_start("", now):
         raise InvalidRequest(
-            f"scheduled_time {format_instant(at)}: Vonage keeps records for 13 months"
+            f"scheduled_time {format_instant(at)} is too old: Vonage keeps records for 13 months"
         )
 
 
 def require_unchanged(definition: ReportDefinition, services: Services) -> None:
-    """Raise InvalidRequest where a definition collects something else than before."""
+    """Raise InvalidRequest if a definition changed under its name."""
     collected = services.ledger.calendar().collects.get(definition.name)
     changed = change_of(definition, collected)
     if changed is not None:
@@ -203,7 +208,7 @@ def _too_late(definition: ReportDefinition, late: Sequence[Window]) -> Refusal:
         definition.name,
         "window",
         f"{len(late)} windows from {late[0].first_date} to {late[-1].first_date} became due more "
-        "than 7 days ago and are not collected by themselves",
+        "than 7 days ago. Collect them with a backfill event",
     )
 
 
@@ -220,7 +225,7 @@ def announce_refusals(
 def clear_resolved_refusals(
     refusals: Sequence[Refusal], announced: frozenset[str], services: Services
 ) -> None:
-    """Forget the refusals that came no more, so that they are announced when they come back."""
+    """Clear refusals that no longer occur, so that they are announced if they come back."""
     causes = {_cause(each) for each in refusals}
     for cause in sorted(announced):
         if cause.startswith("refused#") and cause not in causes:
@@ -228,6 +233,6 @@ def clear_resolved_refusals(
 
 
 def _cause(refusal: Refusal) -> str:
-    """Name a refusal shortly, whatever it says: a key of DynamoDB has 1,024 bytes at most."""
+    """Return a short name of a refusal: a sort key of DynamoDB has at most 1,024 bytes."""
     text = json.dumps(refusal.to_dict(), sort_keys=True)
     return f"refused#{hashlib.sha256(text.encode()).hexdigest()[:16]}"

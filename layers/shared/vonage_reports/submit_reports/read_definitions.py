@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from aws_lambda_powertools.utilities.parser import parse
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -133,7 +132,7 @@ EVERY_DEFINITION = "(all)"
 
 @dataclass(frozen=True)
 class LoadedDefinitions:
-    """The definitions that submit_reports can use, and its refusals of the others."""
+    """The usable definitions, and a refusal for each of the others."""
 
     definitions: Sequence[ReportDefinition]
     refusals: Sequence[Refusal]
@@ -241,7 +240,7 @@ def _repetition(entry: _Object) -> tuple[str, str] | None:
 
 
 def _definition(entry: Mapping[str, Any], api_key: str) -> ReportDefinition:
-    value = parse(event=dict(entry), model=_Definition)
+    value = _Definition.model_validate(dict(entry))
     filters = value.filters
     if "include_message" in known_filters(value.product):
         # Message bodies are personal data: collect them only on request.

@@ -2,7 +2,8 @@
 
 A pass reads the ledger's open partition before it settles, before it submits and at its end; once
 more for running backfills, for lost requests and for split windows. Each step needs the writes of
-the steps before it: with older versions and slots its own writes would fail.
+the steps before it: if it used versions and slots that were read earlier, its own writes would
+fail.
 """
 
 from collections.abc import Callable

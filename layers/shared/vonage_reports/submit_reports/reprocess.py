@@ -5,13 +5,15 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from vonage_reports.aws.ledger import Change, VersionConflict
-from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.aws.ledger import Change, RequestAlreadyClaimed, VersionConflict
+from vonage_reports.domain.decisions import resolved
+from vonage_reports.domain.errors import InvalidRequest, ReportExpired
 from vonage_reports.domain.lifecycle import Convert, Reopen, Replan, apply
 from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.report import Priority, Report, State
 from vonage_reports.submit_reports.context import Services
 from vonage_reports.submit_reports.execute import execute
+from vonage_reports.submit_reports.lost_requests import is_another
 from vonage_reports.submit_reports.split_windows import is_part_of, parts_of
 
 Currencies = Mapping[str, str | None]
@@ -119,6 +121,32 @@ def reconvert(
 def _missing(receipts: Sequence[str], services: Services) -> str | None:
     # GET, not HEAD: a HEAD answers 404 for a missing bucket too.
     return next((key for key in receipts if services.bucket.read_json(key) is None), None)
+
+
+def resolve(report_id: str, request_id: str | None, services: Services, *, now: datetime) -> None:
+    """Resolve a HELD report: adopt the request, or plan the report again (None).
+
+    Raises InvalidRequest, having written nothing, if the report is not held, or if Vonage does not
+    have the request, or has it with other parameters, or if it belongs to another report.
+    """
+    report = services.ledger.report(report_id)
+    if report is None or report.state is not State.HELD:
+        raise InvalidRequest(f"resolve: {report_id} is not held")
+    if request_id is not None:
+        try:
+            at_vonage = services.vonage.get_report(request_id)
+        except ReportExpired as error:
+            raise InvalidRequest(f"resolve: Vonage has no request {request_id}: {error}") from error
+        if is_another(at_vonage, report):
+            raise InvalidRequest(
+                f"resolve: {request_id} has other parameters than {report_id} at Vonage"
+            )
+    try:
+        execute(report, resolved(request_id, now=now), services, now=now)
+    except RequestAlreadyClaimed:
+        raise InvalidRequest(
+            f"resolve: {request_id} belongs to another report. Find the report of {report_id}"
+        ) from None
 
 
 def outlook(report_id: str, services: Services) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from vonage_reports.submit_reports.read_definitions import (
     load_currencies,
     load_definitions,
 )
-from vonage_reports.submit_reports.submit import resolve
+from vonage_reports.submit_reports.reprocess import resolve
 
 _A_TIME = "a time with its offset from UTC, such as 2026-11-22T02:15:00Z"
 _A_DATE = "a date, such as 2026-01-31"

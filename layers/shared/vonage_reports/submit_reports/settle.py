@@ -1,4 +1,4 @@
-"""Settle: what became of the reports that have a run, or that a person has to resolve."""
+"""Settle: move reports on by the state of their runs and of Vonage."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -40,7 +40,7 @@ _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 def settle(
     work: OpenWork, services: Services, invocation: Invocation, *, clock: Callable[[], datetime]
 ) -> StepResult:
-    """Move every report as far as it can go now, while there is time; return the finished reports.
+    """Move every report as far as possible while there is time; return the finished reports.
 
     Level-triggered: decide by the current state at Step Functions and Vonage, never by an event.
     One report's error does not stop the others.
@@ -56,7 +56,7 @@ def settle(
             if settled.is_at_end:
                 result.report_ids.append(report.report_id)
     for report in work.reports:
-        # After the parts, whose ends are written by now.
+        # After the loop above, which has written the ends of the parts.
         if report.state is State.SPLIT and invocation.has_time_to_settle():
             with collect_errors(result.errors):
                 if _settle_split(report, services, now=clock()).is_at_end:
@@ -65,7 +65,7 @@ def settle(
 
 
 def _rotated(reports: Sequence[Report], now: datetime) -> Sequence[Report]:
-    """Let each run begin with another report: those that take all its time are not always first."""
+    """Begin each sweep with another report, so that slow reports do not always come first."""
     first = (now - _LONG_AGO) // _SWEEP % max(1, len(reports))
     return (*reports[first:], *reports[:first])
 
@@ -93,9 +93,8 @@ def _settle(
 
 
 def _settle_split(report: Report, services: Services, *, now: datetime) -> Report:
-    """Convert a window that was split as soon as every part is stored, or say that one failed."""
-    # The window before its parts: who adds a part, or collects one again, writes both, so that
-    # what is decided from parts of an earlier moment is refused.
+    """Convert a split window once every part is stored; fail it once a part has failed."""
+    # Read the window before its parts: a decision based on stale parts fails the version check.
     root = services.ledger.report(report.report_id)
     if root is None or root.state is not State.SPLIT or is_leased(root, now):
         return report
@@ -103,7 +102,7 @@ def _settle_split(report: Report, services: Services, *, now: datetime) -> Repor
     if parts is None:
         return root
     if any(part.state is State.FAILED for part in parts):
-        # What nobody has paid for yet would be bought for nothing.
+        # The window has failed: do not pay for the parts that were not requested yet.
         parts = [
             execute(part, Withdraw(), services, now=now) if part.state is State.PLANNED else part
             for part in parts
@@ -112,10 +111,10 @@ def _settle_split(report: Report, services: Services, *, now: datetime) -> Repor
 
 
 def _entry(report: Report, services: Services) -> Entry:
-    """Return where a new run would begin: what is done already is not done again."""
+    """Return where a new run would begin, after the steps that are done."""
     written = services.bucket.precedence(manifest_key(report))
     if written and written.run >= report.run - report.resumes and not report.is_half:
-        # One of the runs since the present attempt, or conversion, began wrote it.
+        # A run of the present attempt or conversion wrote the manifest.
         return Entry.ANNOUNCE
     is_stored = report.receipts or services.bucket.exists(receipt_key(report))
     return Entry.CONVERT if is_stored else Entry.CHECK
@@ -131,9 +130,10 @@ def _at_vonage(report: Report, announced: frozenset[str], services: Services) ->
     except (RateLimited, VonageUnavailable):
         return Unreadable.UNAVAILABLE
     except VonageRejected as error:
-        # Reports in flight hold all slots: no POST would ever show that the key is refused.
+        # If all slots are taken, no POST is sent, and only this GET shows that the key is refused.
         announce_once(report, error, announced, services)
-        return Unreadable.UNAVAILABLE
+        # A refusal of the key heals for every report once the operator has changed the secret.
+        return Unreadable.UNAVAILABLE if error.concerns_every_report else Unreadable.REFUSED
 
 
 def _cancel(
@@ -153,7 +153,7 @@ def _cancel(
         return cancel.then
     except (RateLimited, VonageRejected, VonageUnavailable):
         return Stay()
-    # It had ended by itself in the meantime: perhaps well.
+    # The report had ended before the DELETE, perhaps with a file.
     at_vonage = _at_vonage(report, announced, services)
     again = decide(
         report,

@@ -1,4 +1,4 @@
-"""Submit: give the free slots to the planned reports, having looked for those that got lost."""
+"""Submit: look up lost requests, then give free slots to planned reports."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -6,19 +6,19 @@ from datetime import datetime, timedelta
 
 from aws_lambda_powertools import Logger
 
-from vonage_reports.aws.ledger import RequestAlreadyClaimed, SlotTaken
+from vonage_reports.aws.ledger import SlotTaken
 from vonage_reports.aws.ledger_items import OpenWork
 from vonage_reports.domain import notifications, waits
 from vonage_reports.domain.decisions import (
+    Decision,
     Stay,
     after_lookup,
     after_post,
     before_post,
     is_unacknowledged,
-    resolved,
+    past_the_list,
 )
 from vonage_reports.domain.errors import (
-    InvalidRequest,
     RateLimited,
     ReportExpired,
     SubmissionUnknown,
@@ -32,7 +32,7 @@ from vonage_reports.domain.report import Report, RequestStatus, State
 from vonage_reports.domain.slots import SLOTS, slots_needed, submission_order
 from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.execute import announce_once, collect_errors, execute
-from vonage_reports.submit_reports.lost_requests import find_request, is_another
+from vonage_reports.submit_reports.lost_requests import find_request
 
 logger = Logger(service="submit_reports", child=True)
 
@@ -48,7 +48,7 @@ def submit(
     work = services.ledger.open_work()
     lost = [report for report in work.reports if is_unacknowledged(report, clock())]
     if (lost or submission_order(work.reports, clock())) and not _is_paused(work, clock()):
-        # First of all: without usable credentials nothing may be begun.
+        # Take no slot and no lease without usable credentials.
         services.vonage.require_credentials()
         for report in lost:
             if invocation.has_time_for_a_request():
@@ -64,9 +64,9 @@ def submit(
 def _cleared(
     work: OpenWork, services: Services, result: StepResult, clock: Callable[[], datetime]
 ) -> tuple[OpenWork, list[Report]]:
-    """Move what is not to be asked for as it stands; return the open work and what is left of it.
+    """Split and supersede reports before their POST; return the open work and the queue.
 
-    A split makes halves, which may be too large themselves: so it looks again.
+    A half may be too large itself, so repeat until nothing changes.
     """
     while True:
         whole = {report.report_id: report for report in work.reports}
@@ -86,7 +86,7 @@ def _cleared(
 
 
 def _later(report: Report, open_reports: Mapping[str, Report], services: Services) -> State | None:
-    """Return the state of the window's later revision, the one that is furthest of several."""
+    """Return the state of the window's later revision; DELIVERED if any of several is."""
     if report.is_half:
         return None
     found = [
@@ -125,7 +125,7 @@ def _submit_planned(
             owned = _take_slot(report, free, services, invocation, least=least, now=clock())
             if owned is not None:
                 go_on = _send(owned, work, services, result, now=clock())
-        # What somebody else took meanwhile is gone as well.
+        # Count the slots that another invocation took meanwhile too.
         room -= seen_free - len(free)
         if not go_on:
             break
@@ -136,10 +136,11 @@ def _is_paused(work: OpenWork, now: datetime) -> bool:
 
 
 def _others_at_work(work: OpenWork, services: Services) -> int:
-    """Count the reports of other tools that Vonage works on for this key, as far as it says so.
+    """Count the live reports of other tools that Vonage's list shows for this key.
 
-    At best effort: the list is deprecated, and another tool may send its POST a moment later.
-    Raises RateLimited, which is about the POST that would follow as well.
+    Best effort: the list is deprecated, and another tool may send its POST a moment later.
+
+    Raises RateLimited, because Vonage would throttle the next POST too.
     """
     try:
         listed = services.vonage.list_reports(services.vonage.api_key)
@@ -165,10 +166,7 @@ def _take_slot(
     least: int,
     now: datetime,
 ) -> Report | None:
-    """Turn a PLANNED report into a SUBMITTING one that holds a slot; None: none was free for it.
-
-    `least` slots have to be free.
-    """
+    """Take a slot for a PLANNED report; None if fewer than `least` slots are free."""
     while len(free) >= least:
         lease_until = invocation.lease_end(now, services.waits)
         transition = TakeSlot(free.pop(0), invocation.owner, lease_until)
@@ -182,7 +180,7 @@ def _take_slot(
 def _send(
     report: Report, work: OpenWork, services: Services, result: StepResult, *, now: datetime
 ) -> bool:
-    """Send the POST and note its outcome. False: Vonage wants no more of them now."""
+    """Send the POST and write its outcome. False: send no further POST in this pass."""
     answer: str | VonageReportsError
     try:
         answer = services.vonage.create_report(
@@ -195,21 +193,21 @@ def _send(
     except (SubmissionUnknown, VonageRejected, VonageUnreachable, ReportExpired) as error:
         answer = error
     else:
-        # Should what follows fail, this line still says what was paid for.
+        # If the next write fails, this line still records the paid request.
         known = {"report_id": report.report_id, "definition": report.definition}
         logger.info("created", extra={**known, "request_id": answer})
     decision = after_post(answer, now=now, waits=services.waits)
     if isinstance(answer, RateLimited) and isinstance(decision, PutBack):
         services.ledger.pause(decision.not_before)
     if isinstance(decision, Fail):
-        # Put back before it is announced: see below.
+        # Free the slot before the announcement, which may fail.
         later = now + services.waits.refused
         report = execute(report, PutBack(later, decision.error, decision.reason), services, now=now)
     execute(report, decision, services, now=now)
     is_refused = isinstance(decision, PutBack) and not isinstance(answer, RateLimited)
     if is_refused and isinstance(answer, VonageReportsError):
-        # Last: what cannot be announced now, the next refusal announces. Until then it holds no
-        # slot, and nobody looks for a POST that had an answer.
+        # Announce last: if the announcement fails, the slot is free already, and the next
+        # refusal is announced.
         announce_once(report, answer, work.announced, services)
     if isinstance(answer, str):
         result.report_ids.append(report.report_id)
@@ -222,39 +220,20 @@ def _send(
 def _find(
     report: Report, services: Services, invocation: Invocation, result: StepResult, *, now: datetime
 ) -> None:
-    """Take a lost report over and look in Vonage's list what became of its POST."""
+    """Take over the lease of a report without an answer, and look its POST up at Vonage."""
     lease_until = invocation.lease_end(now, services.waits)
     report = services.ledger.write(
         report, replace(report, owner=invocation.owner, look_after=lease_until)
     )
-    seen, others = find_request(report, services)
-    for request_id in others:
-        services.topic.announce(notifications.duplicate(report, request_id))
-    decision = after_lookup(report, seen, now=now, waits=services.waits)
+    # Check the time limit first, so that the report is held in the end even if every look-up fails.
+    decision: Decision | None = past_the_list(report, now=now, waits=services.waits)
+    if decision is None:
+        seen, others = find_request(report, services)
+        for request_id in others:
+            services.topic.announce(notifications.duplicate(report, request_id))
+        decision = after_lookup(report, seen, now=now, waits=services.waits)
     report = execute(report, decision, services, now=now)
     if report.state is State.SUBMITTED:
         result.report_ids.append(report.report_id)
     if report.state is State.HELD:
         result.held.append(report.report_id)
-
-
-def resolve(report_id: str, request_id: str | None, services: Services, *, now: datetime) -> None:
-    """Do what a person says about a HELD report: adopt that request, or (None) create one.
-
-    Raises InvalidRequest for a report that is not held, and for a request that Vonage does not
-    have, that asks for something else, or that serves another report. Then nothing was written.
-    """
-    report = services.ledger.report(report_id)
-    if report is None or report.state is not State.HELD:
-        raise InvalidRequest(f"resolve: {report_id} is not held")
-    if request_id is not None:
-        try:
-            at_vonage = services.vonage.get_report(request_id)
-        except ReportExpired as error:
-            raise InvalidRequest(f"resolve: Vonage has no {request_id}: {error}") from error
-        if is_another(at_vonage, report):
-            raise InvalidRequest(f"resolve: {request_id} is another report's")
-    try:
-        execute(report, resolved(request_id, now=now), services, now=now)
-    except RequestAlreadyClaimed:
-        raise InvalidRequest(f"resolve: {request_id} serves another report") from None
