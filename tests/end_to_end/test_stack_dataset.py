@@ -17,7 +17,7 @@ import pytest
 from local.simulator.products import PRODUCTS, Direction
 from local.simulator.records import Query, Stream, Window, rows_of
 from tests.end_to_end.conftest import UNLIMITED, LocalStack
-from tests.unit.dataset.test_cells import expected, filled
+from tests.support.cells import expected, filled
 from vonage_dataset.tables import TABLES, Type
 from vonage_reports.domain.objects import dataset_key, manifest_key, receipt_key
 from vonage_reports.domain.report import State
