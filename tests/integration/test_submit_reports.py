@@ -506,6 +506,55 @@ def test_report_that_vonage_refuses_to_show_is_held_after_48_hours(
     assert the_report(stack).state is State.PLANNED
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_taken_report_that_was_refused_is_adopted_and_not_bought_again(
+    stack: Stack, status: int
+) -> None:
+    stack.plan()
+    # A gateway answers for Vonage, which took the report. A 401 is sent again with a fresh secret.
+    stack.simulator.fault("create", "accept_then_status", status=status)
+    stack.simulator.fault("create", "status", status=status, after=1, times=1)
+    stack.submit()
+    for _ in range(3):
+        stack.later(minutes=15)
+        stack.submit()
+
+    (at_vonage,) = stack.created()
+    report = the_report(stack)
+    assert (report.state, report.request_id) == (State.SUBMITTED, at_vonage["request_id"])
+    assert (report.attempt, report.refused_since) == (1, None)
+
+
+def test_refused_report_is_requested_once_the_lists_show_that_it_is_absent(stack: Stack) -> None:
+    stack.plan()
+    stack.simulator.fault("create", "status", status=403)
+    stack.submit()
+    refused = the_report(stack)
+    assert (refused.state, refused.refused_since) == (State.PLANNED, refused.submitted_at)
+    stack.simulator.fault("list", "status", status=503, times=None)
+    stack.later(minutes=15)
+    stack.submit()
+    assert (the_report(stack).state, stack.created()) == (State.PLANNED, [])
+    stack.simulator.reset()
+    stack.later(minutes=15)
+    stack.submit()
+    assert the_report(stack).state is State.SUBMITTED
+    assert len(stack.created()) == 1
+
+
+def test_recollected_report_is_looked_up_if_its_post_was_refused(stack: Stack) -> None:
+    planned = stack.plan()
+    stack.simulator.fault("create", "accept_then_status", status=422)
+    stack.submit()
+    (report_id,) = planned
+    assert stack.known(report_id).state is State.FAILED
+    recollect(report_id, "once", stack.services, now=stack.now)
+    stack.later(minutes=15)
+    stack.submit()
+    assert len(stack.created()) == 1
+    assert the_report(stack).request_id == stack.created()[0]["request_id"]
+
+
 def test_reports_of_other_tools_take_slots(stack: Stack) -> None:
     stack.plan(5)
     others = stack.simulator.jobs(3, 3600)

@@ -20,7 +20,9 @@ OF_FINISHED_REPORTS = (
 )
 """The attributes that a Query of many finished reports reads."""
 
-_TIMES = frozenset({"planned_at", "not_before", "look_after", "submitted_at", "absent_since"})
+_TIMES = frozenset(
+    {"planned_at", "not_before", "look_after", "submitted_at", "refused_since", "absent_since"}
+)
 
 
 @dataclass(frozen=True)

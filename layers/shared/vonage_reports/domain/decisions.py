@@ -213,7 +213,7 @@ def after_post(
         return PutBack(now + wait, error, reason)
     if isinstance(answer, VonageRejected) and answer.is_final:
         return Fail(error, reason)
-    return PutBack(now + waits.refused, error, reason)
+    return PutBack(now + waits.refused, error, reason, refused=True)
 
 
 def after_lookup(

@@ -58,12 +58,14 @@ class PutBack:
     """Vonage has no such report. Nothing was billed, and no attempt counts.
 
     `unheard`: the POST got no answer, and Vonage's list does not show the report.
+    `refused`: Vonage answered the POST with a refusal.
     """
 
     not_before: datetime
     error: str | None = None
     reason: str | None = None
     unheard: bool = False
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -301,17 +303,20 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
                 "receipts": (),
                 "profile": None,
                 "unheard": False,
+                "refused_since": None,
                 "absent_since": None,
             }
         case PutBack(not_before, error, reason) | Resubmit(not_before, error, reason):
+            put_back = transition if isinstance(transition, PutBack) else PutBack(not_before)
+            first_refused = report.refused_since or report.submitted_at
             return {
                 **_NEW_RUNS,
+                "refused_since": first_refused if put_back.refused else report.refused_since,
                 "slot": None,
                 "request_id": None,
                 "not_before": not_before,
                 "absent_since": None,
-                "unheard": report.unheard
-                or (isinstance(transition, PutBack) and transition.unheard),
+                "unheard": report.unheard or put_back.unheard,
                 "error": error,
                 "reason": reason,
             }

@@ -139,6 +139,8 @@ class Report:
     """Tokens of the recollect events that were followed."""
     submitted_at: datetime | None = None
     """The time just before the POST of the present attempt."""
+    refused_since: datetime | None = None
+    """The time just before the first POST that Vonage refused since a request was last adopted."""
     absent_since: datetime | None = None
     """SUBMITTING: the time of the first look-up that found no report."""
     unheard: bool = False

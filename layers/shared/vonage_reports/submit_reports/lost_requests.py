@@ -26,6 +26,8 @@ may be our report."""
 def find_request(report: Report, services: Services) -> tuple[LookupResult, list[str]]:
     """Look a SUBMITTING report up at Vonage; return the result and the ids of duplicates.
 
+    A report whose POST was refused before is looked up from the first refused POST on.
+
     The oldest live match is the report. Further matches are duplicates, which were billed too. If
     it is unclear whether an entry matches, the result is Unclear, and the operator decides.
     """
@@ -97,16 +99,14 @@ def _said_and_sent(listed: ReportRequest, report: Report) -> list[tuple[object, 
 
 def _match(listed: ReportRequest, report: Report) -> Match:
     assert report.submitted_at is not None
-    received = listed.receive_time
-    if is_another(listed, report) or (
-        received is not None and received < report.submitted_at - _CLOCK_ERROR
-    ):
+    received, sent = listed.receive_time, report.refused_since or report.submitted_at
+    if is_another(listed, report) or (received is not None and received < sent - _CLOCK_ERROR):
         return Match.OTHER
     unsent = EVERY_FILTER - report.filters.keys()
     alike = (
         all(said == sent for said, sent in _said_and_sent(listed, report))
         and received is not None
-        and received >= report.submitted_at - _CLOCK_DIFFERENCE
+        and received >= sent - _CLOCK_DIFFERENCE
         and listed.include_subaccounts == report.include_subaccounts
         and not any(_as_text(listed.echo.get(name)) for name in unsent)
     )

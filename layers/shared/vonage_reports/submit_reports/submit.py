@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from http import HTTPStatus
 
 from aws_lambda_powertools import Logger
 
@@ -11,6 +12,8 @@ from vonage_reports.aws.ledger_items import OpenWork
 from vonage_reports.domain import notifications, waits
 from vonage_reports.domain.decisions import (
     Decision,
+    LookupResult,
+    NoMatch,
     Stay,
     after_lookup,
     after_post,
@@ -181,6 +184,8 @@ def _send(
     report: Report, work: OpenWork, services: Services, result: StepResult, *, now: datetime
 ) -> bool:
     """Send the POST and write its outcome. False: send no further POST in this pass."""
+    if report.refused_since is not None and _is_decided(report, work, services, result, now=now):
+        return True
     answer: str | VonageReportsError
     try:
         answer = services.vonage.create_report(
@@ -202,7 +207,8 @@ def _send(
     if isinstance(decision, Fail):
         # Free the slot before the announcement, which may fail.
         later = now + services.waits.refused
-        report = execute(report, PutBack(later, decision.error, decision.reason), services, now=now)
+        put_back = PutBack(later, decision.error, decision.reason, refused=True)
+        report = execute(report, put_back, services, now=now)
     execute(report, decision, services, now=now)
     is_refused = isinstance(decision, PutBack) and not isinstance(answer, RateLimited)
     if is_refused and isinstance(answer, VonageReportsError):
@@ -228,10 +234,43 @@ def _find(
     # Check the time limit first, so that the report is held in the end even if every look-up fails.
     decision: Decision | None = past_the_list(report, now=now, waits=services.waits)
     if decision is None:
-        seen, others = find_request(report, services)
-        for request_id in others:
-            services.topic.announce(notifications.duplicate(report, request_id))
+        decision = after_lookup(report, _look_up(report, services), now=now, waits=services.waits)
+    _write_look_up(report, decision, services, result, now=now)
+
+
+def _is_decided(
+    report: Report, work: OpenWork, services: Services, result: StepResult, *, now: datetime
+) -> bool:
+    """Look a refused report up; False if Vonage's lists prove that it does not exist.
+
+    A gateway may refuse a request that Vonage has taken.
+    """
+    seen = _look_up(report, services)
+    if seen is NoMatch.ABSENT:
+        return False
+    if seen is NoMatch.NOT_NOW:
+        put_back = PutBack(now + services.waits.refused, report.error, report.reason)
+        execute(report, put_back, services, now=now)
+        if notifications.EVERY_REPORT not in work.announced:
+            # The first announcement of the refusal may have failed.
+            refusal = VonageRejected(report.reason or "", status=HTTPStatus.FORBIDDEN)
+            announce_once(report, refusal, work.announced, services)
+    else:
         decision = after_lookup(report, seen, now=now, waits=services.waits)
+        _write_look_up(report, decision, services, result, now=now)
+    return True
+
+
+def _look_up(report: Report, services: Services) -> LookupResult:
+    seen, duplicates = find_request(report, services)
+    for request_id in duplicates:
+        services.topic.announce(notifications.duplicate(report, request_id))
+    return seen
+
+
+def _write_look_up(
+    report: Report, decision: Decision, services: Services, result: StepResult, *, now: datetime
+) -> None:
     report = execute(report, decision, services, now=now)
     if report.state is State.SUBMITTED:
         result.report_ids.append(report.report_id)
