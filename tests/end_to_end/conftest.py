@@ -30,6 +30,8 @@ VONAGES_LIMIT = 5
 TEN_TIMES_FASTER = 10 * VONAGES_LIMIT
 """With a limit of 50, a stack sends its requests ten times faster: same ratio, less waiting."""
 UNLIMITED = 0
+BEING_COMPILED = shutil.ignore_patterns("*.pyc.*")
+"""Python's temporary files, which another worker may be writing."""
 _CALLS = "calls.jsonl"
 SHARED_SETTINGS: Mapping[str, Any] = {
     "rows_per_day": 50,
@@ -209,7 +211,7 @@ def copy_of_the_tree(tmp_path: Path) -> Path:
     """Copy the deployed files, so that a test may change them."""
     tree = tmp_path / "tree"
     for name in ("functions", "layers"):
-        shutil.copytree(ROOT / name, tree / name)
+        shutil.copytree(ROOT / name, tree / name, ignore=BEING_COMPILED)
     shutil.copy(ROOT / "template.yaml", tree)
     return tree
 
@@ -291,6 +293,6 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed and report.when == "call":
         for value in item.funcargs.values():
-            if isinstance(value, LocalStack):
+            if isinstance(value, LocalStack | Case):
                 report.sections.append(("logs of the functions", value.log_text()))
     return report

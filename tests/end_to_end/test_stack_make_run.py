@@ -19,6 +19,7 @@ import pytest
 from local.simulator.process import Simulator
 from local.stack.emulator import ROOT
 from local.stack.environment import child_environment
+from tests.end_to_end.conftest import BEING_COMPILED
 from tests.support.leaks import Forbidden
 
 ONE_DEFINITION = [{"name": "verify", "product": "VERIFY-V2"}]
@@ -28,9 +29,8 @@ ONE_DEFINITION = [{"name": "verify", "product": "VERIFY-V2"}]
 def tree(tmp_path: Path) -> Path:
     copy = tmp_path / "tree"
     for name in ("functions", "layers", "local"):
-        # With the compiled modules, or Python would compile the whole tree for each test. Another
-        # worker may be writing one: its temporary file ends in a number.
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("*.pyc.*"))
+        # With the compiled modules, or Python would compile the whole tree for each test.
+        shutil.copytree(ROOT / name, copy / name, ignore=BEING_COMPILED)
     shutil.copy(ROOT / "template.yaml", copy)
     (copy / "one.json").write_text(json.dumps(ONE_DEFINITION))
     return copy
