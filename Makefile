@@ -19,9 +19,9 @@ NO_ACCOUNTS := env $(foreach name,$(filter AWS_% VONAGE_%,$(.VARIABLES)),-u $(na
 FIND_PYTHON313 := for python in python3.13 "$$HOME"/.pyenv/versions/3.13*/bin/python3.13; do \
 	"$$python" -c '' 2>/dev/null && break; done
 
-# One worker more than cores, because end-to-end tests often wait for the next paced request.
+# Two workers more than cores, because end-to-end tests spend half of their time waiting.
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-WORKERS ?= $(shell echo $$(($(CORES) + 1)))
+WORKERS ?= $(shell echo $$(($(CORES) + 2)))
 # Keep the order of collection, in which the long end-to-end modules start first.
 PYTEST := $(NO_ACCOUNTS) $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 

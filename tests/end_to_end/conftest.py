@@ -25,6 +25,13 @@ from vonage_reports.aws.ledger import Ledger
 from vonage_reports.domain.report import Report, State
 
 WAIT_SCALE = 0.001
+VONAGES_LIMIT = 5
+"""Requests that Vonage answers per second."""
+TEN_TIMES_FASTER = 10 * VONAGES_LIMIT
+"""With a limit of 50, a stack sends its requests ten times faster: same ratio, less waiting."""
+UNLIMITED = 0
+BEING_COMPILED = shutil.ignore_patterns("*.pyc.*")
+"""Python's temporary files, which another worker may be writing."""
 _CALLS = "calls.jsonl"
 SHARED_SETTINGS: Mapping[str, Any] = {
     "rows_per_day": 50,
@@ -52,10 +59,10 @@ class LocalStack:
         stack: Stack,
         simulator: Simulator,
         *,
-        keeps_pace: bool = True,
+        requests_per_second: int = VONAGES_LIMIT,
         queue: str = "notifications-of-tests",
     ) -> None:
-        self.keeps_pace = keeps_pace
+        self.requests_per_second = requests_per_second
         self.emulator = emulator
         self.stack = stack
         self.simulator = simulator
@@ -204,23 +211,20 @@ def copy_of_the_tree(tmp_path: Path) -> Path:
     """Copy the deployed files, so that a test may change them."""
     tree = tmp_path / "tree"
     for name in ("functions", "layers"):
-        shutil.copytree(ROOT / name, tree / name)
+        shutil.copytree(ROOT / name, tree / name, ignore=BEING_COMPILED)
     shutil.copy(ROOT / "template.yaml", tree)
     return tree
 
 
 @contextmanager
 def _running(
-    folder: Path, settings: Mapping[str, Any], request_interval: float | None = None
+    folder: Path, settings: Mapping[str, Any], requests_per_second: int
 ) -> Iterator[LocalStack]:
-    """Run a stack. With a `request_interval`, the simulator does not limit requests.
-
-    At Vonage's pace, hundreds of reports would spend most of their time waiting for their turn.
-    """
-    keeps_pace = request_interval is None
-    limit = {} if keeps_pace else {"requests_per_second": 0}
+    """Run a stack whose requests stay below `requests_per_second`, the simulator's limit."""
+    defaults = {"seconds_per_report": 0.5, "requests_per_second": requests_per_second}
+    interval = LOCAL_PACE * VONAGES_LIMIT / requests_per_second if requests_per_second else 0
     with (
-        Simulator(**{"seconds_per_report": 0.5, **limit, **settings}) as simulator,
+        Simulator(**{**defaults, **settings}) as simulator,
         Emulator(folder, wait_scale=WAIT_SCALE) as emulator,
     ):
         stack = deploy(
@@ -228,11 +232,11 @@ def _running(
             folder,
             vonage_base_url=simulator.url,
             wait_scale=WAIT_SCALE,
-            request_interval=LOCAL_PACE if request_interval is None else request_interval,
+            request_interval=interval,
             environment={"PYTHONPATH": str(RECORDER), "CALLS_FILE": str(folder / _CALLS)},
         )
         stack.set_credentials(simulator.api_key, simulator.api_secret)
-        running = LocalStack(emulator, stack, simulator, keeps_pace=keeps_pace)
+        running = LocalStack(emulator, stack, simulator, requests_per_second=requests_per_second)
         yield running
         _check_leaks_and_permissions(running)
 
@@ -244,27 +248,28 @@ def simulator_settings() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def request_interval() -> float | None:
-    """Return the seconds between two requests to Vonage, None as on AWS; a module may override."""
-    return None
+def requests_per_second() -> int:
+    """Return the simulator's limit of requests; a module may override it."""
+    return VONAGES_LIMIT
 
 
 @pytest.fixture(scope="module")
 def local_stack(
     tmp_path_factory: pytest.TempPathFactory,
     simulator_settings: Mapping[str, Any],
-    request_interval: float | None,
+    requests_per_second: int,
 ) -> Iterator[LocalStack]:
     """Run one stack for all tests of a module; each test sees the effects of the others."""
     folder = tmp_path_factory.mktemp("stack")
-    with _running(folder, simulator_settings, request_interval) as running:
+    with _running(folder, simulator_settings, requests_per_second) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """Run one stack for all tests of a worker that keep to windows of their own."""
-    with _running(tmp_path_factory.mktemp("shared"), SHARED_SETTINGS) as running:
+    folder = tmp_path_factory.mktemp("shared")
+    with _running(folder, SHARED_SETTINGS, TEN_TIMES_FASTER) as running:
         yield running
 
 
@@ -288,6 +293,6 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed and report.when == "call":
         for value in item.funcargs.values():
-            if isinstance(value, LocalStack):
+            if isinstance(value, LocalStack | Case):
                 report.sections.append(("logs of the functions", value.log_text()))
     return report

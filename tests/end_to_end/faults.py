@@ -23,7 +23,7 @@ class Case:
     def __init__(self, local_stack: "LocalStack", name: str) -> None:
         self.stack = local_stack
         self.simulator = local_stack.simulator
-        self._name = name
+        self._name = f"{name}-"
         self._created_before = len(self._reports_at_vonage())
         self._billed_again_before = self._records_billed_again()
         local_stack.notifications()
@@ -32,10 +32,10 @@ class Case:
         """Set `count` definitions that no other test has."""
         entries = [
             {
-                "name": f"{self._name}-{number}",
+                "name": f"{self._name}{number}",
                 "product": "VERIFY-V2",
                 # With filters of its own, no test asks for the report of another.
-                "filters": {"locale": f"{self._name}-{number}"},
+                "filters": {"locale": f"{self._name}{number}"},
             }
             for number in range(count)
         ]
@@ -88,9 +88,14 @@ class Case:
         assert self._records_billed_again() == self._billed_again_before
         state = self.simulator.state()
         assert state["max_in_flight"] <= 5
-        assert not self.stack.keeps_pace or state["max_requests_per_second"] <= 5
+        limit = self.stack.requests_per_second
+        assert not limit or state["max_requests_per_second"] <= limit
         manifests = self.stack.objects("manifests/")
         assert all(json.loads(each)["archives"] for each in manifests.values())
+
+    def log_text(self) -> str:
+        """Return the lines of the functions' logs that name this test's definitions."""
+        return "\n".join(line for line in self.stack.log_text().splitlines() if self._name in line)
 
     def _reports_at_vonage(self) -> list[dict[str, Any]]:
         reports = self.simulator.state()["reports"]

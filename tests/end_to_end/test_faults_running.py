@@ -86,6 +86,7 @@ def test_aborted_run_is_resumed_in_a_new_run(case: Case) -> None:
     assert (delivered.attempt, delivered.run > 1) == (1, True)
 
 
+@pytest.mark.slow
 def test_status_429_at_every_step_is_obeyed(case: Case) -> None:
     for operation in ("create", "get", "download", "list"):
         case.simulator.fault(operation, "status", status=429, retry_after=1)

@@ -3,15 +3,15 @@
 import json
 import os
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from tests.end_to_end.conftest import UNLIMITED, LocalStack
 from tests.end_to_end.faults import Case, kill_functions
 from vonage_reports.domain.report import State
 
-if TYPE_CHECKING:
-    from tests.end_to_end.conftest import LocalStack
+pytestmark = pytest.mark.slow
 
 DAYS = int(os.environ.get("BACKFILL_DAYS", "8"))
 """370 days take about ten minutes."""
@@ -27,17 +27,17 @@ def simulator_settings() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def request_interval() -> float:
-    return 0.0
+def requests_per_second() -> int:
+    return UNLIMITED
 
 
 @pytest.fixture
-def case(local_stack: "LocalStack") -> Case:
+def case(local_stack: LocalStack) -> Case:
     """Return the windows of one test, on the module's stack."""
     return Case(local_stack, "backfill")
 
 
-def define(local_stack: "LocalStack", *names: str) -> None:
+def define(local_stack: LocalStack, *names: str) -> None:
     """Define one report for each product; `names` precede the product's name."""
     local_stack.stack.set_definitions(
         json.dumps(
@@ -66,7 +66,7 @@ def days_requested(case: Case, product: str) -> list[str]:
 
 
 def test_backfill_runs_newest_first_and_the_calendar_overtakes_it(
-    case: Case, local_stack: "LocalStack"
+    case: Case, local_stack: LocalStack
 ) -> None:
     define(local_stack)
     for product in PRODUCTS:
@@ -101,7 +101,7 @@ def test_backfill_runs_newest_first_and_the_calendar_overtakes_it(
 
 
 def test_next_backfill_collects_only_the_missing_windows(
-    case: Case, local_stack: "LocalStack"
+    case: Case, local_stack: LocalStack
 ) -> None:
     define(local_stack, "again")
     name = "again-amd"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import permutations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -16,15 +16,15 @@ import pytest
 
 from local.simulator.products import PRODUCTS, Direction
 from local.simulator.records import Query, Stream, Window, rows_of
-from tests.unit.dataset.test_cells import expected, filled
+from tests.end_to_end.conftest import UNLIMITED, LocalStack
+from tests.support.cells import expected, filled
 from vonage_dataset.tables import TABLES, Type
 from vonage_reports.domain.objects import dataset_key, manifest_key, receipt_key
 from vonage_reports.domain.report import State
 from vonage_reports.domain.run_input import RunInput
 from vonage_reports.domain.windows import format_instant
 
-if TYPE_CHECKING:
-    from tests.end_to_end.conftest import LocalStack
+pytestmark = pytest.mark.slow
 
 ROWS_PER_DAY = 60
 FIRST_DAY = datetime(2026, 11, 17, tzinfo=UTC)
@@ -91,8 +91,8 @@ def simulator_settings() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def request_interval() -> float:
-    return 0.0
+def requests_per_second() -> int:
+    return UNLIMITED
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Collected:
 
 
 @pytest.fixture(scope="module")
-def collected(local_stack: "LocalStack") -> Collected:
+def collected(local_stack: LocalStack) -> Collected:
     local_stack.stack.set_definitions(json.dumps(list(DEFINITIONS.values())))
     local_stack.until_finished(
         local_stack.scheduled(f"{FIRST_DAY + 4 * DAY:%Y-%m-%d}T02:15:00Z")["planned"]
@@ -196,7 +196,7 @@ class Table:
 
 
 @pytest.fixture(scope="module")
-def catalogue(local_stack: "LocalStack", collected: Collected) -> dict[str, Table]:
+def catalogue(local_stack: LocalStack, collected: Collected) -> dict[str, Table]:
     """Return the tables of the stack's database, from the emulator's Glue."""
     assert collected.data
     glue = local_stack.emulator.client("glue")
@@ -219,7 +219,7 @@ def catalogue(local_stack: "LocalStack", collected: Collected) -> dict[str, Tabl
 
 
 def rows_in_duckdb(
-    table: Table, local_stack: "LocalStack", collected: Collected, folder: Path
+    table: Table, local_stack: LocalStack, collected: Collected, folder: Path
 ) -> duckdb.DuckDBPyConnection:
     """Load the files of the table's partitions into a table `t` of its types."""
     in_duckdb = {kind.value: name for kind, name in IN_DUCKDB.items()} | {"date": "DATE"}
@@ -255,7 +255,7 @@ def test_catalogue_has_a_table_for_each_product(catalogue: dict[str, Table]) -> 
 def test_reader_of_the_catalogue_finds_every_row(
     product: str,
     catalogue: dict[str, Table],
-    local_stack: "LocalStack",
+    local_stack: LocalStack,
     collected: Collected,
     tmp_path: Path,
 ) -> None:
@@ -280,7 +280,7 @@ def test_reader_of_the_catalogue_finds_every_row(
 
 def test_days_with_different_headers_share_one_table(
     catalogue: dict[str, Table],
-    local_stack: "LocalStack",
+    local_stack: LocalStack,
     collected: Collected,
     tmp_path: Path,
 ) -> None:
@@ -299,7 +299,7 @@ def test_days_with_different_headers_share_one_table(
 
 
 @pytest.fixture(scope="module")
-def three_revisions(local_stack: "LocalStack", collected: Collected) -> list[dict[str, Any]]:
+def three_revisions(local_stack: LocalStack, collected: Collected) -> list[dict[str, Any]]:
     """Return convert_report's events for one day: preliminary, final and collected again.
 
     Each revision costs more than the previous one: the preliminary one is not settled, as at Vonage
@@ -338,7 +338,7 @@ def three_revisions(local_stack: "LocalStack", collected: Collected) -> list[dic
 
 @pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
 def test_readers_see_the_newest_revision_in_any_order(
-    order: tuple[int, ...], local_stack: "LocalStack", three_revisions: list[dict[str, Any]]
+    order: tuple[int, ...], local_stack: LocalStack, three_revisions: list[dict[str, Any]]
 ) -> None:
     s3 = local_stack.emulator.client("s3")
     invoke = local_stack.emulator.client("lambda").invoke

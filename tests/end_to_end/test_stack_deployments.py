@@ -17,6 +17,8 @@ from vonage_reports.domain.report import State
 if TYPE_CHECKING:
     from local.stack.deployment import Stack
 
+pytestmark = pytest.mark.slow
+
 SECOND = "vonage-usage-reports-second"
 SCHEDULED = {"scheduled_time": "2026-11-23T02:15:00Z"}
 IMPORTED = {

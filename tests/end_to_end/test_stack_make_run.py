@@ -19,6 +19,7 @@ import pytest
 from local.simulator.process import Simulator
 from local.stack.emulator import ROOT
 from local.stack.environment import child_environment
+from tests.end_to_end.conftest import BEING_COMPILED
 from tests.support.leaks import Forbidden
 
 ONE_DEFINITION = [{"name": "verify", "product": "VERIFY-V2"}]
@@ -28,9 +29,8 @@ ONE_DEFINITION = [{"name": "verify", "product": "VERIFY-V2"}]
 def tree(tmp_path: Path) -> Path:
     copy = tmp_path / "tree"
     for name in ("functions", "layers", "local"):
-        # With the compiled modules, or Python would compile the whole tree for each test. Another
-        # worker may be writing one: its temporary file ends in a number.
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("*.pyc.*"))
+        # With the compiled modules, or Python would compile the whole tree for each test.
+        shutil.copytree(ROOT / name, copy / name, ignore=BEING_COMPILED)
     shutil.copy(ROOT / "template.yaml", copy)
     (copy / "one.json").write_text(json.dumps(ONE_DEFINITION))
     return copy
@@ -104,6 +104,7 @@ def assert_nothing_is_left(tree: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_reports_of_another_server_arrive_byte_for_byte(tree: Path, simulator: Simulator) -> None:
     simulator.reset()
     # The run ignores the user's own profile, which does not exist.
@@ -222,6 +223,7 @@ def test_unreachable_server_ends_the_run(tree: Path) -> None:
     assert "cannot be reached" in output.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_refused_account_does_not_stop_the_others(tree: Path, simulator: Simulator) -> None:
     simulator.reset()
     definitions = [*ONE_DEFINITION, {**ONE_DEFINITION[0], "name": "x", "account_ids": ["none1"]}]
@@ -292,6 +294,7 @@ def test_second_run_in_a_folder_is_refused(tree: Path) -> None:
     assert first.returncode == 130, output
 
 
+@pytest.mark.slow
 def test_missing_and_refused_definitions_are_named(tree: Path) -> None:
     (tree / "none.json").write_text("[]")
     code, output = run(tree, DEFINITIONS="none.json")
@@ -330,6 +333,7 @@ def write_event(tree: Path, **changes: object) -> None:
     (tree / "event.json").write_text(json.dumps({"backfill": {**BACKFILL["backfill"], **changes}}))
 
 
+@pytest.mark.slow
 def test_backfill_is_followed_to_its_end_in_a_few_lines(tree: Path) -> None:
     write_event(tree)
     code, output = run(tree, EVENT="event.json", DEFINITIONS="one.json")
@@ -372,6 +376,7 @@ def test_dry_run_prints_its_plan_and_changes_nothing(tree: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_split_day_is_one_window_of_the_summary(tree: Path) -> None:
     with Simulator(seconds_per_report=0.5, rows_per_day=3000, max_records=2000) as small:
         code, output = run(

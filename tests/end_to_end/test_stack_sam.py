@@ -12,6 +12,8 @@ from local.stack.emulator import ROOT, Emulator
 from local.stack.environment import child_environment
 from local.stack.template import read_template
 
+pytestmark = pytest.mark.slow
+
 SAM = ROOT / ".venv-sam" / "bin" / "sam"
 STACK_NAME = "vonage-usage-reports-local"
 NAMED_QUERY = "AWS::Athena::NamedQuery"

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from local.output.delivery import Delivery
 from local.runner.confirmation import plan_of
 from local.runner.progress import Progress
@@ -17,6 +19,8 @@ from local.stack.scheduler import Scheduler
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.domain.report import State
 from vonage_reports.domain.windows import parse_instant
+
+pytestmark = pytest.mark.slow
 
 DEFINITIONS = json.dumps(
     [

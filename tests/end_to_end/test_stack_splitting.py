@@ -13,6 +13,8 @@ import pytest
 from tests.end_to_end.faults import SCHEDULED, Case
 from vonage_reports.domain.report import State
 
+pytestmark = pytest.mark.slow
+
 ROWS_PER_DAY = 3000
 MAX_RECORDS = 1200
 """Fewer than a day or half a day has, more than a quarter has."""

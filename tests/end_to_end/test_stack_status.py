@@ -4,16 +4,16 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from local.stack.deployment import STACK_NAME
 from local.stack.emulator import ROOT
 from local.stack.environment import child_environment
+from tests.end_to_end.conftest import UNLIMITED, LocalStack
 
-if TYPE_CHECKING:
-    from tests.end_to_end.conftest import LocalStack
+pytestmark = pytest.mark.slow
 
 DEFINITIONS = [
     {"name": "verify", "product": "VERIFY-V2"},
@@ -31,11 +31,11 @@ def simulator_settings() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def request_interval() -> float:
-    return 0.0
+def requests_per_second() -> int:
+    return UNLIMITED
 
 
-def status(local_stack: "LocalStack", stack_name: str = STACK_NAME) -> tuple[int, str, str]:
+def status(local_stack: LocalStack, stack_name: str = STACK_NAME) -> tuple[int, str, str]:
     """Run `make status` in a process without AWS's own configuration files."""
     environment = child_environment(
         {
@@ -57,7 +57,7 @@ def status(local_stack: "LocalStack", stack_name: str = STACK_NAME) -> tuple[int
     return done.returncode, done.stdout, done.stderr
 
 
-def test_gap_is_shown_with_the_event_that_closes_it(local_stack: "LocalStack") -> None:
+def test_gap_is_shown_with_the_event_that_closes_it(local_stack: LocalStack) -> None:
     local_stack.stack.set_definitions(json.dumps(DEFINITIONS))
     for start, end in (("2026-10-01", "2026-10-03"), ("2026-10-06", "2026-10-07")):
         local_stack.stack.submit(backfill(start, end))
@@ -86,7 +86,7 @@ def test_gap_is_shown_with_the_event_that_closes_it(local_stack: "LocalStack") -
     assert json.loads(output)["problems"] == []
 
 
-def test_unknown_stack_is_one_sentence(local_stack: "LocalStack") -> None:
+def test_unknown_stack_is_one_sentence(local_stack: LocalStack) -> None:
     code, output, errors = status(local_stack, "absent")
 
     assert (code, output) == (2, "")

@@ -1,4 +1,4 @@
-"""The ledger's table as the template makes it, for tests and benchmarks."""
+"""The ledger's table as in the template, for tests and benchmarks."""
 
 from typing import Any
 

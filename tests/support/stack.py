@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 import pytest
 from moto import mock_aws
+from mypy_boto3_sqs import SQSClient
 
 from local.simulator.process import Simulator
 from tests.support.alarms import STACK
@@ -83,6 +84,7 @@ class Stack:
     runs: Runs
     simulator: Simulator
     credentials: list[Credentials]
+    sqs: SQSClient
     queue_url: str
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -162,14 +164,13 @@ class Stack:
 
     def announced(self) -> list[dict[str, Any]]:
         """Return the notifications since the last call."""
-        queue = boto3.client("sqs")
         bodies = []
-        while messages := queue.receive_message(
+        while messages := self.sqs.receive_message(
             QueueUrl=self.queue_url, MaxNumberOfMessages=10
         ).get("Messages"):
             for message in messages:
                 bodies.append(json.loads(json.loads(message["Body"])["Message"]))
-                queue.delete_message(
+                self.sqs.delete_message(
                     QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"]
                 )
         return bodies
@@ -219,18 +220,20 @@ def a_stack(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     with mock_aws():
         # moto removes the default session before each test.
         boto3.DEFAULT_SESSION = _session()
-        create_ledger_table(boto3.client("dynamodb"), "ledger")
-        table = boto3.resource("dynamodb").Table("ledger")
-        s3 = boto3.client("s3")
+        # One client per service: to create one takes longer than most of its calls.
+        dynamodb = boto3.resource("dynamodb")
+        create_ledger_table(dynamodb.meta.client, "ledger")
+        table = dynamodb.Table("ledger")
+        s3, sns, sqs = boto3.client("s3"), boto3.client("sns"), boto3.client("sqs")
         s3.create_bucket(
             Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
         )
-        topic_arn = boto3.client("sns").create_topic(Name="reports")["TopicArn"]
-        queue_url = boto3.client("sqs").create_queue(QueueName="hears")["QueueUrl"]
-        queue_arn = boto3.client("sqs").get_queue_attributes(
-            QueueUrl=queue_url, AttributeNames=["QueueArn"]
-        )["Attributes"]["QueueArn"]
-        boto3.client("sns").subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=queue_arn)
+        topic_arn = sns.create_topic(Name="reports")["TopicArn"]
+        queue_url = sqs.create_queue(QueueName="hears")["QueueUrl"]
+        queue_arn = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])[
+            "Attributes"
+        ]["QueueArn"]
+        sns.subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=queue_arn)
         credentials = [
             Credentials(simulator.api_key, simulator.api_secret, "the secret arn:aws:vonage")
         ]
@@ -242,8 +245,8 @@ def a_stack(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
                 simulator.url, lambda _fresh: credentials[0], pacer=Pacer(0), timeout=(1, 1)
             ),
             executions=runs,  # type: ignore[arg-type]  # a fake that keeps state
-            topic=Topic(boto3.client("sns"), topic_arn),
+            topic=Topic(sns, topic_arn),
             bucket=Bucket(s3, "reports"),
             metrics=Metrics(STACK),
         )
-        yield Stack(services, runs, simulator, credentials, queue_url)
+        yield Stack(services, runs, simulator, credentials, sqs, queue_url)

@@ -13,6 +13,13 @@ UNSAFE = (
 ANY_TEXT = st.text(st.characters(exclude_categories=()) | st.sampled_from([*UNSAFE, *"[]/:=+-@'"]))
 """Any text, lone surrogates included, with many unsafe characters and markup."""
 
+BAD_KEYS = (
+    "", ".", "..", "/", "/etc/passwd", "archives/../../x", "archives/../x", "archives/..", "../x",
+    "archives//x", "archives/./x", "archives/", "archives/a\0b", "archives/\ud800", "x" * 256,
+    "archives/" + "x" * 10_000, "archives/" + "x/" * 5_000 + "x",
+)  # fmt: skip
+"""Keys that name no file inside a folder."""
+
 _BIDI_MARKS = "\u061c\u200e\u200f"
 _BIDI_CLASSES = frozenset({"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"})
 

@@ -54,3 +54,12 @@ def test_paths_in_the_guide_for_contributors_exist() -> None:
 
 def test_modules_that_are_spread_over_workers_exist() -> None:
     assert [name for name in INDEPENDENT if not (ROOT / name).exists()] == []
+
+
+def test_test_modules_import_no_test_module() -> None:
+    importing = [
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if re.search(r"^\s*(from|import) tests\.(\w+\.)+test_", path.read_text(), re.MULTILINE)
+    ]
+    assert importing == []

@@ -7,8 +7,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from tests.support.cells import MINUTE, converted
 from tests.support.csvs import member
-from tests.unit.dataset.test_cells import MINUTE, converted
 from vonage_dataset.cells import Collection
 from vonage_dataset.parquet import Total, convert
 

@@ -13,8 +13,8 @@ from local.simulator.products import PRODUCTS
 from local.simulator.rendering import Rendering
 from local.simulator.settings import Settings
 from local.simulator.validation import ReportRequest
+from tests.support.cells import expected, read_back
 from tests.support.csvs import FileSource
-from tests.unit.dataset.test_cells import expected, read_back
 from vonage_dataset.parquet import convert
 from vonage_dataset.zip_members import csv_members
 from vonage_reports.archive.zip_proof import ArchiveProof

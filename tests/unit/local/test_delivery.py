@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from local.output.delivery import Delivery
 from local.stack.deployment import Stack
 from local.stack.emulator import Emulator
-from tests.support.unsafe_text import ANY_TEXT
-from tests.unit.local.test_folders import BAD_KEYS
+from tests.support.unsafe_text import ANY_TEXT, BAD_KEYS
 
 GOOD = "archives/sms/abcd1234/2026/11/18/sms-1/r-1.zip"
 

@@ -8,8 +8,8 @@ from hypothesis import given
 
 from local.output.display import Display
 from local.runner.progress import Progress
+from tests.support.progress import BAR, LINE
 from tests.support.unsafe_text import ANY_TEXT, UNSAFE, unsafe_in
-from tests.unit.local.test_table import BAR, LINE
 
 
 class FakeProgress:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from local.runner import folders
 from local.runner.options import BadInput
-from tests.support.unsafe_text import ANY_TEXT
+from tests.support.unsafe_text import ANY_TEXT, BAD_KEYS
 
 
 def test_only_one_run_uses_a_folder_at_a_time(tmp_path: Path) -> None:
@@ -58,14 +58,6 @@ def test_out_is_unchanged_until_it_is_replaced(tmp_path: Path) -> None:
     assert not out.is_symlink()
     assert list(out.iterdir()) == []
     assert (saved / "bought").exists()
-
-
-BAD_KEYS = (
-    "", ".", "..", "/", "/etc/passwd", "archives/../../x", "archives/../x", "archives/..", "../x",
-    "archives//x", "archives/./x", "archives/", "archives/a\0b", "archives/\ud800", "x" * 256,
-    "archives/" + "x" * 10_000, "archives/" + "x/" * 5_000 + "x",
-)  # fmt: skip
-"""Keys that name no file inside a folder."""
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)

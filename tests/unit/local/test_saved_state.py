@@ -10,7 +10,7 @@ from local.runner.options import BadInput
 from local.runner.saved_state import SavedState
 from local.stack.deployment import Stack
 from local.stack.emulator import Emulator
-from tests.unit.local.test_folders import BAD_KEYS
+from tests.support.unsafe_text import BAD_KEYS
 
 ITEM = '{"pk": {"S": "open"}, "sk": {"S": "report#x"}, "state": {"S": "PLANNED"}'
 

@@ -1,6 +1,5 @@
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 from io import StringIO
 
 import pytest
@@ -11,31 +10,10 @@ from local.output.progress_bar import Bar, bar_of, duration
 from local.output.table import live_table, merge_sentences, report_line
 from local.runner.progress import Line
 from local.status.model import Advance
+from tests.support.progress import BAR, LINE
 from tests.support.unsafe_text import ANY_TEXT, unsafe_in
 from vonage_reports.domain.backfill import Progress
 from vonage_reports.domain.report import State
-
-LINE = Line(
-    report_id="sms-outbound-20261118T0000Z-0123456789ab",
-    name="sms-outbound, 2026-11-18",
-    label="sms-outbound-20261118T0000Z-0123456789ab",
-    definition="sms-outbound",
-    account_id="abcd1234",
-    first_date=date(2026, 11, 18),
-    root=None,
-    backfill=None,
-    state=State.SUBMITTED,
-    seconds=12.3,
-    rows=14_952,
-    bytes=1_200_000,
-    error="VonageUnavailable",
-    refusal=None,
-    reason=None,
-    retry="run 3 at 02:15:00 UTC: [download] cut",
-    concerns_every_report=False,
-    is_at_end=False,
-)
-BAR = Bar("backfill sms-20250101-20260201", 99, 396, "99 of 396 windows, about 3 min left")
 
 
 def shown(*lines: Line, width: int, bars: Sequence[Bar] = ()) -> list[str]:
