@@ -28,6 +28,10 @@ _AFTER_THE_EFFECT: Sequence[Mapping[str, Any]] = (
     {"fault": "accept_then_cut"},
     {"fault": "accept_then_hang"},
     {"fault": "accept_then_status", "status": 502},
+    # A gateway that answers in Vonage's place proves nothing.
+    {"fault": "accept_then_status", "status": 303, "body": "See Other"},
+    {"fault": "accept_then_status", "status": 403, "body": "Forbidden"},
+    {"fault": "accept_then_status", "status": 409, "body": "{}"},
     {"fault": "not_json"},
     {"fault": "malformed_json"},
 )

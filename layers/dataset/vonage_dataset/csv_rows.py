@@ -108,17 +108,17 @@ def _fast_batches(file: "_CsvFile", block_bytes: int) -> Iterator[pa.RecordBatch
         # Hold one batch back, because the last one ends with the sentinel.
         held: pa.RecordBatch | None = None
         for batch in reader:
-            if blocks.has_lone_cr:
-                raise pa.ArrowInvalid("pyarrow may take a CR without an LF for a line end")
+            if blocks.is_ambiguous:
+                raise pa.ArrowInvalid("a CR without an LF, or a NUL")
             if held is not None and batch.num_rows:
                 yield held
             held = batch if batch.num_rows else held
     if held is None or {column[-1].as_py() for column in held.columns} != {_SENTINEL}:
         raise pa.ArrowInvalid("the last record is not the sentinel")
-    if blocks.quotes % 2 or blocks.has_lone_cr:
+    if blocks.quotes % 2 or blocks.is_ambiguous:
         # At the end of a block, pyarrow may take an open quote for a closed one (seen in release
         # 26).
-        raise pa.ArrowInvalid("a quote may be unclosed, or a CR may be without an LF")
+        raise pa.ArrowInvalid("a quote may be unclosed, or as above")
     yield held.slice(0, held.num_rows - 1)
 
 
@@ -137,8 +137,9 @@ class _Blocks:
         self._held = _UTF8_BOM
         self.quotes = 0
         """How many quotes were read so far."""
-        self.has_lone_cr = False
-        """Whether a CR came without an LF. pyarrow takes such a CR for a line end."""
+        self.is_ambiguous = False
+        """Whether pyarrow may read other cells than Python: after a CR without an LF, which pyarrow
+        takes for a line end, or after a NUL, which may hide a quote from pyarrow."""
 
     def readable(self) -> bool:
         return True
@@ -150,7 +151,8 @@ class _Blocks:
         self._held = b"\r" if block.endswith(b"\r") and len(block) > 1 else b""
         block = block.removesuffix(self._held)
         if b"\r" in block:  # a CR is rare, and one search is faster than two counts
-            self.has_lone_cr |= block.count(b"\r") > block.count(b"\r\n")
+            self.is_ambiguous |= block.count(b"\r") > block.count(b"\r\n")
+        self.is_ambiguous |= b"\0" in block
         return block
 
     def close(self) -> None:

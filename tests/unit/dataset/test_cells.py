@@ -116,6 +116,7 @@ def test_dataset_does_not_depend_on_chunks(
     block=st.sampled_from([12, 30, 2**20]),
 )
 @example(text='aaaaaa\0,"', width=2, block=12)
+@example(text='aaaa\0",,"', width=3, block=12)
 @settings(deadline=None, max_examples=400)
 def test_any_text_gives_the_rows_of_pythons_csv_or_an_error(
     text: str, width: int, block: int

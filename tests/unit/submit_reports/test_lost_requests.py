@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.vonage.test_comparison import ANSWER, any_json
+from tests.support.answers import ANSWER, any_json
 from vonage_reports.domain.decisions import Found, LookupResult, NoMatch, Unclear
 from vonage_reports.domain.errors import ReportExpired, VonageRejected, VonageUnavailable
 from vonage_reports.domain.report import Priority, Report, Revision, State

@@ -6,25 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.answers import ANSWER, any_json
 from tests.support.run_input import RUN_INPUT
 from vonage_reports.domain.errors import VonageReportsError, VonageUnavailable
 from vonage_reports.vonage.answers import report_list, report_request
 from vonage_reports.vonage.comparison import Match, compare, require_answer_to
 
-ANSWER: dict[str, Any] = {
-    "request_id": "request-1",
-    "request_status": "SUCCESS",
-    "product": "SMS",
-    "account_id": "abcd1234",
-    "include_subaccounts": False,
-    "direction": "outbound",
-    "include_message": False,
-    "date_start": "2026-11-20T13:00:00+0000",
-    "date_end": "2026-11-21T13:00:00Z",
-    "receive_time": "2026-11-22T02:20:00Z",
-    "items_count": 3,
-    "_links": {"download_report": {"href": "https://api.nexmo.com/v3/media/file-1"}},
-}
 COMPARED = (
     "product",
     "account_id",
@@ -33,12 +20,6 @@ COMPARED = (
     "include_message",
     "date_start",
     "date_end",
-)
-
-any_json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
 )
 
 
