@@ -15,12 +15,14 @@ from tests.support.stack import LIFETIME, SCHEDULED, Stack, definition
 from vonage_reports.aws.sns import Topic
 from vonage_reports.domain.decisions import Execution
 from vonage_reports.domain.definitions import Refusal
-from vonage_reports.domain.errors import InvalidRequest, VonageUnavailable
+from vonage_reports.domain.errors import IllegalTransition, InvalidRequest, VonageUnavailable
+from vonage_reports.domain.lifecycle import Deliver, Fail, Withdraw
 from vonage_reports.domain.objects import Precedence, manifest_key, receipt_key
 from vonage_reports.domain.report import Entry, Report, State
 from vonage_reports.domain.run_input import execution_input
 from vonage_reports.domain.windows import format_instant
 from vonage_reports.submit_reports.context import Invocation
+from vonage_reports.submit_reports.execute import collect_errors, execute
 from vonage_reports.submit_reports.plan import announce_refusals, clear_resolved_refusals, plan
 from vonage_reports.submit_reports.read_definitions import parse_definitions
 from vonage_reports.submit_reports.reprocess import recollect, resolve
@@ -609,6 +611,23 @@ def test_recollected_report_is_looked_up_if_its_post_was_refused(stack: Stack) -
     stack.submit()
     assert len(stack.created()) == 1
     assert the_report(stack).request_id == stack.created()[0]["request_id"]
+
+
+def test_refused_transition_is_the_error_of_its_report_alone(stack: Stack) -> None:
+    first, second = (stack.known(report_id) for report_id in stack.plan(2))
+    failure = Fail("RowsMismatch", "11 of 12")
+    errors: list[Exception] = []
+    for report, decision in ((first, Deliver(3)), (second, Withdraw())):
+        with collect_errors(errors):
+            execute(report, decision, stack.services, now=stack.now)
+    # Nothing is announced for a transition that is then refused.
+    cancelled = stack.known(second.report_id)
+    with collect_errors(errors):
+        execute(cancelled, failure, stack.services, now=stack.now)
+
+    assert [type(error) for error in errors] == [IllegalTransition, IllegalTransition]
+    assert (stack.known(first.report_id), cancelled.state) == (first, State.CANCELLED)
+    assert stack.announced() == []
 
 
 def test_reports_of_other_tools_take_slots(stack: Stack) -> None:
