@@ -43,7 +43,8 @@ _SOURCES = {
 }
 """Each column of the view has the value of the first source that the table has, or else NULL.
 
-`cost` comes from the table's price. Any other column without an entry has the same name in tables.
+`cost` comes from the table's price. Every other column without an entry is copied from the table's
+column of the same name.
 """
 
 _HIVE_TYPES = {

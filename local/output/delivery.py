@@ -114,7 +114,7 @@ class Delivery:
             is_free = False
         if not is_free:
             raise BadInput(
-                f"the key {key!r} names no file inside {self.folder}: another key uses this path"
+                f"{key!r} cannot be saved inside {self.folder}: another key needs the same path"
             )
         return target
 

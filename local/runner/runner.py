@@ -188,9 +188,10 @@ class _StateWriter:
     next_status: float = 0.0
 
     def write(self, *, final: bool = False) -> None:
-        """Save the state. Update the file for `make status` every few seconds, and if `final`.
+        """Save the state, and every few seconds the file for `make status`.
 
-        Until the event is answered or a report is open, `make status` shows the previous run.
+        If `final` is true, write that file in any case. Until the event is answered or a report is
+        open, `make status` shows the previous run.
         """
         has_begun = self.scheduler.answer is not None or bool(self.progress.lines)
         is_status_due = has_begun and (final or time.monotonic() >= self.next_status)

@@ -1,7 +1,8 @@
 """The bill: how many records were charged, and how many records were charged more than once.
 
 Vonage bills a record each time a report contains it. Stream, hour and sequence identify a record.
-A set of records is one integer for each stream and hour, with one bit for each sequence.
+Each stream and hour has one integer. Its bit n is set if the set contains the record with sequence
+number n.
 """
 
 from collections import defaultdict

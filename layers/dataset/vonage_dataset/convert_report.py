@@ -44,9 +44,10 @@ def convert_report(
     Idempotent: a repeated run writes the same objects. A run that only announces reads the
     manifest.
 
-    Never replaces newer data. If a later revision wrote the dataset, the manifest has no dataset.
-    If a later collection of the same report wrote the manifest, readers see its data, so return
-    the notification of that collection again.
+    Never replaces newer data. If a later revision has already written the Parquet file, this run
+    keeps that file, and its own manifest names no dataset. If a later collection of this report has
+    already written the manifest, return the notification of that collection, because readers see
+    the later data.
 
     Raises:
         RowsMismatch, RowsUnreadable, ArchiveCorrupt: before anything is written.

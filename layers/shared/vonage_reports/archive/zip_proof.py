@@ -35,10 +35,10 @@ class Limits:
     """Limits that no honest archive reaches. Vonage sends at most 1 GB, about 7 million rows.
 
     `content_bytes`, the uncompressed size of all members, allows 9 kB for each of these rows.
-    `ratio` applies once a member, or all members so far, exceed `ratio_from` bytes. SMS records
-    shrink by a factor of 5. Rows with the same long message and different random ids shrink by a
-    factor of at most 90 (measured for messages of 300 to 30,000 characters). The factor of a ZIP
-    bomb is up to 1,032.
+    `ratio` is checked only after one member, or all members together, have exceeded `ratio_from`
+    bytes. SMS records shrink by a factor of 5. Rows with the same long message and different random
+    ids shrink by a factor of at most 90 (measured for messages of 300 to 30,000 characters). The
+    factor of a ZIP bomb is up to 1,032.
     """
 
     members: int = 1_000

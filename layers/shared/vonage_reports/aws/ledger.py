@@ -168,8 +168,9 @@ class Ledger:
     def finished_reports(self, definition: str, *, since: datetime) -> Iterator[Report]:
         """Yield the finished reports whose window begins at `since` or later, oldest first.
 
-        The reports have only the fields in OF_FINISHED_REPORTS. The Query is eventually consistent
-        and costs half a read unit for each 4 kB of the whole items.
+        The reports have only the fields in OF_FINISHED_REPORTS. The Query is eventually consistent.
+        It costs half a read unit for each 4 kB of the full items, although it returns only some
+        fields.
         """
         after = report_ids_from(definition, since)
         names = {f"#{number}": name for number, name in enumerate(OF_FINISHED_REPORTS)}
@@ -303,7 +304,7 @@ class Ledger:
             yield self._put({**key, **item}, unmoved), VersionConflict
 
     def free_slot(self, slot: int, until: datetime) -> None:
-        """Free a slot that a withdrawn report left taken until `until`."""
+        """Free the slot that a withdrawn report reserved until the time `until`."""
         still_left = _still("until", until.astimezone(UTC).isoformat())
         self._transact(self._delete(slot_key(slot), still_left), refusals=_LOST)
 

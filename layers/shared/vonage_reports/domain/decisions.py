@@ -191,7 +191,7 @@ def before_post(report: Report, *, leaves: int, later: State | None) -> Decision
     if later not in (None, State.FAILED, State.CANCELLED, State.SUPERSEDED):
         return Stay()
     is_too_large = report.expected_rows is not None and report.expected_rows > report.max_records
-    # The size is only an estimate, so request a report that cannot be split further.
+    # If a report cannot be split further, request it anyway, because its size is only an estimate.
     return Split() if is_too_large and can_be_split(report, leaves) else None
 
 

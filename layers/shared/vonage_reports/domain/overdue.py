@@ -27,9 +27,9 @@ class Undelivered:
 def undelivered(reports: Iterable[Report]) -> Iterator[Undelivered]:
     """Yield the undelivered windows of the open reports.
 
-    A window that the operator requested is due since the request. A window may be planned late,
-    such as the latest month of a new definition or a missed window. Such a window counts as due one
-    day before it was planned, so it gets the usual grace period.
+    A window that the operator requested is due since the request. Some windows are planned late,
+    for example a missed window, or the latest month of a new definition. Such a window counts as
+    due one day before it was planned, so it gets the usual grace period.
 
     Excludes HELD reports, because they have their own alarm and wait for the operator. Excludes
     parts, because the whole window counts, and delivered windows that are converted again.

@@ -32,8 +32,8 @@ class State(StrEnum):
     """A preliminary revision was never requested, because a later revision was delivered first."""
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
-    """Withdrawn by the operator, or not requested before its backfill was cancelled or another half
-    failed."""
+    """The operator withdrew the report. Or its backfill was cancelled, or another half failed,
+    before the report was requested."""
 
 
 class RequestStatus(StrEnum):

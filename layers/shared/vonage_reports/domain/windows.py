@@ -110,7 +110,8 @@ def windows_ending_after(
 
 def latest_window_ending_by(instant: datetime, length: WindowLength, time_zone: str) -> Window:
     """Return the newest window whose end is not after `instant`."""
-    # In any two lengths, a window ends, even if a day has more than 24 hours.
+    # Any period of two window lengths contains the end of a window, even if a day has more than 24
+    # hours.
     back = timedelta(days=2 * length.most_days + 1)
     latest = None
     for window in windows_ending_after(instant - back, length, time_zone):

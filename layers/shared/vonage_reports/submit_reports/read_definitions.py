@@ -294,7 +294,7 @@ def _problem(
 ) -> tuple[str, str] | None:
     """Return the field and the reason for refusing a definition, or None to accept it.
 
-    `accepted` are the earlier definitions that were accepted, by position.
+    `accepted` maps positions in the list to the definitions that were accepted so far.
     """
     refused_filter = filter_problem(definition.product, definition.filters)
     if refused_filter:

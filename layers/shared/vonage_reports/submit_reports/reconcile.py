@@ -1,7 +1,7 @@
 """One pass of the control loop: follow the request, settle, plan, submit, monitor.
 
-A pass reads the ledger's open partition before settling, before submitting and at the end. Running
-backfills, lost requests and split windows each add a read. Steps change
+A pass reads the ledger's open partition before settling, before submitting and at the end. A pass
+reads once more for each of these: backfills in progress, lost requests, split windows. Steps change
 versions and slots, so the writes of a step that relied on an earlier read would fail.
 """
 

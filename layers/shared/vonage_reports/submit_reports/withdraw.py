@@ -129,7 +129,10 @@ def _had_ended(request_id: str, services: Services) -> GiveUp | None:
 
 
 def _slot_until(report: Report, services: Services, *, now: datetime) -> datetime | None:
-    """Return until when Vonage may work on a report that is withdrawn now; None without a slot."""
+    """Return the time at which Vonage has surely ended its work on a report that is withdrawn now.
+
+    None: the report has no slot.
+    """
     if report.slot is None:
         return None
     if report.state is State.HELD and report.look_after is not None:
