@@ -29,6 +29,9 @@ _LATE = timedelta(days=1)
 _SCHEDULE = timedelta(hours=25)
 """The schedule runs once a day; a delay of one more hour deserves no warning."""
 
+_ARCHIVE_ERRORS = frozenset({"RowsMismatch", "ArchiveCorrupt", "InvalidRequest", "ReportExpired"})
+"""Errors of a report whose archive is wrong or missing."""
+
 _RECENTLY = timedelta(days=14)
 """A stopped backfill is listed for this long."""
 
@@ -134,8 +137,10 @@ def _failed(
             # A new report would be truncated too.
             yield _problem("failed", history, each, reason=reason)
         else:
-            # The archive of unreadable rows is stored: reading it again costs nothing.
-            is_stored = each.error == "RowsUnreadable"
+            # To convert a stored archive again costs nothing.
+            is_stored = each.error == "RowsUnreadable" or (
+                bool(each.receipts) and each.error not in _ARCHIVE_ERRORS
+            )
             event = (
                 reconvert(each.report_id) if is_stored else recollect(each.report_id, each.failures)
             )

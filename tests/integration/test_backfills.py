@@ -347,7 +347,7 @@ def test_backfill_stops_at_records_deleted_by_vonage(stack: Stack) -> None:
     end(stack, *first)
     assert sweep(stack) == []
     (notification,) = stack.announced()
-    assert "older than the VIDEO-API records" in notification["message"]
+    assert "has deleted the VIDEO-API records" in notification["message"]
     assert ended(asked.name).progress is Progress.STOPPED
 
 

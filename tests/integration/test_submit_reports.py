@@ -564,14 +564,10 @@ def test_report_that_vonage_refuses_to_show_is_held_after_48_hours(
     assert the_report(stack).state is State.PLANNED
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_taken_report_that_was_refused_is_adopted_and_not_bought_again(
-    stack: Stack, status: int
-) -> None:
+def test_taken_report_that_was_refused_is_adopted_and_not_bought_again(stack: Stack) -> None:
     stack.plan()
-    # A gateway answers for Vonage, which took the report. A 401 is sent again with a fresh secret.
-    stack.simulator.fault("create", "accept_then_status", status=status)
-    stack.simulator.fault("create", "status", status=status, after=1, times=1)
+    # A gateway answers in the place of Vonage, which took the report.
+    stack.simulator.fault("create", "accept_then_status", status=403)
     stack.submit()
     for _ in range(3):
         stack.later(minutes=15)
@@ -581,6 +577,42 @@ def test_taken_report_that_was_refused_is_adopted_and_not_bought_again(
     report = the_report(stack)
     assert (report.state, report.request_id) == (State.SUBMITTED, at_vonage["request_id"])
     assert (report.attempt, report.refused_since) == (1, None)
+
+
+def test_refused_key_is_no_reason_to_doubt_that_nothing_was_created(stack: Stack) -> None:
+    stack.plan()
+    stack.credentials[0] = Credentials("abcd1234", "wrong", "the secret")
+    stack.submit()
+    assert (the_report(stack).state, the_report(stack).refused_since) == (State.PLANNED, None)
+
+
+def test_operator_may_create_a_refused_report_although_the_list_is_gone(stack: Stack) -> None:
+    stack.plan()
+    stack.simulator.fault("create", "status", status=403)
+    stack.submit()
+    stack.simulator.fault("list", "status", status=404, times=None)
+    stack.later(minutes=15)
+    stack.submit()
+    held = the_report(stack)
+    assert (held.state, stack.created()) == (State.HELD, [])
+    resolve(held.report_id, None, stack.services, now=stack.now)
+    stack.submit()
+    assert the_report(stack).state is State.SUBMITTED
+    assert len(stack.created()) == 1
+
+
+def test_refused_report_is_held_once_the_list_reaches_back_too_little(stack: Stack) -> None:
+    stack.plan()
+    stack.simulator.fault("create", "accept_then_status", status=403)
+    stack.submit()
+    stack.simulator.fault("list", "status", status=503, times=None)
+    for _ in range(4):
+        stack.later(hours=23)
+        stack.submit()
+
+    assert the_report(stack).state is State.HELD
+    assert len(stack.created()) == 1, "nothing is bought without proof"
+    assert "report.held" in {body["event"] for body in stack.announced()}
 
 
 def test_refused_report_is_requested_once_the_lists_show_that_it_is_absent(stack: Stack) -> None:
@@ -628,6 +660,16 @@ def test_refused_transition_is_the_error_of_its_report_alone(stack: Stack) -> No
     assert [type(error) for error in errors] == [IllegalTransition, IllegalTransition]
     assert (stack.known(first.report_id), cancelled.state) == (first, State.CANCELLED)
     assert stack.announced() == []
+
+
+def test_refused_reports_do_not_keep_the_others_from_the_slots(stack: Stack) -> None:
+    stack.plan(6, account_ids=["foreign1"])
+    for _ in range(2):
+        stack.submit()
+    (healthy,) = stack.plan_definitions([definition(name="healthy")])
+    stack.later(minutes=15)
+
+    assert stack.submit().report_ids == [healthy]
 
 
 def test_reports_of_other_tools_take_slots(stack: Stack) -> None:

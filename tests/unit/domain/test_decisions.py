@@ -325,13 +325,37 @@ def test_refused_report_waits_for_its_deadline_then_is_held() -> None:
     ]
 
     for case, decision in told(refused):
-        if case.overdue:
+        if not case.overdue:
+            assert decision == Stay(), case
+        elif case.error in ("VonageRejected", "VonageUnavailable"):
             # The hold names the request, and keeps the slot for a day more.
             assert isinstance(decision, Hold), case
             assert decision.request_id == case.report.request_id, case
             assert decision.until == NOW + timedelta(hours=24), case
         else:
-            assert decision == Stay(), case
+            # A new run asks once more, since one refusal may pass.
+            assert isinstance(decision, Resume), case
+            assert (decision.entry, decision.frees_slot) == (Entry.CHECK, False), case
+
+
+@pytest.mark.parametrize(
+    "error", ["SNS.KmsDisabledException", "Lambda.KMSDisabledException", "ResourceUnusable"]
+)
+@pytest.mark.parametrize("entry", [Entry.CONVERT, Entry.ANNOUNCE])
+def test_refusal_of_aws_is_retried_and_never_fails_a_report_soon(error: str, entry: Entry) -> None:
+    report = CONVERTING
+    for _ in range(20):
+        decision = decide(report, failed_run(error), None, entry=entry, now=NOW)
+        assert isinstance(decision, Resume)
+        report = applied(report, decision, now=NOW)
+
+
+def test_delivered_window_is_announced_until_that_succeeds() -> None:
+    report = CONVERTING
+    for _ in range(5):
+        decision = decide(report, failed_run("KeyError"), None, entry=Entry.ANNOUNCE, now=NOW)
+        assert isinstance(decision, Resume)
+        report = applied(report, decision, now=NOW)
 
 
 def test_held_slot_lasts_48_hours_from_the_post() -> None:

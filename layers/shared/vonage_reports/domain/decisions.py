@@ -151,11 +151,6 @@ _TRANSIENT = frozenset(
         # AWS refuses a resource of the stack. An administrator can mend that.
         "ResourceUnusable",
         "States.TaskFailed",
-        "Lambda.ServiceException",
-        "Lambda.AWSLambdaException",
-        "Lambda.SdkClientException",
-        "Lambda.TooManyRequestsException",
-        "Lambda.Unknown",
         "Runtime.ExitError",
         # The run was stopped, or waited until the file expired.
         "ABORTED",
@@ -164,6 +159,9 @@ _TRANSIENT = frozenset(
 )
 """Errors that may be gone in a later run. Any other error is a defect in our code, and recurs in
 every later run."""
+
+_OF_AWS = ("Lambda.", "SNS.")
+"""How the names of errors begin that AWS's services raise. An administrator can mend these too."""
 
 
 def is_leased(report: Report, now: datetime) -> bool:
@@ -212,7 +210,9 @@ def after_post(
         return PutBack(now + wait, error, reason)
     if isinstance(answer, VonageRejected) and answer.is_final:
         return Fail(error, reason)
-    return PutBack(now + waits.refused, error, reason, refused=True)
+    # Vonage checks the key before anything else: a refusal of the key created nothing.
+    is_of_the_key = isinstance(answer, VonageRejected) and answer.concerns_every_report
+    return PutBack(now + waits.refused, error, reason, refused=not is_of_the_key)
 
 
 def after_lookup(
@@ -244,7 +244,8 @@ def past_the_list(report: Report, *, now: datetime, waits: Waits = UNSCALED) -> 
 
     The list may stay unreadable for ever, and the operator can resolve only held reports.
     """
-    if report.submitted_at is not None and now - report.submitted_at <= LIST_RELIABLE_FOR:
+    sent = report.refused_since or report.submitted_at
+    if sent is not None and now - sent <= LIST_RELIABLE_FOR:
         return None
     reason = "Vonage's list does not reach back to the POST"
     return _hold(report, reason, None, now=now, waits=waits)
@@ -341,6 +342,9 @@ def decide(
     if at_vonage is Unreadable.REFUSED:
         if report.submitted_at is None or now - report.submitted_at <= DEADLINE:
             return Stay()
+        if error not in ("VonageRejected", "VonageUnavailable"):
+            # The run failed for another reason. One refusal proves little: let a run ask again.
+            return Resume(Entry.CHECK, later, frees_slot=False, error=error, reason=reason)
         refused = f"Vonage refuses to show the report: {reason}"
         return _hold(report, refused, report.request_id, now=now, waits=waits)
     if at_vonage is Unreadable.UNKNOWN_STATUS:
@@ -380,10 +384,11 @@ def decide(
 
 def _is_hopeless(report: Report, entry: Entry, error: str) -> bool:
     """Whether conversion failed so often that only the operator can help."""
+    if entry is not Entry.CONVERT:
+        return False
     is_repeated = error == report.error and report.equal_failures + 1 >= MAX_EQUAL_FAILURES
-    if is_repeated and error not in _TRANSIENT:
-        return True
-    return entry is Entry.CONVERT and report.resumes >= MAX_RESUMES
+    is_ours = error not in _TRANSIENT and not error.startswith(_OF_AWS)
+    return (is_repeated and is_ours) or report.resumes >= MAX_RESUMES
 
 
 def _buy_again(

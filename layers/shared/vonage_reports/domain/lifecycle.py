@@ -328,10 +328,12 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
             }
         case PutBack(not_before, error, reason) | Resubmit(not_before, error, reason):
             put_back = transition if isinstance(transition, PutBack) else PutBack(not_before)
-            first_refused = report.refused_since or report.submitted_at
+            # The operator, who resolves a held report, has looked for the request.
+            earlier = None if report.state is State.HELD else report.refused_since
+            refused_since = earlier or (report.submitted_at if put_back.refused else None)
             return {
                 **_NEW_RUNS,
-                "refused_since": first_refused if put_back.refused else report.refused_since,
+                "refused_since": refused_since,
                 "slot": None,
                 "request_id": None,
                 "not_before": not_before,
@@ -389,6 +391,9 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
                 "slot_until": slot_until,
                 "not_before": None,
                 "withdrawn_at": report.withdrawn_at or now,
+                # A later collection first looks for the report that this POST may have created.
+                "refused_since": report.refused_since
+                or (report.submitted_at if report.state is State.SUBMITTING else None),
             }
         case Supersede() | Withdraw():
             return {"not_before": None}

@@ -21,15 +21,18 @@ def submission_order(reports: Iterable[Report], now: datetime) -> list[Report]:
     """Return the reports that may be submitted, the next one first.
 
     Calendar reports come before reports of backfills. Within each group, halves come before whole
-    windows. Then calendar reports start with the oldest window, and reports of backfills start with
-    the newest.
+    windows, and reports that Vonage refused before come last: they must not keep the others from
+    the slots. Then calendar reports start with the oldest window, and reports of backfills start
+    with the newest.
     """
 
-    def rank(report: Report) -> tuple[int, int, float, str]:
+    def rank(report: Report) -> tuple[int, bool, int, float, str]:
         start = report.window.start.timestamp()
         of_backfill = report.backfill is not None
         group = Priority.BACKFILL if of_backfill else Priority.CALENDAR
-        return group, report.priority, -start if of_backfill else start, report.report_id
+        is_refused = report.refused_since is not None
+        age = -start if of_backfill else start
+        return group, is_refused, report.priority, age, report.report_id
 
     return sorted((each for each in reports if may_be_submitted(each, now)), key=rank)
 

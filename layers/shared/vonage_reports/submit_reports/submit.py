@@ -184,8 +184,11 @@ def _send(
     report: Report, work: OpenWork, services: Services, result: StepResult, *, now: datetime
 ) -> bool:
     """Send the POST and write its outcome. Return False to stop further POSTs in this pass."""
-    if report.refused_since is not None and _is_decided(report, work, services, result, now=now):
-        return True
+    if report.refused_since is not None:
+        if _is_decided(report, work, services, result, now=now):
+            return True
+        # The lists have shown that no earlier POST created a report.
+        report = replace(report, refused_since=None)
     answer: str | VonageReportsError
     try:
         answer = services.vonage.create_report(
@@ -245,6 +248,10 @@ def _is_decided(
 
     A gateway may refuse a request that Vonage has taken.
     """
+    too_late = past_the_list(report, now=now, waits=services.waits)
+    if too_late is not None:
+        _write_look_up(report, too_late, services, result, now=now)
+        return True
     seen = _look_up(report, services)
     if seen is NoMatch.ABSENT:
         return False
