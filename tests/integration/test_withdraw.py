@@ -404,3 +404,16 @@ def test_every_open_state_has_an_event_that_ends_it(stack: Stack, state: State) 
     else:
         ended(stack, ask(stack, report))
     assert the_window(stack).is_at_end
+
+
+def test_recollected_report_that_was_withdrawn_during_its_post_is_adopted(stack: Stack) -> None:
+    report = submitting(stack)
+    ask(stack, report)
+    assert the_window(stack).state is State.CANCELLED
+    stack.later(minutes=15)
+    recollect(report.report_id, "again", stack.services, now=stack.now)
+    stack.submit()
+
+    (at_vonage,) = stack.created()
+    assert the_window(stack).state is State.SUBMITTED
+    assert the_window(stack).request_id == at_vonage["request_id"]

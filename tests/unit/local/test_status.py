@@ -341,6 +341,21 @@ def test_unreadable_rows_are_reconverted_not_recollected() -> None:
     assert problem.event == {"reconvert": {"report_id": failed.report_id}}
 
 
+@pytest.mark.parametrize(
+    ("error", "event"), [("KeyError", "reconvert"), ("RowsMismatch", "recollect")]
+)
+def test_stored_archive_is_converted_again_for_free(error: str, event: str) -> None:
+    (window,) = windows(DAILY, "2026-11-01", "2026-11-02")
+    failed = report(
+        DAILY, window, State.FAILED, error=error, reason="it failed", receipts=("a.json",)
+    )
+
+    (problem,) = status(failed).problems
+
+    assert problem.event is not None
+    assert set(problem.event) == {event}
+
+
 def test_held_part_needs_the_operator() -> None:
     (window,) = windows(DAILY, "2026-11-19", "2026-11-20")
     reports = split(window, State.STORED, State.HELD, root=State.SPLIT)
