@@ -38,6 +38,8 @@ class Content:
     calendar: Calendar
     finished: Mapping[str, Sequence[Report]]
     ended_backfills: Sequence[Backfill] = ()
+    unreadable: Sequence[str] = ()
+    """The ledger's items that this code cannot read."""
 
     @property
     def backfills(self) -> tuple[Backfill, ...]:

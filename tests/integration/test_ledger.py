@@ -756,7 +756,7 @@ def test_backfill_of_another_version_stays_unchanged(ledger: Ledger, table: Tabl
     report = planned(ledger)
     table.put_item(Item={"pk": "open", "sk": "backfill#sms-1", "backfill": '{"start": 1}'})
     work = ledger.open_work()
-    assert (work.reports, work.backfills, work.unreadable) == ((report,), (), ("sms-1",))
+    assert (work.reports, work.backfills, work.unreadable) == ((report,), (), ("backfill#sms-1",))
 
 
 # Notices

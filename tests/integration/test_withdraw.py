@@ -22,7 +22,7 @@ def ask(stack: Stack, report: Report) -> StepResult:
 
 def the_window(stack: Stack) -> Report:
     """Return the only whole window of the ledger, open or finished."""
-    (report,) = stack.services.ledger.reports_between(
+    (report,), _ = stack.services.ledger.reports_between(
         "d0", SCHEDULED - timedelta(days=9), SCHEDULED
     )
     return report

@@ -94,7 +94,7 @@ def _ended(name: str, services: Services) -> OpenWork:
 
 
 def _is_over(name: str, services: Services) -> bool:
-    return any(each.name == name for each in services.ledger.ended_backfills())
+    return any(each.name == name for each in services.ledger.ended_backfills([]))
 
 
 def plan_backfills(
@@ -173,12 +173,16 @@ def _left(
     while some := list(islice(left, _AT_ONCE)):
         (newest, _), (oldest, _) = some[0], some[-1]
         known: dict[tuple[Window, str], list[Report]] = {}
-        for each in services.ledger.reports_between(
+        reports, unreadable = services.ledger.reports_between(
             backfill.definition.name, oldest.start, newest.end
-        ):
+        )
+        for each in reports:
             known.setdefault((each.window, each.account_id), []).append(each)
         for window, account_id in some:
             report = _report(backfill, window, account_id, calendar, now=now)
+            if report.report_id in unreadable:
+                yield report, PlanOutcome.THERE
+                continue
             there = known.get((window, account_id), ())
             yield report, plan_change(report, there, again=MISSING)
 

@@ -52,6 +52,7 @@ def plan(
                 announce_refusals([changed], announced, services)
             continue
         with collect_errors(result.errors):
+            calendar.require_readable(definition.name)
             if definition.name not in calendar.collects:
                 services.ledger.record_collects(definition)
             final = definition.delay_days[-1]
@@ -98,7 +99,7 @@ class PlanOutcome(Enum):
     """The result of planning a due window."""
 
     NEW = "planned now"
-    THERE = "planned or collected before"
+    THERE = "planned or collected before, perhaps by another version of this code"
     NOT_NOW = "an earlier revision with the same report_id is unfinished"
 
 
@@ -112,7 +113,9 @@ _LEFT_TO_THE_CALENDAR = frozenset({State.CANCELLED})
 
 def _plan_one(report: Report, services: Services) -> PlanOutcome:
     window = report.window
-    known = services.ledger.reports_between(report.definition, window.start, window.end)
+    known, unreadable = services.ledger.reports_between(report.definition, window.start, window.end)
+    if report.report_id in unreadable:
+        return PlanOutcome.THERE
     change = plan_change(report, known, again=_LEFT_TO_THE_CALENDAR)
     if isinstance(change, PlanOutcome):
         return change

@@ -12,8 +12,8 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
+from vonage_reports.aws.ledger_items import UnreadableItem
 from vonage_reports.domain.definitions import warnings_of
-from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.report import State
 from vonage_reports.domain.settings import Settings
 from vonage_reports.submit_reports.backfills import plan_backfills
@@ -83,9 +83,7 @@ def reconcile(
             overdue_after = timedelta(hours=settings.overdue_hours)
             monitor(left, services, overdue_after=overdue_after, now=clock())
     if work.unreadable:
-        names = ", ".join(work.unreadable)
-        message = f"another version of the code wrote {names} into the ledger. Deploy that version"
-        errors.append(InvalidRequest(message))
+        errors.append(UnreadableItem(*work.unreadable))
     answer = {
         "settled": [*planned.ended, *settled.report_ids],
         "planned": planned.report_ids,
