@@ -43,6 +43,7 @@ from vonage_reports.domain.waits import (
     MAX_EQUAL_FAILURES,
     MAX_RESUMES,
     NOT_FOUND_PATIENCE,
+    REPORT_KEPT,
     UNSCALED,
     Waits,
 )
@@ -76,7 +77,8 @@ class Gone(Enum):
 class Unreadable(Enum):
     """Why the report's state at Vonage is unknown."""
 
-    UNAVAILABLE = "no answer, or Vonage asks to wait; the next invocation asks again"
+    UNAVAILABLE = "Vonage asks to wait, or refuses the API key; the next invocation asks again"
+    NO_ANSWER = "no answer, or a 5xx, which may last for this report alone"
     UNKNOWN_STATUS = "a request_status that Vonage does not document"
     REFUSED = "a refusal of this report, but not of the API key"
 
@@ -330,6 +332,11 @@ def decide(
         return Resume(entry, later, frees_slot=False, error=error, reason=reason)
     if at_vonage is None or at_vonage is Unreadable.UNAVAILABLE:
         return Stay()
+    if at_vonage is Unreadable.NO_ANSWER and entry is Entry.CHECK:
+        if report.submitted_at is None or now - report.submitted_at <= DEADLINE + REPORT_KEPT:
+            return Stay()
+        gone = "Vonage has not answered about the report, and has deleted it by now"
+        return _hold(report, gone, report.request_id, now=now, waits=waits)
     working = at_vonage in (RequestStatus.PENDING, RequestStatus.PROCESSING)
     if error in _FINAL_ERRORS and at_vonage in (RequestStatus.SUCCESS, Gone.GONE):
         return Fail(error, reason, is_stored=error == _UNREADABLE)
