@@ -442,6 +442,21 @@ def test_report_that_was_refused_without_proof_is_looked_up_first(
     assert len(stack.created()) == 1
 
 
+def test_refusal_is_announced_once_while_the_list_does_not_answer(stack: Stack) -> None:
+    """Vonage takes other reports of the account meanwhile, which disproves the refusal."""
+    stack.plan()
+    stack.simulator.fault("create", "status", status=403)
+    stack.submit()
+    assert len(stack.announced()) == 1
+    stack.simulator.fault("list", "status", status=503, times=None)
+    for number in range(3):
+        stack.later(minutes=20)
+        stack.plan_definitions([definition(name=f"other-{number}")])
+        stack.submit()
+    assert len(stack.created()) == 3
+    assert stack.announced() == []
+
+
 def test_report_failing_to_fetch_is_announced_once(stack: Stack) -> None:
     end_at_vonage(stack, "SUCCESS")
     for _ in range(5):

@@ -106,6 +106,7 @@ class NoMatch(Enum):
 
     ABSENT = "a well-formed list without the report"
     NOT_NOW = "no answer, or Vonage asks to wait; the next invocation looks again"
+    DENIED = "Vonage refuses the list; the next invocation looks again"
 
 
 LookupResult = Found | Unclear | NoMatch
@@ -231,7 +232,7 @@ def after_lookup(
         return Adopt(seen.request_id)
     if isinstance(seen, Unclear):
         return _hold(report, seen.reason, seen.request_id, now=now, waits=waits)
-    if seen is NoMatch.NOT_NOW:
+    if seen in (NoMatch.NOT_NOW, NoMatch.DENIED):
         return Stay()
     if report.absent_since is None:
         return LookUpAgain(now + waits.second_look_up)
