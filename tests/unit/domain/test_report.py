@@ -149,6 +149,7 @@ def test_execution_input_holds_all_workflow_fields() -> None:
         "planned": "2026-11-25T02:15:00Z",
         "receipts": [],
         "announce": True,
+        "relabelled": False,
     }
 
 

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
 from typing import Any
 
 from vonage_reports.domain.backfill import Backfill
+from vonage_reports.domain.calendar import Delays, Relabelling
+from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Priority, Report, Revision, State, definition_of
 from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window
@@ -17,7 +19,7 @@ OF_FINISHED_REPORTS = (
     *("report_id", "definition", "product", "account_id", "include_subaccounts", "filters"),
     *("window", "revision", "priority", "planned_at", "delay_index", "delay_days", "state"),
     *("root", "leaves", "backfill", "rows", "error", "reason", "failures", "withdrawn_at"),
-    "receipts",
+    *("receipts", "relabelled"),
 )
 """The attributes that a Query of many finished reports reads."""
 
@@ -45,6 +47,7 @@ class OpenWork:
     unreadable: tuple[str, ...] = ()
     backfills: tuple[Backfill, ...] = ()
     slots_until: Mapping[int, datetime] = field(default_factory=dict)
+    relabellings: tuple[Relabelling, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,17 +59,21 @@ class Calendar:
         volumes: Rows per hour, by definition and account.
         collects: The fields that each definition may never change, as text.
         profiles: The distribution of rows over a window, by definition and account.
+        delays: The delays of each definition as last planned. Absent for a definition that only an
+            earlier version of this code planned.
     """
 
     cursors: Mapping[tuple[str, str, int], datetime]
     volumes: Mapping[tuple[str, str], float]
     collects: Mapping[str, str]
     profiles: Mapping[tuple[str, str], TrafficProfile] = field(default_factory=dict)
+    delays: Mapping[str, Delays] = field(default_factory=dict)
 
 
 def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
     """Read the open partition."""
     reports, slots, announced, unreadable, backfills = [], {}, set(), [], []
+    relabellings = []
     slots_until = {}
     paused_until = None
     for item in items:
@@ -87,6 +94,8 @@ def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
             paused_until = datetime.fromisoformat(str(item["until"]))
         elif kind == "notice":
             announced.add(name)
+        elif kind == "relabelling":
+            relabellings.append(relabelling_of_item(item))
     return OpenWork(
         tuple(reports),
         slots,
@@ -95,12 +104,14 @@ def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
         tuple(unreadable),
         tuple(backfills),
         slots_until,
+        tuple(relabellings),
     )
 
 
 def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
     """Read the calendar's partition."""
     cursors, volumes, collects, profiles = {}, {}, {}, {}
+    delays = {}
     for item in items:
         kind, name, *rest = str(item["sk"]).split("#")
         if kind == "cursor":
@@ -111,7 +122,49 @@ def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
                 profiles[name, rest[0]] = TrafficProfile.from_json(str(item["profile"]))
         else:
             collects[name] = str(item["collects"])
-    return Calendar(cursors, volumes, collects, profiles)
+            if "delays" in item:
+                delays[name] = _delays_of(json.loads(str(item["delays"])))
+    return Calendar(cursors, volumes, collects, profiles, delays)
+
+
+def _delays_of(value: Mapping[str, str | None]) -> Delays:
+    return {
+        int(days): None if at is None else datetime.fromisoformat(at) for days, at in value.items()
+    }
+
+
+def collects_item(definition: ReportDefinition, delays: Delays) -> dict[str, Any]:
+    """Return the item of the fields that never change, and of the delays that a run saw."""
+    seen = {str(days): at and at.astimezone(UTC).isoformat() for days, at in delays.items()}
+    return {
+        "pk": "calendar",
+        "sk": f"collects#{definition.name}",
+        "collects": definition.collects,
+        "delays": json.dumps(seen),
+    }
+
+
+def relabelling_key(relabelling: Relabelling) -> dict[str, str]:
+    """Return the key of a relabelling."""
+    name = f"{relabelling.definition}#{relabelling.delay_days}"
+    return {"pk": "open", "sk": f"relabelling#{name}"}
+
+
+def relabelling_item(relabelling: Relabelling) -> dict[str, Any]:
+    """Return the item of a relabelling."""
+    until = relabelling.until.astimezone(UTC).isoformat()
+    return {**relabelling_key(relabelling), **asdict(relabelling), "until": until}
+
+
+def relabelling_of_item(item: Mapping[str, Any]) -> Relabelling:
+    """Read a relabelling's item."""
+    return Relabelling(
+        definition=str(item["definition"]),
+        delay_days=int(str(item["delay_days"])),
+        until=datetime.fromisoformat(str(item["until"])),
+        before=str(item["before"]),
+        again=bool(item["again"]),
+    )
 
 
 def backfill_of(item: Mapping[str, Any]) -> Backfill:

@@ -1,7 +1,8 @@
 """Windows: half-open intervals of instants, cut at local midnights of an IANA time zone."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -106,6 +107,43 @@ def windows_ending_after(
     for start, end in pairwise(boundaries):
         if start < end and end > instant:
             yield Window(start, end, time_zone)
+
+
+def windows_after(
+    cursor: datetime, length: WindowLength, time_zone: str, planned: Iterable[Window] = ()
+) -> Iterator[Window]:
+    """Yield, oldest first and without end, the windows that follow `cursor` without a gap.
+
+    A later version of a zone's rules may move a local midnight of windows that are planned
+    already. So a window that would begin before `cursor` begins at `cursor`, and the windows in
+    `planned` stay as they are.
+    """
+    return tiled(windows_ending_after(cursor, length, time_zone), planned, since=cursor)
+
+
+def tiled(
+    windows: Iterable[Window], planned: Iterable[Window], *, since: datetime | None = None
+) -> Iterator[Window]:
+    """Yield windows that cover the time of `windows`, from `since` on, without an overlap.
+
+    The windows in `planned` that begin in that time are yielded as they are: they were cut by the
+    rules of their time. The time around them is cut as in `windows`, which are oldest first.
+    """
+    waiting = deque(sorted(set(planned), key=lambda window: (window.start, window.end)))
+    covered_to = since
+    for window in windows:
+        covered_to = max(covered_to or window.start, window.start)
+        since = since or window.start
+        while waiting and waiting[0].start < window.end:
+            known = waiting.popleft()
+            if known.start > covered_to:
+                yield replace(window, start=covered_to, end=known.start)
+            if known.start >= since:
+                yield known
+            covered_to = max(covered_to, known.end)
+        if covered_to < window.end:
+            yield replace(window, start=covered_to)
+            covered_to = window.end
 
 
 def latest_window_ending_by(instant: datetime, length: WindowLength, time_zone: str) -> Window:

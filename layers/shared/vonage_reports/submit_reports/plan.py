@@ -2,14 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum
 
 from vonage_reports.aws.ledger import Change, VersionConflict
+from vonage_reports.aws.ledger_items import Calendar
 from vonage_reports.domain import notifications
-from vonage_reports.domain.calendar import Due, due_reports, where_finals_begin
+from vonage_reports.domain.calendar import (
+    Due,
+    due_reports,
+    first_unplanned,
+    relabelling_of,
+    seen_delays,
+    where_finals_begin,
+)
 from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.lifecycle import Plan, Replan, apply
@@ -39,6 +48,10 @@ def plan(
 
     Writes windows before the cursor. So if an invocation dies in between, the next one catches up.
 
+    A definition's delays may change. Reports that are planned already are collected as planned: a
+    final with the former delay stays the final revision of its window. Preliminary revisions that
+    are final with the new delays are left to `relabel`, which collects nothing again.
+
     Raises InvalidRequest if `at` is in the future, or so old that Vonage has deleted the records.
     """
     _require_records(at, now)
@@ -52,11 +65,8 @@ def plan(
                 announce_refusals([changed], announced, services)
             continue
         with collect_errors(result.errors):
-            if definition.name not in calendar.collects:
-                services.ledger.record_collects(definition)
-            final = definition.delay_days[-1]
-            for account_id, begin in where_finals_begin(definition, calendar.cursors, at):
-                services.ledger.move_cursor(definition.name, account_id, final, begin)
+            delays = calendar.delays.get(definition.name)
+            _prepare(definition, calendar, services, at=at)
             for due in due_reports(
                 definition,
                 cursors=calendar.cursors,
@@ -64,9 +74,45 @@ def plan(
                 profiles=calendar.profiles,
                 at=at,
                 now=now,
+                delays=delays,
+                planned=_planned(definition, calendar, services, at=at),
             ):
                 _plan_due(definition, due, result, services, announced=announced)
     return result
+
+
+def _prepare(
+    definition: ReportDefinition, calendar: Calendar, services: Services, *, at: datetime
+) -> None:
+    """Record a new definition, or the changed delays of a known one, before it is planned."""
+    delays = calendar.delays.get(definition.name)
+    final = definition.delay_days[-1]
+    is_known = definition.name in calendar.collects
+    if not is_known:
+        services.ledger.record_collects(definition)
+    for account_id, begin in where_finals_begin(definition, calendar.cursors, at, delays):
+        services.ledger.move_cursor(definition.name, account_id, final, begin)
+    # Record a change after the cursors: an invocation that dies in between makes them again.
+    if is_known and (delays is None or [*delays] != [*definition.delay_days]):
+        seen = seen_delays(definition, delays, at)
+        relabelling = relabelling_of(definition, calendar.cursors, delays)
+        services.ledger.record_delays(definition, seen, relabelling)
+
+
+def _planned(
+    definition: ReportDefinition, calendar: Calendar, services: Services, *, at: datetime
+) -> Mapping[str, Sequence[Window]]:
+    """Return the windows in the ledger since the oldest cursor, by account in lower case.
+
+    Only they tell how earlier rules of the time zone cut the windows of an earlier revision.
+    """
+    delays = calendar.delays.get(definition.name)
+    since = first_unplanned(definition, calendar.cursors, delays)
+    planned = defaultdict(list)
+    if since is not None and definition.time_zone != "UTC":
+        for report in services.ledger.reports_between(definition.name, since, at):
+            planned[report.account_id.lower()].append(report.window)
+    return planned
 
 
 def _plan_due(
@@ -132,8 +178,8 @@ def plan_change(
     """Return the change that plans a report, or the reason for planning nothing.
 
     A window is planned again if it finished in one of the states `again`, or if it was collected
-    with a shorter delay. After a change of `delay_days`, a report_id may belong to another
-    revision, and a revision may have another report_id.
+    with a shorter delay, unless that became its final revision. After a change of `delay_days`, a
+    report_id may belong to another revision, and a revision may have another report_id.
 
     Args:
         report: The report as the definition plans it now.
@@ -147,8 +193,8 @@ def plan_change(
     ]
     before = next((each for each in revisions if each.report_id == report.report_id), None)
     for other in revisions:
-        is_as_late = other.delay_days >= report.delay_days
-        if other is not before and is_as_late and not _ended_as(MISSING, other):
+        is_as_late = other is not before and other.delay_days >= report.delay_days
+        if (is_as_late or other.relabelled) and not _ended_as(MISSING, other):
             return PlanOutcome.THERE
     if before is None:
         return None, apply(None, Plan(report), now=report.planned_at)
