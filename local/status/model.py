@@ -324,9 +324,7 @@ class DefinitionHistory:
             ) and self._skipped_final(account.account_id, window, collected):
                 yield window, "only the preliminary revision is delivered"
 
-    def _skipped_final(
-        self, account_id: str, window: Window, collected: Sequence[Report]
-    ) -> bool:
+    def _skipped_final(self, account_id: str, window: Window, collected: Sequence[Report]) -> bool:
         """Return whether the calendar's cursor has passed the window's final revision.
 
         A revision that is final since the delays were shortened is about to become final.

@@ -3,7 +3,6 @@ from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
-from zoneinfo import TZPATH
 
 import pytest
 from hypothesis import given, settings

@@ -43,9 +43,7 @@ _NO_ZONES = re.compile(r"(posix|right)/.*|localtime|posixrules|Factory", re.DOTA
 
 def _known_zone(name: str) -> str:
     try:
-        if _NO_ZONES.fullmatch(name):
-            raise ValueError
-        ZoneInfo(name)
+        ZoneInfo("" if _NO_ZONES.fullmatch(name) else name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise ValueError(f"{name!r} is not an IANA time zone, such as Europe/London") from error
     return name

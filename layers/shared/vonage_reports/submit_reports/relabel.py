@@ -94,9 +94,7 @@ def _convert(
         if follows is None:
             receipts = report.receipts or (receipt_key(report),)
             with suppress(VersionConflict):
-                execute(
-                    report, Convert(receipts, report.profile, relabels=True), services, now=now
-                )
+                execute(report, Convert(receipts, report.profile, relabels=True), services, now=now)
             room -= 1
         again = again or follows is _Later.OPEN
     after = replace(relabelling, before=before, again=again)

@@ -176,7 +176,9 @@ def _as_planned_now(report: Report, services: Services) -> Report:
 
     If a later revision is planned, that one is final.
     """
-    if report.revision is Revision.FINAL or any(map(services.ledger.report, report.later_revisions)):
+    if report.revision is Revision.FINAL or any(
+        map(services.ledger.report, report.later_revisions)
+    ):
         return report
     return present_revision(report, services.ledger.calendar().delays.get(report.definition))
 
