@@ -207,9 +207,11 @@ def seen_delays(definition: ReportDefinition, before: Delays | None, at: datetim
 
     Without `before`, an earlier version of this code planned the definition, or none did.
     """
-    return {
-        days: None if before is None else before.get(days, at) for days in definition.delay_days
-    }
+    if before is None:
+        return dict.fromkeys(definition.delay_days)
+    final = definition.delay_days[-1]
+    seen = {days: before.get(days, at) for days in definition.delay_days}
+    return seen if final == max(before) else {**seen, final: at}
 
 
 def where_finals_begin(
@@ -231,7 +233,7 @@ def where_finals_begin(
     final = definition.delay_days[index]
     for account_id in definition.account_ids:
         is_new = (definition.name, account_id, final) not in cursors
-        if is_new or (delays is not None and max(delays) != final):
+        if is_new or (delays is not None and max(delays) < final):
             since = _planned_to(definition, account_id, index, cursors, delays)
             yield account_id, since or next(due_windows(definition, index, None, at)).start
 
@@ -303,9 +305,9 @@ def _planned_to(
     """Return the end of a revision's planned windows, or None for a new revision.
 
     A final revision with a changed delay continues where the previous delay ended, so no window is
-    left out or bought as final twice. It continues also after the windows whose preliminary
-    revision is final now. A revision with a restored delay continues after the windows that were
-    collected with a longer delay meanwhile, and after those that were final meanwhile.
+    left out or bought as final twice. If the delay was shortened, some of the windows that follow
+    may have a revision that is final now, and need no other. A revision with a restored delay
+    continues after the windows that were collected with a longer delay meanwhile.
     """
     own = definition.delay_days[delay_index]
     is_final = delay_index == len(definition.delay_days) - 1
@@ -315,13 +317,10 @@ def _planned_to(
         # Account ids are case-insensitive.
         if (name, account.lower()) == (definition.name, account_id.lower())
     ]
-    counted = [
-        end
-        for days, end in ends
-        if days >= own or (is_final and delays is not None and days == max(delays))
-    ]
-    if own in dict(ends) or (is_final and delays is not None and counted):
-        return max(counted)
+    former = max(delays) if is_final and delays else own
+    finals = [end for days, end in ends if days == former or days >= max(own, former)]
+    if own in dict(ends) or (former != own and finals):
+        return max(finals)
     return max(ends)[1] if is_final and ends else None
 
 

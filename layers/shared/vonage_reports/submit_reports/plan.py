@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -65,54 +65,68 @@ def plan(
                 announce_refusals([changed], announced, services)
             continue
         with collect_errors(result.errors):
-            delays = calendar.delays.get(definition.name)
-            _prepare(definition, calendar, services, at=at)
-            for due in due_reports(
-                definition,
-                cursors=calendar.cursors,
-                volumes=calendar.volumes,
-                profiles=calendar.profiles,
-                at=at,
-                now=now,
-                delays=delays,
-                planned=_planned(definition, calendar, services, at=at),
-            ):
-                _plan_due(definition, due, result, services, announced=announced)
+            _plan_definition(definition, calendar, result, services, announced, at=at, now=now)
     return result
 
 
-def _prepare(
-    definition: ReportDefinition, calendar: Calendar, services: Services, *, at: datetime
+def _plan_definition(
+    definition: ReportDefinition,
+    calendar: Calendar,
+    result: StepResult,
+    services: Services,
+    announced: frozenset[str],
+    *,
+    at: datetime,
+    now: datetime,
 ) -> None:
-    """Record a new definition, or the changed delays of a known one, before it is planned."""
+    """Plan one definition's due windows, and record its delays if they changed."""
     delays = calendar.delays.get(definition.name)
     final = definition.delay_days[-1]
     is_known = definition.name in calendar.collects
+    is_changed = is_known and (delays is None or [*delays] != [*definition.delay_days])
     if not is_known:
         services.ledger.record_collects(definition)
     for account_id, begin in where_finals_begin(definition, calendar.cursors, at, delays):
         services.ledger.move_cursor(definition.name, account_id, final, begin)
-    # Record a change after the cursors: an invocation that dies in between makes them again.
-    if is_known and (delays is None or [*delays] != [*definition.delay_days]):
-        seen = seen_delays(definition, delays, at)
+    # Only the ledger knows how earlier rules of a time zone cut windows that an earlier revision
+    # has, and which windows have the revision that is final now.
+    since = first_unplanned(definition, calendar.cursors, delays)
+    known: Sequence[Report] = ()
+    if since is not None and (is_changed or definition.time_zone != "UTC"):
+        known = services.ledger.reports_between(definition.name, since, at)
+    windows = defaultdict(list)
+    for report in known:
+        windows[report.account_id.lower()].append(report.window)
+    for due in due_reports(
+        definition,
+        cursors=calendar.cursors,
+        volumes=calendar.volumes,
+        profiles=calendar.profiles,
+        at=at,
+        now=now,
+        delays=delays,
+        planned=windows,
+    ):
+        if is_changed:
+            due = _without(known, due)
+        _plan_due(definition, due, result, services, announced=announced)
+    if is_changed:
+        # If an invocation dies before, the next one plans the same windows, which are there.
         relabelling = relabelling_of(definition, calendar.cursors, delays)
+        seen = seen_delays(definition, delays, at)
         services.ledger.record_delays(definition, seen, relabelling)
 
 
-def _planned(
-    definition: ReportDefinition, calendar: Calendar, services: Services, *, at: datetime
-) -> Mapping[str, Sequence[Window]]:
-    """Return the windows in the ledger since the oldest cursor, by account in lower case.
-
-    Only they tell how earlier rules of the time zone cut the windows of an earlier revision.
-    """
-    delays = calendar.delays.get(definition.name)
-    since = first_unplanned(definition, calendar.cursors, delays)
-    planned = defaultdict(list)
-    if since is not None and definition.time_zone != "UTC":
-        for report in services.ledger.reports_between(definition.name, since, at):
-            planned[report.account_id.lower()].append(report.window)
-    return planned
+def _without(known: Iterable[Report], due: Due) -> Due:
+    """Return the due reports without those that the ledger has, or a later revision of them."""
+    there = {
+        (report.account_id.lower(), report.window)
+        for report in known
+        if report.delay_days >= due.delay_days and not _ended_as(MISSING, report)
+    }
+    account = due.account_id.lower()
+    left = [each for each in due.reports if (account, each.window) not in there]
+    return replace(due, reports=tuple(left))
 
 
 def _plan_due(
