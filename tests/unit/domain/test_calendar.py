@@ -369,12 +369,15 @@ def test_windows_tile_time_when_local_midnight_moves(
                 planned={"abcd1234": [each for known in planned.values() for each in known]},
             ):
                 new = [*due.late, *(report.window for report in due.reports)]
-                planned[due.delay_days] += new
+                planned[due.delay_days] += [Window.from_dict(each.to_dated_dict()) for each in new]
                 for window in new:
                     assert window.end + timedelta(days=due.delay_days) <= at
                     cursors[definition.name, "abcd1234", due.delay_days] = window.end
     for each in planned.values():
         assert all(one.end == following.start for one, following in pairwise(each))
-    # The final revision has the same windows, so that it takes the place of the preliminary.
-    begins = planned[0][0].start
-    assert {each for each in planned[3] if each.start >= begins} <= set(planned[0])
+    # The final revision has the same windows and dates, so it takes the place of the preliminary.
+    preliminary, final = (
+        {(each, each.first_date) for each in planned[days] if each.start >= planned[0][0].start}
+        for days in (0, 3)
+    )
+    assert final <= preliminary

@@ -141,6 +141,7 @@ def test_execution_input_holds_all_workflow_fields() -> None:
             "start": "2026-11-21T00:00:00Z",
             "end": "2026-11-22T00:00:00Z",
             "time_zone": "Europe/London",
+            "date": "2026-11-21",
         },
         "revision": "final",
         "delay_days": 3,

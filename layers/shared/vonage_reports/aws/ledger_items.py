@@ -210,7 +210,7 @@ def _attributes(report: Report) -> dict[str, Any]:
         if isinstance(value, datetime):
             value = value.astimezone(UTC).isoformat()
         elif isinstance(value, Window):
-            value = value.to_dict()
+            value = value.to_dated_dict()
         elif isinstance(value, TrafficProfile):
             value = value.to_json()
         elif isinstance(value, Enum):

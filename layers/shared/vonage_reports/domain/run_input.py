@@ -91,7 +91,7 @@ def execution_input(report: Report, entry: Entry) -> str:
                 "filters": dict(report.filters),
                 "currency": report.currency,
             },
-            "window": report.window.to_dict(),
+            "window": report.window.to_dated_dict(),
             "revision": report.revision,
             "delay_days": report.delay_days,
             "expected_rows": report.expected_rows,

@@ -2,8 +2,8 @@
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from itertools import pairwise, takewhile
@@ -38,11 +38,14 @@ class Window:
     start: datetime
     end: datetime
     time_zone: str
+    dated: date | None = field(default=None, compare=False)
+    """The first date of a planned window, which is in the keys of its objects. It stays the same if
+    the time zone's rules change."""
 
     @property
     def first_date(self) -> date:
         """The date of `start` in the window's own time zone."""
-        return self.start.astimezone(ZoneInfo(self.time_zone)).date()
+        return self.dated or self.start.astimezone(ZoneInfo(self.time_zone)).date()
 
     @property
     def hours(self) -> float:
@@ -60,17 +63,26 @@ class Window:
         return f"{format_instant(self.start)}/{format_instant(self.end)}"
 
     def to_dict(self) -> dict[str, str]:
-        """Return the window as in the workflow's input, the manifest and the notifications."""
+        """Return the window as in the manifest and the notifications."""
         return {
             "start": format_instant(self.start),
             "end": format_instant(self.end),
             "time_zone": self.time_zone,
         }
 
+    def to_dated_dict(self) -> dict[str, str]:
+        """Return the window as in the ledger and the workflow's input."""
+        return {**self.to_dict(), "date": self.first_date.isoformat()}
+
     @classmethod
-    def from_dict(cls, value: dict[str, str]) -> "Window":
-        """Reverse `to_dict`."""
-        return cls(parse_instant(value["start"]), parse_instant(value["end"]), value["time_zone"])
+    def from_dict(cls, value: Mapping[str, str]) -> "Window":
+        """Reverse `to_dict` or `to_dated_dict`. Version 0.1 wrote no date."""
+        return cls(
+            parse_instant(value["start"]),
+            parse_instant(value["end"]),
+            value["time_zone"],
+            date.fromisoformat(value["date"]) if "date" in value else None,
+        )
 
 
 def format_instant(instant: datetime) -> str:
@@ -182,7 +194,8 @@ def halves(window: Window) -> tuple[Window, Window]:
     if not window.can_be_halved:
         raise ValueError(f"a window of {window.hours:g} h cannot be halved")
     middle = window.start + (window.end - window.start + HOUR) // (2 * HOUR) * HOUR
-    return replace(window, end=middle), replace(window, start=middle)
+    younger = replace(window, start=middle, dated=None)
+    return replace(window, end=middle), younger
 
 
 def _boundaries(

@@ -194,7 +194,8 @@ def _left(
         }
         for window, account_id in some:
             there = known.get(account_id, {})
-            planned = [*irregular.get(account_id, ()), *({window} & there.keys())]
+            planned = [*irregular.get(account_id, ())]
+            planned += [each.window for each in there.get(window, ())[:1]]
             changes = (
                 _change(backfill, each, account_id, calendar, there.get(each, ()), now=now)
                 for each in tiled([window], planned)
