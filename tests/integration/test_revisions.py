@@ -3,18 +3,22 @@
 import contextlib
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
-from itertools import count
+from datetime import date, datetime, timedelta, timezone
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from local.status.model import histories_of
+from local.status.sources import content_of
 from tests.integration.conftest import refusal_of_aws
 from tests.support.stack import LIFETIME, SCHEDULED, Stack, definition
 from vonage_reports.domain.lifecycle import Withdraw
+from vonage_reports.domain.objects import dataset_key
 from vonage_reports.domain.report import Report, Revision, State, report_id
 from vonage_reports.submit_reports.execute import execute
+from vonage_reports.submit_reports.backfills import outlook
 from vonage_reports.submit_reports.context import Invocation
 from vonage_reports.submit_reports.plan import plan
 from vonage_reports.submit_reports.relabel import relabel
@@ -23,9 +27,12 @@ from vonage_reports.submit_reports.reprocess import recollect
 DAY = timedelta(days=1)
 
 
-def plan_at(stack: Stack, delay_days: list[int], *, at: datetime = SCHEDULED) -> list[Report]:
+def plan_at(
+    stack: Stack, delay_days: list[int], *, at: datetime = SCHEDULED, time_zone: str = "UTC"
+) -> list[Report]:
     """Plan the due windows of a definition with these delays."""
-    planned = stack.plan_definitions([definition(delay_days=delay_days)], at=at)
+    of = definition(delay_days=delay_days, time_zone=time_zone)
+    planned = stack.plan_definitions([of], at=at)
     return [stack.known(report_id) for report_id in planned]
 
 
@@ -337,3 +344,57 @@ def test_relabelling_is_done_in_small_steps(stack: Stack, monkeypatch: pytest.Mo
         stack.settle()
         steps += 1
     assert steps == 4
+
+
+@pytest.mark.parametrize("hours", [-1, 1], ids="{:+}h".format)
+def test_nothing_is_bought_twice_when_local_midnight_moves(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    def rules(offset: int) -> None:
+        zone = timezone(timedelta(hours=offset))
+        monkeypatch.setattr("vonage_reports.domain.windows.ZoneInfo", lambda _: zone)
+
+    planned = []
+    keys = {}
+    for days in range(9):
+        rules(0 if days < 2 else hours)
+        at = SCHEDULED + days * DAY
+        new = plan_at(stack, [0, 3], at=at, time_zone="Europe/London")
+        keys |= {(each.revision, each.window): dataset_key(each) for each in new}
+        planned += new
+    by_revision = {
+        revision: sorted(
+            (each.window for each in planned if each.revision is revision),
+            key=lambda window: window.start,
+        )
+        for revision in (PRELIMINARY, FINAL)
+    }
+    for windows in by_revision.values():
+        assert all(one.end == following.start for one, following in pairwise(windows))
+    begin = by_revision[PRELIMINARY][0].start
+    finals = [window for window in by_revision[FINAL] if window.start >= begin]
+    assert finals == by_revision[PRELIMINARY][: len(finals)]
+    assert len(finals) >= 3, "among them are the windows around the change"
+    assert all(keys[FINAL, window] == keys[PRELIMINARY, window] for window in finals)
+
+    stack.now = SCHEDULED + 9 * DAY
+    of = definition(delay_days=[0, 3], time_zone="Europe/London")
+    asked = stack.backfill(of, date(2026, 11, 21), date(2026, 11, 25))
+    assert outlook(asked, stack.services)["reports"] == 0
+    (status,) = histories_of(
+        content_of(
+            stack.services.ledger,
+            json.dumps(
+                [
+                    {
+                        "name": "d0",
+                        "product": "VERIFY-V2",
+                        "time_zone": "Europe/London",
+                        "delay_days": [0, 3],
+                    }
+                ]
+            ),
+            as_of=stack.now,
+        )
+    )
+    assert [status.missing(account) for account in status.accounts] == [[]]
