@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta, timezone
 from itertools import count, pairwise
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -16,10 +17,11 @@ from tests.integration.conftest import refusal_of_aws
 from tests.support.stack import LIFETIME, SCHEDULED, Stack, definition
 from vonage_reports.domain.lifecycle import Withdraw
 from vonage_reports.domain.objects import dataset_key
-from vonage_reports.domain.report import Report, Revision, State, report_id
-from vonage_reports.submit_reports.execute import execute
+from vonage_reports.domain.report import Report, Revision, State
+from vonage_reports.domain.report import report_id as derived_id
 from vonage_reports.submit_reports.backfills import outlook
 from vonage_reports.submit_reports.context import Invocation
+from vonage_reports.submit_reports.execute import execute
 from vonage_reports.submit_reports.plan import plan
 from vonage_reports.submit_reports.relabel import relabel
 from vonage_reports.submit_reports.reprocess import recollect
@@ -265,6 +267,22 @@ def test_restored_delays_buy_no_relabelled_window_again(stack: Stack) -> None:
     }
 
 
+def test_delays_that_an_earlier_version_planned_are_shortened_too(stack: Stack) -> None:
+    collect_daily(stack, [0, 3], [0])
+    # Version 0.1 recorded no delays.
+    table = boto3.resource("dynamodb").Table("ledger")
+    for item in table.scan()["Items"]:
+        if "delays" in item:
+            del item["delays"]
+            table.put_item(Item=item)
+        elif item["sk"].startswith("relabelling#"):
+            table.delete_item(Key={"pk": item["pk"], "sk": item["sk"]})
+
+    plan_at(stack, [0], at=SCHEDULED + DAY)
+
+    assert [each["window"]["start"][8:10] for each in make_final(stack)] == ["21"]
+
+
 def test_delays_restored_at_once_still_make_deliveries_final(stack: Stack) -> None:
     collect_daily(stack, [0, 3], [0, 3], [0], [0, 3], [0, 3])
     assert {each["window"]["start"][8:10] for each in make_final(stack)} == {"21", "22"}
@@ -299,7 +317,7 @@ def test_final_that_was_planned_before_stays_the_final(stack: Stack, error: str 
     (final,) = (each for each in planned if each.revision is FINAL)
     plan_at(stack, [0], at=SCHEDULED + 3 * DAY)
     relabel_once(stack)
-    name = report_id(
+    name = derived_id(
         definition="d0", account_id=final.account_id, window=final.window, delay_index=0
     )
     assert stack.known(name).state is State.DELIVERED, "the final may be delivered"

@@ -107,9 +107,8 @@ def _plan_definition(
         delays=delays,
         planned=windows,
     ):
-        if is_changed:
-            due = _without(known, due)
-        _plan_due(definition, due, result, services, announced=announced)
+        left = _without(known, due) if is_changed else due
+        _plan_due(definition, left, result, services, announced=announced)
     if is_changed:
         # If an invocation dies before, the next one plans the same windows, which are there.
         relabelling = relabelling_of(definition, calendar.cursors, delays)
