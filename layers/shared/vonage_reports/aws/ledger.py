@@ -9,12 +9,14 @@ open                    slot#<1 to 5>                   the holder of a slot; ab
 open                    notice#<cause>                  an announced cause
 open                    pause#                          the end of a pause after a 429
 open                    backfill#<name>                 a backfill with windows left to plan
+open                    relabelling#<definition>#<delay days>  deliveries that a change made final
 finished#<definition>   <report_id>                     a finished report
 request#<request_id>    request                         the report of a Vonage request
 backfills               <name>                          a backfill without windows left to plan
 calendar                cursor#<definition>#<account>#<delay days>     the end of planned windows
 calendar                volume#<definition>#<account>   rows per hour of the newest delivered window
-calendar                collects#<definition>           the fields of a definition that never change
+calendar                collects#<definition>           the fields of a definition that never
+                                                        change, and its delays as last planned
 ======================  ==============================  ======================================
 
 All open work is one partition, so reads do not grow with the number of finished reports.
@@ -35,17 +37,21 @@ from vonage_reports.aws.ledger_items import (
     OpenWork,
     backfill_of,
     calendar_of,
+    collects_item,
     finished_item,
     finished_key,
     open_item,
     open_key,
     open_work_of,
     readable,
+    relabelling_item,
+    relabelling_key,
     report_of,
     request_key,
     slot_key,
 )
 from vonage_reports.domain.backfill import Backfill
+from vonage_reports.domain.calendar import Delays, Relabelling
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Report, State, report_ids_from
 
@@ -197,14 +203,51 @@ class Ledger:
         }
         yield from readable(self._items(query), report_of, unreadable)
 
+    def finished_before(
+        self, definition: str, before: str, *, limit: int
+    ) -> tuple[list[Report], bool]:
+        """Read at most `limit` finished reports up to the report_id `before`, largest first.
+
+        Return them, and whether there are more.
+        """
+        bounds = Key("sk").between(f"{definition}-", before)
+        page = self._table.query(
+            KeyConditionExpression=Key("pk").eq(f"finished#{definition}") & bounds,
+            ScanIndexForward=False,
+            ConsistentRead=True,
+            Limit=limit,
+        )
+        return [report_of(item) for item in page["Items"]], "LastEvaluatedKey" in page
+
     def record_collects(self, definition: ReportDefinition) -> None:
         """Record the fields that a definition may never change, when the definition is new."""
-        item = {
-            "pk": "calendar",
-            "sk": f"collects#{definition.name}",
-            "collects": definition.collects,
-        }
+        item = collects_item(definition, dict.fromkeys(definition.delay_days))
         self._transact(self._put(item, _IF_ABSENT), refusals=_LOST)
+
+    def record_delays(
+        self, definition: ReportDefinition, delays: Delays, relabelling: Relabelling | None
+    ) -> None:
+        """Record the changed delays of a definition, with the relabelling that they need.
+
+        If another invocation records them at the same time, a later run records them.
+        """
+        unchanged = _still("collects", definition.collects)
+        writes = [self._put(collects_item(definition, delays), unchanged)]
+        if relabelling is not None:
+            writes.append(self._put(relabelling_item(relabelling)))
+        self._transact(*writes, refusals=_LOST)
+
+    def advance_relabelling(self, old: Relabelling, new: Relabelling | None) -> None:
+        """Write the progress of a relabelling, or delete it (None).
+
+        Writes nothing if it changed since it was read.
+        """
+        unmoved = _still("before", old.before)
+        if new is None:
+            write = self._delete(relabelling_key(old), unmoved)
+        else:
+            write = self._put(relabelling_item(new), unmoved)
+        self._transact(write, refusals=_LOST)
 
     def move_cursor(self, definition: str, account_id: str, delay_days: int, to: datetime) -> None:
         """Record that all windows that end by `to` are planned.

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
 from typing import Any, TypeVar
 
 from vonage_reports.domain.backfill import Backfill
+from vonage_reports.domain.calendar import Delays, Relabelling
+from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Priority, Report, Revision, State, definition_of
 from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window, parse_instant
@@ -17,7 +19,7 @@ OF_FINISHED_REPORTS = (
     *("report_id", "definition", "product", "account_id", "include_subaccounts", "filters"),
     *("window", "revision", "priority", "planned_at", "delay_index", "delay_days", "state"),
     *("root", "leaves", "backfill", "rows", "error", "reason", "failures", "withdrawn_at"),
-    "receipts",
+    *("receipts", "relabelled"),
 )
 """The attributes that a Query of many finished reports reads."""
 
@@ -45,6 +47,7 @@ class OpenWork:
     unreadable: tuple[str, ...] = ()
     backfills: tuple[Backfill, ...] = ()
     slots_until: Mapping[int, datetime] = field(default_factory=dict)
+    relabellings: tuple[Relabelling, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Calendar:
         collects: The fields that each definition may never change, as text.
         profiles: The distribution of rows over a window, by definition and account.
         unreadable: The sort keys of the items that this code cannot read.
+        delays: The delays of each definition as last planned. Absent for a definition that only an
+            earlier version of this code planned.
     """
 
     cursors: Mapping[tuple[str, str, int], datetime]
@@ -64,6 +69,7 @@ class Calendar:
     collects: Mapping[str, str]
     profiles: Mapping[tuple[str, str], TrafficProfile] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
+    delays: Mapping[str, Delays] = field(default_factory=dict)
 
     def require_readable(self, definition: str) -> None:
         """Raise UnreadableItem if a definition's cursor, or its fixed fields, cannot be read.
@@ -113,6 +119,7 @@ def _name(item: Mapping[str, Any]) -> str:
 def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
     """Read the open partition."""
     reports, slots, announced, unreadable, backfills = [], {}, set(), [], []
+    relabellings = []
     slots_until = {}
     paused_until = None
     for item in items:
@@ -131,6 +138,8 @@ def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
                 paused_until = _instant(item["until"])
             elif kind == "notice":
                 announced.add(name)
+            elif kind == "relabelling":
+                relabellings.append(relabelling_of_item(item))
         except (UnreadableItem, *_MALFORMED):
             unreadable.append(_name(item))
     return OpenWork(
@@ -141,13 +150,14 @@ def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
         tuple(unreadable),
         tuple(backfills),
         slots_until,
+        tuple(relabellings),
     )
 
 
 def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
     """Read the calendar's partition."""
     cursors, volumes, collects, profiles = {}, {}, {}, {}
-    unreadable = []
+    delays, unreadable = {}, []
     for item in items:
         kind, *rest = str(item["sk"]).split("#")
         try:
@@ -163,14 +173,56 @@ def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
                 (name,) = rest
                 collects[name] = str(item["collects"])
                 json.loads(collects[name]).items()
+                if "delays" in item:
+                    delays[name] = _delays_of(json.loads(str(item["delays"])))
         except _MALFORMED:
             unreadable.append(_name(item))
-    return Calendar(cursors, volumes, collects, profiles, tuple(unreadable))
+    return Calendar(cursors, volumes, collects, profiles, tuple(unreadable), delays)
 
 
 def _instant(value: object) -> datetime:
     """Read an instant. Raises ValueError without an offset: it could not be compared."""
     return parse_instant(str(value))
+
+
+def _delays_of(value: Mapping[str, str | None]) -> Delays:
+    return {
+        int(days): None if at is None else datetime.fromisoformat(at) for days, at in value.items()
+    }
+
+
+def collects_item(definition: ReportDefinition, delays: Delays) -> dict[str, Any]:
+    """Return the item of the fields that never change, and of the delays that a run saw."""
+    seen = {str(days): at and at.astimezone(UTC).isoformat() for days, at in delays.items()}
+    return {
+        "pk": "calendar",
+        "sk": f"collects#{definition.name}",
+        "collects": definition.collects,
+        "delays": json.dumps(seen),
+    }
+
+
+def relabelling_key(relabelling: Relabelling) -> dict[str, str]:
+    """Return the key of a relabelling."""
+    name = f"{relabelling.definition}#{relabelling.delay_days}"
+    return {"pk": "open", "sk": f"relabelling#{name}"}
+
+
+def relabelling_item(relabelling: Relabelling) -> dict[str, Any]:
+    """Return the item of a relabelling."""
+    until = relabelling.until.astimezone(UTC).isoformat()
+    return {**relabelling_key(relabelling), **asdict(relabelling), "until": until}
+
+
+def relabelling_of_item(item: Mapping[str, Any]) -> Relabelling:
+    """Read a relabelling's item."""
+    return Relabelling(
+        definition=str(item["definition"]),
+        delay_days=int(str(item["delay_days"])),
+        until=datetime.fromisoformat(str(item["until"])),
+        before=str(item["before"]),
+        again=bool(item["again"]),
+    )
 
 
 def backfill_of(item: Mapping[str, Any]) -> Backfill:
@@ -219,7 +271,7 @@ def _attributes(report: Report) -> dict[str, Any]:
         if isinstance(value, datetime):
             value = value.astimezone(UTC).isoformat()
         elif isinstance(value, Window):
-            value = value.to_dict()
+            value = value.to_dated_dict()
         elif isinstance(value, TrafficProfile):
             value = value.to_json()
         elif isinstance(value, Enum):

@@ -33,7 +33,8 @@ from vonage_reports.domain.lifecycle import (
     Transition,
 )
 from vonage_reports.domain.objects import receipt_key
-from vonage_reports.domain.report import Entry, Report, RequestStatus, State
+from vonage_reports.domain.report import Entry, Report, RequestStatus, Revision, State
+from vonage_reports.domain.run_input import runs_as_preliminary
 from vonage_reports.domain.splitting import MAX_LEAVES, can_be_split
 from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.waits import (
@@ -318,7 +319,12 @@ def decide(
     if execution.status is ExecutionStatus.RUNNING:
         return Stay()
     if execution.status is ExecutionStatus.SUCCEEDED:
-        return Store(execution.rows) if report.is_half else Deliver(execution.rows)
+        if report.is_half:
+            return Store(execution.rows)
+        if report.revision is Revision.FINAL and runs_as_preliminary(report):
+            receipts = report.receipts or (receipt_key(report),)
+            return Convert(receipts, report.profile, relabels=True)
+        return Deliver(execution.rows)
     if execution.status is ExecutionStatus.MISSING:
         due = report.not_before is None or report.not_before <= now
         return Start() if due else Stay()

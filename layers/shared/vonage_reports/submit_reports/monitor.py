@@ -91,6 +91,7 @@ def _undelivered(
         loaded.definitions,
         cursors=calendar.cursors,
         collects=calendar.collects,
+        delays=calendar.delays,
         defined_at=loaded.changed_at,
         now=now,
     )

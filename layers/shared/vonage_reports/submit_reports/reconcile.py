@@ -22,6 +22,7 @@ from vonage_reports.submit_reports.execute import collect_errors
 from vonage_reports.submit_reports.monitor import monitor
 from vonage_reports.submit_reports.plan import announce_refusals, clear_resolved_refusals, plan
 from vonage_reports.submit_reports.read_definitions import load_definitions
+from vonage_reports.submit_reports.relabel import relabel
 from vonage_reports.submit_reports.requests import (
     OperatorRequest,
     Request,
@@ -72,6 +73,8 @@ def reconcile(
                 lambda: plan_backfills(services, invocation, max_billed_records=limit, clock=clock)
             )
         )
+    if work.relabellings:
+        planned.add(_attempt(lambda: relabel(work, services, invocation, clock=clock)))
     submitted = _attempt(lambda: submit(services, invocation, clock=clock))
     errors = [*settled.errors, *planned.errors, *submitted.errors]
     waiting = 0
