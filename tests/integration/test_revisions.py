@@ -206,7 +206,9 @@ def make_final(stack: Stack) -> list[dict[str, Any]]:
 
 def finished(stack: Stack) -> list[Report]:
     """Return all reports, which are delivered."""
-    reports = stack.services.ledger.reports_between("d0", SCHEDULED - 60 * DAY, SCHEDULED + 9 * DAY)
+    reports, _ = stack.services.ledger.reports_between(
+        "d0", SCHEDULED - 60 * DAY, SCHEDULED + 9 * DAY
+    )
     assert {each.state for each in reports} == {State.DELIVERED}
     return reports
 

@@ -205,10 +205,10 @@ class Ledger:
 
     def finished_before(
         self, definition: str, before: str, *, limit: int
-    ) -> tuple[list[Report], bool]:
+    ) -> tuple[list[Report], str, bool]:
         """Read at most `limit` finished reports up to the report_id `before`, largest first.
 
-        Return them, and whether there are more.
+        Return the readable ones, the smallest report_id, and whether there are more.
         """
         bounds = Key("sk").between(f"{definition}-", before)
         page = self._table.query(
@@ -217,7 +217,8 @@ class Ledger:
             ConsistentRead=True,
             Limit=limit,
         )
-        return [report_of(item) for item in page["Items"]], "LastEvaluatedKey" in page
+        last = str(page["Items"][-1]["sk"]) if page["Items"] else before
+        return [*readable(page["Items"], report_of, [])], last, "LastEvaluatedKey" in page
 
     def record_collects(self, definition: ReportDefinition) -> None:
         """Record the fields that a definition may never change, when the definition is new."""

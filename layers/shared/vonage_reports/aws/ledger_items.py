@@ -186,9 +186,7 @@ def _instant(value: object) -> datetime:
 
 
 def _delays_of(value: Mapping[str, str | None]) -> Delays:
-    return {
-        int(days): None if at is None else datetime.fromisoformat(at) for days, at in value.items()
-    }
+    return {int(days): None if at is None else _instant(at) for days, at in value.items()}
 
 
 def collects_item(definition: ReportDefinition, delays: Delays) -> dict[str, Any]:
@@ -219,7 +217,7 @@ def relabelling_of_item(item: Mapping[str, Any]) -> Relabelling:
     return Relabelling(
         definition=str(item["definition"]),
         delay_days=int(str(item["delay_days"])),
-        until=datetime.fromisoformat(str(item["until"])),
+        until=_instant(item["until"]),
         before=str(item["before"]),
         again=bool(item["again"]),
     )

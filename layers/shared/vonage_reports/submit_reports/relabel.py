@@ -80,10 +80,9 @@ def _convert(
     """Convert the next delivered reports as final. Return how many more runs may be started."""
     name = relabelling.definition
     again = relabelling.again or waits
-    page, has_more = services.ledger.finished_before(
+    page, before, has_more = services.ledger.finished_before(
         name, relabelling.before, limit=_EXAMINED_AT_ONCE
     )
-    before = page[-1].report_id if page else relabelling.before
     for report in page:
         if report.state is not State.DELIVERED or not relabelling.concerns(report):
             continue
@@ -117,9 +116,10 @@ class _Later(Enum):
 def _follows(report: Report, services: Services) -> _Later | None:
     """Return what follows a report, or None if no later revision is delivered or open."""
     window = report.window
+    reports, _ = services.ledger.reports_between(report.definition, window.start, window.end)
     later = [
         other
-        for other in services.ledger.reports_between(report.definition, window.start, window.end)
+        for other in reports
         if (other.account_id.lower(), other.window) == (report.account_id.lower(), window)
         and other.delay_days > report.delay_days
     ]
