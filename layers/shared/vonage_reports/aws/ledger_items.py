@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
+from http import HTTPStatus
 from typing import Any
 
 from vonage_reports.domain.backfill import Backfill
@@ -21,12 +22,22 @@ OF_FINISHED_REPORTS = (
 )
 """The attributes that a Query of many finished reports reads."""
 
+_FIELDS = frozenset(each.name for each in fields(Report))
+
 _TIMES = frozenset(
     {
         *("planned_at", "not_before", "look_after", "submitted_at", "refused_since"),
         *("absent_since", "withdrawn_at", "slot_until"),
     }
 )
+
+
+@dataclass(frozen=True)
+class StoppedPlanning:
+    """The calendar's planning has stopped: since when, and at which definition it goes on."""
+
+    since: datetime
+    definition: str
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,9 @@ class OpenWork:
     unreadable: tuple[str, ...] = ()
     backfills: tuple[Backfill, ...] = ()
     slots_until: Mapping[int, datetime] = field(default_factory=dict)
+    planning_stopped: StoppedPlanning | None = None
+    writes_before: int = field(default=0, compare=False)
+    """How many writes the ledger had made when it read this work."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,7 @@ def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
     """Read the open partition."""
     reports, slots, announced, unreadable, backfills = [], {}, set(), [], []
     slots_until = {}
-    paused_until = None
+    paused_until = planning_stopped = None
     for item in items:
         kind, _, name = str(item["sk"]).partition("#")
         if kind in ("report", "backfill"):
@@ -85,6 +99,9 @@ def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
                 slots_until[int(name)] = datetime.fromisoformat(str(item["until"]))
         elif kind == "pause":
             paused_until = datetime.fromisoformat(str(item["until"]))
+        elif kind == "planning":
+            since = datetime.fromisoformat(str(item["since"]))
+            planning_stopped = StoppedPlanning(since, str(item["definition"]))
         elif kind == "notice":
             announced.add(name)
     return OpenWork(
@@ -95,6 +112,7 @@ def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
         tuple(unreadable),
         tuple(backfills),
         slots_until,
+        planning_stopped,
     )
 
 
@@ -109,9 +127,43 @@ def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
             volumes[name, rest[0]] = float(str(item["rows_per_hour"]))
             if "profile" in item:
                 profiles[name, rest[0]] = TrafficProfile.from_json(str(item["profile"]))
-        else:
+        elif kind == "collects":
             collects[name] = str(item["collects"])
+        # A later version of this code may have written another kind.
     return Calendar(cursors, volumes, collects, profiles)
+
+
+def read_items(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object
+) -> None:
+    """Read the items of a Query's answer, as a handler of botocore's event `before-parse`.
+
+    botocore and boto3 read 5,000 reports in a second of CPU time, this function in a third of that.
+    It moves the items to `READ`, so that they find none.
+    """
+    if response_dict["status_code"] == HTTPStatus.OK:
+        answer = json.loads(response_dict["body"])
+        items = answer.pop("Items", [])
+        customized_response_dict[READ] = [
+            {name: _plain(value) for name, value in item.items()} for item in items
+        ]
+        response_dict["body"] = json.dumps({**answer, "Items": []}).encode()
+
+
+READ = "ItemsRead"
+"""The key of the items that `read_items` has read."""
+
+
+def _plain(value: Mapping[str, Any]) -> Any:  # noqa: ANN401 - DynamoDB's types
+    """Return a value of DynamoDB's wire format in Python's types, a whole number as int."""
+    ((kind, content),) = value.items()
+    if kind == "N":
+        return int(content) if content.isdigit() else Decimal(content)
+    if kind == "L":
+        return [_plain(each) for each in content]
+    if kind == "M":
+        return {name: _plain(each) for name, each in content.items()}
+    return None if kind == "NULL" else content
 
 
 def backfill_of(item: Mapping[str, Any]) -> Backfill:
@@ -175,15 +227,11 @@ def _attributes(report: Report) -> dict[str, Any]:
 def report_of(item: Mapping[str, Any]) -> Report:
     """Read a report's item."""
     values: dict[str, Any] = {}
-    for each in fields(Report):
-        if each.name not in item:
-            continue
-        value = item[each.name]
-        if each.name in _TIMES:
-            value = datetime.fromisoformat(str(value))
-        elif isinstance(value, Decimal):
-            value = int(value)
-        values[each.name] = value
+    for name, value in item.items():
+        if name in _TIMES:
+            values[name] = datetime.fromisoformat(str(value))
+        elif name in _FIELDS:
+            values[name] = int(value) if isinstance(value, Decimal) else value
     values["filters"] = json.loads(values["filters"])
     for name in ("tokens", "receipts", "delivered_from"):
         values[name] = tuple(values.get(name, ()))

@@ -1,11 +1,13 @@
 """The due windows of a report definition, and their reports."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
 
 from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.products import oldest_start
 from vonage_reports.domain.report import Priority, Report, Revision, report_id
 from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import (
@@ -86,23 +88,34 @@ def due_reports(
     profiles: Mapping[tuple[str, str], TrafficProfile],
     at: datetime,
     now: datetime,
+    stopped_since: datetime | None = None,
 ) -> Iterator[Due]:
     """Yield a definition's windows that are due at the instant `at`.
 
     Some windows may be in the ledger already. `cursors` are the ends of the planned windows, by
     definition, account and days of delay. `volumes` (rows per hour) and `profiles` (the
     distribution of the rows) are by definition and account.
+
+    If planning has been stopped since `stopped_since`, lateness counts from that time, but windows
+    whose records Vonage has deleted are late.
     """
+    ends = _ends(definition, cursors)
+    counted_from = at if stopped_since is None else min(at, stopped_since)
+    kept_from = None if stopped_since is None else oldest_start(definition.product, now)
     for account_id in definition.account_ids:
         for delay_index, delay_days in enumerate(definition.delay_days):
-            since = _planned_to(definition, account_id, delay_index, cursors)
+            since = _planned_to(definition, account_id, delay_index, ends)
             windows = list(due_windows(definition, delay_index, since, at))
             # A definition without a cursor has no late windows, because collecting begins with the
             # latest window.
             late = [
                 each
                 for each in windows
-                if since is not None and is_too_late(definition, delay_index, each, at)
+                if since is not None
+                and (
+                    is_too_late(definition, delay_index, each, counted_from)
+                    or (kept_from is not None and each.start < kept_from)
+                )
             ]
             reports = (
                 report_for_window(
@@ -130,9 +143,10 @@ def next_unplanned(
 
     A revision that was never planned is due since `defined_at`, when its definition was added.
     """
+    ends = _ends(definition, cursors)
     for account_id in definition.account_ids:
         for delay_index, delay_days in enumerate(definition.delay_days):
-            planned_to = _planned_to(definition, account_id, delay_index, cursors)
+            planned_to = _planned_to(definition, account_id, delay_index, ends)
             at = defined_at if planned_to is None else now
             for window in islice(due_windows(definition, delay_index, planned_to, at), 1):
                 since = defined_at if planned_to is None else due_at(window, delay_days)
@@ -156,17 +170,41 @@ def where_finals_begin(
     these cursors, the windows that it planned would never be collected as final.
     """
     index = len(definition.delay_days) - 1
+    ends = _ends(definition, cursors)
     for account_id in definition.account_ids:
         if (definition.name, account_id, definition.delay_days[index]) not in cursors:
-            since = _planned_to(definition, account_id, index, cursors)
+            since = _planned_to(definition, account_id, index, ends)
             yield account_id, since or next(due_windows(definition, index, None, at)).start
+
+
+def by_definition(
+    cursors: Mapping[tuple[str, str, int], datetime],
+) -> Mapping[str, Mapping[tuple[str, str, int], datetime]]:
+    """Group cursors by the name of their definition, so that planning reads each cursor once."""
+    grouped: dict[str, dict[tuple[str, str, int], datetime]] = defaultdict(dict)
+    for key, end in cursors.items():
+        grouped[key[0]][key] = end
+    return grouped
+
+
+def _ends(
+    definition: ReportDefinition, cursors: Mapping[tuple[str, str, int], datetime]
+) -> Mapping[str, Mapping[int, datetime]]:
+    """Return the ends of a definition's planned windows, by account in lower case and by delay."""
+    ends: dict[str, dict[int, datetime]] = defaultdict(dict)
+    for (name, account_id, days), end in cursors.items():
+        if name == definition.name:
+            # Account ids are case-insensitive.
+            of_account = ends[account_id.lower()]
+            of_account[days] = max(end, of_account.get(days, end))
+    return ends
 
 
 def _planned_to(
     definition: ReportDefinition,
     account_id: str,
     delay_index: int,
-    cursors: Mapping[tuple[str, str, int], datetime],
+    ends_of: Mapping[str, Mapping[int, datetime]],
 ) -> datetime | None:
     """Return the end of a revision's planned windows, or None for a new revision.
 
@@ -176,15 +214,10 @@ def _planned_to(
     """
     own = definition.delay_days[delay_index]
     is_final = delay_index == len(definition.delay_days) - 1
-    ends = [
-        (days, end)
-        for (name, account, days), end in cursors.items()
-        # Account ids are case-insensitive.
-        if (name, account.lower()) == (definition.name, account_id.lower())
-    ]
-    if own in dict(ends):
-        return max(end for days, end in ends if days >= own)
-    return max(ends)[1] if is_final and ends else None
+    ends = ends_of.get(account_id.lower(), {})
+    if own in ends:
+        return max(end for days, end in ends.items() if days >= own)
+    return ends[max(ends)] if is_final and ends else None
 
 
 def report_for_window(

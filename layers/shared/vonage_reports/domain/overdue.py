@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from vonage_reports.domain.calendar import due_at, next_unplanned
+from vonage_reports.domain.calendar import by_definition, due_at, next_unplanned
 from vonage_reports.domain.definitions import ReportDefinition, change_of
 from vonage_reports.domain.report import Report, State
 
@@ -56,9 +56,13 @@ def unplanned(
     last change of the definitions. A new definition's latest window counts as due since
     `defined_at`, because its first run plans that window.
     """
+    cursors_of = by_definition(cursors)
     for definition in definitions:
         if change_of(definition, collects.get(definition.name)) is None:
             for report, since in next_unplanned(
-                definition, cursors=cursors, defined_at=defined_at, now=now
+                definition,
+                cursors=cursors_of.get(definition.name, {}),
+                defined_at=defined_at,
+                now=now,
             ):
                 yield Undelivered(report, since, is_planned=False)

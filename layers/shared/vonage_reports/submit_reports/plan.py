@@ -2,25 +2,43 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from math import inf
 
 from vonage_reports.aws.ledger import Change, VersionConflict
+from vonage_reports.aws.ledger_items import Calendar, OpenWork, StoppedPlanning
 from vonage_reports.domain import notifications
-from vonage_reports.domain.calendar import Due, due_reports, where_finals_begin
+from vonage_reports.domain.calendar import Due, by_definition, due_reports, where_finals_begin
 from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.lifecycle import Plan, Replan, apply
 from vonage_reports.domain.products import oldest_start
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.windows import Window, format_instant
-from vonage_reports.submit_reports.context import Services, StepResult
+from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.execute import collect_errors
+from vonage_reports.submit_reports.read_definitions import EVERY_DEFINITION
 
 _CLOCK_DIFFERENCE = timedelta(minutes=5)
 """How far the schedule's clock may be ahead of the function's clock."""
+
+MOST_OPEN = 5_000
+"""How many reports may be open before planning stops."""
+
+_TOO_MANY_OPEN = (
+    f"no more windows are planned while {MOST_OPEN:,} reports are open. Vonage makes at most 5 at "
+    "a time. Find the cause with `make status`, or use longer windows"
+)
+_NO_TIME = (
+    "the invocation's time was over before all windows were planned. The next scheduled run goes "
+    "on. If this repeats, use longer windows or fewer accounts"
+)
+
+_NOTHING = OpenWork((), {}, frozenset())
+_ENDLESS = Invocation("", lambda: inf)
 
 
 def plan(
@@ -29,13 +47,16 @@ def plan(
     *,
     at: datetime,
     now: datetime,
-    announced: frozenset[str] = frozenset(),
+    work: OpenWork = _NOTHING,
+    invocation: Invocation = _ENDLESS,
 ) -> StepResult:
     """Plan the windows that are due at `at`, the schedule's time. Return windows and refusals.
 
     Refuses a definition that changed under its name, and windows that became due more than 7 days
-    ago. `announced` are the refusals that were announced before. An error of one definition does
-    not stop the other definitions.
+    ago. An error of one definition does not stop the other definitions.
+
+    Stops when too many reports are open or the time is up, and refuses the rest. The next run goes
+    on at the definition where this run stopped, and no window becomes late meanwhile.
 
     Writes windows before the cursor. So if an invocation dies in between, the next one catches up.
 
@@ -43,30 +64,117 @@ def plan(
     """
     _require_records(at, now)
     calendar = services.ledger.calendar()
-    result = StepResult()
-    for definition in definitions:
+    cursors_of = by_definition(calendar.cursors)
+    result, limits = StepResult(), _Limits(MOST_OPEN - len(work.reports), invocation)
+    stopped, stopped_at = work.planning_stopped, None
+    for definition in _in_turn(definitions, stopped):
         changed = change_of(definition, calendar.collects.get(definition.name))
         if changed is not None:
             result.refusals.append(changed)
             with collect_errors(result.errors):
-                announce_refusals([changed], announced, services)
+                announce_refusals([changed], work.announced, services)
             continue
+        cursors = cursors_of.get(definition.name, {})
         with collect_errors(result.errors):
-            if definition.name not in calendar.collects:
-                services.ledger.record_collects(definition)
-            final = definition.delay_days[-1]
-            for account_id, begin in where_finals_begin(definition, calendar.cursors, at):
-                services.ledger.move_cursor(definition.name, account_id, final, begin)
+            if invocation.has_time_to_plan():
+                # Begin a new definition even if no more reports may be planned.
+                _begin(definition, calendar, cursors, services, at=at)
+            known = _KnownReports(definition.name, services)
             for due in due_reports(
                 definition,
-                cursors=calendar.cursors,
+                cursors=cursors,
                 volumes=calendar.volumes,
                 profiles=calendar.profiles,
                 at=at,
                 now=now,
+                stopped_since=None if stopped is None else stopped.since,
             ):
-                _plan_due(definition, due, result, services, announced=announced)
+                if not limits.reason:
+                    _plan_due(
+                        definition,
+                        due,
+                        result,
+                        services,
+                        known=known,
+                        limits=limits,
+                        work=work,
+                        now=now,
+                    )
+        if limits.reason and stopped_at is None:
+            stopped_at = definition.name
+    with collect_errors(result.errors):
+        if stopped_at is not None:
+            since = at if stopped is None else min(at, stopped.since)
+            services.ledger.stop_planning(StoppedPlanning(since, stopped_at))
+            refusal = Refusal(EVERY_DEFINITION, "planning", limits.reason)
+            result.refusals.append(refusal)
+            announce_refusals([refusal], work.announced, services)
+        elif stopped is not None and not result.errors:
+            services.ledger.resume_planning()
     return result
+
+
+@dataclass
+class _Limits:
+    """How many more reports this run may plan, and the reason for stopping, once it stopped."""
+
+    room: int
+    invocation: Invocation
+    reason: str = ""
+
+    def allow_one_more(self) -> bool:
+        """Whether one more window may be planned. If not, note the reason."""
+        if self.room <= 0:
+            self.reason = _TOO_MANY_OPEN
+        elif not self.invocation.has_time_to_plan():
+            self.reason = _NO_TIME
+        return not self.reason
+
+
+class _KnownReports:
+    """The ledger's reports of one definition. Reads each window once, for all accounts."""
+
+    def __init__(self, definition: str, services: Services) -> None:
+        self._definition = definition
+        self._ledger = services.ledger
+        self._windows: dict[Window, dict[str, list[Report]]] = {}
+
+    def like(self, report: Report) -> list[Report]:
+        """Return the reports of a report's account and window. Add the report once planned."""
+        window = report.window
+        if window not in self._windows:
+            accounts: dict[str, list[Report]] = {}
+            for each in self._ledger.reports_between(self._definition, window.start, window.end):
+                accounts.setdefault(each.account_id.lower(), []).append(each)
+            self._windows[window] = accounts
+        return self._windows[window].setdefault(report.account_id.lower(), [])
+
+
+def _in_turn(
+    definitions: Sequence[ReportDefinition], stopped: StoppedPlanning | None
+) -> Sequence[ReportDefinition]:
+    """Return the definitions, beginning with the one at which planning stopped, if any."""
+    names = [each.name for each in definitions]
+    if stopped is None or stopped.definition not in names:
+        return definitions
+    first = names.index(stopped.definition)
+    return (*definitions[first:], *definitions[:first])
+
+
+def _begin(
+    definition: ReportDefinition,
+    calendar: Calendar,
+    cursors: Mapping[tuple[str, str, int], datetime],
+    services: Services,
+    *,
+    at: datetime,
+) -> None:
+    """Record a new definition, and the first cursor of each new final revision."""
+    if definition.name not in calendar.collects:
+        services.ledger.record_collects(definition)
+    final = definition.delay_days[-1]
+    for account_id, begin in where_finals_begin(definition, cursors, at):
+        services.ledger.move_cursor(definition.name, account_id, final, begin)
 
 
 def _plan_due(
@@ -75,19 +183,25 @@ def _plan_due(
     result: StepResult,
     services: Services,
     *,
-    announced: frozenset[str],
+    known: _KnownReports,
+    limits: _Limits,
+    work: OpenWork,
+    now: datetime,
 ) -> None:
     if due.late:
-        late = _too_late(definition, due.late)
+        late = _too_late(definition, due.late, now)
         result.refusals.append(late)
         # Announce before the cursor passes these windows, because no later pass finds them late.
-        announce_refusals([late], announced, services)
+        announce_refusals([late], work.announced, services)
     seen_to = due.late[-1:]
     for report in due.reports:
-        planned = _plan_one(report, services)
+        if not limits.allow_one_more():
+            break
+        planned = _plan_one(report, known.like(report), services)
         if planned is PlanOutcome.NOT_NOW:
             break
         if planned is PlanOutcome.NEW:
+            limits.room -= 1
             result.report_ids.append(report.report_id)
         seen_to = (report.window,)
     for window in seen_to:
@@ -110,14 +224,13 @@ _LEFT_TO_THE_CALENDAR = frozenset({State.CANCELLED})
 """The calendar plans a window again after its backfill was cancelled."""
 
 
-def _plan_one(report: Report, services: Services) -> PlanOutcome:
-    window = report.window
-    known = services.ledger.reports_between(report.definition, window.start, window.end)
+def _plan_one(report: Report, known: list[Report], services: Services) -> PlanOutcome:
+    """Plan a report, unless its window is planned. Add a new report to the `known` reports."""
     change = plan_change(report, known, again=_LEFT_TO_THE_CALENDAR)
     if isinstance(change, PlanOutcome):
         return change
     try:
-        services.ledger.write(*change)
+        known.append(services.ledger.write(*change))
     except VersionConflict:
         # Another invocation changed the window. If no report was planned, the next pass plans it.
         return (
@@ -203,12 +316,14 @@ def require_unchanged(definition: ReportDefinition, services: Services) -> None:
         raise InvalidRequest(f"{changed.definition}, {changed.field}: {changed.reason}")
 
 
-def _too_late(definition: ReportDefinition, late: Sequence[Window]) -> Refusal:
+def _too_late(definition: ReportDefinition, late: Sequence[Window], now: datetime) -> Refusal:
+    is_deleted = late[0].start < oldest_start(definition.product, now)
     return Refusal(
         definition.name,
         "window",
         f"{len(late)} windows from {late[0].first_date} to {late[-1].first_date} became due more "
-        "than 7 days ago. Collect them with a backfill event",
+        "than 7 days ago. Collect them with a backfill event"
+        + (", except those whose records Vonage has deleted" if is_deleted else ""),
     )
 
 
