@@ -94,9 +94,6 @@ class Ledger:
         self._name = table.name
         # A resource's client accepts Python's types, as the table does.
         self._client = table.meta.client
-        self._client.meta.events.register(
-            "before-parse.dynamodb.Query", read_items, unique_id="vonage-reports-ledger"
-        )
         self._written = 0
 
     def open_work(self) -> OpenWork:
@@ -369,12 +366,22 @@ class Ledger:
     def _items(self, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
         start: dict[str, Any] = {}
         while True:
-            page: Mapping[str, Any] = self._table.query(**query, **start)
-            # An older botocore, or a test, calls no `read_items`.
+            page = self._query(**query, **start)
+            # An older botocore emits no such event. Then it has read the items itself.
             yield from page.get(READ, page["Items"])
             if "LastEvaluatedKey" not in page:
                 return
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    def _query(self, **request: Any) -> Mapping[str, Any]:  # noqa: ANN401 - boto3's arguments
+        """Query the table. `READ` has the items, if botocore let `read_items` read them."""
+        events, event = self._client.meta.events, "before-parse.dynamodb.Query"
+        # Only for this request, because the client's other users expect the items elsewhere.
+        events.register(event, read_items)
+        try:
+            return self._table.query(**request)
+        finally:
+            events.unregister(event, read_items)
 
     def _put(
         self, item: Mapping[str, Any], condition: Mapping[str, Any] = _ALWAYS
