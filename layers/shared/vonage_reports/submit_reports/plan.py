@@ -94,17 +94,18 @@ def plan(
                 now=now,
                 stopped_since=None if stopped is None else stopped.since,
             ):
-                if not limits.reason:
-                    _plan_due(
-                        definition,
-                        due,
-                        result,
-                        services,
-                        known=known,
-                        limits=limits,
-                        work=work,
-                        now=now,
-                    )
+                if limits.reason:
+                    break
+                _plan_due(
+                    definition,
+                    due,
+                    result,
+                    services,
+                    known=known,
+                    limits=limits,
+                    work=work,
+                    now=now,
+                )
         if limits.reason and stopped_at is None:
             stopped_at = definition.name
     with collect_errors(result.errors):
