@@ -7,7 +7,7 @@ from typing import Any
 
 from local.stack.deployment import Stack
 from vonage_reports.aws.ledger import Ledger
-from vonage_reports.aws.ledger_items import Calendar
+from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.backfill import Backfill, expected_records
 from vonage_reports.domain.calendar import due_reports
 from vonage_reports.domain.definitions import change_of
@@ -33,7 +33,8 @@ def plan_of(
     lines += [f"resume {_describe_backfill(backfill, calendar)}" for backfill in work.backfills]
     request = parse_event(dict(event))
     if "scheduled_time" in event:
-        due = _due(event["scheduled_time"], stack, calendar, api_key=api_key, now=now)
+        at = parse_instant(event["scheduled_time"])
+        due = _due(at, stack, work, calendar, api_key=api_key, now=now)
         lines += [f"request {_describe_report(report)}" for report in due]
     elif isinstance(request, BackfillRequest | Recollection):
         lines.append(f"request {describe_dry_run(stack.submit(as_dry_run(event)))}")
@@ -66,9 +67,16 @@ def describe_dry_run(answer: Mapping[str, Any]) -> str:
 
 
 def _due(
-    scheduled_time: str, stack: Stack, calendar: Calendar, *, api_key: str, now: datetime
+    at: datetime,
+    stack: Stack,
+    work: OpenWork,
+    calendar: Calendar,
+    *,
+    api_key: str,
+    now: datetime,
 ) -> Iterator[Report]:
     definitions, _ = parse_definitions(stack.definitions(), api_key=api_key)
+    stopped = work.planning_stopped
     for definition in definitions:
         if change_of(definition, calendar.collects.get(definition.name)) is None:
             for due in due_reports(
@@ -76,8 +84,9 @@ def _due(
                 cursors=calendar.cursors,
                 volumes=calendar.volumes,
                 profiles=calendar.profiles,
-                at=parse_instant(scheduled_time),
+                at=at,
                 now=now,
+                stopped_since=None if stopped is None else stopped.since,
             ):
                 yield from due.reports
 

@@ -248,6 +248,13 @@ def _delays(content: Content) -> Iterator[str]:
     work = content.work
     if work.paused_until is not None and work.paused_until > content.as_of:
         yield f"Vonage asked to pause all requests until {format_instant(work.paused_until)}"
+    if work.planning_stopped is not None:
+        stopped = work.planning_stopped
+        yield (
+            f"planning has been stopped since {format_instant(stopped.since)}: too many reports "
+            "were open, or the time was over. The next scheduled run goes on at "
+            f"{stopped.definition}"
+        )
     waiting = Counter(
         (report.definition, report.reason)
         for report in work.reports
@@ -266,6 +273,8 @@ def _calendar_warnings(history: DefinitionHistory, content: Content) -> Iterator
     if history.change is not None:
         yield f"{history.name}, {history.change.field}: {history.change.reason}"
         return
+    stopped = content.work.planning_stopped
+    advice = "planning has stopped" if stopped else "check that the schedule is enabled"
     for due in due_reports(
         history.definition,
         cursors=content.calendar.cursors,
@@ -273,6 +282,7 @@ def _calendar_warnings(history: DefinitionHistory, content: Content) -> Iterator
         profiles={},
         at=content.as_of,
         now=content.as_of,
+        stopped_since=None if stopped is None else stopped.since,
     ):
         delay = timedelta(days=due.delay_days)
         overdue = [
@@ -284,5 +294,5 @@ def _calendar_warnings(history: DefinitionHistory, content: Content) -> Iterator
         if overdue:
             yield (
                 f"{history.name}, {due.account_id}: {len(overdue):,} windows are due but not "
-                f"planned, from {history.label(overdue[0])} on; check that the schedule is enabled"
+                f"planned, from {history.label(overdue[0])} on; {advice}"
             )

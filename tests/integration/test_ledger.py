@@ -870,6 +870,62 @@ def test_open_work_of_several_pages_is_complete(ledger: Ledger, table: Table) ->
     assert len(calls) > 2
 
 
+def read_everything(ledger: Ledger) -> list[object]:
+    """Return what each Query of the ledger finds."""
+    return [
+        ledger.open_work(),
+        ledger.calendar(),
+        ledger.ended_backfills([]),
+        ledger.reports_between("sms-outbound", NOW - timedelta(days=99), NOW + timedelta(days=99)),
+        list(
+            ledger.finished_reports("sms-outbound", since=NOW - timedelta(days=99), unreadable=[])
+        ),
+    ]
+
+
+def test_every_query_reads_all_pages(ledger: Ledger, table: Table) -> None:
+    for number in range(3):
+        planned(ledger, number)
+        deliver(ledger, number + 3, 10)
+        ledger.move_cursor("sms", "a", number, NOW)
+        ledger.write_all([], (None, a_backfill(start=date(2026, 10, number + 1))))
+        (running,) = ledger.open_work().backfills
+        ledger.write_all([], (running, replace(running, progress=Progress.CANCELLED)))
+    whole = read_everything(ledger)
+    calls = calls_to(table)
+    read_everything(ledger)
+    in_one_page = len(calls)
+
+    def one_item_a_page(params: dict[str, Any], **_: object) -> None:
+        params["Limit"] = 1
+
+    events = table.meta.client.meta.events
+    events.register("before-parameter-build.dynamodb.Query", one_item_a_page)
+    assert read_everything(ledger) == whole
+    # The open and the finished reports between two times are two queries.
+    assert in_one_page == 6
+    assert len(calls) - in_one_page >= 3 * in_one_page
+
+
+def test_item_of_a_later_version_of_the_code_is_ignored(ledger: Ledger, table: Table) -> None:
+    before = ledger.open_work(), ledger.calendar()
+    for pk in ("open", "calendar"):
+        table.put_item(Item={"pk": pk, "sk": "tomorrow#sms#a", "since": "x"})
+    assert (ledger.open_work(), ledger.calendar()) == before
+
+
+def test_open_work_is_read_again_only_after_a_write(ledger: Ledger, table: Table) -> None:
+    calls = calls_to(table)
+    work = ledger.open_work()
+    assert ledger.reread(work) is work
+    report = planned(ledger)
+    read = ledger.reread(work)
+    assert read.reports == (report,)
+    ledger.clear_announced("rejected#401")
+    ledger.reread(read)
+    assert calls.count("Query") == 3
+
+
 def test_read_retries_during_a_transaction(table: Table, ledger: Ledger) -> None:
     report = submitted(ledger)
     reasons = [{"Code": "TransactionConflict"}, {"Code": "None"}]

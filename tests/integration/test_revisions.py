@@ -19,6 +19,7 @@ from vonage_reports.domain.lifecycle import Withdraw
 from vonage_reports.domain.objects import dataset_key
 from vonage_reports.domain.report import Report, Revision, State
 from vonage_reports.domain.report import report_id as derived_id
+from vonage_reports.domain.windows import Window
 from vonage_reports.submit_reports.backfills import outlook
 from vonage_reports.submit_reports.context import Invocation
 from vonage_reports.submit_reports.execute import execute
@@ -277,7 +278,7 @@ def test_delays_that_an_earlier_version_planned_are_shortened_too(stack: Stack) 
         if "delays" in item:
             del item["delays"]
             table.put_item(Item=item)
-        elif item["sk"].startswith("relabelling#"):
+        elif str(item["sk"]).startswith("relabelling#"):
             table.delete_item(Key={"pk": item["pk"], "sk": item["sk"]})
 
     plan_at(stack, [0], at=SCHEDULED + DAY)
@@ -374,8 +375,8 @@ def test_nothing_is_bought_twice_when_local_midnight_moves(
         zone = timezone(timedelta(hours=offset))
         monkeypatch.setattr("vonage_reports.domain.windows.ZoneInfo", lambda _: zone)
 
-    planned = []
-    keys = {}
+    planned: list[Report] = []
+    keys: dict[tuple[Revision, Window], str] = {}
     for days in range(9):
         rules(0 if days < 2 else hours)
         at = SCHEDULED + days * DAY

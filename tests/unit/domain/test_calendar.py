@@ -293,6 +293,36 @@ def test_restored_delay_continues_after_a_longer_delay(
     assert [report.window.start.day for report in due.reports] == starts
 
 
+@pytest.mark.parametrize(
+    ("stopped_days_ago", "late", "planned"),
+    [(None, 93, 7), (1, 92, 8), (60, 33, 67), (600, 0, 100)],
+)
+def test_lateness_counts_from_the_time_when_planning_stopped(
+    stopped_days_ago: int | None, late: int, planned: int
+) -> None:
+    cursors = {(DAILY.name, "abcd1234", 3): datetime(2026, 8, 11, tzinfo=UTC)}
+    at = SUNDAY_NIGHT
+    since = None if stopped_days_ago is None else at - timedelta(days=stopped_days_ago)
+    (due,) = due_reports(
+        DAILY, cursors=cursors, volumes={}, profiles={}, at=at, now=at, stopped_since=since
+    )
+    assert (len(due.late), len(due.reports)) == (late, planned)
+
+
+def test_windows_deleted_at_vonage_are_late_although_planning_had_stopped() -> None:
+    cursors = {(DAILY.name, "abcd1234", 3): datetime(2025, 1, 1, tzinfo=UTC)}
+    (due,) = due_reports(
+        DAILY,
+        cursors=cursors,
+        volumes={},
+        profiles={},
+        at=SUNDAY_NIGHT,
+        now=SUNDAY_NIGHT,
+        stopped_since=datetime(2025, 1, 2, tzinfo=UTC),
+    )
+    assert due.reports[0].window.start == datetime(2025, 10, 22, tzinfo=UTC)
+
+
 def test_account_in_capitals_keeps_its_cursor() -> None:
     shouted = replace(DAILY, account_ids=("ABCD1234",))
     cursors = {(DAILY.name, "abcd1234", 3): datetime(2026, 11, 19, tzinfo=UTC)}

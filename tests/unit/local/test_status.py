@@ -10,7 +10,7 @@ from local.status.model import THE_API_KEY, Content, Row
 from local.status.problems import TOO_LONG, Problem
 from local.status.summary import Status, status_of
 from tests.support.alarms import ALARMS
-from vonage_reports.aws.ledger_items import Calendar, OpenWork
+from vonage_reports.aws.ledger_items import Calendar, OpenWork, StoppedPlanning
 from vonage_reports.domain.backfill import Backfill, Progress
 from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.definitions import Refusal, ReportDefinition
@@ -575,6 +575,22 @@ def test_refused_definitions_and_pause_warn() -> None:
         "x, product: it is missing",
         "Vonage asked to pause all requests until 2026-11-23T06:01:00Z",
     ]
+
+
+def test_stopped_planning_warns_and_no_window_is_late_meanwhile() -> None:
+    stopped = StoppedPlanning(NOW - timedelta(days=20), "sms")
+    work = OpenWork((), {}, frozenset(), planning_stopped=stopped)
+    cursor = {(DAILY.name, DAILY.account_ids[0], 3): NOW - timedelta(days=24)}
+    calendar = Calendar(cursor, {}, {DAILY.name: DAILY.collects})
+
+    result = status(
+        report(DAILY, windows(DAILY, "2026-10-29", "2026-10-30")[0]), work=work, calendar=calendar
+    )
+
+    stop, unplanned = result.warnings
+    assert stop.startswith("planning has been stopped since 2026-11-03T06:00:00Z")
+    assert stop.endswith("goes on at sms")
+    assert unplanned.endswith("planning has stopped")
 
 
 def test_status_is_json_serializable() -> None:

@@ -8,6 +8,8 @@ open                    slot#<1 to 5>                   the holder of a slot; ab
                                                         `until`, a withdrawn report left it taken
 open                    notice#<cause>                  an announced cause
 open                    pause#                          the end of a pause after a 429
+open                    planning#                       since when planning has been stopped, and
+                                                        the definition at which it goes on
 open                    backfill#<name>                 a backfill with windows left to plan
 open                    relabelling#<definition>#<delay days>  deliveries that a change made final
 finished#<definition>   <report_id>                     a finished report
@@ -33,8 +35,10 @@ from boto3.dynamodb.conditions import ConditionBase, Key
 
 from vonage_reports.aws.ledger_items import (
     OF_FINISHED_REPORTS,
+    READ,
     Calendar,
     OpenWork,
+    StoppedPlanning,
     backfill_of,
     calendar_of,
     collects_item,
@@ -43,6 +47,7 @@ from vonage_reports.aws.ledger_items import (
     open_item,
     open_key,
     open_work_of,
+    read_items,
     readable,
     relabelling_item,
     relabelling_key,
@@ -73,6 +78,8 @@ _LOST = _CONDITION | {"TransactionConflict"}
 
 _READS = 5
 
+_PLANNING: Mapping[str, str] = {"pk": "open", "sk": "planning#"}
+
 
 class VersionConflict(Exception):
     """Another invocation changed the report since it was read."""
@@ -94,10 +101,19 @@ class Ledger:
         self._name = table.name
         # A resource's client accepts Python's types, as the table does.
         self._client = table.meta.client
+        self._written = 0
 
     def open_work(self) -> OpenWork:
         """Read all open work."""
-        return open_work_of(self._partition("open"))
+        writes_before = self._written
+        return replace(open_work_of(self._partition("open")), writes_before=writes_before)
+
+    def reread(self, work: OpenWork) -> OpenWork:
+        """Read the open work again, if this invocation wrote anything since it read `work`.
+
+        Changes by other invocations may be missing. Writes that rely on them fail.
+        """
+        return work if work.writes_before == self._written else self.open_work()
 
     def open_reports(self) -> tuple[Report, ...]:
         """Read the unfinished reports."""
@@ -376,6 +392,16 @@ class Ledger:
         item = {"pk": "open", "sk": "pause#", "until": end}
         self._transact(self._put(item, _forwards("until", end)), refusals=_LOST)
 
+    def stop_planning(self, stopped: StoppedPlanning) -> None:
+        """Record that the calendar's planning has stopped."""
+        since = stopped.since.astimezone(UTC).isoformat()
+        item = {**_PLANNING, "since": since, "definition": stopped.definition}
+        self._transact(self._put(item), refusals=_LOST)
+
+    def resume_planning(self) -> None:
+        """Delete the record that the calendar's planning has stopped."""
+        self._delete_now(_PLANNING)
+
     def mark_announced(self, cause: str) -> bool:
         """Record that `cause` was announced. Return False if the record existed already."""
         item = {"pk": "open", "sk": f"notice#{cause}"}
@@ -383,7 +409,11 @@ class Ledger:
 
     def clear_announced(self, cause: str) -> None:
         """Delete the record of `cause`, so that a recurrence is announced."""
-        self._table.delete_item(Key={"pk": "open", "sk": f"notice#{cause}"})
+        self._delete_now({"pk": "open", "sk": f"notice#{cause}"})
+
+    def _delete_now(self, key: Mapping[str, str]) -> None:
+        self._written += 1
+        self._table.delete_item(Key=key)
 
     def _partition(self, pk: str, *bounds: str) -> list[dict[str, Any]]:
         """Read the items of a partition. `bounds` are the first and last sort key."""
@@ -393,11 +423,24 @@ class Ledger:
         return list(self._items({"KeyConditionExpression": condition, "ConsistentRead": True}))
 
     def _items(self, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        page = self._table.query(**query)
-        yield from page["Items"]
-        while "LastEvaluatedKey" in page:
-            page = self._table.query(**query, ExclusiveStartKey=page["LastEvaluatedKey"])
-            yield from page["Items"]
+        start: dict[str, Any] = {}
+        while True:
+            page = self._query(**query, **start)
+            # An older botocore emits no such event. Then it has read the items itself.
+            yield from page.get(READ, page["Items"])
+            if "LastEvaluatedKey" not in page:
+                return
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    def _query(self, **request: Any) -> Mapping[str, Any]:  # noqa: ANN401 - boto3's arguments
+        """Query the table. `READ` has the items, if botocore let `read_items` read them."""
+        events, event = self._client.meta.events, "before-parse.dynamodb.Query"
+        # Only for this request, because the client's other users expect the items elsewhere.
+        events.register(event, read_items)
+        try:
+            return self._table.query(**request)
+        finally:
+            events.unregister(event, read_items)
 
     def _put(
         self, item: Mapping[str, Any], condition: Mapping[str, Any] = _ALWAYS
@@ -421,6 +464,7 @@ class Ledger:
 
         botocore sends an idempotency token, so its own retries are safe.
         """
+        self._written += 1
         try:
             self._client.transact_write_items(TransactItems=list(writes))
         except self._client.exceptions.TransactionCanceledException as error:

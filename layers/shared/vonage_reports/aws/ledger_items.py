@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 from vonage_reports.domain.backfill import Backfill
@@ -23,12 +24,22 @@ OF_FINISHED_REPORTS = (
 )
 """The attributes that a Query of many finished reports reads."""
 
+_FIELDS = frozenset(each.name for each in fields(Report))
+
 _TIMES = frozenset(
     {
         *("planned_at", "not_before", "look_after", "submitted_at", "refused_since"),
         *("absent_since", "withdrawn_at", "slot_until"),
     }
 )
+
+
+@dataclass(frozen=True)
+class StoppedPlanning:
+    """The calendar's planning has stopped: since when, and at which definition it goes on."""
+
+    since: datetime
+    definition: str
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,9 @@ class OpenWork:
     backfills: tuple[Backfill, ...] = ()
     slots_until: Mapping[int, datetime] = field(default_factory=dict)
     relabellings: tuple[Relabelling, ...] = ()
+    planning_stopped: StoppedPlanning | None = None
+    writes_before: int = field(default=0, compare=False)
+    """How many writes the ledger had made when it read this work."""
 
 
 @dataclass(frozen=True)
@@ -118,40 +132,59 @@ def _name(item: Mapping[str, Any]) -> str:
 
 def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
     """Read the open partition."""
-    reports, slots, announced, unreadable, backfills = [], {}, set(), [], []
-    relabellings = []
-    slots_until = {}
-    paused_until = None
+    found = _OpenItems()
     for item in items:
-        kind, _, name = str(item["sk"]).partition("#")
         try:
-            if kind == "report":
-                reports.append(report_of(item))
-            elif kind == "backfill":
-                backfills.append(backfill_of(item))
-            elif kind == "slot":
-                # The slot is taken, whatever else the item says.
-                slots[int(name)] = str(item.get("report_id"))
-                if "until" in item:
-                    slots_until[int(name)] = _instant(item["until"])
-            elif kind == "pause":
-                paused_until = _instant(item["until"])
-            elif kind == "notice":
-                announced.add(name)
-            elif kind == "relabelling":
-                relabellings.append(relabelling_of_item(item))
+            found.add(item)
         except (UnreadableItem, *_MALFORMED):
-            unreadable.append(_name(item))
+            found.unreadable.append(_name(item))
     return OpenWork(
-        tuple(reports),
-        slots,
-        frozenset(announced),
-        paused_until,
-        tuple(unreadable),
-        tuple(backfills),
-        slots_until,
-        tuple(relabellings),
+        tuple(found.reports),
+        found.slots,
+        frozenset(found.announced),
+        found.paused_until,
+        tuple(found.unreadable),
+        tuple(found.backfills),
+        found.slots_until,
+        tuple(found.relabellings),
+        found.planning_stopped,
     )
+
+
+@dataclass
+class _OpenItems:
+    reports: list[Report] = field(default_factory=list)
+    slots: dict[int, str] = field(default_factory=dict)
+    announced: set[str] = field(default_factory=set)
+    paused_until: datetime | None = None
+    unreadable: list[str] = field(default_factory=list)
+    backfills: list[Backfill] = field(default_factory=list)
+    slots_until: dict[int, datetime] = field(default_factory=dict)
+    relabellings: list[Relabelling] = field(default_factory=list)
+    planning_stopped: StoppedPlanning | None = None
+
+    def add(self, item: Mapping[str, Any]) -> None:
+        """Read an item. Ignore kinds that only a later version of this code knows."""
+        kind, _, name = str(item["sk"]).partition("#")
+        match kind:
+            case "report":
+                self.reports.append(report_of(item))
+            case "backfill":
+                self.backfills.append(backfill_of(item))
+            case "relabelling":
+                self.relabellings.append(relabelling_of_item(item))
+            case "notice":
+                self.announced.add(name)
+            case "pause":
+                self.paused_until = _instant(item["until"])
+            case "planning":
+                since = _instant(item["since"])
+                self.planning_stopped = StoppedPlanning(since, str(item["definition"]))
+            case "slot":
+                # The slot is taken, whatever else the item says.
+                self.slots[int(name)] = str(item.get("report_id"))
+                if "until" in item:
+                    self.slots_until[int(name)] = _instant(item["until"])
 
 
 def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
@@ -221,6 +254,39 @@ def relabelling_of_item(item: Mapping[str, Any]) -> Relabelling:
         before=str(item["before"]),
         again=bool(item["again"]),
     )
+
+
+def read_items(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object
+) -> None:
+    """Read the items of a Query's answer, as a handler of botocore's event `before-parse`.
+
+    botocore and boto3 read 5,000 reports in a second of CPU time, this function in a third of that.
+    It moves the items to `READ`, so that they find none.
+    """
+    if response_dict["status_code"] == HTTPStatus.OK and READ not in customized_response_dict:
+        answer = json.loads(response_dict["body"])
+        items = answer.pop("Items", [])
+        customized_response_dict[READ] = [
+            {name: _plain(value) for name, value in item.items()} for item in items
+        ]
+        response_dict["body"] = json.dumps({**answer, "Items": []}).encode()
+
+
+READ = "ItemsRead"
+"""The key of the items that `read_items` has read."""
+
+
+def _plain(value: Mapping[str, Any]) -> Any:  # noqa: ANN401 - DynamoDB's types
+    """Return a value of DynamoDB's wire format in Python's types, a whole number as int."""
+    ((kind, content),) = value.items()
+    if kind == "N":
+        return int(content) if content.isdigit() else Decimal(content)
+    if kind == "L":
+        return [_plain(each) for each in content]
+    if kind == "M":
+        return {name: _plain(each) for name, each in content.items()}
+    return None if kind == "NULL" else content
 
 
 def backfill_of(item: Mapping[str, Any]) -> Backfill:
@@ -294,15 +360,11 @@ def report_of(item: Mapping[str, Any]) -> Report:
 
 def _report_of(item: Mapping[str, Any]) -> Report:
     values: dict[str, Any] = {}
-    for each in fields(Report):
-        if each.name not in item:
-            continue
-        value = item[each.name]
-        if each.name in _TIMES:
-            value = _instant(value)
-        elif isinstance(value, Decimal):
-            value = int(value)
-        values[each.name] = value
+    for name, value in item.items():
+        if name in _TIMES:
+            values[name] = _instant(value)
+        elif name in _FIELDS:
+            values[name] = int(value) if isinstance(value, Decimal) else value
     values["filters"] = json.loads(values["filters"])
     for name in ("tokens", "receipts", "delivered_from"):
         values[name] = tuple(values.get(name, ()))

@@ -1,5 +1,6 @@
 """The due windows of a report definition, and their reports."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,6 +8,7 @@ from itertools import takewhile
 from types import MappingProxyType
 
 from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.products import oldest_start
 from vonage_reports.domain.report import Priority, Report, Revision, report_id, report_ids_from
 from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import (
@@ -110,6 +112,7 @@ def due_reports(
     now: datetime,
     delays: Delays | None = None,
     planned: Mapping[str, Sequence[Window]] = MappingProxyType({}),
+    stopped_since: datetime | None = None,
 ) -> Iterator[Due]:
     """Yield a definition's windows that are due at the instant `at`.
 
@@ -117,11 +120,17 @@ def due_reports(
     definition, account and days of delay. `volumes` (rows per hour) and `profiles` (the
     distribution of the rows) are by definition and account. `delays` are those that an earlier run
     saw. `planned` are the windows in the ledger, by account in lower case.
+
+    If planning has been stopped since `stopped_since`, lateness counts from that time, but windows
+    whose records Vonage has deleted are late.
     """
     seen = seen_delays(definition, delays, at)
+    ends = _ends(definition, cursors)
+    counted_from = at if stopped_since is None else min(at, stopped_since)
+    kept_from = None if stopped_since is None else oldest_start(definition.product, now)
     for account_id in definition.account_ids:
         for delay_index, delay_days in enumerate(definition.delay_days):
-            since = _planned_to(definition, account_id, delay_index, cursors, delays)
+            since = _planned_to(definition, account_id, delay_index, ends, delays)
             known = planned.get(account_id.lower(), ())
             windows = list(due_windows(definition, delay_index, since, at, known))
             changed_at = seen[delay_days]
@@ -131,7 +140,10 @@ def due_reports(
                 each
                 for each in windows
                 if since is not None
-                and is_too_late(definition, delay_index, each, at, not_before=changed_at)
+                and (
+                    is_too_late(definition, delay_index, each, counted_from, not_before=changed_at)
+                    or (kept_from is not None and each.start < kept_from)
+                )
             ]
             reports = (
                 report_for_window(
@@ -162,9 +174,10 @@ def next_unplanned(
     its delay was changed. `delays` are those that an earlier run saw.
     """
     seen = seen_delays(definition, delays, defined_at)
+    ends = _ends(definition, cursors)
     for account_id in definition.account_ids:
         for delay_index, delay_days in enumerate(definition.delay_days):
-            planned_to = _planned_to(definition, account_id, delay_index, cursors, delays)
+            planned_to = _planned_to(definition, account_id, delay_index, ends, delays)
             at = defined_at if planned_to is None else now
             windows = due_windows(definition, delay_index, planned_to, at)
             window = next(windows, None)
@@ -194,8 +207,9 @@ def first_unplanned(
     delays: Delays | None,
 ) -> datetime | None:
     """Return the oldest cursor of a definition, or None if it was never planned."""
+    by_account = _ends(definition, cursors)
     ends = (
-        _planned_to(definition, account_id, index, cursors, delays)
+        _planned_to(definition, account_id, index, by_account, delays)
         for account_id in definition.account_ids
         for index in range(len(definition.delay_days))
     )
@@ -231,10 +245,11 @@ def where_finals_begin(
     """
     index = len(definition.delay_days) - 1
     final = definition.delay_days[index]
+    ends = _ends(definition, cursors)
     for account_id in definition.account_ids:
         is_new = (definition.name, account_id, final) not in cursors
         if is_new or (delays is not None and max(delays) < final):
-            since = _planned_to(definition, account_id, index, cursors, delays)
+            since = _planned_to(definition, account_id, index, ends, delays)
             yield account_id, since or next(due_windows(definition, index, None, at)).start
 
 
@@ -295,12 +310,35 @@ def present_revision(report: Report, delays: Delays | None) -> Report:
     return report.as_final()
 
 
+def by_definition(
+    cursors: Mapping[tuple[str, str, int], datetime],
+) -> Mapping[str, Mapping[tuple[str, str, int], datetime]]:
+    """Group cursors by the name of their definition, so that planning reads each cursor once."""
+    grouped: dict[str, dict[tuple[str, str, int], datetime]] = defaultdict(dict)
+    for key, end in cursors.items():
+        grouped[key[0]][key] = end
+    return grouped
+
+
+def _ends(
+    definition: ReportDefinition, cursors: Mapping[tuple[str, str, int], datetime]
+) -> Mapping[str, Mapping[int, datetime]]:
+    """Return the ends of a definition's planned windows, by account in lower case and by delay."""
+    ends: dict[str, dict[int, datetime]] = defaultdict(dict)
+    for (name, account_id, days), end in cursors.items():
+        if name == definition.name:
+            # Account ids are case-insensitive.
+            of_account = ends[account_id.lower()]
+            of_account[days] = max(end, of_account.get(days, end))
+    return ends
+
+
 def _planned_to(
     definition: ReportDefinition,
     account_id: str,
     delay_index: int,
-    cursors: Mapping[tuple[str, str, int], datetime],
-    delays: Delays | None = None,
+    ends_of: Mapping[str, Mapping[int, datetime]],
+    delays: Delays | None,
 ) -> datetime | None:
     """Return the end of a revision's planned windows, or None for a new revision.
 
@@ -311,17 +349,12 @@ def _planned_to(
     """
     own = definition.delay_days[delay_index]
     is_final = delay_index == len(definition.delay_days) - 1
-    ends = [
-        (days, end)
-        for (name, account, days), end in cursors.items()
-        # Account ids are case-insensitive.
-        if (name, account.lower()) == (definition.name, account_id.lower())
-    ]
+    ends = ends_of.get(account_id.lower(), {})
     former = max(delays) if is_final and delays else own
-    finals = [end for days, end in ends if days == former or days >= max(own, former)]
-    if own in dict(ends) or (former != own and finals):
+    finals = [end for days, end in ends.items() if days == former or days >= max(own, former)]
+    if finals and (own in ends or former != own):
         return max(finals)
-    return max(ends)[1] if is_final and ends else None
+    return ends[max(ends)] if is_final and ends else None
 
 
 def report_for_window(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from vonage_reports.domain.calendar import Delays, due_at, next_unplanned
+from vonage_reports.domain.calendar import Delays, by_definition, due_at, next_unplanned
 from vonage_reports.domain.definitions import ReportDefinition, change_of
 from vonage_reports.domain.report import Report, State
 
@@ -59,10 +59,15 @@ def unplanned(
     `defined_at`, because its first run plans that window. So does a window that became due by a
     change of `delay_days`, until a run has seen the change.
     """
+    cursors_of = by_definition(cursors)
     for definition in definitions:
         if change_of(definition, collects.get(definition.name)) is None:
             seen = delays.get(definition.name)
             for report, since in next_unplanned(
-                definition, cursors=cursors, defined_at=defined_at, now=now, delays=seen
+                definition,
+                cursors=cursors_of.get(definition.name, {}),
+                defined_at=defined_at,
+                now=now,
+                delays=seen,
             ):
                 yield Undelivered(report, since, is_planned=False)

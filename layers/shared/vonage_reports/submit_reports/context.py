@@ -32,6 +32,9 @@ class Services:
 _TIME_TO_SUBMIT = 90.0
 """How many seconds settling leaves for planning and submitting."""
 
+_TIME_TO_PLAN = 15.0
+"""How many seconds the requests for one window may take, with the retries of the AWS SDK."""
+
 
 @dataclass(frozen=True)
 class Invocation:
@@ -43,6 +46,10 @@ class Invocation:
     def has_time_to_settle(self) -> bool:
         """Whether there is time to settle one more report and then to submit."""
         return self.seconds_left() > _TIME_TO_SUBMIT + 4 * HTTP_TIMEOUT
+
+    def has_time_to_plan(self) -> bool:
+        """Whether there is time to plan one more window and then to submit a report."""
+        return self.seconds_left() > 2 * HTTP_TIMEOUT + _TIME_TO_PLAN
 
     def has_time_for_a_request(self) -> bool:
         """Whether there is time for a request to Vonage and a retry after a 401."""

@@ -3,16 +3,18 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from math import inf
 
 from vonage_reports.aws.ledger import Change, VersionConflict
-from vonage_reports.aws.ledger_items import Calendar
+from vonage_reports.aws.ledger_items import Calendar, OpenWork, StoppedPlanning
 from vonage_reports.domain import notifications
 from vonage_reports.domain.calendar import (
     Due,
+    by_definition,
     due_reports,
     first_unplanned,
     relabelling_of,
@@ -25,11 +27,32 @@ from vonage_reports.domain.lifecycle import Plan, Replan, apply
 from vonage_reports.domain.products import oldest_start
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.windows import Window, format_instant
-from vonage_reports.submit_reports.context import Services, StepResult
+from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.execute import collect_errors
+from vonage_reports.submit_reports.read_definitions import EVERY_DEFINITION
 
 _CLOCK_DIFFERENCE = timedelta(minutes=5)
 """How far the schedule's clock may be ahead of the function's clock."""
+
+MOST_OPEN = 5_000
+"""How many reports may be open before planning stops.
+
+Each pass reads all open reports, up to three times. A read of 5,000 takes half a second of CPU time
+(`make bench PART=ledger`), so 2 seconds in a function of 512 MB, and 26 MB. Five slots need more
+than half a day for 5,000 reports, so a higher limit would not deliver any report earlier.
+"""
+
+_TOO_MANY_OPEN = (
+    f"no more windows are planned while {MOST_OPEN:,} reports are open. Vonage makes at most 5 at "
+    "a time. Find the cause with `make status`, or use longer windows"
+)
+_NO_TIME = (
+    "the invocation's time was over before all windows were planned. The next scheduled run goes "
+    "on. If this repeats, use longer windows or fewer accounts"
+)
+
+_NOTHING = OpenWork((), {}, frozenset())
+_ENDLESS = Invocation("", lambda: inf)
 
 
 def plan(
@@ -38,13 +61,16 @@ def plan(
     *,
     at: datetime,
     now: datetime,
-    announced: frozenset[str] = frozenset(),
+    work: OpenWork = _NOTHING,
+    invocation: Invocation = _ENDLESS,
 ) -> StepResult:
     """Plan the windows that are due at `at`, the schedule's time. Return windows and refusals.
 
     Refuses a definition that changed under its name, and windows that became due more than 7 days
-    ago. `announced` are the refusals that were announced before. An error of one definition does
-    not stop the other definitions.
+    ago. An error of one definition does not stop the other definitions.
+
+    Stops when too many reports are open or the time is up, and refuses the rest. The next run goes
+    on at the definition where this run stopped, and no window becomes late meanwhile.
 
     Writes windows before the cursor. So if an invocation dies in between, the next one catches up.
 
@@ -56,18 +82,108 @@ def plan(
     """
     _require_records(at, now)
     calendar = services.ledger.calendar()
-    result = StepResult()
-    for definition in definitions:
+    cursors_of = by_definition(calendar.cursors)
+    result, limits = StepResult(), _Limits(MOST_OPEN - len(work.reports), invocation)
+    stopped, stopped_at = work.planning_stopped, None
+    for definition in _in_turn(definitions, stopped):
         changed = change_of(definition, calendar.collects.get(definition.name))
         if changed is not None:
             result.refusals.append(changed)
             with collect_errors(result.errors):
-                announce_refusals([changed], announced, services)
+                announce_refusals([changed], work.announced, services)
             continue
+        cursors = cursors_of.get(definition.name, {})
         with collect_errors(result.errors):
             calendar.require_readable(definition.name)
-            _plan_definition(definition, calendar, result, services, announced, at=at, now=now)
+            _plan_definition(
+                definition,
+                calendar,
+                result,
+                services,
+                cursors=cursors,
+                limits=limits,
+                work=work,
+                at=at,
+                now=now,
+            )
+        if limits.reason and stopped_at is None:
+            stopped_at = definition.name
+    with collect_errors(result.errors):
+        if stopped_at is not None:
+            since = at if stopped is None else min(at, stopped.since)
+            services.ledger.stop_planning(StoppedPlanning(since, stopped_at))
+            refusal = Refusal(EVERY_DEFINITION, "planning", limits.reason)
+            result.refusals.append(refusal)
+            announce_refusals([refusal], work.announced, services)
+        elif stopped is not None and not result.errors:
+            services.ledger.resume_planning()
     return result
+
+
+@dataclass
+class _Limits:
+    """How many more reports this run may plan, and the reason for stopping, once it stopped."""
+
+    room: int
+    invocation: Invocation
+    reason: str = ""
+
+    def allow_time(self) -> bool:
+        """Whether there is time to plan. If not, note the reason."""
+        if not self.invocation.has_time_to_plan():
+            self.reason = _NO_TIME
+        return not self.reason
+
+    def allow_one_more(self) -> bool:
+        """Whether one more window may be planned. If not, note the reason."""
+        if self.room <= 0:
+            self.reason = _TOO_MANY_OPEN
+        return not self.reason and self.allow_time()
+
+
+class _KnownReports:
+    """The ledger's reports of one definition. Reads each window once, for all accounts."""
+
+    def __init__(self, definition: str, services: Services) -> None:
+        self._definition = definition
+        self._ledger = services.ledger
+        self._windows: set[Window] = set()
+        self._reports: dict[tuple[str, Window], list[Report]] = {}
+        self.unreadable: set[str] = set()
+
+    def read(self, start: datetime, end: datetime) -> Sequence[Report]:
+        """Read the reports whose windows start in [`start`, `end`)."""
+        reports, unreadable = self._ledger.reports_between(self._definition, start, end)
+        self.unreadable |= unreadable
+        for each in reports:
+            self._of(each).append(each)
+        return reports
+
+    def like(self, report: Report) -> list[Report]:
+        """Return the reports of a report's account and window. Add the report once planned."""
+        window = report.window
+        if window not in self._windows:
+            self._windows.add(window)
+            # Forget what is there: a read of another range may have returned it too.
+            self._reports = {
+                key: reports for key, reports in self._reports.items() if key[1] != window
+            }
+            self.read(window.start, window.end)
+        return self._of(report)
+
+    def _of(self, report: Report) -> list[Report]:
+        return self._reports.setdefault((report.account_id.lower(), report.window), [])
+
+
+def _in_turn(
+    definitions: Sequence[ReportDefinition], stopped: StoppedPlanning | None
+) -> Sequence[ReportDefinition]:
+    """Return the definitions, beginning with the one at which planning stopped, if any."""
+    names = [each.name for each in definitions]
+    if stopped is None or stopped.definition not in names:
+        return definitions
+    first = names.index(stopped.definition)
+    return (*definitions[first:], *definitions[:first])
 
 
 def _plan_definition(
@@ -75,44 +191,55 @@ def _plan_definition(
     calendar: Calendar,
     result: StepResult,
     services: Services,
-    announced: frozenset[str],
     *,
+    cursors: Mapping[tuple[str, str, int], datetime],
+    limits: _Limits,
+    work: OpenWork,
     at: datetime,
     now: datetime,
 ) -> None:
     """Plan one definition's due windows, and record its delays if they changed."""
+    if not limits.allow_time():
+        return
     delays = calendar.delays.get(definition.name)
     final = definition.delay_days[-1]
     is_known = definition.name in calendar.collects
     is_changed = is_known and (delays is None or [*delays] != [*definition.delay_days])
+    # Begin a new definition even if no more reports may be planned.
     if not is_known:
         services.ledger.record_collects(definition)
-    for account_id, begin in where_finals_begin(definition, calendar.cursors, at, delays):
+    for account_id, begin in where_finals_begin(definition, cursors, at, delays):
         services.ledger.move_cursor(definition.name, account_id, final, begin)
     # Only the ledger knows how earlier rules of a time zone cut windows that an earlier revision
     # has, and which windows have the revision that is final now.
-    since = first_unplanned(definition, calendar.cursors, delays)
-    known: Sequence[Report] = ()
+    since = first_unplanned(definition, cursors, delays)
+    known = _KnownReports(definition.name, services)
+    there: Sequence[Report] = ()
     if since is not None and (is_changed or definition.time_zone != "UTC"):
-        known, _ = services.ledger.reports_between(definition.name, since, at)
+        there = known.read(since, at)
     windows = defaultdict(list)
-    for report in known:
+    for report in there:
         windows[report.account_id.lower()].append(report.window)
     for due in due_reports(
         definition,
-        cursors=calendar.cursors,
+        cursors=cursors,
         volumes=calendar.volumes,
         profiles=calendar.profiles,
         at=at,
         now=now,
         delays=delays,
         planned=windows,
+        stopped_since=None if work.planning_stopped is None else work.planning_stopped.since,
     ):
-        left = _without(known, due) if is_changed else due
-        _plan_due(definition, left, result, services, announced=announced)
-    if is_changed:
+        if limits.reason:
+            return
+        left = _without(there, due) if is_changed else due
+        _plan_due(
+            definition, left, result, services, known=known, limits=limits, work=work, now=now
+        )
+    if is_changed and not limits.reason:
         # If an invocation dies before, the next one plans the same windows, which are there.
-        relabelling = relabelling_of(definition, calendar.cursors, delays)
+        relabelling = relabelling_of(definition, cursors, delays)
         seen = seen_delays(definition, delays, at)
         services.ledger.record_delays(definition, seen, relabelling)
 
@@ -135,19 +262,25 @@ def _plan_due(
     result: StepResult,
     services: Services,
     *,
-    announced: frozenset[str],
+    known: _KnownReports,
+    limits: _Limits,
+    work: OpenWork,
+    now: datetime,
 ) -> None:
     if due.late:
-        late = _too_late(definition, due.late)
+        late = _too_late(definition, due.late, now)
         result.refusals.append(late)
         # Announce before the cursor passes these windows, because no later pass finds them late.
-        announce_refusals([late], announced, services)
+        announce_refusals([late], work.announced, services)
     seen_to = due.late[-1:]
     for report in due.reports:
-        planned = _plan_one(report, services)
+        if not limits.allow_one_more():
+            break
+        planned = _plan_one(report, known, services)
         if planned is PlanOutcome.NOT_NOW:
             break
         if planned is PlanOutcome.NEW:
+            limits.room -= 1
             result.report_ids.append(report.report_id)
         seen_to = (report.window,)
     for window in seen_to:
@@ -170,16 +303,16 @@ _LEFT_TO_THE_CALENDAR = frozenset({State.CANCELLED})
 """The calendar plans a window again after its backfill was cancelled."""
 
 
-def _plan_one(report: Report, services: Services) -> PlanOutcome:
-    window = report.window
-    known, unreadable = services.ledger.reports_between(report.definition, window.start, window.end)
-    if report.report_id in unreadable:
+def _plan_one(report: Report, known: _KnownReports, services: Services) -> PlanOutcome:
+    """Plan a report, unless its window is planned. Add a new report to the `known` reports."""
+    of_window = known.like(report)
+    if report.report_id in known.unreadable:
         return PlanOutcome.THERE
-    change = plan_change(report, known, again=_LEFT_TO_THE_CALENDAR)
+    change = plan_change(report, of_window, again=_LEFT_TO_THE_CALENDAR)
     if isinstance(change, PlanOutcome):
         return change
     try:
-        services.ledger.write(*change)
+        of_window.append(services.ledger.write(*change))
     except VersionConflict:
         # Another invocation changed the window. If no report was planned, the next pass plans it.
         return (
@@ -265,12 +398,14 @@ def require_unchanged(definition: ReportDefinition, services: Services) -> None:
         raise InvalidRequest(f"{changed.definition}, {changed.field}: {changed.reason}")
 
 
-def _too_late(definition: ReportDefinition, late: Sequence[Window]) -> Refusal:
+def _too_late(definition: ReportDefinition, late: Sequence[Window], now: datetime) -> Refusal:
+    is_deleted = late[0].start < oldest_start(definition.product, now)
     return Refusal(
         definition.name,
         "window",
         f"{len(late)} windows from {late[0].first_date} to {late[-1].first_date} became due more "
-        "than 7 days ago. Collect them with a backfill event",
+        "than 7 days ago. Collect them with a backfill event"
+        + (", except those whose records Vonage has deleted" if is_deleted else ""),
     )
 
 

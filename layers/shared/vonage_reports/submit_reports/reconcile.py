@@ -1,8 +1,8 @@
 """One pass of the control loop: follow the request, settle, plan, submit, monitor.
 
-A pass reads the ledger's open partition before settling, before submitting and at the end. A pass
-reads once more for each of these: backfills in progress, lost requests, split windows. Steps change
-versions and slots, so the writes of a step that relied on an earlier read would fail.
+A pass reads the ledger's open partition before it settles. Reading is most of the cost of a pass
+with thousands of open reports, so the next steps read again only if this invocation wrote meanwhile
+(`Ledger.reread`): steps change versions and slots, and writes that rely on an earlier read fail.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from vonage_reports.aws.ledger_items import UnreadableItem
+from vonage_reports.aws.ledger_items import OpenWork, UnreadableItem
 from vonage_reports.domain.definitions import warnings_of
 from vonage_reports.domain.report import State
 from vonage_reports.domain.settings import Settings
@@ -65,7 +65,7 @@ def reconcile(
     settled = settle(work, services, invocation, clock=clock)
     if isinstance(request, ScheduledRun):
         at = request.scheduled_time
-        planned.add(_attempt(lambda: _plan_calendar(at, work.announced, services, now=clock())))
+        planned.add(_attempt(lambda: _plan_calendar(at, work, services, invocation, now=clock())))
     if work.backfills:
         limit = settings.max_billed_records
         planned.add(
@@ -75,11 +75,17 @@ def reconcile(
         )
     if work.relabellings:
         planned.add(_attempt(lambda: relabel(work, services, invocation, clock=clock)))
-    submitted = _attempt(lambda: submit(services, invocation, clock=clock))
+
+    def submit_reports() -> StepResult:
+        nonlocal work
+        work = services.ledger.reread(work)
+        return submit(services, invocation, clock=clock, work=work)
+
+    submitted = _attempt(submit_reports)
     errors = [*settled.errors, *planned.errors, *submitted.errors]
     waiting = 0
     with collect_errors(errors):
-        left = services.ledger.open_work()
+        left = services.ledger.reread(work)
         states = [report.state for report in left.reports]
         waiting = states.count(State.PLANNED) + states.count(State.SUBMITTING)
         if isinstance(request, Sweep):
@@ -108,7 +114,7 @@ def _attempt(step: Callable[[], StepResult]) -> StepResult:
 
 
 def _plan_calendar(
-    at: datetime, announced: frozenset[str], services: Services, *, now: datetime
+    at: datetime, work: OpenWork, services: Services, invocation: Invocation, *, now: datetime
 ) -> StepResult:
     """Plan the current definitions' windows that are due at `at`, and announce the refusals."""
     loaded = load_definitions(services)
@@ -116,8 +122,8 @@ def _plan_calendar(
         logger.warning(warning)
     result = StepResult(refusals=list(loaded.refusals))
     with collect_errors(result.errors):
-        announce_refusals(loaded.refusals, announced, services)
-    result.add(plan(loaded.definitions, services, announced=announced, at=at, now=now))
+        announce_refusals(loaded.refusals, work.announced, services)
+    result.add(plan(loaded.definitions, services, at=at, now=now, work=work, invocation=invocation))
     with collect_errors(result.errors):
-        clear_resolved_refusals(result.refusals, announced, services)
+        clear_resolved_refusals(result.refusals, work.announced, services)
     return result

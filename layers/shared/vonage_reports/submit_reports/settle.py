@@ -31,7 +31,7 @@ from vonage_reports.domain.objects import manifest_key, receipt_key
 from vonage_reports.domain.report import Entry, Report, State
 from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.execute import announce_once, collect_errors, execute
-from vonage_reports.submit_reports.split_windows import parts_of
+from vonage_reports.submit_reports.split_windows import have_parts_open, parts_of
 from vonage_reports.submit_reports.withdraw import cancelled, end
 from vonage_reports.vonage.comparison import require_answer_to
 
@@ -53,6 +53,7 @@ def settle(
             with collect_errors(result.errors):
                 services.ledger.free_slot(slot, until)
     whole = {report.report_id: report for report in work.reports if not report.is_half}
+    still_open = {report.report_id for report in work.reports}
     for report in _rotated(work.reports, clock()):
         if not invocation.has_time_to_settle():
             break
@@ -61,9 +62,13 @@ def settle(
             settled = _settle(report, root.leaves, work.announced, services, now=clock())
             if settled.is_at_end:
                 result.report_ids.append(report.report_id)
+                still_open.discard(report.report_id)
     for report in work.reports:
         # Settle split windows last, after the loop above has written the states of their parts.
-        if report.state is State.SPLIT and invocation.has_time_to_settle():
+        if report.state is not State.SPLIT or not invocation.has_time_to_settle():
+            continue
+        # While every part is open, do not read the parts: many split windows may wait.
+        if report.withdrawn_at is not None or not have_parts_open(report, still_open, now=clock()):
             with collect_errors(result.errors):
                 if _settle_split(report, services, now=clock()).is_at_end:
                     result.report_ids.append(report.report_id)

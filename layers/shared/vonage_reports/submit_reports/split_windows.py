@@ -1,5 +1,6 @@
 """The parts of a split window, as the ledger has them."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 from vonage_reports.aws.ledger import Ledger
@@ -22,6 +23,17 @@ def parts_of(report: Report, ledger: Ledger, *, now: datetime) -> list[Report] |
         else:
             parts.append(found)
     return parts
+
+
+def have_parts_open(report: Report, names: Collection[str], *, now: datetime) -> bool:
+    """Whether all parts of a split report are open. `names` are the open reports.
+
+    A part that is not open may be split itself. Then its own parts are open.
+    """
+    return report.window.can_be_halved and all(
+        half.report_id in names or have_parts_open(half, names, now=now)
+        for half in halves_of(report, now=now)
+    )
 
 
 def is_part_of(report: Report, root: Report, ledger: Ledger, *, now: datetime) -> bool:

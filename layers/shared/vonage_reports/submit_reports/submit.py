@@ -1,6 +1,6 @@
 """Submit: look up lost requests, then give free slots to planned reports."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -14,7 +14,6 @@ from vonage_reports.domain.decisions import (
     Decision,
     LookupResult,
     NoMatch,
-    Stay,
     after_lookup,
     after_post,
     before_post,
@@ -30,7 +29,7 @@ from vonage_reports.domain.errors import (
     VonageUnavailable,
     VonageUnreachable,
 )
-from vonage_reports.domain.lifecycle import Fail, PutBack, TakeSlot, apply
+from vonage_reports.domain.lifecycle import Fail, PutBack, Split, TakeSlot, apply
 from vonage_reports.domain.report import Report, RequestStatus, State
 from vonage_reports.domain.slots import SLOTS, slots_needed, submission_order
 from vonage_reports.submit_reports.context import Invocation, Services, StepResult
@@ -41,14 +40,20 @@ logger = Logger(service="submit_reports", child=True)
 
 
 def submit(
-    services: Services, invocation: Invocation, *, clock: Callable[[], datetime]
+    services: Services,
+    invocation: Invocation,
+    *,
+    clock: Callable[[], datetime],
+    work: OpenWork | None = None,
 ) -> StepResult:
     """Look up the requests of unanswered POSTs. Then submit due reports while slots are free.
+
+    `work` is the open work, if the caller has read it.
 
     Raises InvalidRequest if the secret cannot be used. Then nothing was sent.
     """
     result = StepResult()
-    work = services.ledger.open_work()
+    work = work or services.ledger.open_work()
     lost = [report for report in work.reports if is_unacknowledged(report, clock())]
     if (lost or submission_order(work.reports, clock())) and not _is_paused(work, clock()):
         # Take no slot and no lease without usable credentials.
@@ -57,68 +62,95 @@ def submit(
             if invocation.has_time_for_a_request():
                 with collect_errors(result.errors):
                     _find(report, services, invocation, result, now=clock())
-        if lost:
-            work = services.ledger.open_work()
-        work, queue = _cleared(work, services, result, clock)
-        _submit_planned(work, queue, services, invocation, result, clock=clock)
+        work = services.ledger.reread(work)
+        _submit_planned(work, services, invocation, result, clock=clock)
     return result
 
 
 def _cleared(
-    work: OpenWork, services: Services, result: StepResult, clock: Callable[[], datetime]
+    work: OpenWork,
+    services: Services,
+    invocation: Invocation,
+    result: StepResult,
+    *,
+    others: int,
+    clock: Callable[[], datetime],
 ) -> tuple[OpenWork, list[Report]]:
     """Split and supersede reports before their POST. Return the open work and the queue.
 
-    Repeats until nothing changes, because a half may be too large itself.
+    The queue has only as many reports as there is room for, because each may cost a read of a later
+    revision. `others` reports of other tools take slots too. Reads the open work again after a
+    split, because a half may be too large itself.
     """
     while True:
         whole = {report.report_id: report for report in work.reports}
-        queue, has_moved = [], False
-        for report in submission_order(work.reports, clock()):
-            leaves = whole.get(report.root or "", report).leaves
-            decision = before_post(report, leaves=leaves, later=_later(report, whole, services))
-            if decision is None:
-                queue.append(report)
-            elif not isinstance(decision, Stay):
-                with collect_errors(result.errors):
+        room = len(_free_slots(work)) - others
+        queue: list[Report] = []
+        has_split = False
+        for report in _unblocked(work, clock()):
+            if room <= len(queue) or not invocation.has_time_for_a_request():
+                break
+            if room - len(queue) < slots_needed(report):
+                continue
+            with collect_errors(result.errors):
+                leaves = whole.get(report.root or "", report).leaves
+                decision = before_post(report, leaves=leaves, later=_later(report, services))
+                if decision is None:
+                    queue.append(report)
+                else:
                     execute(report, decision, services, now=clock())
-                    has_moved = True
-        if not has_moved:
+                    has_split |= isinstance(decision, Split)
+        if not has_split:
             return work, queue
         work = services.ledger.open_work()
 
 
-def _later(report: Report, open_reports: Mapping[str, Report], services: Services) -> State | None:
+def _unblocked(work: OpenWork, now: datetime) -> list[Report]:
+    """Return the reports that may be submitted, the next one first.
+
+    A preliminary revision waits while a later revision of its window is open.
+    """
+    names = {report.report_id for report in work.reports}
+    return [
+        report
+        for report in submission_order(work.reports, now)
+        if report.is_half or names.isdisjoint(report.later_revisions)
+    ]
+
+
+def _later(report: Report, services: Services) -> State | None:
     """Return the state of the window's later revision. If there are several, DELIVERED wins."""
     if report.is_half:
         return None
-    found = [
-        later.state
-        for name in report.later_revisions
-        if (later := open_reports.get(name) or services.ledger.finished_report(name))
-    ]
+    names = report.later_revisions
+    found = [later.state for each in names if (later := services.ledger.finished_report(each))]
     if State.DELIVERED in found:
         return State.DELIVERED
     return found[-1] if found else None
 
 
+def _free_slots(work: OpenWork) -> list[int]:
+    return [slot for slot in SLOTS if slot not in work.slots]
+
+
 def _submit_planned(
     work: OpenWork,
-    queue: Sequence[Report],
     services: Services,
     invocation: Invocation,
     result: StepResult,
     *,
     clock: Callable[[], datetime],
 ) -> None:
-    free = [slot for slot in SLOTS if slot not in work.slots]
-    if not queue or not free or _is_paused(work, clock()):
+    if not _free_slots(work) or _is_paused(work, clock()) or not _unblocked(work, clock()):
         return
     try:
-        room = len(free) - _others_at_work(work, services)
+        others = _others_at_work(work, services)
     except RateLimited as error:
         services.ledger.pause(clock() + timedelta(seconds=waits.after_429(error)))
         return
+    work, queue = _cleared(work, services, invocation, result, others=others, clock=clock)
+    free = _free_slots(work)
+    room = len(free) - others
     for report in queue:
         least = slots_needed(report)
         if room < least or not invocation.has_time_for_a_request():
