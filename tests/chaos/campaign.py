@@ -453,7 +453,9 @@ class Campaign:
         if self._writes_seen != self.aws.writes:
             self._writes_seen = self.aws.writes
             work = self.ledger.open_work()
-            self._open = bool(work.reports or work.backfills or work.slots_until)
+            self._open = bool(
+                work.reports or work.backfills or work.slots_until or work.relabellings
+            )
         return self._open
 
     _writes_seen = -1

@@ -16,7 +16,7 @@ from local.status.sources import content_of
 from tests.integration.conftest import refusal_of_aws
 from tests.support.stack import LIFETIME, SCHEDULED, Stack, definition
 from vonage_reports.domain.lifecycle import Withdraw
-from vonage_reports.domain.objects import dataset_key
+from vonage_reports.domain.objects import Precedence, dataset_key, manifest_key, receipt_key
 from vonage_reports.domain.report import Report, Revision, State
 from vonage_reports.domain.report import report_id as derived_id
 from vonage_reports.domain.windows import Window
@@ -311,6 +311,25 @@ def test_open_preliminary_is_delivered_as_final(stack: Stack, *, is_submitted: b
     relabelled = {each.window.start.day for each in finished(stack) if each.relabelled}
     assert relabelled == ({21, 22} if is_submitted else {21})
     assert len(stack.created()) == len(finished(stack))
+
+
+def test_manifest_of_a_preliminary_run_is_not_announced_as_final(stack: Stack) -> None:
+    collect_daily(stack, [0, 3])
+    planned = plan_at(stack, [0, 3], at=SCHEDULED + DAY)
+    stack.submit()
+    plan_at(stack, [0], at=SCHEDULED + DAY)
+    relabel_once(stack)
+    (report,) = (stack.known(each.report_id) for each in planned if each.delay_days == 0)
+    # Its run died between its manifest and its notification.
+    bucket = stack.services.bucket
+    bucket.write_json(receipt_key(report), {})
+    bucket.replace_json(manifest_key(report), {}, Precedence(0, "", 1, report.run))
+    stack.runs.end(report, "States.TaskFailed")
+    stack.settle()
+
+    resumed = json.loads(stack.known(report.report_id).execution_input or "")
+
+    assert (resumed["entry"], resumed["revision"]) == ("convert", "final")
 
 
 @pytest.mark.parametrize("error", [None, "RowsMismatch"], ids=["delivered", "failed"])

@@ -33,8 +33,8 @@ from vonage_reports.domain.lifecycle import (
     Transition,
 )
 from vonage_reports.domain.objects import receipt_key
-from vonage_reports.domain.report import Entry, Report, RequestStatus, Revision, State
-from vonage_reports.domain.run_input import runs_as_preliminary
+from vonage_reports.domain.report import Entry, Report, RequestStatus, State
+from vonage_reports.domain.run_input import became_final
 from vonage_reports.domain.splitting import MAX_LEAVES, can_be_split
 from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.waits import (
@@ -321,7 +321,7 @@ def decide(
     if execution.status is ExecutionStatus.SUCCEEDED:
         if report.is_half:
             return Store(execution.rows)
-        if report.revision is Revision.FINAL and runs_as_preliminary(report):
+        if became_final(report):
             receipts = report.receipts or (receipt_key(report),)
             return Convert(receipts, report.profile, relabels=True)
         return Deliver(execution.rows)

@@ -105,7 +105,8 @@ def execution_input(report: Report, entry: Entry) -> str:
     )
 
 
-def runs_as_preliminary(report: Report) -> bool:
-    """Whether the report's last run was started for a preliminary revision."""
+def became_final(report: Report) -> bool:
+    """Whether a final report's last run was started when the report was still preliminary."""
     started: Mapping[str, Any] = json.loads(report.execution_input or "{}")
-    return bool(started.get("revision") == Revision.PRELIMINARY)
+    was_preliminary = started.get("revision") == Revision.PRELIMINARY
+    return report.revision is Revision.FINAL and was_preliminary

@@ -25,6 +25,9 @@ AT_ONCE = 20
 _EXAMINED_AT_ONCE = 200
 """How many finished reports a pass reads for each relabelling."""
 
+_MARKED_AT_ONCE = 50
+"""How many open reports a pass looks at for each relabelling."""
+
 
 def relabel(
     work: OpenWork, services: Services, invocation: Invocation, *, clock: Callable[[], datetime]
@@ -42,8 +45,10 @@ def relabel(
     for relabelling in work.relabellings:
         with collect_errors(result.errors):
             concerned = filter(relabelling.concerns, work.reports)
-            waits = not _mark(concerned, services, invocation, now=clock())
-            room = _convert(relabelling, waits, services, invocation, room=room, now=clock())
+            is_done = _mark(concerned, services, invocation, now=clock())
+            room = _convert(
+                relabelling, services, invocation, waits=not is_done, room=room, now=clock()
+            )
     return result
 
 
@@ -52,28 +57,29 @@ def _mark(
 ) -> bool:
     """Make open reports final. Return False if one of them has to wait."""
     is_done = True
-    for report in reports:
-        # The invocation that holds a lease has to write the answer to its POST.
-        is_at_work = is_leased(report, now) and report.state is not State.HELD
-        if is_at_work or not invocation.has_time_to_settle():
+    for count, report in enumerate(reports):
+        if count >= _MARKED_AT_ONCE or not invocation.has_time_to_settle():
             return False
+        # The invocation that holds a lease has to write the answer to its POST.
+        if is_leased(report, now) and report.state is not State.HELD:
+            is_done = False
+            continue
         follows = _follows(report, services)
+        is_done = is_done and follows is not _Later.OPEN
         if follows is None:
             try:
                 services.ledger.write(report, report.as_final())
             except VersionConflict:
                 is_done = False
-        elif follows is _Later.OPEN:
-            is_done = False
     return is_done
 
 
 def _convert(
     relabelling: Relabelling,
-    waits: bool,  # noqa: FBT001 - named by the only caller
     services: Services,
     invocation: Invocation,
     *,
+    waits: bool,
     room: int,
     now: datetime,
 ) -> int:

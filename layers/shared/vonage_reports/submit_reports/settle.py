@@ -29,6 +29,7 @@ from vonage_reports.domain.errors import (
 from vonage_reports.domain.lifecycle import GiveUp, Resubmit, Split, Withdraw
 from vonage_reports.domain.objects import manifest_key, receipt_key
 from vonage_reports.domain.report import Entry, Report, State
+from vonage_reports.domain.run_input import became_final
 from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.execute import announce_once, collect_errors, execute
 from vonage_reports.submit_reports.split_windows import have_parts_open, parts_of
@@ -133,7 +134,8 @@ def _settle_split(report: Report, services: Services, *, now: datetime) -> Repor
 def _entry(report: Report, services: Services) -> Entry:
     """Return where a new run begins, so that it skips the steps that are done."""
     written = services.bucket.precedence(manifest_key(report))
-    if written and written.run >= report.run - report.resumes and not report.is_half:
+    is_present = written and written.run >= report.run - report.resumes
+    if is_present and not report.is_half and not became_final(report):
         # The manifest was written by a run of the present attempt or conversion.
         return Entry.ANNOUNCE
     is_stored = report.receipts or services.bucket.exists(receipt_key(report))
