@@ -457,6 +457,7 @@ def test_report_of_another_version_is_left_alone_and_named(stack: Stack, handler
     table = boto3.resource("dynamodb").Table("ledger")
     item = {"pk": "open", "sk": "report#of-tomorrow", "state": "SPLIT", "report_id": "of-tomorrow"}
     table.put_item(Item=item)
+    handler.define({"name": "d0", "product": "VERIFY-V2"}, {"name": "d1", "product": "AMD"})
     with pytest.raises(InvalidRequest, match="another version of the code wrote of-tomorrow"):
         handler({"sweep": True})
     assert len(stack.created()) == 2

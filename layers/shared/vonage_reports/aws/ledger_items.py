@@ -24,7 +24,7 @@ OF_FINISHED_REPORTS = (
 _TIMES = frozenset(
     {
         *("planned_at", "not_before", "look_after", "submitted_at", "refused_since"),
-        *("absent_since", "withdrawn_at", "slot_until"),
+        *("denied_since", "absent_since", "withdrawn_at", "slot_until"),
     }
 )
 
@@ -35,7 +35,8 @@ class OpenWork:
 
     `slots` maps a slot to the report_id of its holder. `slots_until` maps a slot that a withdrawn
     report left taken to its end. `unreadable` names the reports and backfills that another version
-    of this code wrote. Never change these items.
+    of this code wrote. Never change these items. `announced_at` has the times of those announced
+    causes whose time counts.
     """
 
     reports: tuple[Report, ...]
@@ -45,6 +46,7 @@ class OpenWork:
     unreadable: tuple[str, ...] = ()
     backfills: tuple[Backfill, ...] = ()
     slots_until: Mapping[int, datetime] = field(default_factory=dict)
+    announced_at: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Calendar:
 def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
     """Read the open partition."""
     reports, slots, announced, unreadable, backfills = [], {}, set(), [], []
-    slots_until = {}
+    slots_until, announced_at = {}, {}
     paused_until = None
     for item in items:
         kind, _, name = str(item["sk"]).partition("#")
@@ -87,6 +89,8 @@ def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
             paused_until = datetime.fromisoformat(str(item["until"]))
         elif kind == "notice":
             announced.add(name)
+            if "at" in item:
+                announced_at[name] = datetime.fromisoformat(str(item["at"]))
     return OpenWork(
         tuple(reports),
         slots,
@@ -95,6 +99,7 @@ def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
         tuple(unreadable),
         tuple(backfills),
         slots_until,
+        announced_at,
     )
 
 

@@ -1,5 +1,8 @@
 """One pass of the control loop: follow the request, settle, plan, submit, monitor.
 
+A pass reads the definitions and the calendar once, for all its steps that need them. A plan reads
+the calendar itself.
+
 A pass reads the ledger's open partition before settling, before submitting and at the end. A pass
 reads once more for each of these: backfills in progress, lost requests, split windows. Steps change
 versions and slots, so the writes of a step that relied on an earlier read would fail.
@@ -11,9 +14,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from aws_lambda_powertools import Logger
+from botocore.exceptions import BotoCoreError, ClientError
 
+from vonage_reports.aws.ledger_items import OpenWork
 from vonage_reports.domain.definitions import warnings_of
 from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.removal import removals_of
 from vonage_reports.domain.report import State
 from vonage_reports.domain.settings import Settings
 from vonage_reports.submit_reports.backfills import plan_backfills
@@ -21,7 +27,8 @@ from vonage_reports.submit_reports.context import Invocation, Services, StepResu
 from vonage_reports.submit_reports.execute import collect_errors
 from vonage_reports.submit_reports.monitor import monitor
 from vonage_reports.submit_reports.plan import announce_refusals, clear_resolved_refusals, plan
-from vonage_reports.submit_reports.read_definitions import load_definitions
+from vonage_reports.submit_reports.read_definitions import LoadedDefinitions, load_definitions
+from vonage_reports.submit_reports.removed import follow_removals
 from vonage_reports.submit_reports.requests import (
     OperatorRequest,
     Request,
@@ -62,17 +69,41 @@ def reconcile(
         planned = request.carry_out(RequestContext(services, settings, invocation.owner, clock()))
     work = services.ledger.open_work()
     settled = settle(work, services, invocation, clock=clock)
+    loaded = _load(services)
     if isinstance(request, ScheduledRun):
         at = request.scheduled_time
-        planned.add(_attempt(lambda: _plan_calendar(at, work.announced, services, now=clock())))
+        planned.add(
+            _attempt(lambda: _plan_calendar(at, loaded, work.announced, services, now=clock()))
+        )
+    elif isinstance(loaded, ClientError | BotoCoreError) and _has_planned(work):
+        planned.errors.append(loaded)
+    removals, calendar = removals_of(work.announced_at), None
+    with collect_errors(planned.errors):
+        calendar = services.ledger.calendar()
+        readable = None if isinstance(loaded, Exception) else loaded
+        removals = follow_removals(
+            work,
+            readable,
+            calendar,
+            services,
+            invocation=invocation,
+            result=planned,
+            now=clock(),
+        )
     if work.backfills:
         limit = settings.max_billed_records
         planned.add(
             _attempt(
-                lambda: plan_backfills(services, invocation, max_billed_records=limit, clock=clock)
+                lambda: plan_backfills(
+                    services,
+                    invocation,
+                    max_billed_records=limit,
+                    clock=clock,
+                    removals=removals,
+                )
             )
         )
-    submitted = _attempt(lambda: submit(services, invocation, clock=clock))
+    submitted = _attempt(lambda: submit(services, invocation, clock=clock, removals=removals))
     errors = [*settled.errors, *planned.errors, *submitted.errors]
     waiting = 0
     with collect_errors(errors):
@@ -81,7 +112,15 @@ def reconcile(
         waiting = states.count(State.PLANNED) + states.count(State.SUBMITTING)
         if isinstance(request, Sweep):
             overdue_after = timedelta(hours=settings.overdue_hours)
-            monitor(left, services, overdue_after=overdue_after, now=clock())
+            monitor(
+                left,
+                loaded,
+                calendar or services.ledger.calendar(),
+                removals,
+                services,
+                overdue_after=overdue_after,
+                now=clock(),
+            )
     if work.unreadable:
         names = ", ".join(work.unreadable)
         message = f"another version of the code wrote {names} into the ledger. Deploy that version"
@@ -106,11 +145,29 @@ def _attempt(step: Callable[[], StepResult]) -> StepResult:
     return stopped
 
 
+def _load(services: Services) -> LoadedDefinitions | Exception:
+    """Read the definitions once for all steps of the pass, or return the error."""
+    try:
+        return load_definitions(services)
+    except (ClientError, BotoCoreError, InvalidRequest) as error:
+        return error
+
+
+def _has_planned(work: OpenWork) -> bool:
+    return any(report.state is State.PLANNED for report in work.reports)
+
+
 def _plan_calendar(
-    at: datetime, announced: frozenset[str], services: Services, *, now: datetime
+    at: datetime,
+    loaded: LoadedDefinitions | Exception,
+    announced: frozenset[str],
+    services: Services,
+    *,
+    now: datetime,
 ) -> StepResult:
     """Plan the current definitions' windows that are due at `at`, and announce the refusals."""
-    loaded = load_definitions(services)
+    if isinstance(loaded, Exception):
+        raise loaded
     for warning in warnings_of(loaded.definitions):
         logger.warning(warning)
     result = StepResult(refusals=list(loaded.refusals))
