@@ -163,12 +163,14 @@ def _is_key_accepted(work: OpenWork, services: Services, *, now: datetime) -> bo
         for report in work.reports
     ):
         return True
+    api_key = services.vonage.api_key
     try:
-        services.vonage.list_reports(services.vonage.api_key)
+        services.vonage.list_reports(api_key)
     except (RateLimited, VonageUnavailable):
         return False
     except VonageRejected as error:
         return not error.is_about_access
     except ReportExpired:
-        return True
-    return True
+        pass
+    # After a 401, the client reads the secret again. The next pass then finds another account.
+    return services.vonage.api_key == api_key
