@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import Connect
+from tests.integration.conftest import Connect, Keys
 from tests.support.stack import SCHEDULED, Stack, definition
 from vonage_reports.domain.errors import VonageRejected
 from vonage_reports.domain.report import Report, State
@@ -107,12 +107,10 @@ def test_mistyped_secret_for_ten_days_heals(stack: Stack) -> None:
 
 def test_client_tells_a_refused_key_from_a_refused_product(stack: Stack, connect: Connect) -> None:
     stack.simulator.settings(unprovisioned_products=["NUMBER-INSIGHT"])
-    right = stack.credentials[0]
-    wrong = Credentials(right.api_key, "mistyped", right.source)
     report = plan(stack, UNPROVISIONED)["unprovisioned"]
     seen = []
-    for credentials in (right, wrong):
-        client = connect(stack.simulator.url, lambda _, given=credentials: given)
+    for secret in (stack.simulator.api_secret, "mistyped"):
+        client = connect(stack.simulator.url, Keys([(stack.simulator.api_key, secret)]))
         with pytest.raises(VonageRejected) as refusal:
             client.create_report(
                 product=report.product,
