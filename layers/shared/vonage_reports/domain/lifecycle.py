@@ -157,7 +157,10 @@ class Withdraw:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """The operator withdraws the report; until `slot_until`, Vonage may still work on it."""
+    """The operator withdraws the report, or has removed it from the report definitions.
+
+    Until `slot_until`, Vonage may still work on it.
+    """
 
     slot_until: datetime | None = None
 
