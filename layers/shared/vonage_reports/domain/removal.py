@@ -104,6 +104,8 @@ class Removals:
         Only PLANNED reports wait: all others may be paid for. A window that the operator asked for
         does not wait, and neither do its parts, because the operator asked for that window.
         """
+        if not self.since:
+            return []
         wanted = {report.report_id for report in reports if report.is_wanted}
         return [
             report
