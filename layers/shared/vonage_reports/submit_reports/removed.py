@@ -74,7 +74,8 @@ def follow_removals(
         if invocation.has_time_to_settle():
             with collect_errors(result.errors):
                 services.ledger.write(before, after)
-    _withdraw(work, removals, services, invocation, result, now=now)
+    with collect_errors(result.errors):
+        _withdraw(work, removals, services, invocation, result, now=now)
     return removals
 
 
