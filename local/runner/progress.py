@@ -14,6 +14,7 @@ from vonage_reports.aws.ledger_items import OpenWork
 from vonage_reports.domain import backfill as backfills
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.notifications import EVERY_REPORT, causes_disproved_by
+from vonage_reports.domain.removal import DEFINITION_REMOVED, removals_of
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.slots import is_backlogged, room_for_backfills
 
@@ -134,8 +135,9 @@ class Progress:
         """Whether every report has ended, or waits for the operator.
 
         A split window waits if one of its parts waits. A backfill has not ended while there is room
-        to plan more of its reports.
+        to plan more of its reports, and its definition is listed.
         """
+        removals = removals_of(self._work.announced_at)
         waiting = {
             line.root for line in self._lines.values() if line.is_settled and not line.is_at_end
         }
@@ -143,6 +145,7 @@ class Progress:
         room = room_for_backfills(self._work.reports, in_use=len(self._work.slots), now=now)
         is_backfilling = room > 0 and any(
             not is_backlogged(backfill.name, self._work.reports, now)
+            and removals.of(backfill.definition.name, backfill.definition.account_ids) is None
             for backfill in self._work.backfills
         )
         return (
@@ -307,6 +310,8 @@ def _belongs_to(report: Report, backfill: Backfill) -> bool:
 
 
 def _refusal(report: Report) -> str | None:
+    if report.state is State.PLANNED and report.error == DEFINITION_REMOVED:
+        return report.reason
     if report.state is not State.PLANNED or report.not_before is None:
         return None
     # A report that Vonage accepted and then lost is requested again. Only a 404 on the POST itself

@@ -4,7 +4,7 @@ Like `model`, it uses no clock and no AWS.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -18,7 +18,14 @@ from vonage_reports.domain.definitions import warnings_of
 from vonage_reports.domain.metrics import of_open_work
 from vonage_reports.domain.notifications import recollect, reconvert
 from vonage_reports.domain.overdue import undelivered
+from vonage_reports.domain.removal import (
+    DEFINITION_REMOVED,
+    pair_of,
+    removals_of,
+    withdrawn_at,
+)
 from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.waits import DENIED_FOR
 from vonage_reports.domain.windows import SECOND, Window, format_instant
 
 TOO_LONG = 3
@@ -41,8 +48,9 @@ _RECENTLY = timedelta(days=14)
 class Problem:
     """Adjacent windows of one account that are not delivered, and the event that fetches them.
 
-    `kind` is held, failed, late (open for too long) or missing. `event` is None if no event helps
-    or if the operator must investigate first; `reason` then says why.
+    `kind` is held, failed, removed (not listed any more), refused (Vonage refuses the account or
+    the product), late (open for too long) or missing. `event` is None if no event helps or if the
+    operator must investigate first; `reason` then says why.
     """
 
     kind: str
@@ -69,11 +77,13 @@ class Problem:
 def problems_of(
     history: DefinitionHistory, account: AccountReports, missing: Sequence[MissingWindow]
 ) -> list[Problem]:
-    """List the problems of an account: held, failed, late and missing windows."""
+    """List the problems of an account: held, failed, waiting, late and missing windows."""
+    waiting = list(_waiting(history, account.account_id))
     return [
         *(_held(history, report) for report in account.held),
         *(each for report in account.failed for each in _failed(history, account, report)),
-        *_late(history, account.account_id),
+        *waiting,
+        *_late(history, account.account_id, {each.report_id for each in waiting}),
         *_gaps(history, account, missing),
     ]
 
@@ -83,6 +93,7 @@ def warnings_about(content: Content, histories: Iterable[DefinitionHistory]) -> 
     yield from (f"{each.definition}, {each.field}: {each.reason}" for each in content.refusals)
     yield from warnings_of(content.definitions)
     yield from _delays(content)
+    yield from _removed(content)
     unplanned = []
     for history in histories:
         yield from _calendar_warnings(history, content)
@@ -93,17 +104,24 @@ def warnings_about(content: Content, histories: Iterable[DefinitionHistory]) -> 
     for backfill in content.backfills:
         is_recent = backfill.begun_at > content.as_of - _RECENTLY
         if backfill.progress is Progress.STOPPED and is_recent:
-            yield why_stopped(backfill, at=content.as_of)
+            of = backfill.definition
+            since = removals_of(content.work.announced_at).of(of.name, of.account_ids)
+            yield why_stopped(backfill, at=content.as_of, is_listed=since is None)
 
 
-def why_stopped(backfill: Backfill, *, at: datetime) -> str:
-    """Say why a backfill stopped, and the action that helps."""
+def why_stopped(backfill: Backfill, *, at: datetime, is_listed: bool = True) -> str:
+    """Say why a backfill stopped, and the action that helps.
+
+    `is_listed`: whether its definition and accounts are in the report definitions.
+    """
     definition = backfill.definition
     oldest = oldest_date(definition.product, definition.time_zone, at)
     left = backfill.total - backfill.seen_to
     window, _ = next(backfill.left(), (None, None))
     if window is None:
         left, reason = 0, "the rules of its time zone have changed; send it again"
+    elif not is_listed:
+        reason = "it is not in the report definitions any more; list it, and send it again"
     elif window.first_date < oldest:
         reason = f"Vonage has {definition.product} records only since {oldest}"
     else:
@@ -148,10 +166,34 @@ def _failed(
             yield _problem("failed", history, each, reason=reason, event=event)
 
 
-def _late(history: DefinitionHistory, account_id: str) -> Iterator[Problem]:
-    """Yield the account's open reports that are due for long, or too long at Vonage."""
+def _waiting(history: DefinitionHistory, account_id: str) -> Iterator[Problem]:
+    """Yield the account's planned reports that wait to be listed again, or for access."""
     for report in history.open_reports:
-        if report.account_id != account_id:
+        if report.account_id != account_id or report.state is not State.PLANNED:
+            continue
+        window = report.root or report.report_id
+        event = {"withdraw": {"report_id": window}}
+        if report.error == DEFINITION_REMOVED:
+            reason = f"{report.reason}. To end it now, send the event"
+            yield _problem("removed", history, report, reason=reason, event=event)
+        elif report.denied_since is not None:
+            left = max(report.denied_since + DENIED_FOR - history.as_of, timedelta())
+            reason = (
+                f"{report.reason}. It fails in {left / timedelta(days=1):.1f} days. Give the API "
+                "key access to the account and the product, or end the report with the event"
+            )
+            yield _problem("refused", history, report, reason=reason, event=event)
+
+
+def _late(
+    history: DefinitionHistory, account_id: str, told: Collection[str | None]
+) -> Iterator[Problem]:
+    """Yield the account's open reports that are due for long, or too long at Vonage.
+
+    `told` are the reports that are listed for another reason.
+    """
+    for report in history.open_reports:
+        if report.account_id != account_id or report.report_id in told:
             continue
         delays = [
             f"due since {format_instant(each.since)}"
@@ -243,6 +285,24 @@ def _day_after(window: Window) -> date:
     return last + timedelta(days=1)
 
 
+def _removed(content: Content) -> Iterator[str]:
+    """Yield the definitions and accounts that are not listed any more, while reports wait."""
+    removals = removals_of(content.work.announced_at)
+    waiting = Counter(
+        pair_of(report.definition, report.account_id)
+        for report in removals.waiting(content.work.reports)
+    )
+    for pair, count in sorted(waiting.items()):
+        name, account_id = pair
+        since = removals.since[pair]
+        yield (
+            f"{name}, {account_id}: not in the report definitions since {since:%Y-%m-%d}. "
+            f"{count:,} report{'s are' if count > 1 else ' is'} withdrawn on "
+            f"{withdrawn_at(since):%Y-%m-%d %H:%M} UTC; to collect what waits, list the definition "
+            "and the account again"
+        )
+
+
 def _delays(content: Content) -> Iterator[str]:
     """Yield each reason that delays open reports, once for each definition."""
     work = content.work
@@ -258,7 +318,9 @@ def _delays(content: Content) -> Iterator[str]:
     waiting = Counter(
         (report.definition, report.reason)
         for report in work.reports
-        if report.reason is not None and report.state is not State.HELD
+        if report.reason is not None
+        and report.state is not State.HELD
+        and report.error != DEFINITION_REMOVED
     )
     for (definition, reason), count in waiting.items():
         yield f"{definition}: retrying {count:,} report{'s' if count > 1 else ''}: {reason}"

@@ -22,6 +22,8 @@ _MOST_SHOWN = 10
 _HEADINGS = {
     "held": "held: not resubmitted before you decide",
     "failed": "failed",
+    "removed": "removed: not in the report definitions any more, and waiting",
+    "refused": "refused: Vonage refuses the account or the product",
     "late": "late: due for more than a day, or too long at Vonage",
     "missing": "missing",
 }

@@ -165,6 +165,41 @@ def test_undelivered_report_is_overdue_and_announced_once(
     assert notification["message"].endswith("not delivered: the report is SUBMITTED")
 
 
+def test_overdue_account_is_announced_daily_until_it_is_delivered(
+    stack: Stack, handler: Handler
+) -> None:
+    handler.define({**DAILY, "account_ids": ["abcd1234", "subacct1"]})
+    ledger = stack.services.ledger
+    # An earlier version announced one account for its whole definition.
+    ledger.mark_announced("overdue#daily")
+    schedule(handler, stack, days=2)
+
+    def overdue(**later: float) -> list[str]:
+        """Sweep `later`, and return the accounts that are announced."""
+        with time_machine.travel(stack.now + timedelta(**later), tick=False):
+            handler({"sweep": True})
+        return sorted(
+            each["account_id"] for each in stack.announced() if each["event"] == "report.overdue"
+        )
+
+    both = ["abcd1234", "subacct1"]
+    assert [overdue(), overdue(hours=23), overdue(hours=24)] == [both, [], both]
+    assert ledger.open_work().announced == {"overdue#daily#abcd1234", "overdue#daily#subacct1"}
+
+    schedule(handler, stack, minutes=1)
+    # The simulator works on reports whose runs have ended here.
+    stack.simulator.settings(jobs_policy="queue")
+    for _ in range(3):
+        for report in stack.open():
+            if report.account_id == "abcd1234" and report.execution_input:
+                stack.runs.start(report)
+                stack.runs.end(report)
+        stack.settle()
+        stack.submit()
+    assert overdue(hours=25) == []
+    assert ledger.open_work().announced == {"overdue#daily#subacct1"}
+
+
 def test_requested_old_window_is_not_overdue(
     stack: Stack, handler: Handler, period: Period
 ) -> None:
@@ -186,10 +221,15 @@ def test_removed_definition_is_not_overdue(stack: Stack, handler: Handler, perio
     handler.define(DAILY)
     schedule(handler, stack, days=4)
     deliver(stack)
+    stack.plan_definitions([definition(**DAILY)], at=stack.now - timedelta(days=3))
     handler.define({**DAILY, "name": "another"})
+    schedule(handler, stack, minutes=1)
+    stack.announced()
     well = period()
 
     assert alarms_after(well, well, well) == set()
+    assert [each["event"] for each in stack.announced()] == []
+    assert {each.definition: each.state for each in stack.open()}["daily"] is State.PLANNED
 
 
 def test_unmeasurable_sweep_alarms_by_missing_data(

@@ -487,7 +487,7 @@ def test_unreadable_item_is_named_and_blocks_no_report(
 ) -> None:
     stack.plan(2)
     boto3.resource("dynamodb").Table("ledger").put_item(Item=item)
-    boto3.client("ssm").put_parameter(Name="/definitions", Value="[]", Type="String")
+    handler.define({"name": "d0", "product": "VERIFY-V2"}, {"name": "d1", "product": "AMD"})
     with pytest.raises(UnreadableItem, match=re.escape(item["sk"])):
         handler({"sweep": True})
     assert len(stack.created()) == 2

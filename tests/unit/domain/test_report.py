@@ -374,6 +374,7 @@ def test_replanned_report_restarts_its_attempts() -> None:
         receipts=(),
         attempts_before=3,
         tokens=("first", "second"),
+        is_wanted=True,
         expected_rows=1500,
         rows=None,
         error=None,

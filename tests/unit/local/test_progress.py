@@ -19,6 +19,7 @@ from vonage_reports.domain.backfill import Progress as BackfillProgress
 from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.notifications import EVERY_REPORT
+from vonage_reports.domain.removal import DEFINITION_REMOVED
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.splitting import halves_of
 from vonage_reports.domain.windows import Window, WindowLength
@@ -136,6 +137,13 @@ def test_retried_report_says_why_and_continues(report: Report, shown: str | None
     followed = progress(report)
     assert [line.trouble for line in followed.lines] == [shown]
     assert not followed.is_settled
+
+
+def test_report_of_a_removed_definition_ends_the_run_with_its_reason() -> None:
+    followed = progress(replace(PLANNED, error=DEFINITION_REMOVED, reason="it is not listed"))
+
+    assert followed.is_settled
+    assert followed.lines[0].trouble == "it is not listed"
 
 
 def test_wrong_credentials_are_reported_once() -> None:

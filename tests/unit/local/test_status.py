@@ -14,6 +14,7 @@ from vonage_reports.aws.ledger_items import Calendar, OpenWork, StoppedPlanning
 from vonage_reports.domain.backfill import Backfill, Progress
 from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.definitions import Refusal, ReportDefinition
+from vonage_reports.domain.removal import DEFINITION_REMOVED
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.splitting import halves_of
 from vonage_reports.domain.windows import Window, WindowLength, windows_within
@@ -393,6 +394,32 @@ def test_late_reports_are_listed_with_their_reasons() -> None:
         "SUBMITTED, at Vonage since 2026-11-23T01:30:00Z",
     ]
     assert status(usual).problems == []
+
+
+def test_waiting_reports_are_listed_with_the_event_that_ends_them() -> None:
+    removed, denied = windows(DAILY, "2026-11-18", "2026-11-20")
+    since = NOW - timedelta(days=2)
+    waiting = report(
+        DAILY, removed, State.PLANNED, error=DEFINITION_REMOVED, reason="it is not listed"
+    )
+    refused = report(
+        DAILY, denied, State.PLANNED, account="efgh5678", reason="403: no", denied_since=since
+    )
+    both = replace(DAILY, account_ids=("efgh5678",))
+    work = OpenWork(
+        (waiting, refused), {}, frozenset(), announced_at={"removed#sms#abcd1234": since}
+    )
+
+    result = status(waiting, refused, definitions=[both], work=work)
+
+    assert [(each.kind, each.event) for each in result.problems] == [
+        ("refused", {"withdraw": {"report_id": refused.report_id}}),
+        ("removed", {"withdraw": {"report_id": waiting.report_id}}),
+    ]
+    assert "It fails in 5.0 days" in (result.problems[0].reason or "")
+    (warning,) = [each for each in result.warnings if "not in the report definitions" in each]
+    assert "sms, abcd1234: " in warning
+    assert "1 report is withdrawn on 2026-11-28 06:00 UTC" in warning
 
 
 def test_slow_part_is_late_but_held_report_is_not() -> None:

@@ -6,7 +6,7 @@ pk                      sk                              item
 open                    report#<report_id>              an unfinished report
 open                    slot#<1 to 5>                   the holder of a slot; absent: free. With
                                                         `until`, a withdrawn report left it taken
-open                    notice#<cause>                  an announced cause
+open                    notice#<cause>                  an announced cause, and the time `at`
 open                    pause#                          the end of a pause after a 429
 open                    planning#                       since when planning has been stopped, and
                                                         the definition at which it goes on
@@ -402,10 +402,17 @@ class Ledger:
         """Delete the record that the calendar's planning has stopped."""
         self._delete_now(_PLANNING)
 
-    def mark_announced(self, cause: str) -> bool:
-        """Record that `cause` was announced. Return False if the record existed already."""
+    def mark_announced(
+        self, cause: str, at: datetime | None = None, *, again: bool = False
+    ) -> bool:
+        """Record that `cause` was announced. Return False if the record existed already.
+
+        `again` replaces the time `at` of an existing record.
+        """
         item = {"pk": "open", "sk": f"notice#{cause}"}
-        return not any(self._transact(self._put(item, _IF_ABSENT)))
+        if at is not None:
+            item["at"] = at.astimezone(UTC).isoformat()
+        return not any(self._transact(self._put(item, _ALWAYS if again else _IF_ABSENT)))
 
     def clear_announced(self, cause: str) -> None:
         """Delete the record of `cause`, so that a recurrence is announced."""

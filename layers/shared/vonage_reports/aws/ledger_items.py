@@ -29,7 +29,7 @@ _FIELDS = frozenset(each.name for each in fields(Report))
 _TIMES = frozenset(
     {
         *("planned_at", "not_before", "look_after", "submitted_at", "refused_since"),
-        *("absent_since", "withdrawn_at", "slot_until"),
+        *("denied_since", "absent_since", "withdrawn_at", "slot_until"),
     }
 )
 
@@ -48,7 +48,8 @@ class OpenWork:
 
     `slots` maps a slot to the report_id of its holder. `slots_until` maps a slot that a withdrawn
     report left taken to its end. `unreadable` has the sort keys of the items that this code cannot
-    read. Never change these items.
+    read. Never change these items. `announced_at` has the times of those announced causes whose
+    time counts.
     """
 
     reports: tuple[Report, ...]
@@ -60,6 +61,7 @@ class OpenWork:
     slots_until: Mapping[int, datetime] = field(default_factory=dict)
     relabellings: tuple[Relabelling, ...] = ()
     planning_stopped: StoppedPlanning | None = None
+    announced_at: Mapping[str, datetime] = field(default_factory=dict)
     writes_before: int = field(default=0, compare=False)
     """How many writes the ledger had made when it read this work."""
 
@@ -148,6 +150,7 @@ def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
         found.slots_until,
         tuple(found.relabellings),
         found.planning_stopped,
+        found.announced_at,
     )
 
 
@@ -162,6 +165,7 @@ class _OpenItems:
     slots_until: dict[int, datetime] = field(default_factory=dict)
     relabellings: list[Relabelling] = field(default_factory=list)
     planning_stopped: StoppedPlanning | None = None
+    announced_at: dict[str, datetime] = field(default_factory=dict)
 
     def add(self, item: Mapping[str, Any]) -> None:
         """Read an item. Ignore kinds that only a later version of this code knows."""
@@ -175,6 +179,8 @@ class _OpenItems:
                 self.relabellings.append(relabelling_of_item(item))
             case "notice":
                 self.announced.add(name)
+                if "at" in item:
+                    self.announced_at[name] = _instant(item["at"])
             case "pause":
                 self.paused_until = _instant(item["until"])
             case "planning":

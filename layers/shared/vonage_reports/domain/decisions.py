@@ -39,6 +39,7 @@ from vonage_reports.domain.splitting import MAX_LEAVES, can_be_split
 from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.waits import (
     DEADLINE,
+    DENIED_FOR,
     LIST_RELIABLE_FOR,
     MAX_ATTEMPTS,
     MAX_EQUAL_FAILURES,
@@ -107,7 +108,7 @@ class NoMatch(Enum):
 
     ABSENT = "a well-formed list without the report"
     NOT_NOW = "no answer, or Vonage asks to wait; the next invocation looks again"
-    DENIED = "Vonage refuses the list; the next invocation looks again"
+    DENIED = "Vonage refuses the account's list; the next invocation looks again"
 
 
 LookupResult = Found | Unclear | NoMatch
@@ -215,8 +216,19 @@ def after_post(
     if isinstance(answer, VonageRejected) and answer.is_final:
         return Fail(error, reason)
     # Vonage checks the key before anything else: a refusal of the key created nothing.
-    is_of_the_key = isinstance(answer, VonageRejected) and answer.concerns_every_report
-    return PutBack(now + waits.refused, error, reason, refused=not is_of_the_key)
+    is_of_the_key = isinstance(answer, VonageRejected) and answer.refuses_the_key
+    is_denied = isinstance(answer, VonageRejected) and not answer.concerns_every_report
+    later = now + waits.refused
+    return PutBack(later, error, reason, refused=not is_of_the_key, denied=is_denied)
+
+
+def after_denial(report: Report, reason: str | None, *, now: datetime) -> Fail | None:
+    """Return a Fail if Vonage has refused the account or the product for 7 days, else None."""
+    if report.denied_since is None or now - report.denied_since < DENIED_FOR:
+        return None
+    refused = f"account {report.account_id} or product {report.product}"
+    days = f"{DENIED_FOR.days} days"
+    return Fail("VonageRejected", f"Vonage has refused {refused} for {days}: {reason}")
 
 
 def after_lookup(

@@ -48,6 +48,10 @@ class ReportDefinition:
         )
 
 
+GIVEN_TWICE = "given twice"
+"""The reason of a refusal for a field that an entry has twice. It is unknown which value counts."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """Why a definition is not collected. `field` is the field to correct."""

@@ -75,6 +75,7 @@ class VonageRejected(VonageReportsError):
         self.problem = problem
         self.has_title = has_title
         self.invalid_parameters = tuple(invalid_parameters)
+        self.seems_of_the_key = False
 
     @property
     def proves_refusal(self) -> bool:
@@ -95,12 +96,20 @@ class VonageRejected(VonageReportsError):
         return self.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
     @property
-    def concerns_every_report(self) -> bool:
+    def refuses_the_key(self) -> bool:
         """Whether the API key is refused; a 403 is about an account, a 401 may be about a product.
 
         Source: the OpenAPI text 3.1.4, whose second 401 has the problem type `unprovisioned`.
         """
         return self.status == HTTPStatus.UNAUTHORIZED and self.problem != "unprovisioned"
+
+    @property
+    def concerns_every_report(self) -> bool:
+        """Whether the refusal stops every submission.
+
+        A refusal `seems_of_the_key` if Vonage refuses the list of the key's own account too.
+        """
+        return self.refuses_the_key or self.seems_of_the_key
 
 
 class RateLimited(VonageRejected):

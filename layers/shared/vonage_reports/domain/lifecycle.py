@@ -28,6 +28,8 @@ class Replan:
     """Collect a finished report once more. `token` identifies the operator's request."""
 
     token: str | None = None
+    is_wanted: bool = False
+    """Whether the operator's request concerns another part of the same window."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class PutBack:
 
     `unheard`: the POST got no answer, and Vonage's list does not show the report.
     `refused`: Vonage answered the POST with a refusal.
+    `denied`: the refusal is about the account or the product. None: there was no such answer.
     """
 
     not_before: datetime
@@ -66,6 +69,7 @@ class PutBack:
     reason: str | None = None
     unheard: bool = False
     refused: bool = False
+    denied: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,10 @@ class Withdraw:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """The operator withdraws the report; until `slot_until`, Vonage may still work on it."""
+    """The operator withdraws the report, or has removed it from the report definitions.
+
+    Until `slot_until`, Vonage may still work on it.
+    """
 
     slot_until: datetime | None = None
 
@@ -303,13 +310,22 @@ _NEW_RUNS: Mapping[str, Any] = {
 def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[str, Any]:
     """Return the fields that a transition changes, besides state, run and the run's input."""
     match transition:
-        case Replan(token):
+        case Replan(token, is_wanted):
             tokens = report.tokens if token is None else (*report.tokens, token)
-            return {**_collected_anew(report, now), "tokens": tokens}
+            return {
+                **_collected_anew(report, now),
+                "tokens": tokens,
+                "is_wanted": is_wanted or token is not None,
+            }
         case Reopen(leaves):
             # The higher attempt gives the new manifest precedence over the old manifest.
             attempt = report.attempt + 1
-            return {**_collected_anew(report, now), "leaves": leaves, "attempt": attempt}
+            return {
+                **_collected_anew(report, now),
+                "leaves": leaves,
+                "attempt": attempt,
+                "is_wanted": True,
+            }
         case TakeSlot(slot, owner, lease_until):
             return {
                 "slot": slot,
@@ -329,16 +345,23 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
                 "profile": None,
                 "unheard": False,
                 "refused_since": None,
+                "denied_since": None,
                 "absent_since": None,
             }
         case PutBack(not_before, error, reason) | Resubmit(not_before, error, reason):
             put_back = transition if isinstance(transition, PutBack) else PutBack(not_before)
             # The operator, who resolves a held report, has looked for the request.
-            earlier = None if report.state is State.HELD else report.refused_since
+            is_resolved = report.state is State.HELD
+            earlier = None if is_resolved else report.refused_since
             refused_since = earlier or (report.submitted_at if put_back.refused else None)
+            denied_since = None if is_resolved else report.denied_since
+            if put_back.denied is not None:
+                denied_since = (denied_since or report.submitted_at) if put_back.denied else None
             return {
                 **_NEW_RUNS,
                 "refused_since": refused_since,
+                "denied_since": denied_since,
+                "is_wanted": report.is_wanted or is_resolved,
                 "slot": None,
                 "request_id": None,
                 "not_before": not_before,
@@ -418,6 +441,7 @@ def _collected_anew(report: Report, now: datetime) -> Mapping[str, Any]:
     return {
         **_NO_ERROR,
         "planned_at": now,
+        "denied_since": None,
         "not_before": None,
         "request_id": None,
         "leaves": 1,

@@ -11,6 +11,7 @@ from typing import Any
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import VonageRejected, VonageReportsError
 from vonage_reports.domain.lifecycle import Fail, Hold, Resubmit, Resume
+from vonage_reports.domain.removal import withdrawn_at
 from vonage_reports.domain.report import Entry, Report, failure_token
 from vonage_reports.domain.windows import format_instant
 
@@ -143,6 +144,25 @@ def refused(refusal: Refusal) -> dict[str, Any]:
         "field": refusal.field,
         "error": "InvalidRequest",
         "message": f"{refusal.definition}, {refusal.field}: {refusal.reason}",
+    }
+
+
+def removed(definition: str, account_id: str, *, since: datetime) -> dict[str, Any]:
+    """Make the body of `definition.removed`: the definition or the account is not listed any more.
+
+    Removed by mistake, it is listed again before the reports are withdrawn.
+    """
+    return {
+        "event": "definition.removed",
+        "definition": definition,
+        "account_id": account_id,
+        "error": "InvalidRequest",
+        "message": (
+            f"{definition}, {account_id}: this definition or its account is not in the report "
+            f"definitions any more. Its planned reports wait, and are withdrawn on "
+            f"{withdrawn_at(since):%Y-%m-%d %H:%M} UTC. List it again, and they go on. Later, "
+            "only a recollect event collects a withdrawn window"
+        ),
     }
 
 

@@ -140,6 +140,9 @@ class Report:
     """The value that `attempt` had when the window was last planned again."""
     tokens: tuple[str, ...] = ()
     """The tokens of the recollect events that were carried out."""
+    is_wanted: bool = False
+    """Whether the operator asked for the present collection (`recollect`, `resolve`). It goes on
+    even if its definition is not listed any more."""
     failures: int = 0
     """How often the report became FAILED; `failure_token` names one of these failures."""
     holds: int = 0
@@ -148,6 +151,8 @@ class Report:
     """When the POST of the present attempt was about to be sent."""
     refused_since: datetime | None = None
     """When the first POST was sent that Vonage refused since a request was last adopted."""
+    denied_since: datetime | None = None
+    """When the first POST was sent since which Vonage refuses the account or the product."""
     absent_since: datetime | None = None
     """When the first look-up found no report (SUBMITTING)."""
     unheard: bool = False

@@ -58,6 +58,9 @@ repeated error is a defect, not an outage."""
 LIST_RELIABLE_FOR = timedelta(days=3)
 """How long an absence from Vonage's list is a proof. The list drops reports after 4 days."""
 
+DENIED_FOR = timedelta(days=7)
+"""How long Vonage may refuse an account or a product. Then its reports fail, one by one."""
+
 _RATE_LIMIT_WAIT = timedelta(seconds=60)
 _REFUSED_WAIT = timedelta(minutes=15)
 _LEASE_MARGIN = timedelta(seconds=60)

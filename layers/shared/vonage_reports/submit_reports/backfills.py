@@ -20,6 +20,7 @@ from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.lifecycle import Withdraw, apply
 from vonage_reports.domain.products import oldest_start
+from vonage_reports.domain.removal import NONE_REMOVED, Removals
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.slots import is_backlogged, room_for_backfills
 from vonage_reports.domain.windows import Window, tiled
@@ -107,21 +108,26 @@ def plan_backfills(
     *,
     max_billed_records: int,
     clock: Callable[[], datetime],
+    removals: Removals = NONE_REMOVED,
 ) -> StepResult:
     """Plan as many windows of running backfills as slots are free. Return the reports.
 
-    The newest window of all backfills comes first.
+    The newest window of all backfills comes first. A backfill of a removed definition or account
+    waits.
     """
     work = services.ledger.open_work()
-    room = room_for_backfills(work.reports, in_use=len(work.slots), now=clock())
+    reports = removals.without_waiting(work.reports)
+    room = room_for_backfills(reports, in_use=len(work.slots), now=clock())
     result = StepResult()
     calendar = services.ledger.calendar()
     running = {each.name: each for each in work.backfills}
     for name, backfill in list(running.items()):
         reason = _reason_to_stop(backfill, calendar, max_billed_records, now=clock())
         if reason is not None:
-            _stop(backfill, reason, services)
-        if reason is not None or is_backlogged(name, work.reports, clock()):
+            stop(backfill, reason, services)
+        of = backfill.definition
+        is_waiting = removals.of(of.name, of.account_ids) is not None
+        if reason is not None or is_waiting or is_backlogged(name, work.reports, clock()):
             del running[name]
     while room > 0 and running and invocation.has_time_to_settle():
         backfill = max(running.values(), key=lambda each: (next(each.left())[0].end, each.name))
@@ -267,7 +273,7 @@ def _reason_to_stop(
     return None
 
 
-def _stop(backfill: Backfill, reason: str, services: Services) -> None:
+def stop(backfill: Backfill, reason: str, services: Services) -> None:
     """Announce that a backfill has to stop, then end it."""
     sentence = f"the backfill {backfill.name} is stopped: {reason}"
     refusal = Refusal(backfill.definition.name, "backfill", sentence)

@@ -76,6 +76,8 @@ def _list(account_id: str, services: Services) -> ReportList | Unclear | NoMatch
     except ReportExpired as error:
         return Unclear(f"Vonage's list of reports is gone: {error}")
     except VonageRejected as error:
+        if error.refuses_the_key:
+            return NoMatch.NOT_NOW
         if error.is_about_access:
             return NoMatch.DENIED
         return Unclear(f"Vonage's list of reports cannot be read: {error}")
@@ -83,7 +85,7 @@ def _list(account_id: str, services: Services) -> ReportList | Unclear | NoMatch
 
 def _absence(lists: Sequence[ReportList | Unclear | NoMatch]) -> Unclear | NoMatch:
     """Return the result of a look-up without a match: only complete lists prove an absence."""
-    for later in (NoMatch.NOT_NOW, NoMatch.DENIED):
+    for later in (NoMatch.DENIED, NoMatch.NOT_NOW):
         if later in lists:
             return later
     for some in lists:

@@ -23,11 +23,13 @@ from pydantic import (
 from vonage_reports.domain.definitions import (
     DEFAULT_DELAY_DAYS,
     DEFAULT_MAX_RECORDS,
+    GIVEN_TWICE,
     Refusal,
     ReportDefinition,
 )
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.products import filter_problem, known_filters, retention_problem
+from vonage_reports.domain.removal import Listing, listing_of
 from vonage_reports.domain.windows import WindowLength
 from vonage_reports.submit_reports.context import Services
 
@@ -148,6 +150,11 @@ class LoadedDefinitions:
         """Whether the parameter holds a list, even if some definitions are unusable."""
         return all(each.definition != EVERY_DEFINITION for each in self.refusals)
 
+    @property
+    def listing(self) -> Listing | None:
+        """The listed names and accounts, or None if they are unknown."""
+        return listing_of(self.definitions, self.refusals)
+
     def named(self, name: str) -> ReportDefinition:
         """Return a definition by name. Raises InvalidRequest if it is refused or unknown."""
         for definition in self.definitions:
@@ -241,7 +248,7 @@ def _repetition(entry: _Object) -> tuple[str, str] | None:
     filters = entry.get("filters")
     for prefix, each in (("", entry), ("filters.", filters)):
         if isinstance(each, _Object) and each.repeated is not None:
-            return f"{prefix}{each.repeated}", "given twice"
+            return f"{prefix}{each.repeated}", GIVEN_TWICE
     return None
 
 

@@ -1,5 +1,8 @@
 """One pass of the control loop: follow the request, settle, plan, submit, monitor.
 
+A pass reads the definitions and the calendar once, for all its steps that need them. A plan reads
+the calendar itself.
+
 A pass reads the ledger's open partition before it settles. Reading is most of the cost of a pass
 with thousands of open reports, so the next steps read again only if this invocation wrote meanwhile
 (`Ledger.reread`): steps change versions and slots, and writes that rely on an earlier read fail.
@@ -11,9 +14,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from aws_lambda_powertools import Logger
+from botocore.exceptions import BotoCoreError, ClientError
 
 from vonage_reports.aws.ledger_items import OpenWork, UnreadableItem
 from vonage_reports.domain.definitions import warnings_of
+from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.removal import removals_of
 from vonage_reports.domain.report import State
 from vonage_reports.domain.settings import Settings
 from vonage_reports.submit_reports.backfills import plan_backfills
@@ -21,8 +27,9 @@ from vonage_reports.submit_reports.context import Invocation, Services, StepResu
 from vonage_reports.submit_reports.execute import collect_errors
 from vonage_reports.submit_reports.monitor import monitor
 from vonage_reports.submit_reports.plan import announce_refusals, clear_resolved_refusals, plan
-from vonage_reports.submit_reports.read_definitions import load_definitions
+from vonage_reports.submit_reports.read_definitions import LoadedDefinitions, load_definitions
 from vonage_reports.submit_reports.relabel import relabel
+from vonage_reports.submit_reports.removed import follow_removals
 from vonage_reports.submit_reports.requests import (
     OperatorRequest,
     Request,
@@ -63,14 +70,38 @@ def reconcile(
         planned = request.carry_out(RequestContext(services, settings, invocation.owner, clock()))
     work = services.ledger.open_work()
     settled = settle(work, services, invocation, clock=clock)
+    loaded = _load(services)
     if isinstance(request, ScheduledRun):
         at = request.scheduled_time
-        planned.add(_attempt(lambda: _plan_calendar(at, work, services, invocation, now=clock())))
+        planned.add(
+            _attempt(lambda: _plan_calendar(at, loaded, work, services, invocation, now=clock()))
+        )
+    elif isinstance(loaded, ClientError | BotoCoreError) and _has_planned(work):
+        planned.errors.append(loaded)
+    removals, calendar = removals_of(work.announced_at), None
+    with collect_errors(planned.errors):
+        calendar = services.ledger.calendar()
+        readable = None if isinstance(loaded, Exception) else loaded
+        removals = follow_removals(
+            work,
+            readable,
+            calendar,
+            services,
+            invocation=invocation,
+            result=planned,
+            now=clock(),
+        )
     if work.backfills:
         limit = settings.max_billed_records
         planned.add(
             _attempt(
-                lambda: plan_backfills(services, invocation, max_billed_records=limit, clock=clock)
+                lambda: plan_backfills(
+                    services,
+                    invocation,
+                    max_billed_records=limit,
+                    clock=clock,
+                    removals=removals,
+                )
             )
         )
     if work.relabellings:
@@ -79,7 +110,7 @@ def reconcile(
     def submit_reports() -> StepResult:
         nonlocal work
         work = services.ledger.reread(work)
-        return submit(services, invocation, clock=clock, work=work)
+        return submit(services, invocation, clock=clock, work=work, removals=removals)
 
     submitted = _attempt(submit_reports)
     errors = [*settled.errors, *planned.errors, *submitted.errors]
@@ -90,7 +121,15 @@ def reconcile(
         waiting = states.count(State.PLANNED) + states.count(State.SUBMITTING)
         if isinstance(request, Sweep):
             overdue_after = timedelta(hours=settings.overdue_hours)
-            monitor(left, services, overdue_after=overdue_after, now=clock())
+            monitor(
+                left,
+                loaded,
+                calendar or services.ledger.calendar(),
+                removals,
+                services,
+                overdue_after=overdue_after,
+                now=clock(),
+            )
     if work.unreadable:
         errors.append(UnreadableItem(*work.unreadable))
     answer = {
@@ -113,11 +152,30 @@ def _attempt(step: Callable[[], StepResult]) -> StepResult:
     return stopped
 
 
+def _load(services: Services) -> LoadedDefinitions | Exception:
+    """Read the definitions once for all steps of the pass, or return the error."""
+    try:
+        return load_definitions(services)
+    except (ClientError, BotoCoreError, InvalidRequest) as error:
+        return error
+
+
+def _has_planned(work: OpenWork) -> bool:
+    return any(report.state is State.PLANNED for report in work.reports)
+
+
 def _plan_calendar(
-    at: datetime, work: OpenWork, services: Services, invocation: Invocation, *, now: datetime
+    at: datetime,
+    loaded: LoadedDefinitions | Exception,
+    work: OpenWork,
+    services: Services,
+    invocation: Invocation,
+    *,
+    now: datetime,
 ) -> StepResult:
     """Plan the current definitions' windows that are due at `at`, and announce the refusals."""
-    loaded = load_definitions(services)
+    if isinstance(loaded, Exception):
+        raise loaded
     for warning in warnings_of(loaded.definitions):
         logger.warning(warning)
     result = StepResult(refusals=list(loaded.refusals))

@@ -79,7 +79,7 @@ def recollect(
         # These parts were cancelled because this one failed: plan them again, except its own
         # parts, which it replaces.
         changes += [
-            (part, apply(part, Replan(), now=now))
+            (part, apply(part, Replan(is_wanted=True), now=now))
             for part in parts_of(root, services.ledger, now=now) or []
             if part.state is State.CANCELLED and not part.split_path.startswith(report.split_path)
         ]
@@ -136,7 +136,7 @@ def _with_one_part_for(part: Report, root: Report, services: Services, *, now: d
     leaves = root.leaves - further
     if root.is_at_end:
         return apply(root, Reopen(leaves), now=now)
-    return replace(root, leaves=leaves)
+    return replace(root, leaves=leaves, is_wanted=True)
 
 
 def reconvert(

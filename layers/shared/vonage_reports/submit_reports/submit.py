@@ -14,6 +14,7 @@ from vonage_reports.domain.decisions import (
     Decision,
     LookupResult,
     NoMatch,
+    after_denial,
     after_lookup,
     after_post,
     before_post,
@@ -30,6 +31,7 @@ from vonage_reports.domain.errors import (
     VonageUnreachable,
 )
 from vonage_reports.domain.lifecycle import Fail, PutBack, Split, TakeSlot, apply
+from vonage_reports.domain.removal import NONE_REMOVED, Removals
 from vonage_reports.domain.report import Report, RequestStatus, State
 from vonage_reports.domain.slots import SLOTS, slots_needed, submission_order
 from vonage_reports.submit_reports.context import Invocation, Services, StepResult
@@ -45,15 +47,17 @@ def submit(
     *,
     clock: Callable[[], datetime],
     work: OpenWork | None = None,
+    removals: Removals = NONE_REMOVED,
 ) -> StepResult:
     """Look up the requests of unanswered POSTs. Then submit due reports while slots are free.
 
-    `work` is the open work, if the caller has read it.
+    `work` is the open work, if the caller has read it. Reports of removed definitions and accounts
+    wait.
 
     Raises InvalidRequest if the secret cannot be used. Then nothing was sent.
     """
     result = StepResult()
-    work = work or services.ledger.open_work()
+    work = _listed(work or services.ledger.open_work(), removals)
     lost = [report for report in work.reports if is_unacknowledged(report, clock())]
     if (lost or submission_order(work.reports, clock())) and not _is_paused(work, clock()):
         # Take no slot and no lease without usable credentials.
@@ -62,9 +66,14 @@ def submit(
             if invocation.has_time_for_a_request():
                 with collect_errors(result.errors):
                     _find(report, services, invocation, result, now=clock())
-        work = services.ledger.reread(work)
-        _submit_planned(work, services, invocation, result, clock=clock)
+        work = _listed(services.ledger.reread(work), removals)
+        _submit_planned(work, services, invocation, result, clock=clock, removals=removals)
     return result
+
+
+def _listed(work: OpenWork, removals: Removals) -> OpenWork:
+    """Return the open work without the reports that wait to be listed again."""
+    return replace(work, reports=removals.without_waiting(work.reports))
 
 
 def _cleared(
@@ -75,6 +84,7 @@ def _cleared(
     *,
     others: int,
     clock: Callable[[], datetime],
+    removals: Removals,
 ) -> tuple[OpenWork, list[Report]]:
     """Split and supersede reports before their POST. Return the open work and the queue.
 
@@ -102,7 +112,7 @@ def _cleared(
                     has_split |= isinstance(decision, Split)
         if not has_split:
             return work, queue
-        work = services.ledger.open_work()
+        work = _listed(services.ledger.open_work(), removals)
 
 
 def _unblocked(work: OpenWork, now: datetime) -> list[Report]:
@@ -140,6 +150,7 @@ def _submit_planned(
     result: StepResult,
     *,
     clock: Callable[[], datetime],
+    removals: Removals,
 ) -> None:
     if not _free_slots(work) or _is_paused(work, clock()) or not _unblocked(work, clock()):
         return
@@ -148,9 +159,17 @@ def _submit_planned(
     except RateLimited as error:
         services.ledger.pause(clock() + timedelta(seconds=waits.after_429(error)))
         return
-    work, queue = _cleared(work, services, invocation, result, others=others, clock=clock)
+    work, queue = _cleared(
+        work,
+        services,
+        invocation,
+        result,
+        others=others or 0,
+        clock=clock,
+        removals=removals,
+    )
     free = _free_slots(work)
-    room = len(free) - others
+    room, is_list_refused = len(free) - (others or 0), others is None
     for report in queue:
         least = slots_needed(report)
         if room < least or not invocation.has_time_for_a_request():
@@ -159,7 +178,9 @@ def _submit_planned(
         with collect_errors(result.errors):
             owned = _take_slot(report, free, services, invocation, least=least, now=clock())
             if owned is not None:
-                go_on = _send(owned, work, services, result, now=clock())
+                go_on = _send(
+                    owned, work, services, result, is_list_refused=is_list_refused, now=clock()
+                )
         # Also subtract the slots that another invocation took meanwhile.
         room -= seen_free - len(free)
         if not go_on:
@@ -170,8 +191,10 @@ def _is_paused(work: OpenWork, now: datetime) -> bool:
     return work.paused_until is not None and work.paused_until > now
 
 
-def _others_at_work(work: OpenWork, services: Services) -> int:
+def _others_at_work(work: OpenWork, services: Services) -> int | None:
     """Count the live reports of other tools that Vonage's list shows for this key.
+
+    None: Vonage refuses this key the list of its own account.
 
     Best effort: the list is deprecated, and another tool may send its POST a moment later.
 
@@ -181,7 +204,9 @@ def _others_at_work(work: OpenWork, services: Services) -> int:
         listed = services.vonage.list_reports(services.vonage.api_key)
     except RateLimited:
         raise
-    except (VonageRejected, VonageUnavailable, ReportExpired):
+    except VonageRejected as error:
+        return None if error.is_about_access else 0
+    except (VonageUnavailable, ReportExpired):
         return 0
     ours = {report.request_id for report in work.reports}
     return sum(
@@ -213,38 +238,35 @@ def _take_slot(
 
 
 def _send(
-    report: Report, work: OpenWork, services: Services, result: StepResult, *, now: datetime
+    report: Report,
+    work: OpenWork,
+    services: Services,
+    result: StepResult,
+    *,
+    is_list_refused: bool,
+    now: datetime,
 ) -> bool:
-    """Send the POST and write its outcome. Return False to stop further POSTs in this pass."""
+    """Send the POST and write its outcome. Return False to stop further POSTs in this pass.
+
+    `is_list_refused`: Vonage refuses the API key the list of its own account.
+    """
+    # If the key works, a refusal is about this report's account or product.
+    may_be_the_key = is_list_refused and not _is_taken_since(report, work, result)
     if report.refused_since is not None:
-        if _is_decided(report, work, services, result, now=now):
+        if _is_decided(report, work, services, result, may_be_the_key=may_be_the_key, now=now):
             return True
         # The lists have shown that no earlier POST created a report.
         report = replace(report, refused_since=None)
-    answer: str | VonageReportsError
-    try:
-        answer = services.vonage.create_report(
-            product=report.product,
-            account_id=report.account_id,
-            window=report.window,
-            include_subaccounts=report.include_subaccounts,
-            filters=report.filters,
-        )
-    except (SubmissionUnknown, VonageRejected, VonageUnreachable) as error:
-        answer = error
-    else:
-        # If the next write fails, this line still records the paid request.
-        known = {"report_id": report.report_id, "definition": report.definition}
-        logger.info("created", extra={**known, "request_id": answer})
-    decision = after_post(answer, now=now, waits=services.waits)
+    answer = _post(report, services)
+    if isinstance(answer, VonageRejected) and answer.is_about_access:
+        answer.seems_of_the_key = may_be_the_key
+    decision = _after_post(report, answer, services, now=now)
     if isinstance(answer, RateLimited) and isinstance(decision, PutBack):
         services.ledger.pause(decision.not_before)
     if isinstance(decision, Fail):
-        # Free the slot before the announcement, which may fail.
-        later = now + services.waits.refused
-        put_back = PutBack(later, decision.error, decision.reason, refused=True)
-        report = execute(report, put_back, services, now=now)
-    execute(report, decision, services, now=now)
+        _fail(report, decision, services, now=now)
+    else:
+        execute(report, decision, services, now=now)
     is_refused = isinstance(decision, PutBack) and not isinstance(answer, RateLimited)
     if is_refused and isinstance(answer, VonageReportsError):
         # Announce last. If the announcement fails, the slot is free already, and the next refusal
@@ -256,6 +278,52 @@ def _send(
             services.ledger.clear_announced(cause)
     every_report = isinstance(answer, VonageRejected) and answer.concerns_every_report
     return not every_report and not isinstance(answer, RateLimited | VonageUnreachable)
+
+
+def _post(report: Report, services: Services) -> str | VonageReportsError:
+    """Send the POST. Return the request_id or the error."""
+    try:
+        request_id = services.vonage.create_report(
+            product=report.product,
+            account_id=report.account_id,
+            window=report.window,
+            include_subaccounts=report.include_subaccounts,
+            filters=report.filters,
+        )
+    except (SubmissionUnknown, VonageRejected, VonageUnreachable) as error:
+        return error
+    # If the next write fails, this line still records the paid request.
+    known = {"report_id": report.report_id, "definition": report.definition}
+    logger.info("created", extra={**known, "request_id": request_id})
+    return request_id
+
+
+def _after_post(
+    report: Report, answer: str | VonageReportsError, services: Services, *, now: datetime
+) -> Decision:
+    """Decide about a report after its POST. Fail it if Vonage refused its account for 7 days."""
+    decision = after_post(answer, now=now, waits=services.waits)
+    is_denied = isinstance(decision, PutBack) and decision.denied
+    return (is_denied and after_denial(report, str(answer), now=now)) or decision
+
+
+def _fail(report: Report, failure: Fail, services: Services, *, now: datetime) -> None:
+    """Fail a report that Vonage refused. Free the slot before the announcement, which may fail."""
+    later = now + services.waits.refused
+    put_back = PutBack(later, failure.error, failure.reason, refused=True)
+    execute(execute(report, put_back, services, now=now), failure, services, now=now)
+
+
+def _is_taken_since(report: Report, work: OpenWork, result: StepResult) -> bool:
+    """Whether Vonage took a POST with this key since it refused the report's account first."""
+    since = report.denied_since or report.submitted_at
+    return bool(result.report_ids) or any(
+        each.request_id is not None
+        and each.submitted_at is not None
+        and since is not None
+        and each.submitted_at > since
+        for each in work.reports
+    )
 
 
 def _find(
@@ -274,20 +342,33 @@ def _find(
 
 
 def _is_decided(
-    report: Report, work: OpenWork, services: Services, result: StepResult, *, now: datetime
+    report: Report,
+    work: OpenWork,
+    services: Services,
+    result: StepResult,
+    *,
+    may_be_the_key: bool,
+    now: datetime,
 ) -> bool:
     """Look a refused report up; False if Vonage's lists prove that it does not exist.
 
-    A gateway may refuse a request that Vonage has taken.
+    A gateway may refuse a request that Vonage has taken. While Vonage refuses the account, its
+    list is refused too. Such a report fails after 7 days, and is not held before.
     """
     too_late = past_the_list(report, now=now, waits=services.waits)
-    if too_late is not None:
+    if too_late is not None and report.denied_since is None:
         _write_look_up(report, too_late, services, result, now=now)
         return True
     seen = _look_up(report, services)
-    if seen is NoMatch.ABSENT:
+    if seen is NoMatch.ABSENT and too_late is None:
         return False
-    if seen in (NoMatch.NOT_NOW, NoMatch.DENIED):
+    failure = None if may_be_the_key else after_denial(report, report.reason, now=now)
+    is_denied = seen is NoMatch.DENIED
+    if is_denied and failure is not None:
+        _fail(report, failure, services, now=now)
+    elif too_late is not None and isinstance(seen, NoMatch) and not is_denied:
+        _write_look_up(report, too_late, services, result, now=now)
+    elif seen in (NoMatch.NOT_NOW, NoMatch.DENIED):
         put_back = PutBack(now + services.waits.refused, report.error, report.reason)
         execute(report, put_back, services, now=now)
         if seen is NoMatch.DENIED and notifications.EVERY_REPORT not in work.announced:
