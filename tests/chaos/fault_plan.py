@@ -102,6 +102,45 @@ class Outage:
         )
 
 
+_PARTITIONS = ("open", "calendar", "finished#", "request#", "backfills")
+
+
+class LedgerFaults:
+    """Throttling of single partitions of the ledger, and conflicts of single items."""
+
+    def __init__(self, random: Random, start: datetime, end: datetime) -> None:
+        self._random = random
+        self._end = end
+        self._conflicts = random.choice([0, 0, 0.01, 0.04])
+        self._throttled = []
+        for _ in range(random.choice([0, 0, 1, 2])):
+            begins = start + (end - start) * random.random()
+            ends = begins + timedelta(hours=random.choice([0.1, 1, 6]))
+            share = random.choice([0.3, 1])
+            self._throttled.append((random.choice(_PARTITIONS), share, begins, min(ends, end)))
+
+    def over(self, operation: str, partitions: Sequence[str], now: datetime) -> list[str] | None:
+        """Return a refused call's code for each item, "None" for an allowed one.
+
+        `partitions` has the partition of each item of the call.
+        """
+        if now >= self._end:
+            return None
+        for prefix, share, begins, ends in self._throttled:
+            hit = [each.startswith(prefix) for each in partitions]
+            if begins <= now < ends and any(hit) and self._random.random() < share:
+                return ["ThrottlingError" if each else "None" for each in hit]
+        if operation.startswith("Transact") and self._random.random() < self._conflicts:
+            return conflict(self._random, len(partitions))
+        return None
+
+
+def conflict(random: Random, items: int) -> list[str]:
+    """Return the codes of a transaction of which another one holds an item."""
+    first = random.randrange(items)
+    return ["TransactionConflict" if n == first else "None" for n in range(items)]
+
+
 class FaultPlan:
     """Faults until `end`, and none afterwards, so that every report can finish."""
 

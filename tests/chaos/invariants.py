@@ -21,8 +21,9 @@ from tests.chaos.campaign import API_KEY, Outcome
 from tests.chaos.s3 import Objects, read_json
 from vonage_dataset.glue import table_name
 from vonage_reports.domain.calendar import due_windows
+from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.errors import InvalidRequest
-from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.report import Report, Revision, State
 from vonage_reports.domain.splitting import MAX_LEAVES
 from vonage_reports.domain.waits import NOT_FOUND_PATIENCE
 from vonage_reports.domain.windows import Window
@@ -58,26 +59,40 @@ def _every_due_window_is_delivered_or_announced(outcome: Outcome) -> Iterator[st
         if not each.is_half
     }
     for name, account_id, delay_days, window in _due(outcome):
-        later = (each[2] for each in known if (*each[:2], each[3]) == (name, account_id, window))
-        # If the later revision was planned first, the earlier one would only cost money.
-        if max(later, default=-1) < delay_days:
+        # If a later revision was planned first, the earlier one would only cost money. A window
+        # that was collected as final is not collected again with a longer delay.
+        if not any(
+            (*key[:2], key[3]) == (name, account_id, window)
+            and (key[2] >= delay_days or report.revision is Revision.FINAL)
+            for key, report in known.items()
+        ):
             yield f"{name} of {account_id}, {window.interval} + {delay_days}: never planned"
     for report in known.values():
         yield from _delivered_or_announced(report, outcome)
 
 
 def _due(outcome: Outcome) -> Iterator[tuple[str, str, int, Window]]:
-    """Yield the windows due between the first and the last successful run of the calendar."""
+    """Yield the windows due between the first and the last run that planned their definition.
+
+    A revision of which the delay changed counts from the run that read its present delay.
+    """
+    planned: dict[tuple[str, str, int], list[tuple[datetime, ReportDefinition, int]]] = {}
     # In order of completion: the first may have overtaken an earlier run.
-    done = [at for at, good in outcome.scheduled if good]
-    definitions, refused = parse_definitions(json.dumps(outcome.definitions), api_key=API_KEY)
-    assert not refused
-    for definition in definitions:
-        for account_id in definition.account_ids:
-            for index, delay_days in enumerate(definition.delay_days):
-                (first,) = due_windows(definition, index, None, done[0])
-                for window in [first, *due_windows(definition, index, first.end, max(done))]:
-                    yield definition.name, account_id, delay_days, window
+    for run in outcome.scheduled:
+        if not run.succeeded:
+            continue
+        definitions, _ = parse_definitions(run.definitions, api_key=API_KEY)
+        for definition in definitions:
+            for account_id in definition.account_ids:
+                for index, days in enumerate(definition.delay_days):
+                    key = (definition.name, account_id, days)
+                    planned.setdefault(key, []).append((run.at, definition, index))
+    for (name, account_id, days), runs in planned.items():
+        (at, definition, index) = runs[0]
+        last = max(at for at, *_ in runs)
+        (first,) = due_windows(definition, index, None, at)
+        for window in [first, *due_windows(definition, index, first.end, last)]:
+            yield name, account_id, days, window
 
 
 def _delivered_or_announced(report: Report, outcome: Outcome) -> Iterator[str]:
@@ -90,6 +105,9 @@ def _delivered_or_announced(report: Report, outcome: Outcome) -> Iterator[str]:
             later = {each.report_id: each.state for each in outcome.reports}
             if State.DELIVERED not in [later.get(name) for name in report.later_revisions]:
                 yield f"{report.report_id} is superseded without a later delivery"
+        case State.CANCELLED if report.withdrawn_at is not None:
+            if not _may_be_withdrawn(report, outcome):
+                yield f"{report.report_id} is withdrawn without an event"
         case State.CANCELLED:
             if not any("cancel" in event for event in outcome.operator_events):
                 yield f"{report.report_id} is cancelled without an event"
@@ -99,6 +117,17 @@ def _delivered_or_announced(report: Report, outcome: Outcome) -> Iterator[str]:
                 yield f"{report.report_id} failed, but the failure is not announced"
         case _:
             yield f"{report.report_id} is {report.state} at the end"
+
+
+def _may_be_withdrawn(report: Report, outcome: Outcome) -> bool:
+    """Whether the operator withdrew a report, or removed its account or definition."""
+    if {"withdraw": {"report_id": report.report_id}} in outcome.operator_events:
+        return True
+    return any(
+        report.definition not in run.definitions or report.account_id not in run.definitions
+        for run in outcome.scheduled
+        if run.definitions
+    )
 
 
 def _announced_of(report: Report, outcome: Outcome) -> list[tuple[str, str | None]]:
@@ -122,7 +151,11 @@ def _nothing_is_requested_twice(outcome: Outcome) -> Iterator[str]:
         window = report.window
         wanted[report.product, report.account_id, window.start, window.end].append(report)
     for key, made_of_key in created.items():
-        reports = [each for each in wanted[key] if each.state not in _NOT_REQUESTED]
+        reports = [
+            each
+            for each in wanted[key]
+            if each.state not in _NOT_REQUESTED or each.withdrawn_at is not None
+        ]
         on_request = sum(_requests_of_operator(report, outcome) for report in wanted[key])
         lost = sum(_was_lost(made, made_of_key, outcome) for made in made_of_key)
         if len(made_of_key) > len(reports) + on_request + lost:
@@ -148,12 +181,21 @@ def _requests_of_operator(report: Report, outcome: Outcome) -> int:
         if event.get("backfill", {}).get("definition") == report.definition
         and event["backfill"]["start"] <= f"{report.window.first_date}" < event["backfill"]["end"]
     ]
-    return max(0, len(of_its_own) - bool(report.backfill)) + sum(
-        1
+    ours = names | parts
+    # An event sent twice buys once: a token is followed once, and a hold is answered once.
+    collected = {
+        (event["recollect"]["report_id"], event["recollect"]["token"])
         for event in outcome.operator_events
-        for request in (event.get("recollect"), event.get("resolve"))
-        if request and request["report_id"] in names | parts and request.get("request_id") is None
-    )
+        if "recollect" in event and event["recollect"]["report_id"] in ours
+    }
+    resolved = [
+        (request["report_id"], request.get("hold", number))
+        for number, event in enumerate(outcome.operator_events)
+        if (request := event.get("resolve"))
+        and request["report_id"] in ours
+        and request["request_id"] is None
+    ]
+    return max(0, len(of_its_own) - bool(report.backfill)) + len(collected) + len({*resolved})
 
 
 def _was_lost(made: AtVonage, others: Sequence[AtVonage], outcome: Outcome) -> bool:
@@ -180,6 +222,7 @@ def _manifests_are_true(outcome: Outcome) -> Iterator[str]:
     delays = {each.report_id: each.delay_days for each in outcome.reports}
     with_manifest = set()
     newest: dict[tuple[str, ...], tuple[int, dict[str, Any]]] = {}
+    served: dict[str, tuple[str, ...]] = {}
     for key in objects.keys:
         if not key.startswith("manifests/"):
             continue
@@ -187,8 +230,12 @@ def _manifests_are_true(outcome: Outcome) -> Iterator[str]:
         with_manifest.add(manifest["report_id"])
         untrue = list(_archives_are_whole(manifest, outcome))
         yield from untrue
+        window = (manifest["definition"], manifest["account_id"], manifest["window"]["start"])
+        for archive in manifest["archives"]:
+            other = served.setdefault(archive["request_id"], window)
+            if other != window:
+                yield f"{window} and {other} share the archive of {archive['request_id']}"
         if not untrue:
-            window = (manifest["definition"], manifest["account_id"], manifest["window"]["start"])
             delay = delays.get(manifest["report_id"], -1)
             seen = newest.get(window, (-2, {}))
             newest[window] = max(seen, (delay, manifest), key=lambda each: each[0])
@@ -220,7 +267,10 @@ def _archives_are_whole(manifest: Mapping[str, Any], outcome: Outcome) -> Iterat
             yield f"{name}: {archive['key']} differs from Vonage's file"
         if made.rendered.truncated or made.outcome != "SUCCESS":
             yield f"{name}: {archive['key']} is truncated"
-        ends.append((made.request.start, made.request.end))
+        asked = made.request
+        if (asked.product.name, asked.account_id) != (manifest["product"], manifest["account_id"]):
+            yield f"{name}: {archive['key']} is of {asked.product.name}, {asked.account_id}"
+        ends.append((asked.start, asked.end))
     made_empty = {
         (each.request.product.name, each.request.start, each.request.end)
         for each in outcome.vonage.simulation.world.reports.values()
@@ -257,6 +307,28 @@ def _rows(archive: bytes) -> Iterator[dict[str, str]]:
     with zipfile.ZipFile(io.BytesIO(archive)) as members:
         for name in members.namelist():
             yield from csv.DictReader(io.StringIO(members.read(name).decode()))
+
+
+def _every_delivered_window_ends_as_final(outcome: Outcome) -> Iterator[str]:
+    """Check that a window of which the final revision was due is not left preliminary."""
+    final: dict[tuple[str, str], int] = {}
+    for definition in parse_definitions(json.dumps(outcome.definitions), api_key=API_KEY)[0]:
+        for account_id in definition.account_ids:
+            final[definition.name, account_id] = definition.delay_days[-1]
+    due = {(name, account, window) for name, account, days, window in _due(outcome)
+           if final.get((name, account)) == days}  # fmt: skip
+    of_window: defaultdict[Any, list[Report]] = defaultdict(list)
+    for report in outcome.reports:
+        if not report.is_half:
+            of_window[report.definition, report.account_id, report.window].append(report)
+    for key, reports in of_window.items():
+        states = {each.state for each in reports if each.revision is Revision.FINAL}
+        if key in due and not states & {State.DELIVERED, State.FAILED, State.CANCELLED}:
+            yield f"{key[0]} of {key[1]}, {key[2].interval}: no final revision"
+
+
+def _nothing_was_broken_on_the_way(outcome: Outcome) -> Iterator[str]:
+    yield from outcome.broken_on_the_way
 
 
 def _readers_find_each_window_once(outcome: Outcome) -> Iterator[str]:
@@ -338,6 +410,8 @@ _CHECKS: tuple[Callable[[Outcome], Iterator[str]], ...] = (
     _nothing_is_requested_twice,
     _never_more_than_five_in_flight,
     _manifests_are_true,
+    _every_delivered_window_ends_as_final,
+    _nothing_was_broken_on_the_way,
     _readers_find_each_window_once,
     _every_archive_is_proven,
     _notifications_can_be_acted_on,
