@@ -77,6 +77,7 @@ def _due(outcome: Outcome) -> Iterator[tuple[str, str, int, Window]]:
     A revision of which the delay changed counts from the run that read its present delay.
     """
     planned: dict[tuple[str, str, int], list[tuple[datetime, ReportDefinition, int]]] = {}
+    planned_first: dict[tuple[str, str], datetime] = {}
     # In order of completion: the first may have overtaken an earlier run.
     for run in outcome.scheduled:
         if not run.succeeded:
@@ -84,15 +85,21 @@ def _due(outcome: Outcome) -> Iterator[tuple[str, str, int, Window]]:
         definitions, _ = parse_definitions(run.definitions, api_key=API_KEY)
         for definition in definitions:
             for account_id in definition.account_ids:
+                planned_first.setdefault((definition.name, account_id), run.at)
                 for index, days in enumerate(definition.delay_days):
                     key = (definition.name, account_id, days)
                     planned.setdefault(key, []).append((run.at, definition, index))
+    begun: dict[tuple[str, str], datetime] = {}
     for (name, account_id, days), runs in planned.items():
         (at, definition, index) = runs[0]
         last = max(at for at, *_ in runs)
         (first,) = due_windows(definition, index, None, at)
+        if at == planned_first[name, account_id]:
+            begun[name, account_id] = min(first.start, begun.get((name, account_id), first.start))
         for window in [first, *due_windows(definition, index, first.end, last)]:
-            yield name, account_id, days, window
+            # Collecting begins once, whatever the delay is later.
+            if window.start >= begun[name, account_id]:
+                yield name, account_id, days, window
 
 
 def _delivered_or_announced(report: Report, outcome: Outcome) -> Iterator[str]:
