@@ -99,71 +99,61 @@ class StrangeAnswers:
         others: Callable[[], list[dict[str, Any]]] = list,
     ) -> Strange | None:
         """Return the strange answer of a kind; None if the answer cannot have it."""
-        match kind:
-            case "huge":
-                padded = answer.body + b" " * _HUGE
-                return Strange(replace(answer, body=padded), kind)
-            case "bomb":
-                head = {**answer.headers, "Content-Encoding": "deflate"}
-                return Strange(replace(answer, body=_BOMB, headers=head), kind)
-            case "gzip":
-                head = {**answer.headers, "Content-Encoding": "gzip"}
-                packed = zlib.compress(answer.body, wbits=31)
-                return Strange(replace(answer, body=packed, headers=head), kind)
-            case "drip":
-                return Strange(answer, kind, seconds_per_read=25)
-            case "no_content":
-                return Strange(replace(answer, status=204, body=b""), kind)
-            case "within":
-                return _redirect(f"{LINK_HOST}/v3/media/{subject}?signature=1")
-            case "elsewhere":
-                return _redirect(f"https://{OTHER_HOST}/{subject}")
-            case "plain_http":
-                return _redirect(f"http://{OTHER_HOST}/{subject}")
+        if kind in _BODIES:
+            return Strange(_BODIES[kind](answer), kind)
+        if kind in _LOCATIONS:
+            head = {"Location": _LOCATIONS[kind].format(subject)}
+            return Strange(Answer(status=302, content_type="text/plain", headers=head), kind)
+        if kind == "drip":
+            return Strange(answer, kind, seconds_per_read=25)
         document = json.loads(answer.body)
-        changed = self._document(kind, document, others)
-        if changed is None:
-            return None
+        if kind == "another":
+            found = others()
+            if not found:
+                return None
+            changed = self._another(document, self._random.choice(found))
+        elif "reports" in document:
+            changed = self._list(kind, document)
+        else:
+            changed = self._report(kind, document)
         return Strange(replace(answer, body=json.dumps(changed).encode()), kind)
 
-    def _document(
-        self, kind: str, document: dict[str, Any], others: Callable[[], list[dict[str, Any]]]
-    ) -> dict[str, Any] | None:
-        listed = document.get("reports")
+    def _another(self, document: dict[str, Any], another: dict[str, Any]) -> dict[str, Any]:
+        if self._random.random() < 0.5:
+            # As from a cache that answers for another report, under this one's id.
+            return {**another, "request_id": document["request_id"]}
+        return another
+
+    def _report(self, kind: str, document: dict[str, Any]) -> dict[str, Any]:
+        if kind == "odd_file":
+            odd = self._random.choice([each for each in ODD_IDS if isinstance(each, str)])
+            links = {"download_report": {"href": f"{LINK_HOST}/v3/media/{odd}"}}
+            return {**document, "_links": {**document.get("_links", {}), **links}}
+        return self._field(kind, document)
+
+    def _list(self, kind: str, document: dict[str, Any]) -> dict[str, Any]:
+        listed = document["reports"]
         match kind:
-            case "another":
-                found = others()
-                if not found:
-                    return None
-                another = self._random.choice(found)
-                if self._random.random() < 0.5:
-                    # A cache that answers for another key, but fills in the id.
-                    another = {**another, "request_id": document["request_id"]}
-                return another
-            case "odd_file":
-                odd = self._random.choice([each for each in ODD_IDS if isinstance(each, str)])
-                links = {"download_report": {"href": f"{LINK_HOST}/v3/media/{odd}"}}
-                return {**document, "_links": {**document.get("_links", {}), **links}}
             case "uncounted":
+                rest = _without(document, "items_count")
                 count = self._random.choice(["absent", *UNREADABLE])
-                return {**_without(document, "items_count"), **_unless_absent("items_count", count)}
+                return rest if count == "absent" else {**rest, "items_count": count}
             case "partial":
-                return {**document, "reports": self._some_of(listed or [])}
+                # The count tells that at least one is missing.
+                count = max(1, len(listed))
+                return {**document, "reports": self._some_of(listed), "items_count": count}
             case "paged":
-                page = self._some_of(listed or [])
+                page = self._some_of(listed)
                 links = {"next": {"href": f"{LINK_HOST}/v2/reports?cursor=2"}}
                 return {**document, "reports": page, "items_count": len(page), "_links": links}
             case "foreign_entry":
-                odd_entry = self._random.choice([None, 5, [], "x", {}])
-                entries = [*(listed or []), odd_entry]
-                return {**document, "reports": entries, "items_count": len(entries)}
-        if listed is not None:
-            if not listed or self._random.random() < 0.3:
-                return {**document, "reports": self._random.choice([None, {}, 5, "x"])}
-            number = self._random.randrange(len(listed))
-            entry = self._field(kind, listed[number])
-            return {**document, "reports": [*listed[:number], entry, *listed[number + 1 :]]}
-        return self._field(kind, document)
+                odd: Any = self._random.choice([None, 5, [], "x", {}])
+                return {**document, "reports": [*listed, odd], "items_count": len(listed) + 1}
+        if not listed or self._random.random() < 0.3:
+            return {**document, "reports": self._random.choice([None, {}, 5, "x"])}
+        number = self._random.randrange(len(listed))
+        entry = self._field(kind, listed[number])
+        return {**document, "reports": [*listed[:number], entry, *listed[number + 1 :]]}
 
     def _field(self, kind: str, entry: dict[str, Any]) -> dict[str, Any]:
         name = self._random.choice([each for each in _FOREIGN if each in entry])
@@ -196,13 +186,21 @@ def _without(document: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in document.items() if key != name}
 
 
-def _unless_absent(name: str, value: object) -> dict[str, Any]:
-    return {} if value == "absent" else {name: value}
+def _encoded(answer: Answer, body: bytes, encoding: str) -> Answer:
+    return replace(answer, body=body, headers={**answer.headers, "Content-Encoding": encoding})
 
 
-def _redirect(location: str) -> Strange:
-    answer = Answer(status=302, content_type="text/plain", headers={"Location": location})
-    return Strange(answer, "redirect")
+_BODIES: Mapping[str, Callable[[Answer], Answer]] = {
+    "huge": lambda answer: replace(answer, body=answer.body + b" " * _HUGE),
+    "bomb": lambda answer: _encoded(answer, _BOMB, "deflate"),
+    "gzip": lambda answer: _encoded(answer, zlib.compress(answer.body, wbits=31), "gzip"),
+    "no_content": lambda answer: replace(answer, status=204, body=b""),
+}
+_LOCATIONS: Mapping[str, str] = {
+    "within": f"{LINK_HOST}/v3/media/{{}}?signature=1",
+    "elsewhere": f"https://{OTHER_HOST}/{{}}",
+    "plain_http": f"http://{OTHER_HOST}/{{}}",
+}
 
 
 class DrippingBody(io.BytesIO):

@@ -142,7 +142,7 @@ def _app(function: str) -> ModuleType:
     with contextlib.redirect_stdout(_LOGS):
         spec.loader.exec_module(module)
     if function == "submit_reports":
-        module.reconcile = _keeping_errors(module.reconcile)
+        setattr(module, "reconcile", _keeping_errors(getattr(module, "reconcile")))  # noqa: B009, B010 - mypy knows no attribute
     return module
 
 
@@ -165,6 +165,28 @@ def _timeouts() -> dict[str, int]:
     resources = read_template(ROOT / "template.yaml")["Resources"]
     names = {each: each.title().replace("_", "") + "Function" for each in FUNCTIONS}
     return {each: resources[name]["Properties"]["Timeout"] for each, name in names.items()}
+
+
+@dataclass(frozen=True)
+class SeedKind:
+    """The kinds of trouble that a seed has as a whole."""
+
+    crowd: tuple[str, ...]
+    """The accounts of which hundreds of reports wait for a Vonage that cannot be reached."""
+    wrong_secret: str | None
+    clock_error: timedelta
+    """How far Vonage's clock is ahead of ours."""
+
+    @classmethod
+    def of(cls, random: Random) -> "SeedKind":
+        """Draw a seed's kinds."""
+        crowd = random.choice([(API_KEY,), (API_KEY,), (API_KEY, SUBACCOUNT)])
+        errors = [0, 0, 0, 0, random.uniform(-300, 300), random.uniform(-3600, 3600)]
+        return cls(
+            crowd=crowd if random.random() < 0.015 else (),
+            wrong_secret=random.choice([*[None] * 6, "mistyped", "mistyped_key", "other_key"]),
+            clock_error=timedelta(seconds=random.choice(errors)),
+        )
 
 
 @dataclass(frozen=True)
@@ -214,7 +236,7 @@ class Campaign:
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
         # A stream of their own, so that a new kind of fault leaves the others as they are.
-        self.kinds = kinds = Random(f"{self.seed} kinds")
+        self.kinds = Random(f"{self.seed} kinds")
         start = self.random.choice(FIRST_DAYS)
         self.virtual_time = VirtualTime(start)
         self.faults_end = start + timedelta(days=DAYS + 1)
@@ -236,15 +258,12 @@ class Campaign:
         if self.random.random() < 0.5:
             for each in self.definitions:
                 each["max_records"] = 60
-        self.is_crowded = kinds.random() < 0.015
-        """Hundreds of reports wait for Vonage, which cannot be reached."""
-        if self.is_crowded:
-            accounts = kinds.choice([[API_KEY], [API_KEY], [API_KEY, SUBACCOUNT]])
-            self.definitions = [{**_HOURLY, "account_ids": accounts}]
+        self.kind = SeedKind.of(Random(f"{self.seed} kind"))
+        if self.kind.crowd:
+            self.definitions = [{**_HOURLY, "account_ids": list(self.kind.crowd)}]
             closed = Outage("vonage", {"fault": "unreachable"}, start, start + timedelta(days=5))
             self.fault_plan.outages.append(closed)
-        self.wrong_secret = kinds.choice([*[None] * 6, "mistyped", "mistyped_key", "other_key"])
-        if self.wrong_secret in ("mistyped_key", "other_key") and not UNLISTED_ENDS:
+        if self.kind.wrong_secret in ("mistyped_key", "other_key") and not UNLISTED_ENDS:
             for each in self.definitions:
                 each.setdefault("account_ids", [API_KEY])
         # An archive of more than 8 MB is uploaded in parts.
@@ -266,11 +285,7 @@ class Campaign:
             fault_plan=self.fault_plan,
             random=Random(f"{self.seed} vonage"),
             strange=StrangeAnswers(Random(f"{self.seed} answers"), self.faults_end),
-            clock_error=timedelta(
-                seconds=kinds.choice(
-                    [0, 0, 0, 0, kinds.uniform(-300, 300), kinds.uniform(-3600, 3600)]
-                )
-            ),
+            clock_error=self.kind.clock_error,
             another=Account(api_key=OTHER_KEY, api_secret="another5ecret", others=()),
         )
         self.vonage.refusals = refusals.draw(
@@ -348,7 +363,7 @@ class Campaign:
                 apart = self.random.choice([0, 0, 1, 600]) if times > 1 else 0
                 self._expect(at + timedelta(seconds=late + apart), self._scheduled(at))
 
-        if self.is_crowded:
+        if self.kind.crowd:
             # Planning stops while too many reports are open, and a later run goes on.
             for days in range(1, 6):
                 self._expect(at + timedelta(days=days), self._scheduled(at))
@@ -439,12 +454,12 @@ class Campaign:
             "mistyped_key": {"api_key": f"{API_KEY}5"},
             "other_key": {"api_key": OTHER_KEY, "api_secret": "another5ecret"},
         }
-        return json.dumps({**right, **wrong[self.wrong_secret or "mistyped"]})
+        return json.dumps({**right, **wrong[self.kind.wrong_secret or "mistyped"]})
 
     def _schedule_changes(self) -> None:
         """Let the operator change definitions, mistype a secret and withdraw reports."""
         kinds, start = self.kinds, self.virtual_time.now
-        if self.wrong_secret:
+        if self.kind.wrong_secret:
             when = start + timedelta(days=DAYS * kinds.random())
             self._mistake(when, "secret", self._wrong_secret)
         changes: list[Callable[[dict[str, Any]], dict[str, Any] | None]] = [
@@ -454,7 +469,7 @@ class Campaign:
         ]
         if SHORTENED_IS_FINAL:
             changes.append(_shorter)
-        if kinds.random() < 0.3 and not self.is_crowded:
+        if kinds.random() < 0.3 and not self.kind.crowd:
             change, name = kinds.choice(changes), kinds.choice(self.definitions)["name"]
             for_good = kinds.random() < 0.5
             when = start + timedelta(days=1 + (DAYS - 1.5) * kinds.random())
@@ -620,7 +635,7 @@ class Campaign:
             changed = self.aws.writes > before
             self._wait = 300 if changed else min(self._wait * 1.5, 3600)
             is_idle = self.virtual_time.now > self.faults_end and self._only_refused
-            if is_idle or (self.is_crowded and not self.aws.executions):
+            if is_idle or (self.kind.crowd and not self.aws.executions):
                 # Nothing happens but that Vonage refuses again. It would take most of the time.
                 self._wait = 3600
             self.virtual_time.after(self._wait, self._sweep)
@@ -882,8 +897,9 @@ def _wider(definition: dict[str, Any]) -> dict[str, Any]:
     return {**definition, "account_ids": [API_KEY, SUBACCOUNT][: 3 - len(accounts)]}
 
 
-def _absent(_: dict[str, Any]) -> None:
+def _absent(_: dict[str, Any]) -> dict[str, Any] | None:
     """Remove the definition."""
+    return None
 
 
 def _with_token(event: dict[str, Any], request_id: str) -> dict[str, Any]:

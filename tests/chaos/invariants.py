@@ -112,11 +112,8 @@ def _delivered_or_announced(report: Report, outcome: Outcome) -> Iterator[str]:
             later = {each.report_id: each.state for each in outcome.reports}
             if State.DELIVERED not in [later.get(name) for name in report.later_revisions]:
                 yield f"{report.report_id} is superseded without a later delivery"
-        case State.CANCELLED if report.withdrawn_at is not None:
-            if not _may_be_withdrawn(report, outcome):
-                yield f"{report.report_id} is withdrawn without an event"
         case State.CANCELLED:
-            if not any("cancel" in event for event in outcome.operator_events):
+            if not _may_be_cancelled(report, outcome):
                 yield f"{report.report_id} is cancelled without an event"
         case State.FAILED:
             # Matched by error: a retry or a temporary refusal is a report.failed too.
@@ -126,8 +123,10 @@ def _delivered_or_announced(report: Report, outcome: Outcome) -> Iterator[str]:
             yield f"{report.report_id} is {report.state} at the end"
 
 
-def _may_be_withdrawn(report: Report, outcome: Outcome) -> bool:
-    """Whether the operator withdrew a report, or removed its account or definition."""
+def _may_be_cancelled(report: Report, outcome: Outcome) -> bool:
+    """Whether the operator ended a report, or removed its account or definition."""
+    if report.withdrawn_at is None:
+        return any("cancel" in event for event in outcome.operator_events)
     if {"withdraw": {"report_id": report.report_id}} in outcome.operator_events:
         return True
     return any(
@@ -149,7 +148,7 @@ def _announced_of(report: Report, outcome: Outcome) -> list[tuple[str, str | Non
 def _nothing_is_requested_twice(outcome: Outcome) -> Iterator[str]:
     """Compare the number of reports at Vonage with the number of reasons for a request."""
     created: defaultdict[Key, list[AtVonage]] = defaultdict(list)
-    for made in outcome.vonage.simulation.world.reports.values():
+    for made in outcome.vonage.reports.values():
         request = made.request
         key = (request.product.name, request.account_id, request.start, request.end)
         created[key].append(made)
@@ -218,7 +217,7 @@ def _was_lost(made: AtVonage, others: Sequence[AtVonage], outcome: Outcome) -> b
 
 
 def _never_more_than_five_in_flight(outcome: Outcome) -> Iterator[str]:
-    most = outcome.vonage.simulation.world.max_in_flight
+    most = outcome.vonage.max_in_flight
     if most > 5:
         yield f"{most} reports were in flight at once"
 
@@ -264,7 +263,7 @@ def _archives_are_whole(manifest: Mapping[str, Any], outcome: Outcome) -> Iterat
         yield f"{name} has {len(manifest['archives'])} archives"
     ends = []
     for archive in manifest["archives"]:
-        made = outcome.vonage.simulation.world.reports[archive["request_id"]]
+        made = outcome.vonage.reports[archive["request_id"]]
         if archive["key"] not in outcome.aws.objects.versions:
             yield f"{name}: {archive['key']} is missing"
             continue
@@ -280,7 +279,7 @@ def _archives_are_whole(manifest: Mapping[str, Any], outcome: Outcome) -> Iterat
         ends.append((asked.start, asked.end))
     made_empty = {
         (each.request.product.name, each.request.start, each.request.end)
-        for each in outcome.vonage.simulation.world.reports.values()
+        for each in outcome.vonage.reports.values()
         if each.rendered is not None and each.rendered.rows == 0
     }
     window = Window.from_dict(manifest["window"])
@@ -356,7 +355,7 @@ def _every_archive_is_proven(outcome: Outcome) -> Iterator[str]:
     for key in objects.keys:
         if not (key.startswith("archives/") and key.endswith(".zip")):
             continue
-        made = outcome.vonage.simulation.world.reports[key.rpartition("/")[2][: -len(".zip")]]
+        made = outcome.vonage.reports[key.rpartition("/")[2][: -len(".zip")]]
         digest = hashlib.sha256(objects.body(key)).hexdigest()
         if made.rendered is None or digest != made.rendered.sha256:
             yield f"{key} is visible, but differs from Vonage's file"

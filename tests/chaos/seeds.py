@@ -14,7 +14,7 @@ def run_seed(seed: int) -> tuple[int, list[str], str]:
         with campaign(seed) as it:
             outcome = it.run()
             sentences = broken(outcome)
-            bought = len(outcome.vonage.simulation.world.reports)
+            bought = len(outcome.vonage.reports)
             line = (
                 f"{outcome.invocations} invocations, {len(outcome.reports)} reports, "
                 f"{bought} bought, {it.watch.most_calls:.2f} of the calls, "

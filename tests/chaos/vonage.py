@@ -85,6 +85,18 @@ class Vonage:
         self._fault_plan = fault_plan
         self._random = random
 
+    @property
+    def reports(self) -> dict[str, Report]:
+        """Every report at Vonage, also that of the other account, by request_id."""
+        another = {} if self._another is None else self._another.world.reports
+        return {**self.simulation.world.reports, **another}
+
+    @property
+    def max_in_flight(self) -> int:
+        """The largest number of reports in flight under one key."""
+        worlds = [each.world for each in (self.simulation, self._another) if each is not None]
+        return max(each.max_in_flight for each in worlds)
+
     def send(
         self, adapter: HTTPAdapter, request: requests.PreparedRequest, **_: Any
     ) -> requests.Response:
@@ -119,10 +131,9 @@ class Vonage:
             )
         simulation = self._of_key(headers["Authorization"])
         strange: Strange | None = None
-        refused = self._refused(operation, run_input, arrived)
-        if refused is not None:
-            seen, met = refused, None
-        else:
+        met: Fault | None = None
+        seen = self._refused(operation, run_input, arrived)
+        if seen is None:
             simulation.world.faults.pending = [] if fault is None else [fault]
             answer, met = answer_to(simulation, arrived)
             seen = altered(answer, met) if met else answer
@@ -160,8 +171,7 @@ class Vonage:
         )
 
     def _of_file(self, file_id: str) -> Report | None:
-        reports = self.simulation.world.reports.values()
-        return next((each for each in reports if each.file_id == file_id), None)
+        return next((each for each in self.reports.values() if each.file_id == file_id), None)
 
     def _refused(self, operation: str, subject: str, arrived: Request) -> Answer | None:
         if not self.refusals:
@@ -173,7 +183,7 @@ class Vonage:
         elif operation == "list":
             (account_id,) = parse_qs(urlsplit(arrived.target).query)["account_id"]
         else:
-            report = self.simulation.world.reports.get(subject) or self._of_file(subject)
+            report = self.reports.get(subject) or self._of_file(subject)
             if report is not None:
                 account_id = report.request.account_id
         now = self._virtual_time.now
@@ -191,8 +201,8 @@ class Vonage:
         )
 
     def _count_not_found(self, operation: str, run_input: str) -> None:
-        reports = self.simulation.world.reports.values()
-        name = next((each.request_id for each in reports if each.file_id == run_input), run_input)
+        report = self._of_file(run_input)
+        name = run_input if report is None else report.request_id
         if operation in ("get", "download"):
             self.not_found[name] = self.not_found.get(name, 0) + 1
 
