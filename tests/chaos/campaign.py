@@ -602,11 +602,15 @@ class Campaign:
 
         def over(good: bool) -> None:  # noqa: FBT001 - a callable's type names no keywords
             next_event = event
-            if self.kinds.random() < (0.5 if not good else 0.05):
+            resolve = event.get("requestPayload", event).get("resolve")
+            if resolve and not good:
+                # Look in the dashboard again.
+                next_event = self._resolution(resolve["report_id"]) or {}
+            elif self.kinds.random() < (0.5 if not good else 0.05):
                 next_event = _undelivered(event, request_id)
             elif good:
                 return
-            if times:
+            if times and next_event:
                 later = self.virtual_time.now + timedelta(hours=6)
                 self._expect(later, lambda: self._send_until_accepted(next_event, times - 1))
 
@@ -722,8 +726,10 @@ class Campaign:
             self._ended = invocation
             error = invocation.error
             good = error is None and not invocation.killed
-            # The calendar, and a part that is collected again, may succeed later.
-            later = {"recollect", "scheduled_time"} & event.get("requestPayload", event).keys()
+            # The calendar, a part that is collected again, and an adoption may succeed later.
+            later = {"recollect", "scheduled_time", "resolve"} & event.get(
+                "requestPayload", event
+            ).keys()
             is_final = isinstance(error, InvalidRequest) and not later
             if good or is_final or not retries:
                 answer: Any = invocation.result if good else {}

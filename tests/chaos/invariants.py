@@ -10,6 +10,7 @@ import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -82,8 +83,7 @@ def _due(outcome: Outcome) -> Iterator[tuple[str, str, int, Window]]:
     for run in outcome.scheduled:
         if not run.succeeded:
             continue
-        definitions, _ = parse_definitions(run.definitions, api_key=API_KEY)
-        for definition in definitions:
+        for definition in _parsed(run.definitions):
             for account_id in definition.account_ids:
                 planned_first.setdefault((definition.name, account_id), run.at)
                 for index, days in enumerate(definition.delay_days):
@@ -129,11 +129,17 @@ def _may_be_cancelled(report: Report, outcome: Outcome) -> bool:
         return any("cancel" in event for event in outcome.operator_events)
     if {"withdraw": {"report_id": report.report_id}} in outcome.operator_events:
         return True
+    read = {run.definitions for run in outcome.scheduled if run.definitions}
     return any(
-        report.definition not in run.definitions or report.account_id not in run.definitions
-        for run in outcome.scheduled
-        if run.definitions
+        (report.definition, report.account_id)
+        not in {(each.name, account) for each in _parsed(text) for account in each.account_ids}
+        for text in read
     )
+
+
+@cache
+def _parsed(text: str) -> list[ReportDefinition]:
+    return parse_definitions(text, api_key=API_KEY)[0]
 
 
 def _announced_of(report: Report, outcome: Outcome) -> list[tuple[str, str | None]]:
@@ -318,7 +324,7 @@ def _rows(archive: bytes) -> Iterator[dict[str, str]]:
 def _every_delivered_window_ends_as_final(outcome: Outcome) -> Iterator[str]:
     """Check that a window of which the final revision was due is not left preliminary."""
     final: dict[tuple[str, str], int] = {}
-    for definition in parse_definitions(json.dumps(outcome.definitions), api_key=API_KEY)[0]:
+    for definition in _parsed(json.dumps(outcome.definitions)):
         for account_id in definition.account_ids:
             final[definition.name, account_id] = definition.delay_days[-1]
     due = {(name, account, window) for name, account, days, window in _due(outcome)

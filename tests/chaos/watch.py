@@ -1,7 +1,7 @@
 """The promises that must hold at any time, checked while a seed runs."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -93,7 +93,7 @@ class Watch:
     def overdue(
         self,
         reports: list[Report],
-        told: list[tuple[datetime, Mapping[str, Any]]],
+        told: Sequence[tuple[datetime, Mapping[str, Any]]],
         *,
         listed: Callable[[Report], bool],
         is_done: bool,
