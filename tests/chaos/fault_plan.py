@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from random import Random
 from typing import Any
 
@@ -227,6 +228,9 @@ def _outage(random: Random, start: datetime, end: datetime) -> Outage:
             # The file expires during the outage, or Vonage answers 404 for an existing file.
             operation, hours = "download", random.choice([3, 80])
             how = random.choice([how, {"fault": "status", "status": 404}])
+            if how.get("status") == HTTPStatus.TOO_MANY_REQUESTS:
+                # A run asks again each minute, and a seed would last a minute too.
+                hours = 3
             ends = begins + timedelta(hours=hours)
         return Outage("vonage", how, begins, min(ends, end), operation)
     refusal = random.choice([*_OF_AWS, "lost"])

@@ -66,10 +66,20 @@ def _every_due_window_is_delivered_or_announced(outcome: Outcome) -> Iterator[st
             (*key[:2], key[3]) == (name, account_id, window)
             and (key[2] >= delay_days or report.revision is Revision.FINAL)
             for key, report in known.items()
-        ):
+        ) and not _is_told_as_too_late(name, window, outcome):
             yield f"{name} of {account_id}, {window.interval} + {delay_days}: never planned"
     for report in known.values():
         yield from _delivered_or_announced(report, outcome)
+
+
+def _is_told_as_too_late(name: str, window: Window, outcome: Outcome) -> bool:
+    """Whether the calendar could not plan a window for seven days, and told so."""
+    told = [
+        re.search(r"windows from (\S+) to (\S+) became due", message["message"])
+        for message in outcome.aws.messages
+        if (message["event"], message["definition"]) == ("definition.refused", name)
+    ]
+    return any(found and found[1] <= f"{window.first_date}" <= found[2] for found in told)
 
 
 def _due(outcome: Outcome) -> Iterator[tuple[str, str, int, Window]]:
