@@ -215,7 +215,7 @@ class Progress:
         for backfill in self._backfills.values():
             oldest = backfill.windows[-1].start
             name = backfill.definition.name
-            for report in self._ledger.finished_reports(name, since=oldest):
+            for report in self._ledger.finished_reports(name, since=oldest, unreadable=[]):
                 is_new = report.report_id not in self._lines
                 if is_new and _belongs_to(report, backfill):
                     self.follow([report.report_id])
@@ -225,7 +225,7 @@ class Progress:
         running = {backfill.name: backfill for backfill in self._work.backfills}
         followed = [name for name, each in self._backfills.items() if not each.is_over]
         if any(name not in running for name in followed):
-            ended = {backfill.name: backfill for backfill in self._ledger.ended_backfills()}
+            ended = {backfill.name: backfill for backfill in self._ledger.ended_backfills([])}
             self._backfills.update((name, ended[name]) for name in followed if name in ended)
         for name, backfill in running.items():
             # Keep the object of an unchanged backfill, because the object caches the windows.

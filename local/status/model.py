@@ -16,7 +16,7 @@ from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.backfill import Backfill, Progress, oldest_date
 from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
 from vonage_reports.domain.report import Report, Revision, State
-from vonage_reports.domain.windows import Window, WindowLength, windows_ending_after
+from vonage_reports.domain.windows import Window, WindowLength, tiled, windows_ending_after
 
 THE_API_KEY = "(the API key)"
 """Shown as the account of a definition without account_ids. The real account is the API key, which
@@ -38,6 +38,8 @@ class Content:
     calendar: Calendar
     finished: Mapping[str, Sequence[Report]]
     ended_backfills: Sequence[Backfill] = ()
+    unreadable: Sequence[str] = ()
+    """The ledger's items that this code cannot read."""
 
     @property
     def backfills(self) -> tuple[Backfill, ...]:
@@ -237,14 +239,17 @@ class DefinitionHistory:
 
     @cached_property
     def windows(self) -> tuple[Window, ...]:
-        """All windows from the ledger's first to its last, oldest first."""
+        """All windows from the ledger's first to its last, oldest first.
+
+        The time zone's present rules cut them, and the ledger's own windows may differ.
+        """
         whole = [report.window for report in self.reports if report.root is None]
         if not whole:
             return ()
         first = min(window.start for window in whole)
-        last = max(window.end for window in whole)
+        last = max(window.start for window in whole)
         windows = windows_ending_after(first, self.length, self.time_zone)
-        return tuple(takewhile(lambda window: window.end <= last, windows))
+        return tuple(takewhile(lambda window: window.start <= last, windows))
 
     @cached_property
     def open_reports(self) -> list[Report]:
@@ -302,7 +307,8 @@ class DefinitionHistory:
         if not account.windows:
             return
         first, last = min(account.windows), max(account.windows)
-        for window in self.windows:
+        planned = [report.window for report in account.whole]
+        for window in tiled(self.windows, planned):
             if not first <= window.start <= last:
                 continue
             if (window.start, account.account_id) in self.to_come:
@@ -317,14 +323,20 @@ class DefinitionHistory:
             elif all(
                 report.state is State.DELIVERED and report.revision is Revision.PRELIMINARY
                 for report in collected
-            ) and self._skipped_final(account.account_id, window):
+            ) and self._skipped_final(account.account_id, window, collected):
                 yield window, "only the preliminary revision is delivered"
 
-    def _skipped_final(self, account_id: str, window: Window) -> bool:
-        """Return whether the calendar's cursor has passed the window's final revision."""
+    def _skipped_final(self, account_id: str, window: Window, collected: Sequence[Report]) -> bool:
+        """Return whether the calendar's cursor has passed the window's final revision.
+
+        A revision that is final since the delays were shortened is about to become final.
+        """
         if self.definition is None:
             return False
-        cursor = self.cursors.get((account_id, self.definition.delay_days[-1]))
+        final = self.definition.delay_days[-1]
+        if any(report.delay_days >= final for report in collected):
+            return False
+        cursor = self.cursors.get((account_id, final))
         return cursor is not None and window.end <= cursor
 
     def _why_no_backfill(self, account_id: str, window: Window) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from local.status.model import AccountReports, Content, DefinitionHistory, MissingWindow
+from vonage_reports.aws.ledger_items import UnreadableItem
 from vonage_reports.domain.backfill import Backfill, Progress, oldest_date
 from vonage_reports.domain.calendar import due_reports
 from vonage_reports.domain.definitions import warnings_of
@@ -254,9 +255,8 @@ def _delays(content: Content) -> Iterator[str]:
     )
     for (definition, reason), count in waiting.items():
         yield f"{definition}: retrying {count:,} report{'s' if count > 1 else ''}: {reason}"
-    if work.unreadable:
-        names = ", ".join(work.unreadable)
-        yield f"another version of this code wrote these entries of the ledger: {names}"
+    if content.unreadable:
+        yield str(UnreadableItem(*content.unreadable))
 
 
 def _calendar_warnings(history: DefinitionHistory, content: Content) -> Iterator[str]:

@@ -25,6 +25,7 @@ from vonage_reports.aws.ledger_items import (
     backfill_of,
     calendar_of,
     open_work_of,
+    readable,
     report_of,
 )
 from vonage_reports.domain.backfill import Backfill
@@ -47,10 +48,12 @@ class ReadableLedger(Protocol):
     def calendar(self) -> Calendar:
         """Read the cursors, the volumes, and the first settings of each definition."""
 
-    def ended_backfills(self) -> tuple[Backfill, ...]:
+    def ended_backfills(self, unreadable: list[str]) -> tuple[Backfill, ...]:
         """Read the backfills that plan no more windows."""
 
-    def finished_reports(self, definition: str, *, since: datetime) -> Iterable[Report]:
+    def finished_reports(
+        self, definition: str, *, since: datetime, unreadable: list[str]
+    ) -> Iterable[Report]:
         """Read the finished reports whose window starts at `since` or later."""
 
 
@@ -64,6 +67,7 @@ def content_of(ledger: ReadableLedger, definitions: str, *, as_of: datetime) -> 
     work = ledger.open_work()
     calendar = ledger.calendar()
     products = {name: json.loads(text)["product"] for name, text in calendar.collects.items()}
+    unreadable = [*work.unreadable, *calendar.unreadable]
     return Content(
         as_of=as_of,
         definitions=accepted,
@@ -71,10 +75,15 @@ def content_of(ledger: ReadableLedger, definitions: str, *, as_of: datetime) -> 
         work=work,
         calendar=calendar,
         finished={
-            name: tuple(ledger.finished_reports(name, since=oldest_start(product, as_of)))
+            name: tuple(
+                ledger.finished_reports(
+                    name, since=oldest_start(product, as_of), unreadable=unreadable
+                )
+            )
             for name, product in products.items()
         },
-        ended_backfills=ledger.ended_backfills(),
+        ended_backfills=ledger.ended_backfills(unreadable),
+        unreadable=unreadable,
     )
 
 
@@ -95,13 +104,15 @@ class SavedLedger:
         """Read the cursors, the volumes, and the first settings of each definition."""
         return calendar_of(self._partition("calendar"))
 
-    def ended_backfills(self) -> tuple[Backfill, ...]:
+    def ended_backfills(self, unreadable: list[str]) -> tuple[Backfill, ...]:
         """Read the backfills that plan no more windows."""
-        return tuple(backfill_of(item) for item in self._partition("backfills"))
+        return tuple(readable(self._partition("backfills"), backfill_of, unreadable))
 
-    def finished_reports(self, definition: str, *, since: datetime) -> Iterator[Report]:
+    def finished_reports(
+        self, definition: str, *, since: datetime, unreadable: list[str]
+    ) -> Iterator[Report]:
         """Read the finished reports whose window starts at `since` or later."""
-        reports = (report_of(item) for item in self._partition(f"finished#{definition}"))
+        reports = readable(self._partition(f"finished#{definition}"), report_of, unreadable)
         return (report for report in reports if report.window.start >= since)
 
     def _partition(self, pk: str) -> Iterator[Mapping[str, Any]]:

@@ -60,7 +60,11 @@ class Table:
             for key in self.items
             if key[0] == pk and (low or "") <= key[1] and (high is None or key[1] <= high)
         )
-        return {"Items": [self.items[key] for key in found], "Count": len(found)}
+        if not request.get("ScanIndexForward", True):
+            found.reverse()
+        read = found[: request.get("Limit")]
+        more = {"LastEvaluatedKey": _of(*read[-1])} if len(read) < len(found) else {}
+        return {"Items": [self.items[key] for key in read], "Count": len(read), **more}
 
     def _write_together(self, request: Mapping[str, Any]) -> dict[str, Any]:
         writes = [next(iter(each.items())) for each in request["TransactItems"]]
@@ -109,6 +113,10 @@ _TERM = re.compile(r"(?P<name>\w+) (?P<how>=|<|<=) (?P<value>:\w+)")
 
 def _key(item: Mapping[str, Any]) -> tuple[str, str]:
     return item["pk"]["S"], item["sk"]["S"]
+
+
+def _of(pk: str, sk: str) -> Item:
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
 
 
 def _named(expression: str, request: Mapping[str, Any]) -> str:

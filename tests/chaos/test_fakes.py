@@ -86,6 +86,11 @@ def test_transactions_end_as_in_moto() -> None:
     }  # fmt: skip
     found = client.query(TableName="ledger", **query)  # type: ignore[arg-type]  # in wire format
     assert table.answer("Query", query)["Items"] == found["Items"]
+    newest = {**query, "ScanIndexForward": False, "Limit": 1}
+    first = client.query(TableName="ledger", **newest)  # type: ignore[arg-type]  # in wire format
+    answer = table.answer("Query", newest)
+    assert answer["Items"] == first["Items"]
+    assert answer.get("LastEvaluatedKey") == first.get("LastEvaluatedKey")
     assert len({json.dumps(each) for each in ends}) > 5, "too few kinds of ends"
 
 

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -211,6 +211,7 @@ def test_manifest_describes_the_delivery(convert: Convert) -> None:
             "time_zone": "Pacific/Auckland",
         },
         "revision": "final",
+        "relabelled": False,
         "attempt": 1,
         "rows": 2,
         "schema_changed": False,
@@ -703,3 +704,70 @@ def test_missing_bucket_is_no_missing_object(s3: S3Client) -> None:
     instead_of(s3, "PutObject", lambda **_: refusal_of_aws(404, "NoSuchBucket"))
     with pytest.raises(ClientError, match="NoSuchBucket"):
         bucket.replace_json("manifests/one.json", {}, Precedence(3, "", 1, 1))
+
+
+RELABELLED = replace(PRELIMINARY, run=2, entry=Entry.CONVERT, revision="final", relabelled=True)
+
+
+def revisions_seen(convert: Convert) -> list[tuple[str, datetime]]:
+    """Return what a reader of `data/` sees of each row's revision and collection."""
+    return [
+        (row["_revision"], row["_collected_at"])
+        for key in convert.made("data/")
+        for row in pq.read_table(io.BytesIO(convert.read(key))).to_pylist()
+    ]
+
+
+def test_relabelled_delivery_is_converted_from_its_archive(convert: Convert) -> None:
+    convert.delivered(PRELIMINARY, csv_of(), 2)
+    before = revisions_seen(convert)
+
+    notification = convert(RELABELLED)
+
+    manifest = convert.manifest(RELABELLED)
+    assert (manifest["revision"], manifest["relabelled"], manifest["rows"]) == ("final", True, 2)
+    assert (notification["event"], notification["revision"]) == ("report.delivered", "final")
+    # The records were collected when they were.
+    assert revisions_seen(convert) == [("final", collected_at) for _, collected_at in before]
+    dataset = convert.s3.head_object(Bucket=BUCKET, Key=notification["dataset"])
+    assert manifest["dataset"]["version_id"] == dataset.get("VersionId", "null")
+    assert dataset["Metadata"]["run"] == "2"
+
+
+@pytest.mark.parametrize("gone", [archive_key, receipt_key], ids=["archive", "receipt"])
+def test_relabelled_delivery_without_archive_is_final_by_its_manifest(
+    convert: Convert, gone: Callable[[RunInput], str]
+) -> None:
+    convert.delivered(PRELIMINARY, csv_of(), 2)
+    before, seen = convert.manifest(PRELIMINARY), revisions_seen(convert)
+    convert.s3.delete_object(Bucket=BUCKET, Key=gone(PRELIMINARY))
+    convert.now += timedelta(days=1)
+
+    for _ in range(2):
+        notification = convert(RELABELLED)
+
+        assert convert.manifest(RELABELLED) == {
+            **before,
+            "revision": "final",
+            "relabelled": True,
+            "times": {**before["times"], "delivered": convert.now.strftime("%Y-%m-%dT%H:%M:%SZ")},
+        }
+        assert (notification["revision"], notification["rows"]) == ("final", 2)
+    assert revisions_seen(convert) == seen
+
+
+def test_relabelling_never_replaces_a_later_collection(convert: Convert) -> None:
+    convert.delivered(PRELIMINARY, csv_of(), 2)
+    later = replace(PRELIMINARY, revision="final", attempt=2, run=3, request_id="request-9")
+    convert.delivered(later, numbered(7), 1, times=LATER_TIMES)
+    convert.s3.delete_object(Bucket=BUCKET, Key=archive_key(PRELIMINARY))
+
+    assert convert(RELABELLED)["rows"] == 1
+
+    assert convert.ids() == ["7"]
+    assert convert.manifest(RELABELLED)["relabelled"] is False
+
+
+def test_relabelled_delivery_that_is_gone_asks_for_the_operator(convert: Convert) -> None:
+    with pytest.raises(InvalidRequest, match="restore its version"):
+        convert(RELABELLED)

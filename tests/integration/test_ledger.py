@@ -27,6 +27,7 @@ from vonage_reports.aws.ledger import (
 )
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.backfill import Backfill, Progress
+from vonage_reports.domain.calendar import Relabelling
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Priority, Report, Revision, State
 from vonage_reports.domain.slots import SLOTS
@@ -670,6 +671,32 @@ def test_first_recorded_fields_of_a_definition_stay(ledger: Ledger) -> None:
     }
 
 
+def test_changed_delays_are_recorded_with_their_relabelling(ledger: Ledger) -> None:
+    of = definition(delay_days=(0, 3))
+    ledger.record_collects(of)
+    assert ledger.calendar().delays == {"sms-outbound": {0: None, 3: None}}
+    relabelling = Relabelling("sms-outbound", 0, NOW, "sms-outbound-20261122T0000Z")
+
+    ledger.record_delays(of, {0: NOW}, relabelling)
+
+    assert ledger.calendar().collects == {"sms-outbound": of.collects}
+    assert ledger.calendar().delays == {"sms-outbound": {0: NOW}}
+    assert ledger.open_work().relabellings == (relabelling,)
+
+
+def test_relabelling_advances_from_its_last_position_only(ledger: Ledger) -> None:
+    of = definition()
+    first = Relabelling(of.name, 0, NOW, "sms-outbound-20261122T0000Z")
+    second = replace(first, before="sms-outbound-20261121T0000Z", again=True)
+    ledger.record_collects(of)
+    ledger.record_delays(of, {0: None}, first)
+    for then in (second, None):
+        ledger.advance_relabelling(first, then)
+        assert ledger.open_work().relabellings == (second,)
+    ledger.advance_relabelling(second, None)
+    assert ledger.open_work().relabellings == ()
+
+
 # Backfills
 
 
@@ -756,7 +783,7 @@ def test_backfill_of_another_version_stays_unchanged(ledger: Ledger, table: Tabl
     report = planned(ledger)
     table.put_item(Item={"pk": "open", "sk": "backfill#sms-1", "backfill": '{"start": 1}'})
     work = ledger.open_work()
-    assert (work.reports, work.backfills, work.unreadable) == ((report,), (), ("sms-1",))
+    assert (work.reports, work.backfills, work.unreadable) == ((report,), (), ("backfill#sms-1",))
 
 
 # Notices

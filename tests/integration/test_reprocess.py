@@ -336,7 +336,7 @@ def test_part_of_a_delivered_window_needs_confirm(stack: Stack, halves: list[Rep
 def test_preliminary_with_a_delivered_final_says_so(stack: Stack) -> None:
     stack.plan_definitions([definition(delay_days=[0, 3])])
     stack.collect("SUCCESS", "SUCCESS")
-    known = stack.services.ledger.reports_between("d0", SCHEDULED - timedelta(days=9), SCHEDULED)
+    known, _ = stack.services.ledger.reports_between("d0", SCHEDULED - timedelta(days=9), SCHEDULED)
     (preliminary,) = (each for each in known if each.later_revisions)
     (last,) = preliminary.later_revisions
     final = replace(preliminary, report_id=last, delay_index=1, delay_days=3)

@@ -1,27 +1,40 @@
 """Windows that are collected more than once, and definitions whose delay_days change."""
 
 import contextlib
+import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
-from itertools import count
+from datetime import date, datetime, timedelta, timezone
+from itertools import count, pairwise
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from local.status.model import histories_of
+from local.status.sources import content_of
 from tests.integration.conftest import refusal_of_aws
-from tests.support.stack import SCHEDULED, Stack, definition
+from tests.support.stack import LIFETIME, SCHEDULED, Stack, definition
 from vonage_reports.domain.lifecycle import Withdraw
+from vonage_reports.domain.objects import dataset_key
 from vonage_reports.domain.report import Report, Revision, State
+from vonage_reports.domain.report import report_id as derived_id
+from vonage_reports.submit_reports.backfills import outlook
+from vonage_reports.submit_reports.context import Invocation
 from vonage_reports.submit_reports.execute import execute
 from vonage_reports.submit_reports.plan import plan
+from vonage_reports.submit_reports.relabel import relabel
+from vonage_reports.submit_reports.reprocess import recollect
 
 DAY = timedelta(days=1)
 
 
-def plan_at(stack: Stack, delay_days: list[int], *, at: datetime = SCHEDULED) -> list[Report]:
+def plan_at(
+    stack: Stack, delay_days: list[int], *, at: datetime = SCHEDULED, time_zone: str = "UTC"
+) -> list[Report]:
     """Plan the due windows of a definition with these delays."""
-    planned = stack.plan_definitions([definition(delay_days=delay_days)], at=at)
+    of = definition(delay_days=delay_days, time_zone=time_zone)
+    planned = stack.plan_definitions([of], at=at)
     return [stack.known(report_id) for report_id in planned]
 
 
@@ -166,3 +179,242 @@ def test_final_waits_for_an_open_preliminary_of_the_same_id(
     assert waited.state is State.PLANNED
     collect_all(stack)
     assert stack.known(waited.report_id).attempt == 2
+
+
+def relabel_once(stack: Stack) -> None:
+    done = relabel(
+        stack.services.ledger.open_work(),
+        stack.services,
+        Invocation("one", lambda: LIFETIME),
+        clock=lambda: stack.now,
+    )
+    assert done.errors == []
+
+
+def make_final(stack: Stack) -> list[dict[str, Any]]:
+    """Relabel until nothing is left, and end the runs. Return the inputs of the runs."""
+    inputs = []
+    while stack.services.ledger.open_work().relabellings:
+        relabel_once(stack)
+        converting = [each for each in stack.open() if each.state is State.CONVERTING]
+        inputs += [json.loads(each.execution_input or "") for each in converting]
+        for report in converting:
+            stack.runs.end(report)
+        stack.settle()
+    return inputs
+
+
+def finished(stack: Stack) -> list[Report]:
+    """Return all reports, which are delivered."""
+    reports, _ = stack.services.ledger.reports_between(
+        "d0", SCHEDULED - 60 * DAY, SCHEDULED + 9 * DAY
+    )
+    assert {each.state for each in reports} == {State.DELIVERED}
+    return reports
+
+
+def collect_daily(stack: Stack, *delay_days: list[int], since: datetime = SCHEDULED) -> None:
+    """Plan and collect on successive days, each day with its delays."""
+    for days, delays in enumerate(delay_days):
+        plan_at(stack, delays, at=since + days * DAY)
+        collect_all(stack)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "days"),
+    [([0, 3], [0], [21, 22]), ([0, 1, 3], [0, 1], [20, 21]), ([0, 30], [0], [21, 22])],
+    ids=str,
+)
+def test_shortened_delays_make_the_last_deliveries_final(
+    stack: Stack, before: list[int], after: list[int], days: list[int]
+) -> None:
+    collect_daily(stack, before, before)
+    collected = {each.window for each in finished(stack)}
+    planned = plan_at(stack, after, at=SCHEDULED + DAY)
+    assert collected.isdisjoint(each.window for each in planned)
+    collect_all(stack)
+    bought = len(stack.created())
+
+    inputs = make_final(stack)
+
+    converted = [(int(each["window"]["start"][8:10]), each["revision"]) for each in inputs]
+    assert sorted(converted) == [(day, "final") for day in days]
+    assert {(each["entry"], each["relabelled"], each["announce"]) for each in inputs} == {
+        ("convert", True, True)
+    }
+    assert len(stack.created()) == bought
+    finals = {each.window for each in finished(stack) if each.revision is FINAL}
+    # A window whose last revision is not due yet stays preliminary.
+    assert {each.start.day for each in collected - finals} == ({22} if after == [0, 1] else set())
+
+
+def test_restored_delays_buy_no_relabelled_window_again(stack: Stack) -> None:
+    collect_daily(stack, [0, 3], [0, 3], [0], [0])
+    make_final(stack)
+    collect_daily(stack, *[[0, 3]] * 5, since=SCHEDULED + 4 * DAY)
+    assert make_final(stack) == []
+    by_delay = {
+        (days, revision): sorted(
+            each.window.start.day
+            for each in finished(stack)
+            if (each.delay_days, each.revision) == (days, revision)
+        )
+        for days, revision in ((0, FINAL), (0, PRELIMINARY), (3, FINAL))
+    }
+    # From the 22nd to the 25th, delay 0 was final.
+    assert by_delay == {
+        (0, FINAL): [20, 21, 22, 23, 24],
+        (0, PRELIMINARY): [25, 26, 27, 28, 29],
+        (3, FINAL): [18, 19, 25, 26],
+    }
+
+
+def test_delays_that_an_earlier_version_planned_are_shortened_too(stack: Stack) -> None:
+    collect_daily(stack, [0, 3], [0])
+    # Version 0.1 recorded no delays.
+    table = boto3.resource("dynamodb").Table("ledger")
+    for item in table.scan()["Items"]:
+        if "delays" in item:
+            del item["delays"]
+            table.put_item(Item=item)
+        elif item["sk"].startswith("relabelling#"):
+            table.delete_item(Key={"pk": item["pk"], "sk": item["sk"]})
+
+    plan_at(stack, [0], at=SCHEDULED + DAY)
+
+    assert [each["window"]["start"][8:10] for each in make_final(stack)] == ["21"]
+
+
+def test_delays_restored_at_once_still_make_deliveries_final(stack: Stack) -> None:
+    collect_daily(stack, [0, 3], [0, 3], [0], [0, 3], [0, 3])
+    assert {each["window"]["start"][8:10] for each in make_final(stack)} == {"21", "22"}
+
+
+@pytest.mark.parametrize("is_submitted", [True, False], ids=["submitted", "planned"])
+def test_open_preliminary_is_delivered_as_final(stack: Stack, *, is_submitted: bool) -> None:
+    collect_daily(stack, [0, 3])
+    planned = plan_at(stack, [0, 3], at=SCHEDULED + DAY)
+    if is_submitted:
+        stack.submit()
+    plan_at(stack, [0], at=SCHEDULED + DAY)
+    relabel_once(stack)
+    marked = [stack.known(each.report_id) for each in planned]
+    assert [each.revision for each in marked] == [FINAL, FINAL]
+    # The run of a submitted report was started as preliminary, so it is converted once more.
+    for _ in range(3):
+        stack.submit()
+        for report in stack.open():
+            stack.runs.end(report)
+        stack.settle()
+    assert [each.revision for each in finished(stack)] == [FINAL] * len(finished(stack))
+    relabelled = {each.window.start.day for each in finished(stack) if each.relabelled}
+    assert relabelled == ({21, 22} if is_submitted else {21})
+    assert len(stack.created()) == len(finished(stack))
+
+
+@pytest.mark.parametrize("error", [None, "RowsMismatch"], ids=["delivered", "failed"])
+def test_final_that_was_planned_before_stays_the_final(stack: Stack, error: str | None) -> None:
+    collect_daily(stack, [0, 3], [0, 3], [0, 3])
+    planned = plan_at(stack, [0, 3], at=SCHEDULED + 3 * DAY)
+    (final,) = (each for each in planned if each.revision is FINAL)
+    plan_at(stack, [0], at=SCHEDULED + 3 * DAY)
+    relabel_once(stack)
+    name = derived_id(
+        definition="d0", account_id=final.account_id, window=final.window, delay_index=0
+    )
+    assert stack.known(name).state is State.DELIVERED, "the final may be delivered"
+    stack.submit()
+    for report in stack.open():
+        stack.runs.end(report, error if report.report_id == final.report_id else None)
+    stack.settle()
+    make_final(stack)
+    # Only the last revision of a window is final.
+    assert stack.known(name).revision is (PRELIMINARY if error is None else FINAL)
+    assert len(stack.created()) == 3 * 2 + 2
+
+
+def test_failed_preliminary_is_collected_again_as_final(stack: Stack) -> None:
+    collect_daily(stack, [0, 3])
+    planned = plan_at(stack, [0, 3], at=SCHEDULED + DAY)
+    (failed,) = (each for each in planned if each.revision is PRELIMINARY)
+    stack.submit()
+    for report in stack.open():
+        stack.runs.end(report, "RowsMismatch" if report.report_id == failed.report_id else None)
+    stack.settle()
+    collect_daily(stack, [0], since=SCHEDULED + 2 * DAY)
+    make_final(stack)
+    recollect(failed.report_id, "failure-1", stack.services, now=stack.now)
+    collect_all(stack)
+    assert {each.revision for each in finished(stack)} == {FINAL}
+
+
+def test_relabelling_is_done_in_small_steps(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vonage_reports.submit_reports.relabel.AT_ONCE", 2)
+    monkeypatch.setattr("vonage_reports.submit_reports.relabel._EXAMINED_AT_ONCE", 3)
+    collect_daily(stack, *[[0, 5]] * 5)
+    plan_at(stack, [0], at=SCHEDULED + 4 * DAY)
+    steps = 0
+    while stack.services.ledger.open_work().relabellings:
+        relabel_once(stack)
+        relabel_once(stack)
+        converting = [each for each in stack.open() if each.state is State.CONVERTING]
+        assert len(converting) <= 2
+        for report in converting:
+            stack.runs.end(report)
+        stack.settle()
+        steps += 1
+    assert steps == 4
+
+
+@pytest.mark.parametrize("hours", [-1, 1], ids="{:+}h".format)
+def test_nothing_is_bought_twice_when_local_midnight_moves(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    def rules(offset: int) -> None:
+        zone = timezone(timedelta(hours=offset))
+        monkeypatch.setattr("vonage_reports.domain.windows.ZoneInfo", lambda _: zone)
+
+    planned = []
+    keys = {}
+    for days in range(9):
+        rules(0 if days < 2 else hours)
+        at = SCHEDULED + days * DAY
+        new = plan_at(stack, [0, 3], at=at, time_zone="Europe/London")
+        keys |= {(each.revision, each.window): dataset_key(each) for each in new}
+        planned += new
+    by_revision = {
+        revision: sorted(
+            (each.window for each in planned if each.revision is revision),
+            key=lambda window: window.start,
+        )
+        for revision in (PRELIMINARY, FINAL)
+    }
+    for windows in by_revision.values():
+        assert all(one.end == following.start for one, following in pairwise(windows))
+    begin = by_revision[PRELIMINARY][0].start
+    finals = [window for window in by_revision[FINAL] if window.start >= begin]
+    assert finals == by_revision[PRELIMINARY][: len(finals)]
+    assert len(finals) >= 3, "among them are the windows around the change"
+    assert all(keys[FINAL, window] == keys[PRELIMINARY, window] for window in finals)
+
+    stack.now = SCHEDULED + 9 * DAY
+    of = definition(delay_days=[0, 3], time_zone="Europe/London")
+    asked = stack.backfill(of, date(2026, 11, 21), date(2026, 11, 25))
+    assert outlook(asked, stack.services)["reports"] == 0
+    (status,) = histories_of(
+        content_of(
+            stack.services.ledger,
+            json.dumps(
+                [
+                    {
+                        "name": "d0",
+                        "product": "VERIFY-V2",
+                        "time_zone": "Europe/London",
+                        "delay_days": [0, 3],
+                    }
+                ]
+            ),
+            as_of=stack.now,
+        )
+    )
+    assert [status.missing(account) for account in status.accounts] == [[]]

@@ -1,6 +1,7 @@
 """Settle, plan and submit against the simulator over HTTP, with DynamoDB and SNS in moto."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from tests.support.handlers import Context, Handler, load_handler, set_environment
 from tests.support.stack import LIFETIME, SCHEDULED, Stack, definition
+from vonage_reports.aws.ledger_items import UnreadableItem
 from vonage_reports.aws.sns import Topic
 from vonage_reports.domain.decisions import Execution
 from vonage_reports.domain.definitions import Refusal
@@ -440,6 +442,21 @@ def test_report_that_was_refused_without_proof_is_looked_up_first(
     assert len(stack.created()) == 1
 
 
+def test_refusal_is_announced_once_while_the_list_does_not_answer(stack: Stack) -> None:
+    """Vonage takes other reports of the account meanwhile, which disproves the refusal."""
+    stack.plan()
+    stack.simulator.fault("create", "status", status=403)
+    stack.submit()
+    assert len(stack.announced()) == 1
+    stack.simulator.fault("list", "status", status=503, times=None)
+    for number in range(3):
+        stack.later(minutes=20)
+        stack.plan_definitions([definition(name=f"other-{number}")])
+        stack.submit()
+    assert len(stack.created()) == 3
+    assert stack.announced() == []
+
+
 def test_report_failing_to_fetch_is_announced_once(stack: Stack) -> None:
     end_at_vonage(stack, "SUCCESS")
     for _ in range(5):
@@ -452,14 +469,64 @@ def test_report_failing_to_fetch_is_announced_once(stack: Stack) -> None:
     assert the_report(stack).resumes == 5
 
 
-def test_report_of_another_version_is_left_alone_and_named(stack: Stack, handler: Handler) -> None:
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"pk": "open", "sk": "report#of-tomorrow", "state": "SPLIT", "report_id": "of-tomorrow"},
+        {"pk": "open", "sk": "backfill#of-tomorrow", "backfill": "[]"},
+        {"pk": "open", "sk": "slot#5", "until": "tomorrow"},
+        {"pk": "open", "sk": "pause#"},
+        {"pk": "calendar", "sk": "cursor#d9#abcd1234"},
+        {"pk": "calendar", "sk": "volume#d0#abcd1234", "rows_per_hour": "many"},
+        {"pk": "calendar", "sk": "collects#d9", "collects": "[]"},
+    ],
+    ids=lambda item: item["sk"],
+)
+def test_unreadable_item_is_named_and_blocks_no_report(
+    item: dict[str, Any], stack: Stack, handler: Handler
+) -> None:
     stack.plan(2)
-    table = boto3.resource("dynamodb").Table("ledger")
-    item = {"pk": "open", "sk": "report#of-tomorrow", "state": "SPLIT", "report_id": "of-tomorrow"}
-    table.put_item(Item=item)
-    with pytest.raises(InvalidRequest, match="another version of the code wrote of-tomorrow"):
+    boto3.resource("dynamodb").Table("ledger").put_item(Item=item)
+    boto3.client("ssm").put_parameter(Name="/definitions", Value="[]", Type="String")
+    with pytest.raises(UnreadableItem, match=re.escape(item["sk"])):
         handler({"sweep": True})
     assert len(stack.created()) == 2
+    assert item in stack.table()
+
+
+def test_slot_of_an_unreadable_item_is_taken(stack: Stack) -> None:
+    stack.plan(5)
+    item = {"pk": "open", "sk": "slot#5", "until": "tomorrow"}
+    boto3.resource("dynamodb").Table("ledger").put_item(Item=item)
+    stack.submit()
+    assert len(stack.created()) == 4
+
+
+def test_unreadable_cursor_stops_the_plan_of_its_definition_alone(stack: Stack) -> None:
+    """Without its cursor, a definition would begin anew, and skip the windows since."""
+    item = {"pk": "calendar", "sk": "cursor#d0#abcd1234#3", "end": "yesterday"}
+    boto3.resource("dynamodb").Table("ledger").put_item(Item=item)
+    definitions = [
+        definition(filters={"country": f"X{n}"}, name=name) for n, name in enumerate(("d0", "d00"))
+    ]
+    done = plan(definitions, stack.services, at=SCHEDULED, now=stack.now)
+    assert [type(error) for error in done.errors] == [UnreadableItem]
+    assert [name[:4] for name in done.report_ids] == ["d00-"]
+
+
+def test_window_of_an_unreadable_report_is_not_planned_again(stack: Stack) -> None:
+    name, other = stack.plan(2)
+    table = boto3.resource("dynamodb").Table("ledger")
+    for pk, sk in (("open", f"report#{name}"), ("finished#d1", other)):
+        table.put_item(Item={"pk": pk, "sk": sk, "report_id": sk, "state": "UNHEARD_OF"})
+    table.delete_item(Key={"pk": "open", "sk": f"report#{other}"})
+    for item in stack.table():
+        if item["sk"].startswith("cursor#"):
+            table.delete_item(Key={"pk": item["pk"], "sk": item["sk"]})
+    assert [report_id[:3] for report_id in stack.plan(3)] == ["d2-"]
+    assert stack.services.ledger.calendar().cursors.keys() == {
+        (f"d{number}", "abcd1234", 3) for number in range(3)
+    }
 
 
 def test_changed_definition_is_refused_by_field(stack: Stack) -> None:

@@ -22,7 +22,7 @@ def ask(stack: Stack, report: Report) -> StepResult:
 
 def the_window(stack: Stack) -> Report:
     """Return the only whole window of the ledger, open or finished."""
-    (report,) = stack.services.ledger.reports_between(
+    (report,), _ = stack.services.ledger.reports_between(
         "d0", SCHEDULED - timedelta(days=9), SCHEDULED
     )
     return report
@@ -171,9 +171,22 @@ def test_run_that_had_succeeded_is_delivered(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 403, 400])
+def test_report_that_vonage_does_not_stop_ends_with_its_run(stack: Stack, status: int) -> None:
+    """The run may be storing the report: a cancelled report must not be delivered."""
+    report = submitted(stack)
+    stack.simulator.fault("cancel", "status", status=status, times=None)
+    assert "until its run has ended" in said(ask(stack, report))
+    assert stack.settle() == []
+    stack.runs.end(report)
+    assert stack.settle() == [report.report_id]
+    assert (the_window(stack).state, stack.slots()) == (State.DELIVERED, 0)
+
+
+@pytest.mark.parametrize("status", [404, 403, 400])
 def test_slot_of_a_report_that_may_live_is_freed_later(stack: Stack, status: int) -> None:
     report = submitted(stack)
     stack.simulator.fault("cancel", "status", status=status, times=None)
+    stack.runs.end(report, "VonageUnavailable")
     ended(stack, ask(stack, report))
     assert stack.slots() == 1
     stack.later(hours=47)
@@ -187,6 +200,7 @@ def test_slot_of_a_report_that_may_live_is_freed_later(stack: Stack, status: int
 def test_other_reports_do_not_use_a_slot_that_is_left(stack: Stack) -> None:
     report = submitted(stack)
     stack.simulator.fault("cancel", "status", status=403)
+    stack.runs.end(report, "VonageUnavailable")
     ask(stack, report)
     stack.plan(6)
     assert len(stack.submit().report_ids) == 4
@@ -197,7 +211,7 @@ def test_other_reports_do_not_use_a_slot_that_is_left(stack: Stack) -> None:
 def test_unanswered_cancellation_is_repeated_by_the_sweep(stack: Stack, fault: str) -> None:
     report = submitted(stack)
     stack.simulator.fault("cancel", fault)
-    assert "the next sweep asks again" in said(ask(stack, report))
+    assert "Each sweep asks again" in said(ask(stack, report))
     assert the_window(stack).withdrawn_at == stack.now
     stack.settle()
     assert the_window(stack).state is State.CANCELLED
@@ -211,6 +225,7 @@ def test_cancellation_that_is_never_answered_ends_after_48_hours(stack: Stack) -
     report = submitted(stack)
     stack.simulator.fault("cancel", "status", status=503, times=None)
     ask(stack, report)
+    stack.runs.end(report, "VonageUnavailable")
     stack.later(hours=47)
     assert stack.settle() == []
     stack.later(hours=2)
@@ -257,7 +272,7 @@ def test_split_window_is_withdrawn_with_its_parts(stack: Stack) -> None:
 def test_split_window_waits_for_the_end_of_its_parts(stack: Stack) -> None:
     window = split(stack)
     stack.simulator.fault("cancel", "cut")
-    assert "the next sweep asks again" in said(ask(stack, window))
+    assert "Each sweep asks again" in said(ask(stack, window))
     assert the_window(stack).state is State.SPLIT
     stack.settle()
     assert the_window(stack).state is State.CANCELLED

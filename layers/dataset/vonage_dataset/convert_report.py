@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,12 +49,19 @@ def convert_report(
     already written the manifest, return the notification of that collection, because readers see
     the later data.
 
+    A relabelled report was delivered as preliminary and is final now. If one of its archives is not
+    in the bucket any more, only its manifest is written again.
+
     Raises:
         RowsMismatch, RowsUnreadable, ArchiveCorrupt: before anything is written.
         InvalidRequest: a receipt is missing.
     """
     if run_input.entry is Entry.ANNOUNCE and (delivered := _from_manifest(run_input, bucket)):
         return delivered
+    if run_input.relabelled and not _is_stored(receipt_keys, bucket):
+        _relabel_manifest(run_input, bucket, delivered=format_instant(clock()))
+        if delivered := _from_manifest(run_input, bucket):
+            return delivered
     receipts = [_receipt(bucket, key) for key in receipt_keys]
     precedence = Precedence.of(run_input, receipts)
     with TemporaryDirectory() as scratch:
@@ -104,6 +111,27 @@ def _from_manifest(run_input: RunInput, bucket: Bucket) -> dict[str, Any] | None
     """Return the notification of a delivered report, or None without a manifest."""
     manifest = bucket.read_json(manifest_key(run_input))
     return manifest and notifications.delivered(manifest, manifest_key=manifest_key(run_input))
+
+
+def _is_stored(receipt_keys: Sequence[str], bucket: Bucket) -> bool:
+    """Whether the bucket still has every receipt and its archive."""
+    receipts = map(bucket.read_json, receipt_keys)
+    return all(
+        receipt is not None
+        and (receipt["archive"] is None or bucket.exists(receipt["archive"]["key"]))
+        for receipt in receipts
+    )
+
+
+def _relabel_manifest(run_input: RunInput, bucket: Bucket, *, delivered: str) -> None:
+    """Make a delivery final in its manifest, if there is one. The dataset stays as it is."""
+    key = manifest_key(run_input)
+    precedence = bucket.precedence(key)
+    manifest = bucket.read_json(key)
+    if precedence is not None and manifest is not None:
+        manifest |= {"revision": run_input.revision, "relabelled": True}
+        manifest["times"] |= {"delivered": delivered}
+        bucket.replace_json(key, manifest, replace(precedence, run=run_input.run))
 
 
 def _receipt(bucket: Bucket, key: str) -> dict[str, Any]:

@@ -1,17 +1,23 @@
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.reports import DAILY
+from vonage_reports.domain import windows
 from vonage_reports.domain.calendar import (
+    Delays,
     due_reports,
     due_windows,
     is_too_late,
     last_due_revision,
     report_for_window,
+    where_finals_begin,
 )
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Priority, Report, Revision, State
@@ -307,3 +313,71 @@ def test_first_window_is_never_late() -> None:
 
     assert due.late == ()
     assert [report.window.first_date for report in due.reports] == [date(2026, 10, 1)]
+
+
+def test_lateness_counts_from_the_change_of_the_delay() -> None:
+    sooner = replace(DAILY, delay_days=(3,))
+    # With a delay of 30 days, the windows of a month were planned up to October 20.
+    cursors = {(DAILY.name, "abcd1234", 30): datetime(2026, 10, 20, tzinfo=UTC)}
+
+    def late(at: datetime, delays: Delays) -> int:
+        (due,) = due_reports(
+            sooner, cursors=cursors, volumes={}, profiles={}, at=at, now=at, delays=delays
+        )
+        return len(due.late)
+
+    assert late(SUNDAY_NIGHT, {30: None}) == 0
+    assert late(SUNDAY_NIGHT + timedelta(days=7), {3: SUNDAY_NIGHT}) == 0
+    # Seven days after the change, the calendar has missed them.
+    assert late(SUNDAY_NIGHT + timedelta(days=8), {3: SUNDAY_NIGHT}) == 31
+
+
+offsets = st.integers(-56, 56).map(lambda quarters: timedelta(minutes=15 * quarters))
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(WindowLength),
+    instants,
+    st.lists(st.tuples(offsets, st.integers(0, 48)), min_size=1, max_size=8),
+)
+@example(
+    WindowLength.DAY,
+    SUNDAY_NIGHT,
+    [(timedelta(), 0), (timedelta(), 24), (timedelta(hours=-1), 24), (timedelta(hours=-1), 72)],
+)
+def test_windows_tile_time_when_local_midnight_moves(
+    length: WindowLength, first: datetime, runs: Sequence[tuple[timedelta, int]]
+) -> None:
+    definition = replace(DAILY, window=length, time_zone="Europe/London", delay_days=(0, 3))
+    cursors: dict[tuple[str, str, int], datetime] = {}
+    planned: dict[int, list[Window]] = defaultdict(list)
+    at = first
+    for offset, hours in runs:
+        at += length.most_days * timedelta(hours=hours)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(windows, "ZoneInfo", lambda _, offset=offset: timezone(offset))
+            for account_id, begin in where_finals_begin(definition, cursors, at):
+                cursors[definition.name, account_id, 3] = begin
+            for due in due_reports(
+                definition,
+                cursors=cursors,
+                volumes={},
+                profiles={},
+                at=at,
+                now=at,
+                planned={"abcd1234": [each for known in planned.values() for each in known]},
+            ):
+                new = [*due.late, *(report.window for report in due.reports)]
+                planned[due.delay_days] += [Window.from_dict(each.to_dated_dict()) for each in new]
+                for window in new:
+                    assert window.end + timedelta(days=due.delay_days) <= at
+                    cursors[definition.name, "abcd1234", due.delay_days] = window.end
+    for each in planned.values():
+        assert all(one.end == following.start for one, following in pairwise(each))
+    # The final revision has the same windows and dates, so it takes the place of the preliminary.
+    preliminary, final = (
+        {(each, each.first_date) for each in planned[days] if each.start >= planned[0][0].start}
+        for days in (0, 3)
+    )
+    assert final <= preliminary

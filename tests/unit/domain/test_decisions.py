@@ -140,6 +140,11 @@ class Case:
     def is_stored(self) -> bool:
         return self.entry is not Entry.CHECK
 
+    @property
+    def waits_for_vonage(self) -> bool:
+        is_silent = self.at_vonage is Unreadable.NO_ANSWER and not self.is_stored
+        return is_silent or self.at_vonage in (None, Unreadable.UNAVAILABLE)
+
     @cached_property
     def decision(self) -> Decision:
         report = replace(
@@ -237,16 +242,29 @@ def test_vonage_is_asked_only_after_a_failed_run() -> None:
 
 
 def test_no_decision_while_vonage_is_unavailable() -> None:
-    unknown = [case for case in CASES if case.at_vonage in (None, Unreadable.UNAVAILABLE)]
+    unknown = [case for case in CASES if case.waits_for_vonage]
 
     assert {case.decision for case in unknown} == {Stay()}
+
+
+def test_report_that_is_never_answered_is_held_once_vonage_has_deleted_it() -> None:
+    """A GET that fails for good must not keep its slot for ever."""
+    run = failed_run("VonageUnavailable")
+    for days, is_held in ((6, False), (6.01, True)):
+        report = replace(REPORT, submitted_at=NOW - timedelta(days=days))
+        decision = decide(report, run, Unreadable.NO_ANSWER, entry=Entry.CHECK, now=NOW)
+        assert isinstance(decision, Hold) == is_held
+        assert isinstance(decision, Stay) != is_held
+    # A refused key heals.
+    refused = decide(report, run, Unreadable.UNAVAILABLE, entry=Entry.CHECK, now=NOW)
+    assert refused == Stay()
 
 
 def test_every_answer_of_vonage_moves_a_failed_run() -> None:
     known = [
         case
         for case in CASES
-        if case.at_vonage not in (None, Unreadable.UNAVAILABLE)
+        if not case.waits_for_vonage
         and (case.at_vonage is not Unreadable.REFUSED or case.overdue or case.is_stored)
     ]
 
@@ -464,9 +482,7 @@ def test_stored_archive_resumes_at_its_entry() -> None:
     fit = [
         case
         for case in CASES
-        if case.is_stored
-        and case.error not in BROKEN_FOR_GOOD
-        and case.at_vonage not in (None, Unreadable.UNAVAILABLE)
+        if case.is_stored and case.error not in BROKEN_FOR_GOOD and not case.waits_for_vonage
     ]
 
     for case, decision in told(fit):
@@ -1144,7 +1160,10 @@ def test_submitted_report_stays_only_while_running_or_unavailable(
 ) -> None:
     for seen, decision in seen_of(report, NOW):
         if isinstance(decision, Stay):
-            waits_for_vonage = "UNAVAILABLE" in seen or "REFUSED" in seen
+            waits_for_vonage = any(
+                each.name in seen
+                for each in (Unreadable.UNAVAILABLE, Unreadable.NO_ANSWER, Unreadable.REFUSED)
+            )
             assert seen.startswith("RUNNING") or waits_for_vonage, seen
 
 

@@ -174,6 +174,7 @@ def test_manifest_describes_the_whole_delivery() -> None:
             "time_zone": "Europe/London",
         },
         "revision": "final",
+        "relabelled": False,
         "attempt": 2,
         "rows": 42,
         "columns": [{"name": "id", "type": "string"}],

@@ -120,6 +120,18 @@ def test_changed_delay_continues_where_the_last_delay_ended() -> None:
     assert unplanned_since(sooner, cursor=WINDOW.end) == [WINDOW.end + 2 * DAY]
 
 
+def test_window_due_by_a_shorter_delay_is_late_since_the_change() -> None:
+    was = replace(DAILY, delay_days=(30,))
+    cursors = {(DAILY.name, "abcd1234", 30): WINDOW.end - 27 * DAY}
+    delays = {DAILY.name: dict.fromkeys(was.delay_days)}
+
+    late = unplanned(
+        [DAILY], cursors=cursors, collects={}, defined_at=DEFINED, now=NOW, delays=delays
+    )
+
+    assert [each.since for each in late] == [DEFINED]
+
+
 def test_removed_or_refused_definition_has_no_windows() -> None:
     changed = replace(DAILY, filters={"direction": "inbound"})
     assert unplanned_since(cursor=WINDOW.start - 9 * DAY) == []

@@ -141,6 +141,7 @@ def test_execution_input_holds_all_workflow_fields() -> None:
             "start": "2026-11-21T00:00:00Z",
             "end": "2026-11-22T00:00:00Z",
             "time_zone": "Europe/London",
+            "date": "2026-11-21",
         },
         "revision": "final",
         "delay_days": 3,
@@ -149,6 +150,7 @@ def test_execution_input_holds_all_workflow_fields() -> None:
         "planned": "2026-11-25T02:15:00Z",
         "receipts": [],
         "announce": True,
+        "relabelled": False,
     }
 
 

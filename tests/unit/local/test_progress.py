@@ -57,14 +57,18 @@ class FakeLedger:
         running = tuple(each for each in self.backfills if not each.is_over)
         return OpenWork(open_, slots, self.announced, backfills=running)
 
-    def ended_backfills(self) -> tuple[Backfill, ...]:
+    def ended_backfills(self, unreadable: list[str]) -> tuple[Backfill, ...]:
+        del unreadable
         return tuple(each for each in self.backfills if each.is_over)
 
     def finished_report(self, report_id: str) -> Report | None:
         finished = (report for report in self.reports if report.is_at_end)
         return next((each for each in finished if each.report_id == report_id), None)
 
-    def finished_reports(self, definition: str, *, since: datetime) -> list[Report]:
+    def finished_reports(
+        self, definition: str, *, since: datetime, unreadable: list[str]
+    ) -> list[Report]:
+        del unreadable
         return [
             report
             for report in self.reports

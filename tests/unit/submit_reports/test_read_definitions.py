@@ -1,16 +1,20 @@
 import json
 from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from vonage_reports.domain.definitions import Refusal, ReportDefinition
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.windows import WindowLength
 from vonage_reports.submit_reports.read_definitions import (
     LoadedDefinitions,
+    _Definition,
     parse_definitions,
 )
 
@@ -125,6 +129,24 @@ def test_refusal_names_definition_and_field(field: str, value: object) -> None:
 
     assert (refusal.definition, refusal.field) == ("calls", field)
     assert refusal.reason
+
+
+def test_only_names_of_iana_are_time_zones() -> None:
+    tzdata = resources.files("tzdata")
+    folder = Path(str(tzdata.joinpath("zoneinfo")))
+    there = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    others = ["localtime", "posixrules", "posix/UTC", "right/UTC", "right/Europe/London", "/UTC"]
+    zones = TypeAdapter(_Definition.__annotations__["time_zone"])
+
+    def is_accepted(name: str) -> bool:
+        try:
+            zones.validate_python(name)
+        except ValidationError:
+            return False
+        return True
+
+    listed = tzdata.joinpath("zones").read_text().split()
+    assert {name for name in [*there, *others] if is_accepted(name)} == {*listed} - {"Factory"}
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ open                    slot#<1 to 5>                   the holder of a slot; ab
 open                    notice#<cause>                  an announced cause
 open                    pause#                          the end of a pause after a 429
 open                    backfill#<name>                 a backfill with windows left to plan
+open                    relabelling#<definition>#<delay days>  deliveries that a change made final
 finished#<definition>   <report_id>                     a finished report
 request#<request_id>    request                         the report of a Vonage request
 backfills               <name>                          a backfill without windows left to plan
 calendar                cursor#<definition>#<account>#<delay days>     the end of planned windows
 calendar                volume#<definition>#<account>   rows per hour of the newest delivered window
-calendar                collects#<definition>           the fields of a definition that never change
+calendar                collects#<definition>           the fields of a definition that never
+                                                        change, and its delays as last planned
 ======================  ==============================  ======================================
 
 All open work is one partition, so reads do not grow with the number of finished reports.
@@ -35,16 +37,21 @@ from vonage_reports.aws.ledger_items import (
     OpenWork,
     backfill_of,
     calendar_of,
+    collects_item,
     finished_item,
     finished_key,
     open_item,
     open_key,
     open_work_of,
+    readable,
+    relabelling_item,
+    relabelling_key,
     report_of,
     request_key,
     slot_key,
 )
 from vonage_reports.domain.backfill import Backfill
+from vonage_reports.domain.calendar import Delays, Relabelling
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Report, State, report_ids_from
 
@@ -97,7 +104,10 @@ class Ledger:
         return self.open_work().reports
 
     def report(self, report_id: str) -> Report | None:
-        """Return a report, open or finished, or None for an unknown report_id."""
+        """Return a report, open or finished, or None for an unknown report_id.
+
+        Raises UnreadableItem for a report that this code cannot read.
+        """
         keys = (open_key(report_id), finished_key(report_id))
         # Read in one transaction, because between two reads the report could change partitions.
         for attempt in range(_READS):
@@ -115,14 +125,20 @@ class Ledger:
         raise AssertionError("the last attempt raises")
 
     def finished_report(self, report_id: str) -> Report | None:
-        """Return a finished report, or None if the report is open or unknown."""
+        """Return a finished report, or None if the report is open or unknown.
+
+        Raises UnreadableItem for a report that this code cannot read.
+        """
         item = self._table.get_item(Key=finished_key(report_id), ConsistentRead=True).get("Item")
         return report_of(item) if item else None
 
-    def reports_between(self, definition: str, start: datetime, end: datetime) -> list[Report]:
+    def reports_between(
+        self, definition: str, start: datetime, end: datetime
+    ) -> tuple[list[Report], frozenset[str]]:
         """Read a definition's reports whose windows start in [`start`, `end`).
 
-        Includes every account and revision, open or finished, but no parts of split windows.
+        Includes every account and revision, open or finished, but no parts of split windows. Also
+        returns the report_ids of unreadable items, parts included.
         """
         bounds = [f"{definition}-{at:%Y%m%dT%H%MZ}" for at in (start, end)]
         # Read open reports first. Otherwise, a report that finishes in between would be missed.
@@ -130,24 +146,25 @@ class Ledger:
             *self._partition("open", *(f"report#{bound}" for bound in bounds)),
             *self._partition(f"finished#{definition}", *bounds),
         ]
-        return [
+        unreadable: list[str] = []
+        reports = [
             report
-            for report in map(report_of, items)
+            for report in readable(items, report_of, unreadable)
             # The range of a definition "sms" can include reports of a definition "sms-2026-a".
             if report.definition == definition and not report.is_half
         ]
+        return reports, frozenset(name.removeprefix("report#") for name in unreadable)
 
     def delivered_rows(self, report_ids: Iterable[str]) -> list[int]:
         """Return the row counts of the delivered reports among `report_ids`.
 
-        Best effort: skips reports that DynamoDB does not return in its first answer.
+        Best effort: skips unreadable reports, and those that DynamoDB's first answer leaves out.
         """
         keys = [finished_key(report_id) for report_id in report_ids]
         answer = self._client.batch_get_item(RequestItems={self._name: {"Keys": keys}})
-        reports = [report_of(item) for item in answer["Responses"].get(self._name, [])]
         return [
             report.rows
-            for report in reports
+            for report in readable(answer["Responses"].get(self._name, []), report_of, [])
             if report.state is State.DELIVERED and report.rows is not None
         ]
 
@@ -161,16 +178,21 @@ class Ledger:
         """Read the calendar's partition: cursors, volumes and collected definitions."""
         return calendar_of(self._partition("calendar"))
 
-    def ended_backfills(self) -> tuple[Backfill, ...]:
-        """Read the backfills without windows left to plan."""
-        return tuple(backfill_of(item) for item in self._partition("backfills"))
+    def ended_backfills(self, unreadable: list[str]) -> tuple[Backfill, ...]:
+        """Read the backfills without windows left to plan.
 
-    def finished_reports(self, definition: str, *, since: datetime) -> Iterator[Report]:
+        Appends the names of unreadable items to `unreadable`.
+        """
+        return tuple(readable(self._partition("backfills"), backfill_of, unreadable))
+
+    def finished_reports(
+        self, definition: str, *, since: datetime, unreadable: list[str]
+    ) -> Iterator[Report]:
         """Yield the finished reports whose window begins at `since` or later, oldest first.
 
-        The reports have only the fields in OF_FINISHED_REPORTS. The Query is eventually consistent.
-        It costs half a read unit for each 4 kB of the full items, although it returns only some
-        fields.
+        The reports have only the fields in OF_FINISHED_REPORTS. Appends the report_ids of
+        unreadable reports to `unreadable`. The Query is eventually consistent. It costs half a read
+        unit for each 4 kB of the full items, although it returns only some fields.
         """
         after = report_ids_from(definition, since)
         names = {f"#{number}": name for number, name in enumerate(OF_FINISHED_REPORTS)}
@@ -179,17 +201,54 @@ class Ledger:
             "ProjectionExpression": ", ".join(names),
             "ExpressionAttributeNames": names,
         }
-        for item in self._items(query):
-            yield report_of(item)
+        yield from readable(self._items(query), report_of, unreadable)
+
+    def finished_before(
+        self, definition: str, before: str, *, limit: int
+    ) -> tuple[list[Report], str, bool]:
+        """Read at most `limit` finished reports up to the report_id `before`, largest first.
+
+        Return the readable ones, the smallest report_id, and whether there are more.
+        """
+        bounds = Key("sk").between(f"{definition}-", before)
+        page = self._table.query(
+            KeyConditionExpression=Key("pk").eq(f"finished#{definition}") & bounds,
+            ScanIndexForward=False,
+            ConsistentRead=True,
+            Limit=limit,
+        )
+        last = str(page["Items"][-1]["sk"]) if page["Items"] else before
+        return [*readable(page["Items"], report_of, [])], last, "LastEvaluatedKey" in page
 
     def record_collects(self, definition: ReportDefinition) -> None:
         """Record the fields that a definition may never change, when the definition is new."""
-        item = {
-            "pk": "calendar",
-            "sk": f"collects#{definition.name}",
-            "collects": definition.collects,
-        }
+        item = collects_item(definition, dict.fromkeys(definition.delay_days))
         self._transact(self._put(item, _IF_ABSENT), refusals=_LOST)
+
+    def record_delays(
+        self, definition: ReportDefinition, delays: Delays, relabelling: Relabelling | None
+    ) -> None:
+        """Record the changed delays of a definition, with the relabelling that they need.
+
+        If another invocation records them at the same time, a later run records them.
+        """
+        unchanged = _still("collects", definition.collects)
+        writes = [self._put(collects_item(definition, delays), unchanged)]
+        if relabelling is not None:
+            writes.append(self._put(relabelling_item(relabelling)))
+        self._transact(*writes, refusals=_LOST)
+
+    def advance_relabelling(self, old: Relabelling, new: Relabelling | None) -> None:
+        """Write the progress of a relabelling, or delete it (None).
+
+        Writes nothing if it changed since it was read.
+        """
+        unmoved = _still("before", old.before)
+        if new is None:
+            write = self._delete(relabelling_key(old), unmoved)
+        else:
+            write = self._put(relabelling_item(new), unmoved)
+        self._transact(write, refusals=_LOST)
 
     def move_cursor(self, definition: str, account_id: str, delay_days: int, to: datetime) -> None:
         """Record that all windows that end by `to` are planned.

@@ -1,23 +1,25 @@
 """The items of the ledger: reports, backfills and cursors in DynamoDB's types."""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from vonage_reports.domain.backfill import Backfill
+from vonage_reports.domain.calendar import Delays, Relabelling
+from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Priority, Report, Revision, State, definition_of
 from vonage_reports.domain.traffic_profile import TrafficProfile
-from vonage_reports.domain.windows import Window
+from vonage_reports.domain.windows import Window, parse_instant
 
 OF_FINISHED_REPORTS = (
     *("report_id", "definition", "product", "account_id", "include_subaccounts", "filters"),
     *("window", "revision", "priority", "planned_at", "delay_index", "delay_days", "state"),
     *("root", "leaves", "backfill", "rows", "error", "reason", "failures", "withdrawn_at"),
-    "receipts",
+    *("receipts", "relabelled"),
 )
 """The attributes that a Query of many finished reports reads."""
 
@@ -34,8 +36,8 @@ class OpenWork:
     """All unfinished work.
 
     `slots` maps a slot to the report_id of its holder. `slots_until` maps a slot that a withdrawn
-    report left taken to its end. `unreadable` names the reports and backfills that another version
-    of this code wrote. Never change these items.
+    report left taken to its end. `unreadable` has the sort keys of the items that this code cannot
+    read. Never change these items.
     """
 
     reports: tuple[Report, ...]
@@ -45,6 +47,7 @@ class OpenWork:
     unreadable: tuple[str, ...] = ()
     backfills: tuple[Backfill, ...] = ()
     slots_until: Mapping[int, datetime] = field(default_factory=dict)
+    relabellings: tuple[Relabelling, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,37 +59,89 @@ class Calendar:
         volumes: Rows per hour, by definition and account.
         collects: The fields that each definition may never change, as text.
         profiles: The distribution of rows over a window, by definition and account.
+        unreadable: The sort keys of the items that this code cannot read.
+        delays: The delays of each definition as last planned. Absent for a definition that only an
+            earlier version of this code planned.
     """
 
     cursors: Mapping[tuple[str, str, int], datetime]
     volumes: Mapping[tuple[str, str], float]
     collects: Mapping[str, str]
     profiles: Mapping[tuple[str, str], TrafficProfile] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
+    delays: Mapping[str, Delays] = field(default_factory=dict)
+
+    def require_readable(self, definition: str) -> None:
+        """Raise UnreadableItem if a definition's cursor, or its fixed fields, cannot be read.
+
+        Without them, the calendar would skip windows, or collect windows twice.
+        """
+        begins = (f"cursor#{definition}#", f"collects#{definition}#")
+        names = [name for name in self.unreadable if f"{name}#".startswith(begins)]
+        if names:
+            raise UnreadableItem(*names)
+
+
+_MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+class UnreadableItem(Exception):
+    """This code cannot read an item of the ledger, which it therefore never changes."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__(
+            f"the ledger has items that cannot be read: {', '.join(names)}. Probably another "
+            "version of the code wrote them: deploy that version"
+        )
+
+
+_Read = TypeVar("_Read")
+
+
+def readable(
+    items: Iterable[Mapping[str, Any]],
+    read: Callable[[Mapping[str, Any]], _Read],
+    unreadable: list[str],
+) -> Iterator[_Read]:
+    """Yield the items as `read` returns them. Append the names of unreadable items."""
+    for item in items:
+        try:
+            yield read(item)
+        except UnreadableItem:
+            unreadable.append(_name(item))
+
+
+def _name(item: Mapping[str, Any]) -> str:
+    # A query of finished reports reads no sort key, which is the report_id there.
+    return str(item.get("sk") or item.get("report_id"))
 
 
 def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
     """Read the open partition."""
     reports, slots, announced, unreadable, backfills = [], {}, set(), [], []
+    relabellings = []
     slots_until = {}
     paused_until = None
     for item in items:
         kind, _, name = str(item["sk"]).partition("#")
-        if kind in ("report", "backfill"):
-            try:
-                if kind == "report":
-                    reports.append(report_of(item))
-                else:
-                    backfills.append(backfill_of(item))
-            except (KeyError, TypeError, ValueError):
-                unreadable.append(name)
-        elif kind == "slot":
-            slots[int(name)] = str(item["report_id"])
-            if "until" in item:
-                slots_until[int(name)] = datetime.fromisoformat(str(item["until"]))
-        elif kind == "pause":
-            paused_until = datetime.fromisoformat(str(item["until"]))
-        elif kind == "notice":
-            announced.add(name)
+        try:
+            if kind == "report":
+                reports.append(report_of(item))
+            elif kind == "backfill":
+                backfills.append(backfill_of(item))
+            elif kind == "slot":
+                # The slot is taken, whatever else the item says.
+                slots[int(name)] = str(item.get("report_id"))
+                if "until" in item:
+                    slots_until[int(name)] = _instant(item["until"])
+            elif kind == "pause":
+                paused_until = _instant(item["until"])
+            elif kind == "notice":
+                announced.add(name)
+            elif kind == "relabelling":
+                relabellings.append(relabelling_of_item(item))
+        except (UnreadableItem, *_MALFORMED):
+            unreadable.append(_name(item))
     return OpenWork(
         tuple(reports),
         slots,
@@ -95,28 +150,85 @@ def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
         tuple(unreadable),
         tuple(backfills),
         slots_until,
+        tuple(relabellings),
     )
 
 
 def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
     """Read the calendar's partition."""
     cursors, volumes, collects, profiles = {}, {}, {}, {}
+    delays, unreadable = {}, []
     for item in items:
-        kind, name, *rest = str(item["sk"]).split("#")
-        if kind == "cursor":
-            cursors[name, rest[0], int(rest[1])] = datetime.fromisoformat(str(item["end"]))
-        elif kind == "volume":
-            volumes[name, rest[0]] = float(str(item["rows_per_hour"]))
-            if "profile" in item:
-                profiles[name, rest[0]] = TrafficProfile.from_json(str(item["profile"]))
-        else:
-            collects[name] = str(item["collects"])
-    return Calendar(cursors, volumes, collects, profiles)
+        kind, *rest = str(item["sk"]).split("#")
+        try:
+            if kind == "cursor":
+                name, account_id, delay_days = rest
+                cursors[name, account_id, int(delay_days)] = _instant(item["end"])
+            elif kind == "volume":
+                name, account_id = rest
+                volumes[name, account_id] = float(str(item["rows_per_hour"]))
+                if "profile" in item:
+                    profiles[name, account_id] = TrafficProfile.from_json(str(item["profile"]))
+            elif kind == "collects":
+                (name,) = rest
+                collects[name] = str(item["collects"])
+                json.loads(collects[name]).items()
+                if "delays" in item:
+                    delays[name] = _delays_of(json.loads(str(item["delays"])))
+        except _MALFORMED:
+            unreadable.append(_name(item))
+    return Calendar(cursors, volumes, collects, profiles, tuple(unreadable), delays)
+
+
+def _instant(value: object) -> datetime:
+    """Read an instant. Raises ValueError without an offset: it could not be compared."""
+    return parse_instant(str(value))
+
+
+def _delays_of(value: Mapping[str, str | None]) -> Delays:
+    return {int(days): None if at is None else _instant(at) for days, at in value.items()}
+
+
+def collects_item(definition: ReportDefinition, delays: Delays) -> dict[str, Any]:
+    """Return the item of the fields that never change, and of the delays that a run saw."""
+    seen = {str(days): at and at.astimezone(UTC).isoformat() for days, at in delays.items()}
+    return {
+        "pk": "calendar",
+        "sk": f"collects#{definition.name}",
+        "collects": definition.collects,
+        "delays": json.dumps(seen),
+    }
+
+
+def relabelling_key(relabelling: Relabelling) -> dict[str, str]:
+    """Return the key of a relabelling."""
+    name = f"{relabelling.definition}#{relabelling.delay_days}"
+    return {"pk": "open", "sk": f"relabelling#{name}"}
+
+
+def relabelling_item(relabelling: Relabelling) -> dict[str, Any]:
+    """Return the item of a relabelling."""
+    until = relabelling.until.astimezone(UTC).isoformat()
+    return {**relabelling_key(relabelling), **asdict(relabelling), "until": until}
+
+
+def relabelling_of_item(item: Mapping[str, Any]) -> Relabelling:
+    """Read a relabelling's item."""
+    return Relabelling(
+        definition=str(item["definition"]),
+        delay_days=int(str(item["delay_days"])),
+        until=_instant(item["until"]),
+        before=str(item["before"]),
+        again=bool(item["again"]),
+    )
 
 
 def backfill_of(item: Mapping[str, Any]) -> Backfill:
-    """Read a backfill's item."""
-    return Backfill.from_json(item["backfill"])
+    """Read a backfill's item. Raises UnreadableItem."""
+    try:
+        return Backfill.from_json(item["backfill"])
+    except _MALFORMED:
+        raise UnreadableItem(_name(item)) from None
 
 
 def open_key(report_id: str) -> dict[str, str]:
@@ -157,7 +269,7 @@ def _attributes(report: Report) -> dict[str, Any]:
         if isinstance(value, datetime):
             value = value.astimezone(UTC).isoformat()
         elif isinstance(value, Window):
-            value = value.to_dict()
+            value = value.to_dated_dict()
         elif isinstance(value, TrafficProfile):
             value = value.to_json()
         elif isinstance(value, Enum):
@@ -173,14 +285,21 @@ def _attributes(report: Report) -> dict[str, Any]:
 
 
 def report_of(item: Mapping[str, Any]) -> Report:
-    """Read a report's item."""
+    """Read a report's item. Raises UnreadableItem."""
+    try:
+        return _report_of(item)
+    except _MALFORMED:
+        raise UnreadableItem(_name(item)) from None
+
+
+def _report_of(item: Mapping[str, Any]) -> Report:
     values: dict[str, Any] = {}
     for each in fields(Report):
         if each.name not in item:
             continue
         value = item[each.name]
         if each.name in _TIMES:
-            value = datetime.fromisoformat(str(value))
+            value = _instant(value)
         elif isinstance(value, Decimal):
             value = int(value)
         values[each.name] = value

@@ -1,34 +1,47 @@
 """The due windows of a report definition, and their reports."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice, takewhile
+from itertools import takewhile
+from types import MappingProxyType
 
 from vonage_reports.domain.definitions import ReportDefinition
-from vonage_reports.domain.report import Priority, Report, Revision, report_id
+from vonage_reports.domain.report import Priority, Report, Revision, report_id, report_ids_from
 from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import (
     HOUR,
     Window,
     WindowLength,
     latest_window_ending_by,
+    windows_after,
     windows_ending_after,
 )
 
+Delays = Mapping[int, datetime | None]
+"""The `delay_days` of a definition as the calendar last planned it, in their order.
+
+Each has the time of the first run that saw it, or None if the definition began with it.
+"""
+
 
 def due_windows(
-    definition: ReportDefinition, delay_index: int, cursor: datetime | None, at: datetime
+    definition: ReportDefinition,
+    delay_index: int,
+    cursor: datetime | None,
+    at: datetime,
+    planned: Sequence[Window] = (),
 ) -> Iterator[Window]:
     """Yield, oldest first, the windows after `cursor` that are due at the instant `at`.
 
     Without a cursor, yield only the latest due window, because a first run buys no history.
+    `planned` are the account's windows in the ledger, perhaps planned by earlier rules of the zone.
     """
     due_by = at - _delay(definition, delay_index)
     if cursor is None:
         yield latest_window_ending_by(due_by, definition.window, definition.time_zone)
         return
-    windows = windows_ending_after(cursor, definition.window, definition.time_zone)
+    windows = windows_after(cursor, definition.window, definition.time_zone, planned)
     yield from takewhile(lambda window: window.end <= due_by, windows)
 
 
@@ -59,10 +72,19 @@ CATCH_UP = timedelta(days=7)
 
 
 def is_too_late(
-    definition: ReportDefinition, delay_index: int, window: Window, at: datetime
+    definition: ReportDefinition,
+    delay_index: int,
+    window: Window,
+    at: datetime,
+    *,
+    not_before: datetime | None = None,
 ) -> bool:
-    """Whether a window is too old for the calendar, so that only the operator can request it."""
-    return window.end + _delay(definition, delay_index) < at - CATCH_UP
+    """Whether a window is too old for the calendar, so that only the operator can request it.
+
+    Lateness counts from the time when the window became due, or from `not_before` if that is later.
+    """
+    due = window.end + _delay(definition, delay_index)
+    return max(due, not_before or due) < at - CATCH_UP
 
 
 @dataclass(frozen=True)
@@ -86,23 +108,30 @@ def due_reports(
     profiles: Mapping[tuple[str, str], TrafficProfile],
     at: datetime,
     now: datetime,
+    delays: Delays | None = None,
+    planned: Mapping[str, Sequence[Window]] = MappingProxyType({}),
 ) -> Iterator[Due]:
     """Yield a definition's windows that are due at the instant `at`.
 
     Some windows may be in the ledger already. `cursors` are the ends of the planned windows, by
     definition, account and days of delay. `volumes` (rows per hour) and `profiles` (the
-    distribution of the rows) are by definition and account.
+    distribution of the rows) are by definition and account. `delays` are those that an earlier run
+    saw. `planned` are the windows in the ledger, by account in lower case.
     """
+    seen = seen_delays(definition, delays, at)
     for account_id in definition.account_ids:
         for delay_index, delay_days in enumerate(definition.delay_days):
-            since = _planned_to(definition, account_id, delay_index, cursors)
-            windows = list(due_windows(definition, delay_index, since, at))
+            since = _planned_to(definition, account_id, delay_index, cursors, delays)
+            known = planned.get(account_id.lower(), ())
+            windows = list(due_windows(definition, delay_index, since, at, known))
+            changed_at = seen[delay_days]
             # A definition without a cursor has no late windows, because collecting begins with the
             # latest window.
             late = [
                 each
                 for each in windows
-                if since is not None and is_too_late(definition, delay_index, each, at)
+                if since is not None
+                and is_too_late(definition, delay_index, each, at, not_before=changed_at)
             ]
             reports = (
                 report_for_window(
@@ -125,17 +154,27 @@ def next_unplanned(
     cursors: Mapping[tuple[str, str, int], datetime],
     defined_at: datetime,
     now: datetime,
+    delays: Delays | None = None,
 ) -> Iterator[tuple[Report, datetime]]:
     """Yield the next window of each account and revision, if due, and the time it became due.
 
-    A revision that was never planned is due since `defined_at`, when its definition was added.
+    A revision that was never planned is due since `defined_at`, when its definition was added or
+    its delay was changed. `delays` are those that an earlier run saw.
     """
+    seen = seen_delays(definition, delays, defined_at)
     for account_id in definition.account_ids:
         for delay_index, delay_days in enumerate(definition.delay_days):
-            planned_to = _planned_to(definition, account_id, delay_index, cursors)
+            planned_to = _planned_to(definition, account_id, delay_index, cursors, delays)
             at = defined_at if planned_to is None else now
-            for window in islice(due_windows(definition, delay_index, planned_to, at), 1):
-                since = defined_at if planned_to is None else due_at(window, delay_days)
+            windows = due_windows(definition, delay_index, planned_to, at)
+            window = next(windows, None)
+            if window and planned_to and _is_within_a_window(definition, planned_to):
+                # New rules of the zone cut this window, unless an earlier revision has a longer
+                # window there, which only the ledger knows. The next one is due a little later.
+                window = next(windows, None)
+            if window is not None:
+                due = due_at(window, delay_days)
+                since = defined_at if planned_to is None else max(due, seen[delay_days] or due)
                 yield (
                     report_for_window(
                         definition, account_id, delay_index, window, rows_per_hour=None, now=now
@@ -144,22 +183,116 @@ def next_unplanned(
                 )
 
 
+def _is_within_a_window(definition: ReportDefinition, instant: datetime) -> bool:
+    windows = windows_ending_after(instant, definition.window, definition.time_zone)
+    return next(windows).start < instant
+
+
+def first_unplanned(
+    definition: ReportDefinition,
+    cursors: Mapping[tuple[str, str, int], datetime],
+    delays: Delays | None,
+) -> datetime | None:
+    """Return the oldest cursor of a definition, or None if it was never planned."""
+    ends = (
+        _planned_to(definition, account_id, index, cursors, delays)
+        for account_id in definition.account_ids
+        for index in range(len(definition.delay_days))
+    )
+    return min((end for end in ends if end is not None), default=None)
+
+
+def seen_delays(definition: ReportDefinition, before: Delays | None, at: datetime) -> Delays:
+    """Return the delays of a definition that a run at the instant `at` sees.
+
+    Without `before`, an earlier version of this code planned the definition, or none did.
+    """
+    if before is None:
+        return dict.fromkeys(definition.delay_days)
+    final = definition.delay_days[-1]
+    seen = {days: before.get(days, at) for days in definition.delay_days}
+    return seen if final == max(before) else {**seen, final: at}
+
+
 def where_finals_begin(
     definition: ReportDefinition,
     cursors: Mapping[tuple[str, str, int], datetime],
     at: datetime,
+    delays: Delays | None = None,
 ) -> Iterator[tuple[str, datetime]]:
     """Yield the account and the first cursor of each final revision without a cursor.
+
+    A delay that is final again, after another delay was, gets a new cursor too. `delays` are those
+    that an earlier run saw.
 
     Store these cursors before planning. A final revision without a cursor starts at the cursor of
     another delay, which planning advances. If an invocation planned first and died before it stored
     these cursors, the windows that it planned would never be collected as final.
     """
     index = len(definition.delay_days) - 1
+    final = definition.delay_days[index]
     for account_id in definition.account_ids:
-        if (definition.name, account_id, definition.delay_days[index]) not in cursors:
-            since = _planned_to(definition, account_id, index, cursors)
+        is_new = (definition.name, account_id, final) not in cursors
+        if is_new or (delays is not None and max(delays) < final):
+            since = _planned_to(definition, account_id, index, cursors, delays)
             yield account_id, since or next(due_windows(definition, index, None, at)).start
+
+
+@dataclass(frozen=True)
+class Relabelling:
+    """A definition's preliminary deliveries that are final since its delays were shortened.
+
+    Final is each preliminary revision that was collected `delay_days` after its window, or later,
+    and that no later revision follows. Windows that end after `until` are planned as final. A later
+    change of the definition does not concern this work.
+    """
+
+    definition: str
+    delay_days: int
+    until: datetime
+    before: str
+    """The finished reports up to this report_id are still to examine, the largest first."""
+    again: bool = False
+    """Whether a report could not be decided yet, so that all are examined once more."""
+
+    def concerns(self, report: Report) -> bool:
+        """Whether a report is final now, unless a later revision follows."""
+        return (
+            report.definition == self.definition
+            and not report.is_half
+            and report.revision is Revision.PRELIMINARY
+            and report.delay_days >= self.delay_days
+            and report.window.end <= self.until
+        )
+
+
+def relabelling_of(
+    definition: ReportDefinition,
+    cursors: Mapping[tuple[str, str, int], datetime],
+    delays: Delays | None,
+) -> Relabelling | None:
+    """Return the relabelling that a change of the definition's delays needs, or None.
+
+    Call it once a run sees the change. `delays` are those that an earlier run saw. Without them,
+    the cursors of longer delays show that the definition may have been shortened before.
+    """
+    final = definition.delay_days[-1]
+    ends = [(days, end) for (name, _, days), end in cursors.items() if name == definition.name]
+    if delays is None:
+        is_shortened = any(days > final for days, _ in ends)
+    else:
+        is_shortened = any(days >= final for days in sorted(delays)[:-1])
+    until = max((end for days, end in ends if days >= final), default=None)
+    if not is_shortened or until is None:
+        return None
+    return Relabelling(definition.name, final, until, report_ids_from(definition.name, until))
+
+
+def present_revision(report: Report, delays: Delays | None) -> Report:
+    """Return a report as its definition would plan it now: perhaps as the final revision."""
+    if delays is None or report.revision is Revision.FINAL or report.delay_days < max(delays):
+        return report
+    return report.as_final()
 
 
 def _planned_to(
@@ -167,12 +300,14 @@ def _planned_to(
     account_id: str,
     delay_index: int,
     cursors: Mapping[tuple[str, str, int], datetime],
+    delays: Delays | None = None,
 ) -> datetime | None:
     """Return the end of a revision's planned windows, or None for a new revision.
 
     A final revision with a changed delay continues where the previous delay ended, so no window is
-    left out or bought as final twice. A revision with a restored delay continues after the windows
-    that were collected with a longer delay meanwhile.
+    left out or bought as final twice. If the delay was shortened, some of the windows that follow
+    may have a revision that is final now, and need no other. A revision with a restored delay
+    continues after the windows that were collected with a longer delay meanwhile.
     """
     own = definition.delay_days[delay_index]
     is_final = delay_index == len(definition.delay_days) - 1
@@ -182,8 +317,10 @@ def _planned_to(
         # Account ids are case-insensitive.
         if (name, account.lower()) == (definition.name, account_id.lower())
     ]
-    if own in dict(ends):
-        return max(end for days, end in ends if days >= own)
+    former = max(delays) if is_final and delays else own
+    finals = [end for days, end in ends if days == former or days >= max(own, former)]
+    if own in dict(ends) or (former != own and finals):
+        return max(finals)
     return max(ends)[1] if is_final and ends else None
 
 

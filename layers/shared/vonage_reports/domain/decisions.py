@@ -33,7 +33,8 @@ from vonage_reports.domain.lifecycle import (
     Transition,
 )
 from vonage_reports.domain.objects import receipt_key
-from vonage_reports.domain.report import Entry, Report, RequestStatus, State
+from vonage_reports.domain.report import Entry, Report, RequestStatus, Revision, State
+from vonage_reports.domain.run_input import runs_as_preliminary
 from vonage_reports.domain.splitting import MAX_LEAVES, can_be_split
 from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.waits import (
@@ -43,6 +44,7 @@ from vonage_reports.domain.waits import (
     MAX_EQUAL_FAILURES,
     MAX_RESUMES,
     NOT_FOUND_PATIENCE,
+    REPORT_KEPT,
     UNSCALED,
     Waits,
 )
@@ -76,7 +78,8 @@ class Gone(Enum):
 class Unreadable(Enum):
     """Why the report's state at Vonage is unknown."""
 
-    UNAVAILABLE = "no answer, or Vonage asks to wait; the next invocation asks again"
+    UNAVAILABLE = "Vonage asks to wait, or refuses the API key; the next invocation asks again"
+    NO_ANSWER = "no answer, or a 5xx, which may last for this report alone"
     UNKNOWN_STATUS = "a request_status that Vonage does not document"
     REFUSED = "a refusal of this report, but not of the API key"
 
@@ -104,6 +107,7 @@ class NoMatch(Enum):
 
     ABSENT = "a well-formed list without the report"
     NOT_NOW = "no answer, or Vonage asks to wait; the next invocation looks again"
+    DENIED = "Vonage refuses the list; the next invocation looks again"
 
 
 LookupResult = Found | Unclear | NoMatch
@@ -229,7 +233,7 @@ def after_lookup(
         return Adopt(seen.request_id)
     if isinstance(seen, Unclear):
         return _hold(report, seen.reason, seen.request_id, now=now, waits=waits)
-    if seen is NoMatch.NOT_NOW:
+    if seen in (NoMatch.NOT_NOW, NoMatch.DENIED):
         return Stay()
     if report.absent_since is None:
         return LookUpAgain(now + waits.second_look_up)
@@ -315,7 +319,12 @@ def decide(
     if execution.status is ExecutionStatus.RUNNING:
         return Stay()
     if execution.status is ExecutionStatus.SUCCEEDED:
-        return Store(execution.rows) if report.is_half else Deliver(execution.rows)
+        if report.is_half:
+            return Store(execution.rows)
+        if report.revision is Revision.FINAL and runs_as_preliminary(report):
+            receipts = report.receipts or (receipt_key(report),)
+            return Convert(receipts, report.profile, relabels=True)
+        return Deliver(execution.rows)
     if execution.status is ExecutionStatus.MISSING:
         due = report.not_before is None or report.not_before <= now
         return Start() if due else Stay()
@@ -330,6 +339,11 @@ def decide(
         return Resume(entry, later, frees_slot=False, error=error, reason=reason)
     if at_vonage is None or at_vonage is Unreadable.UNAVAILABLE:
         return Stay()
+    if at_vonage is Unreadable.NO_ANSWER and entry is Entry.CHECK:
+        if report.submitted_at is None or now - report.submitted_at <= DEADLINE + REPORT_KEPT:
+            return Stay()
+        gone = "Vonage has not answered about the report, and has deleted it by now"
+        return _hold(report, gone, report.request_id, now=now, waits=waits)
     working = at_vonage in (RequestStatus.PENDING, RequestStatus.PROCESSING)
     if error in _FINAL_ERRORS and at_vonage in (RequestStatus.SUCCESS, Gone.GONE):
         return Fail(error, reason, is_stored=error == _UNREADABLE)

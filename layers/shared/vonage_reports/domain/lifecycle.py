@@ -127,11 +127,13 @@ class Store:
 class Convert:
     """Start a run that converts the archives of these receipts, oldest first.
 
-    `profile` has the number of rows of each archive.
+    `profile` has the number of rows of each archive. `relabels`: the archives were collected as the
+    preliminary revision, which a change of the definition made final.
     """
 
     receipts: tuple[str, ...]
     profile: TrafficProfile | None = None
+    relabels: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,8 @@ TRANSITIONS: Mapping[State | None, Mapping[type[Transition], State]] = {
     },
     State.SUBMITTED: {
         Deliver: State.DELIVERED,
+        # A preliminary revision became final while its run was at work.
+        Convert: State.CONVERTING,
         Store: State.STORED,
         Resume: State.SUBMITTED,
         Resubmit: State.PLANNED,
@@ -222,6 +226,7 @@ TRANSITIONS: Mapping[State | None, Mapping[type[Transition], State]] = {
     },
     State.CONVERTING: {
         Deliver: State.DELIVERED,
+        Convert: State.CONVERTING,
         Resume: State.CONVERTING,
         Fail: State.FAILED,
     },
@@ -377,8 +382,17 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
             }
         case Store(rows):
             return {**_NO_ERROR, "slot": None, "rows": rows}
-        case Convert(receipts, profile):
-            return {**_NEW_RUNS, "slot": None, "receipts": receipts, "profile": profile}
+        case Convert(receipts, profile, relabels):
+            now_is = report.as_final() if relabels else report
+            return {
+                **_NEW_RUNS,
+                "slot": None,
+                "receipts": receipts,
+                "profile": profile,
+                "revision": now_is.revision,
+                "revisions": now_is.revisions,
+                "relabelled": report.relabelled or relabels,
+            }
         case Deliver(rows):
             delivered_from = report.receipts or (receipt_key(report),)
             return {**_NO_ERROR, "slot": None, "rows": rows, "delivered_from": delivered_from}
@@ -411,4 +425,5 @@ def _collected_anew(report: Report, now: datetime) -> Mapping[str, Any]:
         "attempts_before": report.attempt,
         "expected_rows": report.expected_rows if report.rows is None else report.rows,
         "rows": None,
+        "relabelled": False,
     }

@@ -171,6 +171,7 @@ def manifest(
         "filters": dict(run_input.filters),
         "window": run_input.window.to_dict(),
         "revision": run_input.revision,
+        "relabelled": run_input.relabelled,
         "attempt": run_input.attempt,
         "rows": content["rows"],
         "columns": content["columns"],

@@ -6,8 +6,9 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
-from vonage_reports.domain.calendar import due_at, next_unplanned
+from vonage_reports.domain.calendar import Delays, due_at, next_unplanned
 from vonage_reports.domain.definitions import ReportDefinition, change_of
 from vonage_reports.domain.report import Report, State
 
@@ -48,17 +49,20 @@ def unplanned(
     collects: Mapping[str, str],
     defined_at: datetime,
     now: datetime,
+    delays: Mapping[str, Delays] = MappingProxyType({}),
 ) -> Iterator[Undelivered]:
     """Yield the oldest window of each account and revision that is due but was never planned.
 
     Such a window shows that the calendar has stopped. Removed definitions have no windows. Changed
     definitions are left out, because their refusal is announced. `defined_at` is the time of the
     last change of the definitions. A new definition's latest window counts as due since
-    `defined_at`, because its first run plans that window.
+    `defined_at`, because its first run plans that window. So does a window that became due by a
+    change of `delay_days`, until a run has seen the change.
     """
     for definition in definitions:
         if change_of(definition, collects.get(definition.name)) is None:
+            seen = delays.get(definition.name)
             for report, since in next_unplanned(
-                definition, cursors=cursors, defined_at=defined_at, now=now
+                definition, cursors=cursors, defined_at=defined_at, now=now, delays=seen
             ):
                 yield Undelivered(report, since, is_planned=False)

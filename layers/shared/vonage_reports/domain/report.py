@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Any
@@ -171,6 +171,8 @@ class Report:
     delivered_from: tuple[str, ...] = ()
     """The keys of the last delivery's receipts. They stay during a later collection."""
     rows: int | None = None
+    relabelled: bool = False
+    """Whether the report was collected as preliminary, and a shorter `delay_days` made it final."""
     error: str | None = None
     """The name of the last error. `reason` is its sentence."""
     reason: str | None = None
@@ -197,6 +199,10 @@ class Report:
         A half that is split itself is finished, because its own halves take its place.
         """
         return self.state in _ENDS or (self.state is State.SPLIT and self.is_half)
+
+    def as_final(self) -> "Report":
+        """Return the report as the final revision of its window."""
+        return replace(self, revision=Revision.FINAL, revisions=self.delay_index + 1)
 
     @property
     def later_revisions(self) -> tuple[str, ...]:

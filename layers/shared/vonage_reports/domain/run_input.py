@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vonage_reports.domain.report import Entry, Report
+from vonage_reports.domain.report import Entry, Report, Revision
 from vonage_reports.domain.waits import first_wait
 from vonage_reports.domain.windows import Window, format_instant
 
@@ -32,6 +32,8 @@ class RunInput:
     planned: str | None
     currency: str | None = None
     """The definition's currency, for rows without a currency."""
+    relabelled: bool = False
+    """Whether the report was collected as preliminary, and is final now."""
 
     @classmethod
     def from_input(cls, value: Mapping[str, Any]) -> "RunInput":
@@ -53,6 +55,7 @@ class RunInput:
             delay_days=value["delay_days"],
             planned=value.get("planned"),
             currency=definition.get("currency"),
+            relabelled=value.get("relabelled", False),
         )
 
     @property
@@ -88,7 +91,7 @@ def execution_input(report: Report, entry: Entry) -> str:
                 "filters": dict(report.filters),
                 "currency": report.currency,
             },
-            "window": report.window.to_dict(),
+            "window": report.window.to_dated_dict(),
             "revision": report.revision,
             "delay_days": report.delay_days,
             "expected_rows": report.expected_rows,
@@ -96,6 +99,13 @@ def execution_input(report: Report, entry: Entry) -> str:
             "planned": format_instant(report.planned_at),
             "receipts": list(report.receipts),
             "announce": not report.is_half,
+            "relabelled": report.relabelled,
         },
         sort_keys=True,
     )
+
+
+def runs_as_preliminary(report: Report) -> bool:
+    """Whether the report's last run was started for a preliminary revision."""
+    started: Mapping[str, Any] = json.loads(report.execution_input or "{}")
+    return bool(started.get("revision") == Revision.PRELIMINARY)

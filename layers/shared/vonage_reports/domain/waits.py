@@ -36,6 +36,9 @@ keeps the file. A longer failure is no outage."""
 FILE_KEPT = timedelta(hours=72)
 """How long Vonage keeps a generated file (OpenAPI 3.1.4)."""
 
+REPORT_KEPT = timedelta(days=4)
+"""How long Vonage keeps a report after it has ended (OpenAPI 3.1.4)."""
+
 EXPIRES_SOON = timedelta(hours=12)
 """How long before a file's expiry the alarm starts, so that the operator has time to act."""
 

@@ -1,8 +1,9 @@
 """Windows: half-open intervals of instants, cut at local midnights of an IANA time zone."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from itertools import pairwise, takewhile
@@ -37,11 +38,14 @@ class Window:
     start: datetime
     end: datetime
     time_zone: str
+    dated: date | None = field(default=None, compare=False)
+    """The first date of a planned window, which is in the keys of its objects. It stays the same if
+    the time zone's rules change."""
 
     @property
     def first_date(self) -> date:
         """The date of `start` in the window's own time zone."""
-        return self.start.astimezone(ZoneInfo(self.time_zone)).date()
+        return self.dated or self.start.astimezone(ZoneInfo(self.time_zone)).date()
 
     @property
     def hours(self) -> float:
@@ -59,17 +63,26 @@ class Window:
         return f"{format_instant(self.start)}/{format_instant(self.end)}"
 
     def to_dict(self) -> dict[str, str]:
-        """Return the window as in the workflow's input, the manifest and the notifications."""
+        """Return the window as in the manifest and the notifications."""
         return {
             "start": format_instant(self.start),
             "end": format_instant(self.end),
             "time_zone": self.time_zone,
         }
 
+    def to_dated_dict(self) -> dict[str, str]:
+        """Return the window as in the ledger and the workflow's input."""
+        return {**self.to_dict(), "date": self.first_date.isoformat()}
+
     @classmethod
-    def from_dict(cls, value: dict[str, str]) -> "Window":
-        """Reverse `to_dict`."""
-        return cls(parse_instant(value["start"]), parse_instant(value["end"]), value["time_zone"])
+    def from_dict(cls, value: Mapping[str, str]) -> "Window":
+        """Reverse `to_dict` or `to_dated_dict`. Version 0.1 wrote no date."""
+        return cls(
+            parse_instant(value["start"]),
+            parse_instant(value["end"]),
+            value["time_zone"],
+            date.fromisoformat(value["date"]) if "date" in value else None,
+        )
 
 
 def format_instant(instant: datetime) -> str:
@@ -108,6 +121,43 @@ def windows_ending_after(
             yield Window(start, end, time_zone)
 
 
+def windows_after(
+    cursor: datetime, length: WindowLength, time_zone: str, planned: Iterable[Window] = ()
+) -> Iterator[Window]:
+    """Yield, oldest first and without end, the windows that follow `cursor` without a gap.
+
+    A later version of a zone's rules may move a local midnight of windows that are planned
+    already. So a window that would begin before `cursor` begins at `cursor`, and the windows in
+    `planned` stay as they are.
+    """
+    return tiled(windows_ending_after(cursor, length, time_zone), planned, since=cursor)
+
+
+def tiled(
+    windows: Iterable[Window], planned: Iterable[Window], *, since: datetime | None = None
+) -> Iterator[Window]:
+    """Yield windows that cover the time of `windows`, from `since` on, without an overlap.
+
+    The windows in `planned` that begin in that time are yielded as they are: they were cut by the
+    rules of their time. The time around them is cut as in `windows`, which are oldest first.
+    """
+    waiting = deque(sorted(set(planned), key=lambda window: (window.start, window.end)))
+    covered_to = since
+    for window in windows:
+        covered_to = max(covered_to or window.start, window.start)
+        since = since or window.start
+        while waiting and waiting[0].start < window.end:
+            known = waiting.popleft()
+            if known.start > covered_to:
+                yield replace(window, start=covered_to, end=known.start)
+            if known.start >= since:
+                yield known
+            covered_to = max(covered_to, known.end)
+        if covered_to < window.end:
+            yield replace(window, start=covered_to)
+            covered_to = window.end
+
+
 def latest_window_ending_by(instant: datetime, length: WindowLength, time_zone: str) -> Window:
     """Return the newest window whose end is not after `instant`."""
     # Any period of two window lengths contains the end of a window, even if a day has more than 24
@@ -144,7 +194,8 @@ def halves(window: Window) -> tuple[Window, Window]:
     if not window.can_be_halved:
         raise ValueError(f"a window of {window.hours:g} h cannot be halved")
     middle = window.start + (window.end - window.start + HOUR) // (2 * HOUR) * HOUR
-    return replace(window, end=middle), replace(window, start=middle)
+    younger = replace(window, start=middle, dated=None)
+    return replace(window, end=middle), younger
 
 
 def _boundaries(

@@ -1,9 +1,9 @@
 """Backfills: begin and cancel them, and plan their windows as slots become free."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -11,14 +11,18 @@ from vonage_reports.aws.ledger import Change, VersionConflict
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain import notifications
 from vonage_reports.domain.backfill import Backfill, Progress, expected_records
-from vonage_reports.domain.calendar import last_due_revision, report_for_window
+from vonage_reports.domain.calendar import (
+    last_due_revision,
+    present_revision,
+    report_for_window,
+)
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.lifecycle import Withdraw, apply
 from vonage_reports.domain.products import oldest_start
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.slots import is_backlogged, room_for_backfills
-from vonage_reports.domain.windows import Window
+from vonage_reports.domain.windows import Window, tiled
 from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.execute import collect_errors
 from vonage_reports.submit_reports.plan import MISSING, PlanOutcome, plan_change
@@ -94,7 +98,7 @@ def _ended(name: str, services: Services) -> OpenWork:
 
 
 def _is_over(name: str, services: Services) -> bool:
-    return any(each.name == name for each in services.ledger.ended_backfills())
+    return any(each.name == name for each in services.ledger.ended_backfills([]))
 
 
 def plan_backfills(
@@ -151,13 +155,14 @@ def _advance(
     Raises VersionConflict if another invocation was faster.
     """
     skipped = 0
-    for report, change in _left(backfill, calendar, services, now=clock()):
+    for missing in _left(backfill, calendar, services, now=clock()):
         if not invocation.has_time_to_settle():
             break
-        if isinstance(change, PlanOutcome):
+        if not missing:
             skipped += 1
             continue
-        after = backfill.after(skipped=skipped, planned=1)
+        report, change = missing[-1]
+        after = backfill.after(skipped=skipped, planned=int(len(missing) == 1))
         services.ledger.write_all([change], (backfill, after))
         return replace(after, version=backfill.version + 1), report
     after = backfill.after(skipped=skipped)
@@ -167,20 +172,57 @@ def _advance(
 
 def _left(
     backfill: Backfill, calendar: Calendar, services: Services, *, now: datetime
-) -> Iterator[tuple[Report, Change | PlanOutcome]]:
-    """Yield the reports left to plan, newest first, each with the change that plans it."""
+) -> Iterator[list[tuple[Report, Change]]]:
+    """Yield, newest first, the missing reports of each window and account, and their changes.
+
+    There is none if the window is delivered or under way. There are several, oldest first, if the
+    ledger has windows that earlier rules of the time zone cut.
+    """
     left = backfill.left()
+    length = timedelta(days=backfill.definition.window.most_days + 1)
     while some := list(islice(left, _AT_ONCE)):
         (newest, _), (oldest, _) = some[0], some[-1]
-        known: dict[tuple[Window, str], list[Report]] = {}
-        for each in services.ledger.reports_between(
-            backfill.definition.name, oldest.start, newest.end
-        ):
-            known.setdefault((each.window, each.account_id), []).append(each)
+        regular = {window for window, _ in some}
+        known: dict[str, dict[Window, list[Report]]] = {}
+        reports, unreadable = services.ledger.reports_between(
+            backfill.definition.name, oldest.start - length, newest.end
+        )
+        for each in reports:
+            known.setdefault(each.account_id, {}).setdefault(each.window, []).append(each)
+        irregular = {
+            account_id: [window for window in there if window not in regular]
+            for account_id, there in known.items()
+        }
         for window, account_id in some:
-            report = _report(backfill, window, account_id, calendar, now=now)
-            there = known.get((window, account_id), ())
-            yield report, plan_change(report, there, again=MISSING)
+            there = known.get(account_id, {})
+            planned = [*irregular.get(account_id, ())]
+            planned += [each.window for each in there.get(window, ())[:1]]
+            changes = (
+                _change(backfill, each, account_id, calendar, there.get(each, ()), now=now)
+                for each in tiled([window], planned)
+            )
+            yield [
+                change
+                for change in changes
+                if change is not None and change[0].report_id not in unreadable
+            ]
+
+
+def _change(
+    backfill: Backfill,
+    window: Window,
+    account_id: str,
+    calendar: Calendar,
+    known: Sequence[Report],
+    *,
+    now: datetime,
+) -> tuple[Report, Change] | None:
+    """Return the report of a window with the change that plans it; None: it is not missing."""
+    report = _report(backfill, window, account_id, calendar, now=now)
+    if report is None:
+        return None
+    change = plan_change(report, known, again=MISSING)
+    return None if isinstance(change, PlanOutcome) else (report, change)
 
 
 def _report(
@@ -190,11 +232,13 @@ def _report(
     calendar: Calendar,
     *,
     now: datetime,
-) -> Report:
+) -> Report | None:
     definition = backfill.definition
     delay_index = last_due_revision(definition, window, max(now, backfill.begun_at))
-    assert delay_index is not None
-    return report_for_window(
+    if delay_index is None:
+        # Earlier rules of the time zone cut this window: it ends after the backfill's last one.
+        return None
+    report = report_for_window(
         definition,
         account_id,
         delay_index,
@@ -204,6 +248,7 @@ def _report(
         now=now,
         backfill=backfill.name,
     )
+    return present_revision(report, calendar.delays.get(definition.name))
 
 
 def _reason_to_stop(
@@ -246,20 +291,19 @@ def outlook(backfill: Backfill, services: Services) -> dict[str, Any]:
     account has no history.
     """
     calendar = services.ledger.calendar()
-    skipped, records = 0, 0.0
+    skipped, reports, records = 0, 0, 0.0
     known = True
-    for report, change in _left(backfill, calendar, services, now=backfill.begun_at):
-        if isinstance(change, PlanOutcome):
-            skipped += 1
-        elif report.expected_rows is None:
-            known = False
-        else:
-            records += report.expected_rows
+    for missing in _left(backfill, calendar, services, now=backfill.begun_at):
+        skipped += not missing
+        reports += len(missing)
+        for report, _ in missing:
+            known = known and report.expected_rows is not None
+            records += report.expected_rows or 0
     rows = round(records) if known else None
     return {
         "backfill": backfill.name,
         "windows": [window.interval for window in backfill.windows],
-        "reports": backfill.total - skipped,
+        "reports": reports,
         "skipped": skipped,
         "expected_rows": rows,
         "expected_billed_records": rows,

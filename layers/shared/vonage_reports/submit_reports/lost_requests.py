@@ -77,14 +77,15 @@ def _list(account_id: str, services: Services) -> ReportList | Unclear | NoMatch
         return Unclear(f"Vonage's list of reports is gone: {error}")
     except VonageRejected as error:
         if error.is_about_access:
-            return NoMatch.NOT_NOW
+            return NoMatch.DENIED
         return Unclear(f"Vonage's list of reports cannot be read: {error}")
 
 
 def _absence(lists: Sequence[ReportList | Unclear | NoMatch]) -> Unclear | NoMatch:
     """Return the result of a look-up without a match: only complete lists prove an absence."""
-    if any(some is NoMatch.NOT_NOW for some in lists):
-        return NoMatch.NOT_NOW
+    for later in (NoMatch.NOT_NOW, NoMatch.DENIED):
+        if later in lists:
+            return later
     for some in lists:
         if isinstance(some, Unclear):
             return some

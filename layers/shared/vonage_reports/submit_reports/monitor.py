@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
-from vonage_reports.aws.ledger_items import Calendar, OpenWork
+from vonage_reports.aws.ledger_items import Calendar, OpenWork, UnreadableItem
 from vonage_reports.domain import notifications
 from vonage_reports.domain.definitions import change_of
 from vonage_reports.domain.errors import InvalidRequest
@@ -29,6 +29,8 @@ def monitor(work: OpenWork, services: Services, *, overdue_after: timedelta, now
 
     If the definitions cannot be read, the due windows are unknown. Then the gauges that depend on
     due windows are left out, and an alarm treats the missing data as a breach.
+
+    Raises UnreadableItem at the end if the calendar has items that cannot be read.
     """
     expiring = [
         report
@@ -52,6 +54,8 @@ def monitor(work: OpenWork, services: Services, *, overdue_after: timedelta, now
     services.metrics.emit({**gauges, **of_definitions})
     announce_refusals(refusals, work.announced, services)
     _announce([each for each in late if now - each.since >= overdue_after], work, services)
+    if calendar.unreadable:
+        raise UnreadableItem(*calendar.unreadable)
 
 
 def _is_stored(report: Report, services: Services) -> bool:
@@ -87,6 +91,7 @@ def _undelivered(
         loaded.definitions,
         cursors=calendar.cursors,
         collects=calendar.collects,
+        delays=calendar.delays,
         defined_at=loaded.changed_at,
         now=now,
     )

@@ -2,14 +2,23 @@
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum
 
 from vonage_reports.aws.ledger import Change, VersionConflict
+from vonage_reports.aws.ledger_items import Calendar
 from vonage_reports.domain import notifications
-from vonage_reports.domain.calendar import Due, due_reports, where_finals_begin
+from vonage_reports.domain.calendar import (
+    Due,
+    due_reports,
+    first_unplanned,
+    relabelling_of,
+    seen_delays,
+    where_finals_begin,
+)
 from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.lifecycle import Plan, Replan, apply
@@ -39,6 +48,10 @@ def plan(
 
     Writes windows before the cursor. So if an invocation dies in between, the next one catches up.
 
+    A definition's delays may change. Reports that are planned already are collected as planned: a
+    final with the former delay stays the final revision of its window. Preliminary revisions that
+    are final with the new delays are left to `relabel`, which collects nothing again.
+
     Raises InvalidRequest if `at` is in the future, or so old that Vonage has deleted the records.
     """
     _require_records(at, now)
@@ -52,21 +65,68 @@ def plan(
                 announce_refusals([changed], announced, services)
             continue
         with collect_errors(result.errors):
-            if definition.name not in calendar.collects:
-                services.ledger.record_collects(definition)
-            final = definition.delay_days[-1]
-            for account_id, begin in where_finals_begin(definition, calendar.cursors, at):
-                services.ledger.move_cursor(definition.name, account_id, final, begin)
-            for due in due_reports(
-                definition,
-                cursors=calendar.cursors,
-                volumes=calendar.volumes,
-                profiles=calendar.profiles,
-                at=at,
-                now=now,
-            ):
-                _plan_due(definition, due, result, services, announced=announced)
+            calendar.require_readable(definition.name)
+            _plan_definition(definition, calendar, result, services, announced, at=at, now=now)
     return result
+
+
+def _plan_definition(
+    definition: ReportDefinition,
+    calendar: Calendar,
+    result: StepResult,
+    services: Services,
+    announced: frozenset[str],
+    *,
+    at: datetime,
+    now: datetime,
+) -> None:
+    """Plan one definition's due windows, and record its delays if they changed."""
+    delays = calendar.delays.get(definition.name)
+    final = definition.delay_days[-1]
+    is_known = definition.name in calendar.collects
+    is_changed = is_known and (delays is None or [*delays] != [*definition.delay_days])
+    if not is_known:
+        services.ledger.record_collects(definition)
+    for account_id, begin in where_finals_begin(definition, calendar.cursors, at, delays):
+        services.ledger.move_cursor(definition.name, account_id, final, begin)
+    # Only the ledger knows how earlier rules of a time zone cut windows that an earlier revision
+    # has, and which windows have the revision that is final now.
+    since = first_unplanned(definition, calendar.cursors, delays)
+    known: Sequence[Report] = ()
+    if since is not None and (is_changed or definition.time_zone != "UTC"):
+        known, _ = services.ledger.reports_between(definition.name, since, at)
+    windows = defaultdict(list)
+    for report in known:
+        windows[report.account_id.lower()].append(report.window)
+    for due in due_reports(
+        definition,
+        cursors=calendar.cursors,
+        volumes=calendar.volumes,
+        profiles=calendar.profiles,
+        at=at,
+        now=now,
+        delays=delays,
+        planned=windows,
+    ):
+        left = _without(known, due) if is_changed else due
+        _plan_due(definition, left, result, services, announced=announced)
+    if is_changed:
+        # If an invocation dies before, the next one plans the same windows, which are there.
+        relabelling = relabelling_of(definition, calendar.cursors, delays)
+        seen = seen_delays(definition, delays, at)
+        services.ledger.record_delays(definition, seen, relabelling)
+
+
+def _without(known: Iterable[Report], due: Due) -> Due:
+    """Return the due reports without those that the ledger has, or a later revision of them."""
+    there = {
+        (report.account_id.lower(), report.window)
+        for report in known
+        if report.delay_days >= due.delay_days and not _ended_as(MISSING, report)
+    }
+    account = due.account_id.lower()
+    left = [each for each in due.reports if (account, each.window) not in there]
+    return replace(due, reports=tuple(left))
 
 
 def _plan_due(
@@ -98,7 +158,7 @@ class PlanOutcome(Enum):
     """The result of planning a due window."""
 
     NEW = "planned now"
-    THERE = "planned or collected before"
+    THERE = "planned or collected before, perhaps by another version of this code"
     NOT_NOW = "an earlier revision with the same report_id is unfinished"
 
 
@@ -112,7 +172,9 @@ _LEFT_TO_THE_CALENDAR = frozenset({State.CANCELLED})
 
 def _plan_one(report: Report, services: Services) -> PlanOutcome:
     window = report.window
-    known = services.ledger.reports_between(report.definition, window.start, window.end)
+    known, unreadable = services.ledger.reports_between(report.definition, window.start, window.end)
+    if report.report_id in unreadable:
+        return PlanOutcome.THERE
     change = plan_change(report, known, again=_LEFT_TO_THE_CALENDAR)
     if isinstance(change, PlanOutcome):
         return change
@@ -132,8 +194,8 @@ def plan_change(
     """Return the change that plans a report, or the reason for planning nothing.
 
     A window is planned again if it finished in one of the states `again`, or if it was collected
-    with a shorter delay. After a change of `delay_days`, a report_id may belong to another
-    revision, and a revision may have another report_id.
+    with a shorter delay, unless that became its final revision. After a change of `delay_days`, a
+    report_id may belong to another revision, and a revision may have another report_id.
 
     Args:
         report: The report as the definition plans it now.
@@ -147,8 +209,8 @@ def plan_change(
     ]
     before = next((each for each in revisions if each.report_id == report.report_id), None)
     for other in revisions:
-        is_as_late = other.delay_days >= report.delay_days
-        if other is not before and is_as_late and not _ended_as(MISSING, other):
+        is_as_late = other is not before and other.delay_days >= report.delay_days
+        if (is_as_late or other.relabelled) and not _ended_as(MISSING, other):
             return PlanOutcome.THERE
     if before is None:
         return None, apply(None, Plan(report), now=report.planned_at)

@@ -12,8 +12,8 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
+from vonage_reports.aws.ledger_items import UnreadableItem
 from vonage_reports.domain.definitions import warnings_of
-from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.report import State
 from vonage_reports.domain.settings import Settings
 from vonage_reports.submit_reports.backfills import plan_backfills
@@ -22,6 +22,7 @@ from vonage_reports.submit_reports.execute import collect_errors
 from vonage_reports.submit_reports.monitor import monitor
 from vonage_reports.submit_reports.plan import announce_refusals, clear_resolved_refusals, plan
 from vonage_reports.submit_reports.read_definitions import load_definitions
+from vonage_reports.submit_reports.relabel import relabel
 from vonage_reports.submit_reports.requests import (
     OperatorRequest,
     Request,
@@ -72,6 +73,8 @@ def reconcile(
                 lambda: plan_backfills(services, invocation, max_billed_records=limit, clock=clock)
             )
         )
+    if work.relabellings:
+        planned.add(_attempt(lambda: relabel(work, services, invocation, clock=clock)))
     submitted = _attempt(lambda: submit(services, invocation, clock=clock))
     errors = [*settled.errors, *planned.errors, *submitted.errors]
     waiting = 0
@@ -83,9 +86,7 @@ def reconcile(
             overdue_after = timedelta(hours=settings.overdue_hours)
             monitor(left, services, overdue_after=overdue_after, now=clock())
     if work.unreadable:
-        names = ", ".join(work.unreadable)
-        message = f"another version of the code wrote {names} into the ledger. Deploy that version"
-        errors.append(InvalidRequest(message))
+        errors.append(UnreadableItem(*work.unreadable))
     answer = {
         "settled": [*planned.ended, *settled.report_ids],
         "planned": planned.report_ids,

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from vonage_reports.aws.ledger import Change, RequestAlreadyClaimed, VersionConflict
+from vonage_reports.domain.calendar import present_revision
 from vonage_reports.domain.decisions import resolved
 from vonage_reports.domain.errors import InvalidRequest, ReportExpired
 from vonage_reports.domain.lifecycle import Convert, Reopen, Replan, apply
@@ -13,6 +14,7 @@ from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.report import (
     Priority,
     Report,
+    Revision,
     State,
     failure_token,
     is_failure_token,
@@ -64,7 +66,7 @@ def recollect(
             f"recollect: the window of {report_id} is delivered, and Vonage bills it again. To "
             'collect it all the same, send the event again with "confirm": true'
         )
-    planned = apply(report, Replan(token), now=now)
+    planned = apply(_as_planned_now(report, services), Replan(token), now=now)
     changes: list[Change] = [(report, planned)]
     if root is None:
         changes = [(report, replace(planned, priority=Priority.CALENDAR, backfill=None))]
@@ -161,11 +163,24 @@ def reconvert(
         receipts, missing = report.delivered_from, None
     if missing:
         raise InvalidRequest(f"reconvert: the bucket has no {missing}. Collect the window again")
+    relabels = _as_planned_now(report, services).revision is not report.revision
     try:
-        execute(report, Convert(receipts, report.profile), services, now=now)
+        execute(report, Convert(receipts, report.profile, relabels), services, now=now)
     except VersionConflict:
         return []
     return [report_id]
+
+
+def _as_planned_now(report: Report, services: Services) -> Report:
+    """Return a preliminary report as final if the definition's delays were shortened meanwhile.
+
+    If a later revision is planned, that one is final.
+    """
+    if report.revision is Revision.FINAL or any(
+        map(services.ledger.report, report.later_revisions)
+    ):
+        return report
+    return present_revision(report, services.ledger.calendar().delays.get(report.definition))
 
 
 def _missing(receipts: Sequence[str], services: Services) -> str | None:

@@ -86,7 +86,7 @@ def _settle(
     execution = services.executions.describe(report)
     is_withdrawn = report.withdrawn_at is not None
     if is_withdrawn and execution.status is not ExecutionStatus.SUCCEEDED:
-        ending = cancelled(report, services, now=now)
+        ending = cancelled(report, execution, services, now=now)
         if ending is not None:
             return execute(report, ending, services, now=now)
     at_vonage: AtVonage | None = None
@@ -147,7 +147,7 @@ def _at_vonage(report: Report, announced: frozenset[str], services: Services) ->
         return Unreadable.UNAVAILABLE
     except VonageUnavailable as error:
         # Another report's answer, or none at all with a status of success, may come for good.
-        return Unreadable.REFUSED if error.is_unusable_answer else Unreadable.UNAVAILABLE
+        return Unreadable.REFUSED if error.is_unusable_answer else Unreadable.NO_ANSWER
     except VonageRejected as error:
         # With all slots taken, no POST is sent, and only this GET shows that the key is refused.
         announce_once(report, error, announced, services)

@@ -255,10 +255,10 @@ def _is_decided(
     seen = _look_up(report, services)
     if seen is NoMatch.ABSENT:
         return False
-    if seen is NoMatch.NOT_NOW:
+    if seen in (NoMatch.NOT_NOW, NoMatch.DENIED):
         put_back = PutBack(now + services.waits.refused, report.error, report.reason)
         execute(report, put_back, services, now=now)
-        if notifications.EVERY_REPORT not in work.announced:
+        if seen is NoMatch.DENIED and notifications.EVERY_REPORT not in work.announced:
             # The first announcement of the refusal may have failed.
             refusal = VonageRejected(report.reason or "", status=HTTPStatus.FORBIDDEN)
             announce_once(report, refusal, work.announced, services)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from vonage_reports.aws.ledger import VersionConflict
-from vonage_reports.domain.decisions import ExecutionStatus, Stay
+from vonage_reports.domain.decisions import Execution, ExecutionStatus, Stay
 from vonage_reports.domain.errors import (
     InvalidRequest,
     RateLimited,
@@ -21,7 +21,10 @@ from vonage_reports.submit_reports.execute import execute
 from vonage_reports.submit_reports.split_windows import parts_of
 
 _DELIVERED = "Vonage had finished it before, and it is delivered as ever"
-_UNANSWERED = "Vonage did not answer, and the next sweep asks again"
+_NOT_YET = (
+    "Vonage has not stopped it yet. Each sweep asks again, until its run has ended. If the run "
+    "fetches the report first, it is delivered as ever"
+)
 
 
 def withdraw(report_id: str, services: Services, *, now: datetime) -> StepResult:
@@ -78,11 +81,12 @@ def end(report: Report, services: Services, *, now: datetime) -> tuple[Report, s
     if report.state in (State.SUBMITTED, State.SPLIT) and report.withdrawn_at is None:
         report = services.ledger.write(report, replace(report, withdrawn_at=now))
     if report.state is State.SUBMITTED:
-        if services.executions.describe(report).status is ExecutionStatus.SUCCEEDED:
+        execution = services.executions.describe(report)
+        if execution.status is ExecutionStatus.SUCCEEDED:
             return report, _DELIVERED
-        decision = cancelled(report, services, now=now)
+        decision = cancelled(report, execution, services, now=now)
         if decision is None or isinstance(decision, Stay):
-            return report, _UNANSWERED if decision else _DELIVERED
+            return report, _NOT_YET if decision else _DELIVERED
         return execute(report, decision, services, now=now), ""
     if report.state is State.SPLIT:
         # Finished parts stay as they are: their archives are paid for.
@@ -91,17 +95,22 @@ def end(report: Report, services: Services, *, now: datetime) -> tuple[Report, s
             for part in parts_of(report, services.ledger, now=now) or []
         ]
         if not all(part.is_at_end for part in parts):
-            return report, _UNANSWERED
+            return report, _NOT_YET
     return execute(report, GiveUp(_slot_until(report, services, now=now)), services, now=now), ""
 
 
-def cancelled(report: Report, services: Services, *, now: datetime) -> GiveUp | Stay | None:
+def cancelled(
+    report: Report, execution: Execution, services: Services, *, now: datetime
+) -> GiveUp | Stay | None:
     """Ask Vonage to stop a withdrawn report (DELETE), and decide for it.
 
     None: Vonage had finished the report with a file, which is delivered as ever. A part of a window
     is never delivered alone.
+
+    Unless Vonage has stopped the report, its run may still deliver it, so wait for the run's end.
     """
-    later = GiveUp(_slot_until(report, services, now=now))
+    is_running = execution.status is ExecutionStatus.RUNNING and not report.is_half
+    later = Stay() if is_running else GiveUp(_slot_until(report, services, now=now))
     request_id = report.request_id or ""
     try:
         if services.vonage.cancel_report(request_id) or report.is_half:

@@ -52,10 +52,11 @@ READ_TIMEOUT = 30.0
 """Seconds between two bytes of an answer. The download of a generated file starts at once."""
 
 HTTP_TIMEOUT = CONNECT_TIMEOUT + READ_TIMEOUT
-"""Seconds after which a request without an answer is abandoned."""
+"""Seconds after which a request without an answer is abandoned.
 
-ANSWER_TIMEOUT = 60.0
-"""Seconds for a whole answer that is no download."""
+A whole answer that is no download has as long. A read that begins just before may take
+`READ_TIMEOUT` longer, so a request takes less than twice this time.
+"""
 
 _MOST_BYTES = 1_000_000
 _MOST_BYTES_OF_A_LIST = 8_000_000
@@ -104,7 +105,7 @@ class VonageClient:
         on_refusal: Callable[[int], None] = lambda _status: None,
         session: requests.Session | None = None,
         timeout: tuple[float, float] = (CONNECT_TIMEOUT, READ_TIMEOUT),
-        answer_timeout: float = ANSWER_TIMEOUT,
+        answer_timeout: float = HTTP_TIMEOUT,
     ) -> None:
         self._base_url = require_safe_url(base_url).rstrip("/")
         self._credentials = credentials
