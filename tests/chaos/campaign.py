@@ -64,11 +64,10 @@ API_KEY, SUBACCOUNT, OTHER_KEY = "abcd1234", "subacct1", "other999"
 DAYS = 7
 FIRST_DAYS = (datetime(2026, 10, 21, tzinfo=UTC), datetime(2026, 11, 3, tzinfo=UTC))
 """London's clocks go back in the first of these weeks."""
-PATIENCE = timedelta(days=8)
-"""After the last fault. An unfinished report is given up after two days, three times."""
+PATIENCE = timedelta(days=12)
+"""After the last fault. An unfinished report is given up after two days, three times, and a refused
+one after seven days."""
 
-SHORTENED_IS_FINAL = False
-"""Whether a shortened `delay_days` makes the collected windows final. Else none is shortened."""
 REFUSED_FAILS = False
 """Whether a report that Vonage refuses for good fails after seven days. Else refusals heal."""
 UNLISTED_ENDS = False
@@ -462,13 +461,7 @@ class Campaign:
         if self.kind.wrong_secret:
             when = start + timedelta(days=DAYS * kinds.random())
             self._mistake(when, "secret", self._wrong_secret)
-        changes: list[Callable[[dict[str, Any]], dict[str, Any] | None]] = [
-            _longer,
-            _wider,
-            _absent,
-        ]
-        if SHORTENED_IS_FINAL:
-            changes.append(_shorter)
+        changes = [_longer, _shorter, _wider, _absent]
         if kinds.random() < 0.3 and not self.kind.crowd:
             change, name = kinds.choice(changes), kinds.choice(self.definitions)["name"]
             for_good = kinds.random() < 0.5
@@ -559,12 +552,18 @@ class Campaign:
             if message["event"] == "report.held":
                 report_id = message["report_id"]
                 self._send_later(when, lambda name=report_id: self._resolution(name))  # type: ignore[misc]  # a default binds the name
+            elif message.get("error") == "VonageRejected" and self._is_refused_for_good():
+                # Collected again, the report would be refused for seven more days.
+                continue
             elif event is not None and self.random.random() < 0.3:
                 self._send_later(when, lambda same=event: same)  # type: ignore[misc]  # a default binds it
                 if self.kinds.random() < 0.4:
                     # A second operator reads the same notification.
                     again = when + timedelta(hours=self.kinds.choice([0, 0.01, 3, 40]))
                     self._send_later(again, lambda same=event: same)  # type: ignore[misc]  # a default binds it
+
+    def _is_refused_for_good(self) -> bool:
+        return any(each.end is None for each in self.vonage.refusals)
 
     def _resolution(self, report_id: str) -> dict[str, Any] | None:
         """Return the event that answers a hold, from Vonage's dashboard."""
@@ -694,7 +693,9 @@ class Campaign:
         if self._writes_seen != self.aws.writes:
             self._writes_seen = self.aws.writes
             work = self.ledger.open_work()
-            self._open = bool(work.reports or work.backfills or work.slots_until)
+            self._open = bool(
+                work.reports or work.backfills or work.slots_until or work.relabellings
+            )
         return self._open
 
     _writes_seen = -1

@@ -49,8 +49,8 @@ def _everything_is_finished(outcome: Outcome) -> Iterator[str]:
         yield f"{report.report_id} is still open: {report.state}, {report.error}: {report.reason}"
     if work.slots:
         yield f"slots are still taken: {dict(work.slots)}"
-    if work.backfills or work.unreadable:
-        yield f"still in the ledger: {work.backfills} {work.unreadable}"
+    if work.backfills or work.relabellings or work.unreadable:
+        yield f"still in the ledger: {work.backfills} {work.relabellings} {work.unreadable}"
 
 
 def _every_due_window_is_delivered_or_announced(outcome: Outcome) -> Iterator[str]:
@@ -312,7 +312,10 @@ def _rows_are_right(key: str, manifest: Mapping[str, Any], objects: Objects) -> 
     if hashlib.sha256(data).hexdigest() != dataset["sha256"]:
         yield f"{key} differs from the manifest of {manifest['report_id']}"
         return
-    ids = sorted(pq.read_table(io.BytesIO(data)).column("id").to_pylist())
+    table = pq.read_table(io.BytesIO(data))
+    if not set(table.column("_revision").to_pylist()) <= {manifest["revision"]}:
+        yield f"{key} has rows of another revision than {manifest['report_id']}"
+    ids = sorted(table.column("id").to_pylist())
     in_archives = sorted(
         row["id"] for archive in manifest["archives"] for row in _rows(objects.body(archive["key"]))
     )

@@ -106,6 +106,10 @@ def without_dataset(body: bytes) -> bytes:
     return json.dumps({**json.loads(body), "dataset": None}).encode()
 
 
+def of_no_revision(body: bytes) -> bytes:
+    return json.dumps({**json.loads(body), "revision": "none"}).encode()
+
+
 def of_another_revision(outcome: Outcome) -> Outcome:
     objects: Objects = copy(outcome.aws.objects)
     key = a_key(outcome, "data/", ".parquet")
@@ -223,6 +227,7 @@ def upload_open(outcome: Outcome) -> Outcome:
         (lambda o: requested_more_often(o, [HELD, HELD], 2), "was requested 3 times"),
         (of_another_product, "is of SMS"),
         (with_a_shared_archive, "share the archive"),
+        (lambda o: with_body(o, a_manifest(o), of_no_revision), "rows of another revision"),
         (left_preliminary, "no final revision"),
         (lambda o: replace(o, broken_on_the_way=["no end"]), "no end"),
         (six_in_flight, "6 reports were in flight"),
