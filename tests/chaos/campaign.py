@@ -628,13 +628,13 @@ class Campaign:
     def _sweep(self) -> None:
         """Sweep as the schedule does, but less often while no report is open or changes."""
         self._react_to_notifications()
-        before = self.aws.writes
+        before, states = self.aws.writes, self._open_states()
         if not self._has_open_work():
             self.virtual_time.after(300, self._sweep)
             return
 
         def over(good: bool) -> None:  # noqa: FBT001 - a callable's type names no keywords
-            self._watch(good)
+            self._watch(good, states)
             changed = self.aws.writes > before
             self._wait = 300 if changed else min(self._wait * 1.5, 3600)
             is_idle = self.virtual_time.now > self.faults_end and self._only_refused
@@ -648,7 +648,11 @@ class Campaign:
     _only_refused = False
     """Whether every open report waits because Vonage refuses it."""
 
-    def _watch(self, good: bool) -> None:  # noqa: FBT001 - as in the callback
+    def _open_states(self) -> list[str]:
+        items = self.aws.table.items.items()
+        return [each["state"]["S"] for (pk, _), each in items if pk == "open" and "state" in each]
+
+    def _watch(self, good: bool, before: list[str]) -> None:  # noqa: FBT001 - as in the callback
         """Check the promises that hold at any time."""
         self._sweeps += 1
         work = self.ledger.open_work()
@@ -656,7 +660,8 @@ class Campaign:
         self._only_refused = all(
             each.state is State.PLANNED and each.error == "VonageRejected" for each in reports
         )
-        self.watch.sweep(self._ended.calls, len(reports))
+        waiting = before.count(State.PLANNED)
+        self.watch.sweep(self._ended.calls, len(before) - waiting, waiting)
         self.watch.overdue(
             reports,
             list(zip(self.aws.sent_at, self.aws.messages, strict=True)),

@@ -53,10 +53,10 @@ def test_report_that_no_event_ends_is_seen() -> None:
 
 def test_large_items_and_long_sweeps_are_seen() -> None:
     seen = Watch()
-    seen.sweep(watch.calls_allowed(3), 3)
+    seen.sweep(watch.calls_allowed(3, 2), 3, 2)
     seen.items({("open", "report#a"): {"reason": "x" * 1_000}})
     assert seen.broken == []
-    seen.sweep(watch.calls_allowed(3) + 1, 3)
+    seen.sweep(watch.calls_allowed(3, 2) + 1, 3, 2)
     seen.items({("open", "report#a"): {"reason": "x" * watch.ITEM_BYTES}})
     assert len(seen.broken) == 2
 

@@ -13,7 +13,10 @@ OVERDUE_HOURS = 30
 PER_ACCOUNT = False
 """Whether `report.overdue` comes per definition and account, and daily while a window is late."""
 
-ITEM_BYTES = 16_000
+WAITING_IS_FREE = False
+"""Whether a sweep calls nothing for a report that waits for its turn."""
+
+ITEM_BYTES = 8_000
 SLOT_KEPT = timedelta(hours=50)
 """The longest time that a slot may stay with a report that nothing works on: 48 h after the POST,
 and the time until a sweep."""
@@ -25,9 +28,9 @@ _WITH_SLOT = (State.SUBMITTING, State.HELD, State.SUBMITTED)
 Key = tuple[str, ...]
 
 
-def calls_allowed(open_reports: int) -> int:
-    """Return how many calls a sweep may make, with so many open reports."""
-    return 150 + 30 * open_reports
+def calls_allowed(at_work: int, waiting: int) -> int:
+    """Return how many calls a sweep may make, by its open reports: under way, and PLANNED."""
+    return 120 + 15 * at_work + (0 if WAITING_IS_FREE else 4 * waiting)
 
 
 @dataclass
@@ -75,12 +78,14 @@ class Watch:
             if why is not None and report.state not in (State.CONVERTING, State.SPLIT):
                 self.add(f"no event ends {report.report_id}, which is {report.state}: {why}")
 
-    def sweep(self, calls: int, open_reports: int) -> None:
+    def sweep(self, calls: int, at_work: int, waiting: int) -> None:
         """Check the number of calls of a sweep."""
-        allowed = calls_allowed(open_reports)
+        allowed = calls_allowed(at_work, waiting)
         self.most_calls = max(self.most_calls, calls / allowed)
         if calls > allowed:
-            self.add(f"a sweep made {calls} calls with {open_reports} open reports")
+            self.add(
+                f"a sweep made {calls} calls with {at_work} reports under way, {waiting} waiting"
+            )
 
     def items(self, items: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
         """Check the bytes of the ledger's items."""
