@@ -64,9 +64,9 @@ API_KEY, SUBACCOUNT, OTHER_KEY = "abcd1234", "subacct1", "other999"
 DAYS = 7
 FIRST_DAYS = (datetime(2026, 10, 21, tzinfo=UTC), datetime(2026, 11, 3, tzinfo=UTC))
 """London's clocks go back in the first of these weeks."""
-PATIENCE = timedelta(days=12)
-"""After the last fault. An unfinished report is given up after two days, three times, and a refused
-one after seven days."""
+PATIENCE = timedelta(days=18)
+"""After the last fault. An unfinished report is given up after two days, three times. A refused one
+fails after seven days, and then its window's preliminary revision after seven more."""
 
 REFUSED_FAILS = False
 """Whether a report that Vonage refuses for good fails after seven days. Else refusals heal."""
