@@ -19,17 +19,20 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from random import Random
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 import boto3
 from boto3.dynamodb.types import TypeDeserializer
+from botocore.exceptions import BotoCoreError, ClientError
 from requests.adapters import HTTPAdapter
 
 from local.simulator.settings import Settings
 from local.simulator.simulation import Account
 from local.stack.template import read_template
+from tests.chaos import refusals
+from tests.chaos.answers import StrangeAnswers
 from tests.chaos.fake_aws import (
     BUCKET,
     DATABASE,
@@ -42,23 +45,38 @@ from tests.chaos.fake_aws import (
     Execution,
     FakeAws,
 )
-from tests.chaos.fault_plan import FaultPlan
+from tests.chaos.fault_plan import FaultPlan, LedgerFaults, Outage
 from tests.chaos.virtual_time import Invocation, VirtualTime
 from tests.chaos.vonage import Vonage, with_secret
+from tests.chaos.watch import OVERDUE_HOURS, Watch
 from tests.chaos.workflow import Call, StateError, Steps, Wait, Workflow
 from tests.support.paths import ROOT
-from vonage_reports.aws.ledger import Ledger
+from vonage_reports.aws.ledger import Ledger, VersionConflict
 from vonage_reports.aws.ledger_items import OpenWork, report_of
-from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.aws.secrets import cached_credentials
+from vonage_reports.domain.errors import InvalidRequest, VonageReportsError
 from vonage_reports.domain.report import Report, State
+from vonage_reports.submit_reports import withdraw
+from vonage_reports.vonage.answers import Deadline
 
 FUNCTIONS = ("submit_reports", "check_report", "store_report", "convert_report")
-API_KEY, SUBACCOUNT = "abcd1234", "subacct1"
+API_KEY, SUBACCOUNT, OTHER_KEY = "abcd1234", "subacct1", "other999"
 DAYS = 7
 FIRST_DAYS = (datetime(2026, 10, 21, tzinfo=UTC), datetime(2026, 11, 3, tzinfo=UTC))
 """London's clocks go back in the first of these weeks."""
-PATIENCE = timedelta(days=8)
-"""After the last fault. An unfinished report is given up after two days, three times."""
+PATIENCE = timedelta(days=18)
+"""After the last fault. An unfinished report is given up after two days, three times. A refused one
+fails after seven days, and then its window's preliminary revision after seven more."""
+
+REFUSED_FAILS = False
+"""Whether a report that Vonage refuses for good fails after seven days. Else refusals heal."""
+UNLISTED_ENDS = False
+"""Whether the open reports of an account that is not listed any more end. Else a mistyped key
+plans nothing, because every definition names its accounts."""
+
+_HOURLY: Mapping[str, Any] = {
+    "name": "hourly", "product": "VOICE-CALL", "window": "hour", "delay_days": [0],
+}  # fmt: skip
 
 _DEFINITIONS: tuple[Mapping[str, Any], ...] = (
     {
@@ -76,6 +94,15 @@ _DEFINITIONS: tuple[Mapping[str, Any], ...] = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class CalendarRun:
+    """A run of the calendar: the scheduled time, whether it succeeded, and what it read."""
+
+    at: datetime
+    succeeded: bool
+    definitions: str = ""
+
+
 @dataclass
 class Outcome:
     """The result of a seed, for the invariants."""
@@ -86,10 +113,11 @@ class Outcome:
     vonage: Vonage
     reports: list[Report]
     open_work: OpenWork
-    scheduled: list[tuple[datetime, bool]]
-    """The runs of the calendar: the scheduled time, and whether the run succeeded."""
+    scheduled: list[CalendarRun]
     operator_events: list[dict[str, Any]]
-    """The operator's events, each as often as it was sent."""
+    """The operator's events, each as often as it was sent. A recollection has its token."""
+    broken_on_the_way: list[str]
+    """The promises that were broken at some time."""
     unexpected_errors: list[str]
     """Errors of a function that no planned fault explains."""
     secrets: list[str]
@@ -112,10 +140,23 @@ def _app(function: str) -> ModuleType:
     # The logger keeps the stream that it finds at import.
     with contextlib.redirect_stdout(_LOGS):
         spec.loader.exec_module(module)
+    if function == "submit_reports":
+        setattr(module, "reconcile", _keeping_errors(getattr(module, "reconcile")))  # noqa: B009, B010 - mypy knows no attribute
     return module
 
 
+def _keeping_errors(reconcile: Callable[..., Any]) -> Callable[..., Any]:
+    def go(*arguments: Any, **more: Any) -> Any:
+        result = reconcile(*arguments, **more)
+        _STEP_ERRORS[arguments[3].owner] = list(result.errors)
+        return result
+
+    return go
+
+
 _LOGS = io.StringIO()
+_STEP_ERRORS: dict[str, list[Exception]] = {}
+"""The errors that a pass collected, by the request id. The function raises only the first."""
 
 
 @cache
@@ -126,16 +167,35 @@ def _timeouts() -> dict[str, int]:
 
 
 @dataclass(frozen=True)
+class SeedKind:
+    """The kinds of trouble that a seed has as a whole."""
+
+    crowd: tuple[str, ...]
+    """The accounts of which hundreds of reports wait for a Vonage that cannot be reached."""
+    wrong_secret: str | None
+    clock_error: timedelta
+    """How far Vonage's clock is ahead of ours."""
+
+    @classmethod
+    def of(cls, random: Random) -> "SeedKind":
+        """Draw a seed's kinds."""
+        crowd = random.choice([(API_KEY,), (API_KEY,), (API_KEY, SUBACCOUNT)])
+        errors = [0, 0, 0, 0, random.uniform(-300, 300), random.uniform(-3600, 3600)]
+        return cls(
+            crowd=crowd if random.random() < 0.015 else (),
+            wrong_secret=random.choice([*[None] * 6, "mistyped", "mistyped_key", "other_key"]),
+            clock_error=timedelta(seconds=random.choice(errors)),
+        )
+
+
+@dataclass(frozen=True)
 class _Context:
     """The context that Lambda passes to a handler."""
 
     invocation: Invocation
     function_name: str
+    aws_request_id: str
     memory_limit_in_mb: int = 512
-
-    @property
-    def aws_request_id(self) -> str:
-        return f"request-{self.invocation.number}"
 
     @property
     def invoked_function_arn(self) -> str:
@@ -153,8 +213,11 @@ class Campaign:
     folder: Path
     random: Random = field(init=False)
     definitions: list[dict[str, Any]] = field(init=False)
+    """The definitions at the start; `current` has the present ones."""
+    current: list[dict[str, Any]] = field(init=False)
     operator_events: list[dict[str, Any]] = field(default_factory=list)
-    scheduled: list[tuple[datetime, bool]] = field(default_factory=list)
+    scheduled: list[CalendarRun] = field(default_factory=list)
+    watch: Watch = field(default_factory=Watch)
     unexpected_errors: list[str] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
     invocations: int = 0
@@ -165,17 +228,28 @@ class Campaign:
     _executing: int = 0
     _notifications_read: int = 0
     _wait: float = 300
+    _sweeps: int = 0
+    _mistakes: int = 0
+    """The operator's mistakes that are not corrected yet."""
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
+        # A stream of their own, so that a new kind of fault leaves the others as they are.
+        self.kinds = Random(f"{self.seed} kinds")
         start = self.random.choice(FIRST_DAYS)
         self.virtual_time = VirtualTime(start)
         self.faults_end = start + timedelta(days=DAYS + 1)
         # The word is part of the seed: another word would change every run.
         self.fault_plan = FaultPlan(Random(f"{self.seed} weather"), start, self.faults_end)
         self.digest = hashlib.sha256()
+        ledger_faults = LedgerFaults(Random(f"{self.seed} ledger"), start, self.faults_end)
         self.aws = FakeAws(
-            self.virtual_time, self.fault_plan, self._latency, self._execute, self._note
+            self.virtual_time,
+            self.fault_plan,
+            self._latency,
+            self._execute,
+            self._note,
+            ledger_faults,
         )
         self.definitions = [dict(each) for each in _DEFINITIONS if self.random.random() < 0.7] or [
             dict(_DEFINITIONS[0])
@@ -183,6 +257,14 @@ class Campaign:
         if self.random.random() < 0.5:
             for each in self.definitions:
                 each["max_records"] = 60
+        self.kind = SeedKind.of(Random(f"{self.seed} kind"))
+        if self.kind.crowd:
+            self.definitions = [{**_HOURLY, "account_ids": list(self.kind.crowd)}]
+            closed = Outage("vonage", {"fault": "unreachable"}, start, start + timedelta(days=5))
+            self.fault_plan.outages.append(closed)
+        if self.kind.wrong_secret in ("mistyped_key", "other_key") and not UNLISTED_ENDS:
+            for each in self.definitions:
+                each.setdefault("account_ids", [API_KEY])
         # An archive of more than 8 MB is uploaded in parts.
         is_large = self.random.random() < 0.08
         self.fault_plan.of_downloads = 0.5 if is_large else 0
@@ -201,6 +283,17 @@ class Campaign:
             virtual_time=self.virtual_time,
             fault_plan=self.fault_plan,
             random=Random(f"{self.seed} vonage"),
+            strange=StrangeAnswers(Random(f"{self.seed} answers"), self.faults_end),
+            clock_error=self.kind.clock_error,
+            another=Account(api_key=OTHER_KEY, api_secret="another5ecret", others=()),
+        )
+        self.vonage.refusals = refusals.draw(
+            Random(f"{self.seed} refusals"),
+            start=start,
+            end=self.faults_end,
+            accounts=(API_KEY, SUBACCOUNT),
+            products=[each["product"] for each in self.definitions],
+            for_good=REFUSED_FAILS,
         )
         self.workflow = Workflow.of_file(
             ROOT / "functions/report_workflow.asl.yaml",
@@ -212,7 +305,8 @@ class Campaign:
 
     def run(self) -> Outcome:
         """Run a week, and then until every report is finished."""
-        self.aws.definitions = json.dumps(self.definitions)
+        self.current = list(self.definitions)
+        self.aws.define(json.dumps(self.current))
         self._put_secret(self.secrets[0])
         ledger = Ledger(boto3.resource("dynamodb").Table(TABLE))
         self.ledger = ledger
@@ -220,6 +314,7 @@ class Campaign:
             self._start_cold(function)
         self._schedule_calendar()
         self._schedule_operator_events()
+        self._schedule_changes()
         self.virtual_time.after(300, self._sweep)
         end = self.faults_end + PATIENCE
         at_rest = False
@@ -227,15 +322,17 @@ class Campaign:
             if self.virtual_time.now > self.faults_end and self._is_quiet():
                 at_rest = True
                 break
+        self.watch.items(self.aws.table.items)
         return Outcome(
             seed=self.seed,
-            definitions=self.definitions,
+            definitions=self.current,
             aws=self.aws,
             vonage=self.vonage,
             reports=self._reports(),
             open_work=ledger.open_work(),
             scheduled=self.scheduled,
             operator_events=self.operator_events,
+            broken_on_the_way=[*self.watch.broken, *self.vonage.followed],
             unexpected_errors=self.unexpected_errors,
             secrets=self.secrets,
             logs=_LOGS.getvalue(),
@@ -265,10 +362,16 @@ class Campaign:
                 apart = self.random.choice([0, 0, 1, 600]) if times > 1 else 0
                 self._expect(at + timedelta(seconds=late + apart), self._scheduled(at))
 
+        if self.kind.crowd:
+            # Planning stops while too many reports are open, and a later run goes on.
+            for days in range(1, 6):
+                self._expect(at + timedelta(days=days), self._scheduled(at))
+
     def _scheduled(self, at: datetime) -> Callable[[], None]:
         def go() -> None:
             def over(good: bool) -> None:  # noqa: FBT001 - a callable's type names no keywords
-                self.scheduled.append((at, good))
+                read = self.aws.definitions_read.get(self._ended.number, "")
+                self.scheduled.append(CalendarRun(at, good, read))
 
             self._submit({"scheduled_time": f"{at:%Y-%m-%dT%H:%M:%SZ}"}, over=over)
 
@@ -303,29 +406,89 @@ class Campaign:
     def _schedule_operator_mistakes(self, start: datetime) -> None:
         random = self.random
         if random.random() < 0.2:
-            self._mistake(start + timedelta(days=DAYS * random.random()), "secret", "{}")
+            self._mistake(start + timedelta(days=DAYS * random.random()), "secret", lambda: "{}")
         if random.random() < 0.3:
-            wrong = random.choice(["[", json.dumps([*self.definitions, {"name": "voice-2"}])])
+            wrong = random.choice([lambda: "[", self._with_a_wrong_definition])
             self._mistake(start + timedelta(days=DAYS * random.random()), "definitions", wrong)
         if random.random() < 0.3:
             for _ in range(3):
                 self._expect(start + timedelta(days=DAYS * random.random()), self._abort_a_run)
 
-    def _mistake(self, when: datetime, name: str, wrong: str) -> None:
+    def _mistake(self, when: datetime, name: str, wrong: Callable[[], str]) -> None:
         """Let the operator set a wrong value, and correct it some hours later."""
 
-        def mend(right: str) -> None:
+        def mend(right: str, made: str) -> None:
+            self._mistakes -= 1
             # A rotation may have corrected the value already.
-            if getattr(self.aws, name) == wrong:
-                setattr(self.aws, name, right)
+            if getattr(self.aws, name) == made:
+                self._set(name, right)
 
         def go() -> None:
-            right = getattr(self.aws, name)
-            setattr(self.aws, name, wrong)
+            self._mistakes += 1
+            right, made = getattr(self.aws, name), wrong()
+            self._set(name, made)
             later = self.virtual_time.now + timedelta(hours=self.random.uniform(0.5, 20))
-            self._expect(later, lambda: mend(right))
+            self._expect(later, lambda: mend(right, made))
 
         self._expect(when, go)
+
+    def _set(self, name: str, value: str) -> None:
+        if name == "definitions":
+            self.aws.define(value)
+        else:
+            self.aws.secret = value
+
+    def _with_a_wrong_definition(self) -> str:
+        try:
+            definitions = json.loads(self.aws.definitions)
+        except ValueError:
+            definitions = self.definitions
+        return json.dumps([*definitions, {"name": "voice-2"}])
+
+    def _wrong_secret(self) -> str:
+        """Return a secret of another account, or with a mistyped key or secret."""
+        right = {"api_key": API_KEY, "api_secret": self.secrets[-1]}
+        wrong = {
+            "mistyped": {"api_secret": self.secrets[-1][:-1]},
+            "mistyped_key": {"api_key": f"{API_KEY}5"},
+            "other_key": {"api_key": OTHER_KEY, "api_secret": "another5ecret"},
+        }
+        return json.dumps({**right, **wrong[self.kind.wrong_secret or "mistyped"]})
+
+    def _schedule_changes(self) -> None:
+        """Let the operator change definitions, mistype a secret and withdraw reports."""
+        kinds, start = self.kinds, self.virtual_time.now
+        if self.kind.wrong_secret:
+            when = start + timedelta(days=DAYS * kinds.random())
+            self._mistake(when, "secret", self._wrong_secret)
+        changes = [_longer, _shorter, _wider, _absent]
+        if kinds.random() < 0.3 and not self.kind.crowd:
+            change, name = kinds.choice(changes), kinds.choice(self.definitions)["name"]
+            for_good = kinds.random() < 0.5
+            when = start + timedelta(days=1 + (DAYS - 1.5) * kinds.random())
+            self._expect(when, lambda: self._redefine(name, change))
+            if change is _absent and not for_good:
+                original = next(each for each in self.definitions if each["name"] == name)
+                later = when + timedelta(days=kinds.choice([0.5, 1, 2]))
+                self._expect(later, lambda: self._redefine(name, lambda _: original))
+        if kinds.random() < 0.25:
+            for _ in range(4):
+                self._send_later(start + timedelta(days=9 * kinds.random()), self._withdrawal)
+
+    def _redefine(
+        self, name: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]
+    ) -> None:
+        now = [each for each in self.current if each["name"] != name]
+        before = next((each for each in self.current if each["name"] == name), {})
+        after = change(before)
+        # Written whole, so that it also ends a mistake in the definitions.
+        self.current = [*now, *([after] if after else [])]
+        self.aws.define(json.dumps(self.current))
+
+    def _withdrawal(self) -> dict[str, Any] | None:
+        open_states = (State.PLANNED, State.SUBMITTING, State.SUBMITTED, State.HELD, State.SPLIT)
+        name = self._some_report(*open_states, of_whole_windows=True)
+        return name and {"withdraw": {"report_id": name}}  # type: ignore[return-value]  # None or an event
 
     def _rotate(self) -> None:
         """Let the operator rotate the secret, at Vonage first or in the stack first."""
@@ -355,8 +518,12 @@ class Campaign:
         running = sorted(each.name for each in self.ledger.open_work().backfills)
         return {"cancel": {"backfill": running[0]}} if running else None
 
-    def _some_report(self, *states: State) -> str | None:
-        names = sorted(each.report_id for each in self._reports() if each.state in states)
+    def _some_report(self, *states: State, of_whole_windows: bool = False) -> str | None:
+        names = sorted(
+            each.report_id
+            for each in self._reports()
+            if each.state in states and not (of_whole_windows and each.is_half)
+        )
         return self.random.choice(names) if names else None
 
     def _reports(self) -> list[Report]:
@@ -385,8 +552,18 @@ class Campaign:
             if message["event"] == "report.held":
                 report_id = message["report_id"]
                 self._send_later(when, lambda name=report_id: self._resolution(name))  # type: ignore[misc]  # a default binds the name
+            elif message.get("error") == "VonageRejected" and self._is_refused_for_good():
+                # Collected again, the report would be refused for seven more days.
+                continue
             elif event is not None and self.random.random() < 0.3:
                 self._send_later(when, lambda same=event: same)  # type: ignore[misc]  # a default binds it
+                if self.kinds.random() < 0.4:
+                    # A second operator reads the same notification.
+                    again = when + timedelta(hours=self.kinds.choice([0, 0.01, 3, 40]))
+                    self._send_later(again, lambda same=event: same)  # type: ignore[misc]  # a default binds it
+
+    def _is_refused_for_good(self) -> bool:
+        return any(each.end is None for each in self.vonage.refusals)
 
     def _resolution(self, report_id: str) -> dict[str, Any] | None:
         """Return the event that answers a hold, from Vonage's dashboard."""
@@ -400,12 +577,14 @@ class Campaign:
             if each.request.product.name == report.product
             and each.request.account_id == report.account_id
             and (each.request.start, each.request.end) == (report.window.start, report.window.end)
-            and clock.at(each.received) >= report.submitted_at - timedelta(minutes=1)
+            and clock.at(each.received) - self.vonage.clock_error
+            >= report.submitted_at - timedelta(minutes=1)
             and not each.is_forgotten(clock.elapsed())
             and self.ledger.report_served_by(each.request_id) is None
         ]
         request_id = found[0] if found else None
-        return {"resolve": {"report_id": report_id, "request_id": request_id}}
+        hold = {"hold": report.holds} if self.kinds.random() < 0.7 else {}
+        return {"resolve": {"report_id": report_id, "request_id": request_id, **hold}}
 
     def _send_later(self, when: datetime, event: Callable[[], dict[str, Any] | None]) -> None:
         def go() -> None:
@@ -416,14 +595,26 @@ class Campaign:
         self._expect(when, go)
 
     def _send_until_accepted(self, event: dict[str, Any], times: int) -> None:
-        self.operator_events.append(event)
+        """Send an event, and again while it fails, or the record of its undelivered invocation."""
+        request_id = f"request-{self.invocations + 1}"
+        self.operator_events.append(_with_token(event, request_id))
 
         def over(good: bool) -> None:  # noqa: FBT001 - a callable's type names no keywords
-            if not good and times:
+            next_event = event
+            resolve = event.get("requestPayload", event).get("resolve")
+            if resolve and not good:
+                # Look in the dashboard again.
+                next_event = self._resolution(resolve["report_id"]) or {}
+            elif self.kinds.random() < (0.5 if not good else 0.05):
+                next_event = _undelivered(event, request_id)
+            elif good:
+                return
+            if times and next_event:
                 later = self.virtual_time.now + timedelta(hours=6)
-                self._expect(later, lambda: self._send_until_accepted(event, times - 1))
+                self._expect(later, lambda: self._send_until_accepted(next_event, times - 1))
 
-        self._submit(event, over=over, retries=0)
+        is_asynchronous = self.kinds.random() < 0.3
+        self._submit(event, over=over, retries=2 if is_asynchronous else 0, request_id=request_id)
 
     def _expect(self, when: datetime, event: Callable[[], None]) -> None:
         self.expected += 1
@@ -437,17 +628,71 @@ class Campaign:
     def _sweep(self) -> None:
         """Sweep as the schedule does, but less often while no report is open or changes."""
         self._react_to_notifications()
-        before = self.aws.writes
+        before, states = self.aws.writes, self._open_states()
         if not self._has_open_work():
             self.virtual_time.after(300, self._sweep)
             return
 
-        def over(_: bool) -> None:  # noqa: FBT001 - a callable's type names no keywords
+        def over(good: bool) -> None:  # noqa: FBT001 - a callable's type names no keywords
+            self._watch(good, states)
             changed = self.aws.writes > before
             self._wait = 300 if changed else min(self._wait * 1.5, 3600)
+            is_idle = self.virtual_time.now > self.faults_end and self._only_refused
+            if is_idle or (self.kind.crowd and not self.aws.executions):
+                # Nothing happens but that Vonage refuses again. It would take most of the time.
+                self._wait = 3600
             self.virtual_time.after(self._wait, self._sweep)
 
         self._submit({"sweep": True}, over=over, retries=0)
+
+    _only_refused = False
+    """Whether every open report waits because Vonage refuses it."""
+
+    def _open_states(self) -> list[str]:
+        items = self.aws.table.items.items()
+        return [each["state"]["S"] for (pk, _), each in items if pk == "open" and "state" in each]
+
+    def _watch(self, good: bool, before: list[str]) -> None:  # noqa: FBT001 - as in the callback
+        """Check the promises that hold at any time."""
+        self._sweeps += 1
+        work = self.ledger.open_work()
+        reports, now = list(work.reports), self.virtual_time.now
+        self._only_refused = all(
+            each.state is State.PLANNED and each.error == "VonageRejected" for each in reports
+        )
+        waiting = before.count(State.PLANNED)
+        self.watch.sweep(self._ended.calls, len(before) - waiting, waiting)
+        self.watch.overdue(
+            reports,
+            list(zip(self.aws.sent_at, self.aws.messages, strict=True)),
+            listed=self._is_listed,
+            is_done=good and self._ended.number in self.aws.definitions_read and not self._mistakes,
+            now=now,
+        )
+        slots = {slot: self.aws.table.items["open", f"slot#{slot}"] for slot in work.slots}
+        read = TypeDeserializer().deserialize
+        items = {
+            n: {name: read(value) for name, value in each.items()} for n, each in slots.items()
+        }
+        self.watch.slots(reports, items, now)
+        if self._sweeps % 20 == 0:
+            self.watch.ends(reports, self._refusal_of_withdrawal)
+            self.watch.items(self.aws.table.items)
+
+    def _refusal_of_withdrawal(self, report: Report) -> str | None:
+        try:
+            services: Any = SimpleNamespace(ledger=self.ledger)
+            withdraw._require_open(report, services, now=self.virtual_time.now)
+        except InvalidRequest as error:
+            return str(error)
+        return None
+
+    def _is_listed(self, report: Report) -> bool:
+        return any(
+            each["name"] == report.definition
+            and report.account_id in each.get("account_ids", [API_KEY])
+            for each in self.current
+        )
 
     def _has_open_work(self) -> bool:
         if self._writes_seen != self.aws.writes:
@@ -470,14 +715,28 @@ class Campaign:
     # Functions and the workflow.
 
     def _submit(
-        self, event: dict[str, Any], *, over: Callable[[bool], None], retries: int = 2
+        self,
+        event: dict[str, Any],
+        *,
+        over: Callable[[bool], None],
+        retries: int = 2,
+        request_id: str | None = None,
     ) -> None:
-        """Invoke submit_reports as EventBridge does: asynchronously, with two retries."""
+        """Invoke submit_reports as EventBridge does: asynchronously, with two retries.
+
+        A retry has the request id of the first invocation.
+        """
+        request_id = request_id or f"request-{self.invocations + 1}"
 
         def ended(invocation: Invocation) -> None:
+            self._ended = invocation
             error = invocation.error
             good = error is None and not invocation.killed
-            is_final = isinstance(error, InvalidRequest) and "recollect" not in event
+            # The calendar, a part that is collected again, and an adoption may succeed later.
+            later = {"recollect", "scheduled_time", "resolve"} & event.get(
+                "requestPayload", event
+            ).keys()
+            is_final = isinstance(error, InvalidRequest) and not later
             if good or is_final or not retries:
                 answer: Any = invocation.result if good else {}
                 refused = [each["definition"] for each in answer.get("refused", ())]
@@ -485,23 +744,31 @@ class Campaign:
                 return
             wait = 60 * (3 - retries)
             self.virtual_time.after(
-                wait, lambda: self._submit(event, over=over, retries=retries - 1)
+                wait,
+                lambda: self._submit(event, over=over, retries=retries - 1, request_id=request_id),
             )
 
-        self._invoke("submit_reports", event, ended)
+        self._invoke("submit_reports", event, ended, request_id=request_id)
 
     def _invoke(
-        self, function: str, event: dict[str, Any], then: Callable[[Invocation], None]
+        self,
+        function: str,
+        event: dict[str, Any],
+        then: Callable[[Invocation], None],
+        *,
+        request_id: str = "",
     ) -> None:
         if self.random.random() < 0.003:
             self._start_cold(function)
         self.invocations += 1
         self._running += 1
         number = self.invocations
+        identity = request_id or f"request-{number}"
         self._note(f"{number} {function} {json.dumps(event, sort_keys=True)}")
 
         def program(invocation: Invocation) -> object:
-            answer = _app(function).lambda_handler(event, _Context(invocation, function))
+            context = _Context(invocation, function, identity)
+            answer = _app(function).lambda_handler(event, context)
             return json.loads(json.dumps(answer))
 
         def ended(invocation: Invocation) -> None:
@@ -509,8 +776,10 @@ class Campaign:
             error = invocation.error
             end = "killed" if invocation.killed else repr(error or invocation.result)
             self._note(f"{number} {end}")
-            if isinstance(error, KeyError | TypeError | AssertionError | AttributeError):
-                self.unexpected_errors.append(f"{function}: {error!r}")
+            found = [*([error] if error else []), *_STEP_ERRORS.pop(identity, [])]
+            for each in found:
+                if not isinstance(each, _EXPECTED):
+                    self.unexpected_errors.append(f"{function}: {each!r}")
             self.killed_storing += invocation.killed and function == "store_report"
             then(invocation)
 
@@ -619,7 +888,47 @@ class Campaign:
             print(f"{self.virtual_time.now:%m-%d %H:%M:%S} {line[:400]}", file=sys.stderr)
 
 
+_EXPECTED = (VonageReportsError, VersionConflict, ClientError, BotoCoreError)
+"""The errors that a function may raise. Any other error is a defect."""
+
 _TRACES = bool(os.environ.get("TRACE"))
+
+
+def _longer(definition: dict[str, Any]) -> dict[str, Any]:
+    *before, last = definition["delay_days"]
+    return {**definition, "delay_days": [*before, last + 1]}
+
+
+def _shorter(definition: dict[str, Any]) -> dict[str, Any]:
+    return {**definition, "delay_days": definition["delay_days"][:1]}
+
+
+def _wider(definition: dict[str, Any]) -> dict[str, Any]:
+    """Add the sub-account, or remove it."""
+    accounts = definition.get("account_ids", [API_KEY])
+    return {**definition, "account_ids": [API_KEY, SUBACCOUNT][: 3 - len(accounts)]}
+
+
+def _absent(_: dict[str, Any]) -> dict[str, Any] | None:
+    """Remove the definition."""
+    return None
+
+
+def _with_token(event: dict[str, Any], request_id: str) -> dict[str, Any]:
+    """Return the event of an operator, with the token that a recollection has by default."""
+    if "requestPayload" in event:
+        return _with_token(event["requestPayload"], event["requestContext"]["requestId"])
+    if "recollect" in event:
+        return {"recollect": {"token": request_id, **event["recollect"]}}
+    return event
+
+
+def _undelivered(event: dict[str, Any], request_id: str) -> dict[str, Any]:
+    """Return the record of an event that Lambda gave up, as the dead-letter queue keeps it."""
+    if "requestPayload" in event:
+        return event
+    context = {"requestId": request_id, "condition": "RetriesExhausted"}
+    return {"version": "1.0", "requestContext": context, "requestPayload": event}
 
 
 @contextlib.contextmanager
@@ -660,8 +969,7 @@ def campaign(seed: int) -> Iterator[Campaign]:
         "DATABASE_NAME": DATABASE,
         "REQUEST_INTERVAL": "0",
         "STACK_NAME": "weeks",
-        # The invariants find overdue windows themselves.
-        "OVERDUE_HOURS": "1000000",
+        "OVERDUE_HOURS": str(OVERDUE_HOURS),
         "POWERTOOLS_TRACE_DISABLED": "1",
     }
     _LOGS.seek(0)
@@ -678,7 +986,14 @@ def campaign(seed: int) -> Iterator[Campaign]:
             return made.vonage.send(adapter, request, **more)
 
         try:
-            with patch.object(HTTPAdapter, "send", send), made.aws.connected():
+            seconds = made.virtual_time.seconds
+            with (
+                patch.object(HTTPAdapter, "send", send),
+                # time_machine leaves the monotonic clock as it is.
+                patch.object(Deadline.__init__, "__defaults__", (seconds,)),
+                patch.object(cached_credentials, "__kwdefaults__", {"clock": seconds}),
+                made.aws.connected(),
+            ):
                 yield made
         finally:
             made.virtual_time.close()

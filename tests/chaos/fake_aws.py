@@ -17,7 +17,7 @@ import boto3
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
 from tests.chaos.dynamodb import ConditionsFailed, Table
-from tests.chaos.fault_plan import FaultPlan
+from tests.chaos.fault_plan import FaultPlan, LedgerFaults
 from tests.chaos.s3 import Objects, Refused
 from tests.chaos.virtual_time import Invocation, VirtualTime
 from tests.integration.conftest import answer_of_aws, refusal_of_aws
@@ -71,6 +71,7 @@ class FakeAws:
     latency: Callable[[], float]
     start: Callable[[Execution], None]
     trace: Callable[[str], None]
+    ledger_faults: LedgerFaults
     secret: str = ""
     definitions: str = ""
     table: Table = field(default_factory=Table)
@@ -78,8 +79,12 @@ class FakeAws:
     partitions: set[tuple[str, ...]] = field(default_factory=set)
     messages: list[dict[str, Any]] = field(default_factory=list)
     executions: dict[str, Execution] = field(default_factory=dict)
+    sent_at: list[datetime] = field(default_factory=list)
+    """When each of `messages` was sent."""
     defined_at: datetime = field(init=False)
-    """When the definitions were created."""
+    """When the definitions were last written."""
+    definitions_read: dict[int, str] = field(default_factory=dict)
+    """The definitions that an invocation read last, by its number."""
     writes: int = 0
     """Calls that may have changed the ledger."""
     refused_aborts: int = 0
@@ -106,13 +111,21 @@ class FakeAws:
         """Publish a message of the workflow to the topic's subscribers."""
         body = json.loads(message)
         assert attributes["event"]["StringValue"] == body["event"]
+        self._deliver(body)
+
+    def define(self, text: str) -> None:
+        """Write the definitions."""
+        self.definitions, self.defined_at = text, self.virtual_time.now
+
+    def _deliver(self, body: dict[str, Any]) -> None:
         self.messages.append(body)
+        self.sent_at.append(self.virtual_time.now)
 
     def _before(self, model: Any, params: dict[str, Any], context: dict[str, Any], **_: Any) -> Any:
         service = model.service_model.service_id.hyphenize()
         invocation = self.virtual_time.current
         if invocation is not None and invocation.is_here():
-            refusal = self._with_fault(service, model.name, context, invocation)
+            refusal = self._with_fault(service, model.name, params, context, invocation)
             if refusal is not None:
                 return refusal
         elif invocation is not None:
@@ -125,7 +138,12 @@ class FakeAws:
         return self._answer(service, model.name, params)
 
     def _with_fault(
-        self, service: str, operation: str, context: dict[str, Any], invocation: Invocation
+        self,
+        service: str,
+        operation: str,
+        params: dict[str, Any],
+        context: dict[str, Any],
+        invocation: Invocation,
     ) -> Any:
         invocation.spend(self.latency())
         how = self.fault_plan.over_aws(service, operation, self.virtual_time.now)
@@ -134,10 +152,11 @@ class FakeAws:
         refusals = _REFUSALS_OF_S3 if service == "s3" else _REFUSALS
         if how in refusals:
             return refusal_of_aws(*refusals[how])
-        if how == "conflict":
-            reasons = [{"Code": "TransactionConflict"}]
-            name = "TransactionCanceledException"
-            return refusal_of_aws(400, name, CancellationReasons=reasons)
+        if service == "dynamodb" and how in (None, "conflict"):
+            refusal = self._refusal_of_ledger(operation, json.loads(params["body"]), how)
+            if refusal is not None:
+                self.trace(f"{invocation.number} {refusal[1]['Error']['Code']}")
+                return refusal
         if how == "unreachable":
             raise EndpointConnectionError(endpoint_url="https://aws")
         if how == "slow":
@@ -145,8 +164,26 @@ class FakeAws:
         context["lost"] = how == "lost"
         return None
 
+    def _refusal_of_ledger(
+        self, operation: str, request: dict[str, Any], how: str | None
+    ) -> Any | None:
+        partitions = _partitions(request)
+        if how == "conflict":
+            # One item of the transaction, as DynamoDB reports it.
+            codes = [*["None"] * (len(partitions) - 1), "TransactionConflict"]
+        else:
+            found = self.ledger_faults.over(operation, partitions, self.virtual_time.now)
+            if found is None:
+                return None
+            codes = found
+        if not operation.startswith("Transact"):
+            return refusal_of_aws(400, "ProvisionedThroughputExceededException")
+        reasons = [{"Code": code} for code in codes]
+        return refusal_of_aws(400, "TransactionCanceledException", CancellationReasons=reasons)
+
     def _after(self, context: dict[str, Any], **_: Any) -> None:
         if context.get("lost") and self.virtual_time.current is not None:
+            self.definitions_read.pop(self.virtual_time.current.number, None)
             self.virtual_time.current.spend(60)
             raise ReadTimeoutError(endpoint_url="https://aws")
 
@@ -170,7 +207,7 @@ class FakeAws:
     def _published(self, request: dict[str, Any]) -> dict[str, Any]:
         assert request["TopicArn"] == TOPIC
         assert "event" in [value for name, value in request.items() if name.endswith(".Name")]
-        self.messages.append(json.loads(request["Message"]))
+        self._deliver(json.loads(request["Message"]))
         return {"MessageId": str(len(self.messages))}
 
     def _secret_value(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -179,6 +216,8 @@ class FakeAws:
 
     def _parameter(self, request: dict[str, Any]) -> dict[str, Any]:
         assert request["Name"] == PARAMETER
+        if self.virtual_time.current is not None:
+            self.definitions_read[self.virtual_time.current.number] = self.definitions
         return {"Parameter": {"Value": self.definitions, "LastModifiedDate": self.defined_at}}
 
     def _create_partition(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -207,6 +246,19 @@ class FakeAws:
             "status": found.status,
             **{name: value for name, value in fields.items() if value is not None},
         }
+
+
+def _partitions(request: dict[str, Any]) -> list[str]:
+    """Return the partition of each item that a request to DynamoDB reads or writes."""
+    if "TransactItems" in request:
+        items = [next(iter(each.values())) for each in request["TransactItems"]]
+        return [(each.get("Item") or each["Key"])["pk"]["S"] for each in items]
+    if "Key" in request:
+        return [request["Key"]["pk"]["S"]]
+    if "RequestItems" in request:
+        return [key["pk"]["S"] for each in request["RequestItems"].values() for key in each["Keys"]]
+    texts = [value["S"] for value in request["ExpressionAttributeValues"].values()]
+    return texts[:1]
 
 
 _OPERATIONS: dict[str, Callable[[FakeAws, dict[str, Any]], dict[str, Any]]] = {

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from random import Random
 from typing import Any
 
@@ -102,6 +103,45 @@ class Outage:
         )
 
 
+_PARTITIONS = ("open", "calendar", "finished#", "request#", "backfills")
+
+
+class LedgerFaults:
+    """Throttling of single partitions of the ledger, and conflicts of single items."""
+
+    def __init__(self, random: Random, start: datetime, end: datetime) -> None:
+        self._random = random
+        self._end = end
+        self._conflicts = random.choice([0, 0, 0.01, 0.04])
+        self._throttled = []
+        for _ in range(random.choice([0, 0, 1, 2])):
+            begins = start + (end - start) * random.random()
+            ends = begins + timedelta(hours=random.choice([0.1, 1, 6]))
+            share = random.choice([0.3, 1])
+            self._throttled.append((random.choice(_PARTITIONS), share, begins, min(ends, end)))
+
+    def over(self, operation: str, partitions: Sequence[str], now: datetime) -> list[str] | None:
+        """Return a refused call's code for each item, "None" for an allowed one.
+
+        `partitions` has the partition of each item of the call.
+        """
+        if now >= self._end:
+            return None
+        for prefix, share, begins, ends in self._throttled:
+            hit = [each.startswith(prefix) for each in partitions]
+            if begins <= now < ends and any(hit) and self._random.random() < share:
+                return ["ThrottlingError" if each else "None" for each in hit]
+        if operation.startswith("Transact") and self._random.random() < self._conflicts:
+            return conflict(self._random, len(partitions))
+        return None
+
+
+def conflict(random: Random, items: int) -> list[str]:
+    """Return the codes of a transaction of which another one holds an item."""
+    first = random.randrange(items)
+    return ["TransactionConflict" if n == first else "None" for n in range(items)]
+
+
 class FaultPlan:
     """Faults until `end`, and none afterwards, so that every report can finish."""
 
@@ -188,6 +228,9 @@ def _outage(random: Random, start: datetime, end: datetime) -> Outage:
             # The file expires during the outage, or Vonage answers 404 for an existing file.
             operation, hours = "download", random.choice([3, 80])
             how = random.choice([how, {"fault": "status", "status": 404}])
+            if how.get("status") == HTTPStatus.TOO_MANY_REQUESTS:
+                # A run asks again each minute, and a seed would last a minute too.
+                hours = 3
             ends = begins + timedelta(hours=hours)
         return Outage("vonage", how, begins, min(ends, end), operation)
     refusal = random.choice([*_OF_AWS, "lost"])

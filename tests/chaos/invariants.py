@@ -10,6 +10,7 @@ import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -21,8 +22,9 @@ from tests.chaos.campaign import API_KEY, Outcome
 from tests.chaos.s3 import Objects, read_json
 from vonage_dataset.glue import table_name
 from vonage_reports.domain.calendar import due_windows
+from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.errors import InvalidRequest
-from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.report import Report, Revision, State
 from vonage_reports.domain.splitting import MAX_LEAVES
 from vonage_reports.domain.waits import NOT_FOUND_PATIENCE
 from vonage_reports.domain.windows import Window
@@ -47,8 +49,8 @@ def _everything_is_finished(outcome: Outcome) -> Iterator[str]:
         yield f"{report.report_id} is still open: {report.state}, {report.error}: {report.reason}"
     if work.slots:
         yield f"slots are still taken: {dict(work.slots)}"
-    if work.backfills or work.unreadable:
-        yield f"still in the ledger: {work.backfills} {work.unreadable}"
+    if work.backfills or work.relabellings or work.unreadable:
+        yield f"still in the ledger: {work.backfills} {work.relabellings} {work.unreadable}"
 
 
 def _every_due_window_is_delivered_or_announced(outcome: Outcome) -> Iterator[str]:
@@ -58,26 +60,56 @@ def _every_due_window_is_delivered_or_announced(outcome: Outcome) -> Iterator[st
         if not each.is_half
     }
     for name, account_id, delay_days, window in _due(outcome):
-        later = (each[2] for each in known if (*each[:2], each[3]) == (name, account_id, window))
-        # If the later revision was planned first, the earlier one would only cost money.
-        if max(later, default=-1) < delay_days:
+        # If a later revision was planned first, the earlier one would only cost money. A window
+        # that was collected as final is not collected again with a longer delay.
+        if not any(
+            (*key[:2], key[3]) == (name, account_id, window)
+            and (key[2] >= delay_days or report.revision is Revision.FINAL)
+            for key, report in known.items()
+        ) and not _is_told_as_too_late(name, window, outcome):
             yield f"{name} of {account_id}, {window.interval} + {delay_days}: never planned"
     for report in known.values():
         yield from _delivered_or_announced(report, outcome)
 
 
+def _is_told_as_too_late(name: str, window: Window, outcome: Outcome) -> bool:
+    """Whether the calendar could not plan a window for seven days, and told so."""
+    told = [
+        re.search(r"windows from (\S+) to (\S+) became due", message["message"])
+        for message in outcome.aws.messages
+        if (message["event"], message["definition"]) == ("definition.refused", name)
+    ]
+    return any(found and found[1] <= f"{window.first_date}" <= found[2] for found in told)
+
+
 def _due(outcome: Outcome) -> Iterator[tuple[str, str, int, Window]]:
-    """Yield the windows due between the first and the last successful run of the calendar."""
+    """Yield the windows due between the first and the last run that planned their definition.
+
+    A revision of which the delay changed counts from the run that read its present delay.
+    """
+    planned: dict[tuple[str, str, int], list[tuple[datetime, ReportDefinition, int]]] = {}
+    planned_first: dict[tuple[str, str], datetime] = {}
     # In order of completion: the first may have overtaken an earlier run.
-    done = [at for at, good in outcome.scheduled if good]
-    definitions, refused = parse_definitions(json.dumps(outcome.definitions), api_key=API_KEY)
-    assert not refused
-    for definition in definitions:
-        for account_id in definition.account_ids:
-            for index, delay_days in enumerate(definition.delay_days):
-                (first,) = due_windows(definition, index, None, done[0])
-                for window in [first, *due_windows(definition, index, first.end, max(done))]:
-                    yield definition.name, account_id, delay_days, window
+    for run in outcome.scheduled:
+        if not run.succeeded:
+            continue
+        for definition in _parsed(run.definitions):
+            for account_id in definition.account_ids:
+                planned_first.setdefault((definition.name, account_id), run.at)
+                for index, days in enumerate(definition.delay_days):
+                    key = (definition.name, account_id, days)
+                    planned.setdefault(key, []).append((run.at, definition, index))
+    begun: dict[tuple[str, str], datetime] = {}
+    for (name, account_id, days), runs in planned.items():
+        (at, definition, index) = runs[0]
+        last = max(at for at, *_ in runs)
+        (first,) = due_windows(definition, index, None, at)
+        if at == planned_first[name, account_id]:
+            begun[name, account_id] = min(first.start, begun.get((name, account_id), first.start))
+        for window in [first, *due_windows(definition, index, first.end, last)]:
+            # Collecting begins once, whatever the delay is later.
+            if window.start >= begun[name, account_id]:
+                yield name, account_id, days, window
 
 
 def _delivered_or_announced(report: Report, outcome: Outcome) -> Iterator[str]:
@@ -91,7 +123,7 @@ def _delivered_or_announced(report: Report, outcome: Outcome) -> Iterator[str]:
             if State.DELIVERED not in [later.get(name) for name in report.later_revisions]:
                 yield f"{report.report_id} is superseded without a later delivery"
         case State.CANCELLED:
-            if not any("cancel" in event for event in outcome.operator_events):
+            if not _may_be_cancelled(report, outcome):
                 yield f"{report.report_id} is cancelled without an event"
         case State.FAILED:
             # Matched by error: a retry or a temporary refusal is a report.failed too.
@@ -99,6 +131,25 @@ def _delivered_or_announced(report: Report, outcome: Outcome) -> Iterator[str]:
                 yield f"{report.report_id} failed, but the failure is not announced"
         case _:
             yield f"{report.report_id} is {report.state} at the end"
+
+
+def _may_be_cancelled(report: Report, outcome: Outcome) -> bool:
+    """Whether the operator ended a report, or removed its account or definition."""
+    if report.withdrawn_at is None:
+        return any("cancel" in event for event in outcome.operator_events)
+    if {"withdraw": {"report_id": report.report_id}} in outcome.operator_events:
+        return True
+    read = {run.definitions for run in outcome.scheduled if run.definitions}
+    return any(
+        (report.definition, report.account_id)
+        not in {(each.name, account) for each in _parsed(text) for account in each.account_ids}
+        for text in read
+    )
+
+
+@cache
+def _parsed(text: str) -> list[ReportDefinition]:
+    return parse_definitions(text, api_key=API_KEY)[0]
 
 
 def _announced_of(report: Report, outcome: Outcome) -> list[tuple[str, str | None]]:
@@ -113,7 +164,7 @@ def _announced_of(report: Report, outcome: Outcome) -> list[tuple[str, str | Non
 def _nothing_is_requested_twice(outcome: Outcome) -> Iterator[str]:
     """Compare the number of reports at Vonage with the number of reasons for a request."""
     created: defaultdict[Key, list[AtVonage]] = defaultdict(list)
-    for made in outcome.vonage.simulation.world.reports.values():
+    for made in outcome.vonage.reports.values():
         request = made.request
         key = (request.product.name, request.account_id, request.start, request.end)
         created[key].append(made)
@@ -122,7 +173,11 @@ def _nothing_is_requested_twice(outcome: Outcome) -> Iterator[str]:
         window = report.window
         wanted[report.product, report.account_id, window.start, window.end].append(report)
     for key, made_of_key in created.items():
-        reports = [each for each in wanted[key] if each.state not in _NOT_REQUESTED]
+        reports = [
+            each
+            for each in wanted[key]
+            if each.state not in _NOT_REQUESTED or each.withdrawn_at is not None
+        ]
         on_request = sum(_requests_of_operator(report, outcome) for report in wanted[key])
         lost = sum(_was_lost(made, made_of_key, outcome) for made in made_of_key)
         if len(made_of_key) > len(reports) + on_request + lost:
@@ -148,12 +203,21 @@ def _requests_of_operator(report: Report, outcome: Outcome) -> int:
         if event.get("backfill", {}).get("definition") == report.definition
         and event["backfill"]["start"] <= f"{report.window.first_date}" < event["backfill"]["end"]
     ]
-    return max(0, len(of_its_own) - bool(report.backfill)) + sum(
-        1
+    ours = names | parts
+    # An event sent twice buys once: a token is followed once, and a hold is answered once.
+    collected = {
+        (event["recollect"]["report_id"], event["recollect"]["token"])
         for event in outcome.operator_events
-        for request in (event.get("recollect"), event.get("resolve"))
-        if request and request["report_id"] in names | parts and request.get("request_id") is None
-    )
+        if "recollect" in event and event["recollect"]["report_id"] in ours
+    }
+    resolved = [
+        (request["report_id"], request.get("hold", number))
+        for number, event in enumerate(outcome.operator_events)
+        if (request := event.get("resolve"))
+        and request["report_id"] in ours
+        and request["request_id"] is None
+    ]
+    return max(0, len(of_its_own) - bool(report.backfill)) + len(collected) + len({*resolved})
 
 
 def _was_lost(made: AtVonage, others: Sequence[AtVonage], outcome: Outcome) -> bool:
@@ -169,7 +233,7 @@ def _was_lost(made: AtVonage, others: Sequence[AtVonage], outcome: Outcome) -> b
 
 
 def _never_more_than_five_in_flight(outcome: Outcome) -> Iterator[str]:
-    most = outcome.vonage.simulation.world.max_in_flight
+    most = outcome.vonage.max_in_flight
     if most > 5:
         yield f"{most} reports were in flight at once"
 
@@ -180,6 +244,7 @@ def _manifests_are_true(outcome: Outcome) -> Iterator[str]:
     delays = {each.report_id: each.delay_days for each in outcome.reports}
     with_manifest = set()
     newest: dict[tuple[str, ...], tuple[int, dict[str, Any]]] = {}
+    served: dict[str, tuple[str, ...]] = {}
     for key in objects.keys:
         if not key.startswith("manifests/"):
             continue
@@ -187,8 +252,12 @@ def _manifests_are_true(outcome: Outcome) -> Iterator[str]:
         with_manifest.add(manifest["report_id"])
         untrue = list(_archives_are_whole(manifest, outcome))
         yield from untrue
+        window = (manifest["definition"], manifest["account_id"], manifest["window"]["start"])
+        for archive in manifest["archives"]:
+            other = served.setdefault(archive["request_id"], window)
+            if other != window:
+                yield f"{window} and {other} share the archive of {archive['request_id']}"
         if not untrue:
-            window = (manifest["definition"], manifest["account_id"], manifest["window"]["start"])
             delay = delays.get(manifest["report_id"], -1)
             seen = newest.get(window, (-2, {}))
             newest[window] = max(seen, (delay, manifest), key=lambda each: each[0])
@@ -210,7 +279,7 @@ def _archives_are_whole(manifest: Mapping[str, Any], outcome: Outcome) -> Iterat
         yield f"{name} has {len(manifest['archives'])} archives"
     ends = []
     for archive in manifest["archives"]:
-        made = outcome.vonage.simulation.world.reports[archive["request_id"]]
+        made = outcome.vonage.reports[archive["request_id"]]
         if archive["key"] not in outcome.aws.objects.versions:
             yield f"{name}: {archive['key']} is missing"
             continue
@@ -220,10 +289,13 @@ def _archives_are_whole(manifest: Mapping[str, Any], outcome: Outcome) -> Iterat
             yield f"{name}: {archive['key']} differs from Vonage's file"
         if made.rendered.truncated or made.outcome != "SUCCESS":
             yield f"{name}: {archive['key']} is truncated"
-        ends.append((made.request.start, made.request.end))
+        asked = made.request
+        if (asked.product.name, asked.account_id) != (manifest["product"], manifest["account_id"]):
+            yield f"{name}: {archive['key']} is of {asked.product.name}, {asked.account_id}"
+        ends.append((asked.start, asked.end))
     made_empty = {
         (each.request.product.name, each.request.start, each.request.end)
-        for each in outcome.vonage.simulation.world.reports.values()
+        for each in outcome.vonage.reports.values()
         if each.rendered is not None and each.rendered.rows == 0
     }
     window = Window.from_dict(manifest["window"])
@@ -240,7 +312,10 @@ def _rows_are_right(key: str, manifest: Mapping[str, Any], objects: Objects) -> 
     if hashlib.sha256(data).hexdigest() != dataset["sha256"]:
         yield f"{key} differs from the manifest of {manifest['report_id']}"
         return
-    ids = sorted(pq.read_table(io.BytesIO(data)).column("id").to_pylist())
+    table = pq.read_table(io.BytesIO(data))
+    if not set(table.column("_revision").to_pylist()) <= {manifest["revision"]}:
+        yield f"{key} has rows of another revision than {manifest['report_id']}"
+    ids = sorted(table.column("id").to_pylist())
     in_archives = sorted(
         row["id"] for archive in manifest["archives"] for row in _rows(objects.body(archive["key"]))
     )
@@ -257,6 +332,28 @@ def _rows(archive: bytes) -> Iterator[dict[str, str]]:
     with zipfile.ZipFile(io.BytesIO(archive)) as members:
         for name in members.namelist():
             yield from csv.DictReader(io.StringIO(members.read(name).decode()))
+
+
+def _every_delivered_window_ends_as_final(outcome: Outcome) -> Iterator[str]:
+    """Check that a window of which the final revision was due is not left preliminary."""
+    final: dict[tuple[str, str], int] = {}
+    for definition in _parsed(json.dumps(outcome.definitions)):
+        for account_id in definition.account_ids:
+            final[definition.name, account_id] = definition.delay_days[-1]
+    due = {(name, account, window) for name, account, days, window in _due(outcome)
+           if final.get((name, account)) == days}  # fmt: skip
+    of_window: defaultdict[Any, list[Report]] = defaultdict(list)
+    for report in outcome.reports:
+        if not report.is_half:
+            of_window[report.definition, report.account_id, report.window].append(report)
+    for key, reports in of_window.items():
+        states = {each.state for each in reports if each.revision is Revision.FINAL}
+        if key in due and not states & {State.DELIVERED, State.FAILED, State.CANCELLED}:
+            yield f"{key[0]} of {key[1]}, {key[2].interval}: no final revision"
+
+
+def _nothing_was_broken_on_the_way(outcome: Outcome) -> Iterator[str]:
+    yield from outcome.broken_on_the_way
 
 
 def _readers_find_each_window_once(outcome: Outcome) -> Iterator[str]:
@@ -277,7 +374,7 @@ def _every_archive_is_proven(outcome: Outcome) -> Iterator[str]:
     for key in objects.keys:
         if not (key.startswith("archives/") and key.endswith(".zip")):
             continue
-        made = outcome.vonage.simulation.world.reports[key.rpartition("/")[2][: -len(".zip")]]
+        made = outcome.vonage.reports[key.rpartition("/")[2][: -len(".zip")]]
         digest = hashlib.sha256(objects.body(key)).hexdigest()
         if made.rendered is None or digest != made.rendered.sha256:
             yield f"{key} is visible, but differs from Vonage's file"
@@ -338,6 +435,8 @@ _CHECKS: tuple[Callable[[Outcome], Iterator[str]], ...] = (
     _nothing_is_requested_twice,
     _never_more_than_five_in_flight,
     _manifests_are_true,
+    _every_delivered_window_ends_as_final,
+    _nothing_was_broken_on_the_way,
     _readers_find_each_window_once,
     _every_archive_is_proven,
     _notifications_can_be_acted_on,

@@ -14,10 +14,11 @@ def run_seed(seed: int) -> tuple[int, list[str], str]:
         with campaign(seed) as it:
             outcome = it.run()
             sentences = broken(outcome)
-            bought = len(outcome.vonage.simulation.world.reports)
+            bought = len(outcome.vonage.reports)
             line = (
                 f"{outcome.invocations} invocations, {len(outcome.reports)} reports, "
-                f"{bought} bought, trace {outcome.trace[:12]}"
+                f"{bought} bought, {it.watch.most_calls:.2f} of the calls, "
+                f"{it.watch.most_bytes} bytes, trace {outcome.trace[:12]}"
             )
     except Exception as error:
         sentences, line = [f"{type(error).__name__}: {error}"], "an error ended the run"

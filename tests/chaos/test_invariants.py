@@ -13,7 +13,10 @@ from tests.chaos.campaign import Outcome, campaign
 from tests.chaos.fake_aws import FakeAws
 from tests.chaos.invariants import broken
 from tests.chaos.s3 import Objects, Version, read_json
-from vonage_reports.domain.report import State
+from vonage_reports.domain.report import Revision, State
+
+TWICE = {"recollect": {"token": "failure-1"}}
+HELD = {"resolve": {"request_id": None, "hold": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +106,10 @@ def without_dataset(body: bytes) -> bytes:
     return json.dumps({**json.loads(body), "dataset": None}).encode()
 
 
+def of_no_revision(body: bytes) -> bytes:
+    return json.dumps({**json.loads(body), "revision": "none"}).encode()
+
+
 def of_another_revision(outcome: Outcome) -> Outcome:
     objects: Objects = copy(outcome.aws.objects)
     key = a_key(outcome, "data/", ".parquet")
@@ -136,6 +143,61 @@ def announcing(outcome: Outcome, run_again: object) -> Outcome:
     return aws(outcome, messages=[*outcome.aws.messages, message])
 
 
+def withdrawn_silently(outcome: Outcome) -> Outcome:
+    silent = silently(outcome, State.CANCELLED)
+    first, *others = silent.reports
+    withdrawn = replace(first, withdrawn_at=first.planned_at)
+    return replace(silent, reports=[withdrawn, *others], operator_events=[])
+
+
+def requested_more_often(outcome: Outcome, events: list[dict[str, Any]], more: int) -> Outcome:
+    """Return the outcome with events, and with further requests of the first delivered report."""
+    windows = [(each.definition, each.account_id, each.window) for each in outcome.reports]
+    report = next(
+        each
+        for each in outcome.reports
+        if (each.state, each.attempt) == (State.DELIVERED, 1)
+        and windows.count((each.definition, each.account_id, each.window)) == 1
+    )
+    made = outcome.vonage.reports[str(report.request_id)]
+    asked = [
+        {key: {"report_id": report.report_id, **each} for key, each in event.items()}
+        for event in events
+    ]
+    world = outcome.vonage.simulation.world
+    vonage = copy(outcome.vonage)
+    vonage.simulation = copy(vonage.simulation)
+    again = {f"again-{number}": made for number in range(more)}
+    vonage.simulation.world = replace(world, reports={**world.reports, **again})
+    return replace(outcome, vonage=vonage, operator_events=[*outcome.operator_events, *asked])
+
+
+def of_another_product(outcome: Outcome) -> Outcome:
+    return with_body(outcome, a_key(outcome, "manifests/", ".json"), of_product("ASR"))
+
+
+def of_product(product: str) -> Callable[[bytes], bytes]:
+    return lambda body: json.dumps({**json.loads(body), "product": product}).encode()
+
+
+def with_a_shared_archive(outcome: Outcome) -> Outcome:
+    """Return the outcome with one window's archives in another window's manifest."""
+    keys = [key for key in outcome.aws.objects.keys if key.startswith("manifests/")]
+    archives = [read_json(outcome.aws.objects, key)["archives"] for key in keys]
+    first = next(number for number, each in enumerate(archives) if each)
+
+    def share(body: bytes) -> bytes:
+        return json.dumps({**json.loads(body), "archives": archives[first]}).encode()
+
+    return with_body(outcome, keys[-1 if first != len(keys) - 1 else 0], share)
+
+
+def left_preliminary(outcome: Outcome) -> Outcome:
+    """Return the outcome with preliminary revisions alone."""
+    changed = [replace(each, revision=Revision.PRELIMINARY) for each in outcome.reports]
+    return replace(outcome, reports=changed)
+
+
 def slot_taken(outcome: Outcome) -> Outcome:
     return replace(outcome, open_work=replace(outcome.open_work, slots={1: "sms"}))
 
@@ -157,9 +219,17 @@ def upload_open(outcome: Outcome) -> Outcome:
         (lambda o: silently(o, State.FAILED), "failure is not announced"),
         (failing_after_another_failure, "failure is not announced"),
         (lambda o: silently(o, State.CANCELLED), "cancelled without an event"),
+        (withdrawn_silently, "cancelled without an event"),
         (lambda o: silently(o, State.SUPERSEDED), "superseded without a later delivery"),
         (lambda o: silently(o, State.HELD), "is HELD at the end"),
         (requested_twice, "was requested 2 times"),
+        (lambda o: requested_more_often(o, [TWICE, TWICE], 2), "was requested 3 times"),
+        (lambda o: requested_more_often(o, [HELD, HELD], 2), "was requested 3 times"),
+        (of_another_product, "is of SMS"),
+        (with_a_shared_archive, "share the archive"),
+        (lambda o: with_body(o, a_manifest(o), of_no_revision), "rows of another revision"),
+        (left_preliminary, "no final revision"),
+        (lambda o: replace(o, broken_on_the_way=["no end"]), "no end"),
         (six_in_flight, "6 reports were in flight"),
         (lambda o: with_body(o, a_key(o, "archives/", ".zip"), corrupt), "zip differs from Vonage"),
         (lambda o: with_body(o, a_key(o, "archives/", ".zip"), corrupt), "is visible, but differs"),
@@ -183,6 +253,11 @@ def test_broken_promise_is_detected(
     outcome: Outcome, breaks: Callable[[Outcome], Outcome], sentence: str
 ) -> None:
     assert any(sentence in each for each in broken(breaks(outcome)))
+
+
+def test_events_with_tokens_of_their_own_buy_each(outcome: Outcome) -> None:
+    other = {"recollect": {"token": "failure-2"}}
+    assert broken(requested_more_often(outcome, [TWICE, other], 2)) == []
 
 
 def test_checked_texts_are_not_empty(outcome: Outcome) -> None:
