@@ -51,7 +51,7 @@ from tests.chaos.vonage import Vonage, with_secret
 from tests.chaos.watch import OVERDUE_HOURS, Watch
 from tests.chaos.workflow import Call, StateError, Steps, Wait, Workflow
 from tests.support.paths import ROOT
-from vonage_reports.aws.ledger import Ledger, VersionConflict
+from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.ledger_items import OpenWork, report_of
 from vonage_reports.aws.secrets import cached_credentials
 from vonage_reports.domain.errors import InvalidRequest, VonageReportsError
@@ -67,12 +67,6 @@ FIRST_DAYS = (datetime(2026, 10, 21, tzinfo=UTC), datetime(2026, 11, 3, tzinfo=U
 PATIENCE = timedelta(days=18)
 """After the last fault. An unfinished report is given up after two days, three times. A refused one
 fails after seven days, and then its window's preliminary revision after seven more."""
-
-REFUSED_FAILS = False
-"""Whether a report that Vonage refuses for good fails after seven days. Else refusals heal."""
-UNLISTED_ENDS = False
-"""Whether the open reports of an account that is not listed any more end. Else a mistyped key
-plans nothing, because every definition names its accounts."""
 
 _HOURLY: Mapping[str, Any] = {
     "name": "hourly", "product": "VOICE-CALL", "window": "hour", "delay_days": [0],
@@ -262,9 +256,6 @@ class Campaign:
             self.definitions = [{**_HOURLY, "account_ids": list(self.kind.crowd)}]
             closed = Outage("vonage", {"fault": "unreachable"}, start, start + timedelta(days=5))
             self.fault_plan.outages.append(closed)
-        if self.kind.wrong_secret in ("mistyped_key", "other_key") and not UNLISTED_ENDS:
-            for each in self.definitions:
-                each.setdefault("account_ids", [API_KEY])
         # An archive of more than 8 MB is uploaded in parts.
         is_large = self.random.random() < 0.08
         self.fault_plan.of_downloads = 0.5 if is_large else 0
@@ -293,7 +284,6 @@ class Campaign:
             end=self.faults_end,
             accounts=(API_KEY, SUBACCOUNT),
             products=[each["product"] for each in self.definitions],
-            for_good=REFUSED_FAILS,
         )
         self.workflow = Workflow.of_file(
             ROOT / "functions/report_workflow.asl.yaml",
@@ -888,7 +878,7 @@ class Campaign:
             print(f"{self.virtual_time.now:%m-%d %H:%M:%S} {line[:400]}", file=sys.stderr)
 
 
-_EXPECTED = (VonageReportsError, VersionConflict, ClientError, BotoCoreError)
+_EXPECTED = (VonageReportsError, ClientError, BotoCoreError)
 """The errors that a function may raise. Any other error is a defect."""
 
 _TRACES = bool(os.environ.get("TRACE"))

@@ -43,7 +43,6 @@ def draw(
     end: datetime,
     accounts: Sequence[str],
     products: Sequence[str],
-    for_good: bool,
 ) -> list[Refusal]:
     """Draw the refusals of a seed: a closed account, and one that outlives the calm at `end`."""
     refusals = []
@@ -59,7 +58,7 @@ def draw(
             )
         )
     if random.random() < 0.08:
-        days = random.choice([None, 1, 2]) if for_good else random.choice([1, 2])
+        days = random.choice([None, 1, 2])
         heals = None if days is None else end + timedelta(days=days)
         by_account = random.random() < 0.5
         refusals.append(

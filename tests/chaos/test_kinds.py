@@ -124,7 +124,7 @@ def test_refusals_outlive_the_calm() -> None:
         each
         for seed in range(60)
         for each in refusals.draw(
-            Random(seed), start=START, end=end, accounts=[API_KEY], products=["SMS"], for_good=True
+            Random(seed), start=START, end=end, accounts=[API_KEY], products=["SMS"]
         )
     ]
     assert {each.end is None or each.end > end for each in drawn} == {True, False}

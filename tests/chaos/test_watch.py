@@ -53,19 +53,15 @@ def test_report_that_no_event_ends_is_seen() -> None:
 
 def test_large_items_and_long_sweeps_are_seen() -> None:
     seen = Watch()
-    seen.sweep(watch.calls_allowed(3, 2), 3, 2)
+    seen.sweep(watch.calls_allowed(3), 3, 2)
     seen.items({("open", "report#a"): {"reason": "x" * 1_000}})
     assert seen.broken == []
-    seen.sweep(watch.calls_allowed(3, 2) + 1, 3, 2)
+    seen.sweep(watch.calls_allowed(3) + 1, 3, 2)
     seen.items({("open", "report#a"): {"reason": "x" * watch.ITEM_BYTES}})
     assert len(seen.broken) == 2
 
 
-@pytest.mark.parametrize("per_account", [False, True])
-def test_overdue_window_that_was_not_told_is_seen(
-    monkeypatch: pytest.MonkeyPatch, *, per_account: bool
-) -> None:
-    monkeypatch.setattr(watch, "PER_ACCOUNT", per_account)
+def test_overdue_window_that_was_not_told_is_seen() -> None:
     report = replace(make_report(), planned_at=LATE)
     told = {
         "event": "report.overdue",
@@ -82,5 +78,5 @@ def test_overdue_window_that_was_not_told_is_seen(
     assert broken(NOW) == []
     assert broken(NOW, event="report.failed")
     assert broken(NOW, definition="another")
-    assert bool(broken(NOW, account_id="another1")) is per_account
-    assert bool(broken(NOW - timedelta(days=2))) is per_account
+    assert broken(NOW, account_id="another1")
+    assert broken(NOW - timedelta(days=2))

@@ -10,12 +10,6 @@ from vonage_reports.domain.calendar import due_at
 from vonage_reports.domain.report import Report, State
 
 OVERDUE_HOURS = 30
-PER_ACCOUNT = False
-"""Whether `report.overdue` comes per definition and account, and daily while a window is late."""
-
-WAITING_IS_FREE = False
-"""Whether a sweep calls nothing for a report that waits for its turn."""
-
 ITEM_BYTES = 8_000
 SLOT_KEPT = timedelta(hours=50)
 """The longest time that a slot may stay with a report that nothing works on: 48 h after the POST,
@@ -28,9 +22,9 @@ _WITH_SLOT = (State.SUBMITTING, State.HELD, State.SUBMITTED)
 Key = tuple[str, ...]
 
 
-def calls_allowed(at_work: int, waiting: int) -> int:
-    """Return how many calls a sweep may make, by its open reports: under way, and PLANNED."""
-    return 120 + 15 * at_work + (0 if WAITING_IS_FREE else 4 * waiting)
+def calls_allowed(at_work: int) -> int:
+    """Return how many calls a sweep may make, by its reports under way. Waiting ones cost none."""
+    return 120 + 15 * at_work
 
 
 @dataclass
@@ -80,7 +74,7 @@ class Watch:
 
     def sweep(self, calls: int, at_work: int, waiting: int) -> None:
         """Check the number of calls of a sweep."""
-        allowed = calls_allowed(at_work, waiting)
+        allowed = calls_allowed(at_work)
         self.most_calls = max(self.most_calls, calls / allowed)
         if calls > allowed:
             self.add(
@@ -116,7 +110,7 @@ class Watch:
                 self.add(
                     f"{report.report_id} is overdue ({report.state}) at {now}, and nobody was told"
                 )
-            elif PER_ACCOUNT and at < now - _DAILY:
+            elif at < now - _DAILY:
                 self.add(f"{report.report_id} is overdue, and was not told again since {at}")
 
 
@@ -129,4 +123,4 @@ def is_overdue(report: Report, now: datetime) -> bool:
 
 
 def _key(names: Mapping[str, Any]) -> Key:
-    return tuple(names[name] for name in ("definition", "account_id")[: 1 + PER_ACCOUNT])
+    return names["definition"], names["account_id"]

@@ -221,6 +221,11 @@ def resolve(
             )
     try:
         execute(report, resolved(request_id, now=now), services, now=now)
+    except VersionConflict:
+        raise InvalidRequest(
+            f"resolve: another invocation changed {report_id} at the same time. Send the event "
+            "again"
+        ) from None
     except RequestAlreadyClaimed:
         raise InvalidRequest(
             f"resolve: {request_id} belongs to another report. Find the report of {report_id}"
