@@ -407,20 +407,25 @@ class Campaign:
     def _mistake(self, when: datetime, name: str, wrong: Callable[[], str]) -> None:
         """Let the operator set a wrong value, and correct it some hours later."""
 
-        def mend(right: str, made: str) -> None:
+        def mend(made: str) -> None:
             self._mistakes -= 1
-            # A rotation may have corrected the value already.
+            # A rotation, a change or another mistake may have replaced the value already.
             if getattr(self.aws, name) == made:
-                self._set(name, right)
+                self._set(name, self._right(name))
 
         def go() -> None:
             self._mistakes += 1
-            right, made = getattr(self.aws, name), wrong()
+            made = wrong()
             self._set(name, made)
             later = self.virtual_time.now + timedelta(hours=self.random.uniform(0.5, 20))
-            self._expect(later, lambda: mend(right, made))
+            self._expect(later, lambda: mend(made))
 
         self._expect(when, go)
+
+    def _right(self, name: str) -> str:
+        if name == "definitions":
+            return json.dumps(self.current)
+        return json.dumps({"api_key": API_KEY, "api_secret": self.secrets[-1]})
 
     def _set(self, name: str, value: str) -> None:
         if name == "definitions":
@@ -429,11 +434,7 @@ class Campaign:
             self.aws.secret = value
 
     def _with_a_wrong_definition(self) -> str:
-        try:
-            definitions = json.loads(self.aws.definitions)
-        except ValueError:
-            definitions = self.definitions
-        return json.dumps([*definitions, {"name": "voice-2"}])
+        return json.dumps([*self.current, {"name": "voice-2"}])
 
     def _wrong_secret(self) -> str:
         """Return a secret of another account, or with a mistyped key or secret."""
