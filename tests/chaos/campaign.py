@@ -628,8 +628,7 @@ class Campaign:
             self._watch(good, states)
             changed = self.aws.writes > before
             self._wait = 300 if changed else min(self._wait * 1.5, 3600)
-            is_idle = self.virtual_time.now > self.faults_end and self._only_refused
-            if is_idle or (self.kind.crowd and not self.aws.executions):
+            if self._only_refused or (self.kind.crowd and not self.aws.executions):
                 # Nothing happens but that Vonage refuses again. It would take most of the time.
                 self._wait = 3600
             self.virtual_time.after(self._wait, self._sweep)
@@ -637,7 +636,7 @@ class Campaign:
         self._submit({"sweep": True}, over=over, retries=0)
 
     _only_refused = False
-    """Whether every open report waits because Vonage refuses it."""
+    """Whether every open report waits for Vonage, which refuses at least one."""
 
     def _open_states(self) -> list[str]:
         items = self.aws.table.items.items()
@@ -648,8 +647,8 @@ class Campaign:
         self._sweeps += 1
         work = self.ledger.open_work()
         reports, now = list(work.reports), self.virtual_time.now
-        self._only_refused = all(
-            each.state is State.PLANNED and each.error == "VonageRejected" for each in reports
+        self._only_refused = all(each.state is State.PLANNED for each in reports) and any(
+            each.error == "VonageRejected" for each in reports
         )
         waiting = before.count(State.PLANNED)
         self.watch.sweep(self._ended.calls, len(before) - waiting, waiting)
