@@ -61,6 +61,7 @@ DATASET = (
     "20261120T130000Z_20261121T130000Z.parquet"
 )
 DATABASE = "vonage_usage_reports"
+PRICED = {"rows_without_price": 0, "rows_with_rescued_price": 0}
 HEADER = ["id", "to", "total_price", "currency"]
 ROWS = [["1", "447700900000", "0.0058", ""], ["2", "447700900001", "0.12345678", "EUR"]]
 
@@ -224,8 +225,8 @@ def test_manifest_describes_the_delivery(convert: Convert) -> None:
             "rescued_cells": 0,
         },
         "totals": [
-            {"currency": None, "total_price": "0.0058", "rows": 1, "rows_without_price": 0},
-            {"currency": "EUR", "total_price": "0.12345678", "rows": 1, "rows_without_price": 0},
+            {"currency": None, "total_price": "0.0058", "rows": 1, **PRICED},
+            {"currency": "EUR", "total_price": "0.12345678", "rows": 1, **PRICED},
         ],
         "row_check": "equal",
         "times": {
@@ -293,6 +294,7 @@ def test_rescued_price_is_counted_as_missing(convert: Convert) -> None:
         "total_price": "0.12345678",
         "rows": 2,
         "rows_without_price": 1,
+        "rows_with_rescued_price": 1,
     }
 
 

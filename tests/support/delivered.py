@@ -40,7 +40,9 @@ class Delivered:
             [member(written(cells))],
             product=product,
             target=file,
-            collection=Collection(revision, collected_at, currency),
+            collection=Collection(
+                revision, collected_at, currency, datetime.fromisoformat(f"{day}T00:00:00Z")
+            ),
         )
         manifest = {
             "report_id": f"{definition}-{day}-{revision}",

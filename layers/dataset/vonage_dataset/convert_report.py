@@ -67,6 +67,7 @@ def convert_report(
                 run_input.revision,
                 parse_instant(precedence.received) if precedence.received else None,
                 run_input.currency or settings.account_currency,
+                run_input.window.start,
             ),
         )
         row_check = _row_check(dataset.rows, receipts, settings)
