@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from vonage_reports.domain import waits
+from vonage_reports.domain.products import FREE
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.windows import HOUR, parse_instant
 
@@ -43,9 +44,6 @@ UNITS: Mapping[str, str] = {
 
 Ages are in hours, because the operator sets the alarm's threshold in hours.
 """
-
-_UNBILLED = "REPORTS-USAGE"
-"""The only product that Vonage does not bill (its knowledge base, article 4408147718036)."""
 
 
 def of_transition(before: Report, after: Report, *, now: datetime) -> dict[str, float]:
@@ -112,7 +110,7 @@ def of_archive(product: str, receipt: Mapping[str, Any]) -> dict[str, float]:
     records, times = receipt["items_count"], receipt["times"]
     if records is None:
         return {}
-    found: dict[str, float] = {"BilledRecords": 0 if product == _UNBILLED else records}
+    found: dict[str, float] = {"BilledRecords": 0 if product in FREE else records}
     if times["submitted"] is not None:
         generated = parse_instant(times["ready"]) - parse_instant(times["submitted"])
         found["GenerationSeconds"] = generated.total_seconds()
