@@ -228,6 +228,7 @@ def test_manifest_describes_the_delivery(convert: Convert) -> None:
             {"currency": None, "total_price": "0.0058", "rows": 1, **PRICED},
             {"currency": "EUR", "total_price": "0.12345678", "rows": 1, **PRICED},
         ],
+        "rescued": {},
         "row_check": "equal",
         "times": {
             "planned": "2026-11-22T02:15:00Z",
@@ -288,6 +289,7 @@ def test_rescued_price_is_counted_as_missing(convert: Convert) -> None:
     convert.stored(content=csv_of([*ROWS, ["3", "", "0.123456789", "EUR"]]), items_count=3)
     notification = convert()
     assert convert.manifest()["dataset"]["rescued_cells"] == 1
+    assert convert.manifest()["rescued"] == notification["rescued"] == {"total_price": 1}
     (_, total) = notification["totals"]
     assert total == {
         "currency": "EUR",

@@ -555,6 +555,7 @@ reports = st.builds(
     execution_input=st.none() | texts,
     receipts=st.lists(texts, max_size=4).map(tuple),
     rows=st.none() | counts,
+    rescued=st.none() | st.dictionaries(texts, counts, min_size=1, max_size=3),
     error=st.none() | texts,
     reason=st.none() | texts,
 )

@@ -87,6 +87,7 @@ def convert_report(
         and headers["before"] not in (None, headers["headers"]),
         "dataset": version_id and _described(run_input, dataset, bucket.name, version_id),
         "totals": [total.to_dict() for total in dataset.totals],
+        "rescued": dict(dataset.rescued),
         "row_check": row_check,
     }
     manifest = objects.manifest(

@@ -33,6 +33,7 @@ UNITS: Mapping[str, str] = {
     "RowsDelivered": "Count",
     "HoursToDelivery": "None",
     "VolumeDeviation": "None",
+    "RescuedCells": "Count",
     # The cost of each stored archive
     "BilledRecords": "Count",
     "GenerationSeconds": "Seconds",
@@ -50,7 +51,8 @@ def of_transition(before: Report, after: Report, *, now: datetime) -> dict[str, 
     """Return the values that a report's transition adds to the metrics, by name.
 
     Each part of a split window counts as requested. Only the whole window counts as delivered or
-    failed. A repeated conversion of a delivered window does not count as a delivery.
+    failed. A repeated conversion of a delivered window does not count as a delivery. Its rescued
+    cells count if they are not those of before.
     """
     if before.state is after.state:
         return {}
@@ -59,12 +61,14 @@ def of_transition(before: Report, after: Report, *, now: datetime) -> dict[str, 
         return {"ReportsRequested": 1, "ReportsBoughtAgain": float(is_repeated)}
     if after.state is State.FAILED and not after.is_half:
         return {"ReportsFailed": 1}
+    found: dict[str, float] = {}
+    if after.state is State.DELIVERED and (before.rows is None or before.rescued != after.rescued):
+        found["RescuedCells"] = sum((after.rescued or {}).values())
     if after.state is State.DELIVERED and before.rows is None:
-        found: dict[str, float] = {"Deliveries": 1, "RowsDelivered": after.rows or 0}
+        found |= {"Deliveries": 1, "RowsDelivered": after.rows or 0}
         if not after.is_asked_for:
             found["HoursToDelivery"] = (now - after.window.end) / HOUR
-        return found
-    return {}
+    return found
 
 
 def of_open_work(

@@ -171,6 +171,8 @@ class Report:
     delivered_from: tuple[str, ...] = ()
     """The keys of the last delivery's receipts. They stay during a later collection."""
     rows: int | None = None
+    rescued: Mapping[str, int] | None = None
+    """The price and time cells that did not fit in the last delivery, by column, or None."""
     error: str | None = None
     """The name of the last error. `reason` is its sentence."""
     reason: str | None = None
