@@ -282,6 +282,7 @@ def test_every_row_names_its_collection(submitted: str | None, convert: Convert)
     convert(PRELIMINARY)
     rows = pq.read_table(io.BytesIO(convert.read(DATASET))).to_pylist()
     at = datetime(2026, 11, 22, 2, 16, tzinfo=UTC) if submitted else None
+    assert [row["_window_start"] for row in rows] == [PRELIMINARY.window.start] * 2
     assert [(row["_revision"], row["_collected_at"]) for row in rows] == [("preliminary", at)] * 2
 
 

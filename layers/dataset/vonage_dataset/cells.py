@@ -190,6 +190,8 @@ def _fit(cells: pa.Array, column_type: Type) -> tuple[pa.Array, pa.Array | None]
     fitted = pa.array(
         [cell and read(cell) for cell in cells.cast(pa.binary()).to_pylist()], arrow_type
     )
+    if fitted.null_count == cells.null_count:
+        return fitted, None
     misfits = pc.if_else(pc.and_(fitted.is_null(), cells.is_valid()), cells, None)
     return fitted, _readable(misfits)
 

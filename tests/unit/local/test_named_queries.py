@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -405,6 +406,49 @@ def test_own_reports_are_no_customers_cost(out: Delivered, tmp_path: Path) -> No
 
     assert ask(out, "billing") == ask(out, "customers") == []
     assert [each["difference"] for each in ask(out, "reconciliation", invoice=bill)] == [0]
+
+
+def test_imperfect_month_adds_up_to_the_last_digit(out: Delivered, tmp_path: Path) -> None:
+    copy = sms("r1", total_price="0.03330000")
+    deliver = partial(out.deliver, day="2026-11-01", currency="EUR")
+    datasets = [
+        deliver("SMS", [
+            copy,
+            sms("r2", total_price="0.01"),
+            sms("r2", total_price="0.02"),  # a copy inside the file
+            sms("r3", total_price="0.060000000000000005"),
+            sms("r4", total_price="0.03330001", date_received="2026-11-19 10:00:00"),
+            sms("r5", total_price="", status=""),
+        ], definition="all"),
+        deliver("VERIFY-API", [
+            sms("v1", price="0.05", estimated_price="0.12", sms_price="0.08", tts_price="0.04")
+        ], definition="verify"),
+        deliver("AMD", [
+            {"id": "a1", "account_id": "nexmo-vapi-us-east-1", "total_price": "0.002",
+             "start_time": "2026-11-9 11:24:05+00:00"},
+        ], definition="amd"),
+    ]  # fmt: skip
+    later = datetime(2026, 12, 4, tzinfo=UTC)
+    deliver("SMS", [copy], definition="again", collected_at=later)
+    in_manifests = sum(each.total_price for dataset in datasets for each in dataset.totals)
+    bill = invoice(tmp_path, "2026-11,SMS,GB,EUR,0.09660001", "2026-11,VERIFY-API,GB,EUR,0.17",
+                   "2026-11,AMD,,EUR,0.002")  # fmt: skip
+
+    billed, compared = ask(out, "billing"), ask(out, "reconciliation", invoice=bill)
+
+    assert in_manifests == Decimal("0.26860001")
+    assert rows(out, "SELECT sum(cost), count(*) FROM usage") == [(in_manifests, 8)]
+    assert {each["account_id"] for each in billed} == {"abcd1234"}
+    for found, cost in ((billed, "cost"), (compared, "our_total")):
+        assert sum(each[cost] for each in found) == in_manifests
+        assert [
+            sum(each[f"records_{imperfect}"] for each in found)
+            for imperfect in ("without_price", "with_rescued_price", "without_time")
+        ] == [2, 1, 1]
+    assert {each["difference"] for each in compared} == {0}
+    assert [dataset.rescued for dataset in datasets] == [
+        {"date_received": 1, "total_price": 1}, {}, {},
+    ]  # fmt: skip
 
 
 def test_billing_counts_preliminary_records(out: Delivered) -> None:
