@@ -301,6 +301,14 @@ def test_rescued_price_is_counted_as_missing(convert: Convert) -> None:
     }
 
 
+def test_rescued_times_are_told_and_other_cells_counted(convert: Convert) -> None:
+    header = ["id", "date_received", "latency", "new"]
+    rows = [["1", "2026-11-19 10:00:00", "12 ms", "x"], ["2", "2026-11-19T10:00:00Z", "12", ""]]
+    convert.stored(content=csv_of(rows, header))
+    assert convert()["rescued"] == {"date_received": 1}
+    assert convert.manifest()["rescued"] == {"date_received": 1, "latency": 1, "new": 1}
+
+
 def test_bucket_without_versioning_has_the_version_null(convert: Convert) -> None:
     convert.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Suspended"})
     convert.stored()
