@@ -48,7 +48,7 @@ class Executions:
         if answer["status"] == "SUCCEEDED":
             output = json.loads(answer["output"])
             # A run that only stores has no notification.
-            rescued = output.get("notification", {}).get("rescued")
+            rescued = (output.get("notification") or {}).get("rescued")
             return Execution(ExecutionStatus.SUCCEEDED, rows=output["rows"], rescued=rescued)
         return Execution(
             ExecutionStatus.FAILED,
