@@ -68,18 +68,20 @@ def _costs_of_file(file: Path) -> Iterator[Cost]:
     )
     with pq.ParquetFile(file) as opened:
         names = tuple(opened.schema_arrow.names)
-        price = (TABLES.get(product) or table_as_it_comes(names)).price
+        prices = (TABLES.get(product) or table_as_it_comes(names)).prices
         keys = [name for name in (*_COUNTRY, CURRENCY.name) if name in names]
-        for batch in opened.iter_batches(columns=[*keys, *([price] if price else [])]):
+        for batch in opened.iter_batches(columns=[*keys, *prices]):
             of_batch = pa.Table.from_batches([batch])
-            sums = [([], "count_all"), *([(price, "sum")] if price else [])]
+            sums = [([], "count_all"), *((price, "sum") for price in prices)]
             for group in of_batch.group_by(keys).aggregate(sums).to_pylist():
                 yield Cost(
                     product,
                     next((group[name] or "" for name in _COUNTRY if name in keys), ""),
                     group[CURRENCY.name] or "",
                     group["count_all"],
-                    (group[f"{price}_sum"] or Decimal(0)) if price else None,
+                    sum((group[f"{price}_sum"] or Decimal(0) for price in prices), Decimal(0))
+                    if prices
+                    else None,
                 )
 
 

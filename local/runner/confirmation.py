@@ -11,6 +11,7 @@ from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.backfill import Backfill, expected_records
 from vonage_reports.domain.calendar import due_reports
 from vonage_reports.domain.definitions import change_of
+from vonage_reports.domain.products import billed_records
 from vonage_reports.domain.report import Report
 from vonage_reports.domain.windows import format_instant, parse_instant
 from vonage_reports.submit_reports.read_definitions import parse_definitions
@@ -93,9 +94,10 @@ def _due(
 
 def _describe_report(report: Report) -> str:
     window = f"{format_instant(report.window.start)} to {format_instant(report.window.end)}"
+    records = billed_records(report.product, report.expected_rows)
     return (
         f"{report.definition}: {report.product} of {report.account_id}, {window}, "
-        f"{report.revision.value}, records: {_number(report.expected_rows)}"
+        f"{report.revision.value}, records: {_number(records)}"
     )
 
 

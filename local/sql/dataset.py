@@ -157,8 +157,10 @@ def open_dataset(
     connection.execute("SET TimeZone = 'UTC'")
     for product, table in TABLES.items():
         relation = source.relation(product, connection)
+        there = _names_in(relation, connection)
+        # A file of an earlier version may lack a column, or have text in a column of another type.
         select = ", ".join(
-            f"CAST({'NULL' if relation is None else _name(name)} AS {kind}) AS {_name(name)}"
+            f"CAST({_name(name) if name in there else 'NULL'} AS {kind}) AS {_name(name)}"
             for name, kind in _columns(table).items()
         )
         rows = "WHERE false" if relation is None else f"FROM {relation}"
@@ -167,6 +169,13 @@ def open_dataset(
     _create_manifests(connection, source.manifests() if with_manifests else ())
     _create_invoice(connection, [] if invoice is None else _invoice_lines(invoice))
     return connection
+
+
+def _names_in(relation: str | None, connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Return the names of a relation's columns."""
+    if relation is None:
+        return set()
+    return {name for name, *_ in connection.execute(f"DESCRIBE FROM {relation}").fetchall()}
 
 
 def _columns(table: Table) -> dict[str, str]:

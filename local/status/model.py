@@ -183,6 +183,19 @@ class AccountReports:
         ]
         return sorted(failed, key=lambda each: each.window.start)
 
+    @property
+    def delivered(self) -> list[Report]:
+        """The last revision of each delivered window, oldest first."""
+        by_window = {
+            start: [report for report in reports if report.state is State.DELIVERED]
+            for start, reports in sorted(self.windows.items())
+        }
+        return [
+            max(reports, key=lambda each: each.delay_days)
+            for reports in by_window.values()
+            if reports
+        ]
+
 
 @dataclass(frozen=True)
 class MissingWindow:

@@ -97,6 +97,7 @@ def warnings_about(content: Content, histories: Iterable[DefinitionHistory]) -> 
     unplanned = []
     for history in histories:
         yield from _calendar_warnings(history, content)
+        yield from _rescued_cells(history)
         if not history.reports:
             unplanned.append(history.name)
     if unplanned:
@@ -326,6 +327,23 @@ def _delays(content: Content) -> Iterator[str]:
         yield f"{definition}: retrying {count:,} report{'s' if count > 1 else ''}: {reason}"
     if content.unreadable:
         yield str(UnreadableItem(*content.unreadable))
+
+
+def _rescued_cells(history: DefinitionHistory) -> Iterator[str]:
+    """Yield the price and time columns of each account that have cells of another form."""
+    for account in history.accounts:
+        windows = [report for report in account.delivered if report.rescued]
+        if not windows:
+            continue
+        counts: Counter[str] = Counter()
+        for report in windows:
+            counts.update(report.rescued)
+        cells = ", ".join(f"{count:,} of {name}" for name, count in sorted(counts.items()))
+        yield (
+            f"{history.name}, {account.account_id}: cells in _rescued, because they do not fit: "
+            f"{cells}; in {len(windows):,} {'window' if len(windows) == 1 else 'windows'}, the "
+            f"last on {history.label(windows[-1].window)}"
+        )
 
 
 def _calendar_warnings(history: DefinitionHistory, content: Content) -> Iterator[str]:

@@ -152,7 +152,7 @@ def test_all_products_are_collected_and_nothing_is_rescued(collected: Collected)
         if each["window"]["start"] == f"{FIRST_DAY:%Y-%m-%dT%H:%M:%SZ}"
     ]
 
-    assert {each["product"] for each in first} == set(PRODUCTS) == set(TABLES)
+    assert {each["product"] for each in first} == set(PRODUCTS)
     assert [each["dataset"]["rescued_cells"] for each in first] == [0] * len(DEFINITIONS)
     assert {each["row_check"] for each in first} == {"equal"}
 
@@ -247,7 +247,7 @@ def rows_in_duckdb(
 
 def test_catalogue_has_a_table_for_each_product(catalogue: dict[str, Table]) -> None:
     others = {"usage", "manifests", "invoice"}
-    products = {product.lower().replace("-", "_") for product in PRODUCTS}
+    products = {product.lower().replace("-", "_") for product in TABLES}
     assert set(catalogue) == products | others
 
 
@@ -271,7 +271,8 @@ def test_reader_of_the_catalogue_finds_every_row(
             for each in delivered
         )
         if TABLES[product].price:
-            [(cost,)] = connection.execute(f"SELECT sum({TABLES[product].price}) FROM t").fetchall()
+            sums = ", ".join(f"sum({price})" for price in TABLES[product].prices)
+            cost = sum(connection.execute(f"SELECT {sums} FROM t").fetchall()[0])
             totals = [total for each in delivered for total in each["totals"]]
             assert str(cost.normalize()) == str(
                 sum((Decimal(each["total_price"]) for each in totals), Decimal(0)).normalize()

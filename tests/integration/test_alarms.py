@@ -449,6 +449,23 @@ def record_history(stack: Stack, report: Report, history: list[int]) -> None:
             boto3.resource("dynamodb").Table("ledger").put_item(Item=item)
 
 
+def test_rescued_cells_alarm_once(stack: Stack, handler: Handler, period: Period) -> None:
+    handler.define(DAILY)
+    schedule(handler, stack, minutes=1)
+    (report,) = stack.open()
+    stack.runs.start(report)
+    stack.runs.end(report, rescued={"total_price": 2, "date_received": 1})
+    stack.settle()
+    told, later = period(), period()
+
+    assert sum(each.value for each in told if each.name == "RescuedCells") == 6, (
+        "three for the stack, three for its definition"
+    )
+    assert alarms_after(told) == {"RescuedCells"}
+    assert alarms_after(later, later, later, told) == set()
+    assert stack.known(report.report_id).rescued == {"total_price": 2, "date_received": 1}
+
+
 def test_every_dashboard_line_can_have_data(
     stack: Stack, handler: Handler, period: Period, steps: Steps
 ) -> None:

@@ -15,7 +15,7 @@ from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.report import Priority, Report, State
-from vonage_reports.submit_reports import backfills
+from vonage_reports.submit_reports import backfills, reprocess
 from vonage_reports.submit_reports.context import Invocation
 from vonage_reports.submit_reports.reprocess import recollect
 from vonage_reports.submit_reports.submit import submit
@@ -369,6 +369,18 @@ def test_dry_run_returns_the_outlook_and_writes_nothing(stack: Stack) -> None:
         "expected_billed_records": 4800,
     }
     assert len(stack.created()) == 1
+
+
+def test_free_records_are_expected_but_not_billed(stack: Stack) -> None:
+    of = definition(product="REPORTS-USAGE", filters={})
+    stack.begin(last_days(stack, 1, of=of))
+    (report,) = sweep(stack)
+    end(stack, report, rows=2400)
+    stack.settle()
+    outlook = backfills.outlook(last_days(stack, 3, of=of), stack.services)
+    assert (outlook["expected_rows"], outlook["expected_billed_records"]) == (4800, 0)
+    again = reprocess.outlook(report.report_id, stack.services)
+    assert (again["expected_rows"], again["expected_billed_records"]) == (2400, 0)
 
 
 def test_dry_run_without_history_expects_null_rows(

@@ -61,6 +61,7 @@ DATASET = (
     "20261120T130000Z_20261121T130000Z.parquet"
 )
 DATABASE = "vonage_usage_reports"
+PRICED = {"rows_without_price": 0, "rows_with_rescued_price": 0}
 HEADER = ["id", "to", "total_price", "currency"]
 ROWS = [["1", "447700900000", "0.0058", ""], ["2", "447700900001", "0.12345678", "EUR"]]
 
@@ -225,9 +226,10 @@ def test_manifest_describes_the_delivery(convert: Convert) -> None:
             "rescued_cells": 0,
         },
         "totals": [
-            {"currency": None, "total_price": "0.0058", "rows": 1, "rows_without_price": 0},
-            {"currency": "EUR", "total_price": "0.12345678", "rows": 1, "rows_without_price": 0},
+            {"currency": None, "total_price": "0.0058", "rows": 1, **PRICED},
+            {"currency": "EUR", "total_price": "0.12345678", "rows": 1, **PRICED},
         ],
+        "rescued": {},
         "row_check": "equal",
         "times": {
             "planned": "2026-11-22T02:15:00Z",
@@ -281,6 +283,7 @@ def test_every_row_names_its_collection(submitted: str | None, convert: Convert)
     convert(PRELIMINARY)
     rows = pq.read_table(io.BytesIO(convert.read(DATASET))).to_pylist()
     at = datetime(2026, 11, 22, 2, 16, tzinfo=UTC) if submitted else None
+    assert [row["_window_start"] for row in rows] == [PRELIMINARY.window.start] * 2
     assert [(row["_revision"], row["_collected_at"]) for row in rows] == [("preliminary", at)] * 2
 
 
@@ -288,13 +291,23 @@ def test_rescued_price_is_counted_as_missing(convert: Convert) -> None:
     convert.stored(content=csv_of([*ROWS, ["3", "", "0.123456789", "EUR"]]), items_count=3)
     notification = convert()
     assert convert.manifest()["dataset"]["rescued_cells"] == 1
+    assert convert.manifest()["rescued"] == notification["rescued"] == {"total_price": 1}
     (_, total) = notification["totals"]
     assert total == {
         "currency": "EUR",
         "total_price": "0.12345678",
         "rows": 2,
         "rows_without_price": 1,
+        "rows_with_rescued_price": 1,
     }
+
+
+def test_rescued_times_are_told_and_other_cells_counted(convert: Convert) -> None:
+    header = ["id", "date_received", "latency", "new"]
+    rows = [["1", "2026-11-19 10:00:00", "12 ms", "x"], ["2", "2026-11-19T10:00:00Z", "12", ""]]
+    convert.stored(content=csv_of(rows, header))
+    assert convert()["rescued"] == {"date_received": 1}
+    assert convert.manifest()["rescued"] == {"date_received": 1, "latency": 1, "new": 1}
 
 
 def test_bucket_without_versioning_has_the_version_null(convert: Convert) -> None:

@@ -505,6 +505,7 @@ seconds = instants.map(lambda instant: instant.replace(microsecond=0))
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 counts = st.integers(0, 10**12)
 json_values = st.one_of(texts, st.booleans(), st.integers(-(10**15), 10**15))
+columns = st.from_regex(r"[a-z][a-z_]{0,9}", fullmatch=True)
 windows = st.builds(
     lambda start, hours, zone: Window(start, start + timedelta(hours=hours), zone),
     seconds,
@@ -556,6 +557,7 @@ reports = st.builds(
     execution_input=st.none() | texts,
     receipts=st.lists(texts, max_size=4).map(tuple),
     rows=st.none() | counts,
+    rescued=st.none() | st.dictionaries(columns, counts, min_size=1, max_size=3),
     error=st.none() | texts,
     reason=st.none() | texts,
 )

@@ -162,6 +162,14 @@ def test_run_that_may_still_succeed_is_running(status: str, client: SFNClient) -
     assert described(client, status) == Execution(ExecutionStatus.RUNNING)
 
 
+def test_succeeded_run_has_its_rescued_cells(client: SFNClient) -> None:
+    rescued = {"total_price": 2}
+    output = json.dumps({"rows": 3, "notification": {"rows": 3, "rescued": rescued}})
+    assert described(client, "SUCCEEDED", output=output) == Execution(
+        ExecutionStatus.SUCCEEDED, rows=3, rescued=rescued
+    )
+
+
 @pytest.mark.parametrize("rows", [0, 7_000_000])
 def test_succeeded_run_has_its_rows(rows: int, client: SFNClient) -> None:
     output = json.dumps({"rows": rows, "stored": True})

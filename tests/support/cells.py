@@ -77,6 +77,7 @@ def as_boolean(text: str) -> bool | None:
 
 
 def as_timestamp(text: str) -> datetime | None:
+    text = re.sub(r"-(\d)(?=[-T ])", r"-0\1", text, count=2)
     shape = r"\d{4}-\d\d-\d\d[T ]\d\d(:\d\d(:\d\d(\.\d{1,6})?)?)?(Z|[+-]\d\d(:?\d\d)?)"
     if not re.fullmatch(shape, text, re.ASCII):
         return None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.support.csvs import member, written
 from vonage_dataset.cells import Collection
-from vonage_dataset.parquet import convert
+from vonage_dataset.parquet import Dataset, convert
 
 
 class Delivered:
@@ -27,7 +27,8 @@ class Delivered:
         account: str = "abcd1234",
         currency: str | None = None,
         collected_at: datetime = datetime(2026, 11, 23, 2, 15, tzinfo=UTC),
-    ) -> None:
+    ) -> Dataset:
+        """Convert the rows of a window, and write its manifest."""
         names = sorted({name for row in rows for name in row})
         cells = [names, *([row.get(name, "") for name in names] for row in rows)]
         key = (
@@ -40,7 +41,9 @@ class Delivered:
             [member(written(cells))],
             product=product,
             target=file,
-            collection=Collection(revision, collected_at, currency),
+            collection=Collection(
+                revision, collected_at, currency, datetime.fromisoformat(f"{day}T00:00:00Z")
+            ),
         )
         manifest = {
             "report_id": f"{definition}-{day}-{revision}",
@@ -55,3 +58,4 @@ class Delivered:
         place = self.root / "manifests" / definition / f"{manifest['report_id']}.json"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(json.dumps(manifest))
+        return dataset

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -60,9 +60,15 @@ class Runs:
             return Execution(ExecutionStatus.MISSING)
         return self.states.get(report.execution_name, Execution(ExecutionStatus.RUNNING))
 
-    def end(self, report: Report, error: str | None = None, rows: int = 10) -> None:
+    def end(
+        self,
+        report: Report,
+        error: str | None = None,
+        rows: int = 10,
+        rescued: Mapping[str, int] | None = None,
+    ) -> None:
         self.states[report.execution_name] = (
-            Execution(ExecutionStatus.SUCCEEDED, rows=rows)
+            Execution(ExecutionStatus.SUCCEEDED, rows=rows, rescued=rescued)
             if error is None
             else Execution(ExecutionStatus.FAILED, error=error, reason=f"because of {error}")
         )

@@ -23,6 +23,7 @@ from vonage_dataset.tables import (
     REVISION,
     SCHEMA_VERSION,
     SCHEMA_VERSION_KEY,
+    WINDOW_START,
     Column,
     Table,
     Type,
@@ -42,8 +43,8 @@ _ARROW_TYPES = {
 _PRICE = re.compile(rb"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,9})?")
 _INTEGER = re.compile(rb"0|-?[1-9]\d{0,18}")
 _TIME = re.compile(
-    rb"\d{4}-\d{2}-\d{2}[T ]([01]\d|2[0-3])(:\d{2}(:\d{2}(\.\d{1,6})?)?)?"
-    rb"(Z|[+-]\d{2}(:?\d{2})?)"
+    rb"(\d{4})-(\d{1,2})-(\d{1,2})"
+    rb"([T ]([01]\d|2[0-3])(:\d{2}(:\d{2}(\.\d{1,6})?)?)?(Z|[+-]\d{2}(:?\d{2})?))"
 )
 _INTEGERS = range(-(2**63), 2**63)
 # Microseconds from the year 1 to the end of 9999. Readers support no other times.
@@ -64,11 +65,13 @@ class Collection:
         revision: `final` or `preliminary`.
         collected_at: When Vonage received the request; None if unknown.
         currency: The currency of rows that name none; None if unknown.
+        window_start: The start of the window; None if unknown.
     """
 
     revision: str | None = None
     collected_at: datetime | None = None
     currency: str | None = None
+    window_start: datetime | None = None
 
 
 def arrow_schema(table: Table) -> pa.Schema:
@@ -134,6 +137,9 @@ class Layout:
             COLLECTED_AT.name: _repeated(
                 self.collection.collected_at, COLLECTED_AT, batch.num_rows
             ),
+            WINDOW_START.name: _repeated(
+                self.collection.window_start, WINDOW_START, batch.num_rows
+            ),
             RESCUED.name: _rescued_column(rescued, batch.num_rows),
         }
         counts = {key: len(cells) - cells.null_count for key, cells in rescued.items()}
@@ -184,6 +190,8 @@ def _fit(cells: pa.Array, column_type: Type) -> tuple[pa.Array, pa.Array | None]
     fitted = pa.array(
         [cell and read(cell) for cell in cells.cast(pa.binary()).to_pylist()], arrow_type
     )
+    if fitted.null_count == cells.null_count:
+        return fitted, None
     misfits = pc.if_else(pc.and_(fitted.is_null(), cells.is_valid()), cells, None)
     return fitted, _readable(misfits)
 
@@ -238,10 +246,13 @@ def _boolean(cell: bytes) -> bool | None:
 
 
 def _instant(cell: bytes) -> datetime | None:
+    """Read a time with an offset. Months and days may have one digit (OpenAPI text, AMD)."""
+    found = _TIME.fullmatch(cell)
+    if found is None:
+        return None
+    year, month, day, rest = (found[group].decode() for group in range(1, 5))
     try:
-        return (
-            datetime.fromisoformat(cell.decode()).astimezone(UTC) if _TIME.fullmatch(cell) else None
-        )
+        return datetime.fromisoformat(f"{year}-{month:0>2}-{day:0>2}{rest}").astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 

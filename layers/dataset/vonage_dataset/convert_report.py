@@ -74,6 +74,7 @@ def convert_report(
                 run_input.revision,
                 parse_instant(precedence.received) if precedence.received else None,
                 run_input.currency or settings.account_currency,
+                run_input.window.start,
             ),
         )
         row_check = _row_check(dataset.rows, receipts, settings)
@@ -93,6 +94,7 @@ def convert_report(
         and headers["before"] not in (None, headers["headers"]),
         "dataset": version_id and _described(run_input, dataset, bucket.name, version_id),
         "totals": [total.to_dict() for total in dataset.totals],
+        "rescued": dict(dataset.rescued),
         "row_check": row_check,
     }
     manifest = objects.manifest(

@@ -5,18 +5,26 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vonage_dataset.cells import EXACT, Collection, Layout, arrow_schema
 from vonage_dataset.csv_rows import BLOCK_BYTES, read_rows
-from vonage_dataset.tables import CURRENCY, RESCUED, TABLES, Column, Table, table_as_it_comes
+from vonage_dataset.tables import (
+    CURRENCY,
+    RESCUED,
+    TABLES,
+    Column,
+    Table,
+    table_as_it_comes,
+)
 from vonage_dataset.zip_members import CsvMember
 
 ROW_GROUP_ROWS = 131_072
@@ -31,23 +39,40 @@ _NEARLY_UNIQUE = {"id", "message_id", "call_id", "request_id", "leg_id", "trace_
 class Total:
     """The exact total price of the rows of one currency.
 
-    `currency` is None if no currency is given by the row, the definition or ACCOUNT_CURRENCY.
-    `rows_without_price` counts the rows whose price is empty or was rescued.
+    Attributes:
+        currency: None if no currency is given by the row, the definition or ACCOUNT_CURRENCY.
+        total_price: The sum of the prices.
+        rows: How many rows have this currency.
+        rows_without_price: The rows whose price is empty or was rescued.
+        rows_with_rescued_price: Those of them that have a price, which did not fit its type.
+        parts: The sum of each price column, if several columns make up the price.
     """
 
     currency: str | None
     total_price: Decimal
     rows: int
     rows_without_price: int
+    rows_with_rescued_price: int = 0
+    parts: Mapping[str, Decimal] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, str | int | None]:
-        """Return the form in the manifest, with the price as a decimal without trailing zeros."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the form in the manifest, with prices as decimals without trailing zeros."""
         return {
             "currency": self.currency,
-            "total_price": f"{self.total_price.normalize(EXACT):f}",
+            "total_price": _decimal(self.total_price),
             "rows": self.rows,
             "rows_without_price": self.rows_without_price,
+            "rows_with_rescued_price": self.rows_with_rescued_price,
+            **(
+                {"parts": {name: _decimal(price) for name, price in self.parts.items()}}
+                if self.parts
+                else {}
+            ),
         }
+
+
+def _decimal(price: Decimal) -> str:
+    return f"{price.normalize(EXACT):f}"
 
 
 @dataclass(frozen=True)
@@ -132,31 +157,66 @@ class _Totals:
     def __init__(self) -> None:
         self._by_currency: dict[str | None, Total] = {}
 
-    def add(self, rows: pa.Table, price: str | None) -> None:
-        if price is None:
+    def add(self, rows: pa.Table, table: Table) -> None:
+        if table.price is None:
             return
-        sums = rows.group_by(CURRENCY.name, use_threads=False).aggregate(
-            [(price, "sum"), (price, "count"), ([], "count_all")]
+        rescued = _has_rescued(rows[RESCUED.name], table.prices)
+        counted = (
+            rows.select([CURRENCY.name, *table.prices])
+            .append_column("rescued", rescued)
+            .append_column("without", pc.or_(rescued, rows[table.price].is_null()))
+        )
+        sums = counted.group_by(CURRENCY.name, use_threads=False).aggregate(
+            [
+                *((name, "sum") for name in (*table.prices, "rescued", "without")),
+                ([], "count_all"),
+            ]
         )
         for group in sums.to_pylist():
+            parts = {name: group[f"{name}_sum"] or Decimal(0) for name in table.prices}
             self._add(
-                group[CURRENCY.name],
-                group[f"{price}_sum"] or Decimal(0),
-                group["count_all"],
-                group["count_all"] - group[f"{price}_count"],
+                Total(
+                    group[CURRENCY.name],
+                    _sum(parts.values()),
+                    group["count_all"],
+                    group["without_sum"],
+                    group["rescued_sum"],
+                    parts if table.added_prices else {},
+                )
             )
 
-    def _add(self, currency: str | None, price: Decimal, rows: int, without: int) -> None:
-        had = self._by_currency.get(currency, Total(currency, Decimal(0), 0, 0))
-        self._by_currency[currency] = Total(
-            currency,
-            EXACT.add(had.total_price, price),
-            had.rows + rows,
-            had.rows_without_price + without,
+    def _add(self, more: Total) -> None:
+        had = self._by_currency.get(more.currency, Total(more.currency, Decimal(0), 0, 0))
+        self._by_currency[more.currency] = Total(
+            more.currency,
+            _sum([had.total_price, more.total_price]),
+            had.rows + more.rows,
+            had.rows_without_price + more.rows_without_price,
+            had.rows_with_rescued_price + more.rows_with_rescued_price,
+            {
+                name: _sum([had.parts.get(name, Decimal(0)), price])
+                for name, price in more.parts.items()
+            },
         )
 
     def sums(self) -> tuple[Total, ...]:
         return tuple(sorted(self._by_currency.values(), key=lambda total: total.currency or ""))
+
+
+def _has_rescued(rescued: pa.ChunkedArray, names: Iterable[str]) -> pa.ChunkedArray | pa.Array:
+    """Return for each row whether one of these cells is in `_rescued`."""
+    found = pa.repeat(False, len(rescued))  # noqa: FBT003 - a value, not a switch
+    if rescued.null_count < len(rescued):
+        for name in names:
+            found = pc.or_(found, pc.map_lookup(rescued, name, "first").is_valid())
+    return found
+
+
+def _sum(prices: Iterable[Decimal]) -> Decimal:
+    total = Decimal(0)
+    for price in prices:
+        total = EXACT.add(total, price)
+    return total
 
 
 class _DatasetWriter:
@@ -207,7 +267,7 @@ class _DatasetWriter:
         if not self._rows:
             return
         rows = pa.Table.from_batches(self._batches)
-        self._totals.add(rows, self.table_for(()).price)
+        self._totals.add(rows, self.table_for(()))
         self._opened().write_table(rows, row_group_size=self._rows)
         self._batches, self._rows, self._bytes = [], 0, 0
 

@@ -58,6 +58,7 @@ ODD = TEXTS | st.sampled_from(
      ".5", "5.", "-.5e1", "1e9", "1e10", "007.50", "1_0", "--1", "True ", "t", "2026-11-20T23Z",
      "2026-11-20 23:59+02", "2026-11-20T24:00:00Z", "2026-11-20T23:59:60Z",
      "0000-01-01T00:00:00Z", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00",
+     "2024-3-22 11:24:05+00:00", "2024-3-2T1:24:05Z", "2024-003-22T11:24:05Z",
      MINUTE, f"{MINUTE}.1234567Z", "2026-02-30T00:00:00Z", "1763683199", "2026-11-20"]
 )  # fmt: skip
 
@@ -219,13 +220,32 @@ def test_time_is_an_instant_in_utc(zone: str, fraction: str) -> None:
     assert row == {"date_received": at}
 
 
+@pytest.mark.parametrize("beside", [[], [f"{MINUTE}Z"], ["misfit"]])
+def test_time_may_have_a_month_or_day_of_one_digit(beside: list[str]) -> None:
+    texts = ["2024-3-22 11:24:05+00:00", "2024-03-2T11:24:05Z", *beside]
+
+    found = rows_of(written([["start_time"], *([text] for text in texts)]), product="AMD")
+
+    assert [row["start_time"].day for row in found[:2]] == [22, 2]
+    assert found[0] == {"start_time": datetime(2024, 3, 22, 11, 24, 5, tzinfo=UTC)}
+
+
+@pytest.mark.parametrize("text", ["TRUE", "true", "FALSE", "false"])
+@pytest.mark.parametrize(
+    ("product", "name"),
+    [("SMS", "concatenated"), ("VERIFY-V2", "if_fraud_check"), ("REPORTS-USAGE", "is_charged")],
+)
+def test_boolean_may_be_in_capitals(product: str, name: str, text: str) -> None:
+    assert rows_of(written([[name], [text]]), product=product) == [{name: text.lower() == "true"}]
+
+
 def test_money_that_does_not_fit_is_rescued_and_counted() -> None:
     dataset, table = converted(b"id,total_price\n1,0.123456789\n2,0.12345678\n3,\n")
 
     assert table["total_price"].to_pylist() == [None, Decimal("0.12345678"), None]
     assert table["_rescued"].to_pylist() == [[("total_price", "0.123456789")], None, None]
     assert dataset.rescued_cells == 1
-    assert dataset.totals == (Total(None, Decimal("0.12345678"), 3, 2),)
+    assert dataset.totals == (Total(None, Decimal("0.12345678"), 3, 2, 1),)
 
 
 @pytest.mark.parametrize(
@@ -300,6 +320,7 @@ def test_unknown_product_has_the_columns_of_its_first_header() -> None:
         ("_currency", "string"),
         ("_revision", "string"),
         ("_collected_at", "timestamp"),
+        ("_window_start", "timestamp"),
         ("_rescued", "map<string,string>"),
     ]
     assert table["_rescued"].to_pylist() == [None, [("other", "b")]]

@@ -16,7 +16,7 @@ from vonage_dataset.parquet import Total, convert
 def test_file_names_its_schema_version() -> None:
     _, table = converted(b"id\n1\n")
 
-    assert table.schema.metadata[b"vonage_usage_reports.schema_version"] == b"1"
+    assert table.schema.metadata[b"vonage_usage_reports.schema_version"] == b"2"
 
 
 def test_another_engine_reads_the_same_types_and_values(tmp_path: Path) -> None:
@@ -45,6 +45,12 @@ def test_same_rows_make_the_same_file() -> None:
 # Totals
 
 
+def total(currency: str | None, price: str, rows: int, **more: object) -> dict[str, object]:
+    """Return a total in the manifest, without rows that lack their price."""
+    none = {"rows_without_price": 0, "rows_with_rescued_price": 0}
+    return {"currency": currency, "total_price": price, "rows": rows, **none, **more}
+
+
 def test_totals_are_exact_and_by_currency() -> None:
     rows = (
         b"USD,9999999999.99999999\nEUR,0.1\nEUR,0.2\n,0.00000001\nEUR,\nUSD,9999999999.99999999\n"
@@ -53,14 +59,9 @@ def test_totals_are_exact_and_by_currency() -> None:
     dataset, _ = converted(b"currency,total_price\n" + rows)
 
     assert [total.to_dict() for total in dataset.totals] == [
-        {"currency": None, "total_price": "0.00000001", "rows": 1, "rows_without_price": 0},
-        {"currency": "EUR", "total_price": "0.3", "rows": 3, "rows_without_price": 1},
-        {
-            "currency": "USD",
-            "total_price": "19999999999.99999998",
-            "rows": 2,
-            "rows_without_price": 0,
-        },
+        total(None, "0.00000001", 1),
+        total("EUR", "0.3", 3, rows_without_price=1),
+        total("USD", "19999999999.99999998", 2),
     ]
 
 
@@ -69,9 +70,7 @@ def test_empty_currency_is_the_definitions() -> None:
 
     dataset, table = converted(content, collection=Collection(currency="EUR"))
 
-    assert [total.to_dict() for total in dataset.totals] == [
-        {"currency": "EUR", "total_price": "3.3", "rows": 2, "rows_without_price": 0}
-    ]
+    assert [total.to_dict() for total in dataset.totals] == [total("EUR", "3.3", 2)]
     assert table["_currency"].to_pylist() == ["EUR", "EUR"]
     # Vonage's own column stays unchanged.
     assert table["currency"].to_pylist() == [None, "EUR"]
@@ -95,10 +94,13 @@ def test_unknown_product_without_currency_has_the_definitions() -> None:
 def test_every_row_names_its_collection() -> None:
     at = datetime(2026, 11, 23, 2, 15, 59, tzinfo=UTC)
 
-    _, table = converted(b"id\n1\n", b"id\n2\n", collection=Collection("preliminary", at))
+    start = datetime(2026, 11, 20, 13, tzinfo=UTC)
+    collection = Collection("preliminary", at, window_start=start)
+    _, table = converted(b"id\n1\n", b"id\n2\n", collection=collection)
 
     assert table["_revision"].to_pylist() == ["preliminary"] * 2
     assert table["_collected_at"].to_pylist() == [at] * 2
+    assert table["_window_start"].to_pylist() == [start] * 2
 
 
 @pytest.mark.parametrize("product", ["SMS", "NEW"])
@@ -119,10 +121,33 @@ def test_whole_amount_is_written_without_an_exponent() -> None:
     assert dataset.totals[0].to_dict()["total_price"] == "1000"
 
 
-def test_verify_api_has_its_price_in_another_column() -> None:
-    dataset, _ = converted(b"id,price,estimated_price\n1,0.5,9\n", product="VERIFY-API")
+def test_verification_costs_its_fee_and_its_messages() -> None:
+    # The messages' price has parts of its own, which are not added.
+    header = b"id,price,estimated_price,sms_price,tts_price\n"
+    rows = b"1,0.05,0.12,0.08,0.04\n2,0.05,0,0,0\n3,0.05,,,\n4,,,,\n5,,0.3,,\n6,0.05,1e-9,,\n"
+
+    dataset, _ = converted(header + rows, product="VERIFY-API")
+
+    assert [each.to_dict() for each in dataset.totals] == [
+        total(
+            None, "0.62", 6, rows_without_price=3, rows_with_rescued_price=1,
+            parts={"price": "0.2", "estimated_price": "0.42"},
+        )
+    ]  # fmt: skip
+
+
+def test_estimate_of_messages_is_not_added() -> None:
+    dataset, _ = converted(b"id,estimated_price,total_price\n1,9,0.5\n", product="MESSAGES")
 
     assert dataset.totals == (Total(None, Decimal("0.5"), 1, 0),)
+
+
+def test_total_tells_empty_prices_from_rescued_ones() -> None:
+    rows = b"1,\n2,0.060000000000000005\n3,0.01\n"
+
+    dataset, _ = converted(b"id,total_price\n" + rows, b"id,total_price,new\n4,,x\n")
+
+    assert dataset.totals == (Total(None, Decimal("0.01"), 4, 3, 1),)
 
 
 def test_products_without_a_price_have_no_totals() -> None:

@@ -10,12 +10,27 @@ from tests.support.paths import ROOT
 from vonage_dataset.tables import RESCUED, TABLES, Type, table_as_it_comes
 from vonage_reports.domain import products
 
+NOT_REQUESTED = {"NUMBER-INSIGHT-V2"}
+"""The specification has a schema for it, but does not list it among the products."""
+
 
 def test_every_product_has_a_table() -> None:
-    assert set(TABLES) == set(products.PRODUCTS)
+    assert set(TABLES) == set(products.PRODUCTS) | NOT_REQUESTED
 
 
-@pytest.mark.parametrize("product", TABLES)
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_time_is_the_column_that_selects_records(product: str) -> None:
+    assert TABLES[product].time == PRODUCTS[product].date_column
+
+
+def test_number_insight_v2_has_the_columns_of_its_schema() -> None:
+    names = [column.name for column in TABLES["NUMBER-INSIGHT-V2"].columns]
+
+    assert (len(names), names[0], names[-1]) == (16, "account_id", "id")
+    assert TABLES["NUMBER-INSIGHT-V2"].time == "date_received"
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
 def test_table_has_the_specified_columns_of_both_directions(
     product: str,
 ) -> None:

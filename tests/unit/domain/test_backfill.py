@@ -309,6 +309,12 @@ def test_expected_records_use_each_accounts_volume() -> None:
     assert expected_records(backfill().after(skipped=8), volumes) == 0
 
 
+def test_free_records_count_as_zero() -> None:
+    of = replace(DAILY, name="usage", product="REPORTS-USAGE", filters={})
+
+    assert expected_records(backfill(of), {("usage", "abcd1234"): 10**9}) == 0
+
+
 def test_account_without_history_counts_as_zero() -> None:
     known = {("sms-outbound", "abcd1234"): 100, ("sms-inbound", "efgh5678"): 100}
 

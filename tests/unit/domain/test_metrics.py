@@ -59,6 +59,7 @@ def test_delivery_counts_rows_and_hours_since_windows_end() -> None:
         "Deliveries": 1,
         "RowsDelivered": 700,
         "HoursToDelivery": 75,
+        "RescuedCells": 0,
     }
 
 
@@ -66,11 +67,22 @@ def test_backfill_delivery_counts_no_hours() -> None:
     assert after(replace(SUBMITTED, backfill="all"), Deliver(0)) == {
         "Deliveries": 1,
         "RowsDelivered": 0,
+        "RescuedCells": 0,
     }
 
 
 def test_reconversion_is_no_delivery() -> None:
     assert after(replace(DELIVERED, state=State.CONVERTING), Deliver(700)) == {}
+
+
+def test_rescued_cells_count_once_for_each_conversion_that_changes_them() -> None:
+    rescued = {"total_price": 2, "date_received": 1}
+    converting = replace(DELIVERED, state=State.CONVERTING)
+
+    assert after(SUBMITTED, Deliver(700, rescued))["RescuedCells"] == 3
+    assert after(converting, Deliver(700, rescued)) == {"RescuedCells": 3}
+    assert after(replace(converting, rescued=rescued), Deliver(700, rescued)) == {}
+    assert after(replace(converting, rescued=rescued), Deliver(700)) == {"RescuedCells": 0}
 
 
 def test_resumed_run_adds_nothing() -> None:

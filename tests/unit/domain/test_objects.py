@@ -66,6 +66,7 @@ CONTENT: dict[str, Any] = {
     "schema_changed": True,
     "dataset": {"bucket": "reports", "key": dataset_key(RUN_INPUT), "version_id": "v1", "rows": 42},
     "totals": [{"currency": "EUR", "total_price": "1.5", "rows": 42, "rows_without_price": 0}],
+    "rescued": {},
     "row_check": "equal",
 }
 
@@ -194,6 +195,7 @@ def test_manifest_describes_the_whole_delivery() -> None:
         ],
         "dataset": CONTENT["dataset"],
         "totals": CONTENT["totals"],
+        "rescued": {},
         "row_check": "equal",
         "times": {
             "planned": "2026-11-25T02:15:00Z",
@@ -337,6 +339,53 @@ def test_delivery_notification_has_keys_rows_and_bytes() -> None:
             "dataset": dataset_key(RUN_INPUT),
         }.items()
     )
+
+
+def test_delivery_names_rescued_prices_and_times() -> None:
+    columns = {
+        "id": "string", "total_price": "decimal(18,8)", "date_received": "timestamp",
+        "latency": "bigint", "_collected_at": "timestamp",
+    }  # fmt: skip
+    rescued = {"total_price": 2, "date_received": 1, "latency": 9, "new": 42, "_collected_at": 1}
+    content = {
+        "columns": [{"name": name, "type": kind} for name, kind in columns.items()],
+        "rescued": rescued,
+    }
+
+    assert manifest_of(receipt_of(), **content)["rescued"] == rescued
+    told = notification_of(receipt_of(), **content)["rescued"]
+    assert told == {"total_price": 2, "date_received": 1}
+
+
+def test_manifest_of_version_0_1_is_announced() -> None:
+    made = manifest_of(receipt_of())
+    del made["rescued"]
+
+    assert delivered(made, manifest_key="manifests/a.json")["rescued"] == {}
+
+
+def total(currency: str | None, price: str, rows: int, incomplete: int = 0) -> dict[str, Any]:
+    return {"currency": currency, "total_price": price, "rows": rows,
+            "rows_without_price": incomplete}  # fmt: skip
+
+
+def test_delivery_names_fifty_currencies_and_adds_up_the_others() -> None:
+    few = [total(f"A{number:02}", "0.1", 1, incomplete=1) for number in range(7)]
+    many = [total(f"B{number:02}", "1", 2 + number) for number in range(49)]
+    garbled = total("x" * 21, "9999999999999999999999999999.00000001", 10**6)
+
+    all_totals = [total(None, "5", 3), *few, *many, garbled]
+    told = notification_of(receipt_of(), totals=all_totals)["totals"]
+
+    assert told[:-1] == [total(None, "5", 3), *many]
+    assert told[-1] == {
+        "currency": "other",
+        "total_price": "9999999999999999999999999999.70000001",
+        "rows": 10**6 + 7,
+        "rows_without_price": 7,
+        "message": "8 more currencies, added up; the manifest has each of them",
+    }
+    assert manifest_of(receipt_of(), totals=all_totals)["totals"] == all_totals
 
 
 DUE = datetime(2026, 11, 25, 2, 15, tzinfo=UTC)

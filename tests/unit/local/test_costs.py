@@ -27,20 +27,21 @@ def test_prices_add_up_exactly_by_product_country_and_currency(tmp_path: Path) -
     files = [
         file_of(tmp_path, "SMS", header, ["NA", "0.00000001", ""], ["GB", "0.1", ""]),
         file_of(tmp_path, "SMS", header, ["NA", "9999999999.99999999", ""], ["GB", "", "EUR"]),
-        file_of(tmp_path, "VERIFY-API", ["country", "price"], ["GB", "0.05"], ["", "0.05"]),
+        file_of(tmp_path, "VERIFY-API", ["country", "price", "estimated_price"],
+                ["GB", "0.05", "0.3"], ["", "0.05", ""]),
         file_of(tmp_path, "VERIFY-API", ["country", "price"], ["GB", "0.01"], currency="EUR"),
         file_of(tmp_path, "VOICE-FAILED", ["country", "status"], ["GB", "failed"]),
         file_of(tmp_path, "NETWORK-API-EVENT", ["country_code", "total_price"], ["SE", "1"]),
         file_of(tmp_path, "ASR", ["total_price"], ["2"]),
         file_of(tmp_path, "SMS-TRAFFIC-CONTROL", ["id"], ["1"], ["2"]),
         file_of(tmp_path, "BRAND-NEW", ["total_price"], ["3"], ["4"]),
-    ]
+    ]  # fmt: skip
 
     assert set(costs_of(files)) == {
         Cost("SMS", "NA", "", 2, Decimal(10_000_000_000)),
         Cost("SMS", "GB", "", 1, Decimal("0.1")),
         Cost("SMS", "GB", "EUR", 1, Decimal(0)),
-        Cost("VERIFY-API", "GB", "", 1, Decimal("0.05")),
+        Cost("VERIFY-API", "GB", "", 1, Decimal("0.35")),
         Cost("VERIFY-API", "GB", "EUR", 1, Decimal("0.01")),
         Cost("VERIFY-API", "", "", 1, Decimal("0.05")),
         Cost("VOICE-FAILED", "GB", "", 1, None),

@@ -3,9 +3,13 @@
 import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from local.runner.options import BadInput
@@ -71,7 +75,8 @@ def message(id_: str, **cells: str) -> dict[str, str]:
 def test_usage_dates_each_product_by_its_window_column(out: Delivered, product: str) -> None:
     times = {c.name for c in TABLES[product].columns if c.type is Type.TIMESTAMP}
     cells = dict.fromkeys(times, "2026-01-01T00:00:00Z")
-    cells |= {PRODUCTS[product].date_column: "2026-11-19T23:59:59+00:00", "id": "r1"}
+    known_time = PRODUCTS[product].date_column if product in PRODUCTS else "date_received"
+    cells |= {known_time: "2026-11-19T23:59:59+00:00", "id": "r1"}
     cells |= {"account_id": "sub12345", "status": "ok", "duration": "7", "currency": "EUR"}
     cells |= {TABLES[product].price or "total_price": "0.12345678"}
     known = {column.name for column in TABLES[product].columns}
@@ -103,7 +108,8 @@ def test_catalogue_columns_match_the_view(out: Delivered) -> None:
 
     of_hive = {"string": "VARCHAR", "timestamp": "TIMESTAMP", "bigint": "BIGINT"}
     of_trino = {"varchar": "VARCHAR", "timestamp(3)": "TIMESTAMP", "bigint": "BIGINT"}
-    both = {"decimal(18,8)": "DECIMAL(18,8)", "date": "DATE"}
+    both = {"decimal(18,8)": "DECIMAL(18,8)", "decimal(19,8)": "DECIMAL(19,8)", "date": "DATE",
+            "boolean": "BOOLEAN"}  # fmt: skip
     assert list(hive) == list(trino) == list(is_so)
     assert {name: (of_hive | both)[kind] for name, kind in hive.items()} == is_so
     assert {name: (of_trino | both)[kind] for name, kind in trino.items()} == is_so
@@ -153,6 +159,42 @@ def test_record_in_two_adjacent_windows_counts_once(out: Delivered) -> None:
     assert rows(out, "SELECT count(*), sum(cost) FROM usage") == [(1, Decimal(1))]
 
 
+def test_rows_of_one_file_all_count(out: Delivered) -> None:
+    out.deliver("SMS", [sms("r1", total_price="0.01"), sms("r1", total_price="0.02")],
+                definition="x")  # fmt: skip
+
+    assert rows(out, "SELECT count(*), sum(cost) FROM usage") == [(2, Decimal("0.03"))]
+
+
+@pytest.mark.parametrize("three_is_later", [True, False])
+def test_copies_of_the_file_collected_last_all_count(
+    out: Delivered, *, three_is_later: bool
+) -> None:
+    earlier, later = (datetime(2026, 11, day, 2, 15, tzinfo=UTC) for day in (23, 24))
+    for name, copies, is_later in (("a", 3, three_is_later), ("b", 2, not three_is_later)):
+        # The file collected last counts, even if it has no prices yet.
+        records = [sms("r1", total_price="" if is_later else "1")] * copies
+        out.deliver("SMS", records, definition=name, collected_at=later if is_later else earlier)
+
+    found = rows(out, "SELECT definition, count(*), count(cost) FROM usage GROUP BY 1")
+
+    assert found == [("a", 3, 0) if three_is_later else ("b", 2, 0)]
+
+
+@pytest.mark.parametrize("other", [{"definition": "b"}, {"account": "b"}, {"day": "2026-11-20"}])
+def test_copies_collected_at_once_are_those_of_one_file(
+    out: Delivered, other: dict[str, str]
+) -> None:
+    first = {"definition": "a", "account": "a", "day": "2026-11-19"}
+    for each, copies in ((first, 3), (first | other, 2)):
+        out.deliver(
+            "SMS", [sms("r1", total_price="1")] * copies,
+            definition=each["definition"], account=each["account"], day=each["day"],
+        )  # fmt: skip
+
+    assert rows(out, "SELECT count(*), sum(cost) FROM usage") == [(3, Decimal(3))]
+
+
 def test_records_without_id_all_count(out: Delivered) -> None:
     out.deliver("SMS", [sms(""), sms("")], definition="x")
 
@@ -185,12 +227,12 @@ def test_billing_sums_exactly_and_adds_mark_up(out: Delivered) -> None:
     found = ask(out, "billing", MARK_UP="0.1505", ACCOUNT_CURRENCY="EUR")
 
     assert texts(found) == [
-        ("2026-11-01", "aaaa1111", "shop", "SMS", "GB", "EUR", "3", "None",
-         "0.12345679", "0.142037036895", "1", "0"),
-        ("2026-11-01", "aaaa1111", "None", "VOICE-CALL", "NA", "USD", "2", "122",
-         "1.00000000", "1.150500000000", "0", "0"),
-        ("2026-11-01", "bbbb2222", "None", "SMS", "GB", "EUR", "1", "None",
-         "9999999999.99999999", "11504999999.999999988495", "0", "0"),
+        ("2026-11-01", "aaaa1111", "shop", "SMS", "GB", "None", "EUR", "3", "None",
+         "0.12345679", "0.142037036895", "None", "None", "1", "0", "0", "0"),
+        ("2026-11-01", "aaaa1111", "None", "VOICE-CALL", "NA", "None", "USD", "2", "122",
+         "1.00000000", "1.150500000000", "None", "None", "0", "0", "0", "0"),
+        ("2026-11-01", "bbbb2222", "None", "SMS", "GB", "None", "EUR", "1", "None",
+         "9999999999.99999999", "11504999999.999999988495", "None", "None", "0", "0", "0", "0"),
     ]  # fmt: skip
 
 
@@ -213,6 +255,200 @@ def test_currency_of_record_precedes_definition_and_parameter(
         "USD": 0, "GBP": 0, "EUR": -4,
     }  # fmt: skip
     assert rows(out, "SELECT DISTINCT currency FROM sms") == [(None,)]
+
+
+# Files of an earlier version
+
+
+def make_old(file: Path) -> None:
+    """Rewrite a file with the schema of version 1: new types are text, and a column is absent."""
+    new = pq.read_table(file)
+    old = new.drop_columns(["_window_start"])
+    for name in ("is_charged", "if_fraud_check", "queue_duration"):
+        if name in old.column_names:
+            place = old.column_names.index(name)
+            texts = pc.utf8_upper(old[name].cast(pa.string()))
+            old = old.set_column(place, name, texts)
+    pq.write_table(old, file)
+
+
+@pytest.mark.parametrize("with_new_file", [True, False])
+@pytest.mark.parametrize(
+    ("product", "name", "text", "value"),
+    [
+        ("REPORTS-USAGE", "is_charged", "TRUE", True),
+        ("VERIFY-V2", "if_fraud_check", "false", False),
+        ("SMS-TRAFFIC-CONTROL", "queue_duration", "12", 12),
+    ],
+)
+def test_older_file_is_read_beside_a_new_one(
+    out: Delivered, product: str, name: str, text: str, value: object, *, with_new_file: bool
+) -> None:
+    out.deliver(product, [{"id": "old", name: text}], definition="x", day="2026-11-18")
+    make_old(next(out.root.rglob("*.parquet")))
+    if with_new_file:
+        out.deliver(product, [{"id": "new", name: text}], definition="x", day="2026-11-19")
+
+    found = rows(out, f"SELECT id, {name} FROM {table_name(product)} ORDER BY id")
+    times = rows(out, "SELECT record_id, CAST(occurred_at AS varchar) FROM usage ORDER BY 1")
+
+    assert found == [("new", value), ("old", value)][not with_new_file :]
+    # An older file has the window's date, but not its first instant.
+    assert (
+        times
+        == [("new", "2026-11-19 00:00:00"), ("old", "2026-11-18 00:00:00")][not with_new_file :]
+    )
+
+
+# Imperfect records
+
+
+def test_record_without_readable_time_counts_in_its_window(out: Delivered, tmp_path: Path) -> None:
+    records = [
+        sms("r1", date_received="2026-11-30 10:00:00", total_price="0.0333"),
+        sms("r2", date_received="", date_finalized="unreadable", total_price="0.0333"),
+        sms("r3", date_received="", date_finalized="2026-11-30T11:00:00Z", total_price="1"),
+    ]
+    out.deliver("SMS", records, definition="x", day="2026-11-30", currency="EUR")
+    out.deliver("SMS", records[:1], definition="y", day="2026-11-30", currency="EUR")
+    bill = invoice(tmp_path, "2026-11,SMS,GB,EUR,1.0666")
+
+    found = rows(
+        out,
+        "SELECT record_id, CAST(occurred_at AS varchar), time_is_assumed FROM usage ORDER BY 1",
+    )
+    [billed], [compared], [of_customer] = (
+        ask(out, "billing"), ask(out, "reconciliation", invoice=bill), ask(out, "customers"),
+    )  # fmt: skip
+
+    assert found == [
+        ("r1", "2026-11-30 00:00:00", True),
+        ("r2", "2026-11-30 00:00:00", True),
+        ("r3", "2026-11-30 11:00:00", False),
+    ]
+    for each in (billed, compared, of_customer):
+        assert (each["records"], each["records_without_time"]) == (3, 2)
+    assert (billed["cost"], compared["difference"]) == (Decimal("1.0666"), 0)
+
+
+def test_rescued_price_is_told_from_an_empty_one(out: Delivered, tmp_path: Path) -> None:
+    prices = ["0.060000000000000005", "0.01", ""]
+    records = [sms(f"r{n}", total_price=price) for n, price in enumerate(prices)]
+    out.deliver("SMS", records, definition="x", currency="EUR")
+    bill = invoice(tmp_path, "2026-11,SMS,GB,EUR,0.01")
+
+    for [found] in (ask(out, "billing"), ask(out, "reconciliation", invoice=bill)):
+        assert (found["records_without_price"], found["records_with_rescued_price"]) == (2, 1)
+    assert rows(
+        out, "SELECT cost, cost_is_incomplete, price_is_rescued FROM usage ORDER BY record_id"
+    ) == [(None, True, True), (Decimal("0.01"), False, False), (None, True, False)]
+
+
+def test_verification_costs_its_fee_and_its_messages(out: Delivered, tmp_path: Path) -> None:
+    def verification(id_: str, price: str, estimated_price: str, model: str) -> dict[str, str]:
+        return sms(id_, price=price, estimated_price=estimated_price, sms_price=estimated_price,
+                   pricing_model=model)  # fmt: skip
+
+    records = [
+        verification("r1", "0.05", "0.12", "1"),
+        verification("r2", "0.05", "0", "0"),
+        verification("r3", "0.05", "", "0"),
+        verification("r4", "", "0.3", "1"),
+        verification("r5", "9999999999.99999999", "9999999999.99999999", "2"),
+    ]
+    out.deliver("VERIFY-API", records, definition="x", currency="EUR")
+    bill = invoice(tmp_path, "2026-11,VERIFY-API,GB,EUR,0.57")
+
+    billed = ask(out, "billing")
+
+    assert [
+        tuple(str(each[name]) for name in ("pricing_model", "cost", "fee", "messages_and_calls",
+                                           "records_without_price"))
+        for each in billed
+    ] == [
+        ("0", "0.10000000", "0.10000000", "0E-8", "0"),
+        ("1", "0.47000000", "0.05000000", "0.42000000", "1"),
+        ("2", "19999999999.99999998", "9999999999.99999999", "9999999999.99999999", "0"),
+    ]  # fmt: skip
+    [compared] = ask(out, "reconciliation", invoice=bill)
+    assert compared["our_total"] == Decimal("20000000000.56999998")
+
+
+def test_estimate_of_messages_is_no_part_of_the_cost(out: Delivered) -> None:
+    record = message("m1", estimated_price="9", total_price="0.5", pricing_model="PMP")
+    out.deliver("MESSAGES", [record], definition="x")
+
+    assert rows(out, "SELECT pricing_model, cost, fee, messages_and_calls FROM usage") == [
+        ("PMP", Decimal("0.5"), None, None)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("product", "account_id", "owner"),
+    [
+        ("AMD", "nexmo-vapi-us-east-1", "aaaa1111"),
+        ("CONVERSATION-MESSAGE", "nexmo-cs-us-west-2", "aaaa1111"),
+        ("AMD", "bbbb2222", "bbbb2222"),
+        ("SMS", "a-b", "a-b"),
+    ],
+)
+def test_service_stands_for_the_account_of_its_window(
+    out: Delivered, product: str, account_id: str, owner: str
+) -> None:
+    out.deliver(product, [sms("r1", account_id=account_id)], definition="x", account="aaaa1111")
+
+    assert rows(out, "SELECT account_id FROM usage") == [(owner,)]
+
+
+def test_own_reports_are_no_customers_cost(out: Delivered, tmp_path: Path) -> None:
+    out.deliver("REPORTS-USAGE", [sms("r1", total_price="1", currency="EUR")], definition="x")
+    bill = invoice(tmp_path, "2026-11,REPORTS-USAGE,,EUR,1")
+
+    assert ask(out, "billing") == ask(out, "customers") == []
+    assert [each["difference"] for each in ask(out, "reconciliation", invoice=bill)] == [0]
+
+
+def test_imperfect_month_adds_up_to_the_last_digit(out: Delivered, tmp_path: Path) -> None:
+    copy = sms("r1", total_price="0.03330000")
+    deliver = partial(out.deliver, day="2026-11-01", currency="EUR")
+    datasets = [
+        deliver("SMS", [
+            copy,
+            sms("r2", total_price="0.01"),
+            sms("r2", total_price="0.02"),  # a copy inside the file
+            sms("r3", total_price="0.060000000000000005"),
+            sms("r4", total_price="0.03330001", date_received="2026-11-19 10:00:00"),
+            sms("r5", total_price="", status=""),
+        ], definition="all"),
+        deliver("VERIFY-API", [
+            sms("v1", price="0.05", estimated_price="0.12", sms_price="0.08", tts_price="0.04")
+        ], definition="verify"),
+        deliver("AMD", [
+            {"id": "a1", "account_id": "nexmo-vapi-us-east-1", "total_price": "0.002",
+             "start_time": "2026-11-9 11:24:05+00:00"},
+        ], definition="amd"),
+    ]  # fmt: skip
+    later = datetime(2026, 12, 4, tzinfo=UTC)
+    deliver("SMS", [copy], definition="again", collected_at=later)
+    in_manifests = sum(each.total_price for dataset in datasets for each in dataset.totals)
+    bill = invoice(tmp_path, "2026-11,SMS,GB,EUR,0.09660001", "2026-11,VERIFY-API,GB,EUR,0.17",
+                   "2026-11,AMD,,EUR,0.002")  # fmt: skip
+
+    billed, compared = ask(out, "billing"), ask(out, "reconciliation", invoice=bill)
+
+    assert in_manifests == Decimal("0.26860001")
+    assert rows(out, "SELECT sum(cost), count(*) FROM usage") == [(in_manifests, 8)]
+    assert {each["account_id"] for each in billed} == {"abcd1234"}
+    for found, cost in ((billed, "cost"), (compared, "our_total")):
+        assert sum(each[cost] for each in found) == in_manifests
+        assert [
+            sum(each[f"records_{imperfect}"] for each in found)
+            for imperfect in ("without_price", "with_rescued_price", "without_time")
+        ] == [2, 1, 1]
+    assert {each["difference"] for each in compared} == {0}
+    assert [dataset.rescued for dataset in datasets] == [
+        {"date_received": 1, "total_price": 1}, {}, {},
+    ]  # fmt: skip
 
 
 def test_billing_counts_preliminary_records(out: Delivered) -> None:
@@ -275,11 +511,14 @@ def test_reconciliation_compares_lines_of_both_sides(out: Delivered, tmp_path: P
     found = ask(out, "reconciliation", invoice=bill, ACCOUNT_CURRENCY="EUR")
 
     assert texts(found) == [
-        ("2026-11", "MESSAGES", "", "EUR", "1.50000000", "1.50000000", "0.00000000", "1", "0", "0"),
-        ("2026-11", "MESSAGES", "NA", "EUR", "None", "None", "0.00000000", "1", "1", "0"),
-        ("2026-11", "SMS", "GB", "EUR", "0.30000001", "0.30000000", "-0.00000001", "2", "0", "0"),
-        ("2026-11", "VERIFY-V2", "DE", "EUR", "None", "-3.00000000", "-3.00000000", "0", "0", "0"),
-    ]
+        ("2026-11", "MESSAGES", "", "EUR", "1.50000000", "1.50000000", "0.00000000", "1", "0", "0",
+         "0", "0"),
+        ("2026-11", "MESSAGES", "NA", "EUR", "None", "None", "0.00000000", "1", "1", "0", "0", "0"),
+        ("2026-11", "SMS", "GB", "EUR", "0.30000001", "0.30000000", "-0.00000001", "2", "0",
+         "0", "0", "0"),
+        ("2026-11", "VERIFY-V2", "DE", "EUR", "None", "-3.00000000", "-3.00000000", "0", "0",
+         "0", "0", "0"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("until", ["2026-11-02", "2026-11-20", "2026-12-01"])
@@ -346,8 +585,8 @@ def test_customers_joins_usage_with_own_data(out: Delivered) -> None:
     found = ask(out, "customers", ACCOUNT_CURRENCY="EUR")
 
     assert texts(found) == [
-        ("Example Ltd", "SMS", "EUR", "2", "1", "0.30000000", "2026-11-19 10:00:00"),
-        ("None", "SMS", "EUR", "1", "1", "0.40000000", "2026-11-19 10:00:00"),
+        ("Example Ltd", "SMS", "EUR", "2", "1", "0.30000000", "0", "2026-11-19 10:00:00"),
+        ("None", "SMS", "EUR", "1", "1", "0.40000000", "0", "2026-11-19 10:00:00"),
     ]
 
 

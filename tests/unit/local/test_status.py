@@ -113,6 +113,25 @@ def test_windows_are_counted_once_by_state() -> None:
     assert (counted.waiting, counted.held, counted.missing) == (1, 1, 0)
 
 
+def test_rescued_cells_of_the_last_revisions_are_named() -> None:
+    twice = replace(DAILY, delay_days=(0, 3))
+    first, second, third = windows(twice, "2026-11-01", "2026-11-04")
+    result = status(
+        report(twice, first, delay_index=0, rescued={"total_price": 7}),
+        report(twice, first, delay_index=1, rescued={"total_price": 2}),
+        report(twice, second, delay_index=1, rescued={"total_price": 1000, "date_received": 1}),
+        report(twice, third, delay_index=0, rescued={"total_price": 9}),
+        report(twice, third, delay_index=1),
+        definitions=[twice],
+    )
+
+    (warning,) = [each for each in result.warnings if "_rescued" in each]
+    assert warning == (
+        "sms, abcd1234: cells in _rescued, because they do not fit: 1 of date_received, 1,002 of "
+        "total_price; in 2 windows, the last on 2026-11-02"
+    )
+
+
 def test_last_delivered_is_newest_window_and_revision() -> None:
     twice = replace(DAILY, delay_days=(0, 3))
     older, newer = windows(twice, "2026-11-01", "2026-11-03")

@@ -84,7 +84,7 @@ def test_alarm_notifies_the_alarm_topic(name: str) -> None:
 def test_only_alarms_about_events_send_no_all_clear() -> None:
     silent = {name for name, alarm in ALARMS.items() if "OKActions" not in alarm}
 
-    assert silent == {"ReportFailed", "VolumeAnomaly"}
+    assert silent == {"ReportFailed", "RescuedCells", "VolumeAnomaly"}
 
 
 def test_missing_data_alarms_only_where_every_sweep_emits() -> None:

@@ -20,7 +20,7 @@ OF_FINISHED_REPORTS = (
     *("report_id", "definition", "product", "account_id", "include_subaccounts", "filters"),
     *("window", "revision", "priority", "planned_at", "delay_index", "delay_days", "state"),
     *("root", "leaves", "backfill", "rows", "error", "reason", "failures", "withdrawn_at"),
-    *("receipts", "relabelled"),
+    *("receipts", "relabelled", "rescued"),
 )
 """The attributes that a Query of many finished reports reads."""
 
@@ -374,6 +374,8 @@ def _report_of(item: Mapping[str, Any]) -> Report:
     values["filters"] = json.loads(values["filters"])
     for name in ("tokens", "receipts", "delivered_from"):
         values[name] = tuple(values.get(name, ()))
+    if "rescued" in values:
+        values["rescued"] = {name: int(count) for name, count in values["rescued"].items()}
     if "profile" in values:
         values["profile"] = TrafficProfile.from_json(values["profile"])
     values["window"] = Window.from_dict(values["window"])

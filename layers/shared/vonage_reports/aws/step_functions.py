@@ -46,7 +46,10 @@ class Executions:
         if answer["status"] in ("RUNNING", "PENDING_REDRIVE"):
             return Execution(ExecutionStatus.RUNNING)
         if answer["status"] == "SUCCEEDED":
-            return Execution(ExecutionStatus.SUCCEEDED, rows=json.loads(answer["output"])["rows"])
+            output = json.loads(answer["output"])
+            # A run that only stores has no notification.
+            rescued = (output.get("notification") or {}).get("rescued")
+            return Execution(ExecutionStatus.SUCCEEDED, rows=output["rows"], rescued=rescued)
         return Execution(
             ExecutionStatus.FAILED,
             # A run that timed out or was aborted has no error of its own.

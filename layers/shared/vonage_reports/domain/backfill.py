@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from vonage_reports.domain.calendar import last_due_revision
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.errors import InvalidRequest
-from vonage_reports.domain.products import oldest_start
+from vonage_reports.domain.products import FREE, oldest_start
 from vonage_reports.domain.windows import HOUR, Window, WindowLength, windows_within
 
 
@@ -186,8 +186,10 @@ def expected_records(backfill: Backfill, volumes: Mapping[tuple[str, str], float
     """Return how many records we expect Vonage to bill for the reports left to plan.
 
     `volumes` are rows per hour by definition and account. An account without history counts as 0,
-    so the result is a lower bound.
+    so the result is a lower bound. The records of a free product count as 0 too.
     """
+    if backfill.definition.product in FREE:
+        return 0
     name = backfill.definition.name
     return round(
         sum(hours * volumes.get((name, each), 0) for each, hours in backfill.hours_left().items())

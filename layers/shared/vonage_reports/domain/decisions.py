@@ -4,7 +4,7 @@ The caller writes the transition only if the report is still as observed. So if 
 observe the same state, only one invocation succeeds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -62,12 +62,16 @@ class ExecutionStatus(Enum):
 
 @dataclass(frozen=True)
 class Execution:
-    """A run as Step Functions describes it, with `rows` after success or `error` after failure."""
+    """A run as Step Functions describes it, with `rows` after success or `error` after failure.
+
+    `rescued` is that of the run's notification.
+    """
 
     status: ExecutionStatus
     rows: int | None = None
     error: str | None = None
     reason: str | None = None
+    rescued: Mapping[str, int] | None = None
 
 
 class Gone(Enum):
@@ -336,7 +340,7 @@ def decide(
         if became_final(report):
             receipts = report.receipts or (receipt_key(report),)
             return Convert(receipts, report.profile, relabels=True)
-        return Deliver(execution.rows)
+        return Deliver(execution.rows, execution.rescued)
     if execution.status is ExecutionStatus.MISSING:
         due = report.not_before is None or report.not_before <= now
         return Start() if due else Stay()

@@ -142,9 +142,10 @@ class Convert:
 
 @dataclass(frozen=True)
 class Deliver:
-    """The run succeeded."""
+    """The run succeeded. `rescued` counts price and time cells that do not fit, by column."""
 
     rows: int | None
+    rescued: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -416,9 +417,14 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
                 "revisions": now_is.revisions,
                 "relabelled": report.relabelled or relabels,
             }
-        case Deliver(rows):
-            delivered_from = report.receipts or (receipt_key(report),)
-            return {**_NO_ERROR, "slot": None, "rows": rows, "delivered_from": delivered_from}
+        case Deliver(rows, rescued):
+            return {
+                **_NO_ERROR,
+                "slot": None,
+                "rows": rows,
+                "rescued": rescued or None,
+                "delivered_from": report.receipts or (receipt_key(report),),
+            }
         case Fail(error, reason):
             failures = report.failures + 1
             return {"slot": None, "error": error, "reason": reason, "failures": failures}
@@ -450,4 +456,5 @@ def _collected_anew(report: Report, now: datetime) -> Mapping[str, Any]:
         "expected_rows": report.expected_rows if report.rows is None else report.rows,
         "rows": None,
         "relabelled": False,
+        "rescued": None,
     }

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from vonage_reports.domain import waits
+from vonage_reports.domain.products import FREE
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.windows import HOUR, parse_instant
 
@@ -32,6 +33,7 @@ UNITS: Mapping[str, str] = {
     "RowsDelivered": "Count",
     "HoursToDelivery": "None",
     "VolumeDeviation": "None",
+    "RescuedCells": "Count",
     # The cost of each stored archive
     "BilledRecords": "Count",
     "GenerationSeconds": "Seconds",
@@ -44,15 +46,13 @@ UNITS: Mapping[str, str] = {
 Ages are in hours, because the operator sets the alarm's threshold in hours.
 """
 
-_UNBILLED = "REPORTS-USAGE"
-"""The only product that Vonage does not bill (its knowledge base, article 4408147718036)."""
-
 
 def of_transition(before: Report, after: Report, *, now: datetime) -> dict[str, float]:
     """Return the values that a report's transition adds to the metrics, by name.
 
     Each part of a split window counts as requested. Only the whole window counts as delivered or
-    failed. A repeated conversion of a delivered window does not count as a delivery.
+    failed. A repeated conversion of a delivered window does not count as a delivery. Its rescued
+    cells count if they are not those of before.
     """
     if before.state is after.state:
         return {}
@@ -61,12 +61,14 @@ def of_transition(before: Report, after: Report, *, now: datetime) -> dict[str, 
         return {"ReportsRequested": 1, "ReportsBoughtAgain": float(is_repeated)}
     if after.state is State.FAILED and not after.is_half:
         return {"ReportsFailed": 1}
+    found: dict[str, float] = {}
+    if after.state is State.DELIVERED and (before.rows is None or before.rescued != after.rescued):
+        found["RescuedCells"] = sum((after.rescued or {}).values())
     if after.state is State.DELIVERED and before.rows is None:
-        found: dict[str, float] = {"Deliveries": 1, "RowsDelivered": after.rows or 0}
+        found |= {"Deliveries": 1, "RowsDelivered": after.rows or 0}
         if not after.is_asked_for:
             found["HoursToDelivery"] = (now - after.window.end) / HOUR
-        return found
-    return {}
+    return found
 
 
 def of_open_work(
@@ -112,7 +114,7 @@ def of_archive(product: str, receipt: Mapping[str, Any]) -> dict[str, float]:
     records, times = receipt["items_count"], receipt["times"]
     if records is None:
         return {}
-    found: dict[str, float] = {"BilledRecords": 0 if product == _UNBILLED else records}
+    found: dict[str, float] = {"BilledRecords": 0 if product in FREE else records}
     if times["submitted"] is not None:
         generated = parse_instant(times["ready"]) - parse_instant(times["submitted"])
         found["GenerationSeconds"] = generated.total_seconds()

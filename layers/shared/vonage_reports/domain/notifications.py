@@ -4,8 +4,10 @@ The workflow publishes `report.delivered`. submit_reports publishes the others.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Context, Decimal
+from functools import reduce
 from typing import Any
 
 from vonage_reports.domain.definitions import Refusal
@@ -20,6 +22,17 @@ FILTERABLE = ("event", "definition", "product", "account_id", "revision")
 
 The workflow's state Announce Report lists them again.
 """
+
+MOST_TOTALS = 50
+"""How many currencies a notification names. The manifest names all."""
+
+_LONGEST_CURRENCY = 20
+"""Longer texts in the currency column are no currencies, and could exceed the limit of SNS."""
+
+_EXACT = Context(prec=60)
+
+_MONEY_AND_TIME = ("decimal(18,8)", "timestamp")
+"""The types, in a manifest, of the columns that decide what a record costs and when it counts."""
 
 EVERY_REPORT = "every-report"
 """The cause that stops every submission: Vonage refuses the API key, or cannot be reached."""
@@ -38,12 +51,45 @@ def delivered(manifest: Mapping[str, Any], *, manifest_key: str) -> dict[str, An
         "window": manifest["window"],
         "rows": manifest["rows"],
         "bytes": sum(archive["bytes"] for archive in manifest["archives"]),
-        "totals": manifest["totals"],
+        "totals": _bounded(manifest["totals"]),
+        "rescued": _rescued(manifest),
         "schema_changed": manifest["schema_changed"],
         "manifest": manifest_key,
         "archives": [archive["key"] for archive in manifest["archives"]],
         "dataset": manifest["dataset"] and manifest["dataset"]["key"],
     }
+
+
+def _bounded(totals: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the totals of the currencies with the most rows, then one total of the others."""
+    short = [each for each in totals if len(each["currency"] or "") <= _LONGEST_CURRENCY]
+    most_rows = sorted(short, key=lambda each: -int(each["rows"]))[:MOST_TOTALS]
+    named = {each["currency"] for each in most_rows}
+    shown = [each for each in totals if each["currency"] in named]
+    others = [each for each in totals if each["currency"] not in named]
+    if not others:
+        return shown
+    counts = sorted({name for each in others for name in each if isinstance(each[name], int)})
+    prices = [Decimal(each["total_price"]) for each in others]
+    return [
+        *shown,
+        {
+            "currency": "other",
+            "total_price": f"{reduce(_EXACT.add, prices).normalize(_EXACT):f}",
+            **{name: sum(each.get(name, 0) for each in others) for name in counts},
+            "message": f"{len(others):,} more currencies, added up; the manifest has each of them",
+        },
+    ]
+
+
+def _rescued(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many cells of each price or time column are in `_rescued`, without the values."""
+    columns = [
+        column["name"] for column in manifest["columns"] if column["type"] in _MONEY_AND_TIME
+    ]
+    # A manifest of version 0.1 has no such counts.
+    counts = manifest.get("rescued", {})
+    return {name: counts[name] for name in columns if name in counts and not name.startswith("_")}
 
 
 def failed(report: Report, failure: Fail, *, execution: str | None) -> dict[str, Any]:

@@ -154,7 +154,8 @@ def manifest(
 ) -> dict[str, Any]:
     """Make the manifest of a window from the receipts of its archives.
 
-    `content` describes the rows: rows, columns, schema_changed, dataset, totals, row_check.
+    `content` describes the rows: rows, columns, schema_changed, dataset, totals, rescued,
+    row_check.
     """
     times = {
         "submitted": _time(receipts, "submitted", min),
@@ -188,6 +189,7 @@ def manifest(
         ],
         "dataset": content["dataset"],
         "totals": content["totals"],
+        "rescued": content["rescued"],
         "row_check": content["row_check"],
         "times": {"planned": run_input.planned, **times, "delivered": delivered},
     }

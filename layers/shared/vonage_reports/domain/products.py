@@ -98,6 +98,9 @@ PRODUCTS: dict[str, Product] = {
 }  # fmt: skip
 
 
+FREE = frozenset({"REPORTS-USAGE"})
+"""The products whose records Vonage does not bill (its knowledge base, article 4408147718036)."""
+
 EVERY_FILTER = frozenset({"direction"}).union(*(each.filters for each in PRODUCTS.values()))
 """Every filter that is documented for some product."""
 
@@ -158,6 +161,11 @@ def doubts(product: str, filters: Mapping[str, object]) -> Iterator[tuple[str, s
         elif values and value not in values:
             listed = ", ".join(sorted(values))
             yield field, f"{value!r} is not documented for {product}; write one of {listed}"
+
+
+def billed_records(product: str, records: int | None) -> int | None:
+    """Return how many of a report's records Vonage bills; None if that is unknown."""
+    return 0 if product in FREE else records
 
 
 def known_filters(product: str) -> frozenset[str]:

@@ -19,7 +19,7 @@ from vonage_reports.domain.calendar import (
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.lifecycle import Withdraw, apply
-from vonage_reports.domain.products import oldest_start
+from vonage_reports.domain.products import billed_records, oldest_start
 from vonage_reports.domain.removal import NONE_REMOVED, Removals
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.slots import is_backlogged, room_for_backfills
@@ -312,5 +312,5 @@ def outlook(backfill: Backfill, services: Services) -> dict[str, Any]:
         "reports": reports,
         "skipped": skipped,
         "expected_rows": rows,
-        "expected_billed_records": rows,
+        "expected_billed_records": billed_records(backfill.definition.product, rows),
     }

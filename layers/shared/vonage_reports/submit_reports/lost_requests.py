@@ -76,8 +76,6 @@ def _list(account_id: str, services: Services) -> ReportList | Unclear | NoMatch
     except ReportExpired as error:
         return Unclear(f"Vonage's list of reports is gone: {error}")
     except VonageRejected as error:
-        if error.refuses_the_key:
-            return NoMatch.NOT_NOW
         if error.is_about_access:
             return NoMatch.DENIED
         return Unclear(f"Vonage's list of reports cannot be read: {error}")

@@ -37,9 +37,9 @@ _CLOCK_DIFFERENCE = timedelta(minutes=5)
 MOST_OPEN = 5_000
 """How many reports may be open before planning stops.
 
-Each pass reads all open reports, up to three times. A read of 5,000 takes half a second of CPU time
-(`make bench PART=ledger`), so 2 seconds in a function of 512 MB, and 26 MB. Five slots need more
-than half a day for 5,000 reports, so a higher limit would not deliver any report earlier.
+Each pass reads all open reports, and again after each step that wrote. A read of 5,000 takes 26 MB
+and half a second of CPU time (`make bench PART=ledger`), so 2 seconds in a function of 512 MB. Five
+slots need more than half a day for 5,000 reports, so a higher limit would deliver nothing earlier.
 """
 
 _TOO_MANY_OPEN = (

@@ -11,6 +11,7 @@ from vonage_reports.domain.decisions import resolved
 from vonage_reports.domain.errors import InvalidRequest, ReportExpired
 from vonage_reports.domain.lifecycle import Convert, Reopen, Replan, apply
 from vonage_reports.domain.objects import receipt_key
+from vonage_reports.domain.products import billed_records
 from vonage_reports.domain.report import (
     Priority,
     Report,
@@ -239,14 +240,14 @@ def outlook(report_id: str, services: Services) -> dict[str, Any]:
     volumes = services.ledger.calendar().volumes
     rows_per_hour = volumes.get((report.definition, report.account_id))
     expected = None if rows_per_hour is None else round(rows_per_hour * report.window.hours)
-    rows = expected if report.rows is None else report.rows
+    rows = (expected if report.rows is None else report.rows) if report.is_at_end else 0
     return {
         "report_id": report_id,
         "windows": [report.window.interval],
         "reports": int(report.is_at_end),
         "skipped": int(not report.is_at_end),
-        "expected_rows": rows if report.is_at_end else 0,
-        "expected_billed_records": rows if report.is_at_end else 0,
+        "expected_rows": rows,
+        "expected_billed_records": billed_records(report.product, rows),
     }
 
 
