@@ -561,8 +561,6 @@ class Campaign:
         report = self.ledger.report(report_id)
         if report is None or report.state is not State.HELD or report.submitted_at is None:
             return None
-        if report.holds > 1 and self._is_refused_for_good():
-            return {"withdraw": {"report_id": report_id}}
         clock = self.vonage.simulation.world.clock
         found = [
             each.request_id
