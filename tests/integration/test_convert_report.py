@@ -61,8 +61,12 @@ DATASET = (
     "20261120T130000Z_20261121T130000Z.parquet"
 )
 DATABASE = "vonage_usage_reports"
-HEADER = ["id", "to", "total_price", "currency"]
-ROWS = [["1", "447700900000", "0.0058", ""], ["2", "447700900001", "0.12345678", "EUR"]]
+HEADER = ["id", "to", "total_price", "currency", "date_received"]
+TIME = "2026-11-20T23:59:59+00:00"
+ROWS = [
+    ["1", "447700900000", "0.0058", "", TIME],
+    ["2", "447700900001", "0.12345678", "EUR", TIME],
+]
 
 
 def csv_of(rows: Sequence[Sequence[str]] = ROWS, header: Sequence[str] = HEADER) -> bytes:
@@ -71,7 +75,7 @@ def csv_of(rows: Sequence[Sequence[str]] = ROWS, header: Sequence[str] = HEADER)
 
 def numbered(*ids: int) -> bytes:
     """Return a CSV with these ids only."""
-    return csv_of([[str(each), "", "", ""] for each in ids])
+    return csv_of([[str(each), "", "", "", ""] for each in ids])
 
 
 @dataclass
@@ -284,7 +288,7 @@ def test_every_row_names_its_collection(submitted: str | None, convert: Convert)
 
 
 def test_rescued_price_is_counted_as_missing(convert: Convert) -> None:
-    convert.stored(content=csv_of([*ROWS, ["3", "", "0.123456789", "EUR"]]), items_count=3)
+    convert.stored(content=csv_of([*ROWS, ["3", "", "0.123456789", "EUR", TIME]]), items_count=3)
     notification = convert()
     assert convert.manifest()["dataset"]["rescued_cells"] == 1
     (_, total) = notification["totals"]
@@ -519,7 +523,7 @@ def test_later_collection_replaces_an_earlier_one(convert: Convert) -> None:
 
 def test_stale_run_writes_nothing_and_announces_the_newer(convert: Convert) -> None:
     convert.delivered(LATER, numbered(1, 2, 3), 3, times=LATER_TIMES)
-    convert.stored(RUN_INPUT, b'"id","new"\n"1","x"\n', items_count=1)
+    convert.stored(RUN_INPUT, csv_of([[*ROWS[0], "x"]], [*HEADER, "new"]), items_count=1)
     told = convert(RUN_INPUT)
     manifest = convert.manifest()
     assert told == notifications.delivered(manifest, manifest_key=MANIFEST)

@@ -41,6 +41,7 @@ class Delivered:
             product=product,
             target=file,
             collection=Collection(revision, collected_at, currency),
+            accepts_missing_columns=True,
         )
         manifest = {
             "report_id": f"{definition}-{day}-{revision}",
