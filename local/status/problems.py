@@ -30,7 +30,7 @@ _LATE = timedelta(days=1)
 _SCHEDULE = timedelta(hours=25)
 """The schedule runs once a day; a delay of one more hour deserves no warning."""
 
-_ARCHIVE_ERRORS = frozenset({"RowsMismatch", "ArchiveCorrupt", "InvalidRequest", "ReportExpired"})
+_ARCHIVE_ERRORS = frozenset({"ArchiveCorrupt", "InvalidRequest", "ReportExpired"})
 """Errors of a report whose archive is wrong or missing."""
 
 _RECENTLY = timedelta(days=14)

@@ -104,6 +104,7 @@ class Convert:
         *,
         file: bool = True,
         items_count: int | None = 2,
+        items_count_text: str | None = None,
         times: Mapping[str, str | None] = TIMES,
     ) -> str:
         """Store an archive and its receipt as store_report does; return the receipt's key."""
@@ -113,7 +114,11 @@ class Convert:
             proof.update(archive)
             self.s3.put_object(Bucket=BUCKET, Key=archive_key(run_input), Body=archive)
         receipt = objects.receipt(
-            run_input, proof.finish() if file else None, items_count=items_count, times=times
+            run_input,
+            proof.finish() if file else None,
+            items_count=items_count,
+            items_count_text=items_count_text,
+            times=times,
         )
         Bucket(self.s3, BUCKET).write_json(receipt_key(run_input), receipt)
         return receipt_key(run_input)
@@ -402,8 +407,18 @@ def test_row_check_warn_records_the_difference_in_the_manifest(convert: Convert)
 
 def test_row_check_is_impossible_without_vonages_count(convert: Convert) -> None:
     convert.stored(items_count=None)
-    assert convert()["rows"] == 2
+    notification = convert()
+    assert (notification["rows"], notification["row_check"]) == (2, "impossible")
     assert convert.manifest()["row_check"] == "impossible"
+
+
+def test_unreadable_count_is_no_missing_count(convert: Convert) -> None:
+    convert.stored(items_count=None, items_count_text="about 2")
+    with pytest.raises(RowsMismatch, match="2 rows, and items_count is unreadable: 'about 2'"):
+        convert()
+    assert convert.made() == []
+    convert.settings = Settings(row_check="warn")
+    assert convert()["row_check"] == "different"
 
 
 def test_row_check_sums_the_parts_of_a_split_window(convert: Convert) -> None:

@@ -143,6 +143,7 @@ def test_receipt_describes_the_proved_archive(store: Store) -> None:
     receipt = store.read(RECEIPT)
     assert (receipt["report_id"], receipt["request_id"]) == (REPORT_ID, "request-1")
     assert receipt["items_count"] == 2
+    assert "items_count_text" not in receipt
     assert receipt["archive"] == {
         "key": ZIP,
         "bytes": len(ARCHIVE),
@@ -163,6 +164,12 @@ def test_receipt_describes_the_proved_archive(store: Store) -> None:
 
 
 # Repeated runs
+
+
+def test_unreadable_count_is_kept_as_text(store: Store) -> None:
+    receipt = store(download={**DOWNLOAD, "items_count": None, "items_count_text": "about 2"})
+
+    assert (receipt["items_count"], receipt["items_count_text"]) == (None, "about 2")
 
 
 def test_second_run_returns_the_receipt_without_a_download(store: Store) -> None:

@@ -138,15 +138,21 @@ def _members(receipt: Mapping[str, Any], bucket: Bucket) -> list[CsvMember]:
 def _row_check(rows: int, receipts: Sequence[Mapping[str, Any]], settings: Settings) -> str:
     """Compare the number of rows with Vonage's count. Raises RowsMismatch."""
     counted = objects.counted_by_vonage(receipts)
-    if counted is None:
+    unreadable = objects.unreadable_counts(receipts)
+    if counted is None and not unreadable:
         return "impossible"
     if rows == counted:
         return "equal"
     if settings.row_check == "enforce":
+        said = (
+            f"items_count is unreadable: {', '.join(map(repr, unreadable))}"
+            if unreadable
+            else f"Vonage counted {counted:,}"
+        )
         raise RowsMismatch(
-            f"the archives have {rows:,} rows, and Vonage counted {counted:,}. The archives are "
-            "stored. Ask Vonage which is right, then send recollect (billed), or deploy "
-            "RowCheck=warn and send reconvert"
+            f"the archives have {rows:,} rows, and {said}. The archives are stored. Ask Vonage "
+            "which is right, then deploy RowCheck=warn and send reconvert, or send recollect "
+            "(billed)"
         )
     return "different"
 

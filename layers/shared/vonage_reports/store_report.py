@@ -32,9 +32,9 @@ def store_report(
 ) -> dict[str, Any]:
     """Store a report's archive in the bucket; return its receipt.
 
-    `download` comes from check_report: file_id (None if Vonage made no file), items_count, and the
-    times submitted and ready. Idempotent: a repeated run uses the stored receipt or archive, and
-    downloads nothing again.
+    `download` comes from check_report: file_id (None if Vonage made no file), items_count, the
+    times submitted and ready, and items_count_text if Vonage's count cannot be read. Idempotent: a
+    repeated run uses the stored receipt or archive, and downloads nothing again.
 
     Raises:
         ArchiveCorrupt, ReportExpired, RateLimited, VonageRejected.
@@ -47,6 +47,7 @@ def store_report(
             run_input,
             archive,
             items_count=download["items_count"],
+            items_count_text=download.get("items_count_text"),
             times={
                 "submitted": download["submitted"],
                 "ready": download["ready"],

@@ -36,6 +36,7 @@ def delivered(manifest: Mapping[str, Any], *, manifest_key: str) -> dict[str, An
         "revision": manifest["revision"],
         "window": manifest["window"],
         "rows": manifest["rows"],
+        "row_check": manifest["row_check"],
         "bytes": sum(archive["bytes"] for archive in manifest["archives"]),
         "totals": manifest["totals"],
         "schema_changed": manifest["schema_changed"],

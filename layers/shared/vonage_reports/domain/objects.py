@@ -124,9 +124,14 @@ def receipt(
     archive: Archive | None,
     *,
     items_count: int | None,
+    items_count_text: str | None = None,
     times: Mapping[str, str | None],
 ) -> dict[str, Any]:
-    """Make the receipt of a report. `archive` is None if Vonage made no file."""
+    """Make the receipt of a report. `archive` is None if Vonage made no file.
+
+    `items_count_text` is Vonage's count as sent, if it cannot be read.
+    """
+    unreadable = {} if items_count_text is None else {"items_count_text": items_count_text}
     return {
         "schema_version": SCHEMA_VERSION,
         "report_id": run_input.report_id,
@@ -140,6 +145,7 @@ def receipt(
             "members": [asdict(member) for member in archive.members],
         },
         "items_count": items_count,
+        **unreadable,
         "times": dict(times),
     }
 
@@ -203,3 +209,12 @@ def counted_by_vonage(receipts: Sequence[Mapping[str, Any]]) -> int | None:
     """Return how many rows Vonage counted, or None if one of the files has no count."""
     counts = [each["items_count"] if each["archive"] else 0 for each in receipts]
     return None if None in counts else sum(counts)
+
+
+def unreadable_counts(receipts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return Vonage's counts that cannot be read, as Vonage sent them."""
+    return [
+        each["items_count_text"]
+        for each in receipts
+        if each["archive"] and "items_count_text" in each
+    ]
