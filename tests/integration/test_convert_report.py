@@ -22,6 +22,7 @@ from mypy_boto3_s3 import S3Client
 from tests.integration.conftest import BUCKET, an_archive, instead_of, keys_in, refusal_of_aws
 from tests.support.csvs import written
 from tests.support.run_input import DAY, MIDNIGHT, NOW, REPORT_ID, RUN_INPUT
+from tests.support.zips import DEFLATED, written_by_zipfile
 from vonage_dataset.convert_report import convert_report
 from vonage_dataset.glue import Catalogue, storage
 from vonage_dataset.tables import OURS
@@ -103,6 +104,7 @@ class Convert:
         content: bytes | None = None,
         *,
         file: bool = True,
+        archive: bytes = b"",
         items_count: int | None = 2,
         items_count_text: str | None = None,
         times: Mapping[str, str | None] = TIMES,
@@ -110,7 +112,7 @@ class Convert:
         """Store an archive and its receipt as store_report does; return the receipt's key."""
         proof = ArchiveProof()
         if file:
-            archive = an_archive(csv_of() if content is None else content)
+            archive = archive or an_archive(csv_of() if content is None else content)
             proof.update(archive)
             self.s3.put_object(Bucket=BUCKET, Key=archive_key(run_input), Body=archive)
         receipt = objects.receipt(
@@ -237,6 +239,7 @@ def test_manifest_describes_the_delivery(convert: Convert) -> None:
             {"currency": "EUR", "total_price": "0.12345678", "rows": 1, "rows_without_price": 0},
         ],
         "row_check": "equal",
+        "other_members": [],
         "times": {
             "planned": "2026-11-22T02:15:00Z",
             "submitted": "2026-11-22T02:16:00Z",
@@ -425,6 +428,29 @@ def test_row_check_sums_the_parts_of_a_split_window(convert: Convert) -> None:
     receipts = halves(convert, [numbered(1, 2, 3), numbered(4)], 2)
     assert convert(ROOT, *receipts)["rows"] == 4
     assert convert.manifest()["row_check"] == "equal"
+
+
+# Members of archives
+
+
+def zipped(**files: bytes) -> bytes:
+    return written_by_zipfile(files, method=DEFLATED, seekable=False, zip64=False)
+
+
+@pytest.mark.parametrize("items_count", [0, None])
+def test_archive_without_members_is_an_empty_report(
+    items_count: int | None, convert: Convert
+) -> None:
+    convert.stored(archive=zipped(), items_count=items_count)
+    assert convert()["rows"] == 0
+    assert convert.manifest()["other_members"] == []
+
+
+def test_members_that_are_no_csv_are_listed_and_not_read(convert: Convert) -> None:
+    others = {"__MACOSX/._report.csv": b"\0\5\xff\r", "README.txt": b"Terms apply\nSee site\n"}
+    convert.stored(archive=zipped(**{"report.CSV": csv_of()}, **others))
+    assert convert()["rows"] == 2
+    assert convert.manifest()["other_members"] == list(others)
 
 
 # Unreadable archives

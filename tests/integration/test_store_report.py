@@ -1,5 +1,6 @@
 """store_report, with real downloads from a scripted server and moto's S3."""
 
+import gzip
 import hashlib
 import importlib.util
 import json
@@ -163,13 +164,36 @@ def test_receipt_describes_the_proved_archive(store: Store) -> None:
     }
 
 
-# Repeated runs
-
-
 def test_unreadable_count_is_kept_as_text(store: Store) -> None:
     receipt = store(download={**DOWNLOAD, "items_count": None, "items_count_text": "about 2"})
 
     assert (receipt["items_count"], receipt["items_count_text"]) == (None, "about 2")
+
+
+GZIPPED = gzip.compress(ARCHIVE)
+
+
+@pytest.mark.parametrize("stated", ["gzip", "x-gzip", " GZIP"])
+@pytest.mark.parametrize("body", [ARCHIVE, GZIPPED], ids=["plain", "gzip"])
+def test_stated_gzip_around_the_archive_is_undone(body: bytes, stated: str, store: Store) -> None:
+    store.script(answer(body=body, Content_Encoding=stated))
+    store()
+    assert store.content(ZIP) == ARCHIVE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [GZIPPED[:-1], GZIPPED + b"x", GZIPPED[:40] + b"\xff" * 40, gzip.compress(bytes(9_000_000))],
+    ids=["cut", "followed", "damaged", "no archive"],
+)
+def test_damaged_gzip_stores_nothing(body: bytes, store: Store) -> None:
+    store.script(answer(body=body, Content_Encoding="gzip"))
+    with pytest.raises((VonageUnavailable, ArchiveCorrupt)):
+        store()
+    assert keys_in(store.s3) == []
+
+
+# Repeated runs
 
 
 def test_second_run_returns_the_receipt_without_a_download(store: Store) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from vonage_dataset.cells import Collection
 from vonage_dataset.glue import Catalogue
 from vonage_dataset.parquet import Dataset, convert
-from vonage_dataset.zip_members import CsvMember, Reader, csv_members
+from vonage_dataset.zip_members import CsvMember, Reader, csv_members, names_to_read
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.domain import notifications, objects
 from vonage_reports.domain.errors import InvalidRequest, RowsMismatch
@@ -87,6 +87,7 @@ def convert_report(
         "dataset": version_id and _described(run_input, dataset, bucket.name, version_id),
         "totals": [total.to_dict() for total in dataset.totals],
         "row_check": row_check,
+        "other_members": _other_members(receipts),
     }
     manifest = objects.manifest(
         run_input, receipts, content, bucket=bucket.name, delivered=format_instant(clock())
@@ -133,6 +134,18 @@ def _members(receipt: Mapping[str, Any], bucket: Bucket) -> list[CsvMember]:
         return []
     source = _StoredArchive(bucket, archive["key"], archive["bytes"])
     return csv_members(source, [Member(**member) for member in archive["members"]])
+
+
+def _other_members(receipts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the archives' members that are no CSV files, without folders."""
+    others = []
+    for archive in (each["archive"] for each in receipts if each["archive"] is not None):
+        members = [Member(**member) for member in archive["members"]]
+        read = names_to_read(members)
+        others += [
+            each.name for each in members if each.name not in read and not each.name.endswith("/")
+        ]
+    return others
 
 
 def _row_check(rows: int, receipts: Sequence[Mapping[str, Any]], settings: Settings) -> str:

@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from vonage_dataset.zip_members import CsvMember, Reader
+from vonage_dataset.zip_members import STORED, CsvMember, Reader
 from vonage_reports.domain.errors import RowsUnreadable
 
 RECORD_BYTES = 16 * 2**20
@@ -401,7 +401,4 @@ def _fault(record: str) -> str | None:
 
 def unreadable(member: str, line: int, reason: str) -> RowsUnreadable:
     """Return the error for a line. Quote no cell, because a cell may be a phone number."""
-    return RowsUnreadable(
-        f"{member}, line {line:,}: {reason}. The archive is stored: send reconvert once the "
-        "converter can read it, or recollect (billed) to request a new report."
-    )
+    return RowsUnreadable(f"{member}, line {line:,}: {reason}. {STORED}")

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from isal import isal_zlib
 
-from vonage_reports.domain.errors import ArchiveCorrupt
+from vonage_reports.domain.errors import ArchiveCorrupt, RowsUnreadable
 from vonage_reports.domain.objects import Member
 
 
@@ -48,6 +48,13 @@ class CsvMember:
 _RESTORE = (
     "Restore the archive's first version in the bucket and send reconvert, or send recollect."
 )
+STORED = (
+    "The archive is stored: send reconvert once the converter can read it, or recollect (billed) "
+    "to request a new report."
+)
+"""What an operator can do about rows that cannot be read."""
+
+_MOST_NAMES = 5
 # The directory of an archive with one member is 150 bytes long.
 _DIRECTORY_PIECE = 64 * 2**10
 _COMPRESSED_PIECE = 64 * 2**10
@@ -57,14 +64,31 @@ _RAW_DEFLATE = -15
 _LOCAL_HEADER = struct.Struct("<26x2H")  # APPNOTE.TXT 4.3.7: lengths of the name and extra field
 
 
+def names_to_read(members: Sequence[Member]) -> list[str]:
+    """Return the names of the members that are CSV files, in order.
+
+    A CSV file ends in `.csv`, in any case, and is no file of macOS's (`__MACOSX/`). A sole file is
+    one whatever its name.
+    """
+    names = [each.name for each in members if not each.name.endswith("/")]
+    if len(names) == 1:
+        return names
+    return [
+        name
+        for name in names
+        if name.lower().endswith(".csv") and "__MACOSX" not in name.split("/")[:-1]
+    ]
+
+
 def csv_members(source: Source, receipt: Sequence[Member]) -> list[CsvMember]:
-    """List the files of an archive in order, without folders.
+    """List the CSV files of an archive in order. An archive without members has none.
 
     `receipt` holds the members that the archive's receipt names.
 
     Raises:
         ArchiveCorrupt: the archive does not match its receipt. Reading a member also raises this
             error, if the member's content does not match.
+        RowsUnreadable: the archive has members, but no CSV file.
     """
     try:
         with zipfile.ZipFile(io.BufferedReader(_Ranges(source), _DIRECTORY_PIECE)) as archive:
@@ -77,11 +101,17 @@ def csv_members(source: Source, receipt: Sequence[Member]) -> list[CsvMember]:
     found = [Member(each.filename, each.file_size, f"{each.CRC:08x}") for each in entries]
     if found != list(receipt):
         raise ArchiveCorrupt(f"The stored archive's members differ from its receipt. {_RESTORE}")
+    names = names_to_read(receipt)
+    if receipt and not names:
+        listed = ", ".join(each.name for each in receipt[:_MOST_NAMES])
+        raise RowsUnreadable(
+            f"None of the archive's {len(receipt):,} members ends in .csv: {listed}. {STORED}"
+        )
     ends = [*(each.header_offset for each in entries[1:]), end]
     return [
         CsvMember(entry.filename, partial(_open, source, entry, end))
-        for entry, end in zip(entries, ends, strict=True)
-        if not entry.is_dir()
+        for entry, end in zip(entries, ends, strict=False)  # without members, `end` is left
+        if entry.filename in names
     ]
 
 

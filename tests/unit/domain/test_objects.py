@@ -194,6 +194,7 @@ def test_manifest_describes_the_whole_delivery() -> None:
         "dataset": CONTENT["dataset"],
         "totals": CONTENT["totals"],
         "row_check": "equal",
+        "other_members": [],
         "times": {
             "planned": "2026-11-25T02:15:00Z",
             "submitted": "2026-11-25T02:15:01Z",

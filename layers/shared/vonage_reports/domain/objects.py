@@ -160,7 +160,8 @@ def manifest(
 ) -> dict[str, Any]:
     """Make the manifest of a window from the receipts of its archives.
 
-    `content` describes the rows: rows, columns, schema_changed, dataset, totals, row_check.
+    `content` describes the rows: rows, columns, schema_changed, dataset, totals, row_check,
+    other_members.
     """
     times = {
         "submitted": _time(receipts, "submitted", min),
@@ -194,6 +195,7 @@ def manifest(
         "dataset": content["dataset"],
         "totals": content["totals"],
         "row_check": content["row_check"],
+        "other_members": content.get("other_members", []),
         "times": {"planned": run_input.planned, **times, "delivered": delivered},
     }
 
