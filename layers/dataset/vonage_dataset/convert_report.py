@@ -11,7 +11,8 @@ from typing import Any
 from vonage_dataset.cells import Collection
 from vonage_dataset.glue import Catalogue
 from vonage_dataset.parquet import Dataset, convert
-from vonage_dataset.zip_members import CsvMember, Reader, csv_members, names_to_read
+from vonage_dataset.zip_members import CsvMember, csv_members, names_to_read
+from vonage_reports.archive.zip_directory import Reader
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.domain import notifications, objects
 from vonage_reports.domain.errors import InvalidRequest, RowsMismatch

@@ -28,7 +28,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from vonage_dataset.zip_members import STORED, CsvMember, Reader
+from vonage_dataset.zip_members import STORED, CsvMember
+from vonage_reports.archive.zip_directory import Reader
 from vonage_reports.domain.errors import RowsUnreadable
 
 RECORD_BYTES = 16 * 2**20

@@ -8,33 +8,15 @@ import io
 import struct
 import zipfile
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from isal import isal_zlib
 
+from vonage_reports.archive.zip_directory import Reader, Source, read_directory
 from vonage_reports.domain.errors import ArchiveCorrupt, RowsUnreadable
 from vonage_reports.domain.objects import Member
-
-
-class Reader(Protocol):
-    """A stream of bytes, such as the body of a response from S3."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes. At the end, return b""."""
-
-
-class Source(Protocol):
-    """An archive that can be read in ranges."""
-
-    @property
-    def size(self) -> int:
-        """The length in bytes."""
-
-    def open(self, start: int, length: int) -> AbstractContextManager[Reader]:
-        """Stream `length` bytes from offset `start`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +37,6 @@ STORED = (
 """What an operator can do about rows that cannot be read."""
 
 _MOST_NAMES = 5
-# The directory of an archive with one member is 150 bytes long.
-_DIRECTORY_PIECE = 64 * 2**10
 _COMPRESSED_PIECE = 64 * 2**10
 _CONTENT_PIECE = 512 * 2**10  # fits the processor's cache, and bounds the inflated size
 _NOT_DEFLATE: Any = isal_zlib.error  # isal's stubs declare an instance, not the class
@@ -91,12 +71,8 @@ def csv_members(source: Source, receipt: Sequence[Member]) -> list[CsvMember]:
         RowsUnreadable: the archive has members, but no CSV file.
     """
     try:
-        with zipfile.ZipFile(io.BufferedReader(_Ranges(source), _DIRECTORY_PIECE)) as archive:
-            entries, end = archive.infolist(), archive.start_dir
+        entries, end = read_directory(source)
     except zipfile.BadZipFile as error:
-        if isinstance(error.__context__, OSError):
-            # A read timeout of S3, from botocore, says nothing about the archive.
-            raise error.__context__ from None
         raise ArchiveCorrupt(f"The stored archive is corrupt: {error}. {_RESTORE}") from error
     found = [Member(each.filename, each.file_size, f"{each.CRC:08x}") for each in entries]
     if found != list(receipt):
@@ -113,40 +89,6 @@ def csv_members(source: Source, receipt: Sequence[Member]) -> list[CsvMember]:
         for entry, end in zip(entries, ends, strict=False)  # without members, `end` is left
         if entry.filename in names
     ]
-
-
-class _Ranges(io.RawIOBase):
-    """Presents a source to `zipfile` as a seekable file."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._source.size}
-        self._position = base[whence] + offset
-        if self._position < 0:
-            raise OSError("seek before the start")
-        return self._position
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: any buffer; io gives this one
-        length = min(len(buffer), self._source.size - self._position)
-        if length <= 0:
-            return 0
-        with self._source.open(self._position, length) as stream:
-            data = stream.read(length)
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
 
 
 def _open(source: Source, entry: zipfile.ZipInfo, end: int) -> io.RawIOBase:

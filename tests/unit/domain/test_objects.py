@@ -377,6 +377,17 @@ def test_failure_notification_tells_the_operator_the_remedy() -> None:
     }
 
 
+def test_refused_archive_is_not_bought_again() -> None:
+    kept = Fail("ArchiveCorrupt", "it is cut off. The bytes are kept for 30 days as refused/a.zip")
+    lost = Fail("ArchiveCorrupt", "the stored archive is corrupt")
+
+    sent = [notifications.failed(failed_report(), each, execution=None) for each in (kept, lost)]
+
+    assert sent[0]["run_again"] is None
+    assert "refused/a.zip" in sent[0]["message"]
+    assert "recollect" in sent[1]["run_again"]
+
+
 def test_held_notification_contains_the_resolve_event() -> None:
     notification = notifications.held(
         failed_report(), Hold(DUE, "Vonage's list has request-1", "request-1")

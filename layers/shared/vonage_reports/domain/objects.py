@@ -41,6 +41,15 @@ def receipt_key(of: RunInput | Report) -> str:
     return f"{_archive_folder(of)}/{of.request_id}.json"
 
 
+REFUSED = "refused/"
+"""The prefix of the bytes of refused archives. A lifecycle rule deletes them after 30 days."""
+
+
+def refused_key(of: RunInput | Report) -> str:
+    """Return the key of the bytes that are no whole archive."""
+    return f"{REFUSED}{_folder(of)}/{of.report_id}/{of.request_id}.zip"
+
+
 def dataset_key(of: RunInput | Report) -> str:
     """Return the key of the window's dataset, which is one object even for several reports."""
     window = of.window
