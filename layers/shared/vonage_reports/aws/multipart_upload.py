@@ -166,14 +166,11 @@ def store_refused_archive(client: "S3Client", bucket: str, refused_key: str, key
             IfNoneMatch="*",
         )
     except ClientError as error:
-        if error.response["Error"]["Code"] not in _DONE_BEFORE or not _exists(client, bucket, key):
+        if error.response["Error"]["Code"] not in _DONE_BEFORE:
             raise
+        # Another run stored the archive meanwhile, or replaced the refused bytes.
         return prove_stored_archive(client, bucket, key)
     return archive
-
-
-def _exists(client: "S3Client", bucket: str, key: str) -> bool:
-    return client.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)["KeyCount"] > 0
 
 
 def _prove(client: "S3Client", bucket: str, key: str) -> tuple[Archive, str]:
