@@ -362,6 +362,7 @@ def _calendar_warnings(history: DefinitionHistory, content: Content) -> Iterator
         at=content.as_of,
         now=content.as_of,
         stopped_since=None if stopped is None else stopped.since,
+        delays=content.calendar.delays.get(history.name),
     ):
         delay = timedelta(days=due.delay_days)
         overdue = [

@@ -315,8 +315,11 @@ def test_rescued_price_is_counted_as_missing(convert: Convert) -> None:
 
 
 def test_rescued_times_are_told_and_other_cells_counted(convert: Convert) -> None:
-    header = ["id", "date_received", "latency", "new"]
-    rows = [["1", "2026-11-19 10:00:00", "12 ms", "x"], ["2", "2026-11-19T10:00:00Z", "12", ""]]
+    header = ["id", "date_received", "total_price", "latency", "new"]
+    rows = [
+        ["1", "2026-11-19 10:00:00", "0.1", "12 ms", "x"],
+        ["2", "2026-11-19T10:00:00Z", "0.1", "12", ""],
+    ]
     convert.stored(content=csv_of(rows, header))
     assert convert()["rescued"] == {"date_received": 1}
     assert convert.manifest()["rescued"] == {"date_received": 1, "latency": 1, "new": 1}

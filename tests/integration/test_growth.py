@@ -218,6 +218,26 @@ def test_windows_are_not_late_after_planning_had_stopped(
     assert "12 windows" in late.refusals[0].reason, "7 days count again"
 
 
+def test_new_definition_begins_while_planning_is_stopped(
+    stack: Stack, daily: list[ReportDefinition]
+) -> None:
+    """Else its first windows would be skipped, and announced to none."""
+    new = definition(name="new", filters={"country": "X9"})
+    plan_now(stack, daily)
+    plan_now(stack, [*daily, new], days=1)
+    finish(stack)
+    for _ in range(9):
+        plan_now(stack, [*daily, new], days=5)
+        finish(stack)
+    windows = [name for name, _ in _finished(stack) if name == "new"]
+    assert len(windows) == 5
+
+
+def _finished(stack: Stack) -> list[tuple[str, str]]:
+    keys = [(item["pk"], item["sk"]) for item in stack.table()]
+    return [(pk.removeprefix("finished#"), sk) for pk, sk in keys if pk.startswith("finished#")]
+
+
 def test_planning_goes_on_where_it_stopped(stack: Stack, daily: list[ReportDefinition]) -> None:
     planned = []
     for days in range(2):

@@ -10,7 +10,7 @@ from tests.integration.conftest import Connect, Keys
 from tests.support.stack import SCHEDULED, Stack, definition
 from vonage_reports.domain.errors import VonageRejected
 from vonage_reports.domain.report import Report, State
-from vonage_reports.submit_reports.reprocess import recollect, resolve
+from vonage_reports.submit_reports.reprocess import recollect
 from vonage_reports.vonage.client import Credentials
 
 REFUSAL = {"content_type": "application/json", "body": json.dumps({"title": "Forbidden"})}
@@ -65,16 +65,21 @@ def test_report_of_a_refused_account_fails_after_seven_days(
     assert stack.known(denied.report_id).denied_since is None
 
 
-def test_refusals_before_a_hold_count(stack: Stack) -> None:
-    """Else a report that is held and resolved again and again would never fail."""
+@pytest.mark.parametrize("list_status", [503, 429])
+def test_refused_report_waits_without_a_slot_while_the_list_does_not_answer(
+    stack: Stack, list_status: int
+) -> None:
     stack.simulator.settings(unprovisioned_products=["NUMBER-INSIGHT"])
     (denied,) = plan(stack, UNPROVISIONED).values()
     stack.submit()
-    stack.simulator.fault("list", "status", status=503, times=None)
-    submit_for(stack, 4)
-    assert state_of(stack, denied) is State.HELD
-    resolve(denied.report_id, None, stack.services, now=stack.now)
-    submit_for(stack, 3.5)
+    stack.simulator.fault("list", "status", status=list_status, times=None)
+    for _ in range(27):
+        stack.submit()
+        assert (state_of(stack, denied), stack.slots()) == (State.PLANNED, 0)
+        stack.later(hours=6)
+    stack.simulator.reset()
+    stack.simulator.settings(unprovisioned_products=["NUMBER-INSIGHT"])
+    submit_for(stack, 0.5)
     assert state_of(stack, denied) is State.FAILED
 
 
@@ -88,14 +93,35 @@ def test_report_that_waited_for_its_final_after_refusals_fails_at_once(stack: St
     assert state_of(stack, denied) is State.FAILED
 
 
-def test_account_that_is_opened_in_time_does_not_fail(stack: Stack) -> None:
+@pytest.mark.parametrize("days", [2, 4, 6.5])
+def test_account_that_is_opened_in_time_needs_no_operator(stack: Stack, days: float) -> None:
+    """Complete lists prove that no report exists, or Vonage has deleted it by the seventh day."""
+    refusing = {"status": 403, "times": None, **REFUSAL}
+    (denied,) = plan(stack, UNPROVISIONED).values()
+    stack.simulator.fault("create", "status", **refusing)
+    stack.simulator.fault("list", "status", **refusing)
+    stack.submit()
+    stack.simulator.reset()
+    stack.plan_definitions([definition(**OWN)])
+    stack.submit()
+    stack.simulator.fault("create", "status", **refusing)
+    stack.simulator.fault("list", "status", **refusing)
+    submit_for(stack, days)
+    stack.simulator.reset()
+    submit_for(stack, max(6.5 - days, 0.25))
+    assert state_of(stack, denied) is State.SUBMITTED
+    assert State.HELD not in {each.state for each in stack.open()}
+
+
+def test_recollected_report_is_requested_once_the_account_is_open(stack: Stack) -> None:
     stack.simulator.settings(unprovisioned_products=["NUMBER-INSIGHT"])
     (denied,) = plan(stack, UNPROVISIONED).values()
-    submit_for(stack, 6)
+    submit_for(stack, 7.5)
+    assert state_of(stack, denied) is State.FAILED
     stack.simulator.settings(unprovisioned_products=[])
+    recollect(denied.report_id, "failure-1", stack.services, now=stack.now)
     stack.submit()
-    report = stack.known(denied.report_id)
-    assert (report.state, report.denied_since) == (State.SUBMITTED, None)
+    assert state_of(stack, denied) is State.SUBMITTED
 
 
 @pytest.mark.parametrize(("status", "days"), [(401, 9), (403, 2), (403, 9)])
@@ -108,12 +134,10 @@ def test_refused_key_fails_no_report(stack: Stack, status: int, days: int) -> No
     submit_for(stack, days)
     states = {state_of(stack, report) for report in planned.values()}
     assert State.FAILED not in states
-    assert {body["event"] for body in stack.announced()} <= {"report.failed", "report.held"}
+    assert {body["event"] for body in stack.announced()} <= {"report.failed"}
     stack.simulator.reset()
     submit_for(stack, 0.5)
-    # After 3 days, Vonage's list proves no absence. Then the operator decides.
-    healed = {State.SUBMITTED} if (status, days) != (403, 9) else {State.SUBMITTED, State.HELD}
-    assert {state_of(stack, report) for report in planned.values()} <= healed
+    assert {state_of(stack, report) for report in planned.values()} == {State.SUBMITTED}
 
 
 def test_mistyped_secret_for_ten_days_heals(stack: Stack) -> None:

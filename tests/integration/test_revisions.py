@@ -15,6 +15,7 @@ from local.status.model import histories_of
 from local.status.sources import content_of
 from tests.integration.conftest import refusal_of_aws
 from tests.support.stack import LIFETIME, SCHEDULED, Stack, definition
+from vonage_reports.aws.ledger import VersionConflict
 from vonage_reports.domain.lifecycle import Withdraw
 from vonage_reports.domain.objects import Precedence, dataset_key, manifest_key, receipt_key
 from vonage_reports.domain.report import Report, Revision, State
@@ -162,6 +163,28 @@ def test_interrupted_first_run_loses_no_final(stack: Stack) -> None:
         ]
         assert sorted(finals) == list(range(18, 23))
     assert next(seen) < calls, "the last run did not break off"
+
+
+@pytest.mark.parametrize(("before", "after"), [([0], [0, 3]), ([3], [3, 7])], ids=str)
+def test_interrupted_run_that_sees_longer_delays_loses_no_final(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, before: list[int], after: list[int]
+) -> None:
+    plan_at(stack, before)
+    collect_all(stack)
+
+    def refuse(*_: object) -> None:
+        raise VersionConflict("another invocation was faster")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stack.services.ledger, "record_delays", refuse)
+        plan_at(stack, after, at=SCHEDULED + DAY)
+    collect_all(stack)
+    for days in range(2, 12):
+        plan_at(stack, after, at=SCHEDULED + days * DAY)
+        collect_all(stack)
+    finals = sorted(each.window.start for each in finished(stack) if each.revision is FINAL)
+    assert finals == [finals[0] + number * DAY for number in range(len(finals))]
+    assert finals[-1] == SCHEDULED.replace(hour=0, minute=0) + (11 - after[-1] - 1) * DAY
 
 
 def test_final_waits_for_an_open_preliminary_of_the_same_id(

@@ -502,9 +502,16 @@ def test_slot_of_an_unreadable_item_is_taken(stack: Stack) -> None:
     assert len(stack.created()) == 4
 
 
-def test_unreadable_cursor_stops_the_plan_of_its_definition_alone(stack: Stack) -> None:
+@pytest.mark.parametrize(
+    "item",
+    [{"sk": "cursor#d0#abcd1234#3", "end": "yesterday"}, {"sk": "collects#d0", "collects": "[]"}],
+    ids=lambda item: item["sk"],
+)
+def test_unreadable_item_stops_the_plan_of_its_definition_alone(
+    item: dict[str, str], stack: Stack
+) -> None:
     """Without its cursor, a definition would begin anew, and skip the windows since."""
-    item = {"pk": "calendar", "sk": "cursor#d0#abcd1234#3", "end": "yesterday"}
+    item["pk"] = "calendar"
     boto3.resource("dynamodb").Table("ledger").put_item(Item=item)
     definitions = [
         definition(filters={"country": f"X{n}"}, name=name) for n, name in enumerate(("d0", "d00"))

@@ -246,13 +246,14 @@ class Ledger:
     ) -> None:
         """Record the changed delays of a definition, with the relabelling that they need.
 
-        If another invocation records them at the same time, a later run records them.
+        Raises VersionConflict if another invocation records them at the same time.
         """
         unchanged = _still("collects", definition.collects)
         writes = [self._put(collects_item(definition, delays), unchanged)]
         if relabelling is not None:
             writes.append(self._put(relabelling_item(relabelling)))
-        self._transact(*writes, refusals=_LOST)
+        if any(self._transact(*writes, refusals=_LOST)):
+            raise VersionConflict(f"another invocation changed {definition.name}")
 
     def advance_relabelling(self, old: Relabelling, new: Relabelling | None) -> None:
         """Write the progress of a relabelling, or delete it (None).

@@ -210,8 +210,9 @@ def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
                     profiles[name, account_id] = TrafficProfile.from_json(str(item["profile"]))
             elif kind == "collects":
                 (name,) = rest
-                collects[name] = str(item["collects"])
-                json.loads(collects[name]).items()
+                fixed = str(item["collects"])
+                json.loads(fixed).items()
+                collects[name] = fixed
                 if "delays" in item:
                     delays[name] = _delays_of(json.loads(str(item["delays"])))
         except _MALFORMED:

@@ -226,13 +226,19 @@ def after_post(
     return PutBack(later, error, reason, refused=not is_of_the_key, denied=is_denied)
 
 
-def after_denial(report: Report, reason: str | None, *, now: datetime) -> Fail | None:
-    """Return a Fail if Vonage has refused the account or the product for 7 days, else None."""
+def after_denial(report: Report, *, now: datetime, reason: str | None = None) -> Fail | None:
+    """Return a Fail if Vonage has refused the account or the product for 7 days, else None.
+
+    `reason` is the present refusal, by default the one that the ledger has.
+    """
     if report.denied_since is None or now - report.denied_since < DENIED_FOR:
         return None
     refused = f"account {report.account_id} or product {report.product}"
     days = f"{DENIED_FOR.days} days"
-    return Fail("VonageRejected", f"Vonage has refused {refused} for {days}: {reason}")
+    said = reason or report.reason
+    return Fail(
+        "VonageRejected", f"Vonage has refused {refused} for {days}" + (f": {said}" if said else "")
+    )
 
 
 def after_lookup(

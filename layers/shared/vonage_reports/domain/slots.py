@@ -20,19 +20,19 @@ def may_be_submitted(report: Report, now: datetime) -> bool:
 def submission_order(reports: Iterable[Report], now: datetime) -> list[Report]:
     """Return the reports that may be submitted, the next one first.
 
+    Reports that Vonage refused before come last: they must not keep the others from the slots.
     Calendar reports come before reports of backfills. Within each group, halves come before whole
-    windows, and reports that Vonage refused before come last: they must not keep the others from
-    the slots. Then calendar reports start with the oldest window, and reports of backfills start
+    windows. Then calendar reports start with the oldest window, and reports of backfills start
     with the newest.
     """
 
-    def rank(report: Report) -> tuple[int, bool, int, float, str]:
+    def rank(report: Report) -> tuple[bool, int, int, float, str]:
         start = report.window.start.timestamp()
         of_backfill = report.backfill is not None
         group = Priority.BACKFILL if of_backfill else Priority.CALENDAR
         is_refused = report.refused_since is not None
         age = -start if of_backfill else start
-        return group, is_refused, report.priority, age, report.report_id
+        return is_refused, group, report.priority, age, report.report_id
 
     return sorted((each for each in reports if may_be_submitted(each, now)), key=rank)
 
@@ -45,10 +45,12 @@ def slots_needed(report: Report) -> int:
 def room_for_backfills(reports: Iterable[Report], *, in_use: int, now: datetime) -> int:
     """Return how many reports of backfills may be planned now. `in_use` slots are taken.
 
-    Leaves a slot for every report that can be submitted now. A report that Vonage refused a moment
-    ago gets no slot.
+    Leaves a slot for every report that can be submitted now, but none for a report that Vonage
+    refused before.
     """
-    waiting = sum(may_be_submitted(report, now) for report in reports)
+    waiting = sum(
+        may_be_submitted(report, now) and report.refused_since is None for report in reports
+    )
     return len(SLOTS) - in_use - LEFT_TO_THE_CALENDAR - waiting
 
 

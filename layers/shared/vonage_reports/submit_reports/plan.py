@@ -13,6 +13,7 @@ from vonage_reports.aws.ledger import Change, VersionConflict
 from vonage_reports.aws.ledger_items import Calendar, OpenWork, StoppedPlanning
 from vonage_reports.domain import notifications
 from vonage_reports.domain.calendar import (
+    Delays,
     Due,
     by_definition,
     due_reports,
@@ -130,9 +131,10 @@ class _Limits:
 
     def allow_time(self) -> bool:
         """Whether there is time to plan. If not, note the reason."""
-        if not self.invocation.has_time_to_plan():
+        has_time = self.invocation.has_time_to_plan()
+        if not has_time:
             self.reason = _NO_TIME
-        return not self.reason
+        return has_time
 
     def allow_one_more(self) -> bool:
         """Whether one more window may be planned. If not, note the reason."""
@@ -202,14 +204,12 @@ def _plan_definition(
     if not limits.allow_time():
         return
     delays = calendar.delays.get(definition.name)
-    final = definition.delay_days[-1]
     is_known = definition.name in calendar.collects
     is_changed = is_known and (delays is None or [*delays] != [*definition.delay_days])
     # Begin a new definition even if no more reports may be planned.
-    if not is_known:
-        services.ledger.record_collects(definition)
-    for account_id, begin in where_finals_begin(definition, cursors, at, delays):
-        services.ledger.move_cursor(definition.name, account_id, final, begin)
+    _begin(definition, services, cursors=cursors, delays=delays, is_known=is_known, at=at)
+    if limits.reason:
+        return
     # Only the ledger knows how earlier rules of a time zone cut windows that an earlier revision
     # has, and which windows have the revision that is final now.
     since = first_unplanned(definition, cursors, delays)
@@ -242,6 +242,27 @@ def _plan_definition(
         relabelling = relabelling_of(definition, cursors, delays)
         seen = seen_delays(definition, delays, at)
         services.ledger.record_delays(definition, seen, relabelling)
+
+
+def _begin(
+    definition: ReportDefinition,
+    services: Services,
+    *,
+    cursors: Mapping[tuple[str, str, int], datetime],
+    delays: Delays | None,
+    is_known: bool,
+    at: datetime,
+) -> None:
+    """Record a new definition, and the first cursor of each new final revision."""
+    final = definition.delay_days[-1]
+    if not is_known:
+        services.ledger.record_collects(definition)
+    for account_id, begin in where_finals_begin(definition, cursors, at, delays):
+        services.ledger.move_cursor(definition.name, account_id, final, begin)
+    if delays is not None and max(delays) < final:
+        # Record a longer final delay before planning moves the cursor of the former final, from
+        # which the new final's cursor was derived.
+        services.ledger.record_delays(definition, seen_delays(definition, delays, at), None)
 
 
 def _without(known: Iterable[Report], due: Due) -> Due:
@@ -315,9 +336,9 @@ def _plan_one(report: Report, known: _KnownReports, services: Services) -> PlanO
         of_window.append(services.ledger.write(*change))
     except VersionConflict:
         # Another invocation changed the window. If no report was planned, the next pass plans it.
-        return (
-            PlanOutcome.THERE if services.ledger.report(report.report_id) else PlanOutcome.NOT_NOW
-        )
+        found = services.ledger.report(report.report_id)
+        is_left = found is None or _ended_as(_LEFT_TO_THE_CALENDAR, found)
+        return PlanOutcome.NOT_NOW if is_left else PlanOutcome.THERE
     return PlanOutcome.NEW
 
 

@@ -9,7 +9,7 @@ with thousands of open reports, so the next steps read again only if this invoca
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -181,6 +181,9 @@ def _plan_calendar(
     result = StepResult(refusals=list(loaded.refusals))
     with collect_errors(result.errors):
         announce_refusals(loaded.refusals, work.announced, services)
+    # Reports of removed definitions wait, and must not stop the planning of the others.
+    listed = removals_of(work.announced_at).without_waiting(work.reports)
+    work = replace(work, reports=tuple(listed))
     result.add(plan(loaded.definitions, services, at=at, now=now, work=work, invocation=invocation))
     with collect_errors(result.errors):
         clear_resolved_refusals(result.refusals, work.announced, services)

@@ -4,7 +4,6 @@ Nothing is collected again: a run converts the stored archives once more.
 """
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from enum import Enum
@@ -98,8 +97,10 @@ def _convert(
         follows = _follows(report, services)
         if follows is None:
             receipts = report.receipts or (receipt_key(report),)
-            with suppress(VersionConflict):
+            try:
                 execute(report, Convert(receipts, report.profile, relabels=True), services, now=now)
+            except VersionConflict:
+                again = True
             room -= 1
         again = again or follows is _Later.OPEN
     after = replace(relabelling, before=before, again=again)

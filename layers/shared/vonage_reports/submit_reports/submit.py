@@ -34,6 +34,7 @@ from vonage_reports.domain.lifecycle import Fail, PutBack, Split, TakeSlot, appl
 from vonage_reports.domain.removal import NONE_REMOVED, Removals
 from vonage_reports.domain.report import Report, RequestStatus, State
 from vonage_reports.domain.slots import SLOTS, slots_needed, submission_order
+from vonage_reports.domain.waits import DEADLINE, LIST_RELIABLE_FOR, REPORT_KEPT
 from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.execute import announce_once, collect_errors, execute
 from vonage_reports.submit_reports.lost_requests import find_request
@@ -304,7 +305,7 @@ def _after_post(
     """Decide about a report after its POST. Fail it if Vonage refused its account for 7 days."""
     decision = after_post(answer, now=now, waits=services.waits)
     is_denied = isinstance(decision, PutBack) and decision.denied
-    return (is_denied and after_denial(report, str(answer), now=now)) or decision
+    return (is_denied and after_denial(report, now=now, reason=str(answer))) or decision
 
 
 def _fail(report: Report, failure: Fail, services: Services, *, now: datetime) -> None:
@@ -350,29 +351,27 @@ def _is_decided(
     may_be_the_key: bool,
     now: datetime,
 ) -> bool:
-    """Look a refused report up; False if Vonage's lists prove that it does not exist.
+    """Look a refused report up; False if Vonage has no report of the refused POST.
 
-    A gateway may refuse a request that Vonage has taken. While Vonage refuses the account, its
-    list is refused too. Such a report fails after 7 days, and is not held before.
+    A gateway may refuse a request that Vonage has taken. Complete lists prove that there is none,
+    for three days. After six days, Vonage has deleted a report of that POST. In between, the report
+    waits, without a slot. If Vonage refuses the account for seven days, the report fails.
     """
-    too_late = past_the_list(report, now=now, waits=services.waits)
-    failure = None if may_be_the_key else after_denial(report, report.reason, now=now)
-    if too_late is not None and failure is not None:
+    assert report.refused_since is not None
+    age = now - report.refused_since
+    failure = None if may_be_the_key else after_denial(report, now=now)
+    if failure is not None and age > LIST_RELIABLE_FOR:
         # The list shows nothing so old, and another refused POST would show nothing new.
         _fail(report, failure, services, now=now)
         return True
-    if too_late is not None and report.denied_since is None:
-        _write_look_up(report, too_late, services, result, now=now)
-        return True
     seen = _look_up(report, services)
-    if seen is NoMatch.ABSENT and too_late is None:
-        return False
-    is_denied = seen is NoMatch.DENIED
-    if is_denied and failure is not None:
-        _fail(report, failure, services, now=now)
-    elif too_late is not None and isinstance(seen, NoMatch) and not is_denied:
-        _write_look_up(report, too_late, services, result, now=now)
-    elif seen in (NoMatch.NOT_NOW, NoMatch.DENIED):
+    if isinstance(seen, NoMatch):
+        is_absent = seen is NoMatch.ABSENT and age <= LIST_RELIABLE_FOR
+        if is_absent or age > DEADLINE + REPORT_KEPT:
+            return False
+        if seen is NoMatch.DENIED and failure is not None:
+            _fail(report, failure, services, now=now)
+            return True
         put_back = PutBack(now + services.waits.refused, report.error, report.reason)
         execute(report, put_back, services, now=now)
         if seen is NoMatch.DENIED and notifications.EVERY_REPORT not in work.announced:
