@@ -139,7 +139,7 @@ class _Blocks:
 
     closed = False
 
-    def __init__(self, file: io.BufferedReader) -> None:
+    def __init__(self, file: io.BufferedIOBase) -> None:
         self._file = file
         self._mark = _UTF8_BOM
         # One buffer for all blocks: the kernel would map and zero the memory of each new one.
