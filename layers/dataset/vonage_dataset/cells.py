@@ -32,8 +32,9 @@ from vonage_dataset.tables import (
 from vonage_dataset.zip_members import CsvMember
 from vonage_reports.domain.errors import RowsUnreadable
 
+_TEXT = pa.string()
 _ARROW_TYPES = {
-    Type.TEXT: pa.string(),
+    Type.TEXT: _TEXT,
     Type.MONEY: pa.decimal128(18, 8),
     Type.INTEGER: pa.int64(),
     Type.BOOLEAN: pa.bool_(),
@@ -141,6 +142,9 @@ class Layout:
                 columns[column.name] = pa.nulls(batch.num_rows, _ARROW_TYPES[column.type])
                 continue
             cells = batch.column(position)
+            if column.type is Type.TEXT and cells.type == _TEXT:
+                columns[column.name] = cells
+                continue
             columns[column.name], misfits = _fit(cells, column.type)
             if misfits is not None:
                 rescued[column.name] = misfits
@@ -212,8 +216,6 @@ def _fit(cells: pa.Array, column_type: Type) -> tuple[pa.Array, pa.Array | None]
     result never depends on other cells.
     """
     arrow_type = _ARROW_TYPES[column_type]
-    if cells.type == arrow_type:
-        return cells, None
     if column_type is not Type.MONEY or _is_plain(cells):
         try:
             texts = cells.cast(pa.string())

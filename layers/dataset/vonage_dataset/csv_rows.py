@@ -29,7 +29,6 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from vonage_dataset.zip_members import STORED, CsvMember
-from vonage_reports.archive.zip_directory import Reader
 from vonage_reports.domain.errors import RowsUnreadable
 
 RECORD_BYTES = 16 * 2**20
@@ -140,10 +139,12 @@ class _Blocks:
 
     closed = False
 
-    def __init__(self, file: Reader) -> None:
+    def __init__(self, file: io.BufferedIOBase) -> None:
         self._file = file
         self._mark = _UTF8_BOM
-        self._rest = b""
+        # One buffer for all blocks: the kernel would map and zero the memory of each new one.
+        self._buffer = bytearray()
+        self._rest = 0  # how many bytes of the next block are in the buffer
         self.is_refused = False
         """Whether the file goes on, but the next record is left to Python's reader."""
 
@@ -152,11 +153,19 @@ class _Blocks:
 
     def read(self, size: int) -> bytes:
         """Return at most `size` bytes, which end with a record. Return b"" at the end."""
-        space = max(size - len(self._mark) - len(self._rest), 1)
-        data = self._rest + self._file.read(space)
-        end = _end_of_records(data)
-        self.is_refused = bool(data) and not end
-        block, self._rest = self._mark + data[:end], data[end:]
+        if self.is_refused:
+            return b""
+        if not self._buffer:
+            self._buffer = bytearray(-(-size // _WORD) * _WORD)
+        buffer = self._buffer
+        last = max(size - len(self._mark), self._rest + 1)
+        with memoryview(buffer) as view:
+            length = self._rest + self._file.readinto(view[self._rest : last])
+            end = _end_of_records(buffer, length)
+            self.is_refused = length > 0 and not end
+            block = b"".join((self._mark, view[:end]))
+            self._rest = length - end
+            buffer[: self._rest] = bytes(view[end:length])
         self._mark = b""
         return block if end else b""
 
@@ -164,25 +173,26 @@ class _Blocks:
         """Leave the file open, because the caller closes it."""
 
 
-def _end_of_records(data: bytes) -> int:
-    """Return the end of the last whole record in `data`, which begins with a record.
+def _end_of_records(buffer: bytearray, length: int) -> int:
+    """Return the end of the last whole record in the first `length` bytes of the buffer.
 
-    Return 0 if no record is whole, or if pyarrow may read other cells than Python: after a quote in
-    the wrong place, after a CR without an LF, which pyarrow takes for a line end, or after a NUL,
-    which may hide a quote from pyarrow (seen in release 26).
+    The buffer begins with a record. Return 0 if no record is whole, or if pyarrow may read other
+    cells than Python: after a quote in the wrong place, after a CR without an LF, which pyarrow
+    takes for a line end, or after a NUL, which may hide a quote from pyarrow (seen in release 26).
     """
-    if b"\0" in data:
+    if buffer.find(b"\0", 0, length) >= 0:
         return 0
-    end = data.rfind(_LINE_END) + 1
-    if b'"' in data:
-        quoted = _quoted_bytes(data)
+    end = buffer.rfind(_LINE_END, 0, length) + 1
+    if buffer.find(b'"', 0, length) >= 0:
+        quoted = _quoted_bytes(buffer, length)
         if quoted is None:
             return 0
         while end and quoted[end - 1].as_py():
-            end = data.rfind(_LINE_END, 0, end - 1) + 1
+            end = buffer.rfind(_LINE_END, 0, end - 1) + 1
     # A CR is rare, and one search is faster than two counts.
-    if b"\r" in data and data.count(b"\r", 0, end) > data.count(b"\r\n", 0, end):
-        return 0
+    if buffer.find(b"\r", 0, end) >= 0:
+        is_alone = buffer.count(b"\r", 0, end) > buffer.count(b"\r\n", 0, end)
+        return 0 if is_alone else end
     return end
 
 
@@ -193,16 +203,17 @@ _SHIFTS = [pa.scalar(1 << power, pa.uint64()) for power in range(6)]
 _ZERO, _ONE, _LAST_BIT = (pa.scalar(value, pa.uint64()) for value in (0, 1, _WORD - 1))
 
 
-def _quoted_bytes(data: bytes) -> pa.Array | None:
+def _quoted_bytes(buffer: bytearray, length: int) -> pa.Array | None:
     """Tell for each byte whether it is in quotes. Return None if a quote is in the wrong place.
 
     A byte is in quotes if an odd number of quotes precedes it. So an opening quote counts as in
     quotes, and a closing one does not. A doubled quote is a closing quote and an opening one.
     """
-    length = -(-len(data) // _WORD) * _WORD
-    characters = _array(pa.uint8(), length, pa.py_buffer(data.ljust(length, _LINE_END)))
+    padded = -(-length // _WORD) * _WORD
+    buffer[length:padded] = _LINE_END * (padded - length)
+    characters = _array(pa.uint8(), padded, pa.py_buffer(buffer))
     quotes = pc.equal(characters, _QUOTE)
-    quoted = _array(pa.bool_(), length, _odd_so_far(quotes))
+    quoted = _array(pa.bool_(), padded, _odd_so_far(quotes))
     # Beside a quote there is a comma, a quote or, for one cell of a record only, a line end.
     usual = pc.or_(quotes, pc.equal(characters, _COMMA))
     opening, closing = pc.and_(quotes, quoted), pc.and_not(quotes, quoted)

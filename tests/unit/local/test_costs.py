@@ -18,7 +18,13 @@ def file_of(folder: Path, product: str, *rows: Sequence[str], currency: str = ""
     target = folder / f"product={product}" / f"{len(list(folder.rglob('*')))}.parquet"
     target.parent.mkdir(exist_ok=True)
     collection = Collection(currency=currency or None)
-    convert([member(written(rows))], product=product, target=target, collection=collection)
+    convert(
+        [member(written(rows))],
+        product=product,
+        target=target,
+        collection=collection,
+        accepts_missing_columns=True,
+    )
     return target
 
 

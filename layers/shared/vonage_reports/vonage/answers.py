@@ -318,7 +318,7 @@ def request_id_of(answer: Mapping[str, Any]) -> str:
 
 def report_request(answer: Mapping[str, Any]) -> ReportRequest:
     """Parse one report of an answer. Every field is checked here."""
-    count = _count(answer.get("items_count"))
+    count = _count_in_any_form(answer.get("items_count"))
     return ReportRequest(
         request_id=_id(answer.get("request_id")) or "",
         request_status=_status(answer.get("request_status")),
@@ -377,14 +377,18 @@ def _status(value: object) -> str | None:
 
 
 def _count(value: object) -> int | None:
+    # A boolean is an int too.
+    return value if type(value) is int and 0 <= value <= _MOST_ITEMS else None
+
+
+def _count_in_any_form(value: object) -> int | None:
     """Read a number of records, also as a text or with a fraction of zero: "3" and 3.0 are 3."""
     if isinstance(value, str):
         digits = _COUNT.fullmatch(value)
         value = int(digits[1]) if digits else None
     elif isinstance(value, float) and value.is_integer():
         value = int(value)
-    # A boolean is an int too.
-    return value if type(value) is int and 0 <= value <= _MOST_ITEMS else None
+    return _count(value)
 
 
 def _unreadable(value: object) -> str | None:
