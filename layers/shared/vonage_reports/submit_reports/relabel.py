@@ -3,7 +3,7 @@
 Nothing is collected again: a run converts the stored archives once more.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from enum import Enum
@@ -63,7 +63,7 @@ def _mark(
         if is_leased(report, now) and report.state is not State.HELD:
             is_done = False
             continue
-        follows = _follows(report, services)
+        follows = _follows(report, _of_windows([report], services))
         is_done = is_done and follows is not _Later.OPEN
         if follows is None:
             try:
@@ -88,13 +88,17 @@ def _convert(
     page, before, has_more = services.ledger.finished_before(
         name, relabelling.before, limit=_EXAMINED_AT_ONCE
     )
-    for report in page:
-        if report.state is not State.DELIVERED or not relabelling.concerns(report):
-            continue
+    concerned = [
+        report
+        for report in page
+        if report.state is State.DELIVERED and relabelling.concerns(report)
+    ]
+    known = _of_windows(concerned, services)
+    for report in concerned:
         if room <= 0 or not invocation.has_time_to_settle():
             before, has_more = report.report_id, True
             break
-        follows = _follows(report, services)
+        follows = _follows(report, known)
         if follows is None:
             receipts = report.receipts or (receipt_key(report),)
             try:
@@ -120,14 +124,21 @@ class _Later(Enum):
     DELIVERED = "it is delivered"
 
 
-def _follows(report: Report, services: Services) -> _Later | None:
+def _of_windows(reports: Sequence[Report], services: Services) -> Sequence[Report]:
+    """Read the ledger's reports of the windows of these reports, which have one definition."""
+    if not reports:
+        return ()
+    start = min(report.window.start for report in reports)
+    end = max(report.window.end for report in reports)
+    return services.ledger.reports_between(reports[0].definition, start, end)[0]
+
+
+def _follows(report: Report, known: Sequence[Report]) -> _Later | None:
     """Return what follows a report, or None if no later revision is delivered or open."""
-    window = report.window
-    reports, _ = services.ledger.reports_between(report.definition, window.start, window.end)
     later = [
         other
-        for other in reports
-        if (other.account_id.lower(), other.window) == (report.account_id.lower(), window)
+        for other in known
+        if (other.account_id.lower(), other.window) == (report.account_id.lower(), report.window)
         and other.delay_days > report.delay_days
     ]
     if any(other.is_at_end and other.rows is not None for other in later):
