@@ -361,7 +361,7 @@ class Campaign:
         def go() -> None:
             def over(good: bool) -> None:  # noqa: FBT001 - a callable's type names no keywords
                 read = self.aws.definitions_read.get(self._ended.number, "")
-                self.scheduled.append(CalendarRun(at, good, read))
+                self.scheduled.append(CalendarRun(at, good, _with_accounts(read, self.aws.secret)))
 
             self._submit({"scheduled_time": f"{at:%Y-%m-%dT%H:%M:%SZ}"}, over=over)
 
@@ -882,6 +882,15 @@ _EXPECTED = (VonageReportsError, ClientError, BotoCoreError)
 """The errors that a function may raise. Any other error is a defect."""
 
 _TRACES = bool(os.environ.get("TRACE"))
+
+
+def _with_accounts(definitions: str, secret: str) -> str:
+    """Return definitions with the account of each: the API key of a secret is the default."""
+    try:
+        entries, api_key = json.loads(definitions), json.loads(secret)["api_key"]
+        return json.dumps([{"account_ids": [api_key], **each} for each in entries])
+    except (ValueError, KeyError, TypeError):
+        return definitions
 
 
 def _longer(definition: dict[str, Any]) -> dict[str, Any]:
