@@ -36,7 +36,7 @@ class Country:
     """A destination of messages and calls, with its prices.
 
     Attributes:
-        code: ISO 3166-1 alpha-2.
+        code: ISO 3166-1 alpha-2, or empty if unknown.
         name: Value of the column `country_name`.
         numbers: The fictional range of its subscribers.
         networks: At least one.
@@ -67,7 +67,7 @@ COUNTRIES = (
         ),
         33_300,
         13_900,
-        96,
+        92,
     ),
     Country(
         "US",
@@ -77,6 +77,9 @@ COUNTRIES = (
             Network("310260", "T-Mobile USA, Inc."),
             Network("311480", "Verizon Wireless"),
             Network("310410", "AT&T Wireless Inc."),
+            # Raw records have letters where a number's network is unknown or no mobile network.
+            Network("US-FIXED", "United States Landline"),
+            Network("US-UNKNOWN", "United States Unknown"),
         ),
         6_800,
         11_900,
@@ -154,6 +157,16 @@ COUNTRIES = (
         ),
         219_820,
         264_000,
+        4,
+    ),
+    # `country_name` may be UNKNOWN. The country code 999 belongs to nobody.
+    Country(
+        "",
+        "UNKNOWN",
+        NumberRange(999000000000, 1000),
+        (Network("99999", "Unknown"),),
+        50_000,
+        50_000,
         4,
     ),
 )

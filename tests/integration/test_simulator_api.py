@@ -270,7 +270,7 @@ def test_switches_add_columns(vonage: Vonage) -> None:
     assert len(rows) == report["items_count"]
     assert any('"' in row["message_body"] for row in rows)
     assert any("\n" in row["message_body"] for row in rows)
-    assert {row["concatenated"] for row in rows} == {"true", "false"}
+    assert {row["concatenated"] for row in rows} == {"TRUE", "FALSE"}
 
 
 def test_halves_add_up_to_the_whole(vonage: Vonage) -> None:
