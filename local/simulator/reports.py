@@ -55,6 +55,7 @@ class Report:
         lasts: Seconds from `started` to the end. None means that the row count decides.
         empty: The form of a report without rows, or None for a report with its real rows.
         max_rows: Row limit of the outcome TRUNCATED. None means the limit of the settings.
+        imperfections: Names of `imperfections.IMPERFECTIONS`.
         aborted: When the report was cancelled.
         stop: Tells the rendering thread to give up.
     """
@@ -72,6 +73,7 @@ class Report:
     empty: str | None = None
     max_rows: int | None = None
     distortion: Distortion = field(default_factory=Distortion)
+    imperfections: frozenset[str] = frozenset()
     rendered: Rendered | None = None
     rendered_at: float = 0.0
     aborted: float | None = None
@@ -176,12 +178,15 @@ class Report:
         }
         if started and self.started is not None:
             document["start_time"] = self.format_time(clock.at(self.started))
-        links = {"self": {"href": f"{LINK_HOST}/v2/reports/{self.request_id}"}}
+        links: dict[str, object] = {"self": {"href": f"{LINK_HOST}/v2/reports/{self.request_id}"}}
         if link:
-            links["download_report"] = {"href": f"{LINK_HOST}/v3/media/{self.file_id}"}
+            download = {"href": f"{LINK_HOST}/v3/media/{self.file_id}"}
+            is_array = "link_as_array" in self.imperfections
+            links["download_report"] = [download] if is_array else download
         document["_links"] = links
         if items_count is not None:
-            document["items_count"] = items_count
+            is_text = "count_as_text" in self.imperfections
+            document["items_count"] = str(items_count) if is_text else items_count
         return document
 
     def format_time(self, instant: datetime) -> str:

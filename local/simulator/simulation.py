@@ -306,6 +306,8 @@ class Simulation:
             foreign=foreign,
             lasts=lasts,
             distortion=_distortion(report_faults),
+            imperfections=frozenset(world.settings.imperfect)
+            | {fault.text("how", "") for fault in report_faults if fault.fault == "imperfect"},
         )
         _set_outcome(report, report_faults)
         world.reports[report.request_id] = report
@@ -323,6 +325,7 @@ class Simulation:
             created=self.world.clock.at(report.received),
             max_rows=report.settings.max_records if report.max_rows is None else report.max_rows,
             empty=report.empty,
+            imperfections=report.imperfections,
         )
         path = self._folder / f"{report.file_id}.zip"
         future = self._renderers.submit(rendering.run, path, report.stop)
