@@ -22,6 +22,7 @@ Kinds of answers of the API:
     link_as_array: `download_report` is an array with one link, as HAL allows.
 """
 
+import re
 from collections.abc import Collection, Sequence
 
 IN_CSV = (
@@ -44,6 +45,7 @@ _OFFSET = "+00:00"
 # The numbers of the records, from 1, that are imperfect.
 _NEWEST = (1, 2)
 _STRAY = (1, 4)
+_AROUND_STRAY = range(1, 5)
 
 
 def other_members(imperfections: Collection[str], name: str) -> dict[str, bytes]:
@@ -90,6 +92,9 @@ class ImperfectCsv:
 
     def _spoil(self, cells: list[str]) -> None:
         kinds = self._kinds
+        if "stray_quotes" in kinds and self._number in _AROUND_STRAY:
+            # A quoted cell between the stray quotes would close the first one.
+            cells[:] = [re.sub('[,"\r\n]', " ", cell) for cell in cells]
         if "nul_in_cells" in kinds:
             cells[self._text] = f"abc\0efg{cells[self._text]}"
         if self._number not in _NEWEST:
