@@ -48,7 +48,7 @@ help:
 	@echo 'make fmt    Format the code, and write the generated parts of the template and the docs.'
 	@echo 'make chaos  Run SEEDS=200 weeks of faults in virtual time, one per seed: 15 minutes.'
 	@echo '            SEED=123   run one seed   FIRST=201   start at this seed   TRACE=1   print every call'
-	@echo 'make fuzz   Search for an archive that breaks the ZIP proof: SECONDS=60.'
+	@echo 'make fuzz   Search for an archive or a CSV that is read wrongly: SECONDS=60.'
 	@echo 'make bench  Measure memory, speed and cold start: 10 minutes.'
 	@echo '            PART=store (or coldstart, convert, ledger)   SIZES="100 1000" (MB)   RUNS=5'
 	@echo '            SETTINGS="open lambda"   VARIANTS="limit upload_fileobj ours"'

@@ -16,7 +16,7 @@ from vonage_reports.domain.backfill import Backfill, Progress, oldest_date
 from vonage_reports.domain.calendar import due_reports
 from vonage_reports.domain.definitions import warnings_of
 from vonage_reports.domain.metrics import of_open_work
-from vonage_reports.domain.notifications import recollect, reconvert
+from vonage_reports.domain.notifications import fails_again, recollect, reconvert
 from vonage_reports.domain.overdue import undelivered
 from vonage_reports.domain.removal import (
     DEFINITION_REMOVED,
@@ -37,7 +37,7 @@ _LATE = timedelta(days=1)
 _SCHEDULE = timedelta(hours=25)
 """The schedule runs once a day; a delay of one more hour deserves no warning."""
 
-_ARCHIVE_ERRORS = frozenset({"RowsMismatch", "ArchiveCorrupt", "InvalidRequest", "ReportExpired"})
+_ARCHIVE_ERRORS = frozenset({"ArchiveCorrupt", "InvalidRequest", "ReportExpired"})
 """Errors of a report whose archive is wrong or missing."""
 
 _RECENTLY = timedelta(days=14)
@@ -153,8 +153,7 @@ def _failed(
     ]
     for each in parts or (report,):
         reason = f"{each.error}: {each.reason}"
-        if each.error == "ReportTruncated":
-            # A new report would be truncated too.
+        if fails_again(each.error, each.reason):
             yield _problem("failed", history, each, reason=reason)
         else:
             # To convert a stored archive again costs nothing.

@@ -407,20 +407,25 @@ class Campaign:
     def _mistake(self, when: datetime, name: str, wrong: Callable[[], str]) -> None:
         """Let the operator set a wrong value, and correct it some hours later."""
 
-        def mend(right: str, made: str) -> None:
+        def mend(made: str) -> None:
             self._mistakes -= 1
-            # A rotation may have corrected the value already.
+            # A rotation, a change or another mistake may have replaced the value already.
             if getattr(self.aws, name) == made:
-                self._set(name, right)
+                self._set(name, self._right(name))
 
         def go() -> None:
             self._mistakes += 1
-            right, made = getattr(self.aws, name), wrong()
+            made = wrong()
             self._set(name, made)
             later = self.virtual_time.now + timedelta(hours=self.random.uniform(0.5, 20))
-            self._expect(later, lambda: mend(right, made))
+            self._expect(later, lambda: mend(made))
 
         self._expect(when, go)
+
+    def _right(self, name: str) -> str:
+        if name == "definitions":
+            return json.dumps(self.current)
+        return json.dumps({"api_key": API_KEY, "api_secret": self.secrets[-1]})
 
     def _set(self, name: str, value: str) -> None:
         if name == "definitions":
@@ -429,11 +434,7 @@ class Campaign:
             self.aws.secret = value
 
     def _with_a_wrong_definition(self) -> str:
-        try:
-            definitions = json.loads(self.aws.definitions)
-        except ValueError:
-            definitions = self.definitions
-        return json.dumps([*definitions, {"name": "voice-2"}])
+        return json.dumps([*self.current, {"name": "voice-2"}])
 
     def _wrong_secret(self) -> str:
         """Return a secret of another account, or with a mistyped key or secret."""
@@ -627,8 +628,7 @@ class Campaign:
             self._watch(good, states)
             changed = self.aws.writes > before
             self._wait = 300 if changed else min(self._wait * 1.5, 3600)
-            is_idle = self.virtual_time.now > self.faults_end and self._only_refused
-            if is_idle or (self.kind.crowd and not self.aws.executions):
+            if self._only_refused or (self.kind.crowd and not self.aws.executions):
                 # Nothing happens but that Vonage refuses again. It would take most of the time.
                 self._wait = 3600
             self.virtual_time.after(self._wait, self._sweep)
@@ -636,7 +636,7 @@ class Campaign:
         self._submit({"sweep": True}, over=over, retries=0)
 
     _only_refused = False
-    """Whether every open report waits because Vonage refuses it."""
+    """Whether every open report waits for Vonage, which refuses at least one."""
 
     def _open_states(self) -> list[str]:
         items = self.aws.table.items.items()
@@ -647,8 +647,8 @@ class Campaign:
         self._sweeps += 1
         work = self.ledger.open_work()
         reports, now = list(work.reports), self.virtual_time.now
-        self._only_refused = all(
-            each.state is State.PLANNED and each.error == "VonageRejected" for each in reports
+        self._only_refused = all(each.state is State.PLANNED for each in reports) and any(
+            each.error == "VonageRejected" for each in reports
         )
         waiting = before.count(State.PLANNED)
         self.watch.sweep(self._ended.calls, len(before) - waiting, waiting)

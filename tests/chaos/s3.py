@@ -122,6 +122,16 @@ class Objects:
         self.versions.setdefault(key, []).append(version)
         return {"ETag": version.etag, "VersionId": version.number}
 
+    def _copy(self, key: str, headers: Mapping[str, Any], _: Mapping[str, Any]) -> dict[str, Any]:
+        source = unquote(headers["x-amz-copy-source"]).lstrip("/").partition("/")[2]
+        if source not in self.versions:
+            raise Refused(404, "NoSuchKey")
+        copied = self.versions[source][-1]
+        if headers.get("x-amz-copy-source-if-match", copied.etag) != copied.etag:
+            raise Refused(412, "PreconditionFailed")
+        self._require(key, headers)
+        return {"CopyObjectResult": self._add(key, copied.body, copied.metadata)}
+
     def _create(self, key: str, _: Mapping[str, Any], __: Mapping[str, Any]) -> dict[str, Any]:
         name = f"u{next(self._numbers)}"
         self.uploads[name] = Upload(key)
@@ -160,6 +170,7 @@ _OPERATIONS: Mapping[str, _Operation] = {
     "HeadObject": Objects._head,
     "GetObject": Objects._get,
     "PutObject": Objects._put,
+    "CopyObject": Objects._copy,
     "CreateMultipartUpload": Objects._create,
     "UploadPart": Objects._part,
     "CompleteMultipartUpload": Objects._complete,

@@ -1,12 +1,13 @@
-"""The campaign: twenty seeds keep every promise, and a seed is the same run each time."""
+"""The campaign: nineteen seeds keep every promise, and a seed is the same run each time."""
 
 import pytest
 
 from tests.chaos.campaign import campaign
 from tests.chaos.invariants import broken
 
-# Quick ones. Seed 1 has held reports, 3 and 34 have a failed one, 393 has an aborted upload.
-SEEDS = (1, 3, *range(12, 26), 33, 34, 37, 393)
+# Quick ones. 25 and 106 have held reports, 97 and 106 a failed one, 17, 27 and 37 a withdrawn one.
+# 86, 97 and 129 have relabelled ones, 17, 22, 34 and 37 a wrong key, 30 a list without a count.
+SEEDS = (3, 7, 11, 17, 22, 24, 25, 27, 28, 30, 33, 34, 35, 37, 86, 97, 106, 129, 155)
 
 
 @pytest.mark.slow

@@ -104,7 +104,7 @@ def a_client(objects: Objects) -> Any:
         except Refused as refused:
             return refusal_of_aws(refused.status, refused.code)
 
-    for name in ("PutObject", "GetObject", "HeadObject"):
+    for name in ("PutObject", "CopyObject", "GetObject", "HeadObject"):
         instead_of(client, name, answer)
     for name in ("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"):
         instead_of(client, name, answer)
@@ -130,6 +130,10 @@ def answers_of(client: Any) -> list[Any]:
     call("get_object", Key="a/b c")
     call("head_object", Key="a/b c")
     etag = call("put_object", Key="a/b c", Body=b"one", IfNoneMatch="*", Metadata={"run": "1"})
+    source = {"Bucket": "reports", "Key": "a/b c"}
+    call("copy_object", Key="copy", CopySource=source, CopySourceIfMatch=etag["ETag"])
+    call("copy_object", Key="copy", CopySource={**source, "Key": "absent"})
+    call("get_object", Key="copy")
     call("put_object", Key="a/b c", Body=b"two", IfNoneMatch="*")
     call("put_object", Key="a/b c", Body=b"three", IfMatch=etag["ETag"])
     call("put_object", Key="a/b c", Body=b"four", IfMatch=etag["ETag"])

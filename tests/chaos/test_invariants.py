@@ -21,7 +21,7 @@ HELD = {"resolve": {"request_id": None, "hold": 1}}
 
 @pytest.fixture(scope="module")
 def outcome() -> Iterator[Outcome]:
-    with campaign(5) as running:
+    with campaign(24) as running:
         kept = running.run()
         assert broken(kept) == []
         yield kept
@@ -225,7 +225,7 @@ def upload_open(outcome: Outcome) -> Outcome:
         (requested_twice, "was requested 2 times"),
         (lambda o: requested_more_often(o, [TWICE, TWICE], 2), "was requested 3 times"),
         (lambda o: requested_more_often(o, [HELD, HELD], 2), "was requested 3 times"),
-        (of_another_product, "is of SMS"),
+        (of_another_product, "zip is of "),
         (with_a_shared_archive, "share the archive"),
         (lambda o: with_body(o, a_manifest(o), of_no_revision), "rows of another revision"),
         (left_preliminary, "no final revision"),

@@ -27,6 +27,8 @@ _S3_OBJECT = {
     "GetObject": "GetObject",
     "HeadObject": "GetObject",
     "PutObject": "PutObject",
+    # The source has to be read too. The archive's proof has read it before.
+    "CopyObject": "PutObject",
     "CreateMultipartUpload": "PutObject",
     "UploadPart": "PutObject",
     "CompleteMultipartUpload": "PutObject",

@@ -1,16 +1,21 @@
-"""Coverage-guided search for an archive that breaks the verification.
+"""Coverage-guided search for an archive or a CSV that is read wrongly.
 
     make fuzz SECONDS=60        for each of the targets
 
 The target `bytes` mutates the small archives of the corpus beside this file. `parts` builds
 archives and corrupts their parts, as a unit test does. Every input must get a verdict, the same for
-any size of chunks. No archive may be accepted that Python's zipfile refuses or reads differently. A
-failing input is written to out/fuzz and named.
+any size of chunks. No archive may be accepted that Python's zipfile refuses or reads differently.
+
+`csv` gives the same CSV to both readers of vonage_dataset.csv_rows and to a reader for tests, which
+goes character by character. All three must read the same cells, or refuse the CSV.
+
+A failing input is written to out/fuzz and named.
 """
 
 import os
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -31,12 +36,15 @@ except ImportError:
 CORPUS = Path(__file__).parent / "corpus"
 OUT = ROOT / "out" / "fuzz"
 SECONDS = int(os.environ.get("SECONDS", "60"))
+END = time.monotonic() + SECONDS
 LONGEST = 4096
 HANGS_AFTER = 10
 MEMORY_MB = 1024
 
-with atheris.instrument_imports(include=["vonage_reports.archive.zip_proof"]):
+INSTRUMENTED = ["vonage_reports.archive.zip_proof", "vonage_dataset.csv_rows"]
+with atheris.instrument_imports(include=INSTRUMENTED):
     from tests.unit.archive import test_zip_proof
+    from tests.unit.dataset import test_csv_rows
     from vonage_reports.archive.zip_proof import Deflate
     from vonage_reports.domain.errors import ArchiveCorrupt
     from vonage_reports.domain.objects import Archive
@@ -67,16 +75,27 @@ def judge_spoiled(data: st.DataObject) -> None:
     spoil.hypothesis.inner_test(isal_zlib, data)
 
 
+def judge_csv(data: bytes) -> None:
+    """Judge a CSV. The first byte gives the size of a block and the number of columns."""
+    if time.monotonic() > END:
+        # libFuzzer's exit waits for pyarrow's threads, which may wait for the GIL (seen in 26).
+        os._exit(0)
+    if data:
+        columns, block = 1 + data[0] % 3, 8 + data[0] // 3
+        test_csv_rows.judge(b",".join([b"x", b"y", b"z"][:columns]) + b"\n" + data[1:], block)
+
+
 TARGETS: dict[str, Callable[[bytes], object]] = {
     "bytes": judge,
     "parts": judge_spoiled.hypothesis.fuzz_one_input,  # type: ignore[attr-defined]  # set by given
+    "csv": judge_csv,
 }
 
 
 def fuzz(target: str, found: str) -> None:
     """Run one target; libFuzzer ends the process."""
     limits = {
-        "max_total_time": SECONDS,
+        "max_total_time": SECONDS + (HANGS_AFTER if target == "csv" else 0),
         "max_len": LONGEST,
         "timeout": HANGS_AFTER,
         "rss_limit_mb": MEMORY_MB,
@@ -87,6 +106,8 @@ def fuzz(target: str, found: str) -> None:
     options = [f"-{name}={value}" for name, value in limits.items()]
     if target == "parts":
         (Path(found) / "seed").write_bytes(bytes(LONGEST // 4))  # choices, not an archive
+    if target == "csv":
+        (Path(found) / "seed").write_bytes(b'a"1","x ""y"", z"\r\n\n2,\0\n"3","\r\n"\n')
     corpus = [str(CORPUS)] if target == "bytes" else []
     atheris.Setup([sys.argv[0], *options, found, *corpus], TARGETS[target])
     atheris.Fuzz()

@@ -22,6 +22,7 @@ from mypy_boto3_s3 import S3Client
 from tests.integration.conftest import BUCKET, an_archive, instead_of, keys_in, refusal_of_aws
 from tests.support.csvs import written
 from tests.support.run_input import DAY, MIDNIGHT, NOW, REPORT_ID, RUN_INPUT
+from tests.support.zips import DEFLATED, written_by_zipfile
 from vonage_dataset.convert_report import convert_report
 from vonage_dataset.glue import Catalogue, storage
 from vonage_dataset.tables import OURS
@@ -62,8 +63,12 @@ DATASET = (
 )
 DATABASE = "vonage_usage_reports"
 PRICED = {"rows_without_price": 0, "rows_with_rescued_price": 0}
-HEADER = ["id", "to", "total_price", "currency"]
-ROWS = [["1", "447700900000", "0.0058", ""], ["2", "447700900001", "0.12345678", "EUR"]]
+HEADER = ["id", "to", "total_price", "currency", "date_received"]
+TIME = "2026-11-20T23:59:59+00:00"
+ROWS = [
+    ["1", "447700900000", "0.0058", "", TIME],
+    ["2", "447700900001", "0.12345678", "EUR", TIME],
+]
 
 
 def csv_of(rows: Sequence[Sequence[str]] = ROWS, header: Sequence[str] = HEADER) -> bytes:
@@ -72,7 +77,7 @@ def csv_of(rows: Sequence[Sequence[str]] = ROWS, header: Sequence[str] = HEADER)
 
 def numbered(*ids: int) -> bytes:
     """Return a CSV with these ids only."""
-    return csv_of([[str(each), "", "", ""] for each in ids])
+    return csv_of([[str(each), "", "", "", ""] for each in ids])
 
 
 @dataclass
@@ -100,17 +105,23 @@ class Convert:
         content: bytes | None = None,
         *,
         file: bool = True,
+        archive: bytes = b"",
         items_count: int | None = 2,
+        items_count_text: str | None = None,
         times: Mapping[str, str | None] = TIMES,
     ) -> str:
         """Store an archive and its receipt as store_report does; return the receipt's key."""
         proof = ArchiveProof()
         if file:
-            archive = an_archive(csv_of() if content is None else content)
+            archive = archive or an_archive(csv_of() if content is None else content)
             proof.update(archive)
             self.s3.put_object(Bucket=BUCKET, Key=archive_key(run_input), Body=archive)
         receipt = objects.receipt(
-            run_input, proof.finish() if file else None, items_count=items_count, times=times
+            run_input,
+            proof.finish() if file else None,
+            items_count=items_count,
+            items_count_text=items_count_text,
+            times=times,
         )
         Bucket(self.s3, BUCKET).write_json(receipt_key(run_input), receipt)
         return receipt_key(run_input)
@@ -231,6 +242,7 @@ def test_manifest_describes_the_delivery(convert: Convert) -> None:
         ],
         "rescued": {},
         "row_check": "equal",
+        "other_members": [],
         "times": {
             "planned": "2026-11-22T02:15:00Z",
             "submitted": "2026-11-22T02:16:00Z",
@@ -288,7 +300,7 @@ def test_every_row_names_its_collection(submitted: str | None, convert: Convert)
 
 
 def test_rescued_price_is_counted_as_missing(convert: Convert) -> None:
-    convert.stored(content=csv_of([*ROWS, ["3", "", "0.123456789", "EUR"]]), items_count=3)
+    convert.stored(content=csv_of([*ROWS, ["3", "", "0.123456789", "EUR", TIME]]), items_count=3)
     notification = convert()
     assert convert.manifest()["dataset"]["rescued_cells"] == 1
     assert convert.manifest()["rescued"] == notification["rescued"] == {"total_price": 1}
@@ -412,14 +424,47 @@ def test_row_check_warn_records_the_difference_in_the_manifest(convert: Convert)
 
 def test_row_check_is_impossible_without_vonages_count(convert: Convert) -> None:
     convert.stored(items_count=None)
-    assert convert()["rows"] == 2
+    notification = convert()
+    assert (notification["rows"], notification["row_check"]) == (2, "impossible")
     assert convert.manifest()["row_check"] == "impossible"
+
+
+def test_unreadable_count_is_no_missing_count(convert: Convert) -> None:
+    convert.stored(items_count=None, items_count_text="about 2")
+    with pytest.raises(RowsMismatch, match="2 rows, and items_count is unreadable: 'about 2'"):
+        convert()
+    assert convert.made() == []
+    convert.settings = Settings(row_check="warn")
+    assert convert()["row_check"] == "different"
 
 
 def test_row_check_sums_the_parts_of_a_split_window(convert: Convert) -> None:
     receipts = halves(convert, [numbered(1, 2, 3), numbered(4)], 2)
     assert convert(ROOT, *receipts)["rows"] == 4
     assert convert.manifest()["row_check"] == "equal"
+
+
+# Members of archives
+
+
+def zipped(**files: bytes) -> bytes:
+    return written_by_zipfile(files, method=DEFLATED, seekable=False, zip64=False)
+
+
+@pytest.mark.parametrize("items_count", [0, None])
+def test_archive_without_members_is_an_empty_report(
+    items_count: int | None, convert: Convert
+) -> None:
+    convert.stored(archive=zipped(), items_count=items_count)
+    assert convert()["rows"] == 0
+    assert convert.manifest()["other_members"] == []
+
+
+def test_members_that_are_no_csv_are_listed_and_not_read(convert: Convert) -> None:
+    others = {"__MACOSX/._report.csv": b"\0\5\xff\r", "README.txt": b"Terms apply\nSee site\n"}
+    convert.stored(archive=zipped(**{"report.CSV": csv_of()}, **others))
+    assert convert()["rows"] == 2
+    assert convert.manifest()["other_members"] == list(others)
 
 
 # Unreadable archives
@@ -533,7 +578,7 @@ def test_later_collection_replaces_an_earlier_one(convert: Convert) -> None:
 
 def test_stale_run_writes_nothing_and_announces_the_newer(convert: Convert) -> None:
     convert.delivered(LATER, numbered(1, 2, 3), 3, times=LATER_TIMES)
-    convert.stored(RUN_INPUT, b'"id","new"\n"1","x"\n', items_count=1)
+    convert.stored(RUN_INPUT, csv_of([[*ROWS[0], "x"]], [*HEADER, "new"]), items_count=1)
     told = convert(RUN_INPUT)
     manifest = convert.manifest()
     assert told == notifications.delivered(manifest, manifest_key=MANIFEST)

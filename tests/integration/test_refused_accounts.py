@@ -10,7 +10,7 @@ from tests.integration.conftest import Connect, Keys
 from tests.support.stack import SCHEDULED, Stack, definition
 from vonage_reports.domain.errors import VonageRejected
 from vonage_reports.domain.report import Report, State
-from vonage_reports.submit_reports.reprocess import recollect
+from vonage_reports.submit_reports.reprocess import recollect, resolve
 from vonage_reports.vonage.client import Credentials
 
 REFUSAL = {"content_type": "application/json", "body": json.dumps({"title": "Forbidden"})}
@@ -63,6 +63,29 @@ def test_report_of_a_refused_account_fails_after_seven_days(
 
     recollect(event["report_id"], event["token"], stack.services, now=stack.now)
     assert stack.known(denied.report_id).denied_since is None
+
+
+def test_refusals_before_a_hold_count(stack: Stack) -> None:
+    """Else a report that is held and resolved again and again would never fail."""
+    stack.simulator.settings(unprovisioned_products=["NUMBER-INSIGHT"])
+    (denied,) = plan(stack, UNPROVISIONED).values()
+    stack.submit()
+    stack.simulator.fault("list", "status", status=503, times=None)
+    submit_for(stack, 4)
+    assert state_of(stack, denied) is State.HELD
+    resolve(denied.report_id, None, stack.services, now=stack.now)
+    submit_for(stack, 3.5)
+    assert state_of(stack, denied) is State.FAILED
+
+
+def test_report_that_waited_for_its_final_after_refusals_fails_at_once(stack: Stack) -> None:
+    """A hold would ask the operator about a report whose account Vonage has refused for long."""
+    stack.simulator.settings(unprovisioned_products=["NUMBER-INSIGHT"])
+    (denied,) = plan(stack, UNPROVISIONED).values()
+    stack.submit()
+    stack.later(days=14)
+    stack.submit()
+    assert state_of(stack, denied) is State.FAILED
 
 
 def test_account_that_is_opened_in_time_does_not_fail(stack: Stack) -> None:

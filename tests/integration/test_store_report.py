@@ -1,5 +1,6 @@
 """store_report, with real downloads from a scripted server and moto's S3."""
 
+import gzip
 import hashlib
 import importlib.util
 import json
@@ -37,6 +38,7 @@ from tests.integration.conftest import (
 )
 from tests.support.paths import ROOT
 from tests.support.run_input import NOW, REPORT_ID, RUN_INPUT
+from tests.support.zips import STORED, File, Parts
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.cloudwatch import Metrics
 from vonage_reports.aws.multipart_upload import PART_BYTES, TIME_TO_STOP
@@ -64,6 +66,7 @@ DOWNLOAD = {
 FOLDER = f"sms-outbound/abcd1234/2026/11/21/{REPORT_ID}"
 ZIP = f"archives/{FOLDER}/request-1.zip"
 RECEIPT = f"archives/{FOLDER}/request-1.json"
+REFUSED = f"refused/{FOLDER}/request-1.zip"
 
 
 @dataclass
@@ -143,6 +146,7 @@ def test_receipt_describes_the_proved_archive(store: Store) -> None:
     receipt = store.read(RECEIPT)
     assert (receipt["report_id"], receipt["request_id"]) == (REPORT_ID, "request-1")
     assert receipt["items_count"] == 2
+    assert "items_count_text" not in receipt
     assert receipt["archive"] == {
         "key": ZIP,
         "bytes": len(ARCHIVE),
@@ -160,6 +164,35 @@ def test_receipt_describes_the_proved_archive(store: Store) -> None:
         "ready": DOWNLOAD["ready"],
         "stored": "2026-11-22T02:20:00Z",
     }
+
+
+def test_unreadable_count_is_kept_as_text(store: Store) -> None:
+    receipt = store(download={**DOWNLOAD, "items_count": None, "items_count_text": "about 2"})
+
+    assert (receipt["items_count"], receipt["items_count_text"]) == (None, "about 2")
+
+
+GZIPPED = gzip.compress(ARCHIVE)
+
+
+@pytest.mark.parametrize("stated", ["gzip", "x-gzip", " GZIP"])
+@pytest.mark.parametrize("body", [ARCHIVE, GZIPPED], ids=["plain", "gzip"])
+def test_stated_gzip_around_the_archive_is_undone(body: bytes, stated: str, store: Store) -> None:
+    store.script(answer(body=body, Content_Encoding=stated))
+    store()
+    assert store.content(ZIP) == ARCHIVE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [GZIPPED[:-1], GZIPPED + b"x", GZIPPED[:40] + b"\xff" * 40, gzip.compress(bytes(9_000_000))],
+    ids=["cut", "followed", "damaged", "no archive"],
+)
+def test_damaged_gzip_stores_nothing(body: bytes, store: Store) -> None:
+    store.script(answer(body=body, Content_Encoding="gzip"))
+    with pytest.raises((VonageUnavailable, ArchiveCorrupt)):
+        store()
+    assert set(keys_in(store.s3)) <= {REFUSED}
 
 
 # Repeated runs
@@ -218,6 +251,59 @@ def test_report_without_a_file_has_a_receipt_without_an_archive(
     assert store.read(RECEIPT) == receipt
 
 
+# Archives that are refused while they stream by
+
+STREAMED = Parts(files=(File(name=b"report.csv", content=CSV, method=STORED),)).build()
+LARGE = Parts(files=(File(content=CSV * (PART_BYTES // 20), method=STORED),)).build()
+
+
+@pytest.mark.parametrize("archive", [STREAMED, LARGE], ids=["small", "large"])
+def test_archive_that_its_directory_proves_is_stored(archive: bytes, store: Store) -> None:
+    store.script(answer(body=archive), answer(body=archive))
+    receipt = store()
+    assert store.content(ZIP) == archive
+    assert receipt["archive"]["sha256"] == hashlib.sha256(archive).hexdigest()
+    assert (receipt["archive"]["key"], len(receipt["archive"]["members"])) == (ZIP, 1)
+    assert open_uploads_in(store.s3) == []
+    store.delete(RECEIPT)
+    assert store() == receipt
+    assert len(store.server.requests) == 2
+
+
+def test_temporary_fault_is_over_at_the_second_download(store: Store) -> None:
+    store.script(answer(body=b"<html>", content_type="text/html"), WHOLE)
+    store()
+    assert store.content(ZIP) == ARCHIVE
+
+
+def test_refused_bytes_are_kept_and_named(store: Store) -> None:
+    broken = STREAMED[:40] + b"!" + STREAMED[41:]
+    store.script(*[answer(body=broken)] * 4)
+    for _ in range(2):
+        with pytest.raises(ArchiveCorrupt, match=REFUSED) as caught:
+            store()
+    assert keys_in(store.s3) == [REFUSED]
+    assert store.content(REFUSED) == broken
+    assert "recollect" not in str(caught.value)
+
+
+def test_archive_that_another_run_stored_meanwhile_is_kept(store: Store) -> None:
+    def be_first(**_: object) -> object:
+        store.put(ZIP, ARCHIVE)
+        return refusal_of_aws(412, "PreconditionFailed")
+
+    instead_of(store.s3, "CopyObject", be_first)
+    store.script(answer(body=STREAMED), answer(body=STREAMED))
+    assert store()["archive"]["sha256"] == hashlib.sha256(ARCHIVE).hexdigest()
+
+
+def test_archive_is_copied_only_as_it_was_proved(store: Store) -> None:
+    calls = calls_to(store.s3)
+    store.script(answer(body=STREAMED), answer(body=STREAMED))
+    store()
+    assert [call.key for call in calls if call.operation == "CopyObject"] == [ZIP]
+
+
 # Faults
 
 FAULTS: list[tuple[Bytes, type[VonageReportsError]]] = [
@@ -248,23 +334,26 @@ FAULTS: list[tuple[Bytes, type[VonageReportsError]]] = [
 def test_fault_leaves_nothing_and_the_next_run_stores(
     said: Bytes, error: type[VonageReportsError], store: Store
 ) -> None:
-    store.script(said, WHOLE)
+    # A refused archive is downloaded twice in a run.
+    runs = 2 if error is ArchiveCorrupt else 1
+    store.script(*[said] * runs, WHOLE)
     with pytest.raises(error):
         store()
-    assert keys_in(store.s3) == []
+    assert keys_in(store.s3) == [REFUSED] * (runs - 1)
     assert open_uploads_in(store.s3) == []
     assert store()["items_count"] == 2
-    assert len(store.server.requests) == 2
+    assert len(store.server.requests) == runs + 1
 
 
 @pytest.mark.parametrize("whole", [WHOLE, without_length(ARCHIVE)], ids=["length", "no length"])
 def test_archive_cut_at_any_byte_is_never_stored(whole: Bytes, store: Store) -> None:
     lengths = range(len(whole.data) - len(ARCHIVE), len(whole.data))
-    store.script(*(whole.cut(length) for length in lengths), whole)
-    for _ in lengths:
+    for length in lengths:
+        store.script(*[whole.cut(length)] * 2)
         with pytest.raises((VonageUnavailable, ArchiveCorrupt)):
             store()
-    assert keys_in(store.s3) == []
+    assert set(keys_in(store.s3)) <= {REFUSED}
+    store.script(whole)
     store()
     assert store.content(ZIP) == ARCHIVE
 

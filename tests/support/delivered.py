@@ -44,6 +44,7 @@ class Delivered:
             collection=Collection(
                 revision, collected_at, currency, datetime.fromisoformat(f"{day}T00:00:00Z")
             ),
+            accepts_missing_columns=True,
         )
         manifest = {
             "report_id": f"{definition}-{day}-{revision}",

@@ -6,7 +6,7 @@ import pytest
 
 from vonage_reports.check_report import check_report
 from vonage_reports.domain.errors import ReportFailed, ReportTruncated, RowsMismatch
-from vonage_reports.vonage.answers import ReportRequest
+from vonage_reports.vonage.answers import ReportRequest, report_request
 
 NOW = datetime(2026, 11, 25, 2, 21, 13, tzinfo=UTC)
 RECEIVED = datetime(2026, 11, 25, 2, 15, 1, tzinfo=UTC)
@@ -74,6 +74,22 @@ def test_report_is_ready_without_count_and_times() -> None:
         "submitted": None,
         "ready": "2026-11-25T02:21:13Z",
     }
+
+
+def test_unreadable_count_delays_no_download() -> None:
+    report = report_request(
+        {
+            "request_id": "r1",
+            "request_status": "SUCCESS",
+            "items_count": "about 3",
+            "_links": {"download_report": {"href": f"https://api.nexmo.com/v3/media/{FILE_ID}"}},
+        }
+    )
+
+    download = ask(report)["download"]
+
+    assert isinstance(download, dict)
+    assert (download["items_count"], download["items_count_text"]) == (None, "about 3")
 
 
 def test_empty_report_is_ready_without_a_link() -> None:

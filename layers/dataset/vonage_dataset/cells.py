@@ -6,7 +6,7 @@ dropped, and the rows keep their order.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Context, Decimal
@@ -27,8 +27,10 @@ from vonage_dataset.tables import (
     Column,
     Table,
     Type,
+    column_name,
 )
 from vonage_dataset.zip_members import CsvMember
+from vonage_reports.domain.errors import RowsUnreadable
 
 _ARROW_TYPES = {
     Type.TEXT: pa.string(),
@@ -52,6 +54,8 @@ _INSTANTS = range(-62_135_596_800 * 10**6, 253_402_300_800 * 10**6)
 EXACT = Context(prec=60)
 _LAST_PLACE = Decimal("1e-8")
 _WHOLE_DIGITS = 10
+_LOOKS_LIKE_A_NAME = re.compile(r"(?!.*\d{4})[^\W\d]\w{0,39}")
+_MOST_SHOWN = 8
 # For a longer price, pyarrow reads beyond the end of its table of powers of ten. The price
 # 1e-999999999 crashes the process (seen in release 26).
 _PLAIN_BYTES = 38
@@ -86,7 +90,8 @@ def arrow_schema(table: Table) -> pa.Schema:
 class Layout:
     """Maps the fields of a CSV file to the columns of a table.
 
-    `positions` are the fields with a column, `others` the fields without one.
+    `positions` are the fields with a column, `others` the fields without one. `ambiguous` and
+    `missing` are the reasons, if any, to refuse the rows.
     """
 
     table: Table
@@ -94,24 +99,36 @@ class Layout:
     collection: Collection
     positions: Mapping[str, int]
     others: Mapping[str, int]
+    ambiguous: RowsUnreadable | None
+    missing: RowsUnreadable | None
 
     @classmethod
     def of(cls, rows: Rows, table: Table, collection: Collection, member: CsvMember) -> "Layout":
-        """Find the columns of `table` in the header of `rows`.
-
-        Raises RowsUnreadable if two fields get the same key.
-        """
-        keys = _keys(rows.header)
-        positions = {key: position for position, key in enumerate(keys)}
-        if len(positions) < len(keys):
-            raise unreadable(member.name, rows.header_line, "names in the header are ambiguous")
+        """Find the columns of `table` in the header of `rows`."""
         known = {column.name for column in table.columns}
+        columns = [column_name(name) for name in rows.header]
+        positions = {name: place for place, name in enumerate(columns) if name in known}
+        # A field without a name is known by its place.
+        others = {
+            name if column else f"#{place + 1}": place
+            for place, (name, column) in enumerate(zip(rows.header, columns, strict=True))
+            if column not in known
+        }
+        ambiguous, missing = (
+            None if reason is None else unreadable(member.name, rows.header_line, reason)
+            for reason in (
+                _ambiguous(columns, len(positions) + len(others)),
+                _missing(rows.header, columns, table),
+            )
+        )
         return cls(
             table=table,
             schema=arrow_schema(table),
             collection=collection,
-            positions={key: position for key, position in positions.items() if key in known},
-            others={key: position for key, position in positions.items() if key not in known},
+            positions=positions,
+            others=others,
+            ambiguous=ambiguous,
+            missing=missing,
         )
 
     def fit(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Mapping[str, int]]:
@@ -154,16 +171,35 @@ class Layout:
         return pc.coalesce(columns["currency"], default) if "currency" in columns else default
 
 
-def _keys(header: tuple[str, ...]) -> list[str]:
-    """Return a key for each field: its name, or `name#place` (from 1) if empty or not unique.
+def _ambiguous(columns: Sequence[str], keys: int) -> str | None:
+    """Return the reason if two fields are one column, or have one of the `keys` in `_rescued`."""
+    counts = Counter(filter(None, columns))
+    repeated = [name for name, count in counts.items() if count > 1]
+    if repeated or keys < len(columns):
+        return f"names in the header are ambiguous: {_shown(repeated)}"
+    return None
 
-    If two fields have the same name, both get a place, because either may be the right field.
-    """
-    counts = Counter(header)
-    return [
-        name if name and counts[name] == 1 else f"{name}#{place}"
-        for place, name in enumerate(header, start=1)
-    ]
+
+def _missing(header: Sequence[str], columns: Sequence[str], table: Table) -> str | None:
+    """Return the reason if a header has none of the product's columns, or no price or time."""
+    known = {column.name for column in table.columns}
+    if known.isdisjoint(columns):
+        return f"the header has none of the product's columns, but {_shown(header)}"
+    needed = [name for name in (table.price, table.time) if name is not None]
+    missing = [name for name in needed if name not in columns]
+    if not missing:
+        return None
+    others = [name for name, column in zip(header, columns, strict=True) if column not in known]
+    return f"the header has no {' and no '.join(missing)}; its unknown names: {_shown(others)}"
+
+
+def _shown(names: Sequence[str]) -> str:
+    """List names for an operator. Show no text that may be a cell, of a file without a header."""
+    # Another separator than the comma joins the names.
+    words = [word.strip() for name in names for word in re.split(r"[;|\t]", name)]
+    shown = list(filter(_LOOKS_LIKE_A_NAME.fullmatch, words))[:_MOST_SHOWN]
+    rest = len(words) - len(shown)
+    return ", ".join([*shown, *([f"{rest} more"] if rest else [])]) or "none"
 
 
 def _fit(cells: pa.Array, column_type: Type) -> tuple[pa.Array, pa.Array | None]:

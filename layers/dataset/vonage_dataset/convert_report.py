@@ -11,7 +11,8 @@ from typing import Any
 from vonage_dataset.cells import Collection
 from vonage_dataset.glue import Catalogue
 from vonage_dataset.parquet import Dataset, convert
-from vonage_dataset.zip_members import CsvMember, Reader, csv_members
+from vonage_dataset.zip_members import CsvMember, csv_members, names_to_read
+from vonage_reports.archive.zip_directory import Reader
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.domain import notifications, objects
 from vonage_reports.domain.errors import InvalidRequest, RowsMismatch
@@ -96,6 +97,7 @@ def convert_report(
         "totals": [total.to_dict() for total in dataset.totals],
         "rescued": dict(dataset.rescued),
         "row_check": row_check,
+        "other_members": _other_members(receipts),
     }
     manifest = objects.manifest(
         run_input, receipts, content, bucket=bucket.name, delivered=format_instant(clock())
@@ -165,18 +167,36 @@ def _members(receipt: Mapping[str, Any], bucket: Bucket) -> list[CsvMember]:
     return csv_members(source, [Member(**member) for member in archive["members"]])
 
 
+def _other_members(receipts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the archives' members that are no CSV files, without folders."""
+    others = []
+    for archive in (each["archive"] for each in receipts if each["archive"] is not None):
+        members = [Member(**member) for member in archive["members"]]
+        read = names_to_read(members)
+        others += [
+            each.name for each in members if each.name not in read and not each.name.endswith("/")
+        ]
+    return others
+
+
 def _row_check(rows: int, receipts: Sequence[Mapping[str, Any]], settings: Settings) -> str:
     """Compare the number of rows with Vonage's count. Raises RowsMismatch."""
     counted = objects.counted_by_vonage(receipts)
-    if counted is None:
+    unreadable = objects.unreadable_counts(receipts)
+    if counted is None and not unreadable:
         return "impossible"
     if rows == counted:
         return "equal"
     if settings.row_check == "enforce":
+        said = (
+            f"items_count is unreadable: {', '.join(map(repr, unreadable))}"
+            if unreadable
+            else f"Vonage counted {counted:,}"
+        )
         raise RowsMismatch(
-            f"the archives have {rows:,} rows, and Vonage counted {counted:,}. The archives are "
-            "stored. Ask Vonage which is right, then send recollect (billed), or deploy "
-            "RowCheck=warn and send reconvert"
+            f"the archives have {rows:,} rows, and {said}. The archives are stored. Ask Vonage "
+            "which is right, then deploy RowCheck=warn and send reconvert, or send recollect "
+            "(billed)"
         )
     return "different"
 

@@ -3,8 +3,8 @@
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -23,16 +23,22 @@ from vonage_dataset.tables import (
     TABLES,
     Column,
     Table,
+    Type,
+    column_name,
     table_as_it_comes,
 )
 from vonage_dataset.zip_members import CsvMember
+from vonage_reports.domain.errors import RowsUnreadable
 
 ROW_GROUP_ROWS = 131_072
 ROW_GROUP_BYTES = 64 * 2**20
 """The size limit of a row group in memory. Long messages reach it before ROW_GROUP_ROWS."""
 
-# Few records share such an id, so a dictionary would cost time and save no space.
-_NEARLY_UNIQUE = {"id", "message_id", "call_id", "request_id", "leg_id", "trace_id"}
+# Few records share such a value, so a dictionary would cost time and save no space. Vonage sorts
+# the records by time, and sorted times need less space without a dictionary.
+_NEARLY_UNIQUE = {
+    "id", "message_id", "call_id", "request_id", "leg_id", "trace_id", "client_ref", "date_received"
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,7 @@ def convert(
     product: str,
     target: Path,
     collection: Collection | None = None,
+    accepts_missing_columns: bool = False,
     block_bytes: int = BLOCK_BYTES,
 ) -> Dataset:
     """Write the rows of all members, in order, to the Parquet file `target`.
@@ -116,8 +123,12 @@ def convert(
     Vonage's cells stay unchanged. The facts in `collection` have their own columns. Memory does not
     grow with the number of rows. A file without rows still has all columns.
 
+    `accepts_missing_columns`: whether a header may lack the price, the time or every column of a
+    product in TABLES.
+
     Raises:
-        RowsUnreadable: a row cannot be read; discard `target`.
+        RowsUnreadable: a row cannot be read, or the header of a member with rows cannot be right;
+            discard `target`.
         ArchiveCorrupt: a member changed since it was stored.
     """
     rows = 0
@@ -130,16 +141,21 @@ def convert(
         _DatasetWriter(hashed, product, totals) as writer,
     ):
         for member in members:
-            read = read_rows(member, block_bytes=block_bytes)
-            if read.header and read.header not in headers:
-                headers.append(read.header)
-            table = writer.table_for(read.header)
-            layout = Layout.of(read, table, collection or Collection(), member)
-            for batch in read.batches:
-                fitted, without_column = layout.fit(batch)
-                rescued.update(without_column)
-                rows += batch.num_rows
-                writer.write(fitted)
+            with _intact(member):
+                read = read_rows(member, block_bytes=block_bytes)
+                if read.header and read.header not in headers:
+                    headers.append(read.header)
+                table = writer.table_for(read.header)
+                layout = Layout.of(read, table, collection or Collection(), member)
+                needs_columns = product in TABLES and not accepts_missing_columns
+                refusal = layout.ambiguous or (layout.missing if needs_columns else None)
+                for batch in read.batches:
+                    if refusal is not None and batch.num_rows:
+                        raise refusal
+                    fitted, without_column = layout.fit(batch)
+                    rescued.update(without_column)
+                    rows += batch.num_rows
+                    writer.write(fitted)
     return Dataset(
         rows=rows,
         columns=writer.table_for(()).all_columns,
@@ -149,6 +165,18 @@ def convert(
         bytes=hashed.bytes,
         sha256=hashed.sha256.hexdigest(),
     )
+
+
+@contextmanager
+def _intact(member: CsvMember) -> Iterator[None]:
+    """Read an unreadable member to its end: if the member changed, that is the error."""
+    try:
+        yield
+    except RowsUnreadable:
+        with member.open() as content:
+            while content.read(BLOCK_BYTES):
+                pass
+        raise
 
 
 class _Totals:
@@ -250,8 +278,8 @@ class _DatasetWriter:
         """Return the product's table. The first header gives the columns of an unknown product."""
         if self._table is not None:
             return self._table
-        counts = Counter(header)
-        table = table_as_it_comes(tuple(name for name in header if counts[name] == 1 and name))
+        names = dict.fromkeys(map(column_name, header))
+        table = table_as_it_comes(tuple(filter(None, names)))
         if header:
             self._table = table
         return table
@@ -284,6 +312,10 @@ class _DatasetWriter:
                     column.name
                     for column in table.all_columns
                     if column.name not in _NEARLY_UNIQUE and column is not RESCUED
+                ],
+                # The smallest and the largest text of many rows exclude no row group from a query.
+                write_statistics=[
+                    column.name for column in table.all_columns if column.type is not Type.TEXT
                 ],
             )
         return self._writer

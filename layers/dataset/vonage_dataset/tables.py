@@ -9,6 +9,7 @@ the two texts calls it a number, a boolean or a time. So ids, phone numbers, MCC
 text. A cell that does not fit its column's type goes to `RESCUED`.
 """
 
+import unicodedata
 from dataclasses import dataclass
 from enum import Enum
 
@@ -255,8 +256,20 @@ TABLES: dict[str, Table] = {
 """The table of each product in the specification."""
 
 
+def column_name(name: str) -> str:
+    """Return the name of the column for a name in a header.
+
+    Case, blanks around the name and invisible characters (Unicode's category Cf, such as a
+    zero-width space) make no difference.
+    """
+    visible = "".join(each for each in name if unicodedata.category(each) != "Cf")
+    return visible.strip().casefold()
+
+
 def table_as_it_comes(names: tuple[str, ...]) -> Table:
     """Return the table of a product that is not in TABLES, from the names in its first header.
+
+    `names` are names of columns, as `column_name` returns them.
 
     Columns are text, since any type would be a guess. Only `total_price` is money, because it has
     the same meaning in every product, and the totals need it. The catalogue never has such a table,

@@ -8,33 +8,15 @@ import io
 import struct
 import zipfile
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from isal import isal_zlib
 
-from vonage_reports.domain.errors import ArchiveCorrupt
+from vonage_reports.archive.zip_directory import Reader, Source, read_directory
+from vonage_reports.domain.errors import ArchiveCorrupt, RowsUnreadable
 from vonage_reports.domain.objects import Member
-
-
-class Reader(Protocol):
-    """A stream of bytes, such as the body of a response from S3."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes. At the end, return b""."""
-
-
-class Source(Protocol):
-    """An archive that can be read in ranges."""
-
-    @property
-    def size(self) -> int:
-        """The length in bytes."""
-
-    def open(self, start: int, length: int) -> AbstractContextManager[Reader]:
-        """Stream `length` bytes from offset `start`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +30,13 @@ class CsvMember:
 _RESTORE = (
     "Restore the archive's first version in the bucket and send reconvert, or send recollect."
 )
-# The directory of an archive with one member is 150 bytes long.
-_DIRECTORY_PIECE = 64 * 2**10
+STORED = (
+    "The archive is stored: send reconvert once the converter can read it, or recollect (billed) "
+    "to request a new report."
+)
+"""What an operator can do about rows that cannot be read."""
+
+_MOST_NAMES = 5
 _COMPRESSED_PIECE = 64 * 2**10
 _CONTENT_PIECE = 512 * 2**10  # fits the processor's cache, and bounds the inflated size
 _NOT_DEFLATE: Any = isal_zlib.error  # isal's stubs declare an instance, not the class
@@ -57,66 +44,51 @@ _RAW_DEFLATE = -15
 _LOCAL_HEADER = struct.Struct("<26x2H")  # APPNOTE.TXT 4.3.7: lengths of the name and extra field
 
 
+def names_to_read(members: Sequence[Member]) -> list[str]:
+    """Return the names of the members that are CSV files, in order.
+
+    A CSV file ends in `.csv`, in any case, and is no file of macOS's (`__MACOSX/`). A sole file is
+    one whatever its name.
+    """
+    names = [each.name for each in members if not each.name.endswith("/")]
+    if len(names) == 1:
+        return names
+    return [
+        name
+        for name in names
+        if name.lower().endswith(".csv") and "__MACOSX" not in name.split("/")[:-1]
+    ]
+
+
 def csv_members(source: Source, receipt: Sequence[Member]) -> list[CsvMember]:
-    """List the files of an archive in order, without folders.
+    """List the CSV files of an archive in order. An archive without members has none.
 
     `receipt` holds the members that the archive's receipt names.
 
     Raises:
         ArchiveCorrupt: the archive does not match its receipt. Reading a member also raises this
             error, if the member's content does not match.
+        RowsUnreadable: the archive has members, but no CSV file.
     """
     try:
-        with zipfile.ZipFile(io.BufferedReader(_Ranges(source), _DIRECTORY_PIECE)) as archive:
-            entries, end = archive.infolist(), archive.start_dir
+        entries, end = read_directory(source)
     except zipfile.BadZipFile as error:
-        if isinstance(error.__context__, OSError):
-            # A read timeout of S3, from botocore, says nothing about the archive.
-            raise error.__context__ from None
         raise ArchiveCorrupt(f"The stored archive is corrupt: {error}. {_RESTORE}") from error
     found = [Member(each.filename, each.file_size, f"{each.CRC:08x}") for each in entries]
     if found != list(receipt):
         raise ArchiveCorrupt(f"The stored archive's members differ from its receipt. {_RESTORE}")
+    names = names_to_read(receipt)
+    if receipt and not names:
+        listed = ", ".join(each.name for each in receipt[:_MOST_NAMES])
+        raise RowsUnreadable(
+            f"None of the archive's {len(receipt):,} members ends in .csv: {listed}. {STORED}"
+        )
     ends = [*(each.header_offset for each in entries[1:]), end]
     return [
         CsvMember(entry.filename, partial(_open, source, entry, end))
-        for entry, end in zip(entries, ends, strict=True)
-        if not entry.is_dir()
+        for entry, end in zip(entries, ends, strict=False)  # without members, `end` is left
+        if entry.filename in names
     ]
-
-
-class _Ranges(io.RawIOBase):
-    """Presents a source to `zipfile` as a seekable file."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._source.size}
-        self._position = base[whence] + offset
-        if self._position < 0:
-            raise OSError("seek before the start")
-        return self._position
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: any buffer; io gives this one
-        length = min(len(buffer), self._source.size - self._position)
-        if length <= 0:
-            return 0
-        with self._source.open(self._position, length) as stream:
-            data = stream.read(length)
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
 
 
 def _open(source: Source, entry: zipfile.ZipInfo, end: int) -> io.RawIOBase:

@@ -17,7 +17,7 @@ def check_report(
 
     `waited` are the seconds before this check. `started`, the start of the run, replaces a missing
     receive time. `download` has `file_id` (None if an empty report has no file), `items_count`,
-    `submitted` and `ready`.
+    `submitted` and `ready`, and `items_count_text` if Vonage's count cannot be read.
 
     Raises:
         ReportFailed, ReportTruncated: waiting longer does not help.
@@ -35,17 +35,17 @@ def check_report(
     if status is not RequestStatus.SUCCESS:
         raise ReportFailed(f"Vonage ended the report as {status}")
     if answer.file_id is None and answer.items_count != 0:
+        count = answer.items_count_text or answer.items_count
         raise RowsMismatch(
-            f"Vonage answered SUCCESS and items_count {answer.items_count}, but no download link "
+            f"Vonage answered SUCCESS and items_count {count}, but no download link "
             f"for request {answer.request_id}: ask Vonage for it, or send recollect (billed)"
         )
-    return {
-        "ready": True,
-        "wait_seconds": 0,
-        "download": {
-            "file_id": answer.file_id,
-            "items_count": answer.items_count,
-            "submitted": answer.receive_time and format_instant(answer.receive_time),
-            "ready": format_instant(now),
-        },
+    download = {
+        "file_id": answer.file_id,
+        "items_count": answer.items_count,
+        "submitted": answer.receive_time and format_instant(answer.receive_time),
+        "ready": format_instant(now),
     }
+    if answer.items_count_text is not None:
+        download["items_count_text"] = answer.items_count_text
+    return {"ready": True, "wait_seconds": 0, "download": download}

@@ -5,6 +5,7 @@ import struct
 import tracemalloc
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -142,6 +143,42 @@ def test_descriptors_of_every_form_are_proven(
     assert contents_by_zipfile(archive) == list(contents.items())
     proven = prove(archive, chunk=chunk, deflate=deflate)
     assert proven.members == described(list(contents.items()))
+
+
+@pytest.mark.parametrize("flags", [DESCRIPTOR_FLAG | UTF8_FLAG, DESCRIPTOR_FLAG])
+def test_unicode_path_that_repeats_the_name_is_proven(flags: int) -> None:
+    name = "é.csv"
+    raw = name.encode("utf-8" if flags & UTF8_FLAG else "cp437")
+    extra = a_unicode_path(raw, name)
+    archive = Parts(files=(File(name=raw, flags=flags, extra=extra, entry_extra=extra),)).build()
+
+    assert prove(archive, chunk=7).members == described([(name, File().content)])
+
+
+@pytest.mark.parametrize("signature", [True, False])
+@pytest.mark.parametrize("wide", [True, False])
+def test_stored_data_is_proven_with_the_sizes_of_the_directory(
+    *, signature: bool, wide: bool
+) -> None:
+    stored = File(method=STORED, signature=signature, wide=wide)
+    archive = Parts(files=(stored, File(name=b"b.csv"))).build()
+    sizes = [len(stored.content), 1]  # Deflate needs no size
+    expected = described([("report.csv", stored.content), ("b.csv", File().content)])
+
+    proof = ArchiveProof(sizes=sizes)
+    proof.update(archive)
+    assert proof.finish().members == expected
+    for wrong in (0, sizes[0] - 1, sizes[0] + 1, len(archive)):
+        proof = ArchiveProof(sizes=[wrong, 1])
+        with suppress(ArchiveCorrupt):
+            proof.update(archive)
+        with pytest.raises(ArchiveCorrupt):
+            proof.finish()
+
+
+def a_unicode_path(raw: bytes, name: str) -> bytes:
+    content = b"\1" + struct.pack("<L", zlib.crc32(raw)) + name.encode()
+    return an_extra_field(0x7075, content)
 
 
 def an_extra_field(field: int, content: bytes) -> bytes:
@@ -601,6 +638,10 @@ INCONSISTENT = {
         "there are two ZIP64 extra fields",
     ),
     "a second name": (one(extra=b"\x75\x70\1\0a"), "an extra field gives a second name"),
+    "a second name of the same length": (
+        one(extra=a_unicode_path(b"report.csv", "report.exe")),
+        "an extra field gives a second name",
+    ),
     "an empty name": (one(name=b""), "its name is empty"),
     "a name with a NUL": (one(name=b"a.csv\0.exe"), "its name has a NUL in it"),
     "an absolute name": (one(name=b"/etc/passwd"), "its name is an absolute path"),

@@ -10,11 +10,11 @@ from botocore.exceptions import ReadTimeoutError
 
 from local.simulator.archives import ArchiveWriter
 from tests.support.csvs import FileSource
-from tests.support.zips import STORED, written_by_zipfile
+from tests.support.zips import DEFLATED, STORED, written_by_zipfile
 from vonage_dataset.parquet import convert
 from vonage_dataset.zip_members import csv_members
 from vonage_reports.archive.zip_proof import ArchiveProof
-from vonage_reports.domain.errors import ArchiveCorrupt
+from vonage_reports.domain.errors import ArchiveCorrupt, RowsUnreadable
 from vonage_reports.domain.objects import Archive
 
 CSV = b'"id","total_price"\n' + b"".join(b'"%d","0.01"\n' % n for n in range(100_000))
@@ -67,6 +67,40 @@ def test_member_is_read_as_one_range(tmp_path: Path) -> None:
     assert sorted(starts) == list(starts)
 
 
+def members_of(path: Path, names: list[str]) -> list[str]:
+    """Return the names of the members that are read."""
+    archive = written_by_zipfile(
+        dict.fromkeys(names, b"id\n1\n"), method=DEFLATED, seekable=False, zip64=False
+    )
+    path.write_bytes(archive)
+    proof = ArchiveProof()
+    proof.update(archive)
+    return [each.name for each in csv_members(FileSource(path), proof.finish().members)]
+
+
+@pytest.mark.parametrize(
+    ("names", "read"),
+    [
+        ([], []),
+        (["report.csv", "__MACOSX/._report.csv"], ["report.csv"]),
+        (["a/", "a/__MACOSX/b.csv", "a/B.CSV", "c.csv"], ["a/B.CSV", "c.csv"]),
+        (["README.txt", "report.Csv"], ["report.Csv"]),
+        (["report"], ["report"]),
+        (["a/", "a/report.txt"], ["a/report.txt"]),
+    ],
+)
+def test_csv_files_and_a_sole_file_are_read(
+    tmp_path: Path, names: list[str], read: list[str]
+) -> None:
+    assert members_of(tmp_path / "a.zip", names) == read
+
+
+@pytest.mark.parametrize("names", [["a/"], ["README.txt", "__MACOSX/._report.csv"]])
+def test_archive_with_members_but_no_csv_is_unreadable(tmp_path: Path, names: list[str]) -> None:
+    with pytest.raises(RowsUnreadable, match=names[0]):
+        members_of(tmp_path / "a.zip", names)
+
+
 def test_archive_with_other_members_than_its_receipt_is_refused(tmp_path: Path) -> None:
     receipt = store(tmp_path / "a.zip")
     other = replace(receipt.members[0], crc32="00000000")
@@ -111,4 +145,9 @@ def test_flipped_bit_makes_no_dataset(tmp_path: Path, *, stored: bool, place: in
     members = csv_members(FileSource(tmp_path / "a.zip"), receipt.members)
 
     with pytest.raises(ArchiveCorrupt, match=r"one\.csv"):
-        convert(members, product="SMS", target=tmp_path / "a.parquet")
+        convert(
+            members,
+            product="SMS",
+            target=tmp_path / "a.parquet",
+            accepts_missing_columns=True,
+        )

@@ -197,6 +197,7 @@ def test_manifest_describes_the_whole_delivery() -> None:
         "totals": CONTENT["totals"],
         "rescued": {},
         "row_check": "equal",
+        "other_members": [],
         "times": {
             "planned": "2026-11-25T02:15:00Z",
             "submitted": "2026-11-25T02:15:01Z",
@@ -424,6 +425,17 @@ def test_failure_notification_tells_the_operator_the_remedy() -> None:
         "execution": "arn:aws:states:eu-west-1:012345678912:execution:ReportWorkflow:x-r1",
         "run_again": {"recollect": {"report_id": RUN_INPUT.report_id, "token": "failure-1"}},
     }
+
+
+def test_refused_archive_is_not_bought_again() -> None:
+    kept = Fail("ArchiveCorrupt", "it is cut off. The bytes are kept for 30 days as refused/a.zip")
+    lost = Fail("ArchiveCorrupt", "the stored archive is corrupt")
+
+    sent = [notifications.failed(failed_report(), each, execution=None) for each in (kept, lost)]
+
+    assert sent[0]["run_again"] is None
+    assert "refused/a.zip" in sent[0]["message"]
+    assert "recollect" in sent[1]["run_again"]
 
 
 def test_held_notification_contains_the_resolve_event() -> None:

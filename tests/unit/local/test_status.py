@@ -362,7 +362,8 @@ def test_unreadable_rows_are_reconverted_not_recollected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "event"), [("KeyError", "reconvert"), ("RowsMismatch", "recollect")]
+    ("error", "event"),
+    [("KeyError", "reconvert"), ("RowsMismatch", "reconvert"), ("ArchiveCorrupt", "recollect")],
 )
 def test_stored_archive_is_converted_again_for_free(error: str, event: str) -> None:
     (window,) = windows(DAILY, "2026-11-01", "2026-11-02")

@@ -245,10 +245,19 @@ def rules(*conditions: str) -> dict[str, dict[str, Any]]:
 
 def test_only_archives_expire_and_only_when_configured() -> None:
     always = rules()
+    assert always.pop("refused-archives-expire") == {
+        "Status": "Enabled",
+        "Prefix": "refused/",
+        "ExpirationInDays": 30,
+        "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+    }
     assert always.keys() == {"drop-what-a-killed-function-left", "drop-what-was-replaced"}
     assert not any({"ExpirationInDays", "Transitions"} & set(rule) for rule in always.values())
     added = rules("ArchivesGetCold", "ArchivesExpire")
-    assert {added[name]["Prefix"] for name in added.keys() - always.keys()} == {"archives/"}
+    assert {rule["Prefix"] for rule in added.values() if "Prefix" in rule} == {
+        "archives/",
+        "refused/",
+    }
 
 
 def test_cold_archives_need_no_restore() -> None:
@@ -528,7 +537,7 @@ def test_statements_reach_own_resources_and_bucket_folders(
         words = set(re.findall(r"\w+", str(resource)))
         assert words & own or resource == "*" or "catalog" in words, name
         if "ReportsBucket.Arn}" in str(resource):
-            assert re.search(r"Arn}/(archives|data|manifests|headers)/\*", str(resource))
+            assert re.search(r"Arn}/(archives|refused|data|manifests|headers)/\*", str(resource))
 
 
 @every_statement
@@ -542,6 +551,7 @@ def test_no_role_deletes_or_publishes_objects(name: str, statement: dict[str, An
     ("prefix", "writer"),
     [
         ("archives/", "StoreReportFunction"),
+        ("refused/", "StoreReportFunction"),
         ("data/", "ConvertReportFunction"),
         ("manifests/", "ConvertReportFunction"),
         ("headers/", "ConvertReportFunction"),

@@ -1,6 +1,6 @@
 import pytest
 
-from vonage_reports.vonage.answers import cleaned
+from vonage_reports.vonage.answers import cleaned, report_request
 
 PERSONAL = [
     "447700900123",
@@ -54,3 +54,50 @@ def test_control_characters_are_shown_as_escapes() -> None:
 @pytest.mark.parametrize("text", ["x" * 65_536, "1 " * 32_768, "%3" * 32_768, "a@" * 32_768])
 def test_length_is_limited(text: str) -> None:
     assert len(cleaned(text)) <= 700
+
+
+@pytest.mark.parametrize(
+    ("value", "count", "text"),
+    [
+        (3, 3, None),
+        ("3", 3, None),
+        (" 3 ", 3, None),
+        (3.0, 3, None),
+        ("3.0", 3, None),
+        ("0", 0, None),
+        (None, None, None),
+        (3.5, None, "3.5"),
+        (-1, None, "-1"),
+        (True, None, "true"),
+        ("about 3", None, "about 3"),
+        ("", None, ""),
+        ("٣", None, "٣"),
+        (10**16, None, "(number)"),
+        (float("inf"), None, "Infinity"),
+        ([3], None, "[3]"),
+        ("x" * 1000, None, "x" * 97 + "..."),
+    ],
+)
+def test_count_is_read_or_its_text_is_kept(
+    value: object, count: int | None, text: str | None
+) -> None:
+    report = report_request({"items_count": value})
+
+    assert (report.items_count, report.items_count_text) == (count, text)
+
+
+LINK = {"href": "https://api.nexmo.com/v3/media/f1"}
+
+
+@pytest.mark.parametrize(
+    ("links", "file_id"),
+    [
+        (LINK, "f1"),
+        ([LINK], "f1"),
+        ([LINK, {"href": "/v3/media/f2"}], "f1"),
+        ([], None),
+        ([1], None),
+    ],
+)
+def test_first_link_of_a_list_is_the_link(links: object, file_id: str | None) -> None:
+    assert report_request({"_links": {"download_report": links}}).file_id == file_id

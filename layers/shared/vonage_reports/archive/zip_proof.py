@@ -10,6 +10,8 @@ https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT. An archive consists
 
 `ArchiveProof` walks an archive once, forwards. Vonage's archives give the sizes of a member only
 after its data, in the data descriptor, so the walk finds the end of the data from Deflate itself.
+Stored data has no end of its own. Then the walk needs the sizes from the central directory, and
+proves them like every other number.
 
 All headers, descriptors and directory entries must agree with the content. So a reader that starts
 from the central directory finds the same members as a reader that streams.
@@ -22,7 +24,7 @@ than ZIP64's, and the padding bits of Deflate.
 import hashlib
 import struct
 import zlib
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -224,6 +226,12 @@ class _Stream:
         self.offset += count
 
 
+def _unicode_path(name: bytes, flags: int) -> bytes:
+    """Return the Unicode path field that repeats a name: version, CRC-32, UTF-8 [4.6.9]."""
+    text = name if flags & _UTF8 else name.decode("cp437").encode()
+    return b"\x01" + struct.pack("<L", zlib.crc32(name)) + text
+
+
 class ArchiveProof:
     """Verifies a ZIP given in chunks. `finish()` returns the verified archive, or raises.
 
@@ -235,9 +243,17 @@ class ArchiveProof:
     chunks in order. Both methods release the GIL.
     """
 
-    def __init__(self, *, deflate: Deflate = zlib, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        deflate: Deflate = zlib,
+        limits: Limits | None = None,
+        sizes: Sequence[int] = (),
+    ) -> None:
+        """Begin a proof. `sizes` are the compressed sizes of the members, if they are known."""
         self._deflate = deflate
         self._limits = limits or Limits()
+        self._sizes = sizes
         self._stream = _Stream()
         self._sha256 = hashlib.sha256()
         self._hashed = 0
@@ -340,21 +356,24 @@ class ArchiveProof:
         raw_name = yield from self._stream.take(header.name_length)
         name = self._checked_name(raw_name, header.flags)
         extra = yield from self._stream.take(header.extra_length)
-        wide = self._zip64_field(extra)
+        wide = self._zip64_field(extra, raw_name, header.flags)
         said = self._said_by(header, wide)
+        size = said.compressed
+        if header.flags & _HAS_DESCRIPTOR and number <= len(self._sizes):
+            size = size or self._sizes[number - 1]
 
         self._at(f"the data of member {number}, {name!r}")
         if header.method == _DEFLATED:
             proven = yield from self._inflate()
         else:
-            proven = yield from self._copy(said.compressed)
+            proven = yield from self._copy(size)
         self._compressed_bytes += proven.compressed
         self._content_bytes += proven.bytes
 
         if header.flags & _HAS_DESCRIPTOR:
             self._at(f"the data descriptor of member {number}, {name!r}")
             described = yield from self._descriptor(proven, has_zip64=wide is not None)
-            if header.method == _STORED and not said.compressed and described != proven:
+            if header.method == _STORED and not size and described != proven:
                 # Only the central directory has the size, and it comes after the data.
                 raise self._corrupt("the data is stored (not deflated) and its size is not known")
             self._compare(described, proven)
@@ -396,8 +415,11 @@ class ArchiveProof:
             raise self._corrupt("an earlier member has the same name")
         return name
 
-    def _zip64_field(self, extra: bytes) -> bytes | None:
-        """Return the content of the ZIP64 field among the extra fields [4.5.1, 4.5.3]."""
+    def _zip64_field(self, extra: bytes, name: bytes, flags: int) -> bytes | None:
+        """Return the content of the ZIP64 field among the extra fields [4.5.1, 4.5.3].
+
+        Refuse a Unicode path field [4.6.9], unless it repeats `name`.
+        """
         found: bytes | None = None
         position = 0
         while position + 4 <= len(extra):  # a writer may align with up to 3 bytes of padding
@@ -405,12 +427,13 @@ class ArchiveProof:
             position += 4 + length
             if position > len(extra):
                 raise self._corrupt(f"the extra field {field:#06x} is longer than its space")
-            if field == _UNICODE_PATH_FIELD:
+            content = extra[position - length : position]
+            if field == _UNICODE_PATH_FIELD and content != _unicode_path(name, flags):
                 raise self._corrupt("an extra field gives a second name")
             if field == _ZIP64_FIELD:
                 if found is not None:
                     raise self._corrupt("there are two ZIP64 extra fields")
-                found = extra[position - length : position]
+                found = content
         return found
 
     def _said_by(self, header: _LocalHeader, wide: bytes | None) -> _Content:
@@ -504,7 +527,7 @@ class ArchiveProof:
         comment = yield from self._stream.take(header.comment_length)
 
         # The ZIP64 field has only the values whose fields are full, in this order [4.5.3].
-        wide = self._zip64_field(extra)
+        wide = self._zip64_field(extra, name, header.flags)
         values = {"bytes": header.bytes, "compressed": header.compressed, "offset": header.offset}
         disk = header.disk
         if wide is not None:

@@ -7,7 +7,7 @@ threads share a fixed number of buffers, so memory does not grow with the archiv
 
 import base64
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -18,11 +18,13 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from isal import isal_zlib
 
+from vonage_reports.archive.zip_directory import compressed_sizes
 from vonage_reports.archive.zip_proof import ArchiveProof
-from vonage_reports.domain.errors import VonageUnavailable
+from vonage_reports.domain.errors import ArchiveCorrupt, VonageUnavailable
 from vonage_reports.domain.objects import Archive
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
@@ -77,36 +79,59 @@ def upload_archive(
     Raises ArchiveCorrupt, the errors of `chunks`, and botocore's errors.
     """
     proof = ArchiveProof(deflate=isal_zlib)
+    try:
+        _upload(client, bucket, key, chunks, proof, is_new=True)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _DONE_BEFORE:
+            return None
+        raise
+    return proof.finish()
+
+
+def upload_unproved(client: "S3Client", bucket: str, key: str, chunks: Iterator[bytes]) -> None:
+    """Store any bytes, in place of what `key` has. Raises the errors of `chunks` and botocore's."""
+    try:
+        _upload(client, bucket, key, chunks, _NoProof(), is_new=False)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in _DONE_BEFORE:
+            raise
+
+
+def _upload(
+    client: "S3Client",
+    bucket: str,
+    key: str,
+    chunks: Iterator[bytes],
+    proof: "ArchiveProof | _NoProof",
+    *,
+    is_new: bool,
+) -> None:
+    """Store the bytes once `proof` is finished. `is_new`: only if `key` has no object."""
+    condition: Any = {"IfNoneMatch": "*"} if is_new else {}
     with ThreadPoolExecutor(1) as prover:
         parts = _parts(chunks, proof, prover)
         first = next(parts, _Part(bytearray()))
         second = next(parts, None)
-        try:
-            if second is None:
-                # Like most archives, this one fits one part, so one request replaces three.
-                first.wait()
-                archive = proof.finish()
-                body = first.body
-                client.put_object(
-                    Bucket=bucket,
-                    Key=key,
-                    Body=body,  # type: ignore[arg-type]  # a bytearray, which botocore takes
-                    ContentType=_CONTENT_TYPE,
-                    ChecksumCRC32=_crc32(body),
-                    IfNoneMatch="*",
-                )
-                return archive
-            with _Upload(client, bucket, key) as upload:
-                for part in chain((first, second), parts):
-                    upload.add(part)
-                part.wait()
-                archive = proof.finish()
-                upload.complete()
-                return archive
-        except ClientError as error:
-            if error.response["Error"]["Code"] in _DONE_BEFORE:
-                return None
-            raise
+        if second is None:
+            # Like most archives, this one fits one part, so one request replaces three.
+            first.wait()
+            proof.finish()
+            body = first.body
+            client.put_object(
+                Bucket=bucket,
+                Key=key,
+                Body=body,  # type: ignore[arg-type]  # a bytearray, which botocore takes
+                ContentType=_CONTENT_TYPE,
+                ChecksumCRC32=_crc32(body),
+                **condition,
+            )
+            return
+        with _Upload(client, bucket, key) as upload:
+            for part in chain((first, second), parts):
+                upload.add(part)
+            part.wait()
+            proof.finish()
+            upload.complete(condition)
 
 
 def until_deadline(chunks: Iterator[bytes], seconds_left: Callable[[], float]) -> Iterator[bytes]:
@@ -122,12 +147,87 @@ def until_deadline(chunks: Iterator[bytes], seconds_left: Callable[[], float]) -
 
 def prove_stored_archive(client: "S3Client", bucket: str, key: str) -> Archive:
     """Prove an archive that is stored in S3. Raises ArchiveCorrupt."""
-    proof = ArchiveProof(deflate=isal_zlib)
+    return _prove(client, bucket, key)[0]
+
+
+def store_refused_archive(client: "S3Client", bucket: str, refused_key: str, key: str) -> Archive:
+    """Prove an archive that was uploaded unproved, and copy it to `key`, unless an object is there.
+
+    Raises ArchiveCorrupt.
+    """
+    archive, etag = _prove(client, bucket, refused_key)
+    try:
+        client.copy_object(
+            Bucket=bucket,
+            Key=key,
+            CopySource={"Bucket": bucket, "Key": refused_key},
+            CopySourceIfMatch=etag,
+            ChecksumAlgorithm="CRC32",
+            IfNoneMatch="*",
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in _DONE_BEFORE:
+            raise
+        # Another run stored the archive meanwhile, or replaced the refused bytes.
+        return prove_stored_archive(client, bucket, key)
+    return archive
+
+
+def _prove(client: "S3Client", bucket: str, key: str) -> tuple[Archive, str]:
+    """Prove a stored archive, with the sizes in its directory if it needs them; return its ETag."""
+    try:
+        return _proved_forwards(client, bucket, key, sizes=())
+    except ArchiveCorrupt:
+        sizes = compressed_sizes(_Stored.of(client, bucket, key))
+        if not sizes:
+            raise
+        return _proved_forwards(client, bucket, key, sizes=sizes)
+
+
+def _proved_forwards(
+    client: "S3Client", bucket: str, key: str, *, sizes: Sequence[int]
+) -> tuple[Archive, str]:
+    proof = ArchiveProof(deflate=isal_zlib, sizes=sizes)
+    answer = client.get_object(Bucket=bucket, Key=key)
     # `with body` would return the raw stream, without botocore's check of the length.
-    with closing(client.get_object(Bucket=bucket, Key=key)["Body"]) as body:
+    with closing(answer["Body"]) as body:
         while chunk := body.read(CHUNK_BYTES):
             proof.update(chunk)
-    return proof.finish()
+    return proof.finish(), answer["ETag"]
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """An object, to be read in ranges."""
+
+    client: "S3Client"
+    bucket: str
+    key: str
+    size: int
+
+    @classmethod
+    def of(cls, client: "S3Client", bucket: str, key: str) -> Self:
+        size = client.head_object(Bucket=bucket, Key=key)["ContentLength"]
+        return cls(client, bucket, key, size)
+
+    def open(self, start: int, length: int) -> "closing[StreamingBody]":
+        wanted = f"bytes={start}-{start + length - 1}"
+        return closing(
+            self.client.get_object(Bucket=self.bucket, Key=self.key, Range=wanted)["Body"]
+        )
+
+
+class _NoProof:
+    """Accepts any bytes, in the place of an ArchiveProof."""
+
+    def hash(self, chunk: bytes | memoryview) -> None:
+        """Accept a chunk."""
+
+    def walk(self, chunk: bytes | memoryview) -> None:
+        """Accept a chunk."""
+
+    def finish(self) -> None:
+        """Accept the end."""
 
 
 @dataclass
@@ -160,7 +260,7 @@ class _Part:
         self.filled += taken
         return data[taken:]
 
-    def prove(self, proof: ArchiveProof, prover: ThreadPoolExecutor) -> None:
+    def prove(self, proof: "ArchiveProof | _NoProof", prover: ThreadPoolExecutor) -> None:
         """Hash the bytes filled since the last call, and prove them in the prover's thread."""
         piece = memoryview(self.buffer)[self.proved : self.filled]
         self.proved = self.filled
@@ -174,7 +274,7 @@ class _Part:
 
 
 def _parts(
-    chunks: Iterator[bytes], proof: ArchiveProof, prover: ThreadPoolExecutor
+    chunks: Iterator[bytes], proof: "ArchiveProof | _NoProof", prover: ThreadPoolExecutor
 ) -> Iterator[_Part]:
     """Collect chunks into parts of PART_BYTES, and prove each byte once. The last part is shorter.
 
@@ -240,14 +340,14 @@ class _Upload:
         self._sent.append(sent)
         part.readers.append(sent)
 
-    def complete(self) -> None:
+    def complete(self, condition: Mapping[str, Any]) -> None:
         """Make the object visible, unless its key already has an object."""
         self._client.complete_multipart_upload(
             Bucket=self._bucket,
             Key=self._key,
             UploadId=self._id.result(),
             MultipartUpload={"Parts": [sent.result() for sent in self._sent]},
-            IfNoneMatch="*",
+            **condition,
         )
         self._completed = True
 

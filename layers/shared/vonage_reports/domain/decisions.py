@@ -349,7 +349,7 @@ def decide(
     if report.state is State.CONVERTING:
         # InvalidRequest: the bucket lacks an object that only a new collection restores.
         if error in _FINAL_ERRORS or error == "InvalidRequest":
-            return Fail(error, reason, is_stored=error == _UNREADABLE)
+            return Fail(error, reason, is_stored=_is_readable_again(error, entry))
         if _is_hopeless(report, entry, error):
             return Fail(error, reason, is_stored=True)
         return Resume(entry, later, frees_slot=False, error=error, reason=reason)
@@ -362,7 +362,7 @@ def decide(
         return _hold(report, gone, report.request_id, now=now, waits=waits)
     working = at_vonage in (RequestStatus.PENDING, RequestStatus.PROCESSING)
     if error in _FINAL_ERRORS and at_vonage in (RequestStatus.SUCCESS, Gone.GONE):
-        return Fail(error, reason, is_stored=error == _UNREADABLE)
+        return Fail(error, reason, is_stored=_is_readable_again(error, entry))
     if entry is not Entry.CHECK:
         if report.is_half and not working:
             return Store(execution.rows)
@@ -410,6 +410,11 @@ def decide(
         return _buy_again(report, "ReportExpired", reason, now, waits)
     ended = f"Vonage ended the report as {at_vonage.value}"
     return _buy_again(report, "ReportFailed", ended, now, waits)
+
+
+def _is_readable_again(error: str, entry: Entry) -> bool:
+    """Whether the failure is about rows of a stored archive, which a reconversion reads again."""
+    return error == _UNREADABLE or (error == "RowsMismatch" and entry is not Entry.CHECK)
 
 
 def _is_hopeless(report: Report, entry: Entry, error: str) -> bool:

@@ -355,7 +355,7 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
             is_resolved = report.state is State.HELD
             earlier = None if is_resolved else report.refused_since
             refused_since = earlier or (report.submitted_at if put_back.refused else None)
-            denied_since = None if is_resolved else report.denied_since
+            denied_since = report.denied_since
             if put_back.denied is not None:
                 denied_since = (denied_since or report.submitted_at) if put_back.denied else None
             return {

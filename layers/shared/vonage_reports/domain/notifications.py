@@ -13,6 +13,7 @@ from typing import Any
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import VonageRejected, VonageReportsError
 from vonage_reports.domain.lifecycle import Fail, Hold, Resubmit, Resume
+from vonage_reports.domain.objects import REFUSED
 from vonage_reports.domain.removal import withdrawn_at
 from vonage_reports.domain.report import Entry, Report, failure_token
 from vonage_reports.domain.windows import format_instant
@@ -50,6 +51,7 @@ def delivered(manifest: Mapping[str, Any], *, manifest_key: str) -> dict[str, An
         "revision": manifest["revision"],
         "window": manifest["window"],
         "rows": manifest["rows"],
+        "row_check": manifest["row_check"],
         "bytes": sum(archive["bytes"] for archive in manifest["archives"]),
         "totals": _bounded(manifest["totals"]),
         "rescued": _rescued(manifest),
@@ -101,15 +103,23 @@ def failed(report: Report, failure: Fail, *, execution: str | None) -> dict[str,
     name = failure.part or report.report_id
     failures = report.failures + 1 if failure.part is None else failure.part_failures
     run_again = reconvert(name) if failure.is_stored else recollect(name, failures)
-    # Collected again, a report that was too large would be truncated again.
     return _problem(
         "report.failed",
         report,
         failure.error,
         failure.reason,
         execution=execution,
-        run_again=None if failure.error == "ReportTruncated" else run_again,
+        run_again=None if fails_again(failure.error, failure.reason) else run_again,
     )
+
+
+def fails_again(error: str | None, reason: str | None) -> bool:
+    """Whether a new report, which is billed, would fail like this one.
+
+    A report that was too large would be truncated again. A refused archive has to be explained
+    first; its bytes are kept.
+    """
+    return error == "ReportTruncated" or (error == "ArchiveCorrupt" and REFUSED in (reason or ""))
 
 
 def recollect(report_id: str, failures: int | None) -> dict[str, Any]:

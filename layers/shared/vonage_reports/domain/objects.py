@@ -41,6 +41,15 @@ def receipt_key(of: RunInput | Report) -> str:
     return f"{_archive_folder(of)}/{of.request_id}.json"
 
 
+REFUSED = "refused/"
+"""The prefix of the bytes of refused archives. A lifecycle rule deletes them after 30 days."""
+
+
+def refused_key(of: RunInput | Report) -> str:
+    """Return the key of the bytes that are no whole archive."""
+    return f"{REFUSED}{_folder(of)}/{of.report_id}/{of.request_id}.zip"
+
+
 def dataset_key(of: RunInput | Report) -> str:
     """Return the key of the window's dataset, which is one object even for several reports."""
     window = of.window
@@ -124,9 +133,14 @@ def receipt(
     archive: Archive | None,
     *,
     items_count: int | None,
+    items_count_text: str | None = None,
     times: Mapping[str, str | None],
 ) -> dict[str, Any]:
-    """Make the receipt of a report. `archive` is None if Vonage made no file."""
+    """Make the receipt of a report. `archive` is None if Vonage made no file.
+
+    `items_count_text` is Vonage's count as sent, if it cannot be read.
+    """
+    unreadable = {} if items_count_text is None else {"items_count_text": items_count_text}
     return {
         "schema_version": SCHEMA_VERSION,
         "report_id": run_input.report_id,
@@ -140,6 +154,7 @@ def receipt(
             "members": [asdict(member) for member in archive.members],
         },
         "items_count": items_count,
+        **unreadable,
         "times": dict(times),
     }
 
@@ -155,7 +170,7 @@ def manifest(
     """Make the manifest of a window from the receipts of its archives.
 
     `content` describes the rows: rows, columns, schema_changed, dataset, totals, rescued,
-    row_check.
+    row_check, other_members.
     """
     times = {
         "submitted": _time(receipts, "submitted", min),
@@ -191,6 +206,7 @@ def manifest(
         "totals": content["totals"],
         "rescued": content["rescued"],
         "row_check": content["row_check"],
+        "other_members": content.get("other_members", []),
         "times": {"planned": run_input.planned, **times, "delivered": delivered},
     }
 
@@ -206,3 +222,12 @@ def counted_by_vonage(receipts: Sequence[Mapping[str, Any]]) -> int | None:
     """Return how many rows Vonage counted, or None if one of the files has no count."""
     counts = [each["items_count"] if each["archive"] else 0 for each in receipts]
     return None if None in counts else sum(counts)
+
+
+def unreadable_counts(receipts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return Vonage's counts that cannot be read, as Vonage sent them."""
+    return [
+        each["items_count_text"]
+        for each in receipts
+        if each["archive"] and "items_count_text" in each
+    ]

@@ -356,13 +356,17 @@ def _is_decided(
     list is refused too. Such a report fails after 7 days, and is not held before.
     """
     too_late = past_the_list(report, now=now, waits=services.waits)
+    failure = None if may_be_the_key else after_denial(report, report.reason, now=now)
+    if too_late is not None and failure is not None:
+        # The list shows nothing so old, and another refused POST would show nothing new.
+        _fail(report, failure, services, now=now)
+        return True
     if too_late is not None and report.denied_since is None:
         _write_look_up(report, too_late, services, result, now=now)
         return True
     seen = _look_up(report, services)
     if seen is NoMatch.ABSENT and too_late is None:
         return False
-    failure = None if may_be_the_key else after_denial(report, report.reason, now=now)
     is_denied = seen is NoMatch.DENIED
     if is_denied and failure is not None:
         _fail(report, failure, services, now=now)

@@ -45,6 +45,7 @@ _MOST_PARAMETERS = 20
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _LONGEST_TEXT = 100
 _MOST_ITEMS = 10**15
+_COUNT = re.compile(r"\s*(\d{1,15})(?:\.0{1,15})?\s*", re.ASCII)
 _LONGEST_RETRY_AFTER = 86_400
 _LONGEST_PROBLEM = 64 * 1024  # bytes; a longer body is no problem+json, perhaps a whole archive
 _PIECE = 64 * 1024
@@ -55,7 +56,8 @@ _GZIP_OR_ZLIB = 47  # zlib's `wbits`
 class ReportRequest:
     """One report as Vonage describes it. A field that is missing or unreadable is None.
 
-    `request_id` is "" if it is unreadable, in a list only. `echo` is the whole answer, with the
+    `request_id` is "" if it is unreadable, in a list only. `items_count_text` is Vonage's text of a
+    count that is present but unreadable. `echo` is the whole answer, with the
     request's parameters as sent. So its `status` is a filter; the state of the report is
     `request_status`.
     """
@@ -71,6 +73,7 @@ class ReportRequest:
     items_count: int | None
     file_id: str | None
     echo: Mapping[str, Any]
+    items_count_text: str | None = None
 
     @property
     def state(self) -> RequestStatus:
@@ -315,6 +318,7 @@ def request_id_of(answer: Mapping[str, Any]) -> str:
 
 def report_request(answer: Mapping[str, Any]) -> ReportRequest:
     """Parse one report of an answer. Every field is checked here."""
+    count = _count(answer.get("items_count"))
     return ReportRequest(
         request_id=_id(answer.get("request_id")) or "",
         request_status=_status(answer.get("request_status")),
@@ -324,9 +328,10 @@ def report_request(answer: Mapping[str, Any]) -> ReportRequest:
         date_start=_instant(answer.get("date_start")),
         date_end=_instant(answer.get("date_end")),
         receive_time=_instant(answer.get("receive_time")),
-        items_count=_count(answer.get("items_count")),
+        items_count=count,
         file_id=_file_id(answer),
         echo=answer,
+        items_count_text=_unreadable(answer.get("items_count")) if count is None else None,
     )
 
 
@@ -372,14 +377,33 @@ def _status(value: object) -> str | None:
 
 
 def _count(value: object) -> int | None:
+    """Read a number of records, also as a text or with a fraction of zero: "3" and 3.0 are 3."""
+    if isinstance(value, str):
+        digits = _COUNT.fullmatch(value)
+        value = int(digits[1]) if digits else None
+    elif isinstance(value, float) and value.is_integer():
+        value = int(value)
     # A boolean is an int too.
     return value if type(value) is int and 0 <= value <= _MOST_ITEMS else None
 
 
+def _unreadable(value: object) -> str | None:
+    """Return the text of a value that could not be read, None for a missing value or null."""
+    if value is None:
+        return None
+    text = cleaned(value if isinstance(value, str) else json.dumps(value))
+    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 3] + "..."
+
+
 def _file_id(answer: Mapping[str, Any]) -> str | None:
-    """Return the last segment of the download link's path. No other part of the link is used."""
+    """Return the last segment of the download link's path. No other part of the link is used.
+
+    HAL allows a list of links. The first link is the link (draft-kelly-json-hal-11, 4.1.1).
+    """
     links = answer.get("_links")
     link = links.get("download_report") if isinstance(links, dict) else None
+    if isinstance(link, list):
+        link = link[0] if link else None
     href = link.get("href") if isinstance(link, dict) else None
     if not isinstance(href, str):
         return None

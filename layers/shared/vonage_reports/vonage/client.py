@@ -4,11 +4,13 @@ Uses no AWS and retries nothing: retries belong to the workflow. Waits only to p
 The source of facts about the API is its OpenAPI text 3.1.4, unless another version is named.
 """
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import ip_address
+from itertools import chain
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -66,6 +68,11 @@ _MOST_BYTES_OF_A_LIST = 8_000_000
 _JSON = {"Accept": "application/json", "Accept-Encoding": "identity"}
 # With a content encoding, the bytes would not be those of the archive.
 _AS_IT_IS = {"Accept": "application/octet-stream", "Accept-Encoding": "identity"}
+_GZIP = frozenset({"gzip", "x-gzip"})
+_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_ONLY = 31  # zlib's `wbits`
+_LONGEST_FILE = 8 * 2**30
+"""The limit of a file after gzip was undone. Vonage sends at most 1 GB."""
 _MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -224,6 +231,7 @@ class VonageClient:
 
         Yields chunks of at most `chunk_bytes`. A body shorter than its Content-Length raises. A
         body of unknown length may end anywhere: only the archive itself proves that it is whole.
+        A gateway's gzip around the archive is undone, if the answer states it.
 
         The URL is built from the file's id; a link from Vonage is never followed. The client
         follows redirects within the host. To another host it follows them only over https, and
@@ -247,7 +255,9 @@ class VonageClient:
                 raise VonageUnavailable(
                     f"{status_and_problem(response, {})}, which is not a whole file"
                 )
-            yield _chunks(response, chunk_bytes)
+            chunks = _chunks(response, chunk_bytes)
+            is_gzip = response.headers.get("Content-Encoding", "").strip().lower() in _GZIP
+            yield _gunzipped(chunks, chunk_bytes) if is_gzip else chunks
 
     def _redirected(self, response: requests.Response, deadline: Deadline) -> requests.Response:
         with response, transport_errors():
@@ -381,6 +391,36 @@ def _origin(url: str) -> tuple[str, str]:
     # The whole netloc, because urllib3 may parse another host out of it than urlsplit does.
     host = parts.netloc.lower()
     return parts.scheme, host.removesuffix(":443") if parts.scheme == "https" else host
+
+
+def _gunzipped(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """Undo gzip, in chunks of at most `size` bytes. A body that is no gzip stays as it is.
+
+    Raises VonageUnavailable: the gzip is damaged, cut or followed by other bytes, or the file is
+    larger than `_LONGEST_FILE`.
+    """
+    head = b""
+    while len(head) < len(_GZIP_MAGIC) and (chunk := next(chunks, b"")):
+        head += chunk
+    if not head.startswith(_GZIP_MAGIC):
+        yield from chain([head] if head else [], chunks)
+        return
+    inflater, length = zlib.decompressobj(_GZIP_ONLY), 0
+    for chunk in chain([head], chunks):
+        rest, is_pending = chunk, True
+        while is_pending:
+            try:
+                output = inflater.decompress(rest, size)
+            except zlib.error:
+                raise VonageUnavailable("Vonage sent damaged gzip") from None
+            length += len(output)
+            if inflater.unused_data or length > _LONGEST_FILE:
+                raise VonageUnavailable("Vonage sent gzip with other bytes behind it, or too many")
+            yield output
+            rest = inflater.unconsumed_tail
+            is_pending = not inflater.eof and (bool(rest) or len(output) == size)
+    if not inflater.eof:
+        raise VonageUnavailable("Vonage sent gzip that was cut")
 
 
 def _chunks(response: requests.Response, size: int) -> Iterator[bytes]:
