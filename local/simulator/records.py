@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import accumulate
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
-from .values import Draw, Value, knows, seconds_to_settle, value_of
+from .values import Draw, Value, knows, seconds_to_settle, unknown, value_of
 
 SECONDS_PER_HOUR = 3600
 
@@ -60,6 +60,30 @@ def rows_in_hour(rows_per_day: int, hour: int) -> int:
     of_day = hour % 24
     total = _BEFORE[-1]
     return rows_per_day * _BEFORE[of_day + 1] // total - rows_per_day * _BEFORE[of_day] // total
+
+
+@dataclass(frozen=True)
+class Job:
+    """A report of the simulator, as a record of REPORTS-USAGE.
+
+    Attributes:
+        number: Position among all reports.
+        time: Second since the epoch at which its POST arrived.
+        cells: The columns and their texts.
+    """
+
+    number: int
+    time: int
+    cells: Mapping[str, str]
+
+
+def rows_of_jobs(jobs: Sequence[Job], stream: Stream, query: "Query") -> Iterator[Row]:
+    """Yield the jobs in the hours and the window of a query, newest first."""
+    for job in sorted(jobs, key=attrgetter("time", "number"), reverse=True):
+        hour = job.time // SECONDS_PER_HOUR
+        if hour in query.hours and query.window.start <= job.time < query.window.end:
+            values = [job.cells.get(name, unknown(stream.product, name)) for name in query.columns]
+            yield job.time, stream, hour, job.number, values
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,16 +5,16 @@ quotes, an empty value as "", newest rows first.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from threading import Event
 
 from .archives import ArchiveWriter, MemberWriter
 from .billing import Selection
 from .imperfections import IN_CSV, ImperfectCsv, other_members
-from .records import Query, Row, Stream, Window, rows_of
+from .records import Job, Query, Row, Stream, Window, rows_of, rows_of_jobs
 from .settings import Settings
 from .validation import ReportRequest
 from .values import COLUMNS_WITH_QUOTES
@@ -55,6 +55,8 @@ class Rendering:
         max_rows: Maximum number of rows.
         empty: The form of a report without rows, or None for a report with rows.
         imperfections: Names of `imperfections.IMPERFECTIONS`.
+        jobs: The reports that REPORTS-USAGE lists since `jobs_since`.
+        jobs_since: Where the generated history of REPORTS-USAGE ends.
     """
 
     request: ReportRequest
@@ -64,6 +66,8 @@ class Rendering:
     max_rows: int
     empty: str | None
     imperfections: frozenset[str] = frozenset()
+    jobs: Sequence[Job] = ()
+    jobs_since: datetime | None = None
 
     def run(self, path: Path, stop: Event) -> Rendered:
         """Write the archive to `path`.
@@ -136,21 +140,26 @@ class Rendering:
             return iter(())
         product = self.request.product
         directions = [self.request.direction] if self.request.direction else product.directions
-        return rows_of(
-            [
-                Stream(self.settings.seed, product.name, account, direction)
-                for account in self.accounts
-                for direction in directions
-            ],
-            Query(
-                hours=hours,
-                window=self._window(),
-                rows_per_day=self.settings.rows_per_day_of(product.name),
-                columns=self.columns(),
-                filters=self.request.filters,
-                as_of=self.created.timestamp(),
-                settling_hours=self.settings.settling_hours,
-            ),
+        query = Query(
+            hours=hours,
+            window=self._window(),
+            rows_per_day=self.settings.rows_per_day_of(product.name),
+            columns=self.columns(),
+            filters=self.request.filters,
+            as_of=self.created.timestamp(),
+            settling_hours=self.settings.settling_hours,
+        )
+        streams = [
+            Stream(self.settings.seed, product.name, account, direction)
+            for account in self.accounts
+            for direction in directions
+        ]
+        if self.jobs_since is None:
+            return rows_of(streams, query)
+        history = Window.between(self.request.start, min(self.request.end, self.jobs_since))
+        return chain(
+            rows_of_jobs(self.jobs, replace(streams[0], direction="jobs"), query),
+            rows_of(streams, replace(query, window=history)),
         )
 
     def _write_csv(

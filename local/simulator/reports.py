@@ -1,14 +1,18 @@
 """One asynchronous report: its life cycle, and the documents that the API answers."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Event
 
 from .clock import Clock
+from .products import PRODUCTS
+from .records import Job
 from .rendering import Rendered
 from .settings import Settings
 from .validation import ReportRequest
+from .values import PRICE_OF_A_RECORD, price_of_report, timestamp
 
 # Links always name Vonage's host, so a client must rebuild its URLs from the ids.
 LINK_HOST = "https://api.nexmo.com"
@@ -193,6 +197,43 @@ class Report:
         """Format a time in UTC. Alternate between `+00:00` and `+0000`: Vonage has used both."""
         text = instant.astimezone(UTC).isoformat(timespec="seconds")
         return text if self.number % 2 else text[:-6] + "+0000"
+
+    def job(self, clock: Clock, primary: str) -> Job:
+        """Return the report as a record of REPORTS-USAGE, now.
+
+        `primary` is the account that sent the request. Whether Vonage charges a report without an
+        archive is unknown; here it does not.
+        """
+        now, ended = clock.elapsed(), self.ended()
+        status = self.status(now)
+        product = self.request.product
+        rows = self.rendered.rows if self.rendered and status in WITH_ARCHIVE else 0
+
+        def time(of: float | None) -> str:
+            return "" if of is None or of > now else timestamp(int(clock.at(of).timestamp()))
+
+        cells = {
+            "acc": primary,
+            "product_type": "reports",
+            "date_received": time(self.received),
+            "date_started": time(self.started),
+            "date_finished": time(ended),
+            "status": status,
+            "account_id": self.request.account_id,
+            "master_account_id": primary,
+            "is_charged": str(status in WITH_ARCHIVE and not product.free).upper(),
+            "request_params": json.dumps(self.request.sent),
+            "job_type": "ASYNC_JOB",
+            "requested_product": product.name,
+            "items_written": str(rows),
+            "price": PRICE_OF_A_RECORD,
+            "currency": PRODUCTS["REPORTS-USAGE"].currency,
+            "total_price": price_of_report(product.name, rows),
+            # Whether Vonage's `id` is the request_id is unknown.
+            "id": self.request_id,
+            "tier_volume": "",
+        }
+        return Job(self.number, int(clock.at(self.received).timestamp()), cells)
 
     def control_document(self, clock: Clock) -> Mapping[str, object]:
         """Return the report's entry in /control/state."""

@@ -162,8 +162,7 @@ _LOOKUPS = _weighted(
 )  # real: the last two
 _JOB_TYPES = _weighted([("ASYNC_JOB", 192), ("SYNC_JOB_FROM_DATES", 48), ("SYNC_JOB_FROM_ID", 16)])
 _REQUESTED = _weighted([("SMS", 160), ("MESSAGES", 64), ("VOICE-CALL", 24), ("REPORTS-USAGE", 8)])
-PRICE_OF_A_RECORD = 400
-"""Millionths of a euro for a record in a report: the example of the specification."""
+_PRICE_OF_A_RECORD = 400  # the specification's example
 
 _INBOUND_PRICE = 36_000  # the specification's example
 _TIERS = ("1-10000", "1-10000_10001-onwards", "", "10001-onwards")  # flat rates have no tier
@@ -404,9 +403,13 @@ def _requested(d: Draw) -> str:
     return _REQUESTED[d.raw[STATUS]]
 
 
+PRICE_OF_A_RECORD = _decimal(_PRICE_OF_A_RECORD, 2)
+"""The price of a record in a report, in euros, as REPORTS-USAGE shows it."""
+
+
 def price_of_report(product: str, records: int) -> str:
     """Return the price of a report in euros, as REPORTS-USAGE shows it."""
-    return _decimal(0 if PRODUCTS[product].free else PRICE_OF_A_RECORD * records, 2)
+    return _decimal(0 if PRODUCTS[product].free else _PRICE_OF_A_RECORD * records, 2)
 
 
 def _constant(text: str) -> Value:
@@ -653,7 +656,7 @@ _OVERRIDES: Mapping[str, Mapping[str, Value]] = {
         "date_started": lambda d: (
             timestamp(d.time + 2) if _JOB_TYPES[d.raw[KIND]] == "ASYNC_JOB" else ""
         ),
-        "price": _constant(_decimal(PRICE_OF_A_RECORD, 2)),
+        "price": _constant(PRICE_OF_A_RECORD),
         "product_type": _constant("reports"),
         "total_price": lambda d: price_of_report(_requested(d), _items_written(d)),
     },
@@ -665,7 +668,12 @@ def value_of(product: str, column: str) -> Value:
     overrides = _OVERRIDES.get(product, {})
     if column == "currency" and column not in overrides:
         return _constant(PRODUCTS[product].currency)
-    return overrides.get(column) or _DEFAULTS.get(column) or _constant(f"{column} of {product}")
+    return overrides.get(column) or _DEFAULTS.get(column) or _constant(unknown(product, column))
+
+
+def unknown(product: str, column: str) -> str:
+    """Return the text of a column that no product has."""
+    return f"{column} of {product}"
 
 
 def knows(column: str) -> bool:
