@@ -306,7 +306,7 @@ def test_lag_hides_young_reports_from_the_list(client: Client) -> None:
 # Imperfect reports
 
 
-def files_of(client: Client, report: Mapping[str, Any]) -> dict[str, str]:
+def files_of(client: Client, report: dict[str, Any]) -> dict[str, str]:
     """Return the text of each member, or its bytes as Latin-1 characters."""
     with zipfile.ZipFile(io.BytesIO(client.download(report).body)) as archive:
         return {name: archive.read(name).decode("latin-1") for name in archive.namelist()}
