@@ -66,6 +66,16 @@ def seconds_to_settle(raw: bytes, hours: float) -> float:
     return 0 if is_quick else hours * 3600 * (steps + 1) / 32
 
 
+def seconds_late(product: str) -> Callable[[Draw], float] | None:
+    """Return how long after its time a record of the product is listed. None means at once.
+
+    HLS is the only case that Vonage states: up to 2.5 hours (its page on video reports).
+    """
+    if product != "VIDEO-API":
+        return None
+    return lambda d: _MOST_LATE * d.raw[SETTLING] / 255 if _video_feature(d)[0] == "HLS" else 0
+
+
 def _weighted(shares: Sequence[tuple[T, int]]) -> tuple[T, ...]:
     """Return the choice for each of the 256 values of a byte, by the shares."""
     slots = tuple(choice for choice, share in shares for _ in range(share))
@@ -155,6 +165,7 @@ _CAMARA = (
 )
 _AMD_MODES = ("default", "detect", "detect_beep")
 _TTS_TYPES = ("standard", "premium", "premier")
+_MOST_LATE = 9000  # seconds
 _SESSION_TYPES = ("authentication", "utility", "marketing", "service")
 _VERIFICATIONS = _weighted([("SUCCESS", 216), ("FAILED", 16), ("EXPIRED", 16), ("CANCELLED", 8)])
 _LOOKUPS = _weighted(

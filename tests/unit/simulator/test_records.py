@@ -181,6 +181,22 @@ def test_only_statuses_and_prices_change_for_72_hours(product: str, changing: se
     assert rows_at(end + timedelta(hours=72)) == late
 
 
+def test_hls_records_of_video_come_up_to_two_and_a_half_hours_late() -> None:
+    end = DAY + timedelta(hours=12)
+
+    def features(later: timedelta) -> Counter[str]:
+        as_of = end + later
+        rows = rows_between(DAY, end, product="VIDEO-API", directions=("",), rows_per_day=5000,
+                            as_of=as_of)  # fmt: skip
+        return Counter(cells[1] for *_, cells in rows)
+
+    early, later, late = (features(timedelta(hours=hours)) for hours in (0, 1, 2.5))
+
+    assert early["HLS"] < later["HLS"] < late["HLS"]
+    assert late == features(timedelta(days=3))
+    assert {**early, "HLS": 0} == {**late, "HLS": 0}
+
+
 def test_filter_uses_status_at_request_time() -> None:
     end = DAY + timedelta(days=1)
     status = PRODUCTS["SMS"].columns.index("status")
