@@ -4,7 +4,8 @@ Every number lies in a range that a regulator reserves for fiction, so no number
 subscriber: Ofcom (GB), NANPA 555-01xx (US, CA), ACMA (AU), ARCEP (FR), Bundesnetzagentur (DE),
 ComReg (IE), PTS (SE). Namibia has no such range, so its numbers have a 0 after the country code: no
 network can assign these numbers. Namibia is included because many CSV readers take its ISO code
-"NA" for a missing value.
+"NA" for a missing value. The code 999 belongs to no country, so the records with the country name
+UNKNOWN have it.
 """
 
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ COUNTRIES = (
             Network("310260", "T-Mobile USA, Inc."),
             Network("311480", "Verizon Wireless"),
             Network("310410", "AT&T Wireless Inc."),
-            # Raw records have letters where a number's network is unknown or no mobile network.
+            # Raw records name these two networks with letters.
             Network("US-FIXED", "United States Landline"),
             Network("US-UNKNOWN", "United States Unknown"),
         ),
@@ -159,7 +160,6 @@ COUNTRIES = (
         264_000,
         4,
     ),
-    # `country_name` may be UNKNOWN. The country code 999 belongs to nobody.
     Country(
         "",
         "UNKNOWN",

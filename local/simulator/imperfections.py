@@ -1,7 +1,7 @@
-"""Imperfect reports: what vendors of such reports were seen to send, or may send, one day.
+"""Imperfect reports, after faults that users of comparable systems reported.
 
 Each kind has a name, for the setting and the fault `imperfect`. A report may have several kinds.
-Kinds in cells (a report has two or more records):
+Kinds in cells:
     times_without_offset: No time of the newest two records has an offset.
     same_id_twice: The second record has the id of the first, and its own price.
     price_with_18_places: The newest record's price has more digits than a decimal(18,8).

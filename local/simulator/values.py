@@ -3,8 +3,8 @@
 Each column has a function that turns a `Draw` (the 64 random bytes of one record) into the text in
 the CSV. A product overrides the columns that have another meaning there.
 
-The values are those of OpenAPI 3.1.4 (archived 2026-10-08), and of real records where the comment
-says so. Words that neither has are invented.
+OpenAPI 3.1.4 (archived 2026-10-08) has the values, and real records have those that a comment
+calls real. Texts that neither has are invented.
 """
 
 import json
@@ -293,7 +293,7 @@ def _messenger_id(d: Draw) -> str:
 
 
 def _messages_party(value: Value, *, is_user: Callable[[Draw], bool]) -> Value:
-    # Users of Messenger have ids. This id has 16 digits, and the real ones have other beginnings.
+    # A user of Messenger has an id of 16 digits. The beginning 9999 marks it as fictional.
     return lambda d: _messenger_id(d) if _provider(d) == "messenger" and is_user(d) else value(d)
 
 
