@@ -4,7 +4,8 @@ Every number lies in a range that a regulator reserves for fiction, so no number
 subscriber: Ofcom (GB), NANPA 555-01xx (US, CA), ACMA (AU), ARCEP (FR), Bundesnetzagentur (DE),
 ComReg (IE), PTS (SE). Namibia has no such range, so its numbers have a 0 after the country code: no
 network can assign these numbers. Namibia is included because many CSV readers take its ISO code
-"NA" for a missing value.
+"NA" for a missing value. The code 999 belongs to no country, so the records with the country name
+UNKNOWN have it.
 """
 
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Country:
     """A destination of messages and calls, with its prices.
 
     Attributes:
-        code: ISO 3166-1 alpha-2.
+        code: ISO 3166-1 alpha-2, or empty if unknown.
         name: Value of the column `country_name`.
         numbers: The fictional range of its subscribers.
         networks: At least one.
@@ -67,7 +68,7 @@ COUNTRIES = (
         ),
         33_300,
         13_900,
-        96,
+        92,
     ),
     Country(
         "US",
@@ -77,6 +78,9 @@ COUNTRIES = (
             Network("310260", "T-Mobile USA, Inc."),
             Network("311480", "Verizon Wireless"),
             Network("310410", "AT&T Wireless Inc."),
+            # Raw records name these two networks with letters.
+            Network("US-FIXED", "United States Landline"),
+            Network("US-UNKNOWN", "United States Unknown"),
         ),
         6_800,
         11_900,
@@ -154,6 +158,15 @@ COUNTRIES = (
         ),
         219_820,
         264_000,
+        4,
+    ),
+    Country(
+        "",
+        "UNKNOWN",
+        NumberRange(999000000000, 1000),
+        (Network("99999", "Unknown"),),
+        50_000,
+        50_000,
         4,
     ),
 )

@@ -9,6 +9,7 @@ Defaults are in parentheses after each parameter. Report faults, with their oper
     outcome (create): The report ends after `seconds` (its usual time) as `request_status`, which
         may be any word. TRUNCATED keeps the newest `rows` (100).
     empty (create): The report has no rows. `how`: header_only, zero_bytes, no_link.
+    imperfect (create): The report has an imperfection. `how`: a name of `imperfections.py`.
     items_count (create, get, list): The count is wrong by `delta` (1). On create, it stays wrong.
     no_link (create, get, list): SUCCESS has no download link.
     link_while_processing (create, get, list): PROCESSING has a link, but there is no file yet.
@@ -35,12 +36,14 @@ Answer faults of download only; `n` (half of the archive) counts bytes:
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .imperfections import IMPERFECTIONS
 from .traffic import OPERATIONS
 
 # Faults, with the operations that accept them.
 REPORT_FAULTS: Mapping[str, tuple[str, ...]] = {
     "outcome": ("create",),
     "empty": ("create",),
+    "imperfect": ("create",),
     "items_count": ("create", "get", "list"),
     "no_link": ("create", "get", "list"),
     "link_while_processing": ("create", "get", "list"),
@@ -67,6 +70,11 @@ BODIES = (
     "chunked", "not_whole_chunked", "corrupt_byte_at",
 )  # fmt: skip
 EMPTY_REPORTS = ("header_only", "zero_bytes", "no_link")
+_HOW: Mapping[str, tuple[str, ...]] = {
+    "body": BODIES,
+    "empty": EMPTY_REPORTS,
+    "imperfect": IMPERFECTIONS,
+}
 
 _PARAMETERS: Mapping[str, type | tuple[type, ...]] = {
     "status": int, "retry_after": int, "body": str, "content_type": str, "seconds": (int, float),
@@ -115,7 +123,7 @@ class Fault:
         for name, value in rest.items():
             if name not in _PARAMETERS or not isinstance(value, _PARAMETERS[name]):
                 raise ValueError(f"fault parameter {name} does not accept {value!r}")
-        choices = {"body": BODIES, "empty": EMPTY_REPORTS}.get(fault)
+        choices = _HOW.get(fault)
         if choices and rest.get("how") not in choices:
             raise ValueError(f"fault {fault} needs `how`: one of {', '.join(choices)}")
         return cls(operation, fault, times, after, match, rest)

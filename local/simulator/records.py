@@ -2,7 +2,7 @@
 
 Therefore two halves of a window contain exactly the records of the whole window, filters select
 from the same records, and the same request returns the same CSV. Age changes only statuses and
-prices, until they are settled.
+prices, until they are settled, and lists the HLS records of VIDEO-API late.
 """
 
 import hashlib
@@ -12,9 +12,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import accumulate
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
-from .values import Draw, Value, knows, seconds_to_settle, value_of
+from .values import (
+    Draw,
+    Value,
+    knows,
+    seconds_late,
+    seconds_to_settle,
+    unknown,
+    value_of,
+)
 
 SECONDS_PER_HOUR = 3600
 
@@ -62,6 +70,30 @@ def rows_in_hour(rows_per_day: int, hour: int) -> int:
     return rows_per_day * _BEFORE[of_day + 1] // total - rows_per_day * _BEFORE[of_day] // total
 
 
+@dataclass(frozen=True)
+class Job:
+    """A report of the simulator, as a record of REPORTS-USAGE.
+
+    Attributes:
+        number: Position among all reports.
+        time: Second since the epoch at which its POST arrived.
+        cells: The columns and their texts.
+    """
+
+    number: int
+    time: int
+    cells: Mapping[str, str]
+
+
+def rows_of_jobs(jobs: Sequence[Job], stream: Stream, query: "Query") -> Iterator[Row]:
+    """Yield the jobs in the hours and the window of a query, newest first."""
+    for job in sorted(jobs, key=attrgetter("time", "number"), reverse=True):
+        hour = job.time // SECONDS_PER_HOUR
+        if hour in query.hours and query.window.start <= job.time < query.window.end:
+            values = [job.cells.get(name, unknown(stream.product, name)) for name in query.columns]
+            yield job.time, stream, hour, job.number, values
+
+
 @dataclass(frozen=True, kw_only=True)
 class Query:
     """The records to select from each stream, and the columns to return.
@@ -74,7 +106,7 @@ class Query:
         filters: Columns and the texts they must equal. A filter has no effect on a column that the
             records lack (`status` of CONVERSATION-EVENT).
         as_of: Time of the report, in seconds since the epoch. At this time, younger records may
-            have unsettled statuses and prices.
+            have unsettled statuses and prices, and some records of VIDEO-API are not listed yet.
         settling_hours: After how many hours the slowest record is settled.
     """
 
@@ -103,6 +135,7 @@ def _rows_of_stream(stream: Stream, query: Query) -> Iterator[Row]:
         if knows(column)
     ]
     start, end = query.window.start, query.window.end
+    late = seconds_late(stream.product)
     for hour in query.hours:
         count = rows_in_hour(query.rows_per_day, hour)
         identity = f"{stream.seed}|{stream.product}|{stream.account}|{stream.direction}|{hour}"
@@ -120,5 +153,7 @@ def _rows_of_stream(stream: Stream, query: Query) -> Iterator[Row]:
             settled_at = time + seconds_to_settle(raw, query.settling_hours)
             is_settled = settled_at <= query.as_of
             draw = Draw(stream.account, stream.direction, time, raw, is_settled=is_settled)
+            if late and time + late(draw) > query.as_of:
+                continue
             if all(value(draw) == text for value, text in wanted):
                 yield time, stream, hour, sequence, [value(draw) for value in values]

@@ -1,14 +1,18 @@
 """One asynchronous report: its life cycle, and the documents that the API answers."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Event
 
 from .clock import Clock
+from .products import PRODUCTS
+from .records import Job
 from .rendering import Rendered
 from .settings import Settings
 from .validation import ReportRequest
+from .values import PRICE_OF_A_RECORD, price_of_report, timestamp
 
 # Links always name Vonage's host, so a client must rebuild its URLs from the ids.
 LINK_HOST = "https://api.nexmo.com"
@@ -55,6 +59,7 @@ class Report:
         lasts: Seconds from `started` to the end. None means that the row count decides.
         empty: The form of a report without rows, or None for a report with its real rows.
         max_rows: Row limit of the outcome TRUNCATED. None means the limit of the settings.
+        imperfections: Names of `imperfections.IMPERFECTIONS`.
         aborted: When the report was cancelled.
         stop: Tells the rendering thread to give up.
     """
@@ -72,6 +77,7 @@ class Report:
     empty: str | None = None
     max_rows: int | None = None
     distortion: Distortion = field(default_factory=Distortion)
+    imperfections: frozenset[str] = frozenset()
     rendered: Rendered | None = None
     rendered_at: float = 0.0
     aborted: float | None = None
@@ -176,18 +182,58 @@ class Report:
         }
         if started and self.started is not None:
             document["start_time"] = self.format_time(clock.at(self.started))
-        links = {"self": {"href": f"{LINK_HOST}/v2/reports/{self.request_id}"}}
+        links: dict[str, object] = {"self": {"href": f"{LINK_HOST}/v2/reports/{self.request_id}"}}
         if link:
-            links["download_report"] = {"href": f"{LINK_HOST}/v3/media/{self.file_id}"}
+            download = {"href": f"{LINK_HOST}/v3/media/{self.file_id}"}
+            is_array = "link_as_array" in self.imperfections
+            links["download_report"] = [download] if is_array else download
         document["_links"] = links
         if items_count is not None:
-            document["items_count"] = items_count
+            is_text = "count_as_text" in self.imperfections
+            document["items_count"] = str(items_count) if is_text else items_count
         return document
 
     def format_time(self, instant: datetime) -> str:
         """Format a time in UTC. Alternate between `+00:00` and `+0000`: Vonage has used both."""
         text = instant.astimezone(UTC).isoformat(timespec="seconds")
         return text if self.number % 2 else text[:-6] + "+0000"
+
+    def job(self, clock: Clock, primary: str) -> Job:
+        """Return the report as a record of REPORTS-USAGE, now.
+
+        `primary` is the account that sent the request. Whether Vonage charges a report without an
+        archive is unknown; here it does not.
+        """
+        now, ended = clock.elapsed(), self.ended()
+        status = self.status(now)
+        product = self.request.product
+        rows = self.rendered.rows if self.rendered and status in WITH_ARCHIVE else 0
+
+        def time(of: float | None) -> str:
+            return "" if of is None or of > now else timestamp(int(clock.at(of).timestamp()))
+
+        cells = {
+            "acc": primary,
+            "product_type": "reports",
+            "date_received": time(self.received),
+            "date_started": time(self.started),
+            "date_finished": time(ended),
+            "status": status,
+            "account_id": self.request.account_id,
+            "master_account_id": primary,
+            "is_charged": str(status in WITH_ARCHIVE and not product.free).upper(),
+            "request_params": json.dumps(self.request.sent),
+            "job_type": "ASYNC_JOB",
+            "requested_product": product.name,
+            "items_written": str(rows),
+            "price": PRICE_OF_A_RECORD,
+            "currency": PRODUCTS["REPORTS-USAGE"].currency,
+            "total_price": price_of_report(product.name, rows),
+            # Whether Vonage's `id` is the request_id is unknown.
+            "id": self.request_id,
+            "tier_volume": "",
+        }
+        return Job(self.number, int(clock.at(self.received).timestamp()), cells)
 
     def control_document(self, clock: Clock) -> Mapping[str, object]:
         """Return the report's entry in /control/state."""

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
+from .imperfections import IMPERFECTIONS
 from .products import PRODUCTS
 
 CHOICES = {
     "jobs_policy": ("refuse", "queue"),
     "empty_report": ("header_only", "zero_bytes", "no_link"),
+    "imperfect": IMPERFECTIONS,
 }
 
 LEAST = {"jobs_limit": 1, "zip_members": 1}
@@ -43,6 +45,7 @@ class Settings:
         zip_members: How many CSV files an archive has. Each file has a share of the rows.
         zip_stored: Leave the members uncompressed.
         zip64: Write ZIP64 records at any size.
+        imperfect: The imperfections of every report, see `imperfections.py`.
     """
 
     seed: int = 1
@@ -66,6 +69,7 @@ class Settings:
     zip_members: int = 1
     zip_stored: bool = False
     zip64: bool = False
+    imperfect: tuple[str, ...] = ()
 
     def rows_per_day_of(self, product: str) -> int:
         """Return how many records a product has per UTC day, account and direction."""
@@ -93,7 +97,9 @@ def _checked(name: str, default: object, value: object) -> object:
         ):
             return value
     elif isinstance(default, tuple):
-        if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        if isinstance(value, list | tuple) and all(
+            isinstance(item, str) and item in CHOICES.get(name, (item,)) for item in value
+        ):
             return tuple(value)
     elif isinstance(default, bool | str):
         if type(value) is type(default) and value in CHOICES.get(name, (value,)):

@@ -25,6 +25,7 @@ from .answers import (
 from .billing import Bill
 from .clock import Clock
 from .faults import Fault, FaultBook
+from .records import Job
 from .rendering import Rendered, Rendering, RenderingStopped
 from .reports import (
     LINK_HOST,
@@ -43,6 +44,7 @@ from .validation import parse_date, parse_json_object, parse_report_request
 # More rendering threads would only delay the threads that answer.
 _RENDERING_THREADS = 2
 _LISTED = timedelta(days=7)
+_OF_REPORTS = "REPORTS-USAGE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,6 +308,8 @@ class Simulation:
             foreign=foreign,
             lasts=lasts,
             distortion=_distortion(report_faults),
+            imperfections=frozenset(world.settings.imperfect)
+            | {fault.text("how", "") for fault in report_faults if fault.fault == "imperfect"},
         )
         _set_outcome(report, report_faults)
         world.reports[report.request_id] = report
@@ -315,6 +319,7 @@ class Simulation:
 
     def _render(self, report: Report) -> None:
         request = report.request
+        clock = self.world.clock
         accounts = self.account.known if request.include_subaccounts else (request.account_id,)
         rendering = Rendering(
             request=request,
@@ -323,10 +328,12 @@ class Simulation:
             created=self.world.clock.at(report.received),
             max_rows=report.settings.max_records if report.max_rows is None else report.max_rows,
             empty=report.empty,
+            imperfections=report.imperfections,
+            jobs=self._jobs(report, accounts),
+            jobs_since=clock.at(0) if request.product.name == _OF_REPORTS else None,
         )
         path = self._folder / f"{report.file_id}.zip"
         future = self._renderers.submit(rendering.run, path, report.stop)
-        clock = self.world.clock
 
         def store(done: Future[Rendered]) -> None:
             if done.cancelled() or isinstance(done.exception(), RenderingStopped):
@@ -340,6 +347,16 @@ class Simulation:
                     report.rendered.path.unlink()
 
         future.add_done_callback(store)
+
+    def _jobs(self, listing: Report, accounts: Sequence[str]) -> Sequence[Job]:
+        """Return the reports of these accounts that a report of REPORTS-USAGE lists."""
+        if listing.request.product.name != _OF_REPORTS:
+            return []
+        return [
+            report.job(self.world.clock, self.account.api_key)
+            for report in self.world.reports.values()
+            if report is not listing and report.request.account_id in accounts
+        ]
 
     def _settle(self) -> None:
         """Start queued reports, charge finished reports and delete expired archives."""

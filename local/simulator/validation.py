@@ -174,6 +174,9 @@ def _window(
             else:
                 dates[name] = parsed
     start, end = dates["date_start"], dates["date_end"]
+    if start >= now:
+        # Vonage was seen to answer these words.
+        invalid.append(InvalidParameter("date_start", "date_start must be in the past"))
     if end < start:
         invalid.append(InvalidParameter("date_end", "Must not be before date_start"))
     if product.retention_days is None:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import json
 import re
 import time
 import zipfile
@@ -264,13 +265,39 @@ def test_every_product_is_served(vonage: Vonage, product: str) -> None:
     assert dates == sorted(dates, reverse=True)
 
 
+def test_usage_lists_the_accounts_own_jobs(vonage: Vonage) -> None:
+    usage = {"product": "REPORTS-USAGE", "account_id": ACCOUNT, "date_start": day(1)}
+    ended = vonage.finish(vonage.create())
+    cancelled = vonage.create()
+    vonage.request("DELETE", f"/v2/reports/{cancelled}")
+    [foreign] = vonage.simulator.jobs(1, 120)
+    vonage.create(account_id=SUBACCOUNT)
+    vonage.simulator.advance(60)
+
+    answer = vonage.post(**usage)
+    rows = vonage.rows_of(vonage.finish(answer.json()["request_id"]))
+
+    own = rows[:3]
+    assert [row["id"] for row in own] == [foreign, cancelled, ended["request_id"]]
+    assert [row["status"] for row in own] == ["PROCESSING", "ABORTED", "SUCCESS"]
+    assert [row["is_charged"] for row in own] == ["FALSE", "FALSE", "TRUE"]
+    assert [row["requested_product"] for row in own] == ["REPORTS-USAGE", "SMS", "SMS"]
+    assert (own[2]["items_written"], own[2]["total_price"]) == ("200", "0.08")
+    assert {row["acc"] for row in own} == {row["master_account_id"] for row in own} == {ACCOUNT}
+    assert json.loads(own[2]["request_params"]) == sms_day()
+    assert [row["date_finished"] == "" for row in own] == [True, False, False]
+    # Other rows are the history before the simulator's start.
+    assert all(row["date_received"] <= own[2]["date_received"] for row in rows[3:])
+    assert len({row["id"] for row in rows}) == len(rows)
+
+
 def test_switches_add_columns(vonage: Vonage) -> None:
     report = vonage.finish(vonage.create(include_message=True, show_concatenated=True))
     rows = vonage.rows_of(report)
     assert len(rows) == report["items_count"]
     assert any('"' in row["message_body"] for row in rows)
     assert any("\n" in row["message_body"] for row in rows)
-    assert {row["concatenated"] for row in rows} == {"true", "false"}
+    assert {row["concatenated"] for row in rows} == {"TRUE", "FALSE"}
 
 
 def test_halves_add_up_to_the_whole(vonage: Vonage) -> None:

@@ -1,6 +1,7 @@
 """The simulator's faults, as a client of its API observes them."""
 
 import base64
+import csv
 import http.client
 import io
 import json
@@ -218,6 +219,7 @@ def test_request_meets_report_fault_and_answer_fault(client: Client) -> None:
         {"operation": "get", "fault": "explode"},
         {"operation": "create", "fault": "redirect"},
         {"operation": "download", "fault": "body"},
+        {"operation": "create", "fault": "imperfect", "how": "blurred"},
         {"operation": "get", "fault": "status", "status": "500"},
         {"operation": "get", "fault": "status", "colour": "red"},
     ],
@@ -299,6 +301,104 @@ def test_lag_hides_young_reports_from_the_list(client: Client) -> None:
     assert client.request("GET", LIST).json()["items_count"] == 0
     client.simulator.advance(61)
     assert client.request("GET", LIST).json()["items_count"] == 1
+
+
+# Imperfect reports
+
+
+def files_of(client: Client, report: dict[str, Any]) -> dict[str, str]:
+    """Return the text of each member, or its bytes as Latin-1 characters."""
+    with zipfile.ZipFile(io.BytesIO(client.download(report).body)) as archive:
+        return {name: archive.read(name).decode("latin-1") for name in archive.namelist()}
+
+
+def csv_of(client: Client, *imperfections: str) -> str:
+    client.simulator.settings(imperfect=imperfections)
+    [text] = files_of(client, client.finished(country="NA")).values()
+    return text
+
+
+def records(text: str, separator: str = ",") -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator))
+
+
+def test_times_of_two_records_lose_their_offset(client: Client) -> None:
+    rows = records(csv_of(client, "times_without_offset"))
+    assert [len(row["date_received"]) for row in rows[:3]] == [19, 19, 25]
+    assert rows[0]["date_received"][10] == " "
+
+
+def test_two_records_can_have_one_id_and_an_odd_price(client: Client) -> None:
+    perfect = records(csv_of(client))
+    rows = records(csv_of(client, "same_id_twice", "price_with_18_places"))
+    assert [row["id"] for row in rows] == [
+        perfect[0]["id"], *(row["id"] for row in [perfect[0], *perfect[2:]])
+    ]  # fmt: skip
+    assert [row["total_price"] for row in rows] == [
+        "0.060000000000000005", *(row["total_price"] for row in perfect[1:])
+    ]  # fmt: skip
+
+
+def test_empty_cells_can_be_null_and_texts_have_a_nul(client: Client) -> None:
+    perfect = records(csv_of(client))
+    rows = records(csv_of(client, "null_words", "nul_in_cells"))
+    assert [row["forced_from"] for row in rows[:3]] == ["null", "null", ""]
+    assert [row["client_ref"] for row in rows] == [
+        f"abc\0efg{row['client_ref']}" for row in perfect
+    ]
+
+
+def test_header_can_be_in_capitals(client: Client) -> None:
+    perfect = csv_of(client).split("\n", 1)
+    header, rest = csv_of(client, "header_in_capitals").split("\n", 1)
+    assert (header, rest) == (perfect[0].upper(), perfect[1])
+
+
+def test_semicolons_can_separate_cells(client: Client) -> None:
+    perfect = records(csv_of(client))
+    text = csv_of(client, "semicolons")
+    assert text.startswith("account_id;message_id;")
+    assert records(text, ";") == perfect
+
+
+def test_text_can_follow_a_closing_quote(client: Client) -> None:
+    lines = csv_of(client, "text_after_closing_quote").splitlines()
+    assert ',"Hello" he said,"outbound",' in lines[1]
+    assert r',"a \"b\" c","outbound",' in lines[2]
+
+
+def test_stray_quotes_hide_three_records(client: Client) -> None:
+    perfect = records(csv_of(client))
+    text = csv_of(client, "stray_quotes")
+    assert text.count("\n") == len(perfect) + 1
+    assert len(records(text)) == len(perfect) - 3
+
+
+def test_archive_can_have_other_members_or_none(client: Client) -> None:
+    client.simulator.settings(imperfect=["macosx", "readme"])
+    names = list(files_of(client, client.finished()))
+    assert names[1:] == [f"__MACOSX/._{names[0]}", "README.txt"]
+    client.simulator.settings(imperfect=["no_members"])
+    report = client.finished()
+    assert (files_of(client, report), report["items_count"]) == ({}, 0)
+
+
+def test_members_can_be_stored_before_their_sizes(client: Client) -> None:
+    client.simulator.fault("create", "imperfect", how="stored_with_descriptor")
+    content = client.download(client.finished()).body
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        [member] = archive.infolist()
+    assert (member.compress_type, member.flag_bits & 8) == (zipfile.ZIP_STORED, 8)
+
+
+def test_count_can_be_text_and_link_an_array(client: Client) -> None:
+    for how in ("count_as_text", "link_as_array"):
+        client.simulator.fault("create", "imperfect", how=how)
+    counted, linked = (client.get(client.finished()["request_id"]).json() for _ in range(2))
+    assert counted["items_count"] == str(linked["items_count"])
+    assert linked["_links"]["download_report"] == [
+        {"href": f"https://api.nexmo.com/v3/media/{client.reports()[1]['file_id']}"}
+    ]
 
 
 # Answer faults of downloads

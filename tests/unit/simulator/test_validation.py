@@ -85,6 +85,10 @@ def test_filter_of_another_product_is_refused(product: Product) -> None:
         ({"date_end": "2026-11-20T23:59:59Z"}, ["date_end"]),
         ({"date_start": "2025-10-22T23:59:59Z"}, ["date_start"]),
         (
+            {"date_start": "2026-11-23T12:00:00Z", "date_end": "2026-11-24T00:00:00Z"},
+            ["date_start"],
+        ),
+        (
             {"date_start": "2025-10-22T00:00:00Z", "date_end": "2026-11-23T00:00:00Z"},
             ["date_start", "date_start"],
         ),
@@ -108,6 +112,14 @@ def test_video_records_reach_back_90_days() -> None:
 
 def test_range_of_thirteen_months_is_allowed() -> None:
     assert parse({**SMS, "date_start": "2025-10-23T00:00:00Z", "date_end": "2026-11-23T00:00:00Z"})
+
+
+def test_window_may_reach_into_the_future_but_not_begin_there() -> None:
+    assert parse({**SMS, "date_start": "2026-11-23T11:59:59Z", "date_end": "2026-11-25T00:00:00Z"})
+    future = {"date_start": "2026-11-24T00:00:00Z", "date_end": "2026-11-25T00:00:00Z"}
+    assert refusal({**SMS, **future}).document["invalid_parameters"] == [
+        {"name": "date_start", "reason": "date_start must be in the past"}
+    ]
 
 
 def test_foreign_account_is_forbidden() -> None:
