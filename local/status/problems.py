@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from local.status.model import AccountReports, Content, DefinitionHistory, MissingWindow
 from vonage_reports.aws.ledger_items import UnreadableItem
+from vonage_reports.domain.acceptance import advised
 from vonage_reports.domain.backfill import Backfill, Progress, oldest_date
 from vonage_reports.domain.calendar import due_reports
 from vonage_reports.domain.definitions import warnings_of
@@ -161,7 +162,9 @@ def _failed(
                 bool(each.receipts) and each.error not in _ARCHIVE_ERRORS
             )
             event = (
-                reconvert(each.report_id) if is_stored else recollect(each.report_id, each.failures)
+                reconvert(each.report_id, advised(each.reason))
+                if is_stored
+                else recollect(each.report_id, each.failures)
             )
             yield _problem("failed", history, each, reason=reason, event=event)
 

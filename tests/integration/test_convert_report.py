@@ -29,6 +29,7 @@ from vonage_dataset.tables import OURS
 from vonage_reports.archive.zip_proof import ArchiveProof
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.domain import notifications, objects
+from vonage_reports.domain.acceptance import Acceptable, advised
 from vonage_reports.domain.errors import (
     ArchiveCorrupt,
     InvalidRequest,
@@ -242,6 +243,7 @@ def test_manifest_describes_the_delivery(convert: Convert) -> None:
         ],
         "rescued": {},
         "row_check": "equal",
+        "accepted": [],
         "other_members": [],
         "times": {
             "planned": "2026-11-22T02:15:00Z",
@@ -315,8 +317,11 @@ def test_rescued_price_is_counted_as_missing(convert: Convert) -> None:
 
 
 def test_rescued_times_are_told_and_other_cells_counted(convert: Convert) -> None:
-    header = ["id", "date_received", "latency", "new"]
-    rows = [["1", "2026-11-19 10:00:00", "12 ms", "x"], ["2", "2026-11-19T10:00:00Z", "12", ""]]
+    header = ["id", "date_received", "latency", "new", "total_price"]
+    rows = [
+        ["1", "2026-11-19 10:00:00", "12 ms", "x", ""],
+        ["2", "2026-11-19T10:00:00Z", "12", "", ""],
+    ]
     convert.stored(content=csv_of(rows, header))
     assert convert()["rescued"] == {"date_received": 1}
     assert convert.manifest()["rescued"] == {"date_received": 1, "latency": 1, "new": 1}
@@ -442,6 +447,67 @@ def test_row_check_sums_the_parts_of_a_split_window(convert: Convert) -> None:
     receipts = halves(convert, [numbered(1, 2, 3), numbered(4)], 2)
     assert convert(ROOT, *receipts)["rows"] == 4
     assert convert.manifest()["row_check"] == "equal"
+
+
+# Accepted imperfections
+
+
+def accepting(*names: Acceptable) -> RunInput:
+    return replace(RUN_INPUT, run=2, accept=names)
+
+
+def accepted_by(convert: Convert, *names: Acceptable) -> list[dict[str, Any]]:
+    """Convert and return the list in the notification, which equals that of the manifest."""
+    accepted: list[dict[str, Any]] = convert(accepting(*names))["accepted"]
+    assert convert.manifest()["accepted"] == accepted
+    return accepted
+
+
+@pytest.mark.parametrize(
+    ("counted", "rows", "row_check"), [(3, 1, "different"), (1, 1, "different"), (2, 0, "equal")]
+)
+def test_accepted_row_count_is_told(
+    counted: int, rows: int, row_check: str, convert: Convert
+) -> None:
+    convert.stored(items_count=counted)
+    assert accepted_by(convert, Acceptable.ROW_COUNT) == [{"name": "row_count", "rows": rows}]
+    assert convert.manifest()["row_check"] == row_check
+
+
+def test_accepted_unreadable_count_has_no_number(convert: Convert) -> None:
+    convert.stored(items_count=None, items_count_text="about 2")
+    assert accepted_by(convert, Acceptable.ROW_COUNT) == [{"name": "row_count", "rows": None}]
+    assert convert.manifest()["row_check"] == "different"
+
+
+def test_accepted_missing_columns_are_told(convert: Convert) -> None:
+    convert.stored(content=csv_of([["1", "x"], ["2", ""]], ["id", "cost"]))
+    assert accepted_by(convert, Acceptable.MISSING_COLUMNS) == [
+        {"name": "missing_columns", "rows": 2}
+    ]
+    assert convert.manifest()["rescued"] == {"cost": 1}
+    (total,) = convert.manifest()["totals"]
+    assert (total["rows_without_price"], total["total_price"]) == (2, "0")
+
+
+def test_failure_names_all_that_has_to_be_accepted(convert: Convert) -> None:
+    convert.stored(content=csv_of([["1"]], ["id"]), items_count=3)
+    with pytest.raises(RowsUnreadable) as caught:
+        convert()
+    assert advised(str(caught.value)) == (Acceptable.MISSING_COLUMNS,)
+    with pytest.raises(RowsMismatch) as mismatch:
+        convert(accepting(*advised(str(caught.value))))
+    both = (Acceptable.ROW_COUNT, Acceptable.MISSING_COLUMNS)
+    assert advised(str(mismatch.value)) == both
+    assert convert.made() == []
+    assert [each["rows"] for each in accepted_by(convert, *both)] == [2, 1]
+
+
+def test_failure_that_nothing_accepted_would_mend_has_no_advice(convert: Convert) -> None:
+    convert.stored(content=b"id,ID,total_price,date_received\n1,2,,\n")
+    with pytest.raises(RowsUnreadable) as caught:
+        convert()
+    assert advised(str(caught.value)) == ()
 
 
 # Members of archives

@@ -1,7 +1,7 @@
 """Delivers a window from its stored archives: writes the dataset, then the manifest."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,8 @@ from vonage_dataset.zip_members import CsvMember, csv_members, names_to_read
 from vonage_reports.archive.zip_directory import Reader
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.domain import notifications, objects
-from vonage_reports.domain.errors import InvalidRequest, RowsMismatch
+from vonage_reports.domain.acceptance import Acceptable, advice
+from vonage_reports.domain.errors import InvalidRequest, RowsMismatch, RowsUnreadable
 from vonage_reports.domain.objects import (
     Member,
     Precedence,
@@ -65,7 +66,7 @@ def convert_report(
             return delivered
     receipts = [_receipt(bucket, key) for key in receipt_keys]
     precedence = Precedence.of(run_input, receipts)
-    with TemporaryDirectory() as scratch:
+    with TemporaryDirectory() as scratch, _advice(run_input):
         file = Path(scratch) / "dataset.parquet"
         dataset = convert(
             [member for receipt in receipts for member in _members(receipt, bucket)],
@@ -77,8 +78,9 @@ def convert_report(
                 run_input.currency or settings.account_currency,
                 run_input.window.start,
             ),
+            accepts_missing_columns=Acceptable.MISSING_COLUMNS in run_input.accept,
         )
-        row_check = _row_check(dataset.rows, receipts, settings)
+        row_check = _row_check(run_input, dataset, receipts, settings)
         with file.open("rb") as body:
             version_id = bucket.replace(
                 dataset_key(run_input),
@@ -97,6 +99,7 @@ def convert_report(
         "totals": [total.to_dict() for total in dataset.totals],
         "rescued": dict(dataset.rescued),
         "row_check": row_check,
+        "accepted": _accepted(run_input, dataset, receipts),
         "other_members": _other_members(receipts),
     }
     manifest = objects.manifest(
@@ -179,15 +182,33 @@ def _other_members(receipts: Sequence[Mapping[str, Any]]) -> list[str]:
     return others
 
 
-def _row_check(rows: int, receipts: Sequence[Mapping[str, Any]], settings: Settings) -> str:
+@contextmanager
+def _advice(run_input: RunInput) -> Iterator[None]:
+    """Add to an error the event that accepts its cause, and all that was accepted already."""
+    try:
+        yield
+    except RowsUnreadable as error:
+        if error.acceptable is None:
+            raise
+        sentence = advice([*run_input.accept, error.acceptable])
+        raise RowsUnreadable(f"{error} {sentence}") from None
+
+
+def _row_check(
+    run_input: RunInput,
+    dataset: Dataset,
+    receipts: Sequence[Mapping[str, Any]],
+    settings: Settings,
+) -> str:
     """Compare the number of rows with Vonage's count. Raises RowsMismatch."""
+    rows = dataset.rows
     counted = objects.counted_by_vonage(receipts)
     unreadable = objects.unreadable_counts(receipts)
     if counted is None and not unreadable:
         return "impossible"
     if rows == counted:
         return "equal"
-    if settings.row_check == "enforce":
+    if settings.row_check == "enforce" and Acceptable.ROW_COUNT not in run_input.accept:
         said = (
             f"items_count is unreadable: {', '.join(map(repr, unreadable))}"
             if unreadable
@@ -195,10 +216,26 @@ def _row_check(rows: int, receipts: Sequence[Mapping[str, Any]], settings: Setti
         )
         raise RowsMismatch(
             f"the archives have {rows:,} rows, and {said}. The archives are stored. Ask Vonage "
-            "which is right, then deploy RowCheck=warn and send reconvert, or send recollect "
-            "(billed)"
+            "which is right, or send recollect (billed). "
+            f"{advice([*run_input.accept, Acceptable.ROW_COUNT])}"
         )
     return "different"
+
+
+def _accepted(
+    run_input: RunInput, dataset: Dataset, receipts: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return each imperfection that the operator accepted, and the number of rows it concerns.
+
+    The number is None if Vonage's count, with which the rows would be compared, is unknown.
+    """
+    counted = objects.counted_by_vonage(receipts)
+    rows = {
+        Acceptable.ROW_COUNT: None if counted is None else abs(counted - dataset.rows),
+        Acceptable.UNREADABLE_ROWS: 0,
+        Acceptable.MISSING_COLUMNS: dataset.rows_without_columns,
+    }
+    return [{"name": each.value, "rows": rows[each]} for each in run_input.accept]
 
 
 def _headers(run_input: RunInput, dataset: Dataset, bucket: Bucket) -> dict[str, Any] | None:

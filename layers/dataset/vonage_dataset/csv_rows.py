@@ -30,6 +30,7 @@ from pyarrow import csv as arrow_csv
 
 from vonage_dataset.zip_members import STORED, CsvMember
 from vonage_reports.archive.zip_directory import Reader
+from vonage_reports.domain.acceptance import Acceptable
 from vonage_reports.domain.errors import RowsUnreadable
 
 RECORD_BYTES = 16 * 2**20
@@ -282,6 +283,7 @@ class _CsvFile:
         self._at_end = False
         self._records = self._read_records()
         self.header_line = 1
+        self.header: tuple[str, ...] = ()
         try:
             self.header = self._read_header()
         except BaseException:
@@ -381,7 +383,8 @@ class _CsvFile:
         )
 
     def _unreadable(self, line: int, reason: str) -> RowsUnreadable:
-        return unreadable(self._name, line, reason)
+        acceptable = Acceptable.UNREADABLE_ROWS if self.header else None
+        return unreadable(self._name, line, reason, acceptable)
 
 
 def _fault(record: str) -> str | None:
@@ -400,6 +403,8 @@ def _fault(record: str) -> str | None:
     return "a quote inside a cell that does not begin with a quote"
 
 
-def unreadable(member: str, line: int, reason: str) -> RowsUnreadable:
+def unreadable(
+    member: str, line: int, reason: str, acceptable: Acceptable | None
+) -> RowsUnreadable:
     """Return the error for a line. Quote no cell, because a cell may be a phone number."""
-    return RowsUnreadable(f"{member}, line {line:,}: {reason}. {STORED}")
+    return RowsUnreadable(f"{member}, line {line:,}: {reason}. {STORED}", acceptable=acceptable)

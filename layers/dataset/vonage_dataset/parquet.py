@@ -93,6 +93,7 @@ class Dataset:
         totals: One per currency, sorted by currency; empty for products without a price.
         bytes: The size of the file.
         sha256: The checksum of the file, hexadecimal.
+        rows_without_columns: The rows of files whose header lacks a column that the rows need.
     """
 
     rows: int
@@ -102,6 +103,7 @@ class Dataset:
     totals: tuple[Total, ...]
     bytes: int
     sha256: str
+    rows_without_columns: int = 0
 
     @property
     def rescued_cells(self) -> int:
@@ -131,7 +133,7 @@ def convert(
             discard `target`.
         ArchiveCorrupt: a member changed since it was stored.
     """
-    rows = 0
+    rows = rows_without_columns = 0
     headers: list[tuple[str, ...]] = []
     rescued: Counter[str] = Counter()
     totals = _Totals()
@@ -147,14 +149,15 @@ def convert(
                     headers.append(read.header)
                 table = writer.table_for(read.header)
                 layout = Layout.of(read, table, collection or Collection(), member)
-                needs_columns = product in TABLES and not accepts_missing_columns
-                refusal = layout.ambiguous or (layout.missing if needs_columns else None)
+                missing = layout.missing if product in TABLES else None
+                refusal = layout.ambiguous or (None if accepts_missing_columns else missing)
                 for batch in read.batches:
                     if refusal is not None and batch.num_rows:
                         raise refusal
                     fitted, without_column = layout.fit(batch)
                     rescued.update(without_column)
                     rows += batch.num_rows
+                    rows_without_columns += 0 if missing is None else batch.num_rows
                     writer.write(fitted)
     return Dataset(
         rows=rows,
@@ -164,6 +167,7 @@ def convert(
         totals=totals.sums(),
         bytes=hashed.bytes,
         sha256=hashed.sha256.hexdigest(),
+        rows_without_columns=rows_without_columns,
     )
 
 

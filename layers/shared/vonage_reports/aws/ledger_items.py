@@ -372,7 +372,7 @@ def _report_of(item: Mapping[str, Any]) -> Report:
         elif name in _FIELDS:
             values[name] = int(value) if isinstance(value, Decimal) else value
     values["filters"] = json.loads(values["filters"])
-    for name in ("tokens", "receipts", "delivered_from"):
+    for name in ("tokens", "receipts", "delivered_from", "accept"):
         values[name] = tuple(values.get(name, ()))
     if "rescued" in values:
         values["rescued"] = {name: int(count) for name, count in values["rescued"].items()}

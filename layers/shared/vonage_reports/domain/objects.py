@@ -170,7 +170,7 @@ def manifest(
     """Make the manifest of a window from the receipts of its archives.
 
     `content` describes the rows: rows, columns, schema_changed, dataset, totals, rescued,
-    row_check, other_members.
+    row_check, accepted, other_members.
     """
     times = {
         "submitted": _time(receipts, "submitted", min),
@@ -206,6 +206,7 @@ def manifest(
         "totals": content["totals"],
         "rescued": content["rescued"],
         "row_check": content["row_check"],
+        "accepted": content["accepted"],
         "other_members": content.get("other_members", []),
         "times": {"planned": run_input.planned, **times, "delivered": delivered},
     }

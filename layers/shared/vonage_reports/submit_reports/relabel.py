@@ -98,8 +98,9 @@ def _convert(
         follows = _follows(report, services)
         if follows is None:
             receipts = report.receipts or (receipt_key(report),)
+            final = Convert(receipts, report.profile, relabels=True, accept=report.accept)
             with suppress(VersionConflict):
-                execute(report, Convert(receipts, report.profile, relabels=True), services, now=now)
+                execute(report, final, services, now=now)
             room -= 1
         again = again or follows is _Later.OPEN
     after = replace(relabelling, before=before, again=again)
