@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vonage_dataset.cells import EXACT, Collection, Layout, arrow_schema
-from vonage_dataset.csv_rows import BLOCK_BYTES, read_rows
+from vonage_dataset.csv_rows import BLOCK_BYTES, UnreadableRows, read_rows
 from vonage_dataset.tables import (
     CURRENCY,
     RESCUED,
@@ -118,6 +118,7 @@ def convert(
     target: Path,
     collection: Collection | None = None,
     accepts_missing_columns: bool = False,
+    unreadable: UnreadableRows | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> Dataset:
     """Write the rows of all members, in order, to the Parquet file `target`.
@@ -126,7 +127,7 @@ def convert(
     grow with the number of rows. A file without rows still has all columns.
 
     `accepts_missing_columns`: whether a header may lack the price, the time or every column of a
-    product in TABLES.
+    product in TABLES. `unreadable` takes the text that cannot be read as rows, if it is accepted.
 
     Raises:
         RowsUnreadable: a row cannot be read, or the header of a member with rows cannot be right;
@@ -144,7 +145,7 @@ def convert(
     ):
         for member in members:
             with _intact(member):
-                read = read_rows(member, block_bytes=block_bytes)
+                read = read_rows(member, block_bytes=block_bytes, unreadable=unreadable)
                 if read.header and read.header not in headers:
                     headers.append(read.header)
                 table = writer.table_for(read.header)
