@@ -62,6 +62,7 @@ DATASET = (
     "data/product=SMS/definition=sms-outbound/account=abcd1234/date=2026-11-21/"
     "20261120T130000Z_20261121T130000Z.parquet"
 )
+UNREADABLE = DATASET.replace("data/", "unreadable/").replace(".parquet", ".csv")
 DATABASE = "vonage_usage_reports"
 PRICED = {"rows_without_price": 0, "rows_with_rescued_price": 0}
 HEADER = ["id", "to", "total_price", "currency", "date_received"]
@@ -488,6 +489,84 @@ def test_accepted_missing_columns_are_told(convert: Convert) -> None:
     assert convert.manifest()["rescued"] == {"cost": 1}
     (total,) = convert.manifest()["totals"]
     assert (total["rows_without_price"], total["total_price"]) == (2, "0")
+
+
+BAD = b'"3","447700900002"x,"1","EUR",""\n"4","","",\n'
+"""Two records in a row that cannot be read, which count as one."""
+
+
+def with_bad_rows(*, row: Sequence[str] = ROWS[1]) -> bytes:
+    return written([HEADER, ROWS[0]]) + BAD + written([row])
+
+
+def test_unreadable_rows_are_kept_beside_the_dataset(convert: Convert) -> None:
+    convert.stored(content=with_bad_rows(), items_count=3)
+    (accepted,) = accepted_by(convert, Acceptable.UNREADABLE_ROWS)
+    version_id = convert.s3.head_object(Bucket=BUCKET, Key=UNREADABLE)["VersionId"]
+    assert convert.read(UNREADABLE) == BAD
+    assert accepted == {
+        "name": "unreadable_rows",
+        "rows": 1,
+        "key": UNREADABLE,
+        "version_id": version_id,
+        "bytes": len(BAD),
+        "sha256": hashlib.sha256(BAD).hexdigest(),
+    }
+    assert convert.ids() == ["1", "2"]
+    assert (convert.manifest()["rows"], convert.manifest()["row_check"]) == (2, "different")
+
+
+@pytest.mark.parametrize("counted", [2, 4])
+def test_unreadable_rows_must_add_up(counted: int, convert: Convert) -> None:
+    convert.stored(content=with_bad_rows(), items_count=counted)
+    with pytest.raises(RowsMismatch, match=r"3 rows \(1 unreadable\), and") as caught:
+        convert(accepting(Acceptable.UNREADABLE_ROWS))
+    assert convert.made("data/", "unreadable/", "manifests/") == []
+    both = advised(str(caught.value))
+    assert both == (Acceptable.ROW_COUNT, Acceptable.UNREADABLE_ROWS)
+    assert [each["rows"] for each in accepted_by(convert, *both)] == [1, 1]
+
+
+def test_unreadable_rows_of_all_archives_are_in_one_object(convert: Convert) -> None:
+    receipts = halves(convert, [with_bad_rows(), with_bad_rows()], 3)
+    convert(replace(ROOT, accept=(Acceptable.UNREADABLE_ROWS,)), *receipts)
+    (accepted,) = convert.manifest(ROOT)["accepted"]
+    assert (accepted["rows"], convert.read(accepted["key"])) == (2, BAD * 2)
+
+
+def test_later_conversion_without_unreadable_rows_empties_the_object(convert: Convert) -> None:
+    convert.stored(content=with_bad_rows(), items_count=3)
+    accepted_by(convert, Acceptable.UNREADABLE_ROWS)
+    convert.delivered(LATER, csv_of(), 2, times=LATER_TIMES)
+    assert convert.manifest()["accepted"] == []
+    assert convert.read(UNREADABLE) == b""
+    # A late run of the earlier collection does not bring the rows back.
+    convert(accepting(Acceptable.UNREADABLE_ROWS))
+    assert convert.read(UNREADABLE) == b""
+
+
+def test_unreadable_rows_of_a_conversion_overtaken_are_not_left(convert: Convert) -> None:
+    convert.stored(content=with_bad_rows(), items_count=3)
+    convert.stored(LATER, csv_of(), times=LATER_TIMES)
+    calls = iter([lambda: convert(LATER)])
+
+    def overtake(params: dict[str, Any], **_: object) -> None:
+        if unquote(params["url_path"]) == f"/{UNREADABLE}":
+            next(calls, lambda: None)()
+
+    instead_of(convert.s3, "PutObject", overtake)
+    convert(accepting(Acceptable.UNREADABLE_ROWS))
+    assert convert.ids() == ["1", "2"]
+    assert convert.read(UNREADABLE) == b""
+
+
+def test_accepted_imperfection_that_is_none_concerns_no_rows(convert: Convert) -> None:
+    convert.stored()
+    assert accepted_by(convert, *Acceptable) == [
+        {"name": each.value, "rows": 0} for each in Acceptable
+    ]
+    assert convert.made("unreadable/") == []
+    assert convert.manifest()["row_check"] == "equal"
 
 
 def test_failure_names_all_that_has_to_be_accepted(convert: Convert) -> None:

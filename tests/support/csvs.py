@@ -86,17 +86,17 @@ def separated(content: bytes, width: int) -> list[list[bytes] | bytes]:
     lines = re.findall(rb"[^\n]*\n|[^\n]+", content)
     parts: list[list[bytes] | bytes] = []
     while lines:
+        last = parts[-1] if parts else None
         length, record = _first_record(lines)
         record = [b""] if record == [] and width == 1 else record
-        is_empty = record == [] and not (parts and isinstance(parts[-1], bytes))
-        if record is not None and (len(record) == width or is_empty):
+        is_skipped = record == [] and not isinstance(last, bytes)
+        if record is not None and (len(record) == width or is_skipped):
             parts.append(record)
             lines = lines[length:]
-            continue
-        if not (parts and isinstance(parts[-1], bytes)):
-            parts.append(b"")
-        parts[-1] = bytes(parts[-1]) + lines[0]
-        lines = lines[1:]
+        elif isinstance(last, bytes):
+            parts[-1] = last + lines.pop(0)
+        else:
+            parts.append(lines.pop(0))
     return parts
 
 

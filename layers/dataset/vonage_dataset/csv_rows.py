@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -82,6 +82,10 @@ class Rows:
     header: tuple[str, ...]
     header_line: int
     batches: Iterator[pa.RecordBatch]
+
+
+class _LineReader(Protocol):
+    def readline(self, size: int, /) -> bytes: ...
 
 
 class UnreadableRows:
@@ -435,7 +439,7 @@ class _CsvFile:
 
 
 def _readable_records(
-    file: io.BufferedReader, width: int, unreadable: UnreadableRows
+    file: _LineReader, width: int, unreadable: UnreadableRows
 ) -> Iterator[list[str]]:
     """Yield the records with `width` cells. The rest of the file goes to `unreadable`.
 
@@ -468,9 +472,7 @@ def _readable_records(
             unreadable.write(line)
 
 
-def _next_record(
-    file: io.BufferedReader, ahead: list[bytes]
-) -> tuple[list[bytes], list[str] | None]:
+def _next_record(file: _LineReader, ahead: list[bytes]) -> tuple[list[bytes], list[str] | None]:
     """Read lines until they are a record or break a rule, first those `ahead`.
 
     Return the lines, none at the end, and the cells; None if they break a rule.
