@@ -362,6 +362,18 @@ def test_unreadable_rows_are_reconverted_not_recollected() -> None:
     assert problem.event == {"reconvert": {"report_id": failed.report_id}}
 
 
+def test_accepted_imperfections_are_named() -> None:
+    first, second = windows(DAILY, "2026-11-01", "2026-11-03")
+
+    result = status(report(DAILY, first, accept=("row_count",)), report(DAILY, second))
+
+    (warning,) = [each for each in result.warnings if "accepted" in each]
+    assert warning == (
+        "sms, abcd1234: delivered with row_count accepted: 1 window, the last on 2026-11-01; see "
+        "accepted in the manifest"
+    )
+
+
 def test_event_of_a_failure_accepts_its_cause() -> None:
     (window,) = windows(DAILY, "2026-11-01", "2026-11-02")
     reason = f"3 rows of 4. {advice([Acceptable.ROW_COUNT])}"
