@@ -11,7 +11,7 @@ from local.runner.options import BadInput
 from local.stack.deployment import Stack
 from local.stack.emulator import Emulator
 
-PREFIXES = ("archives/", "refused/", "data/", "manifests/", "headers/")
+PREFIXES = ("archives/", "refused/", "data/", "unreadable/", "manifests/", "headers/")
 NOTIFICATIONS = "notifications.jsonl"
 
 

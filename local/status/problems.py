@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from local.status.model import AccountReports, Content, DefinitionHistory, MissingWindow
 from vonage_reports.aws.ledger_items import UnreadableItem
+from vonage_reports.domain.acceptance import advised, in_order
 from vonage_reports.domain.backfill import Backfill, Progress, oldest_date
 from vonage_reports.domain.calendar import due_reports
 from vonage_reports.domain.definitions import warnings_of
@@ -98,6 +99,7 @@ def warnings_about(content: Content, histories: Iterable[DefinitionHistory]) -> 
     for history in histories:
         yield from _calendar_warnings(history, content)
         yield from _rescued_cells(history)
+        yield from _accepted(history)
         if not history.reports:
             unplanned.append(history.name)
     if unplanned:
@@ -161,7 +163,9 @@ def _failed(
                 bool(each.receipts) and each.error not in _ARCHIVE_ERRORS
             )
             event = (
-                reconvert(each.report_id) if is_stored else recollect(each.report_id, each.failures)
+                reconvert(each.report_id, advised(each.reason))
+                if is_stored
+                else recollect(each.report_id, each.failures)
             )
             yield _problem("failed", history, each, reason=reason, event=event)
 
@@ -343,6 +347,19 @@ def _rescued_cells(history: DefinitionHistory) -> Iterator[str]:
             f"{cells}; in {len(windows):,} {'window' if len(windows) == 1 else 'windows'}, the "
             f"last on {history.label(windows[-1].window)}"
         )
+
+
+def _accepted(history: DefinitionHistory) -> Iterator[str]:
+    """Yield the imperfections that the operator accepted in each account's last deliveries."""
+    for account in history.accounts:
+        windows = [report for report in account.delivered if report.accept]
+        if windows:
+            names = ", ".join(in_order(name for report in windows for name in report.accept))
+            count = f"{len(windows):,} {'window' if len(windows) == 1 else 'windows'}"
+            yield (
+                f"{history.name}, {account.account_id}: delivered with {names} accepted: {count}, "
+                f"the last on {history.label(windows[-1].window)}; see accepted in the manifest"
+            )
 
 
 def _calendar_warnings(history: DefinitionHistory, content: Content) -> Iterator[str]:

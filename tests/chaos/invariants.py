@@ -119,8 +119,13 @@ def _delivered_or_announced(report: Report, outcome: Outcome) -> Iterator[str]:
             if ("report.delivered", None) not in announced:
                 yield f"{report.report_id} is delivered, but not announced"
         case State.SUPERSEDED:
-            later = {each.report_id: each.state for each in outcome.reports}
-            if State.DELIVERED not in [later.get(name) for name in report.later_revisions]:
+            # A later collection of that revision may have failed since.
+            delivered = {
+                each["report_id"]
+                for each in outcome.aws.messages
+                if each["event"] == "report.delivered"
+            }
+            if delivered.isdisjoint(report.later_revisions):
                 yield f"{report.report_id} is superseded without a later delivery"
         case State.CANCELLED:
             if not _may_be_cancelled(report, outcome):

@@ -1,9 +1,18 @@
 """Faults after a report was submitted: the report is delivered, or its failure is announced."""
 
+import io
+import json
+import zipfile
+from dataclasses import asdict
+from typing import Any
+
 import pytest
 
 from local.stack.deployment import InvocationFailed
 from tests.end_to_end.faults import Case, kill_functions, refused
+from tests.support.zips import DEFLATED, written_by_zipfile
+from vonage_reports.archive.zip_proof import ArchiveProof
+from vonage_reports.domain.objects import archive_key, receipt_key
 from vonage_reports.domain.report import State
 
 
@@ -71,6 +80,39 @@ def test_delivery_is_announced_after_sns_recovers(case: Case) -> None:
     (report,) = case.all_delivered(planned)
     assert report.attempt == 1
     assert "report.delivered" in case.events()
+
+
+def test_spoiled_archive_is_delivered_by_its_failures_events(case: Case) -> None:
+    (report,) = case.all_delivered(case.collect())
+    (_, delivered) = case.stack.notifications()[-1]
+    s3, bucket = case.stack.emulator.client("s3"), case.stack.stack.outputs["BucketName"]
+    key, receipt = (
+        archive_key(report),
+        json.loads(case.stack.objects("archives/")[receipt_key(report)]),
+    )
+    with zipfile.ZipFile(io.BytesIO(case.stack.objects("archives/")[key])) as archive:
+        (name,) = archive.namelist()
+        content = archive.read(name) + b'"x"y\n'
+    spoiled = written_by_zipfile({name: content}, method=DEFLATED, seekable=False, zip64=False)
+    proof = ArchiveProof()
+    proof.update(spoiled)
+    s3.put_object(Bucket=bucket, Key=key, Body=spoiled)
+    spoiled_receipt = {**receipt, "archive": {**asdict(proof.finish()), "key": key}}
+    s3.put_object(Bucket=bucket, Key=receipt_key(report), Body=json.dumps(spoiled_receipt))
+    said: list[str] = []
+    event: Any = {"reconvert": {"report_id": report.report_id}}
+    while event:
+        case.stack.stack.submit(event)
+        case.stack.until(lambda: case.find_open() is None, "the end of the conversion")
+        ((_, body),) = case.stack.notifications()
+        event = body.get("run_again")
+        said.append(body.get("error") or body["event"])
+    assert said == ["RowsUnreadable", "RowsMismatch", "report.delivered"]
+    assert (body["rows"], body["row_check"]) == (delivered["rows"], "different")
+    row_count, unreadable = body["accepted"]
+    assert (row_count["rows"], unreadable["rows"]) == (1, 1)
+    assert case.stack.objects("unreadable/")[unreadable["key"]] == b'"x"y\n'
+    assert case.created() == 1
 
 
 def test_aborted_run_is_resumed_in_a_new_run(case: Case) -> None:

@@ -29,6 +29,7 @@ from vonage_dataset.tables import OURS
 from vonage_reports.archive.zip_proof import ArchiveProof
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.domain import notifications, objects
+from vonage_reports.domain.acceptance import Acceptable, advised
 from vonage_reports.domain.errors import (
     ArchiveCorrupt,
     InvalidRequest,
@@ -61,6 +62,7 @@ DATASET = (
     "data/product=SMS/definition=sms-outbound/account=abcd1234/date=2026-11-21/"
     "20261120T130000Z_20261121T130000Z.parquet"
 )
+UNREADABLE = DATASET.replace("data/", "unreadable/").replace(".parquet", ".csv")
 DATABASE = "vonage_usage_reports"
 PRICED = {"rows_without_price": 0, "rows_with_rescued_price": 0}
 HEADER = ["id", "to", "total_price", "currency", "date_received"]
@@ -242,6 +244,7 @@ def test_manifest_describes_the_delivery(convert: Convert) -> None:
         ],
         "rescued": {},
         "row_check": "equal",
+        "accepted": [],
         "other_members": [],
         "times": {
             "planned": "2026-11-22T02:15:00Z",
@@ -445,6 +448,145 @@ def test_row_check_sums_the_parts_of_a_split_window(convert: Convert) -> None:
     receipts = halves(convert, [numbered(1, 2, 3), numbered(4)], 2)
     assert convert(ROOT, *receipts)["rows"] == 4
     assert convert.manifest()["row_check"] == "equal"
+
+
+# Accepted imperfections
+
+
+def accepting(*names: Acceptable) -> RunInput:
+    return replace(RUN_INPUT, run=2, accept=names)
+
+
+def accepted_by(convert: Convert, *names: Acceptable) -> list[dict[str, Any]]:
+    """Convert and return the list in the notification, which equals that of the manifest."""
+    accepted: list[dict[str, Any]] = convert(accepting(*names))["accepted"]
+    assert convert.manifest()["accepted"] == accepted
+    return accepted
+
+
+@pytest.mark.parametrize(
+    ("counted", "rows", "row_check"), [(3, 1, "different"), (1, 1, "different"), (2, 0, "equal")]
+)
+def test_accepted_row_count_is_told(
+    counted: int, rows: int, row_check: str, convert: Convert
+) -> None:
+    convert.stored(items_count=counted)
+    assert accepted_by(convert, Acceptable.ROW_COUNT) == [{"name": "row_count", "rows": rows}]
+    assert convert.manifest()["row_check"] == row_check
+
+
+def test_accepted_unreadable_count_has_no_number(convert: Convert) -> None:
+    convert.stored(items_count=None, items_count_text="about 2")
+    assert accepted_by(convert, Acceptable.ROW_COUNT) == [{"name": "row_count", "rows": None}]
+    assert convert.manifest()["row_check"] == "different"
+
+
+def test_accepted_missing_columns_are_told(convert: Convert) -> None:
+    convert.stored(content=csv_of([["1", "x"], ["2", ""]], ["id", "cost"]))
+    assert accepted_by(convert, Acceptable.MISSING_COLUMNS) == [
+        {"name": "missing_columns", "rows": 2}
+    ]
+    assert convert.manifest()["rescued"] == {"cost": 1}
+    (total,) = convert.manifest()["totals"]
+    assert (total["rows_without_price"], total["total_price"]) == (2, "0")
+
+
+BAD = b'"3","447700900002"x,"1","EUR",""\n"4","","",\n'
+"""Two records in a row that cannot be read, which count as one."""
+
+
+def with_bad_rows(*, row: Sequence[str] = ROWS[1]) -> bytes:
+    return written([HEADER, ROWS[0]]) + BAD + written([row])
+
+
+def test_unreadable_rows_are_kept_beside_the_dataset(convert: Convert) -> None:
+    convert.stored(content=with_bad_rows(), items_count=3)
+    (accepted,) = accepted_by(convert, Acceptable.UNREADABLE_ROWS)
+    version_id = convert.s3.head_object(Bucket=BUCKET, Key=UNREADABLE)["VersionId"]
+    assert convert.read(UNREADABLE) == BAD
+    assert accepted == {
+        "name": "unreadable_rows",
+        "rows": 1,
+        "key": UNREADABLE,
+        "version_id": version_id,
+        "bytes": len(BAD),
+        "sha256": hashlib.sha256(BAD).hexdigest(),
+    }
+    assert convert.ids() == ["1", "2"]
+    assert (convert.manifest()["rows"], convert.manifest()["row_check"]) == (2, "different")
+
+
+@pytest.mark.parametrize("counted", [2, 4])
+def test_unreadable_rows_must_add_up(counted: int, convert: Convert) -> None:
+    convert.stored(content=with_bad_rows(), items_count=counted)
+    with pytest.raises(RowsMismatch, match=r"3 rows \(1 unreadable\), and") as caught:
+        convert(accepting(Acceptable.UNREADABLE_ROWS))
+    assert convert.made("data/", "unreadable/", "manifests/") == []
+    both = advised(str(caught.value))
+    assert both == (Acceptable.ROW_COUNT, Acceptable.UNREADABLE_ROWS)
+    assert [each["rows"] for each in accepted_by(convert, *both)] == [1, 1]
+
+
+def test_unreadable_rows_of_all_archives_are_in_one_object(convert: Convert) -> None:
+    receipts = halves(convert, [with_bad_rows(), with_bad_rows()], 3)
+    convert(replace(ROOT, accept=(Acceptable.UNREADABLE_ROWS,)), *receipts)
+    (accepted,) = convert.manifest(ROOT)["accepted"]
+    assert (accepted["rows"], convert.read(accepted["key"])) == (2, BAD * 2)
+
+
+def test_later_conversion_without_unreadable_rows_empties_the_object(convert: Convert) -> None:
+    convert.stored(content=with_bad_rows(), items_count=3)
+    accepted_by(convert, Acceptable.UNREADABLE_ROWS)
+    convert.delivered(LATER, csv_of(), 2, times=LATER_TIMES)
+    assert convert.manifest()["accepted"] == []
+    assert convert.read(UNREADABLE) == b""
+    # A late run of the earlier collection does not bring the rows back.
+    convert(accepting(Acceptable.UNREADABLE_ROWS))
+    assert convert.read(UNREADABLE) == b""
+
+
+def test_unreadable_rows_of_a_conversion_overtaken_are_not_left(convert: Convert) -> None:
+    convert.stored(content=with_bad_rows(), items_count=3)
+    convert.stored(LATER, csv_of(), times=LATER_TIMES)
+    calls = iter([lambda: convert(LATER)])
+
+    def overtake(params: dict[str, Any], **_: object) -> None:
+        if unquote(params["url_path"]) == f"/{UNREADABLE}":
+            next(calls, lambda: None)()
+
+    instead_of(convert.s3, "PutObject", overtake)
+    convert(accepting(Acceptable.UNREADABLE_ROWS))
+    assert convert.ids() == ["1", "2"]
+    assert convert.read(UNREADABLE) == b""
+
+
+def test_accepted_imperfection_that_is_none_concerns_no_rows(convert: Convert) -> None:
+    convert.stored()
+    assert accepted_by(convert, *Acceptable) == [
+        {"name": each.value, "rows": 0} for each in Acceptable
+    ]
+    assert convert.made("unreadable/") == []
+    assert convert.manifest()["row_check"] == "equal"
+
+
+def test_failure_names_all_that_has_to_be_accepted(convert: Convert) -> None:
+    convert.stored(content=csv_of([["1"]], ["id"]), items_count=3)
+    with pytest.raises(RowsUnreadable) as caught:
+        convert()
+    assert advised(str(caught.value)) == (Acceptable.MISSING_COLUMNS,)
+    with pytest.raises(RowsMismatch) as mismatch:
+        convert(accepting(*advised(str(caught.value))))
+    both = (Acceptable.ROW_COUNT, Acceptable.MISSING_COLUMNS)
+    assert advised(str(mismatch.value)) == both
+    assert convert.made() == []
+    assert [each["rows"] for each in accepted_by(convert, *both)] == [2, 1]
+
+
+def test_failure_that_nothing_accepted_would_mend_has_no_advice(convert: Convert) -> None:
+    convert.stored(content=b"id,ID,total_price,date_received\n1,2,,\n")
+    with pytest.raises(RowsUnreadable) as caught:
+        convert()
+    assert advised(str(caught.value)) == ()
 
 
 # Members of archives

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tests.support.stack import SCHEDULED, Stack, definition
+from vonage_reports.domain.acceptance import advice
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.objects import Precedence, manifest_key, receipt_key
@@ -139,6 +140,52 @@ def test_failed_reconversion_is_announced_and_repeatable(stack: Stack, delivered
         "its earlier delivery stays"
     )
     assert reconvert(delivered.report_id, stack.services, now=stack.now) == [delivered.report_id]
+
+
+def test_accepted_imperfections_last_for_one_conversion(stack: Stack, delivered: Report) -> None:
+    name = delivered.report_id
+
+    def accepted() -> tuple[object, ...]:
+        report = stack.known(name)
+        return (*report.accept, *json.loads(stack.runs.started[report.execution_name])["accept"])
+
+    reconvert(name, stack.services, now=stack.now, accept=["missing_columns", "row_count"])
+    both = ("row_count", "missing_columns")
+    assert accepted() == both * 2
+    # A run that AWS stopped is repeated with the same input.
+    stack.runs.end(stack.known(name), "ABORTED")
+    stack.settle()
+    stack.now += timedelta(hours=1)
+    stack.settle()
+    assert accepted() == both * 2
+    stack.runs.end(stack.known(name))
+    stack.settle()
+    assert stack.known(name).accept == both
+    reconvert(name, stack.services, now=stack.now)
+    assert accepted() == ()
+    stack.runs.end(stack.known(name))
+    stack.settle()
+    reconvert(name, stack.services, now=stack.now, accept=["row_count"])
+    stack.runs.end(stack.known(name))
+    stack.settle()
+    recollect(name, "token", stack.services, now=stack.now, confirmed=True)
+    assert stack.known(name).accept == ()
+
+
+@pytest.mark.parametrize(
+    ("error", "accept"), [("RowsMismatch", "row_count"), ("RowsUnreadable", "unreadable_rows")]
+)
+def test_event_of_a_failure_accepts_its_cause(
+    error: str, accept: str, stack: Stack, delivered: Report
+) -> None:
+    reconvert(delivered.report_id, stack.services, now=stack.now)
+    reason = f"as it is. {advice([accept])}"
+    stack.runs.end(stack.known(delivered.report_id), error, reason=reason)
+    stack.settle()
+    (notification,) = stack.announced()
+    assert notification["run_again"] == {
+        "reconvert": {"report_id": delivered.report_id, "accept": [accept]}
+    }
 
 
 def test_reconversion_resumes_at_its_announcement(stack: Stack, delivered: Report) -> None:

@@ -16,7 +16,7 @@ from local.status.sources import content_of
 from tests.integration.conftest import refusal_of_aws
 from tests.support.stack import LIFETIME, SCHEDULED, Stack, definition
 from vonage_reports.aws.ledger import VersionConflict
-from vonage_reports.domain.lifecycle import Withdraw
+from vonage_reports.domain.lifecycle import Convert, Withdraw
 from vonage_reports.domain.objects import Precedence, dataset_key, manifest_key, receipt_key
 from vonage_reports.domain.report import Report, Revision, State
 from vonage_reports.domain.report import report_id as derived_id
@@ -270,6 +270,22 @@ def test_shortened_delays_make_the_last_deliveries_final(
     finals = {each.window for each in finished(stack) if each.revision is FINAL}
     # A window whose last revision is not due yet stays preliminary.
     assert {each.start.day for each in collected - finals} == ({22} if after == [0, 1] else set())
+
+
+def test_relabelling_accepts_what_the_delivery_accepted(stack: Stack) -> None:
+    collect_daily(stack, [0, 3], [0, 3])
+    *_, last = finished(stack)
+    accepting = Convert((receipt_key(last),), accept=("row_count",))
+    stack.runs.end(execute(last, accepting, stack.services, now=stack.now))
+    stack.settle()
+    plan_at(stack, [0], at=SCHEDULED + DAY)
+    collect_all(stack)
+
+    inputs = make_final(stack)
+
+    accepted = {each["report_id"]: each["accept"] for each in inputs}
+    assert accepted.pop(last.report_id) == ["row_count"]
+    assert set(map(tuple, accepted.values())) == {()}
 
 
 def test_restored_delays_buy_no_relabelled_window_again(stack: Stack) -> None:

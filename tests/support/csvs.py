@@ -78,6 +78,37 @@ def strict_records(content: bytes) -> list[list[bytes]] | None:
     return None if state == "quoted" else records[:-1]
 
 
+def separated(content: bytes, width: int) -> list[list[bytes] | bytes]:
+    """Separate the content behind a header into records, empty lines and unreadable texts.
+
+    Try each line as the start of a record. Empty lines are [] outside of unreadable texts.
+    """
+    lines = re.findall(rb"[^\n]*\n|[^\n]+", content)
+    parts: list[list[bytes] | bytes] = []
+    while lines:
+        last = parts[-1] if parts else None
+        length, record = _first_record(lines)
+        record = [b""] if record == [] and width == 1 else record
+        is_skipped = record == [] and not isinstance(last, bytes)
+        if record is not None and (len(record) == width or is_skipped):
+            parts.append(record)
+            lines = lines[length:]
+        elif isinstance(last, bytes):
+            parts[-1] = last + lines.pop(0)
+        else:
+            parts.append(lines.pop(0))
+    return parts
+
+
+def _first_record(lines: Sequence[bytes]) -> tuple[int, list[bytes] | None]:
+    for length in range(1, len(lines) + 1):
+        # The mark in front is dropped, and so no mark of the record.
+        found = strict_records(b"\xef\xbb\xbf" + b"".join(lines[:length]))
+        if found is not None:
+            return length, found[0]
+    return 0, None
+
+
 @dataclass
 class FileSource:
     """An archive on disk, read like one in S3. `ranges` records the ranged reads."""

@@ -66,11 +66,14 @@ class Runs:
         error: str | None = None,
         rows: int = 10,
         rescued: Mapping[str, int] | None = None,
+        reason: str | None = None,
     ) -> None:
         self.states[report.execution_name] = (
             Execution(ExecutionStatus.SUCCEEDED, rows=rows, rescued=rescued)
             if error is None
-            else Execution(ExecutionStatus.FAILED, error=error, reason=f"because of {error}")
+            else Execution(
+                ExecutionStatus.FAILED, error=error, reason=reason or f"because of {error}"
+            )
         )
 
 

@@ -55,7 +55,12 @@ def test_folder_has_events_only() -> None:
     assert EVENTS
 
 
-KEYS = {"schedule": "scheduled_time", "run_ended": "sweep", "dry_run": "backfill"}
+KEYS = {
+    "schedule": "scheduled_time",
+    "run_ended": "sweep",
+    "dry_run": "backfill",
+    "accept": "reconvert",
+}
 """The keys of the events that are not named for their key."""
 
 

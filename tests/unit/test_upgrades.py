@@ -79,6 +79,7 @@ def test_report_in_flight_is_read_with_its_run() -> None:
 
 def test_run_in_flight_finds_its_stored_objects() -> None:
     run_input = RunInput.from_input(json.loads(RUN_INPUT))
+    assert run_input.accept == ()
     folder = f"sms-outbound/abcd1234/2026/11/18/{REPORT_ID}"
     assert archive_key(run_input) == f"archives/{folder}/{REQUEST_ID}.zip"
     assert receipt_key(run_input) == f"archives/{folder}/{REQUEST_ID}.json"

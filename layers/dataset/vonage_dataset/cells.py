@@ -30,6 +30,7 @@ from vonage_dataset.tables import (
     column_name,
 )
 from vonage_dataset.zip_members import CsvMember
+from vonage_reports.domain.acceptance import Acceptable
 from vonage_reports.domain.errors import RowsUnreadable
 
 _TEXT = pa.string()
@@ -116,10 +117,12 @@ class Layout:
             if column not in known
         }
         ambiguous, missing = (
-            None if reason is None else unreadable(member.name, rows.header_line, reason)
-            for reason in (
-                _ambiguous(columns, len(positions) + len(others)),
-                _missing(rows.header, columns, table),
+            None
+            if reason is None
+            else unreadable(member.name, rows.header_line, reason, acceptable)
+            for reason, acceptable in (
+                (_ambiguous(columns, len(positions) + len(others)), None),
+                (_missing(rows.header, columns, table), Acceptable.MISSING_COLUMNS),
             )
         )
         return cls(

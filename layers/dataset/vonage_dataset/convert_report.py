@@ -1,21 +1,23 @@
 """Delivers a window from its stored archives: writes the dataset, then the manifest."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, BinaryIO
 
 from vonage_dataset.cells import Collection
+from vonage_dataset.csv_rows import UnreadableRows
 from vonage_dataset.glue import Catalogue
 from vonage_dataset.parquet import Dataset, convert
 from vonage_dataset.zip_members import CsvMember, csv_members, names_to_read
 from vonage_reports.archive.zip_directory import Reader
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.domain import notifications, objects
-from vonage_reports.domain.errors import InvalidRequest, RowsMismatch
+from vonage_reports.domain.acceptance import Acceptable, advice
+from vonage_reports.domain.errors import InvalidRequest, RowsMismatch, RowsUnreadable
 from vonage_reports.domain.objects import (
     Member,
     Precedence,
@@ -23,11 +25,14 @@ from vonage_reports.domain.objects import (
     headers_key,
     manifest_key,
     partition,
+    unreadable_key,
 )
 from vonage_reports.domain.report import Entry
 from vonage_reports.domain.run_input import RunInput
 from vonage_reports.domain.settings import Settings
 from vonage_reports.domain.windows import format_instant, parse_instant
+
+_CSV = "text/csv"
 
 
 def convert_report(
@@ -40,6 +45,8 @@ def convert_report(
     clock: Callable[[], datetime],
 ) -> dict[str, Any]:
     """Write a window's dataset and manifest. Return the `report.delivered` notification.
+
+    Unreadable text that the operator accepts is written between the two.
 
     `receipt_keys` are the keys of the archives' receipts, oldest first, one for each archive.
     Idempotent: a repeated run writes the same objects. A run that only announces reads the
@@ -64,9 +71,17 @@ def convert_report(
         if delivered := _from_manifest(run_input, bucket):
             return delivered
     receipts = [_receipt(bucket, key) for key in receipt_keys]
+    if run_input.relabelled and _was_different(run_input, bucket):
+        # The rows were accepted when the window was delivered, whatever the setting is now.
+        settings = replace(settings, row_check="warn")
     precedence = Precedence.of(run_input, receipts)
-    with TemporaryDirectory() as scratch:
+    with (
+        TemporaryDirectory() as scratch,
+        (Path(scratch) / "unreadable.csv").open("w+b") as unreadable_file,
+        _advice(run_input),
+    ):
         file = Path(scratch) / "dataset.parquet"
+        unreadable = UnreadableRows(unreadable_file)
         dataset = convert(
             [member for receipt in receipts for member in _members(receipt, bucket)],
             product=run_input.product,
@@ -77,8 +92,10 @@ def convert_report(
                 run_input.currency or settings.account_currency,
                 run_input.window.start,
             ),
+            accepts_missing_columns=Acceptable.MISSING_COLUMNS in run_input.accept,
+            unreadable=unreadable if Acceptable.UNREADABLE_ROWS in run_input.accept else None,
         )
-        row_check = _row_check(dataset.rows, receipts, settings, run_input, bucket)
+        row_check = _row_check(run_input, dataset.rows, unreadable.count, receipts, settings)
         with file.open("rb") as body:
             version_id = bucket.replace(
                 dataset_key(run_input),
@@ -86,6 +103,9 @@ def convert_report(
                 precedence,
                 content_type="application/vnd.apache.parquet",
             )
+        kept = None
+        if version_id is not None:
+            kept = _replace_unreadable(run_input, unreadable, unreadable_file, precedence, bucket)
     catalogue.register(run_input.product, partition(run_input), bucket.name)
     headers = _headers(run_input, dataset, bucket)
     content = {
@@ -97,6 +117,7 @@ def convert_report(
         "totals": [total.to_dict() for total in dataset.totals],
         "rescued": dict(dataset.rescued),
         "row_check": row_check,
+        "accepted": _accepted(run_input, dataset, unreadable, kept, receipts),
         "other_members": _other_members(receipts),
     }
     manifest = objects.manifest(
@@ -179,38 +200,109 @@ def _other_members(receipts: Sequence[Mapping[str, Any]]) -> list[str]:
     return others
 
 
+def _was_different(run_input: RunInput, bucket: Bucket) -> bool:
+    """Whether the window was delivered with other rows than Vonage counted."""
+    manifest = bucket.read_json(manifest_key(run_input))
+    return manifest is not None and manifest["row_check"] == "different"
+
+
+@contextmanager
+def _advice(run_input: RunInput) -> Iterator[None]:
+    """Add to an error the event that accepts its cause, and all that was accepted already."""
+    try:
+        yield
+    except RowsUnreadable as error:
+        if error.acceptable is None:
+            raise
+        sentence = advice([*run_input.accept, error.acceptable])
+        raise RowsUnreadable(f"{error} {sentence}") from None
+
+
 def _row_check(
-    rows: int,
+    run_input: RunInput,
+    readable: int,
+    unreadable_rows: int,
     receipts: Sequence[Mapping[str, Any]],
     settings: Settings,
-    run_input: RunInput,
-    bucket: Bucket,
 ) -> str:
-    """Compare the number of rows with Vonage's count. Raises RowsMismatch.
+    """Compare the number of all rows with Vonage's count. Raises RowsMismatch.
 
-    A relabelled window was delivered before. Its rows were accepted then, whatever the setting is
-    now.
+    A dataset that lacks unreadable rows is different, though the number of all rows is right.
     """
+    rows = readable + unreadable_rows
     counted = objects.counted_by_vonage(receipts)
     unreadable = objects.unreadable_counts(receipts)
     if counted is None and not unreadable:
         return "impossible"
     if rows == counted:
-        return "equal"
-    before = bucket.read_json(manifest_key(run_input)) if run_input.relabelled else None
-    was_accepted = before is not None and before["row_check"] == "different"
-    if settings.row_check == "enforce" and not was_accepted:
+        return "different" if unreadable_rows else "equal"
+    if settings.row_check == "enforce" and Acceptable.ROW_COUNT not in run_input.accept:
         said = (
             f"items_count is unreadable: {', '.join(map(repr, unreadable))}"
             if unreadable
             else f"Vonage counted {counted:,}"
         )
+        of_these = f" ({unreadable_rows:,} unreadable)" if unreadable_rows else ""
         raise RowsMismatch(
-            f"the archives have {rows:,} rows, and {said}. The archives are stored. Ask Vonage "
-            "which is right, then deploy RowCheck=warn and send reconvert, or send recollect "
-            "(billed)"
+            f"the archives have {rows:,} rows{of_these}, and {said}. The archives are stored. Ask "
+            "Vonage which is right, or send recollect (billed). "
+            f"{advice([*run_input.accept, Acceptable.ROW_COUNT])}"
         )
     return "different"
+
+
+def _replace_unreadable(
+    run_input: RunInput,
+    unreadable: UnreadableRows,
+    file: BinaryIO,
+    precedence: Precedence,
+    bucket: Bucket,
+) -> str | None:
+    """Write the unreadable text beside the dataset. Return its version; None if there is none.
+
+    The text of an earlier conversion is overwritten, if need be by an empty object, so that nobody
+    adds its rows to a dataset that has them.
+    """
+    key = unreadable_key(run_input)
+    if not unreadable.count and not bucket.exists(key):
+        return None
+    version_id = bucket.replace(key, file, precedence, content_type=_CSV)
+    if bucket.precedence(dataset_key(run_input)) != precedence:
+        # A later conversion wrote its dataset meanwhile, and may not have seen this object.
+        bucket.replace(key, b"", precedence, content_type=_CSV)
+        return None
+    return version_id if unreadable.count else None
+
+
+def _accepted(
+    run_input: RunInput,
+    dataset: Dataset,
+    unreadable: UnreadableRows,
+    version_id: str | None,
+    receipts: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """Return each imperfection that the operator accepted, and the number of rows it concerns.
+
+    The number is None if Vonage's count, with which the rows would be compared, is unknown. For
+    unreadable rows, `version_id` is that of their object; None without one.
+    """
+    counted = objects.counted_by_vonage(receipts)
+    found = dataset.rows + unreadable.count
+    rows = {
+        Acceptable.ROW_COUNT: None if counted is None else abs(counted - found),
+        Acceptable.UNREADABLE_ROWS: unreadable.count,
+        Acceptable.MISSING_COLUMNS: dataset.rows_without_columns,
+    }
+    accepted: list[dict[str, Any]] = [
+        {"name": each.value, "rows": rows[each]} for each in run_input.accept
+    ]
+    for each in accepted:
+        if each["name"] == Acceptable.UNREADABLE_ROWS and version_id is not None:
+            each["key"] = unreadable_key(run_input)
+            each["version_id"] = version_id
+            each["bytes"] = unreadable.bytes
+            each["sha256"] = unreadable.sha256.hexdigest()
+    return accepted
 
 
 def _headers(run_input: RunInput, dataset: Dataset, bucket: Bucket) -> dict[str, Any] | None:

@@ -14,21 +14,28 @@ readers follow the same rules:
 
 pyarrow and csv accept a quote in any other place, and then change the cell or join records. So this
 module checks each quote itself, in front of pyarrow and behind csv.
+
+If the operator accepts unreadable rows, the records that follow these rules are read, and the rest
+is kept byte for byte. The unreadable text begins with the record that breaks a rule, and ends
+before the next line with which a whole record begins. A record that spans lines is whole too.
 """
 
 import csv
+import hashlib
 import io
 import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from typing import BinaryIO, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from vonage_dataset.zip_members import STORED, CsvMember
+from vonage_reports.domain.acceptance import Acceptable
 from vonage_reports.domain.errors import RowsUnreadable
 
 RECORD_BYTES = 16 * 2**20
@@ -53,6 +60,10 @@ _SENTINEL = "-"
 _LONE_CR = "a CR alone, outside of quotes"
 _CELL = r'(?:"(?:[^"]++|"")*+"|[^",\r\n]*+)'
 _RECORD = re.compile(rf"{_CELL}(?:,{_CELL})*+")
+# A line of a record, with a group if the record ends. Without it, a cell goes on in the next line.
+_CELLS = rf'(?:{_CELL},)*+(?:{_CELL}(\r?\n)|"(?:[^"]++|"")*+)'
+_LINE = re.compile(_CELLS)
+_LINE_IN_A_CELL = re.compile(rf'(?:[^"]++|"")*+(?:"(?:,{_CELLS}|(\r?\n)))?')
 
 
 @dataclass(frozen=True)
@@ -72,16 +83,50 @@ class Rows:
     batches: Iterator[pa.RecordBatch]
 
 
-def read_rows(member: CsvMember, *, block_bytes: int = BLOCK_BYTES) -> Rows:
+class _LineReader(Protocol):
+    def readline(self, size: int, /) -> bytes: ...
+
+
+class UnreadableRows:
+    """Collects the unreadable text of CSV files, byte for byte and in order.
+
+    Attributes:
+        count: The number of texts. Each counts as one row, though it may be several.
+        bytes: Their size.
+        sha256: Their checksum.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.count = self.bytes = 0
+        self.sha256 = hashlib.sha256()
+
+    def begin(self) -> None:
+        """Begin another text."""
+        self.count += 1
+
+    def write(self, line: bytes) -> None:
+        """Add a line to the text."""
+        self._file.write(line)
+        self.bytes += len(line)
+        self.sha256.update(line)
+
+
+def read_rows(
+    member: CsvMember, *, block_bytes: int = BLOCK_BYTES, unreadable: UnreadableRows | None = None
+) -> Rows:
     """Open a CSV file and read its header.
 
-    Raises RowsUnreadable, and the errors of reading the member.
+    Text that cannot be read as rows goes to `unreadable`. If it is None, or if the header cannot be
+    read, raise RowsUnreadable. Also raises the errors of reading the member.
     """
     file = _CsvFile(member)
-    return Rows(file.header, file.header_line, _batches(member, file, block_bytes))
+    return Rows(file.header, file.header_line, _batches(member, file, block_bytes, unreadable))
 
 
-def _batches(member: CsvMember, file: "_CsvFile", block_bytes: int) -> Iterator[pa.RecordBatch]:
+def _batches(
+    member: CsvMember, file: "_CsvFile", block_bytes: int, unreadable: UnreadableRows | None
+) -> Iterator[pa.RecordBatch]:
     done = 0
     with closing(file):
         if not file.header:
@@ -94,8 +139,13 @@ def _batches(member: CsvMember, file: "_CsvFile", block_bytes: int) -> Iterator[
             pass  # never log or chain this error, because its text quotes the row
         else:
             return
-    with closing(_CsvFile(member)) as again:
-        yield from again.batches(skip=done)
+    with closing(_CsvFile(member, has_sentinel=unreadable is None)) as again:
+        records = (
+            again.whole_records()
+            if unreadable is None
+            else _readable_records(again.buffer, len(again.header), unreadable)
+        )
+        yield from again.batches(islice(records, done, None))
 
 
 def _fast_batches(file: "_CsvFile", block_bytes: int) -> Iterator[pa.RecordBatch]:
@@ -280,10 +330,11 @@ class _Appendable(io.RawIOBase):
 class _CsvFile:
     """An open CSV file whose header was read. Reads the rows with Python's csv.
 
-    `buffer` has the bytes after the header, then the sentinel.
+    `buffer` has the bytes after the header, then the sentinel, if it `has_sentinel`.
     """
 
-    def __init__(self, member: CsvMember) -> None:
+    def __init__(self, member: CsvMember, *, has_sentinel: bool = True) -> None:
+        self._has_sentinel = has_sentinel
         self._name = member.name
         self._stream = _Appendable(member.open())
         self.buffer = io.BufferedReader(self._stream, _READ_BYTES)
@@ -293,6 +344,7 @@ class _CsvFile:
         self._at_end = False
         self._records = self._read_records()
         self.header_line = 1
+        self.header: tuple[str, ...] = ()
         try:
             self.header = self._read_header()
         except BaseException:
@@ -302,11 +354,11 @@ class _CsvFile:
     def close(self) -> None:
         self.buffer.close()
 
-    def batches(self, *, skip: int) -> Iterator[pa.RecordBatch]:
-        """Yield all records after the first `skip`."""
+    def batches(self, records: Iterator[list[str]]) -> Iterator[pa.RecordBatch]:
+        """Yield records of this file as batches."""
         cells: list[list[str]] = []
         size = 0
-        for record in islice(self._whole_records(), skip, None):
+        for record in records:
             cells.append(record)
             size += sum(map(len, record))
             if len(cells) == _SLOW_BATCH_ROWS or size >= _SLOW_BATCH_BYTES:
@@ -328,12 +380,13 @@ class _CsvFile:
             if any("\n" in name for name in header):
                 raise self._unreadable(line, "a name in the header spans several lines")
             ending = ",".join([_SENTINEL] * len(header)).encode() + _LINE_END
-            self._stream.append(ending, at_end=self._at_end)
+            if self._has_sentinel:
+                self._stream.append(ending, at_end=self._at_end)
             self.header_line = line
             return header
         return ()
 
-    def _whole_records(self) -> Iterator[list[str]]:
+    def whole_records(self) -> Iterator[list[str]]:
         """Yield the records. Raises RowsUnreadable for a wrong number of fields."""
         width = len(self.header)
         held: tuple[int, list[str]] | None = None
@@ -392,7 +445,65 @@ class _CsvFile:
         )
 
     def _unreadable(self, line: int, reason: str) -> RowsUnreadable:
-        return unreadable(self._name, line, reason)
+        acceptable = Acceptable.UNREADABLE_ROWS if self.header else None
+        return unreadable(self._name, line, reason, acceptable)
+
+
+def _readable_records(
+    file: _LineReader, width: int, unreadable: UnreadableRows
+) -> Iterator[list[str]]:
+    """Yield the records with `width` cells. The rest of the file goes to `unreadable`.
+
+    A record that fails gives back its lines but the first. No line is given back twice: a record
+    spans lines only from one with an odd number of quotes to the next such line.
+    """
+    csv.field_size_limit(RECORD_BYTES)
+    ahead: list[bytes] = []  # the lines that were given back, the next one last
+    is_readable = True
+    while True:
+        lines, record = _next_record(file, ahead)
+        if not lines:
+            return
+        if record == [] and width == 1:
+            record = [""]
+        elif record == [] and is_readable:
+            continue
+        if record is not None and len(record) == width:
+            is_readable = True
+            yield record
+            continue
+        if is_readable:
+            unreadable.begin()
+            is_readable = False
+        line, *others = lines
+        ahead.extend(reversed(others))
+        unreadable.write(line)
+        while line and not line.endswith(_LINE_END):  # a line that is longer than a record may be
+            line = file.readline(RECORD_BYTES)
+            unreadable.write(line)
+
+
+def _next_record(file: _LineReader, ahead: list[bytes]) -> tuple[list[bytes], list[str] | None]:
+    """Read lines until they are a record or break a rule, first those `ahead`.
+
+    Return the lines, none at the end, and the cells; None if they break a rule.
+    """
+    lines: list[bytes] = []
+    texts: list[str] = []
+    size = 0
+    pattern = _LINE
+    while line := ahead.pop() if ahead else file.readline(RECORD_BYTES):
+        lines.append(line)
+        text = line.decode(_ANY_BYTES)
+        texts.append(text if line.endswith(_LINE_END) else f"{text}\n")
+        size += len(line)
+        found = pattern.fullmatch(texts[-1])
+        if found is None or size >= RECORD_BYTES:
+            return lines, None
+        if found.lastindex is not None:
+            return lines, next(csv.reader(texts))
+        pattern = _LINE_IN_A_CELL
+    return lines, None
 
 
 def _fault(record: str) -> str | None:
@@ -411,6 +522,8 @@ def _fault(record: str) -> str | None:
     return "a quote inside a cell that does not begin with a quote"
 
 
-def unreadable(member: str, line: int, reason: str) -> RowsUnreadable:
+def unreadable(
+    member: str, line: int, reason: str, acceptable: Acceptable | None
+) -> RowsUnreadable:
     """Return the error for a line. Quote no cell, because a cell may be a phone number."""
-    return RowsUnreadable(f"{member}, line {line:,}: {reason}. {STORED}")
+    return RowsUnreadable(f"{member}, line {line:,}: {reason}. {STORED}", acceptable=acceptable)

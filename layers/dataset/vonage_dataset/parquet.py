@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vonage_dataset.cells import EXACT, Collection, Layout, arrow_schema
-from vonage_dataset.csv_rows import BLOCK_BYTES, read_rows
+from vonage_dataset.csv_rows import BLOCK_BYTES, UnreadableRows, read_rows
 from vonage_dataset.tables import (
     CURRENCY,
     RESCUED,
@@ -93,6 +93,7 @@ class Dataset:
         totals: One per currency, sorted by currency; empty for products without a price.
         bytes: The size of the file.
         sha256: The checksum of the file, hexadecimal.
+        rows_without_columns: The rows of files whose header lacks a column that the rows need.
     """
 
     rows: int
@@ -102,6 +103,7 @@ class Dataset:
     totals: tuple[Total, ...]
     bytes: int
     sha256: str
+    rows_without_columns: int = 0
 
     @property
     def rescued_cells(self) -> int:
@@ -116,6 +118,7 @@ def convert(
     target: Path,
     collection: Collection | None = None,
     accepts_missing_columns: bool = False,
+    unreadable: UnreadableRows | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> Dataset:
     """Write the rows of all members, in order, to the Parquet file `target`.
@@ -124,14 +127,14 @@ def convert(
     grow with the number of rows. A file without rows still has all columns.
 
     `accepts_missing_columns`: whether a header may lack the price, the time or every column of a
-    product in TABLES.
+    product in TABLES. `unreadable` takes the text that cannot be read as rows, if it is accepted.
 
     Raises:
         RowsUnreadable: a row cannot be read, or the header of a member with rows cannot be right;
             discard `target`.
         ArchiveCorrupt: a member changed since it was stored.
     """
-    rows = 0
+    rows = rows_without_columns = 0
     headers: list[tuple[str, ...]] = []
     rescued: Counter[str] = Counter()
     totals = _Totals()
@@ -142,19 +145,20 @@ def convert(
     ):
         for member in members:
             with _intact(member):
-                read = read_rows(member, block_bytes=block_bytes)
+                read = read_rows(member, block_bytes=block_bytes, unreadable=unreadable)
                 if read.header and read.header not in headers:
                     headers.append(read.header)
                 table = writer.table_for(read.header)
                 layout = Layout.of(read, table, collection or Collection(), member)
-                needs_columns = product in TABLES and not accepts_missing_columns
-                refusal = layout.ambiguous or (layout.missing if needs_columns else None)
+                missing = layout.missing if product in TABLES else None
+                refusal = layout.ambiguous or (None if accepts_missing_columns else missing)
                 for batch in read.batches:
                     if refusal is not None and batch.num_rows:
                         raise refusal
                     fitted, without_column = layout.fit(batch)
                     rescued.update(without_column)
                     rows += batch.num_rows
+                    rows_without_columns += 0 if missing is None else batch.num_rows
                     writer.write(fitted)
     return Dataset(
         rows=rows,
@@ -164,6 +168,7 @@ def convert(
         totals=totals.sums(),
         bytes=hashed.bytes,
         sha256=hashed.sha256.hexdigest(),
+        rows_without_columns=rows_without_columns,
     )
 
 

@@ -1,10 +1,14 @@
 """Both readers give the cells that the file has, or refuse it."""
 
+import hashlib
+import io
+import tracemalloc
+
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.support.csvs import member, strict_records
-from vonage_dataset.csv_rows import read_rows
+from tests.support.csvs import member, separated, strict_records
+from vonage_dataset.csv_rows import RECORD_BYTES, UnreadableRows, read_rows
 from vonage_reports.domain.errors import RowsUnreadable
 
 BY_PYTHON, BY_PYARROW = 4, 2**20
@@ -15,10 +19,12 @@ PIECES = st.sampled_from(
 )
 
 
-def cells_of(content: bytes, block: int) -> list[list[bytes]] | None:
+def cells_of(
+    content: bytes, block: int, unreadable: UnreadableRows | None = None
+) -> list[list[bytes]] | None:
     """Return the cells of the rows; None if the file is refused."""
     try:
-        read = read_rows(member(content), block_bytes=block)
+        read = read_rows(member(content), block_bytes=block, unreadable=unreadable)
         return [
             [(cell or "").encode() if not isinstance(cell, bytes) else cell for cell in row]
             for batch in read.batches
@@ -83,6 +89,91 @@ def test_cells_survive_quotes_and_block_ends(
 ) -> None:
     header = ["x", "y", "z"][: len(cells[0]) if cells else 1]
     judge(written([header, *cells], quoted=quoted), block)
+
+
+def read_leniently(content: bytes, block: int) -> tuple[list[list[bytes]], int, bytes]:
+    """Return the cells of the readable rows, and the number and bytes of the unreadable texts."""
+    file = io.BytesIO()
+    unreadable = UnreadableRows(file)
+    cells = cells_of(content, block, unreadable)
+    assert cells is not None
+    assert unreadable.bytes == len(file.getvalue())
+    assert unreadable.sha256.digest() == hashlib.sha256(file.getvalue()).digest()
+    return cells, unreadable.count, file.getvalue()
+
+
+def judge_leniently(width: int, content: bytes, block: int) -> None:
+    parts = separated(content, width)
+    unreadable = [each for each in parts if isinstance(each, bytes)]
+    cells = [each for each in parts if isinstance(each, list) and each]
+    right = (cells, len(unreadable), b"".join(unreadable))
+    header = ",".join("xyz"[:width]).encode() + b"\n"
+    for size in (BY_PYTHON, BY_PYARROW, block):
+        assert read_leniently(header + content, size) == right
+    if not unreadable:
+        assert cells_of(header + content, block) == cells
+
+
+@given(
+    width=st.integers(1, 3),
+    text=st.lists(PIECES, max_size=60).map("".join),
+    block=st.integers(8, 100),
+)
+@example(width=2, text='1,"never closed\n2,"a\nb"\n3,"c",d\n4,e', block=12)
+@example(width=2, text='1,2\n\n3\n\n4,"5\n6",\n,"\n7,8\r', block=12)
+@settings(deadline=None, max_examples=500)
+def test_cells_and_unreadable_text_are_all_bytes(width: int, text: str, block: int) -> None:
+    judge_leniently(width, text.encode("latin-1", "replace"), block)
+
+
+@given(
+    rows=st.lists(
+        st.lists(
+            st.sampled_from(["1", "a b", 'x"y', "x\ny", "a\r\nb", ""]), min_size=2, max_size=2
+        ),
+        max_size=20,
+    ),
+    faults=st.lists(
+        st.tuples(
+            st.integers(0, 19), st.sampled_from(['1,"open', 'a"b,c', '"a"b,c', "1", "1,2,3"])
+        ),
+        max_size=3,
+    ),
+    block=st.integers(8, 200),
+)
+@settings(deadline=None, max_examples=200)
+def test_rows_around_a_fault_are_read(
+    rows: list[list[str]], faults: list[tuple[int, str]], block: int
+) -> None:
+    lines = [written([row], quoted=[True]) for row in rows]
+    for place, fault in faults:
+        lines.insert(place, fault.encode() + b"\n")
+    judge_leniently(2, b"".join(lines), block)
+
+
+def test_every_odd_quote_is_read_in_linear_time() -> None:
+    # Each line opens a cell, and closes that of the line before.
+    content = b'x,"y\n' * 20_000 + b'x","y\n' * 20_000 + b"x,y\n" * 20_000
+
+    cells, count, unreadable = read_leniently(b"a,b\n" + content, BY_PYARROW)
+
+    assert (len(cells), count) == (20_000, 1)
+    assert content.startswith(unreadable)
+
+
+def test_unreadable_text_of_any_size_needs_constant_memory() -> None:
+    line = b'"x' + b"y" * 2**20 + b"\n"
+    content = b"a,b\n" + b'1,"' + b"z" * RECORD_BYTES + b"\n" + line * 40 + b"1,2\n"
+    file = io.BytesIO()
+    tracemalloc.start()
+    try:
+        cells = cells_of(content, BY_PYARROW, unreadable := UnreadableRows(file))
+        peak = tracemalloc.get_traced_memory()[1] - len(file.getbuffer())
+    finally:
+        tracemalloc.stop()
+
+    assert (cells, unreadable.count) == ([[b"1", b"2"]], 1)
+    assert peak < 8 * RECORD_BYTES
 
 
 def test_nul_does_not_hide_a_quote_at_the_end_of_a_block() -> None:

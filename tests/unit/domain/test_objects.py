@@ -197,6 +197,7 @@ def test_manifest_describes_the_whole_delivery() -> None:
         "totals": CONTENT["totals"],
         "rescued": {},
         "row_check": "equal",
+        "accepted": [],
         "other_members": [],
         "times": {
             "planned": "2026-11-25T02:15:00Z",

@@ -151,6 +151,7 @@ def test_execution_input_holds_all_workflow_fields() -> None:
         "receipts": [],
         "announce": True,
         "relabelled": False,
+        "accept": [],
     }
 
 

@@ -11,6 +11,7 @@ from local.status.problems import TOO_LONG, Problem
 from local.status.summary import Status, status_of
 from tests.support.alarms import ALARMS
 from vonage_reports.aws.ledger_items import Calendar, OpenWork, StoppedPlanning
+from vonage_reports.domain.acceptance import Acceptable, advice
 from vonage_reports.domain.backfill import Backfill, Progress
 from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.definitions import Refusal, ReportDefinition
@@ -359,6 +360,31 @@ def test_unreadable_rows_are_reconverted_not_recollected() -> None:
     (problem,) = status(failed).problems
 
     assert problem.event == {"reconvert": {"report_id": failed.report_id}}
+
+
+def test_accepted_imperfections_are_named() -> None:
+    first, second = windows(DAILY, "2026-11-01", "2026-11-03")
+
+    result = status(report(DAILY, first, accept=("row_count",)), report(DAILY, second))
+
+    (warning,) = [each for each in result.warnings if "accepted" in each]
+    assert warning == (
+        "sms, abcd1234: delivered with row_count accepted: 1 window, the last on 2026-11-01; see "
+        "accepted in the manifest"
+    )
+
+
+def test_event_of_a_failure_accepts_its_cause() -> None:
+    (window,) = windows(DAILY, "2026-11-01", "2026-11-02")
+    reason = f"3 rows of 4. {advice([Acceptable.ROW_COUNT])}"
+    failed = report(
+        DAILY, window, State.FAILED, error="RowsMismatch", reason=reason, receipts=("a.json",)
+    )
+
+    (problem,) = status(failed).problems
+
+    accepting = {"report_id": failed.report_id, "accept": ["row_count"]}
+    assert problem.event == {"reconvert": accepting}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from vonage_reports.submit_reports.requests import (
     REQUESTS,
     BackfillRequest,
     Recollection,
+    Reconversion,
     Resolution,
     ScheduledRun,
     Sweep,
@@ -36,6 +37,16 @@ def test_resolution_adopts_a_request_or_none(request_id: str | None) -> None:
 
     assert isinstance(event, Resolution)
     assert (event.report_id, event.request_id) == ("calls-x", request_id)
+
+
+def test_reconversion_accepts_nothing_unless_told() -> None:
+    name = {"report_id": "calls-x"}
+    plain = parse_event({"reconvert": name})
+    lenient = parse_event({"reconvert": {**name, "accept": ["row_count", "missing_columns"]}})
+
+    assert isinstance(plain, Reconversion)
+    assert isinstance(lenient, Reconversion)
+    assert (plain.accept, lenient.accept) == ([], ["row_count", "missing_columns"])
 
 
 def test_backfill_takes_local_dates() -> None:
@@ -147,6 +158,13 @@ def test_dry_run_is_recognised(*, dry_run: bool) -> None:
         (
             {"recollect": {"report_id": "calls-x", "token": ""}},
             'recollect.token: takes a string of 1 to 100 characters, not ""',
+        ),
+        (
+            {"reconvert": {"report_id": "calls-x", "accept": ["rows"]}},
+            (
+                "reconvert.accept.0: takes a list of row_count, unreadable_rows, missing_columns, "
+                'not "rows"'
+            ),
         ),
         (
             {"backfil": BACKFILL},

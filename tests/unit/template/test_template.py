@@ -537,7 +537,9 @@ def test_statements_reach_own_resources_and_bucket_folders(
         words = set(re.findall(r"\w+", str(resource)))
         assert words & own or resource == "*" or "catalog" in words, name
         if "ReportsBucket.Arn}" in str(resource):
-            assert re.search(r"Arn}/(archives|refused|data|manifests|headers)/\*", str(resource))
+            assert re.search(
+                r"Arn}/(archives|refused|data|unreadable|manifests|headers)/\*", str(resource)
+            )
 
 
 @every_statement
@@ -553,6 +555,7 @@ def test_no_role_deletes_or_publishes_objects(name: str, statement: dict[str, An
         ("archives/", "StoreReportFunction"),
         ("refused/", "StoreReportFunction"),
         ("data/", "ConvertReportFunction"),
+        ("unreadable/", "ConvertReportFunction"),
         ("manifests/", "ConvertReportFunction"),
         ("headers/", "ConvertReportFunction"),
     ],

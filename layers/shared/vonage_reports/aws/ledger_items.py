@@ -20,7 +20,7 @@ OF_FINISHED_REPORTS = (
     *("report_id", "definition", "product", "account_id", "include_subaccounts", "filters"),
     *("window", "revision", "priority", "planned_at", "delay_index", "delay_days", "state"),
     *("root", "leaves", "backfill", "rows", "error", "reason", "failures", "withdrawn_at"),
-    *("receipts", "relabelled", "rescued"),
+    *("receipts", "relabelled", "rescued", "accept"),
 )
 """The attributes that a Query of many finished reports reads."""
 
@@ -373,7 +373,7 @@ def _report_of(item: Mapping[str, Any]) -> Report:
         elif name in _FIELDS:
             values[name] = int(value) if isinstance(value, Decimal) else value
     values["filters"] = json.loads(values["filters"])
-    for name in ("tokens", "receipts", "delivered_from"):
+    for name in ("tokens", "receipts", "delivered_from", "accept"):
         values[name] = tuple(values.get(name, ()))
     if "rescued" in values:
         values["rescued"] = {name: int(count) for name, count in values["rescued"].items()}

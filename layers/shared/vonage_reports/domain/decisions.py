@@ -345,7 +345,7 @@ def decide(
             return Store(execution.rows)
         if became_final(report):
             receipts = report.receipts or (receipt_key(report),)
-            return Convert(receipts, report.profile, relabels=True)
+            return Convert(receipts, report.profile, relabels=True, accept=report.accept)
         return Deliver(execution.rows, execution.rescued)
     if execution.status is ExecutionStatus.MISSING:
         due = report.not_before is None or report.not_before <= now

@@ -24,6 +24,8 @@ The class names are a contract: the workflow's Retry and the notifications name 
 from collections.abc import Sequence
 from http import HTTPStatus
 
+from vonage_reports.domain.acceptance import Acceptable
+
 _REFUSALS = frozenset(
     {
         HTTPStatus.BAD_REQUEST,
@@ -153,7 +155,12 @@ class RowsUnreadable(VonageReportsError):
     """A CSV in a proven archive cannot be read as rows. Another download would be the same bytes.
 
     The text names the member and the line but quotes no row: rows contain phone numbers.
+    `acceptable`: the imperfection that the operator may accept; None if that would not help.
     """
+
+    def __init__(self, message: str, *, acceptable: Acceptable | None = None) -> None:
+        super().__init__(message)
+        self.acceptable = acceptable
 
 
 class ResourceUnusable(VonageReportsError):

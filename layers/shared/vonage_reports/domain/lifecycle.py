@@ -132,12 +132,14 @@ class Convert:
     """Start a run that converts the archives of these receipts, oldest first.
 
     `profile` has the number of rows of each archive. `relabels`: the archives were collected as the
-    preliminary revision, which a change of the definition made final.
+    preliminary revision, which a change of the definition made final. `accept`: the imperfections
+    that the operator accepts; the report forgets those of earlier conversions.
     """
 
     receipts: tuple[str, ...]
     profile: TrafficProfile | None = None
     relabels: bool = False
+    accept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -406,7 +408,7 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
             }
         case Store(rows):
             return {**_NO_ERROR, "slot": None, "rows": rows}
-        case Convert(receipts, profile, relabels):
+        case Convert(receipts, profile, relabels, accept):
             now_is = report.as_final() if relabels else report
             return {
                 **_NEW_RUNS,
@@ -416,6 +418,7 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
                 "revision": now_is.revision,
                 "revisions": now_is.revisions,
                 "relabelled": report.relabelled or relabels,
+                "accept": accept,
             }
         case Deliver(rows, rescued):
             return {
@@ -452,6 +455,7 @@ def _collected_anew(report: Report, now: datetime) -> Mapping[str, Any]:
         "request_id": None,
         "leaves": 1,
         "receipts": (),
+        "accept": (),
         "attempts_before": report.attempt,
         "expected_rows": report.expected_rows if report.rows is None else report.rows,
         "rows": None,

@@ -10,6 +10,7 @@ from decimal import Context, Decimal
 from functools import reduce
 from typing import Any
 
+from vonage_reports.domain.acceptance import advised
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import VonageRejected, VonageReportsError
 from vonage_reports.domain.lifecycle import Fail, Hold, Resubmit, Resume
@@ -55,6 +56,8 @@ def delivered(manifest: Mapping[str, Any], *, manifest_key: str) -> dict[str, An
         "bytes": sum(archive["bytes"] for archive in manifest["archives"]),
         "totals": _bounded(manifest["totals"]),
         "rescued": _rescued(manifest),
+        # A manifest of an earlier version has no such list.
+        "accepted": manifest.get("accepted", []),
         "schema_changed": manifest["schema_changed"],
         "manifest": manifest_key,
         "archives": [archive["key"] for archive in manifest["archives"]],
@@ -102,7 +105,8 @@ def failed(report: Report, failure: Fail, *, execution: str | None) -> dict[str,
     """
     name = failure.part or report.report_id
     failures = report.failures + 1 if failure.part is None else failure.part_failures
-    run_again = reconvert(name) if failure.is_stored else recollect(name, failures)
+    accept = advised(failure.reason)
+    run_again = reconvert(name, accept) if failure.is_stored else recollect(name, failures)
     return _problem(
         "report.failed",
         report,
@@ -128,9 +132,10 @@ def recollect(report_id: str, failures: int | None) -> dict[str, Any]:
     return {"recollect": {"report_id": report_id, **token}}
 
 
-def reconvert(report_id: str) -> dict[str, Any]:
-    """Return the event that converts a report's archives again."""
-    return {"reconvert": {"report_id": report_id}}
+def reconvert(report_id: str, accept: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the event that converts a report's archives again, with these imperfections."""
+    accepting = {"accept": list(accept)} if accept else {}
+    return {"reconvert": {"report_id": report_id, **accepting}}
 
 
 def resubmitted(report: Report, again: Resubmit, *, execution: str | None) -> dict[str, Any]:

@@ -52,11 +52,19 @@ def refused_key(of: RunInput | Report) -> str:
 
 def dataset_key(of: RunInput | Report) -> str:
     """Return the key of the window's dataset, which is one object even for several reports."""
+    return f"data/{_of_window(of)}.parquet"
+
+
+def unreadable_key(of: RunInput | Report) -> str:
+    """Return the key of the accepted text of the window that the dataset lacks."""
+    return f"unreadable/{_of_window(of)}.csv"
+
+
+def _of_window(of: RunInput | Report) -> str:
     window = of.window
     folder = "/".join(f"{name}={value}" for name, value in partition(of).items())
     return (
-        f"data/product={of.product}/{folder}"
-        f"/{window.start:%Y%m%dT%H%M%SZ}_{window.end:%Y%m%dT%H%M%SZ}.parquet"
+        f"product={of.product}/{folder}/{window.start:%Y%m%dT%H%M%SZ}_{window.end:%Y%m%dT%H%M%SZ}"
     )
 
 
@@ -170,7 +178,7 @@ def manifest(
     """Make the manifest of a window from the receipts of its archives.
 
     `content` describes the rows: rows, columns, schema_changed, dataset, totals, rescued,
-    row_check, other_members.
+    row_check, accepted, other_members.
     """
     times = {
         "submitted": _time(receipts, "submitted", min),
@@ -206,6 +214,7 @@ def manifest(
         "totals": content["totals"],
         "rescued": content["rescued"],
         "row_check": content["row_check"],
+        "accepted": content.get("accepted", []),
         "other_members": content.get("other_members", []),
         "times": {"planned": run_input.planned, **times, "delivered": delivered},
     }

@@ -176,6 +176,8 @@ class Report:
     delivered_from: tuple[str, ...] = ()
     """The keys of the last delivery's receipts. They stay during a later collection."""
     rows: int | None = None
+    accept: tuple[str, ...] = ()
+    """The imperfections that the operator accepted for the last conversion."""
     relabelled: bool = False
     """Whether the report was collected as preliminary, and a shorter `delay_days` made it final."""
     rescued: Mapping[str, int] | None = None

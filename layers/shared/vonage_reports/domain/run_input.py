@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vonage_reports.domain.acceptance import Acceptable, in_order
 from vonage_reports.domain.report import Entry, Report, Revision
 from vonage_reports.domain.waits import first_wait
 from vonage_reports.domain.windows import Window, format_instant
@@ -34,6 +35,8 @@ class RunInput:
     """The definition's currency, for rows without a currency."""
     relabelled: bool = False
     """Whether the report was collected as preliminary, and is final now."""
+    accept: tuple[Acceptable, ...] = ()
+    """The imperfections that the operator accepts in this conversion."""
 
     @classmethod
     def from_input(cls, value: Mapping[str, Any]) -> "RunInput":
@@ -56,6 +59,7 @@ class RunInput:
             planned=value.get("planned"),
             currency=definition.get("currency"),
             relabelled=value.get("relabelled", False),
+            accept=in_order(value.get("accept", ())),
         )
 
     @property
@@ -100,6 +104,7 @@ def execution_input(report: Report, entry: Entry) -> str:
             "receipts": list(report.receipts),
             "announce": not report.is_half,
             "relabelled": report.relabelled,
+            "accept": list(report.accept),
         },
         sort_keys=True,
     )

@@ -101,8 +101,9 @@ def _convert(
         follows = _follows(report, known)
         if follows is None:
             receipts = report.receipts or (receipt_key(report),)
+            final = Convert(receipts, report.profile, relabels=True, accept=report.accept)
             try:
-                execute(report, Convert(receipts, report.profile, relabels=True), services, now=now)
+                execute(report, final, services, now=now)
             except VersionConflict:
                 again = True
             room -= 1

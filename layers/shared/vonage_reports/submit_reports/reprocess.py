@@ -1,11 +1,12 @@
 """The operator's requests to collect a window again, or to convert its archives again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from vonage_reports.aws.ledger import Change, RequestAlreadyClaimed, VersionConflict
+from vonage_reports.domain.acceptance import in_order
 from vonage_reports.domain.calendar import present_revision
 from vonage_reports.domain.decisions import resolved
 from vonage_reports.domain.errors import InvalidRequest, ReportExpired
@@ -141,11 +142,17 @@ def _with_one_part_for(part: Report, root: Report, services: Services, *, now: d
 
 
 def reconvert(
-    report_id: str, services: Services, *, now: datetime, currencies: Currencies = _AS_PLANNED
+    report_id: str,
+    services: Services,
+    *,
+    now: datetime,
+    currencies: Currencies = _AS_PLANNED,
+    accept: Iterable[str] = (),
 ) -> list[str]:
     """Convert a window's archives again and return its report_id; [] if it is unfinished.
 
     If the last collection stored no archive, the archives of the last delivery are converted.
+    `accept` names the imperfections that this conversion may have, and no later one.
 
     Raises InvalidRequest for an unknown report, for a part of a window, and without archives.
     """
@@ -165,8 +172,9 @@ def reconvert(
     if missing:
         raise InvalidRequest(f"reconvert: the bucket has no {missing}. Collect the window again")
     relabels = _as_planned_now(report, services).revision is not report.revision
+    again = Convert(receipts, report.profile, relabels, in_order(accept))
     try:
-        execute(report, Convert(receipts, report.profile, relabels), services, now=now)
+        execute(report, again, services, now=now)
     except VersionConflict:
         return []
     return [report_id]

@@ -22,6 +22,7 @@ from pydantic import (
     ValidationError,
 )
 
+from vonage_reports.domain.acceptance import Acceptable
 from vonage_reports.domain.backfill import Backfill, checked_backfill
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.settings import Settings
@@ -63,6 +64,8 @@ def _request_id(value: str) -> str:
 _ReportId = Annotated[str, Field(description="the report_id of a notification or manifest")]
 _Date = Annotated[date, BeforeValidator(_date), Field(description=_A_DATE)]
 _Flag = Annotated[bool, Field(description="true or false")]
+_A_LIST_OF_ACCEPTABLE = f"a list of {', '.join(Acceptable)}"
+_Acceptable = Annotated[Acceptable, Field(strict=False, description=_A_LIST_OF_ACCEPTABLE)]
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,7 @@ class Reconversion(OperatorRequest):
     key = "reconvert"
 
     report_id: _ReportId
+    accept: Annotated[list[_Acceptable], Field(description=_A_LIST_OF_ACCEPTABLE)] = []
 
     def carry_out(self, context: RequestContext) -> StepResult:
         """Start the conversion."""
@@ -176,6 +180,7 @@ class Reconversion(OperatorRequest):
             context.services,
             now=context.now,
             currencies=load_currencies(context.services),
+            accept=self.accept,
         )
         return StepResult()
 
