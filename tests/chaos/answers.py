@@ -121,7 +121,10 @@ class StrangeAnswers:
     def _another(self, document: dict[str, Any], another: dict[str, Any]) -> dict[str, Any]:
         if self._random.random() < 0.5:
             # As from a cache that answers for another report, under this one's id.
-            return {**another, "request_id": document["request_id"]}
+            return {
+                **another,
+                **{each: document[each] for each in ("request_id",) if each in document},
+            }
         return another
 
     def _report(self, kind: str, document: dict[str, Any]) -> dict[str, Any]:

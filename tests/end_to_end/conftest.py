@@ -111,8 +111,19 @@ class LocalStack:
         """Return the states of the open reports."""
         return {report.report_id: report.state for report in self.ledger.open_reports()}
 
+    def forget_calendar(self) -> None:
+        """Delete the calendar of the ledger, as if nothing had been planned."""
+        table = self.emulator.table(self.stack.outputs["TableName"])
+        for item in self.stack.ledger_items():
+            key = {name: item[name]["S"] for name in ("pk", "sk")}
+            if key["pk"] == "calendar":
+                table.delete_item(Key=key)
+
     def notifications(self) -> list[tuple[dict[str, str], dict[str, Any]]]:
-        """Take the notifications since the last call: message attributes and body."""
+        """Take the notifications since the last call: message attributes and body.
+
+        Leave out the removals: each test replaces the definitions of the stack that it shares.
+        """
         sqs = self.emulator.client("sqs")
         taken = []
         while messages := sqs.receive_message(
@@ -123,7 +134,8 @@ class LocalStack:
                     name: value["StringValue"]
                     for name, value in message.get("MessageAttributes", {}).items()
                 }
-                taken.append((attributes, json.loads(message["Body"])))
+                if attributes["event"] != "definition.removed":
+                    taken.append((attributes, json.loads(message["Body"])))
                 sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
         self.announced += taken
         return taken

@@ -29,7 +29,11 @@ class Case:
         local_stack.notifications()
 
     def definitions(self, count: int = 1) -> list[dict[str, Any]]:
-        """Set `count` definitions that no other test has."""
+        """Set `count` definitions that no other test has.
+
+        The calendar forgets the others, or their removal would be announced.
+        """
+        self.stack.forget_calendar()
         entries = [
             {
                 "name": f"{self._name}{number}",

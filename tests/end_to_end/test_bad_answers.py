@@ -1,6 +1,7 @@
 """Wrong answers of Vonage: one run of many definitions, each with a fault of its own."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,7 +182,7 @@ def outcome(local_stack: LocalStack) -> Outcome:
         return all(announced.values())
 
     # Reports that stay planned are retried for ever, so they start after the others have finished.
-    plan(local_stack, [name for name in CASES if name not in ending])
+    plan(local_stack, [name for name in CASES if name not in ending], beside=ending)
     local_stack.until(all_announced, "a notification of each")
     products = [each["product"] for each in local_stack.simulator.state()["reports"]]
     return Outcome(
@@ -192,11 +193,11 @@ def outcome(local_stack: LocalStack) -> Outcome:
     )
 
 
-def plan(local_stack: LocalStack, names: list[str]) -> list[str]:
-    """Let the schedule plan one window of each of these cases."""
+def plan(local_stack: LocalStack, names: list[str], *, beside: Sequence[str] = ()) -> list[str]:
+    """Let the schedule plan one window of each of these cases, beside those of earlier runs."""
     definitions = [
         {"name": name, "product": CASES[name].product, **dict(CASES[name].definition)}
-        for name in names
+        for name in [*beside, *names]
     ]
     local_stack.stack.set_definitions(json.dumps(definitions))
     planned: list[str] = local_stack.scheduled("2026-11-22T02:15:00Z")["planned"]
