@@ -105,7 +105,7 @@ class Objects:
             for name, value in headers.items()
             if name.startswith("x-amz-meta-")
         }
-        return self._add(key, body, metadata)
+        return self.add(key, body, metadata)
 
     def _require(self, key: str, headers: Mapping[str, Any]) -> None:
         existing = self.versions.get(key)
@@ -117,7 +117,8 @@ class Objects:
             if existing[-1].etag != headers["if-match"]:
                 raise Refused(412, "PreconditionFailed")
 
-    def _add(self, key: str, body: bytes, metadata: Mapping[str, str]) -> dict[str, Any]:
+    def add(self, key: str, body: bytes, metadata: Mapping[str, str]) -> dict[str, Any]:
+        """Write a version of an object."""
         version = Version(body, metadata, f"v{next(self._numbers)}")
         self.versions.setdefault(key, []).append(version)
         return {"ETag": version.etag, "VersionId": version.number}
@@ -147,7 +148,7 @@ class Objects:
         self._require(key, headers)
         body = b"".join(upload.parts[number] for number in sorted(upload.parts))
         del self.uploads[params["query_string"]["uploadId"]]
-        return self._add(key, body, {})
+        return self.add(key, body, {})
 
     def _abort(self, key: str, _: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
         self._upload(key, params)
