@@ -112,7 +112,10 @@ class LocalStack:
         return {report.report_id: report.state for report in self.ledger.open_reports()}
 
     def notifications(self) -> list[tuple[dict[str, str], dict[str, Any]]]:
-        """Take the notifications since the last call: message attributes and body."""
+        """Take the notifications since the last call: message attributes and body.
+
+        Leave out the removals: each test replaces the definitions of the stack that it shares.
+        """
         sqs = self.emulator.client("sqs")
         taken = []
         while messages := sqs.receive_message(
@@ -123,7 +126,8 @@ class LocalStack:
                     name: value["StringValue"]
                     for name, value in message.get("MessageAttributes", {}).items()
                 }
-                taken.append((attributes, json.loads(message["Body"])))
+                if attributes["event"] != "definition.removed":
+                    taken.append((attributes, json.loads(message["Body"])))
                 sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
         self.announced += taken
         return taken

@@ -1,6 +1,7 @@
 """Wrong answers of Vonage: one run of many definitions, each with a fault of its own."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from tests.end_to_end.conftest import TEN_TIMES_FASTER, LocalStack
 from tests.end_to_end.faults import WRONG_SECRET
 from tests.end_to_end.permissions import idle
+from vonage_reports.domain.objects import DEFINITIONS_KEY
 from vonage_reports.domain.report import Report, State
 
 
@@ -179,7 +181,7 @@ def outcome(local_stack: LocalStack) -> Outcome:
         return all(announced.values())
 
     # Reports that stay planned are retried for ever, so they start after the others have finished.
-    plan(local_stack, [name for name in CASES if name not in ending])
+    plan(local_stack, [name for name in CASES if name not in ending], beside=ending)
     local_stack.until(all_announced, "a notification of each")
     products = [each["product"] for each in local_stack.simulator.state()["reports"]]
     return Outcome(
@@ -190,11 +192,11 @@ def outcome(local_stack: LocalStack) -> Outcome:
     )
 
 
-def plan(local_stack: LocalStack, names: list[str]) -> list[str]:
-    """Let the schedule plan one window of each of these cases."""
+def plan(local_stack: LocalStack, names: list[str], *, beside: Sequence[str] = ()) -> list[str]:
+    """Let the schedule plan one window of each of these cases, beside those of earlier runs."""
     definitions = [
         {"name": name, "product": CASES[name].product, **dict(CASES[name].definition)}
-        for name in names
+        for name in [*beside, *names]
     ]
     local_stack.stack.set_definitions(json.dumps(definitions))
     planned: list[str] = local_stack.scheduled("2026-11-22T02:15:00Z")["planned"]
@@ -254,6 +256,28 @@ def test_vonages_limits_are_kept(outcome: Outcome, local_stack: LocalStack) -> N
     assert state["max_in_flight"] <= 5
     assert state["max_requests_per_second"] <= TEN_TIMES_FASTER
     assert not any(state["violations"].values()), state["violations"]
+
+
+def test_definitions_of_an_edited_parameter_are_taken_over(
+    outcome: Outcome, local_stack: LocalStack
+) -> None:
+    assert outcome.reports
+    s3, bucket = local_stack.emulator.client("s3"), local_stack.stack.outputs["BucketName"]
+    mine = local_stack.stack.definitions()
+    parameter = local_stack.stack.outputs["DefinitionsParameterName"]
+    ssm = local_stack.emulator.client("ssm")
+    of_template = ssm.get_parameter(Name=parameter)["Parameter"]["Value"]
+    # As an earlier version left the stack: no object, and a deployment overwrote the parameter.
+    s3.delete_object(Bucket=bucket, Key=DEFINITIONS_KEY)
+    local_stack.ledger.clear_announced("definitions#checked")
+    for text in (mine, of_template):
+        ssm.put_parameter(Name=parameter, Value=text, Overwrite=True)
+
+    local_stack.stack.submit({"sweep": True})
+
+    assert local_stack.objects(DEFINITIONS_KEY) == {DEFINITIONS_KEY: mine.encode()}
+    (told,) = [body for _, body in local_stack.notifications()]
+    assert told["event"] == "definitions.taken_over"
 
 
 def test_no_role_allows_an_unused_action(outcome: Outcome, local_stack: LocalStack) -> None:
