@@ -12,6 +12,7 @@ from tests.end_to_end.faults import WRONG_SECRET
 from tests.end_to_end.permissions import idle
 from vonage_reports.domain.objects import DEFINITIONS_KEY
 from vonage_reports.domain.report import Report, State
+from vonage_reports.submit_reports.take_over import CHECKED
 
 
 @dataclass(frozen=True)
@@ -267,17 +268,17 @@ def test_definitions_of_an_edited_parameter_are_taken_over(
     parameter = local_stack.stack.outputs["DefinitionsParameterName"]
     ssm = local_stack.emulator.client("ssm")
     of_template = ssm.get_parameter(Name=parameter)["Parameter"]["Value"]
-    # As an earlier version left the stack: no object, and a deployment overwrote the parameter.
     s3.delete_object(Bucket=bucket, Key=DEFINITIONS_KEY)
-    local_stack.ledger.clear_announced("definitions#checked")
+    local_stack.stack.submit({"sweep": True})
+    # As an earlier version left the stack: no object, and a deployment overwrote the parameter.
+    local_stack.ledger.clear_announced(CHECKED)
     for text in (mine, of_template):
         ssm.put_parameter(Name=parameter, Value=text, Overwrite=True)
-
     local_stack.stack.submit({"sweep": True})
 
     assert local_stack.objects(DEFINITIONS_KEY) == {DEFINITIONS_KEY: mine.encode()}
-    (told,) = [body for _, body in local_stack.notifications()]
-    assert told["event"] == "definitions.taken_over"
+    told = [body["event"] for _, body in local_stack.notifications()]
+    assert told == ["definition.refused", "definitions.taken_over"]
 
 
 def test_no_role_allows_an_unused_action(outcome: Outcome, local_stack: LocalStack) -> None:

@@ -39,7 +39,7 @@ from vonage_reports.submit_reports.requests import (
 )
 from vonage_reports.submit_reports.settle import settle
 from vonage_reports.submit_reports.submit import submit
-from vonage_reports.submit_reports.take_over import announce_take_over, taken_over_definitions
+from vonage_reports.submit_reports.take_over import finish_take_over, taken_over_definitions
 
 logger = Logger(service="submit_reports", child=True)
 
@@ -72,6 +72,9 @@ def reconcile(
     work = services.ledger.open_work()
     settled = settle(work, services, invocation, clock=clock)
     calendar, loaded = _load(services, work)
+    if not isinstance(loaded, Exception):
+        with collect_errors(planned.errors):
+            finish_take_over(loaded, work, services)
     if isinstance(request, ScheduledRun):
         at = request.scheduled_time
         planned.add(
@@ -83,8 +86,6 @@ def reconcile(
         planned.errors.append(loaded)
     removals = removals_of(work.announced_at)
     if calendar is not None and not isinstance(loaded, Exception):
-        with collect_errors(planned.errors):
-            announce_take_over(loaded, work, services)
         with collect_errors(planned.errors):
             removals = follow_removals(
                 work,

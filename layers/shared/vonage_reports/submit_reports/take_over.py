@@ -17,7 +17,7 @@ from vonage_reports.submit_reports.read_definitions import (
     parse_definitions,
 )
 
-_CHECKED = "definitions#checked"
+CHECKED = "definitions#checked"
 """The record that the parameter's history needs no look. From then on, the parameter counts."""
 
 _TAKEN_OVER = "definitions#taken-over"
@@ -36,18 +36,22 @@ def taken_over_definitions(
         InvalidRequest: the secret, whose API key is the default account, is unusable.
         ClientError, BotoCoreError: AWS refused a call.
     """
-    if _CHECKED not in work.announced:
-        if calendar.cursors and services.definitions.read_object() is None:
-            refusal = _take_over(services, collected_names(work, calendar))
-            if refusal is not None:
-                _, changed_at = services.definitions.parameter.read()
-                return LoadedDefinitions([], [refusal], changed_at)
-        services.ledger.mark_announced(_CHECKED)
+    if (
+        CHECKED not in work.announced
+        and calendar.cursors
+        and services.definitions.read_object() is None
+    ):
+        refusal = _take_over(services, collected_names(work, calendar))
+        if refusal is not None:
+            _, changed_at = services.definitions.parameter.read()
+            return LoadedDefinitions([], [refusal], changed_at)
     return load_definitions(services, work, calendar)
 
 
-def announce_take_over(loaded: LoadedDefinitions, work: OpenWork, services: Services) -> None:
-    """Announce once that a version of the parameter became the object."""
+def finish_take_over(loaded: LoadedDefinitions, work: OpenWork, services: Services) -> None:
+    """Announce once that a version of the parameter became the object, and look no more."""
+    if CHECKED not in work.announced and loaded.is_readable:
+        services.ledger.mark_announced(CHECKED)
     if loaded.taken_over is not None and _TAKEN_OVER not in work.announced:
         uri = services.definitions.uri
         services.topic.announce(notifications.taken_over(loaded.taken_over, uri))
