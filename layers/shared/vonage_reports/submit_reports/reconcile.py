@@ -72,9 +72,6 @@ def reconcile(
     work = services.ledger.open_work()
     settled = settle(work, services, invocation, clock=clock)
     calendar, loaded = _load(services, work)
-    if not isinstance(loaded, Exception):
-        with collect_errors(planned.errors):
-            finish_take_over(loaded, work, services)
     if isinstance(request, ScheduledRun):
         at = request.scheduled_time
         planned.add(
@@ -96,6 +93,8 @@ def reconcile(
                 result=planned,
                 now=clock(),
             )
+        with collect_errors(planned.errors):
+            finish_take_over(loaded, work, services)
     if work.backfills:
         limit = settings.max_billed_records
         planned.add(
