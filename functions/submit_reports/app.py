@@ -11,6 +11,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.cloudwatch import Metrics
+from vonage_reports.aws.definitions_source import DefinitionsSource
 from vonage_reports.aws.error_messages import named_resources
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.sns import Topic
@@ -58,13 +59,15 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
 @cache
 def _services() -> Services:
     """Return the services, which a warm function caches."""
+    bucket = Bucket(boto3.client("s3"), os.environ["BUCKET_NAME"])
+    parameter = DefinitionsParameter(boto3.client("ssm"), os.environ["DEFINITIONS_PARAMETER"])
     return Services(
         ledger=Ledger(boto3.resource("dynamodb").Table(os.environ["TABLE_NAME"])),
-        definitions=DefinitionsParameter(boto3.client("ssm"), os.environ["DEFINITIONS_PARAMETER"]),
+        definitions=DefinitionsSource(bucket, parameter),
         vonage=vonage_client(os.environ),
         executions=Executions(boto3.client("stepfunctions"), os.environ["STATE_MACHINE_ARN"]),
         topic=Topic(boto3.client("sns"), os.environ["TOPIC_ARN"]),
-        bucket=Bucket(boto3.client("s3"), os.environ["BUCKET_NAME"]),
+        bucket=bucket,
         metrics=Metrics(os.environ["STACK_NAME"]),
         waits=Waits(Settings.from_environment(os.environ).wait_scale),
     )

@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from vonage_reports.aws.definitions_source import MOST_BYTES
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.windows import format_instant, parse_instant
+from vonage_reports.submit_reports.read_definitions import MOST_DEFINITIONS
 from vonage_reports.submit_reports.requests import is_dry_run, parse_event
 
 VONAGE = "https://api.nexmo.com"
 
 # Poll every 0.2 s instead of 20 s, and sweep every 3 s instead of 5 minutes.
 SIMULATOR_WAIT_SCALE = 0.01
-
-_MAX_DEFINITIONS_BYTES = 8192
-"""The limit of an SSM parameter in the tier that the template sets."""
 
 _BASE_URL = re.compile(
     r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]+)?/*", re.IGNORECASE | re.ASCII
@@ -163,9 +162,10 @@ def _definitions(path: str | None) -> str | None:
     if not isinstance(definitions, list):
         raise BadInput(f"DEFINITIONS: {path} does not hold a JSON list")
     text = json.dumps(definitions, separators=(",", ":"))
-    if len(text.encode()) > _MAX_DEFINITIONS_BYTES:
+    if len(text.encode()) > MOST_BYTES or len(definitions) > MOST_DEFINITIONS:
         raise BadInput(
-            f"DEFINITIONS: shorten {path}: an SSM parameter holds {_MAX_DEFINITIONS_BYTES} bytes"
+            f"DEFINITIONS: shorten {path}: at most {MOST_DEFINITIONS:,} definitions of "
+            f"{MOST_BYTES:,} bytes are possible"
         )
     return text
 

@@ -80,6 +80,9 @@ def _run(options: Options, display: Display, resources: ExitStack) -> int:
     delivery = Delivery(emulator, stack, OUT if saved_state is None else saved_state.out)
     if saved_state is not None:
         saved_state.restore(emulator, stack, delivery, options.event)
+    if options.definitions is not None or saved_state is not None:
+        # The saved ledger may be of runs with other definitions, which the operator replaces.
+        stack.set_definitions(options.definitions or stack.definitions())
     ledger = Ledger(emulator.table(stack.outputs["TableName"]))
     event = options.event
     if event is None:
@@ -155,8 +158,6 @@ def _deployed(
     display.say(f"the emulator listens on {emulator.url}")
     stack = deploy(emulator, folder, vonage_base_url=server.url, wait_scale=options.wait_scale)
     stack.set_credentials(server.api_key, server.api_secret)
-    if options.definitions is not None:
-        stack.set_definitions(options.definitions)
     display.say("template.yaml is deployed")
     return emulator, stack
 

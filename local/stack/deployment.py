@@ -13,6 +13,10 @@ from botocore.exceptions import ClientError
 from local.stack.emulator import ROOT, Emulator
 from local.stack.environment import REGION
 from local.stack.package import Package
+from vonage_reports.aws.bucket import Bucket
+from vonage_reports.aws.definitions_source import DefinitionsSource, replacing_metadata
+from vonage_reports.aws.ssm import DefinitionsParameter
+from vonage_reports.domain.objects import DEFINITIONS_KEY
 
 STACK_NAME = "vonage-usage-reports-local"
 _ARTIFACTS = "deployment-artifacts"
@@ -127,19 +131,25 @@ class Stack:
 
     def set_definitions(self, definitions: str) -> None:
         """Replace the report definitions without a deployment, as the operator does on AWS."""
-        self._emulator.client("ssm").put_parameter(
-            Name=self.outputs["DefinitionsParameterName"],
-            Value=definitions,
-            Tier="Intelligent-Tiering",
-            Overwrite=True,
+        self._emulator.client("s3").put_object(
+            Bucket=self.outputs["BucketName"],
+            Key=DEFINITIONS_KEY,
+            Body=definitions.encode(),
+            Metadata=replacing_metadata(),
         )
 
     def definitions(self) -> str:
         """Return the current report definitions as JSON."""
-        value: str = self._emulator.client("ssm").get_parameter(
-            Name=self.outputs["DefinitionsParameterName"]
-        )["Parameter"]["Value"]
-        return value
+        return (
+            DefinitionsSource(
+                Bucket(self._emulator.client("s3"), self.outputs["BucketName"]),
+                DefinitionsParameter(
+                    self._emulator.client("ssm"), self.outputs["DefinitionsParameterName"]
+                ),
+            )
+            .read()
+            .text
+        )
 
     def ledger_items(self) -> list[dict[str, Any]]:
         """Return every item of the ledger, as returned by boto3's DynamoDB client."""

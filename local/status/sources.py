@@ -1,7 +1,7 @@
 """The ledgers that `make status` reads: the last run's, saved in `.local/`, or a deployed stack's.
 
-A deployed stack is only read, with cloudformation:DescribeStacks, ssm:GetParameter and
-dynamodb:Query.
+A deployed stack is only read, with cloudformation:DescribeStacks, s3:GetObject, s3:ListBucket,
+ssm:GetParameter and dynamodb:Query.
 """
 
 import json
@@ -18,6 +18,8 @@ from botocore.exceptions import NoRegionError
 
 from local.runner.options import BadInput
 from local.status.model import THE_API_KEY, Content
+from vonage_reports.aws.bucket import Bucket
+from vonage_reports.aws.definitions_source import DefinitionsSource, WrittenDefinitions
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.ledger_items import (
     Calendar,
@@ -28,10 +30,11 @@ from vonage_reports.aws.ledger_items import (
     readable,
     report_of,
 )
+from vonage_reports.aws.ssm import DefinitionsParameter
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.products import oldest_start
 from vonage_reports.domain.report import Report
-from vonage_reports.submit_reports.read_definitions import parse_definitions
+from vonage_reports.submit_reports.read_definitions import accepted_definitions
 
 _CONNECT_SECONDS = 10
 
@@ -57,21 +60,23 @@ class ReadableLedger(Protocol):
         """Read the finished reports whose window starts at `since` or later."""
 
 
-def content_of(ledger: ReadableLedger, definitions: str, *, as_of: datetime) -> Content:
-    """Read a ledger; `definitions` is the text of the stack's parameter.
+def content_of(
+    ledger: ReadableLedger, definitions: WrittenDefinitions, *, as_of: datetime
+) -> Content:
+    """Read a ledger; `definitions` are the stack's.
 
     Finished reports go back as far as Vonage's records; older windows could not be collected.
     """
-    accepted, refused = parse_definitions(definitions, api_key=THE_API_KEY)
     # Read open work first: a report that finishes meanwhile is then read twice, not missed.
     work = ledger.open_work()
     calendar = ledger.calendar()
+    loaded = accepted_definitions(definitions, work, calendar, api_key=THE_API_KEY)
     products = {name: json.loads(text)["product"] for name, text in calendar.collects.items()}
     unreadable = [*work.unreadable, *calendar.unreadable]
     return Content(
         as_of=as_of,
-        definitions=accepted,
-        refusals=refused,
+        definitions=loaded.definitions,
+        refusals=loaded.refusals,
         work=work,
         calendar=calendar,
         finished={
@@ -93,7 +98,7 @@ class SavedLedger:
 
     as_of: datetime
     source: str
-    definitions: str
+    definitions: WrittenDefinitions
     items: Sequence[Mapping[str, Any]]
 
     def open_work(self) -> OpenWork:
@@ -155,17 +160,20 @@ class LastRun:
                 f"{self._path} cannot be read: {error}; the next `make run` replaces it"
             ) from error
         plain = TypeDeserializer().deserialize
+        as_of = datetime.fromisoformat(document["as_of"])
         return SavedLedger(
-            as_of=datetime.fromisoformat(document["as_of"]),
+            as_of=as_of,
             source=document["source"],
-            definitions=document["definitions"],
+            definitions=WrittenDefinitions(
+                document["definitions"], as_of, "the run", replaces_all=True
+            ),
             items=[
                 {name: plain(value) for name, value in item.items()} for item in document["items"]
             ],
         )
 
 
-def deployed(stack_name: str) -> tuple[Ledger, str]:
+def deployed(stack_name: str) -> tuple[Ledger, WrittenDefinitions]:
     """Return the ledger and the definitions of a stack, in the AWS SDK's account and region.
 
     Raises BadInput for a stack of another template, and botocore's errors.
@@ -178,10 +186,14 @@ def deployed(stack_name: str) -> tuple[Ledger, str]:
     cloudformation = session.client("cloudformation", config=config)
     stack = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]
     outputs = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", [])}
-    if not {"TableName", "DefinitionsParameterName"} <= outputs.keys():
+    if not {"TableName", "BucketName", "DefinitionsParameterName"} <= outputs.keys():
         raise BadInput(f"STACK={stack_name} has no ledger; name a stack of this template")
-    parameter = session.client("ssm", config=config).get_parameter(
-        Name=outputs["DefinitionsParameterName"]
+    source = DefinitionsSource(
+        Bucket(session.client("s3", config=config), outputs["BucketName"]),
+        DefinitionsParameter(
+            session.client("ssm", config=config), outputs["DefinitionsParameterName"]
+        ),
     )
+    written = source.read()
     table = session.resource("dynamodb", config=config).Table(outputs["TableName"])
-    return Ledger(table), parameter["Parameter"]["Value"]
+    return Ledger(table), written

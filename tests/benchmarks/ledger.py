@@ -28,6 +28,7 @@ from typing import Any
 from local.stack.emulator import Emulator
 from tests.support.ledger_table import create_ledger_table
 from vonage_reports.aws.cloudwatch import Metrics
+from vonage_reports.aws.definitions_source import WrittenDefinitions
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.ledger_items import finished_item, open_item
 from vonage_reports.domain.backfill import checked_backfill
@@ -44,6 +45,7 @@ from vonage_reports.submit_reports.plan import plan
 from vonage_reports.submit_reports.reconcile import reconcile
 from vonage_reports.submit_reports.requests import Sweep
 from vonage_reports.submit_reports.settle import settle
+from vonage_reports.submit_reports.take_over import CHECKED
 
 FINISHED = (10, 100_000)
 OPEN = (5, 500, 5_000)
@@ -182,11 +184,11 @@ def fill_open(table: Any, count: int) -> None:
             batch.put_item(Item=open_item(report))
 
 
-class Parameter:
+class Definitions:
     """The definitions that `open_reports` has."""
 
-    def read(self) -> tuple[str, datetime]:
-        """Return the text and the time of its last change."""
+    def read(self) -> WrittenDefinitions:
+        """Return the object."""
         entries = [
             {
                 "name": f"d{number}",
@@ -197,7 +199,7 @@ class Parameter:
             }
             for number in range(8)
         ]
-        return json.dumps(entries), NOW
+        return WrittenDefinitions(json.dumps(entries), NOW, "the object", is_object=True)
 
 
 class Vonage:
@@ -289,7 +291,7 @@ def services_of(table: Any) -> Services:
     """Return services of which only the ledger is real."""
     return Services(
         ledger=Ledger(table),
-        definitions=Parameter(),  # type: ignore[arg-type]  # a fake of what is used
+        definitions=Definitions(),  # type: ignore[arg-type]  # a fake of what is used
         vonage=Vonage(),  # type: ignore[arg-type]  # a fake of what is used
         executions=Running(),  # type: ignore[arg-type]  # a fake of what is used
         topic=Nothing(),  # type: ignore[arg-type]  # a fake of what is used
@@ -301,6 +303,7 @@ def services_of(table: Any) -> Services:
 def count(table: Any) -> dict[str, float]:
     """Run once and count."""
     services = services_of(table)
+    services.ledger.mark_announced(CHECKED)
     with counted(table) as counts:
         settle(services.ledger.open_work(), services, INVOCATION, clock=lambda: NOW)
         plan([definition(number) for number in range(8)], services, at=NOW, now=NOW)

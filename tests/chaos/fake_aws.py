@@ -21,6 +21,8 @@ from tests.chaos.fault_plan import FaultPlan, LedgerFaults
 from tests.chaos.s3 import Objects, Refused
 from tests.chaos.virtual_time import Invocation, VirtualTime
 from tests.integration.conftest import answer_of_aws, refusal_of_aws
+from vonage_reports.aws.definitions_source import replacing_metadata
+from vonage_reports.domain.objects import DEFINITIONS_KEY
 
 REGION = "eu-west-1"
 BUCKET, TABLE, DATABASE = "reports", "ledger", "usage"
@@ -114,8 +116,9 @@ class FakeAws:
         self._deliver(body)
 
     def define(self, text: str) -> None:
-        """Write the definitions."""
+        """Write the object of the definitions."""
         self.definitions, self.defined_at = text, self.virtual_time.now
+        self.objects.add(DEFINITIONS_KEY, text.encode(), replacing_metadata())
 
     def _deliver(self, body: dict[str, Any]) -> None:
         self.messages.append(body)
@@ -190,7 +193,7 @@ class FakeAws:
     def _answer(self, service: str, operation: str, params: dict[str, Any]) -> Any:
         try:
             if service == "s3":
-                return answer_of_aws(200, self.objects.answer(operation, params))
+                return answer_of_aws(200, self._of_s3(operation, params))
             if service == "sns":
                 return answer_of_aws(200, self._published(params["body"]))
             request = json.loads(params["body"])
@@ -214,11 +217,13 @@ class FakeAws:
         assert request["SecretId"] == SECRET
         return {"SecretString": self.secret}
 
-    def _parameter(self, request: dict[str, Any]) -> dict[str, Any]:
-        assert request["Name"] == PARAMETER
-        if self.virtual_time.current is not None:
-            self.definitions_read[self.virtual_time.current.number] = self.definitions
-        return {"Parameter": {"Value": self.definitions, "LastModifiedDate": self.defined_at}}
+    def _of_s3(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
+        answer = self.objects.answer(operation, params)
+        if operation == "GetObject" and params["url_path"].endswith(DEFINITIONS_KEY):
+            answer["LastModified"] = self.defined_at
+            if self.virtual_time.current is not None:
+                self.definitions_read[self.virtual_time.current.number] = self.definitions
+        return answer
 
     def _create_partition(self, request: dict[str, Any]) -> dict[str, Any]:
         partition = (request["TableName"], *request["PartitionInput"]["Values"])
@@ -263,7 +268,6 @@ def _partitions(request: dict[str, Any]) -> list[str]:
 
 _OPERATIONS: dict[str, Callable[[FakeAws, dict[str, Any]], dict[str, Any]]] = {
     "GetSecretValue": FakeAws._secret_value,
-    "GetParameter": FakeAws._parameter,
     "CreatePartition": FakeAws._create_partition,
     "StartExecution": FakeAws._start_execution,
     "DescribeExecution": FakeAws._describe_execution,

@@ -105,7 +105,7 @@ class Objects:
             for name, value in headers.items()
             if name.startswith("x-amz-meta-")
         }
-        return self._add(key, body, metadata)
+        return self.add(key, body, metadata)
 
     def _require(self, key: str, headers: Mapping[str, Any]) -> None:
         existing = self.versions.get(key)
@@ -117,7 +117,8 @@ class Objects:
             if existing[-1].etag != headers["if-match"]:
                 raise Refused(412, "PreconditionFailed")
 
-    def _add(self, key: str, body: bytes, metadata: Mapping[str, str]) -> dict[str, Any]:
+    def add(self, key: str, body: bytes, metadata: Mapping[str, str]) -> dict[str, Any]:
+        """Write a version of an object."""
         version = Version(body, metadata, f"v{next(self._numbers)}")
         self.versions.setdefault(key, []).append(version)
         return {"ETag": version.etag, "VersionId": version.number}
@@ -130,7 +131,7 @@ class Objects:
         if headers.get("x-amz-copy-source-if-match", copied.etag) != copied.etag:
             raise Refused(412, "PreconditionFailed")
         self._require(key, headers)
-        return {"CopyObjectResult": self._add(key, copied.body, copied.metadata)}
+        return {"CopyObjectResult": self.add(key, copied.body, copied.metadata)}
 
     def _create(self, key: str, _: Mapping[str, Any], __: Mapping[str, Any]) -> dict[str, Any]:
         name = f"u{next(self._numbers)}"
@@ -157,7 +158,7 @@ class Objects:
         self._require(key, headers)
         body = b"".join(upload.parts[number] for number in sorted(upload.parts))
         del self.uploads[params["query_string"]["uploadId"]]
-        return self._add(key, body, {})
+        return self.add(key, body, {})
 
     def _abort(self, key: str, _: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
         self._upload(key, params)

@@ -118,7 +118,7 @@ def is_overdue(report: Report, now: datetime) -> bool:
     """Whether an open report's window is overdue, by the README's words."""
     if report.is_half or report.state is State.HELD or report.rows is not None:
         return False
-    since = max(due_at(report.window, report.delay_days), report.planned_at)
+    since = max(due_at(report.window, report.delay_days, report.product), report.planned_at)
     return report.withdrawn_at is None and now - since > timedelta(hours=OVERDUE_HOURS)
 
 

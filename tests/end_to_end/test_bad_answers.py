@@ -10,7 +10,9 @@ import pytest
 from tests.end_to_end.conftest import TEN_TIMES_FASTER, LocalStack
 from tests.end_to_end.faults import WRONG_SECRET
 from tests.end_to_end.permissions import idle
+from vonage_reports.domain.objects import DEFINITIONS_KEY
 from vonage_reports.domain.report import Report, State
+from vonage_reports.submit_reports.take_over import CHECKED
 
 
 @dataclass(frozen=True)
@@ -258,6 +260,28 @@ def test_vonages_limits_are_kept(outcome: Outcome, local_stack: LocalStack) -> N
     assert state["max_in_flight"] <= 5
     assert state["max_requests_per_second"] <= TEN_TIMES_FASTER
     assert not any(state["violations"].values()), state["violations"]
+
+
+def test_definitions_of_an_edited_parameter_are_taken_over(
+    outcome: Outcome, local_stack: LocalStack
+) -> None:
+    assert outcome.reports
+    s3, bucket = local_stack.emulator.client("s3"), local_stack.stack.outputs["BucketName"]
+    mine = local_stack.stack.definitions()
+    parameter = local_stack.stack.outputs["DefinitionsParameterName"]
+    ssm = local_stack.emulator.client("ssm")
+    of_template = ssm.get_parameter(Name=parameter)["Parameter"]["Value"]
+    s3.delete_object(Bucket=bucket, Key=DEFINITIONS_KEY)
+    local_stack.stack.submit({"sweep": True})
+    # As an earlier version left the stack: no object, and a deployment overwrote the parameter.
+    local_stack.ledger.clear_announced(CHECKED)
+    for text in (mine, of_template):
+        ssm.put_parameter(Name=parameter, Value=text, Overwrite=True)
+    local_stack.stack.submit({"sweep": True})
+
+    assert local_stack.objects(DEFINITIONS_KEY) == {DEFINITIONS_KEY: mine.encode()}
+    told = [body["event"] for _, body in local_stack.notifications()]
+    assert told == ["definition.refused", "definitions.taken_over"]
 
 
 def test_no_role_allows_an_unused_action(outcome: Outcome, local_stack: LocalStack) -> None:

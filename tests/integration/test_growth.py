@@ -14,6 +14,7 @@ from vonage_reports.aws.ledger_items import StoppedPlanning, open_item
 from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.lifecycle import Fail, Split, apply
+from vonage_reports.domain.objects import DEFINITIONS_KEY
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.settings import Settings
 from vonage_reports.domain.windows import windows_ending_after
@@ -123,7 +124,7 @@ def test_waiting_split_windows_are_not_read(stack: Stack) -> None:
 def sweep(stack: Stack) -> Callable[[], list[str]]:
     """Sweep, and return the names of the calls to DynamoDB."""
     entry = {"name": "d0", "product": "VERIFY-V2", "delay_days": [0, 3]}
-    boto3.client("ssm").put_parameter(Name="/definitions", Type="String", Value=json.dumps([entry]))
+    boto3.client("s3").put_object(Bucket="reports", Key=DEFINITIONS_KEY, Body=json.dumps([entry]))
     calls = calls_to(stack)
 
     def run() -> list[str]:

@@ -12,6 +12,7 @@ from tests.support.stack import Stack, definition
 from vonage_reports.domain.backfill import Progress
 from vonage_reports.domain.errors import ResourceUnusable
 from vonage_reports.domain.lifecycle import Fail, Split
+from vonage_reports.domain.objects import DEFINITIONS_KEY
 from vonage_reports.domain.report import Report, State
 from vonage_reports.submit_reports.execute import execute
 
@@ -135,7 +136,7 @@ def test_nothing_is_removed_by_a_list_that_may_lack_it(
     stack: Stack, handler: Handler, text: str
 ) -> None:
     plan(stack, KEPT, GONE)
-    handler.define(text=text)
+    handler.define(text=text, replaces=False)
     with time_machine.travel(stack.now, tick=False):
         handler({"sweep": True})
     assert removals(stack) == []
@@ -149,7 +150,7 @@ def test_waiting_report_waits_on_while_the_list_is_unknown(stack: Stack, handler
     stack.later(days=8)
     with time_machine.travel(stack.now, tick=False):
         handler({"sweep": True})
-    boto3.client("ssm").delete_parameter(Name="/definitions")
+    boto3.client("s3").delete_object(Bucket="reports", Key=DEFINITIONS_KEY)
     with time_machine.travel(stack.now, tick=False), pytest.raises(ResourceUnusable):
         handler({"sweep": True})
     assert (the(stack, "gone").state, products(stack)) == (State.PLANNED, ["VERIFY-V2"])

@@ -15,6 +15,7 @@ from local.status.model import histories_of
 from local.status.sources import content_of
 from tests.integration.conftest import refusal_of_aws
 from tests.support.stack import LIFETIME, SCHEDULED, Stack, definition
+from vonage_reports.aws.definitions_source import WrittenDefinitions
 from vonage_reports.aws.ledger import VersionConflict
 from vonage_reports.domain.lifecycle import Convert, Withdraw
 from vonage_reports.domain.objects import Precedence, dataset_key, manifest_key, receipt_key
@@ -464,15 +465,19 @@ def test_nothing_is_bought_twice_when_local_midnight_moves(
     (status,) = histories_of(
         content_of(
             stack.services.ledger,
-            json.dumps(
-                [
-                    {
-                        "name": "d0",
-                        "product": "VERIFY-V2",
-                        "time_zone": "Europe/London",
-                        "delay_days": [0, 3],
-                    }
-                ]
+            WrittenDefinitions(
+                json.dumps(
+                    [
+                        {
+                            "name": "d0",
+                            "product": "VERIFY-V2",
+                            "time_zone": "Europe/London",
+                            "delay_days": [0, 3],
+                        }
+                    ]
+                ),
+                stack.now,
+                "the parameter",
             ),
             as_of=stack.now,
         )

@@ -15,6 +15,7 @@ from local.runner.options import BadInput
 from local.status.sources import LastRun, content_of
 from local.status.summary import status_of
 from tests.support.ledger_table import create_ledger_table
+from vonage_reports.aws.definitions_source import WrittenDefinitions
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.ledger_items import finished_item
 from vonage_reports.domain.backfill import Backfill, Progress
@@ -27,6 +28,7 @@ NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 DEFINITIONS = json.dumps(
     [{"name": "verify", "product": "VERIFY-V2", "window": "hour", "account_ids": ["abcd1234"]}]
 )
+WRITTEN = WrittenDefinitions(DEFINITIONS, NOW, "the parameter")
 ((DEFINITION,), _) = parse_definitions(DEFINITIONS, api_key="abcd1234")
 
 
@@ -97,7 +99,7 @@ def test_saved_ledger_has_same_status_as_table(
 
     saved = last_run.read()
     from_file = status_of(content_of(saved, saved.definitions, as_of=saved.as_of)).to_dict()
-    from_table = status_of(content_of(ledger, DEFINITIONS, as_of=NOW)).to_dict()
+    from_table = status_of(content_of(ledger, WRITTEN, as_of=NOW)).to_dict()
     assert from_file == from_table
     document: dict[str, Any] = from_table
     (row,), (late, problem) = document["definitions"], document["problems"]
@@ -105,6 +107,13 @@ def test_saved_ledger_has_same_status_as_table(
     assert (late["kind"], late["report_id"]) == ("late", open_.report_id)
     assert problem["event"]["backfill"]["start"] == "2026-11-01"
     assert len(document["backfills"]) == 1
+
+
+def test_list_that_is_refused_is_shown_as_refused(table: Table) -> None:
+    ledger = Ledger(table)
+    ledger.move_cursor("mine", "abcd1234", 3, NOW)
+    document = status_of(content_of(ledger, WRITTEN, as_of=NOW)).to_dict()
+    assert "has none of the definitions collected so far, as mine" in json.dumps(document)
 
 
 def test_missing_file_error_names_make_run(tmp_path: Path) -> None:

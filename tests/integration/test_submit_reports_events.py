@@ -98,7 +98,7 @@ def test_backfill_of_a_changed_definition_is_refused(
 @pytest.mark.parametrize("text", ["", "[", "{}", "null"])
 def test_backfill_needs_readable_definitions(stack: Stack, handler: Handler, text: str) -> None:
     handler.define(text=text or " ")
-    with pytest.raises(InvalidRequest, match="the parameter"):
+    with pytest.raises(InvalidRequest, match="the report definitions"):
         handler(backfill(stack, 20, 4))
     assert stack.table() == []
 
@@ -284,6 +284,12 @@ def test_refused_definition_does_not_stop_the_others(stack: Stack, handler: Hand
 
 def test_answer_counts_the_reports_that_wait(stack: Stack, handler: Handler) -> None:
     stack.plan(8)
+    handler.define(
+        *(
+            {"product": "VERIFY-V2", "name": f"d{n}", "filters": {"country": f"X{n}"}}
+            for n in range(8)
+        )
+    )
     answer = handler({"sweep": True})
     assert (len(answer["submitted"]), answer["waiting"]) == (5, 3)
 

@@ -13,6 +13,8 @@ import pytest
 from tests.support.alarms import STACK
 from tests.support.paths import ROOT
 from tests.support.stack import Stack
+from vonage_reports.aws.definitions_source import replacing_metadata
+from vonage_reports.domain.objects import DEFINITIONS_KEY
 
 FUNCTIONS = ROOT / "functions"
 
@@ -34,7 +36,7 @@ class Context:
 
 @dataclass
 class Handler:
-    """Invokes the handler; `define` overwrites the report definitions."""
+    """Invokes the handler; `define` writes the object of the report definitions."""
 
     invoke: Invoke
     requests: "count[int]" = field(default_factory=count)
@@ -42,10 +44,14 @@ class Handler:
     def __call__(self, event: dict[str, Any], request_id: str | None = None) -> dict[str, Any]:
         return self.invoke(event, Context(request_id or f"request-{next(self.requests)}"))
 
-    def define(self, *definitions: dict[str, Any], text: str | None = None) -> None:
-        value = json.dumps(definitions) if text is None else text
-        boto3.client("ssm").put_parameter(
-            Name="/definitions", Value=value, Type="String", Overwrite=True
+    def define(
+        self, *definitions: dict[str, Any], text: str | bytes | None = None, replaces: bool = True
+    ) -> None:
+        boto3.client("s3").put_object(
+            Bucket="reports",
+            Key=DEFINITIONS_KEY,
+            Body=json.dumps(definitions) if text is None else text,
+            Metadata=replacing_metadata() if replaces else {},
         )
 
 

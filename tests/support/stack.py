@@ -19,6 +19,7 @@ from tests.support.alarms import STACK
 from tests.support.ledger_table import create_ledger_table
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.cloudwatch import Metrics
+from vonage_reports.aws.definitions_source import DefinitionsSource
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.ledger_items import OpenWork
 from vonage_reports.aws.sns import Topic
@@ -249,7 +250,9 @@ def a_stack(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
         runs = Runs()
         services = Services(
             ledger=Ledger(table),
-            definitions=DefinitionsParameter(boto3.client("ssm"), "/definitions"),
+            definitions=DefinitionsSource(
+                Bucket(s3, "reports"), DefinitionsParameter(boto3.client("ssm"), "/definitions")
+            ),
             vonage=VonageClient(
                 simulator.url, lambda _fresh: credentials[0], pacer=Pacer(0), timeout=(1, 1)
             ),

@@ -12,6 +12,7 @@ from tests.support.reports import DAILY
 from vonage_reports.domain import windows
 from vonage_reports.domain.calendar import (
     Delays,
+    due_at,
     due_reports,
     due_windows,
     is_too_late,
@@ -78,6 +79,18 @@ def test_hour_is_due_one_hour_after_its_end_at_the_earliest() -> None:
     assert due(HOURLY, None, three) == ["2026-11-22T01"]
     assert due(HOURLY, None, three - timedelta(seconds=1)) == ["2026-11-22T00"]
     assert due(HOURLY, "2026-11-22T01:00", three) == ["2026-11-22T01"]
+
+
+def test_hour_of_video_is_due_three_hours_after_its_end() -> None:
+    video = replace(HOURLY, product="VIDEO-API")
+    five = datetime(2026, 11, 22, 5, tzinfo=UTC)
+    hour = Window(five - timedelta(hours=4), five - timedelta(hours=3), "UTC")
+
+    assert due(video, None, five) == ["2026-11-22T01"]
+    assert due(video, None, five - timedelta(seconds=1)) == ["2026-11-22T00"]
+    assert last_due_revision(video, hour, five - timedelta(seconds=1)) is None
+    assert due_at(hour, 0, "VIDEO-API") == five
+    assert due(replace(video, delay_days=(1,)), None, five) == ["2026-11-21T04"]
 
 
 def test_day_without_delay_is_due_when_it_ends() -> None:

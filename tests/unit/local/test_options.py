@@ -163,7 +163,12 @@ def test_bad_variable_is_named_in_one_sentence(environment: dict[str, str], sent
         ("EVENT", '{"report_id": "x", "entry": "check"}', "is the input of a workflow state"),
         ("EVENT", '{"report": {}, "waited_seconds": 20}', "is the input of a workflow state"),
         ("DEFINITIONS", "{}", "does not hold a JSON list"),
-        ("DEFINITIONS", json.dumps(["x" * 9000]), "shorten .*: an SSM parameter holds 8192 bytes"),
+        (
+            "DEFINITIONS",
+            json.dumps(["x" * 10**6]),
+            "shorten .*: at most 2,000 definitions of 1,000",
+        ),
+        ("DEFINITIONS", json.dumps([{}] * 2001), "shorten .*: at most 2,000 definitions"),
     ],
 )
 def test_file_of_another_kind_is_refused(

@@ -482,8 +482,7 @@ def test_every_entry_is_accepted_or_refused(
     text = json.dumps(written)
     definitions, refused = parse_definitions(text, api_key=API_KEY)
 
-    if len(text) <= 8192:
-        assert len(definitions) + len(refused) == len(written)
+    assert len(definitions) + len(refused) == len(written)
     for refusal in refused:
         assert refusal.definition.isprintable()
         assert refusal.reason
@@ -491,22 +490,28 @@ def test_every_entry_is_accepted_or_refused(
         json.dumps(refusal.to_dict(), ensure_ascii=False).encode()
 
 
-def padded(size: int) -> str:
-    return json.dumps([CALLS]).ljust(size)
-
-
-def test_parameter_larger_than_ssm_holds_is_refused() -> None:
-    assert parse_definitions(padded(8192), api_key=API_KEY)[1] == []
-    assert parse_definitions(padded(8193), api_key=API_KEY) == (
+def test_list_of_more_than_a_megabyte_is_refused() -> None:
+    text = json.dumps([CALLS]).ljust(1_000_000)
+    assert parse_definitions(text, api_key=API_KEY)[1] == []
+    reason = "the report definitions have more than 1,000,000 bytes"
+    assert parse_definitions(text + " ", api_key=API_KEY) == (
         [],
-        [
-            Refusal(
-                "(all)",
-                "(JSON)",
-                "the parameter is too large: it has 8,193 bytes, and SSM allows at most 8,192",
-            )
-        ],
+        [Refusal("(all)", "(JSON)", reason)],
     )
+
+
+def test_list_of_more_than_2000_definitions_is_refused() -> None:
+    many = [{**CALLS, "name": f"d{n}", "filters": {"country": f"C{n}"}} for n in range(2001)]
+    definitions, refused = parsed(*many[:2000])
+    assert (len(definitions), refused) == (2000, [])
+    reason = "there are 2,001 report definitions, and at most 2,000 are possible"
+    assert parsed(*many) == ([], [Refusal("(all)", "(JSON)", reason)])
+
+
+def test_bytes_that_are_not_utf_8_are_refused() -> None:
+    text = b'[{"name": "calls\xff"}]'.decode(errors="surrogateescape")
+    reason = "the report definitions are not text in UTF-8"
+    assert parse_definitions(text, api_key=API_KEY) == ([], [Refusal("(all)", "(JSON)", reason)])
 
 
 def test_empty_list_is_accepted() -> None:
@@ -529,5 +534,5 @@ def test_unreadable_parameter_refuses_every_name() -> None:
     loaded = LoadedDefinitions(definitions, refusals, datetime(2026, 11, 22, tzinfo=UTC))
 
     assert not loaded.is_readable
-    with pytest.raises(InvalidRequest, match="the parameter is not valid JSON"):
+    with pytest.raises(InvalidRequest, match="the report definitions are not valid JSON"):
         loaded.named("calls")

@@ -19,7 +19,8 @@ from tests.support.run_input import RUN_INPUT
 from vonage_dataset.glue import table_name
 from vonage_dataset.tables import TABLES
 from vonage_reports.aws.error_messages import VARIABLES
-from vonage_reports.domain.objects import dataset_key
+from vonage_reports.aws.ssm import OF_TEMPLATE
+from vonage_reports.domain.objects import DEFINITIONS_KEY, dataset_key
 from vonage_reports.domain.settings import Settings
 from vonage_reports.submit_reports.context import Invocation
 from vonage_reports.submit_reports.read_definitions import parse_definitions
@@ -243,6 +244,36 @@ def rules(*conditions: str) -> dict[str, dict[str, Any]]:
     return {rule.pop("Id"): rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
 
 
+KEPT_FOR_A_WHILE = ("archives", "data", "unreadable", "manifests", "headers")
+
+
+def test_every_version_of_the_definitions_is_kept() -> None:
+    removing = [
+        rule["Prefix"]
+        for rule in rules("ArchivesGetCold", "ArchivesExpire").values()
+        if "AbortIncompleteMultipartUpload" not in rule
+    ]
+    assert set(removing) == {f"{name}/" for name in (*KEPT_FOR_A_WHILE, "refused")}
+    assert not any(DEFINITIONS_KEY.startswith(prefix) for prefix in removing)
+
+
+def test_no_update_of_cloudformation_writes_the_definitions() -> None:
+    # CloudFormation writes parameters at any update, and no object of a bucket.
+    writers = {
+        name
+        for name, resource in RESOURCES.items()
+        if {"Ref": "ReportDefinitions"} in resource.get("Properties", {}).values()
+    }
+    assert writers == {"DefinitionsParameter", "TemplateDefinitionsParameter"}
+    assert {RESOURCES[name]["Type"] for name in writers} == {"AWS::SSM::Parameter"}
+    assert RESOURCES["TemplateDefinitionsParameter"]["Properties"]["Name"] == {
+        "Fn::Sub": RESOURCES["DefinitionsParameter"]["Properties"]["Name"]["Fn::Sub"] + OF_TEMPLATE
+    }
+    assert TEMPLATE["Outputs"]["DefinitionsUri"]["Value"] == {
+        "Fn::Sub": f"s3://${{ReportsBucket}}/{DEFINITIONS_KEY}"
+    }
+
+
 def test_only_archives_expire_and_only_when_configured() -> None:
     always = rules()
     assert always.pop("refused-archives-expire") == {
@@ -251,7 +282,8 @@ def test_only_archives_expire_and_only_when_configured() -> None:
         "ExpirationInDays": 30,
         "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
     }
-    assert always.keys() == {"drop-what-a-killed-function-left", "drop-what-was-replaced"}
+    dropped = {f"drop-what-was-replaced-in-{name}" for name in KEPT_FOR_A_WHILE}
+    assert always.keys() == {"drop-what-a-killed-function-left", *dropped}
     assert not any({"ExpirationInDays", "Transitions"} & set(rule) for rule in always.values())
     added = rules("ArchivesGetCold", "ArchivesExpire")
     assert {rule["Prefix"] for rule in added.values() if "Prefix" in rule} == {
@@ -538,7 +570,8 @@ def test_statements_reach_own_resources_and_bucket_folders(
         assert words & own or resource == "*" or "catalog" in words, name
         if "ReportsBucket.Arn}" in str(resource):
             assert re.search(
-                r"Arn}/(archives|refused|data|unreadable|manifests|headers)/\*", str(resource)
+                r"Arn}/(archives|refused|data|unreadable|manifests|headers|definitions)/\*",
+                str(resource),
             )
 
 
@@ -558,6 +591,7 @@ def test_no_role_deletes_or_publishes_objects(name: str, statement: dict[str, An
         ("unreadable/", "ConvertReportFunction"),
         ("manifests/", "ConvertReportFunction"),
         ("headers/", "ConvertReportFunction"),
+        ("definitions/", "SubmitReportsFunction"),
     ],
 )
 def test_each_bucket_folder_has_one_writer(prefix: str, writer: str) -> None:

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,6 +22,19 @@ _JSON = "application/json"
 
 _CHANGED = ("NoSuchKey", "ConditionalRequestConflict", "PreconditionFailed")
 """S3's error codes for a conditional write if another writer changed the object."""
+
+
+_EXISTS = "PreconditionFailed"
+"""S3's error code for a write with `If-None-Match: *` if there is an object."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object: its bytes, its metadata and the time of its last change."""
+
+    body: bytes
+    metadata: Mapping[str, str]
+    changed_at: datetime
 
 
 class Bucket:
@@ -42,6 +57,34 @@ class Bucket:
         with body:
             value: dict[str, Any] = json.load(body)
         return value
+
+    def read(self, key: str, *, most: int) -> Found | None:
+        """Return the object at `key`, or None without one. Of a larger one, read `most` bytes."""
+        # GET, not HEAD: a HEAD answers 404 for a missing bucket too.
+        try:
+            answer = self.client.get_object(Bucket=self.name, Key=key)
+        except self.client.exceptions.NoSuchKey:
+            return None
+        body = answer["Body"]
+        # `as body` would give the raw stream. botocore checks the length only of a whole body.
+        with body:
+            content = body.read(most) if answer["ContentLength"] > most else body.read()
+        return Found(content, answer["Metadata"], answer["LastModified"])
+
+    def create(self, key: str, body: bytes, metadata: Mapping[str, str]) -> None:
+        """Write a JSON object with metadata, unless there is an object at `key`."""
+        try:
+            self.client.put_object(
+                Bucket=self.name,
+                Key=key,
+                Body=body,
+                ContentType=_JSON,
+                Metadata=metadata,
+                IfNoneMatch="*",
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != _EXISTS:
+                raise
 
     def write_json(self, key: str, value: Mapping[str, Any]) -> None:
         """Write a JSON object, indented for human readers."""

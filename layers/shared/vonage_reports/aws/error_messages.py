@@ -77,8 +77,9 @@ RESOURCES = (
         "DEFINITIONS_PARAMETER",
         "the parameter of the report definitions",
         "DefinitionsParameter",
-        "GetParameter",
-        "Write your definitions again: aws ssm put-parameter --name {name} --type String "
+        "GetParameter GetParameterHistory",
+        "Write your definitions as the object definitions/report-definitions.json of the bucket, "
+        "and create the parameter again: aws ssm put-parameter --name {name} --type String "
         "--value file://definitions.json",
     ),
     _resource(

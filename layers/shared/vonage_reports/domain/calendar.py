@@ -8,11 +8,10 @@ from itertools import takewhile
 from types import MappingProxyType
 
 from vonage_reports.domain.definitions import ReportDefinition
-from vonage_reports.domain.products import oldest_start
+from vonage_reports.domain.products import hour_settles, oldest_start
 from vonage_reports.domain.report import Priority, Report, Revision, report_id, report_ids_from
 from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import (
-    HOUR,
     Window,
     WindowLength,
     latest_window_ending_by,
@@ -57,16 +56,17 @@ def last_due_revision(definition: ReportDefinition, window: Window, at: datetime
     return due[-1] if due else None
 
 
-def due_at(window: Window, delay_days: int) -> datetime:
+def due_at(window: Window, delay_days: int, product: str) -> datetime:
     """Return when a window is due, `delay_days` after its end."""
-    # Hourly windows wait at least an hour. Some hourly windows last only half an hour.
-    least = HOUR if window.hours <= 1 else timedelta()
+    # Some hourly windows last only half an hour.
+    least = hour_settles(product) if window.hours <= 1 else timedelta()
     return window.end + max(timedelta(days=delay_days), least)
 
 
 def _delay(definition: ReportDefinition, delay_index: int) -> timedelta:
     delay = timedelta(days=definition.delay_days[delay_index])
-    return max(delay, HOUR) if definition.window is WindowLength.HOUR else delay
+    is_hourly = definition.window is WindowLength.HOUR
+    return max(delay, hour_settles(definition.product)) if is_hourly else delay
 
 
 CATCH_UP = timedelta(days=7)
@@ -186,7 +186,7 @@ def next_unplanned(
                 # window there, which only the ledger knows. The next one is due a little later.
                 window = next(windows, None)
             if window is not None:
-                due = due_at(window, delay_days)
+                due = due_at(window, delay_days, definition.product)
                 since = defined_at if planned_to is None else max(due, seen[delay_days] or due)
                 yield (
                     report_for_window(

@@ -1,6 +1,7 @@
 """Report definitions: the reports to collect, and their calendar."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,48 +83,61 @@ def change_of(definition: ReportDefinition, collected: str | None) -> Refusal | 
 
 def warnings_of(definitions: Sequence[ReportDefinition]) -> list[str]:
     """Return warnings, as sentences, about reports that Vonage may refuse, delay or bill twice."""
-    return [
-        f"{definition.name}, {field}: {reason}"
-        for number, definition in enumerate(definitions)
-        for field, reason in (
+    accounts = {account.lower() for each in definitions for account in each.account_ids}
+    earlier: dict[str, list[_Requested]] = defaultdict(list)
+    warnings = []
+    for definition in definitions:
+        requested = _Requested(definition)
+        found = (
             *doubts(definition.product, definition.filters),
-            *_slowness(definition, definitions),
-            *_overlaps(definition, definitions[:number]),
+            *_slowness(definition, len(accounts)),
+            *_overlaps(requested, earlier[definition.product]),
         )
-    ]
+        warnings += [f"{definition.name}, {field}: {reason}" for field, reason in found]
+        earlier[definition.product].append(requested)
+    return warnings
 
 
-def _overlaps(
-    definition: ReportDefinition, others: Sequence[ReportDefinition]
-) -> Iterator[tuple[str, str]]:
+class _Requested:
+    """The part of a definition that overlaps depend on, because each pair is compared."""
+
+    def __init__(self, definition: ReportDefinition) -> None:
+        self.name = definition.name
+        self.accounts = {account.lower() for account in definition.account_ids}
+        self.include_subaccounts = definition.include_subaccounts
+        filters = definition.filters
+        self.filters = {name: filters[name] for name in filters if name not in SHOWING_FILTERS}
+
+    def shares_records_with(self, other: "_Requested") -> bool:
+        """Whether two definitions of a product request the same records, whatever the windows."""
+        # One API key can request only a primary account and its sub-accounts.
+        has_subaccounts = self.include_subaccounts or other.include_subaccounts
+        if not has_subaccounts and self.accounts.isdisjoint(other.accounts):
+            return False
+        return all(
+            name not in other.filters or other.filters[name] == value
+            for name, value in self.filters.items()
+        )
+
+
+def _overlaps(definition: _Requested, earlier: Sequence[_Requested]) -> Iterator[tuple[str, str]]:
     """Yield the fields that request records twice, regardless of the windows."""
-    if definition.include_subaccounts and len(definition.account_ids) > 1:
+    if definition.include_subaccounts and len(definition.accounts) > 1:
         reason = (
             "a primary account's report includes its sub-accounts, so a sub-account listed here is "
             "billed twice; remove it, or set include_subaccounts to false"
         )
         yield "account_ids", reason
-    for other in others:
-        accounts = [{name.lower() for name in each.account_ids} for each in (definition, other)]
-        # One API key can request only a primary account and its sub-accounts.
-        has_subaccounts = definition.include_subaccounts or other.include_subaccounts
-        shared = (definition.filters.keys() & other.filters.keys()) - SHOWING_FILTERS
-        if (
-            definition.product == other.product
-            and (accounts[0] & accounts[1] or has_subaccounts)
-            and all(definition.filters[name] == other.filters[name] for name in shared)
-        ):
+    for other in earlier:
+        if definition.shares_records_with(other):
             reason = f"shares records with {other.name}, billed twice; narrow filters or accounts"
             yield "name", reason
 
 
-def _slowness(
-    definition: ReportDefinition, definitions: Sequence[ReportDefinition]
-) -> Iterator[tuple[str, str]]:
-    accounts = {account.lower() for each in definitions for account in each.account_ids}
-    if definition.include_subaccounts and len(accounts) > MOST_SUBACCOUNTS_AT_ONCE:
+def _slowness(definition: ReportDefinition, accounts: int) -> Iterator[tuple[str, str]]:
+    if definition.include_subaccounts and accounts > MOST_SUBACCOUNTS_AT_ONCE:
         reason = (
-            f"the definitions name {len(accounts)} accounts. For more than "
+            f"the definitions name {accounts} accounts. For more than "
             f"{MOST_SUBACCOUNTS_AT_ONCE}, Vonage advises one report for each account: write the "
             "accounts into account_ids and set include_subaccounts to false"
         )

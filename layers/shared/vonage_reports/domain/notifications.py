@@ -227,6 +227,20 @@ def removed(definition: str, account_id: str, *, since: datetime) -> dict[str, A
     }
 
 
+def taken_over(version: str, uri: str) -> dict[str, Any]:
+    """Make the body of `definitions.taken_over`: a parameter's version became the object."""
+    return {
+        "event": "definitions.taken_over",
+        "object": uri,
+        "parameter_version": version,
+        "message": (
+            f"version {version} of the parameter of the report definitions is now the object "
+            f"{uri}, and the parameter does not count any more. Check the definitions, and change "
+            "them in the object"
+        ),
+    }
+
+
 def attributes(body: Mapping[str, Any]) -> dict[str, str]:
     """Return the message attributes of a notification, without those that are empty."""
     return {name: str(body[name]) for name in FILTERABLE if body.get(name)}

@@ -12,6 +12,9 @@ from vonage_reports.domain.run_input import RunInput
 
 SCHEMA_VERSION = 1
 
+DEFINITIONS_KEY = "definitions/report-definitions.json"
+"""The key of the operator's report definitions, of which the bucket keeps every version."""
+
 
 @dataclass(frozen=True, slots=True)
 class Member:

@@ -38,7 +38,10 @@ def undelivered(reports: Iterable[Report]) -> Iterator[Undelivered]:
     for report in reports:
         if report.is_half or report.state is State.HELD or report.rows is not None:
             continue
-        due = max(due_at(report.window, report.delay_days), report.planned_at - PLANNED_WITHIN)
+        due = max(
+            due_at(report.window, report.delay_days, report.product),
+            report.planned_at - PLANNED_WITHIN,
+        )
         yield Undelivered(report, report.planned_at if report.is_asked_for else due)
 
 

@@ -16,6 +16,19 @@ RETENTION_MONTHS = 13
 
 _FEWEST_DAYS_OF_13_MONTHS = 365 + 28
 
+_HOUR_SETTLES = timedelta(hours=1)
+_VIDEO_HOUR_SETTLES = timedelta(hours=3)
+
+
+def hour_settles(product: str) -> timedelta:
+    """Return how long after its end an hour's window is due at the earliest.
+
+    VIDEO-API has records of HLS up to 2.5 hours late, the only delay that Vonage states. Source:
+    https://developer.vonage.com/en/video/developer-tools/video-reports
+    """
+    return _VIDEO_HOUR_SETTLES if product == "VIDEO-API" else _HOUR_SETTLES
+
+
 Values = frozenset[str]
 """The documented values of a filter. An empty set means any text."""
 

@@ -51,15 +51,9 @@ class Listing:
         accounts = self.accounts.get(name, ())
         return accounts is None or account_id in accounts
 
-    def removed(self, known: Iterable[Pair]) -> list[Pair] | None:
-        """Return the pairs that are not listed any more, in order.
-
-        None: no known name is listed. This is probably the list of another stack.
-        """
-        pairs = sorted(set(known))
-        if pairs and not any(name in self.accounts for name, _ in pairs):
-            return None
-        return [pair for pair in pairs if not self.has(pair)]
+    def removed(self, known: Iterable[Pair]) -> list[Pair]:
+        """Return the pairs that are not listed any more, in order."""
+        return [pair for pair in sorted(set(known)) if not self.has(pair)]
 
 
 def listing_of(

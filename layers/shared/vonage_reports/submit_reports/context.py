@@ -6,9 +6,9 @@ from datetime import datetime
 
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.cloudwatch import Metrics
+from vonage_reports.aws.definitions_source import DefinitionsSource
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.sns import Topic
-from vonage_reports.aws.ssm import DefinitionsParameter
 from vonage_reports.aws.step_functions import Executions
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.waits import UNSCALED, Waits
@@ -20,7 +20,7 @@ class Services:
     """Vonage and the stack's resources."""
 
     ledger: Ledger
-    definitions: DefinitionsParameter
+    definitions: DefinitionsSource
     vonage: VonageClient
     executions: Executions
     topic: Topic

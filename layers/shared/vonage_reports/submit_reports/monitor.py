@@ -54,7 +54,10 @@ def monitor(
     gauges = of_open_work(work.reports, slots=len(work.slots), expiring=len(expiring), now=now)
     loaded = _readable(definitions)
     if loaded is None:
-        services.metrics.emit(gauges)
+        refused = () if isinstance(definitions, Exception) else definitions.refusals
+        counted = {"DefinitionsRefused": len(refused)} if refused else {}
+        services.metrics.emit({**gauges, **counted})
+        announce_refusals(refused, work.announced, services)
         return
     changed = [change_of(each, calendar.collects.get(each.name)) for each in loaded.definitions]
     refusals = [*loaded.refusals, *filter(None, changed)]

@@ -5,7 +5,8 @@ Only submit_reports imports this module, so the other functions start without py
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -20,6 +21,8 @@ from pydantic import (
     ValidationError,
 )
 
+from vonage_reports.aws.definitions_source import MOST_BYTES, WrittenDefinitions
+from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.definitions import (
     DEFAULT_DELAY_DAYS,
     DEFAULT_MAX_RECORDS,
@@ -29,12 +32,12 @@ from vonage_reports.domain.definitions import (
 )
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.products import filter_problem, known_filters, retention_problem
-from vonage_reports.domain.removal import Listing, listing_of
+from vonage_reports.domain.removal import Listing, Pair, listing_of, pair_of, removals_of
 from vonage_reports.domain.windows import WindowLength
 from vonage_reports.submit_reports.context import Services
 
-PARAMETER_BYTES = 8_192
-"""The size limit of an advanced SSM parameter."""
+MOST_DEFINITIONS = 2_000
+"""How many definitions the list may have. A pass checks all of them."""
 
 _MOST_QUOTED = 60
 
@@ -129,12 +132,12 @@ class _Object(dict[str, Any]):
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        names = [name for name, _ in pairs]
-        self.repeated = next((name for name in names if names.count(name) > 1), None)
+        counts = Counter(name for name, _ in pairs)
+        self.repeated = next((name for name, count in counts.items() if count > 1), None)
 
 
 EVERY_DEFINITION = "(all)"
-"""The name in a refusal if the parameter cannot be read at all."""
+"""The name in a refusal of the whole list."""
 
 
 @dataclass(frozen=True)
@@ -144,10 +147,12 @@ class LoadedDefinitions:
     definitions: Sequence[ReportDefinition]
     refusals: Sequence[Refusal]
     changed_at: datetime
+    taken_over: str | None = None
+    """The version of the parameter that became the object, if one did."""
 
     @property
     def is_readable(self) -> bool:
-        """Whether the parameter holds a list, even if some definitions are unusable."""
+        """Whether the list counts, even if some definitions are unusable."""
         return all(each.definition != EVERY_DEFINITION for each in self.refusals)
 
     @property
@@ -167,27 +172,83 @@ class LoadedDefinitions:
         raise InvalidRequest(f"no report definition is named {name}; the usable names: {names}")
 
 
-def load_definitions(services: Services) -> LoadedDefinitions:
+def load_definitions(
+    services: Services, work: OpenWork | None = None, calendar: Calendar | None = None
+) -> LoadedDefinitions:
     """Read the definitions, uncached, because they change without a deployment.
+
+    `work` and `calendar` are the ledger's, which is read for what is not given.
 
     Raises:
         InvalidRequest: the secret, whose API key is the default account, is unusable.
         ClientError, BotoCoreError: AWS refused a call.
     """
-    text, changed_at = services.definitions.read()
-    definitions, refusals = parse_definitions(text, api_key=services.vonage.api_key)
-    return LoadedDefinitions(definitions, refusals, changed_at)
+    return accepted_definitions(
+        services.definitions.read(),
+        work or services.ledger.open_work(),
+        calendar or services.ledger.calendar(),
+        api_key=services.vonage.api_key,
+    )
+
+
+def accepted_definitions(
+    written: WrittenDefinitions, work: OpenWork, calendar: Calendar, *, api_key: str
+) -> LoadedDefinitions:
+    """Parse the definitions, and refuse a list that is probably not the operator's.
+
+    Such a list is empty, or has none of the definitions that the ledger knows and that were not
+    announced as removed. The metadata of an object may say that the operator replaces them all.
+    """
+    definitions, refusals = parse_definitions(written.text, api_key=api_key)
+    listed = {each.name for each in definitions} | {each.definition for each in refusals}
+    known = collected_names(work, calendar)
+    problem = None
+    if EVERY_DEFINITION in listed or written.replaces_all:
+        pass
+    elif not listed and (written.is_object or known):
+        problem = f"{written.place} has an empty list"
+    elif known and listed.isdisjoint(known):
+        problem = f"{written.place} has none of the definitions collected so far, as {min(known)}"
+    if problem is not None:
+        reason = f"{problem}. Nothing is planned. {HOW_TO_REPLACE}"
+        definitions, refusals = [], [Refusal(EVERY_DEFINITION, "(list)", reason)]
+    return LoadedDefinitions(definitions, refusals, written.changed_at, written.taken_over)
+
+
+HOW_TO_REPLACE = (
+    "Restore your definitions, or write the list as definitions/report-definitions.json in the "
+    "bucket with the metadata replace-all=true"
+)
+
+
+def known_pairs(work: OpenWork, calendar: Calendar) -> dict[Pair, str]:
+    """Return the definitions and accounts that the ledger knows, and the accounts' ids."""
+    accounts = [
+        *((name, account_id) for name, account_id, _ in calendar.cursors),
+        *((report.definition, report.account_id) for report in work.reports),
+        *(
+            (backfill.definition.name, account_id)
+            for backfill in work.backfills
+            for account_id in backfill.definition.account_ids
+        ),
+    ]
+    return {pair_of(*each): each[1] for each in accounts}
+
+
+def collected_names(work: OpenWork, calendar: Calendar) -> set[str]:
+    """Return the names that the ledger knows and that were not announced as removed."""
+    removed = removals_of(work.announced_at).since
+    return {pair[0] for pair in known_pairs(work, calendar) if pair not in removed}
 
 
 def load_currencies(services: Services) -> dict[str, str | None]:
     """Return the current currency of each definition by name. Needs no secret."""
-    text, _ = services.definitions.read()
-    definitions, _ = parse_definitions(text, api_key="")
+    definitions, _ = parse_definitions(services.definitions.read().text, api_key="")
     return {each.name: each.currency for each in definitions}
 
 
 def parse_definitions(text: str, *, api_key: str) -> tuple[list[ReportDefinition], list[Refusal]]:
-    """Parse the parameter's text. Return the usable definitions and the refusals.
+    """Parse the text of the list. Return the usable definitions and the refusals.
 
     `api_key` is the account of a definition without account_ids.
     """
@@ -195,7 +256,7 @@ def parse_definitions(text: str, *, api_key: str) -> tuple[list[ReportDefinition
         entries = _entries(text)
     except ValueError as error:
         return [], [Refusal(EVERY_DEFINITION, "(JSON)", str(error))]
-    accepted: dict[int, ReportDefinition] = {}
+    accepted = _Accepted()
     refused: list[Refusal] = []
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, _Object):
@@ -211,24 +272,29 @@ def parse_definitions(text: str, *, api_key: str) -> tuple[list[ReportDefinition
         if problem:
             refused.append(Refusal(_name(entry, number), *problem))
         else:
-            accepted[number] = definition
-    return list(accepted.values()), refused
+            accepted.add(number, definition)
+    return accepted.definitions, refused
 
 
 def _entries(text: str) -> list[Any]:
-    """Parse the parameter's list. Raises ValueError, with a sentence, if there is no valid list."""
-    size = len(text.encode())
-    if size > PARAMETER_BYTES:
-        raise ValueError(
-            f"the parameter is too large: it has {size:,} bytes, and SSM allows at most "
-            f"{PARAMETER_BYTES:,}"
-        )
+    """Parse the list. Raises ValueError, with a sentence, if there is no valid list."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise ValueError("the report definitions are not text in UTF-8") from error
+    if size > MOST_BYTES:
+        raise ValueError(f"the report definitions have more than {MOST_BYTES:,} bytes")
     try:
         entries = json.loads(text, object_pairs_hook=_Object)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"the parameter is not valid JSON: {error}") from error
+        raise ValueError(f"the report definitions are not valid JSON: {error}") from error
     if not isinstance(entries, list):
-        raise ValueError("the parameter must be a list of definitions, in [ ]")  # noqa: TRY004 - the caller takes ValueError
+        raise ValueError("the report definitions must be a list, in [ ]")  # noqa: TRY004 - the caller takes ValueError
+    if len(entries) > MOST_DEFINITIONS:
+        raise ValueError(
+            f"there are {len(entries):,} report definitions, and at most {MOST_DEFINITIONS:,} are "
+            "possible"
+        )
     return entries
 
 
@@ -301,13 +367,40 @@ def _quoted(value: object) -> str:
     return text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]}..."
 
 
-def _problem(
-    definition: ReportDefinition, accepted: Mapping[int, ReportDefinition]
-) -> tuple[str, str] | None:
-    """Return the field and the reason for refusing a definition, or None to accept it.
+class _Accepted:
+    """The definitions that were accepted so far, found by name and by what they request."""
 
-    `accepted` maps positions in the list to the definitions that were accepted so far.
-    """
+    def __init__(self) -> None:
+        self.definitions: list[ReportDefinition] = []
+        self._entries: dict[str, tuple[int, ReportDefinition]] = {}
+        self._requested_by: dict[tuple[Any, ...], str] = {}
+
+    def add(self, number: int, definition: ReportDefinition) -> None:
+        """Accept the definition at this position in the list."""
+        self.definitions.append(definition)
+        self._entries[definition.name] = (number, definition)
+        for request in _requests(definition):
+            self._requested_by.setdefault(request, definition.name)
+
+    def conflict(self, definition: ReportDefinition) -> str | None:
+        """Return the reason why the accepted definitions exclude another one, or None."""
+        if definition.name in self._entries:
+            number, other = self._entries[definition.name]
+            return f"{_entry(number)}, of {other.product}, already has this name"
+        names = map(self._requested_by.get, _requests(definition))
+        name = next(filter(None, names), None)
+        return name and f"{name} collects the same; Vonage would bill each record twice"
+
+
+def _requests(definition: ReportDefinition) -> Iterator[tuple[Any, ...]]:
+    """Yield what a definition requests for each of its accounts."""
+    request = (definition.collects, definition.include_subaccounts, definition.delay_days)
+    for account_id in definition.account_ids:
+        yield (account_id.lower(), *request)
+
+
+def _problem(definition: ReportDefinition, accepted: _Accepted) -> tuple[str, str] | None:
+    """Return the field and the reason for refusing a definition, or None to accept it."""
     refused_filter = filter_problem(definition.product, definition.filters)
     if refused_filter:
         name, reason = refused_filter
@@ -316,18 +409,5 @@ def _problem(
     too_old = retention_problem(definition.product, days)
     if too_old:
         return f"delay_days.{len(definition.delay_days) - 1}", too_old
-    for number, other in accepted.items():
-        if other.name == definition.name:
-            return "name", f"{_entry(number)}, of {other.product}, already has this name"
-        if _collects_the_same(definition, other):
-            return "name", f"{other.name} collects the same; Vonage would bill each record twice"
-    return None
-
-
-def _collects_the_same(one: ReportDefinition, other: ReportDefinition) -> bool:
-    """Whether two definitions request the same reports for at least one account."""
-    accounts = [{account.lower() for account in each.account_ids} for each in (one, other)]
-    return not accounts[0].isdisjoint(accounts[1]) and (
-        (one.collects, one.include_subaccounts, one.delay_days)
-        == (other.collects, other.include_subaccounts, other.delay_days)
-    )
+    conflict = accepted.conflict(definition)
+    return ("name", conflict) if conflict else None

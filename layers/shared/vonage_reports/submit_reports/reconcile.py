@@ -16,7 +16,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
-from vonage_reports.aws.ledger_items import OpenWork, UnreadableItem
+from vonage_reports.aws.ledger_items import Calendar, OpenWork, UnreadableItem
 from vonage_reports.domain.definitions import warnings_of
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.removal import removals_of
@@ -27,7 +27,7 @@ from vonage_reports.submit_reports.context import Invocation, Services, StepResu
 from vonage_reports.submit_reports.execute import collect_errors
 from vonage_reports.submit_reports.monitor import monitor
 from vonage_reports.submit_reports.plan import announce_refusals, clear_resolved_refusals, plan
-from vonage_reports.submit_reports.read_definitions import LoadedDefinitions, load_definitions
+from vonage_reports.submit_reports.read_definitions import LoadedDefinitions
 from vonage_reports.submit_reports.relabel import relabel
 from vonage_reports.submit_reports.removed import follow_removals
 from vonage_reports.submit_reports.requests import (
@@ -39,6 +39,7 @@ from vonage_reports.submit_reports.requests import (
 )
 from vonage_reports.submit_reports.settle import settle
 from vonage_reports.submit_reports.submit import submit
+from vonage_reports.submit_reports.take_over import finish_take_over, taken_over_definitions
 
 logger = Logger(service="submit_reports", child=True)
 
@@ -70,27 +71,30 @@ def reconcile(
         planned = request.carry_out(RequestContext(services, settings, invocation.owner, clock()))
     work = services.ledger.open_work()
     settled = settle(work, services, invocation, clock=clock)
-    loaded = _load(services)
+    calendar, loaded = _load(services, work)
     if isinstance(request, ScheduledRun):
         at = request.scheduled_time
         planned.add(
             _attempt(lambda: _plan_calendar(at, loaded, work, services, invocation, now=clock()))
         )
-    elif isinstance(loaded, ClientError | BotoCoreError) and _has_planned(work):
+    elif isinstance(loaded, ClientError | BotoCoreError) and (
+        calendar is None or _has_planned(work)
+    ):
         planned.errors.append(loaded)
-    removals, calendar = removals_of(work.announced_at), None
-    with collect_errors(planned.errors):
-        calendar = services.ledger.calendar()
-        readable = None if isinstance(loaded, Exception) else loaded
-        removals = follow_removals(
-            work,
-            readable,
-            calendar,
-            services,
-            invocation=invocation,
-            result=planned,
-            now=clock(),
-        )
+    removals = removals_of(work.announced_at)
+    if calendar is not None and not isinstance(loaded, Exception):
+        with collect_errors(planned.errors):
+            removals = follow_removals(
+                work,
+                loaded,
+                calendar,
+                services,
+                invocation=invocation,
+                result=planned,
+                now=clock(),
+            )
+        with collect_errors(planned.errors):
+            finish_take_over(loaded, work, services)
     if work.backfills:
         limit = settings.max_billed_records
         planned.add(
@@ -152,12 +156,16 @@ def _attempt(step: Callable[[], StepResult]) -> StepResult:
     return stopped
 
 
-def _load(services: Services) -> LoadedDefinitions | Exception:
-    """Read the definitions once for all steps of the pass, or return the error."""
+def _load(
+    services: Services, work: OpenWork
+) -> tuple[Calendar | None, LoadedDefinitions | Exception]:
+    """Read calendar and definitions once for all steps of the pass, or return the error."""
+    calendar = None
     try:
-        return load_definitions(services)
+        calendar = services.ledger.calendar()
+        return calendar, taken_over_definitions(services, work, calendar)
     except (ClientError, BotoCoreError, InvalidRequest) as error:
-        return error
+        return calendar, error
 
 
 def _has_planned(work: OpenWork) -> bool:

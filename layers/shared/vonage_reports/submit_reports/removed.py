@@ -15,10 +15,8 @@ from vonage_reports.domain.errors import (
 )
 from vonage_reports.domain.removal import (
     DEFINITION_REMOVED,
-    Pair,
     Removals,
     cause_of,
-    pair_of,
     reason_to_wait,
     removals_of,
     withdrawn_at,
@@ -27,7 +25,7 @@ from vonage_reports.domain.report import Report, State
 from vonage_reports.submit_reports.backfills import stop
 from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.execute import collect_errors
-from vonage_reports.submit_reports.read_definitions import LoadedDefinitions
+from vonage_reports.submit_reports.read_definitions import LoadedDefinitions, known_pairs
 from vonage_reports.submit_reports.withdraw import end
 
 _AT_ONCE = 100
@@ -38,7 +36,7 @@ _LATELY = timedelta(days=1)
 
 def follow_removals(
     work: OpenWork,
-    loaded: LoadedDefinitions | None,
+    loaded: LoadedDefinitions,
     calendar: Calendar,
     services: Services,
     *,
@@ -55,11 +53,10 @@ def follow_removals(
     A report that waits already goes on waiting, because the operator removed its name before.
     """
     announced = removals_of(work.announced_at)
-    known = _known(work, calendar)
-    listing = None if loaded is None else loaded.listing
-    removed = None if listing is None else listing.removed(known)
-    if removed is None:
+    if loaded.listing is None:
         return announced
+    known = known_pairs(work, calendar)
+    removed = loaded.listing.removed(known)
     for pair in removed:
         if pair not in announced.since:
             with collect_errors(result.errors):
@@ -77,20 +74,6 @@ def follow_removals(
     with collect_errors(result.errors):
         _withdraw(work, removals, services, invocation, result, now=now)
     return removals
-
-
-def _known(work: OpenWork, calendar: Calendar) -> dict[Pair, str]:
-    """Return the definitions and accounts that the ledger knows, and the accounts' ids."""
-    accounts = [
-        *((name, account_id) for name, account_id, _ in calendar.cursors),
-        *((report.definition, report.account_id) for report in work.reports),
-        *(
-            (backfill.definition.name, account_id)
-            for backfill in work.backfills
-            for account_id in backfill.definition.account_ids
-        ),
-    ]
-    return {pair_of(*each): each[1] for each in accounts}
 
 
 def _changes(work: OpenWork, removals: Removals) -> Iterator[tuple[Report, Report]]:

@@ -30,11 +30,13 @@ from vonage_reports.submit_reports import backfills, reprocess
 from vonage_reports.submit_reports.context import Services, StepResult
 from vonage_reports.submit_reports.plan import require_unchanged
 from vonage_reports.submit_reports.read_definitions import (
+    LoadedDefinitions,
     first_problem,
     load_currencies,
     load_definitions,
 )
 from vonage_reports.submit_reports.reprocess import resolve
+from vonage_reports.submit_reports.take_over import taken_over_definitions
 from vonage_reports.submit_reports.withdraw import withdraw
 
 _A_TIME = "a time with its offset from UTC, such as 2026-11-22T02:15:00Z"
@@ -210,16 +212,19 @@ class BackfillRequest(OperatorRequest):
 
     def carry_out(self, context: RequestContext) -> StepResult:
         """Begin the backfill. The pass plans its windows as slots become free."""
-        limit = context.settings.max_billed_records
-        backfills.begin(self._backfill(context), context.services, max_billed_records=limit)
+        limit, services = context.settings.max_billed_records, context.services
+        work, calendar = services.ledger.open_work(), services.ledger.calendar()
+        loaded = taken_over_definitions(services, work, calendar)
+        backfills.begin(self._backfill(loaded, context), services, max_billed_records=limit)
         return StepResult()
 
     def outlook(self, context: RequestContext) -> dict[str, Any]:
         """Return the windows of the backfill and their cost."""
-        return backfills.outlook(self._backfill(context), context.services)
+        loaded = load_definitions(context.services)
+        return backfills.outlook(self._backfill(loaded, context), context.services)
 
-    def _backfill(self, context: RequestContext) -> Backfill:
-        definition = load_definitions(context.services).named(self.definition)
+    def _backfill(self, loaded: LoadedDefinitions, context: RequestContext) -> Backfill:
+        definition = loaded.named(self.definition)
         require_unchanged(definition, context.services)
         return checked_backfill(
             definition, self.start, self.end, confirmed=self.confirm, now=context.now
