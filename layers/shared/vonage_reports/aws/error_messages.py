@@ -55,8 +55,8 @@ RESOURCES = (
         "BUCKET_NAME",
         "the bucket",
         "ReportsBucket",
-        "GetObject HeadObject PutObject CreateMultipartUpload UploadPart CompleteMultipartUpload "
-        "AbortMultipartUpload",
+        "CopyObject GetObject HeadObject PutObject CreateMultipartUpload UploadPart "
+        "CompleteMultipartUpload AbortMultipartUpload",
         "Create it again: aws s3 mb s3://{name}",
     ),
     _resource(
