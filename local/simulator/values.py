@@ -136,6 +136,8 @@ _PROVIDER = _weighted(
     [("whatsapp", 120), ("sms", 80), ("rcs", 24), ("viber_service_msg", 12), ("messenger", 10),
      ("mms", 6), ("instagram", 4)]
 )  # fmt: skip
+_OPENS_CONVERSATION = _weighted([(True, 65), (False, 191)])
+_VERIFY_V2_ENDS = _weighted([("expired", 24), ("completed", 232)])
 _CHANNEL = _weighted([("v2", 176), ("silent_auth", 50), ("email", 30)])
 _LOCALES = ("en-gb", "en-us", "de-de", "fr-fr")
 # Each feature with the one column that has its id, besides session_id.
@@ -163,6 +165,7 @@ _CAMARA = (
     ("camara-number-verification", "NumberVerification"),
     ("camara-sim-swap", "SimSwap"),
 )
+_CAMARA_ENDS = _weighted([("FAILED", 16), ("SUCCESS", 240)])
 _AMD_MODES = ("default", "detect", "detect_beep")
 _TTS_TYPES = ("standard", "premium", "premier")
 _MOST_LATE = 9000  # seconds
@@ -176,6 +179,7 @@ _REQUESTED = _weighted([("SMS", 160), ("MESSAGES", 64), ("VOICE-CALL", 24), ("RE
 _PRICE_OF_A_RECORD = 400  # the specification's example
 
 _INBOUND_PRICE = 36_000  # the specification's example
+_IS_CHARGED = _weighted([(True, 32), (False, 224)])
 _TIERS = ("1-10000", "1-10000_10001-onwards", "", "10001-onwards")  # flat rates have no tier
 TEXTS = (
     "Your code is {code}",
@@ -231,7 +235,7 @@ def _sms_status(d: Draw) -> str:
 
 def _inbound_price(d: Draw) -> str:
     # Some networks charge for inbound messages.
-    return _decimal(_INBOUND_PRICE, d.raw[PRICE] & 3) if d.raw[PRICE] < 32 else "0"  # noqa: PLR2004 - an eighth of 256
+    return _decimal(_INBOUND_PRICE, d.raw[PRICE] & 3) if _IS_CHARGED[d.raw[PRICE]] else "0"
 
 
 def _sms_price(d: Draw) -> str:
@@ -263,7 +267,7 @@ def _messages_price(d: Draw) -> str:
     if not d.is_settled:
         return ""
     # WhatsApp prices conversations: the first message has the price, and later messages have 0.
-    if _provider(d) == "whatsapp" and d.raw[PRICE] > 64:  # noqa: PLR2004 - a quarter of 256
+    if _provider(d) == "whatsapp" and not _OPENS_CONVERSATION[d.raw[PRICE]]:
         return "0"
     return _message_price(d)
 
@@ -330,10 +334,6 @@ def _in_channel(value: Value, *channels: str) -> Value:
     return lambda d: value(d) if _CHANNEL[d.raw[KIND]] in channels else ""
 
 
-def _flag(is_so: bool) -> str:  # noqa: FBT001 - a predicate
-    return "1" if is_so else "0"
-
-
 def _verified(d: Draw) -> str:
     is_email = _CHANNEL[d.raw[KIND]] == "email"
     return f"user-{d.hex[40:46]}@example.com" if is_email else _handset(d)
@@ -355,7 +355,7 @@ def _once_settled(value: Value) -> Value:
 def _verify_v2_status(d: Draw) -> str:
     if not d.is_settled:
         return "in_progress"
-    return "expired" if d.raw[STATUS] < 24 else "completed"  # noqa: PLR2004 - of 256
+    return _VERIFY_V2_ENDS[d.raw[STATUS]]
 
 
 def _video_feature(d: Draw) -> tuple[str, str]:
@@ -500,7 +500,7 @@ _DEFAULTS: Mapping[str, Value] = {
     "dcs": _ZERO,
     "direction": lambda d: d.direction,
     "duration": lambda d: str(_seconds_long(d)),
-    "email_event_count": _in_channel(lambda d: _flag(d.raw[TEXT] & 31 == 1), "v2"),
+    "email_event_count": _in_channel(lambda d: str(int(d.raw[TEXT] & 31 == 1)), "v2"),
     "end_time": _later(_seconds_long),
     "error_code": lambda d: _SMS_ERRORS[_sms_status(d)][0],
     "error_code_description": lambda d: _SMS_ERRORS[_sms_status(d)][1],
@@ -566,7 +566,7 @@ _DEFAULTS: Mapping[str, Value] = {
     "response_result": lambda d: "true" if d.raw[STATUS] & 1 else "false",
     "session_id": lambda d: d.uuid(92),
     "session_type": _in_session(lambda d: _SESSION_TYPES[d.raw[SIZE] & 3]),
-    "silentauth_event_count": _in_channel(lambda d: _flag(d.raw[SIZE] & 31 == 1), "v2"),
+    "silentauth_event_count": _in_channel(lambda d: str(int(d.raw[SIZE] & 31 == 1)), "v2"),
     "size": lambda d: str(d.raw[SIZE] * 64),
     "sms_event_count": lambda d: str(_sms_count(d)),
     "sms_price": _verify_parts(sms=True, tts=False),
@@ -660,7 +660,7 @@ _OVERRIDES: Mapping[str, Mapping[str, Value]] = {
         "total_price": _call_price,
     },
     "NETWORK-API-EVENT": {
-        "status": lambda d: "FAILED" if d.raw[STATUS] < 16 else "SUCCESS",  # noqa: PLR2004 - of 256
+        "status": lambda d: _CAMARA_ENDS[d.raw[STATUS]],
     },
     "REPORTS-USAGE": {
         # Synchronous jobs have no start. A raw record shows it as null.

@@ -289,15 +289,14 @@ def measure_planning(
 
 def services_of(table: Any) -> Services:
     """Return services of which only the ledger is real."""
-    return Services(
-        ledger=Ledger(table),
-        definitions=Definitions(),  # type: ignore[arg-type]  # a fake of what is used
-        vonage=Vonage(),  # type: ignore[arg-type]  # a fake of what is used
-        executions=Running(),  # type: ignore[arg-type]  # a fake of what is used
-        topic=Nothing(),  # type: ignore[arg-type]  # a fake of what is used
-        bucket=Nothing(),  # type: ignore[arg-type]  # a fake of what is used
-        metrics=Metrics("benchmark"),
-    )
+    fakes: Any = {
+        "definitions": Definitions(),
+        "vonage": Vonage(),
+        "executions": Running(),
+        "topic": Nothing(),
+        "bucket": Nothing(),
+    }
+    return Services(ledger=Ledger(table), metrics=Metrics("benchmark"), **fakes)
 
 
 def count(table: Any) -> dict[str, float]:

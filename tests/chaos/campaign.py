@@ -16,11 +16,11 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 from unittest.mock import patch
 
 import boto3
@@ -135,7 +135,7 @@ def _app(function: str) -> ModuleType:
     with contextlib.redirect_stdout(_LOGS):
         spec.loader.exec_module(module)
     if function == "submit_reports":
-        setattr(module, "reconcile", _keeping_errors(getattr(module, "reconcile")))  # noqa: B009, B010 - mypy knows no attribute
+        vars(module)["reconcile"] = _keeping_errors(module.reconcile)
     return module
 
 
@@ -197,6 +197,17 @@ class _Context:
 
     def get_remaining_time_in_millis(self) -> int:
         return int(self.invocation.seconds_left() * 1000)
+
+
+class _Over(Protocol):
+    """A callback at the end of an invocation and its retries."""
+
+    def __call__(self, *, good: bool) -> None:
+        """`good`: whether one of them succeeded."""
+
+
+def _ignored(*, good: bool) -> None:
+    del good
 
 
 @dataclass
@@ -359,7 +370,7 @@ class Campaign:
 
     def _scheduled(self, at: datetime) -> Callable[[], None]:
         def go() -> None:
-            def over(good: bool) -> None:  # noqa: FBT001 - a callable's type names no keywords
+            def over(*, good: bool) -> None:
                 read = self.aws.definitions_read.get(self._ended.number, "")
                 self.scheduled.append(CalendarRun(at, good, _with_accounts(read, self.aws.secret)))
 
@@ -479,7 +490,7 @@ class Campaign:
     def _withdrawal(self) -> dict[str, Any] | None:
         open_states = (State.PLANNED, State.SUBMITTING, State.SUBMITTED, State.HELD, State.SPLIT)
         name = self._some_report(*open_states, of_whole_windows=True)
-        return name and {"withdraw": {"report_id": name}}  # type: ignore[return-value]  # None or an event
+        return {"withdraw": {"report_id": name}} if name else None
 
     def _rotate(self) -> None:
         """Let the operator rotate the secret, at Vonage first or in the stack first."""
@@ -528,11 +539,11 @@ class Campaign:
 
     def _recollection(self) -> dict[str, Any] | None:
         name = self._some_report(State.DELIVERED, State.FAILED, State.STORED)
-        return name and {"recollect": {"report_id": name, "confirm": True}}  # type: ignore[return-value]  # None or an event
+        return {"recollect": {"report_id": name, "confirm": True}} if name else None
 
     def _reconversion(self) -> dict[str, Any] | None:
         name = self._some_report(State.DELIVERED)
-        return name and {"reconvert": {"report_id": name}}  # type: ignore[return-value]  # None or an event
+        return {"reconvert": {"report_id": name}} if name else None
 
     def _react_to_notifications(self) -> None:
         """Let the operator answer notifications: always those of held reports, else sometimes."""
@@ -542,16 +553,16 @@ class Campaign:
             when = self.virtual_time.now + timedelta(hours=self.random.uniform(0.2, 30))
             if message["event"] == "report.held":
                 report_id = message["report_id"]
-                self._send_later(when, lambda name=report_id: self._resolution(name))  # type: ignore[misc]  # a default binds the name
+                self._send_later(when, partial(self._resolution, report_id))
             elif message.get("error") == "VonageRejected" and self._is_refused_for_good():
                 # Collected again, the report would be refused for seven more days.
                 continue
             elif event is not None and self.random.random() < 0.3:
-                self._send_later(when, lambda same=event: same)  # type: ignore[misc]  # a default binds it
+                self._send_later(when, partial(_unchanged, event))
                 if self.kinds.random() < 0.4:
                     # A second operator reads the same notification.
                     again = when + timedelta(hours=self.kinds.choice([0, 0.01, 3, 40]))
-                    self._send_later(again, lambda same=event: same)  # type: ignore[misc]  # a default binds it
+                    self._send_later(again, partial(_unchanged, event))
 
     def _is_refused_for_good(self) -> bool:
         return any(each.end is None for each in self.vonage.refusals)
@@ -590,7 +601,7 @@ class Campaign:
         request_id = f"request-{self.invocations + 1}"
         self.operator_events.append(_with_token(event, request_id))
 
-        def over(good: bool) -> None:  # noqa: FBT001 - a callable's type names no keywords
+        def over(*, good: bool) -> None:
             next_event = event
             resolve = event.get("requestPayload", event).get("resolve")
             if resolve and not good:
@@ -624,8 +635,8 @@ class Campaign:
             self.virtual_time.after(300, self._sweep)
             return
 
-        def over(good: bool) -> None:  # noqa: FBT001 - a callable's type names no keywords
-            self._watch(good, states)
+        def over(*, good: bool) -> None:
+            self._watch(states, good=good)
             changed = self.aws.writes > before
             self._wait = 300 if changed else min(self._wait * 1.5, 3600)
             if self._only_refused or (self.kind.crowd and not self.aws.executions):
@@ -642,7 +653,7 @@ class Campaign:
         items = self.aws.table.items.items()
         return [each["state"]["S"] for (pk, _), each in items if pk == "open" and "state" in each]
 
-    def _watch(self, good: bool, before: list[str]) -> None:  # noqa: FBT001 - as in the callback
+    def _watch(self, before: list[str], *, good: bool) -> None:
         """Check the promises that hold at any time."""
         self._sweeps += 1
         work = self.ledger.open_work()
@@ -708,7 +719,7 @@ class Campaign:
         self,
         event: dict[str, Any],
         *,
-        over: Callable[[bool], None],
+        over: _Over,
         retries: int = 2,
         request_id: str | None = None,
     ) -> None:
@@ -730,7 +741,7 @@ class Campaign:
             if good or is_final or not retries:
                 answer: Any = invocation.result if good else {}
                 refused = [each["definition"] for each in answer.get("refused", ())]
-                over((good or is_final) and "(all)" not in refused)
+                over(good=(good or is_final) and "(all)" not in refused)
                 return
             wait = 60 * (3 - retries)
             self.virtual_time.after(
@@ -867,7 +878,7 @@ class Campaign:
         faults_end = self.virtual_time.now >= self.faults_end
         for _ in range(1 if faults_end else self.random.choice([0, 1, 1, 1, 2])):
             late = 1.0 if faults_end else self.random.choice([0.5, 0.5, 2, 300])
-            self.virtual_time.after(late, lambda: self._submit(event, over=lambda _: None))
+            self.virtual_time.after(late, lambda: self._submit(event, over=_ignored))
 
     def _latency(self) -> float:
         return self.random.uniform(0.01, 0.1)
@@ -882,6 +893,10 @@ _EXPECTED = (VonageReportsError, ClientError, BotoCoreError)
 """The errors that a function may raise. Any other error is a defect."""
 
 _TRACES = bool(os.environ.get("TRACE"))
+
+
+def _unchanged(event: dict[str, Any]) -> dict[str, Any]:
+    return event
 
 
 def _with_accounts(definitions: str, secret: str) -> str:

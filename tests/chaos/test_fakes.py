@@ -77,17 +77,17 @@ def test_transactions_end_as_in_moto() -> None:
         request = transaction(random)
         ends.append(outcome_of(table.answer, "TransactWriteItems", request))
         assert ends[-1] == outcome_of(client.transact_write_items, **request)
-    query = {
+    query: Any = {
         "KeyConditionExpression": "#n0 = :v0 AND #n1 BETWEEN :v1 AND :v2",
         "ExpressionAttributeNames": {"#n0": "pk", "#n1": "sk"},
         "ExpressionAttributeValues": {
             ":v0": {"S": "open"}, ":v1": {"S": "report#1"}, ":v2": {"S": "report#2"},
         },
     }  # fmt: skip
-    found = client.query(TableName="ledger", **query)  # type: ignore[arg-type]  # in wire format
+    found = client.query(TableName="ledger", **query)
     assert table.answer("Query", query)["Items"] == found["Items"]
     newest = {**query, "ScanIndexForward": False, "Limit": 1}
-    first = client.query(TableName="ledger", **newest)  # type: ignore[arg-type]  # in wire format
+    first = client.query(TableName="ledger", **newest)
     answer = table.answer("Query", newest)
     assert answer["Items"] == first["Items"]
     assert answer.get("LastEvaluatedKey") == first.get("LastEvaluatedKey")

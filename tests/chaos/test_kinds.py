@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
+from urllib3.util import parse_url
 
 from local.simulator.answers import Answer
 from tests.chaos import answers, refusals
@@ -91,13 +91,8 @@ def test_redirect_elsewhere_tells_whether_credentials_follow(running: Campaign) 
     ):
         vonage.followed.clear()
         request = requests.Request("GET", url, headers=headers).prepare()
-        vonage._elsewhere(request, SimpleNamespace(**_parts(url)))  # type: ignore[arg-type]  # as urllib3's Url
+        vonage._elsewhere(request, parse_url(url))
         assert bool(vonage.followed) is is_told
-
-
-def _parts(url: str) -> dict[str, str]:
-    scheme, _, rest = url.partition("://")
-    return {"scheme": scheme, "path": rest[rest.index("/") :]}
 
 
 def test_dripping_body_takes_time_for_each_byte() -> None:

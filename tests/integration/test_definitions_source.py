@@ -320,7 +320,8 @@ def test_no_answer_of_aws_gives_a_part_of_the_list(
     stack: Stack,
     handler: Handler,
     subtests: pytest.Subtests,
-    is_object: bool,  # noqa: FBT001 - a parameter of the test
+    *,
+    is_object: bool,
 ) -> None:
     collected(stack, MINE, ALSO_MINE)
     deploy()

@@ -6,8 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vonage_dataset.zip_members import CsvMember
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 
 class Content(io.RawIOBase):
@@ -20,9 +24,10 @@ class Content(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: any buffer; io gives this one
-        data = self._stream.read(min(len(buffer), self._piece))
-        buffer[: len(data)] = data
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        target = memoryview(buffer)
+        data = self._stream.read(min(len(target), self._piece))
+        target[: len(data)] = data
         return len(data)
 
 

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,6 +37,9 @@ from pyarrow import csv as arrow_csv
 from vonage_dataset.zip_members import STORED, CsvMember
 from vonage_reports.domain.acceptance import Acceptable
 from vonage_reports.domain.errors import RowsUnreadable
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 RECORD_BYTES = 16 * 2**20
 """The size limit of a record, to bound memory. Messages have a few kB."""
@@ -309,15 +312,16 @@ class _Appendable(io.RawIOBase):
         self._appended = line
         self._in_a_line = self._in_a_line and not at_end
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: any buffer; io gives this one
-        count = self._stream.readinto(buffer) or 0
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        target = memoryview(buffer)
+        count = self._stream.readinto(target) or 0
         if count:
-            self._in_a_line = bytes(buffer[count - 1 : count]) != _LINE_END
+            self._in_a_line = bytes(target[count - 1 : count]) != _LINE_END
         elif self._appended:
             if self._in_a_line:
                 self._appended, self._in_a_line = _LINE_END + self._appended, False
-            piece = self._appended[: len(buffer)]
-            buffer[: len(piece)] = piece
+            piece = self._appended[: len(target)]
+            target[: len(piece)] = piece
             self._appended = self._appended[len(piece) :]
             count = len(piece)
         return count
@@ -512,7 +516,8 @@ def _fault(record: str) -> str | None:
         return _LONE_CR
     if '"' not in record:
         return None
-    end = _RECORD.match(record).end()  # type: ignore[union-attr]  # it matches an empty record too
+    found = _RECORD.match(record)
+    end = found.end() if found else 0
     if not record[end:].rstrip("\r\n"):
         return None
     if end and record[end - 1] == '"':

@@ -238,7 +238,7 @@ class _Totals:
 
 def _has_rescued(rescued: pa.ChunkedArray, names: Iterable[str]) -> pa.ChunkedArray | pa.Array:
     """Return for each row whether one of these cells is in `_rescued`."""
-    found = pa.repeat(False, len(rescued))  # noqa: FBT003 - a value, not a switch
+    found = pa.repeat(value=False, size=len(rescued))
     if rescued.null_count < len(rescued):
         for name in names:
             found = pc.or_(found, pc.map_lookup(rescued, name, "first").is_valid())

@@ -10,13 +10,16 @@ import zipfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isal import isal_zlib
 
 from vonage_reports.archive.zip_directory import Reader, Source, read_directory
 from vonage_reports.domain.errors import ArchiveCorrupt, RowsUnreadable
 from vonage_reports.domain.objects import Member
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +108,15 @@ class _Stream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: any buffer; io gives this one
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        target = memoryview(buffer)
         while not self._rest:
             piece = next(self._pieces, None)
             if piece is None:
                 return 0
             self._rest = memoryview(piece)
-        taken = self._rest[: len(buffer)]
-        buffer[: len(taken)] = taken
+        taken = self._rest[: len(target)]
+        target[: len(taken)] = taken
         self._rest = self._rest[len(taken) :]
         return len(taken)
 

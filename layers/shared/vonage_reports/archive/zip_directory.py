@@ -4,7 +4,10 @@ import io
 import struct
 import zipfile
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 # The directory of an archive with one member is 150 bytes long.
 _PIECE = 64 * 2**10
@@ -43,6 +46,9 @@ def read_directory(source: Source) -> tuple[list[zipfile.ZipInfo], int]:
             # A read timeout of S3, from botocore, says nothing about the archive.
             raise error.__context__ from None
         raise
+    # zipfile takes the fields of a false directory as they are: a newer version
+    # (NotImplementedError), a date or an offset that cannot be (ValueError, OverflowError), a field
+    # that is cut (struct.error), a size beyond the memory (MemoryError).
     except (NotImplementedError, ValueError, struct.error, MemoryError, OverflowError) as error:
         raise zipfile.BadZipFile(f"{type(error).__name__} in its directory") from error
 
@@ -82,8 +88,9 @@ class _Ranges(io.RawIOBase):
             raise OSError("seek before the start")
         return self._position
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: any buffer; io gives this one
-        length = min(len(buffer), self._source.size - self._position)
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        target = memoryview(buffer)
+        length = min(len(target), self._source.size - self._position)
         if length <= 0:
             return 0
         self._read += length
@@ -91,6 +98,6 @@ class _Ranges(io.RawIOBase):
             raise zipfile.BadZipFile("its directory is too large")
         with self._source.open(self._position, length) as stream:
             data = stream.read(length)
-        buffer[: len(data)] = data
+        target[: len(data)] = data
         self._position += len(data)
         return len(data)

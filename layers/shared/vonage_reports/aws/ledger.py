@@ -433,14 +433,14 @@ class Ledger:
     def _items(self, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
         start: dict[str, Any] = {}
         while True:
-            page = self._query(**query, **start)
+            page = self._query({**query, **start})
             # An older botocore emits no such event. Then it has read the items itself.
             yield from page.get(READ, page["Items"])
             if "LastEvaluatedKey" not in page:
                 return
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
-    def _query(self, **request: Any) -> Mapping[str, Any]:  # noqa: ANN401 - boto3's arguments
+    def _query(self, request: dict[str, Any]) -> Mapping[str, Any]:
         """Query the table. `READ` has the items, if botocore let `read_items` read them."""
         events, event = self._client.meta.events, "before-parse.dynamodb.Query"
         # Only for this request, because the client's other users expect the items elsewhere.

@@ -284,7 +284,7 @@ READ = "ItemsRead"
 """The key of the items that `read_items` has read."""
 
 
-def _plain(value: Mapping[str, Any]) -> Any:  # noqa: ANN401 - DynamoDB's types
+def _plain(value: Mapping[str, Any]) -> object:
     """Return a value of DynamoDB's wire format in Python's types, a whole number as int."""
     ((kind, content),) = value.items()
     if kind == "N":

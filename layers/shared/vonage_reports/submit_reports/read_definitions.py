@@ -289,7 +289,8 @@ def _entries(text: str) -> list[Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"the report definitions are not valid JSON: {error}") from error
     if not isinstance(entries, list):
-        raise ValueError("the report definitions must be a list, in [ ]")  # noqa: TRY004 - the caller takes ValueError
+        # ValueError, because the operator's text is wrong, as in the other cases here.
+        raise ValueError("the report definitions must be a list, in [ ]")  # noqa: TRY004
     if len(entries) > MOST_DEFINITIONS:
         raise ValueError(
             f"there are {len(entries):,} report definitions, and at most {MOST_DEFINITIONS:,} are "
