@@ -302,7 +302,7 @@ def _removed(content: Content) -> Iterator[str]:
         yield (
             f"{name}, {account_id}: not in the report definitions since {since:%Y-%m-%d}. "
             f"{count:,} report{'s are' if count > 1 else ' is'} withdrawn on "
-            f"{withdrawn_at(since):%Y-%m-%d %H:%M} UTC; to collect what waits, list the definition "
+            f"{withdrawn_at(since):%Y-%m-%d %H:%M} UTC; to collect them, list the definition "
             "and the account again"
         )
 

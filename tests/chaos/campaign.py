@@ -90,7 +90,7 @@ _DEFINITIONS: tuple[Mapping[str, Any], ...] = (
 
 @dataclass(frozen=True)
 class CalendarRun:
-    """A run of the calendar: the scheduled time, whether it succeeded, and what it read."""
+    """A run of the calendar: the scheduled time, its success, and the definitions that it read."""
 
     at: datetime
     succeeded: bool

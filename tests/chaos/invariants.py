@@ -107,7 +107,7 @@ def _due(outcome: Outcome) -> Iterator[tuple[str, str, int, Window]]:
         if at == planned_first[name, account_id]:
             begun[name, account_id] = min(first.start, begun.get((name, account_id), first.start))
         for window in [first, *due_windows(definition, index, first.end, last)]:
-            # Collecting begins once, whatever the delay is later.
+            # Collecting begins once. A later change of the delay begins nothing.
             if window.start >= begun[name, account_id]:
                 yield name, account_id, days, window
 

@@ -1,4 +1,4 @@
-"""Each kind of fault is what its name says, so that no seed passes because a kind does nothing."""
+"""Each kind of fault has the effect that its name promises. One without effect proves nothing."""
 
 import json
 from collections.abc import Iterator

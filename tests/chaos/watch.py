@@ -108,7 +108,7 @@ class Watch:
             at = last.get(_key({"definition": report.definition, "account_id": report.account_id}))
             if at is None:
                 self.add(
-                    f"{report.report_id} is overdue ({report.state}) at {now}, and nobody was told"
+                    f"{report.report_id} is overdue ({report.state}) at {now}, and not announced"
                 )
             elif at < now - _DAILY:
                 self.add(f"{report.report_id} is overdue, and was not told again since {at}")

@@ -913,7 +913,7 @@ RELABELLED = replace(PRELIMINARY, run=2, entry=Entry.CONVERT, revision="final", 
 
 
 def revisions_seen(convert: Convert) -> list[tuple[str, datetime]]:
-    """Return what a reader of `data/` sees of each row's revision and collection."""
+    """Return each row's revision and time of collection, as a reader of `data/` sees them."""
     return [
         (row["_revision"], row["_collected_at"])
         for key in convert.made("data/")

@@ -61,7 +61,7 @@ def collected(stack: Stack, *entries: Mapping[str, Any]) -> None:
 
 
 def run(stack: Stack, handler: Handler, **event: Any) -> dict[str, Any]:
-    """Let the schedule plan what is due a day later, or send an event."""
+    """Let the schedule plan the windows due a day later, or send an event."""
     stack.later(days=1)
     with time_machine.travel(stack.now, tick=False):
         return handler(event or {"scheduled_time": format_instant(stack.now)})

@@ -873,7 +873,7 @@ def test_open_work_of_several_pages_is_complete(ledger: Ledger, table: Table) ->
 
 
 def read_everything(ledger: Ledger) -> list[object]:
-    """Return what each Query of the ledger finds."""
+    """Return the result of each Query of the ledger."""
     return [
         ledger.open_work(),
         ledger.calendar(),

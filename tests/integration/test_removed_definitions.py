@@ -35,7 +35,7 @@ def sweep(stack: Stack, handler: Handler, *entries: dict[str, Any], **later: flo
 
 
 def removals(stack: Stack) -> list[tuple[str, str]]:
-    """Return what was announced as removed since the last call."""
+    """Return the removals announced since the last call."""
     return [
         (body["definition"], body["account_id"])
         for body in stack.announced()

@@ -49,7 +49,8 @@ def package_imports(path: Path) -> set[str]:
 
 def foreign_imports(path: Path) -> set[str]:
     tops = {each.split(".")[0] for each in imports(path)}
-    return tops - {OURS} - sys.stdlib_module_names
+    # `_typeshed` has types of the standard library, for type checkers only.
+    return tops - {OURS, "_typeshed"} - sys.stdlib_module_names
 
 
 def within(*packages: str) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ def convert_report(
             return delivered
     receipts = [_receipt(bucket, key) for key in receipt_keys]
     if run_input.relabelled and _was_different(run_input, bucket):
-        # The rows were accepted when the window was delivered, whatever the setting is now.
+        # The setting accepted the rows when the window was delivered, so accept them again.
         settings = replace(settings, row_check="warn")
     precedence = Precedence.of(run_input, receipts)
     with (
@@ -260,8 +260,8 @@ def _replace_unreadable(
 ) -> str | None:
     """Write the unreadable text beside the dataset. Return its version; None if there is none.
 
-    The text of an earlier conversion is overwritten, if need be by an empty object, so that nobody
-    adds its rows to a dataset that has them.
+    Overwrites the text of an earlier conversion, with an empty object if there is no text now.
+    Otherwise, a reader would add its rows to a dataset that has them.
     """
     key = unreadable_key(run_input)
     if not unreadable.count and not bucket.exists(key):

@@ -37,7 +37,7 @@ STORED = (
     "The archive is stored: send reconvert once the converter can read it, or recollect (billed) "
     "to request a new report."
 )
-"""What an operator can do about rows that cannot be read."""
+"""The operator's ways to mend unreadable rows, for the text of an error."""
 
 _MOST_NAMES = 5
 _COMPRESSED_PIECE = 64 * 2**10
@@ -50,8 +50,8 @@ _LOCAL_HEADER = struct.Struct("<26x2H")  # APPNOTE.TXT 4.3.7: lengths of the nam
 def names_to_read(members: Sequence[Member]) -> list[str]:
     """Return the names of the members that are CSV files, in order.
 
-    A CSV file ends in `.csv`, in any case, and is no file of macOS's (`__MACOSX/`). A sole file is
-    one whatever its name.
+    A CSV file ends in `.csv`, in any case, and is no file of macOS's (`__MACOSX/`). A sole file
+    counts as one under any name.
     """
     names = [each.name for each in members if not each.name.endswith("/")]
     if len(names) == 1:

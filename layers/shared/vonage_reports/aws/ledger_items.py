@@ -187,7 +187,7 @@ class _OpenItems:
                 since = _instant(item["since"])
                 self.planning_stopped = StoppedPlanning(since, str(item["definition"]))
             case "slot":
-                # The slot is taken, whatever else the item says.
+                # The slot is taken, even if the rest of the item is unreadable.
                 self.slots[int(name)] = str(item.get("report_id"))
                 if "until" in item:
                     self.slots_until[int(name)] = _instant(item["until"])

@@ -109,7 +109,7 @@ class _Requested:
         self.filters = {name: filters[name] for name in filters if name not in SHOWING_FILTERS}
 
     def shares_records_with(self, other: "_Requested") -> bool:
-        """Whether two definitions of a product request the same records, whatever the windows."""
+        """Whether two definitions of a product request the same records, in any windows."""
         # One API key can request only a primary account and its sub-accounts.
         has_subaccounts = self.include_subaccounts or other.include_subaccounts
         if not has_subaccounts and self.accounts.isdisjoint(other.accounts):

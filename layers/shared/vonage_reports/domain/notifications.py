@@ -34,7 +34,7 @@ _LONGEST_CURRENCY = 20
 _EXACT = Context(prec=60)
 
 _MONEY_AND_TIME = ("decimal(18,8)", "timestamp")
-"""The types, in a manifest, of the columns that decide what a record costs and when it counts."""
+"""The types, in a manifest, of the columns that decide a record's cost and time."""
 
 EVERY_REPORT = "every-report"
 """The cause that stops every submission: Vonage refuses the API key, or cannot be reached."""

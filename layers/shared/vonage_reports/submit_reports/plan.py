@@ -166,7 +166,7 @@ class _KnownReports:
         window = report.window
         if window not in self._windows:
             self._windows.add(window)
-            # Forget what is there: a read of another range may have returned it too.
+            # Forget its reports, because a read of another range may have returned them too.
             self._reports = {
                 key: reports for key, reports in self._reports.items() if key[1] != window
             }

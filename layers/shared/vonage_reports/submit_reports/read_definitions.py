@@ -177,7 +177,7 @@ def load_definitions(
 ) -> LoadedDefinitions:
     """Read the definitions, uncached, because they change without a deployment.
 
-    `work` and `calendar` are the ledger's, which is read for what is not given.
+    Reads `work` and `calendar` from the ledger if the caller does not give them.
 
     Raises:
         InvalidRequest: the secret, whose API key is the default account, is unusable.
@@ -369,7 +369,7 @@ def _quoted(value: object) -> str:
 
 
 class _Accepted:
-    """The definitions that were accepted so far, found by name and by what they request."""
+    """The definitions that were accepted so far, found by name and by their requests."""
 
     def __init__(self) -> None:
         self.definitions: list[ReportDefinition] = []
@@ -394,7 +394,7 @@ class _Accepted:
 
 
 def _requests(definition: ReportDefinition) -> Iterator[tuple[Any, ...]]:
-    """Yield what a definition requests for each of its accounts."""
+    """Yield a definition's request for each of its accounts."""
     request = (definition.collects, definition.include_subaccounts, definition.delay_days)
     for account_id in definition.account_ids:
         yield (account_id.lower(), *request)

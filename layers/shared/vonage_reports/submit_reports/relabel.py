@@ -135,7 +135,7 @@ def _of_windows(reports: Sequence[Report], services: Services) -> Sequence[Repor
 
 
 def _follows(report: Report, known: Sequence[Report]) -> _Later | None:
-    """Return what follows a report, or None if no later revision is delivered or open."""
+    """Return the later revision's progress, or None if none is delivered or open."""
     later = [
         other
         for other in known

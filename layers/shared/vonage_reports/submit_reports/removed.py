@@ -44,13 +44,13 @@ def follow_removals(
     result: StepResult,
     now: datetime,
 ) -> Removals:
-    """Announce what the operator does not list any more, and return it.
+    """Announce the removed definitions and accounts, and return them.
 
     The reports of a removed definition or account wait. After 7 days they are withdrawn. When the
     name is listed again, they go on.
 
-    If it is unknown what is listed, nothing is announced or withdrawn, and no further report waits.
-    A report that waits already goes on waiting, because the operator removed its name before.
+    While the listed definitions are unknown, announce and withdraw nothing, and let no further
+    report wait. A report that waits already goes on waiting, because the operator removed its name before.
     """
     announced = removals_of(work.announced_at)
     if loaded.listing is None:
