@@ -50,7 +50,8 @@ def follow_removals(
     name is listed again, they go on.
 
     While the listed definitions are unknown, announce and withdraw nothing, and let no further
-    report wait. A report that waits already goes on waiting, because the operator removed its name before.
+    report wait. A report that waits already goes on waiting, because the operator removed its name
+    before.
     """
     announced = removals_of(work.announced_at)
     if loaded.listing is None:
