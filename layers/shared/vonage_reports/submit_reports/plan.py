@@ -64,11 +64,14 @@ def plan(
     now: datetime,
     work: OpenWork = _NOTHING,
     invocation: Invocation = _ENDLESS,
+    calendar: Calendar | None = None,
 ) -> StepResult:
     """Plan the windows that are due at `at`, the schedule's time. Return windows and refusals.
 
     Refuses a definition that changed under its name, and windows that became due more than 7 days
     ago. An error of one definition does not stop the other definitions.
+
+    `work` and `calendar` are the ledger's, if the caller has read them.
 
     Stops when too many reports are open or the time is up, and refuses the rest. The next run goes
     on at the definition where this run stopped, and no window becomes late meanwhile.
@@ -82,7 +85,7 @@ def plan(
     Raises InvalidRequest if `at` is in the future, or so old that Vonage has deleted the records.
     """
     _require_records(at, now)
-    calendar = services.ledger.calendar()
+    calendar = calendar or services.ledger.calendar()
     cursors_of = by_definition(calendar.cursors)
     result, limits = StepResult(), _Limits(MOST_OPEN - len(work.reports), invocation)
     stopped, stopped_at = work.planning_stopped, None

@@ -1,7 +1,7 @@
 """One pass of the control loop: follow the request, settle, plan, submit, monitor.
 
-A pass reads the definitions and the calendar once, for all its steps that need them. A plan reads
-the calendar itself.
+A pass reads the definitions and the calendar once, for all its steps that need them. Backfills read
+the calendar again, because planning may record changed delays.
 
 A pass reads the ledger's open partition before it settles. Reading is most of the cost of a pass
 with thousands of open reports, so the next steps read again only if this invocation wrote meanwhile
@@ -75,7 +75,11 @@ def reconcile(
     if isinstance(request, ScheduledRun):
         at = request.scheduled_time
         planned.add(
-            _attempt(lambda: _plan_calendar(at, loaded, work, services, invocation, now=clock()))
+            _attempt(
+                lambda: _plan_calendar(
+                    at, loaded, services, invocation, calendar=calendar, work=work, now=clock()
+                )
+            )
         )
     elif isinstance(loaded, ClientError | BotoCoreError) and (
         calendar is None or _has_planned(work)
@@ -175,10 +179,11 @@ def _has_planned(work: OpenWork) -> bool:
 def _plan_calendar(
     at: datetime,
     loaded: LoadedDefinitions | Exception,
-    work: OpenWork,
     services: Services,
     invocation: Invocation,
     *,
+    calendar: Calendar | None,
+    work: OpenWork,
     now: datetime,
 ) -> StepResult:
     """Plan the current definitions' windows that are due at `at`, and announce the refusals."""
@@ -192,7 +197,17 @@ def _plan_calendar(
     # Reports of removed definitions wait, and must not stop the planning of the others.
     listed = removals_of(work.announced_at).without_waiting(work.reports)
     work = replace(work, reports=tuple(listed))
-    result.add(plan(loaded.definitions, services, at=at, now=now, work=work, invocation=invocation))
+    result.add(
+        plan(
+            loaded.definitions,
+            services,
+            at=at,
+            now=now,
+            work=work,
+            invocation=invocation,
+            calendar=calendar,
+        )
+    )
     with collect_errors(result.errors):
         clear_resolved_refusals(result.refusals, work.announced, services)
     return result
