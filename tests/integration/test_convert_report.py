@@ -937,6 +937,17 @@ def test_relabelled_delivery_is_converted_from_its_archive(convert: Convert) -> 
     assert dataset["Metadata"]["run"] == "2"
 
 
+def test_relabelled_delivery_keeps_rows_that_were_accepted_before(convert: Convert) -> None:
+    convert.settings = Settings(row_check="warn")
+    convert.delivered(PRELIMINARY, csv_of(), 3)
+    convert.settings = Settings(row_check="enforce")
+
+    convert(RELABELLED)
+
+    manifest = convert.manifest(RELABELLED)
+    assert (manifest["revision"], manifest["row_check"]) == ("final", "different")
+
+
 @pytest.mark.parametrize("gone", [archive_key, receipt_key], ids=["archive", "receipt"])
 def test_relabelled_delivery_without_archive_is_final_by_its_manifest(
     convert: Convert, gone: Callable[[RunInput], str]

@@ -88,6 +88,19 @@ def test_scheduled_run_announces_a_removed_account(stack: Stack, handler: Handle
     assert states == {"subacct1": State.SUBMITTED, "abcd1234": State.PLANNED}
 
 
+def test_reports_of_removed_definitions_do_not_stop_planning(
+    stack: Stack, handler: Handler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan(stack, KEPT, TWO_ACCOUNTS)
+    sweep(stack, handler, KEPT)
+    monkeypatch.setattr("vonage_reports.submit_reports.plan.MOST_OPEN", 2)
+    stack.later(days=1)
+    with time_machine.travel(stack.now, tick=False):
+        answer = handler({"scheduled_time": stack.now.isoformat()})
+    assert [name.split("-")[0] for name in answer["planned"]] == ["kept"]
+    assert answer["refused"] == []
+
+
 def test_name_removed_for_seven_days_is_withdrawn(stack: Stack, handler: Handler) -> None:
     plan(
         stack,

@@ -290,6 +290,20 @@ def test_relabelling_accepts_what_the_delivery_accepted(stack: Stack) -> None:
     assert set(map(tuple, accepted.values())) == {()}
 
 
+def test_conflict_does_not_end_a_relabelling(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The window would stay preliminary for ever."""
+    collect_daily(stack, [0, 3], [0])
+
+    def refuse(*_: object, **__: object) -> None:
+        raise VersionConflict("another invocation was faster")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vonage_reports.submit_reports.relabel.execute", refuse)
+        for _ in range(3):
+            relabel_once(stack)
+    assert [each["window"]["start"][8:10] for each in make_final(stack)] == ["21"]
+
+
 def test_restored_delays_buy_no_relabelled_window_again(stack: Stack) -> None:
     collect_daily(stack, [0, 3], [0, 3], [0], [0])
     make_final(stack)
