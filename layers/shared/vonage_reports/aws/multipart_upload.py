@@ -343,7 +343,7 @@ class _Upload:
         part.readers.append(sent)
 
     def complete(self, condition: Mapping[str, Any]) -> None:
-        """Make the object visible, unless its key already has an object."""
+        """Make the object visible under a condition of S3, {} for none."""
         self._client.complete_multipart_upload(
             Bucket=self._bucket,
             Key=self._key,
