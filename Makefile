@@ -3,14 +3,15 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := functions layers/shared layers/dataset local tests
-IMPORTS := PYTHONPATH=.:layers/shared:layers/dataset
+CODE := functions layers/shared layers/dataset cli local tests
+IMPORTS := PYTHONPATH=.:cli:layers/shared:layers/dataset
 PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps --require-hashes
+# Puts `vonage-reports` into .venv/bin. The locked requirements have everything that it needs.
+PIP_EDITABLE := pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation --editable .
 
 # Pass these values on unchanged. By default, make would expand their dollar signs.
-override SQL := $(value SQL)
 override VONAGE_API_SECRET := $(value VONAGE_API_SECRET)
-export SQL VONAGE_API_SECRET
+export VONAGE_API_SECRET
 
 # Tests must never see the developer's real accounts.
 NO_ACCOUNTS := env $(foreach name,$(filter AWS_% VONAGE_%,$(.VARIABLES)),-u $(name)) SAM_CLI_TELEMETRY=0
@@ -26,7 +27,7 @@ WORKERS ?= $(shell echo $$(($(CORES) + 2)))
 PYTEST := $(NO_ACCOUNTS) $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run status query unit quick test check fmt chaos fuzz bench audit lock clean sam
+.PHONY: help run unit quick test check fmt chaos fuzz bench audit lock clean sam
 
 help:
 	@echo 'make run    Run the whole stack on this machine: emulator, simulator, reports in out/.'
@@ -35,12 +36,6 @@ help:
 	@echo '            EVENT=events/backfill.json   send another event; events/dry_run.json requests nothing'
 	@echo '            DEFINITIONS=file.json   use other report definitions'
 	@echo '            SCHEDULED_TIME=2026-11-22T02:15:00Z         WAIT_SCALE=0.01 (0 to 1)'
-	@echo 'make status Show the delivered, unfinished and missing windows of the last make run, with reasons.'
-	@echo '            STACK=name   ask a stack on AWS (AWS_PROFILE, AWS_DEFAULT_REGION)   JSON=1   for scripts'
-	@echo 'make query  Query out/ with SQL: SQL="SELECT ..."   FILE=x.sql   CSV=file.csv   STACK=name (a stack on AWS)'
-	@echo '            CSV_TEXT=exact   add no apostrophe to text that looks like a formula'
-	@echo '            NAMED=billing        SINCE=2026-11-01 UNTIL=2026-12-01 PERIOD=day MARK_UP=0.15 ACCOUNT_CURRENCY=EUR'
-	@echo '            NAMED=reconciliation INVOICE=file.csv   NAMED=customers'
 	@echo 'make unit   Run the unit tests: less than 1 minute.'
 	@echo 'make quick  Run all tests except the slow ones: less than 4 minutes.'
 	@echo 'make test   Run every check and every test: less than 12 minutes.'
@@ -59,12 +54,6 @@ help:
 # With exec, a signal reaches the run, which then stops its processes.
 run: .venv/installed-local
 	@exec env $(IMPORTS) $(BIN)/python -m local.run
-
-status: .venv/installed-local
-	@exec env $(IMPORTS) $(BIN)/python -m local.status
-
-query: .venv/installed-local
-	@env $(IMPORTS) $(BIN)/python -m local.sql
 
 unit: .venv/installed-dev
 	$(PYTEST) -n $(CORES) tests/unit
@@ -122,11 +111,12 @@ LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header 
 clean:
 	rm -rf .venv .venv-sam .venv-security .venv-lock .aws-sam out tests/node_modules .local/run-* .local/last-run.json
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find functions layers local tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find cli functions layers local tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed-local .venv/installed-dev .venv/installed-bench .venv/installed-fuzz: .venv/installed-%: requirements/%.txt .venv/bin/python
 	@echo 'installing $< into .venv' >&2
 	@$(BIN)/python -m $(PIP_INSTALL) -r $< >&2
+	@$(BIN)/python -m $(PIP_EDITABLE) >&2
 	@touch $@
 
 .venv-sam/installed .venv-security/installed: .venv-%/installed: requirements/%.txt .venv-%/bin/python

@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from local.runner.folders import file_of
-from local.runner.options import BadInput
 from local.stack.deployment import Stack
 from local.stack.emulator import Emulator
+from vonage_reports_cli.errors import BadInput
 
 PREFIXES = ("archives/", "refused/", "data/", "unreadable/", "manifests/", "headers/")
 NOTIFICATIONS = "notifications.jsonl"

@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from local.output.delivery import Delivery
-from local.output.progress_bar import Bar, drawn
 from local.runner.progress import MOST_SHOWN, Line
 from vonage_reports.domain.printable import printable
 from vonage_reports.domain.report import State
+from vonage_reports_cli.progress_bar import Bar, drawn
 
 _STYLES = {
     State.DELIVERED: "green",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from local.runner.options import BadInput
+from vonage_reports_cli.errors import BadInput
 
 _ROOT = Path(__file__).resolve().parents[2]
 STATE = _ROOT / ".local"

@@ -16,6 +16,7 @@ from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.windows import format_instant, parse_instant
 from vonage_reports.submit_reports.read_definitions import MOST_DEFINITIONS
 from vonage_reports.submit_reports.requests import is_dry_run, parse_event
+from vonage_reports_cli.errors import BadInput
 
 VONAGE = "https://api.nexmo.com"
 
@@ -25,10 +26,6 @@ SIMULATOR_WAIT_SCALE = 0.01
 _BASE_URL = re.compile(
     r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]+)?/*", re.IGNORECASE | re.ASCII
 )
-
-
-class BadInput(ValueError):
-    """Input that the operator must correct. The message is one line."""
 
 
 @dataclass(frozen=True)

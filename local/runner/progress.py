@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
 from local.output.delivery import Delivery
-from local.output.progress_bar import Bar, bar_of
-from local.status.model import Advance, advance_of
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.ledger_items import OpenWork
 from vonage_reports.domain import backfill as backfills
@@ -17,6 +15,8 @@ from vonage_reports.domain.notifications import EVERY_REPORT, causes_disproved_b
 from vonage_reports.domain.removal import DEFINITION_REMOVED, removals_of
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.slots import is_backlogged, room_for_backfills
+from vonage_reports_cli.progress_bar import Bar, bar_of
+from vonage_reports_cli.status.model import Advance, advance_of
 
 _REFUSALS = frozenset({"VonageRejected", "VonageUnreachable", "ReportExpired"})
 """Errors of a POST that only the operator can resolve. A 429 resolves itself."""

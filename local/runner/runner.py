@@ -22,13 +22,11 @@ from botocore.exceptions import HTTPClientError
 from local.output.costs import cost_table, costs_of
 from local.output.delivery import NOTIFICATIONS, Delivery
 from local.output.display import Display
-from local.output.page import NAME as PAGE
-from local.output.page import write_page
 from local.output.table import merge_sentences, summary
 from local.runner import folders
 from local.runner.confirmation import describe_dry_run, plan_of
 from local.runner.folders import OUT, STATE
-from local.runner.options import BadInput, Options, Server
+from local.runner.options import Options, Server
 from local.runner.progress import Progress
 from local.runner.saved_state import SavedState
 from local.simulator.process import Simulator
@@ -36,10 +34,13 @@ from local.stack.deployment import DeploymentFailed, InvocationFailed, Stack, de
 from local.stack.emulator import Emulator, EmulatorFailed
 from local.stack.environment import forget_real_accounts
 from local.stack.scheduler import Scheduler, send, sweep_seconds
-from local.status.problems import why_stopped
-from local.status.sources import LastRun
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.domain.printable import printable
+from vonage_reports_cli.errors import BadInput
+from vonage_reports_cli.page import NAME as PAGE
+from vonage_reports_cli.page import write_page
+from vonage_reports_cli.status.problems import why_stopped
+from vonage_reports_cli.status.sources import LastRun
 
 ALL_DELIVERED, NOT_DELIVERED, BAD_INPUT = 0, 1, 2
 
@@ -110,6 +111,7 @@ def _run(options: Options, display: Display, resources: ExitStack) -> int:
         saved_state=saved_state,
         last_run=LastRun(STATE),
         source=f"the last make run, against {server.url}",
+        is_simulated=options.server is None,
     )
     try:
         with display.live():
@@ -186,6 +188,7 @@ class _StateWriter:
     saved_state: SavedState | None
     last_run: LastRun
     source: str
+    is_simulated: bool
     next_status: float = 0.0
 
     def write(self, *, final: bool = False) -> None:
@@ -205,6 +208,7 @@ class _StateWriter:
             self.last_run.write(
                 items,
                 source=self.source,
+                is_simulated=self.is_simulated,
                 definitions=self.stack.definitions(),
                 as_of=datetime.now(UTC),
             )

@@ -13,10 +13,10 @@ from botocore.exceptions import ClientError, ParamValidationError
 
 from local.output.delivery import Delivery
 from local.runner.folders import file_of, require_writable
-from local.runner.options import BadInput
 from local.stack.deployment import Stack
 from local.stack.emulator import Emulator
 from vonage_reports.domain.report import State
+from vonage_reports_cli.errors import BadInput
 
 _REFUSALS = ("VonageRejected", "VonageUnreachable")
 

@@ -14,11 +14,11 @@ import pytest
 from local.simulator.imperfections import IMPERFECTIONS
 from local.simulator.products import PRODUCTS
 from local.simulator.records import Query, Stream, Window, rows_of
-from local.sql.dataset import Folder, open_dataset
-from local.sql.named_queries import named_queries, values_from
 from tests.end_to_end.conftest import UNLIMITED, LocalStack
 from vonage_dataset.tables import TABLES
 from vonage_reports.domain.report import State
+from vonage_reports_cli.sql.dataset import Folder, open_dataset
+from vonage_reports_cli.sql.named_queries import named_queries, values_from
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from vonage_reports_cli.sql.__main__ import answer
 
-from local.sql.__main__ import answer
 from tests.support.alarms import ALARMS, OURS, metrics_in, series_of, widgets
 from vonage_reports.domain.report import Report, State
 

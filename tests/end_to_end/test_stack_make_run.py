@@ -131,7 +131,7 @@ def assert_answers_agree(tree: Path) -> None:
     [manifest] = [json.loads(f.read_text()) for f in (tree / "out").glob("manifests/**/*.json")]
     [total] = manifest["totals"]
     sql = "SELECT currency, count(*), CAST(sum(cost) AS varchar) FROM usage GROUP BY ALL"
-    query = start(tree, "local.sql", SQL=sql)
+    query = start(tree, "vonage_reports_cli.sql", SQL=sql)
     output, _ = query.communicate(timeout=60)
     assert query.returncode == 0, output
     currency, rows, cost = output.splitlines()[1].split()
@@ -183,7 +183,7 @@ def test_interruption_leaves_no_process_and_no_state(
     assert processes_of(tree) == []
     assert sorted(each.name for each in (tree / ".local").iterdir()) == ["last-run.json", "lock"]
     # The status still shows the progress.
-    code, status = run(tree, "local.status", JSON="1")
+    code, status = run(tree, "vonage_reports_cli.status", JSON="1")
     assert code == 0, status
     (row,) = json.loads(status)["definitions"]
     assert (row["definition"], row["in_flight"]) == ("verify", 1)
@@ -344,13 +344,13 @@ def test_backfill_is_followed_to_its_end_in_a_few_lines(tree: Path) -> None:
     assert len(output.splitlines()) < 32
     assert len(list((tree / "out").glob("manifests/**/*.json"))) == 24
 
-    code, status = run(tree, "local.status", JSON="1")
+    code, status = run(tree, "vonage_reports_cli.status", JSON="1")
     assert code == 0, status
     document = json.loads(status)
     (row,) = document["definitions"]
     assert (row["delivered"], row["waiting"], row["missing"]) == (24, 0, 0)
     assert document["backfills"] == document["problems"] == []
-    code, text = run(tree, "local.status")
+    code, text = run(tree, "vonage_reports_cli.status")
     assert code == 0, text
     assert text.startswith("the last make run, against http://127.0.0.1:")
     assert "2026-10-24, final" in text
@@ -368,7 +368,7 @@ def test_dry_run_prints_its_plan_and_changes_nothing(tree: Path) -> None:
     )
     assert [each.name for each in (tree / "out").iterdir()] == ["of-an-earlier-run"]
     assert [each.name for each in (tree / ".local").iterdir()] == ["lock"]
-    code, output = run(tree, "local.status", JSON="1")
+    code, output = run(tree, "vonage_reports_cli.status", JSON="1")
     assert code == 2
     assert output == (
         "make status: no run on this machine yet; start `make run`, or name a deployed stack with "
@@ -403,7 +403,7 @@ def test_status_without_region_or_credentials_is_one_sentence(tree: Path) -> Non
             "Unable to locate credentials",
         ),
     ):
-        code, output = run(tree, "local.status", STACK="prod", **variables)
+        code, output = run(tree, "vonage_reports_cli.status", STACK="prod", **variables)
         assert code == 2, output
         assert output.startswith(f"make status: STACK=prod: {problem}; set the AWS account")
         assert len(output.splitlines()) == 1

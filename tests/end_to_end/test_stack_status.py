@@ -47,7 +47,7 @@ def status(local_stack: LocalStack, stack_name: str = STACK_NAME) -> tuple[int, 
         }
     )
     done = subprocess.run(
-        [sys.executable, "-m", "local.status"],
+        [sys.executable, "-m", "vonage_reports_cli.status"],
         env=environment,
         capture_output=True,
         text=True,

@@ -11,8 +11,6 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from local.status.model import histories_of
-from local.status.sources import content_of
 from tests.integration.conftest import refusal_of_aws
 from tests.support.stack import LIFETIME, SCHEDULED, Stack, definition
 from vonage_reports.aws.definitions_source import WrittenDefinitions
@@ -28,6 +26,8 @@ from vonage_reports.submit_reports.execute import execute
 from vonage_reports.submit_reports.plan import plan
 from vonage_reports.submit_reports.relabel import relabel
 from vonage_reports.submit_reports.reprocess import recollect
+from vonage_reports_cli.status.model import histories_of
+from vonage_reports_cli.status.sources import content_of
 
 DAY = timedelta(days=1)
 

@@ -11,9 +11,6 @@ import boto3
 import pytest
 from mypy_boto3_dynamodb.service_resource import Table
 
-from local.runner.options import BadInput
-from local.status.sources import LastRun, content_of
-from local.status.summary import status_of
 from tests.support.ledger_table import create_ledger_table
 from vonage_reports.aws.definitions_source import WrittenDefinitions
 from vonage_reports.aws.ledger import Ledger
@@ -23,6 +20,9 @@ from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.windows import windows_within
 from vonage_reports.submit_reports.read_definitions import parse_definitions
+from vonage_reports_cli.errors import BadInput
+from vonage_reports_cli.status.sources import LastRun, content_of
+from vonage_reports_cli.status.summary import status_of
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 DEFINITIONS = json.dumps(

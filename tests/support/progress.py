@@ -2,9 +2,9 @@
 
 from datetime import date
 
-from local.output.progress_bar import Bar
 from local.runner.progress import Line
 from vonage_reports.domain.report import State
+from vonage_reports_cli.progress_bar import Bar
 
 LINE = Line(
     report_id="sms-outbound-20261118T0000Z-0123456789ab",

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.runner import folders
-from local.runner.options import BadInput
 from tests.support.unsafe_text import ANY_TEXT, BAD_KEYS
+from vonage_reports_cli.errors import BadInput
 
 
 def test_only_one_run_uses_a_folder_at_a_time(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ import pytest
 from botocore.exceptions import ParamValidationError
 
 from local.output.delivery import Delivery
-from local.runner.options import BadInput
 from local.runner.saved_state import SavedState
 from local.stack.deployment import Stack
 from local.stack.emulator import Emulator
 from tests.support.unsafe_text import BAD_KEYS
+from vonage_reports_cli.errors import BadInput
 
 ITEM = '{"pk": {"S": "open"}, "sk": {"S": "report#x"}, "state": {"S": "PLANNED"}'
 

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from rich.console import Console
 
-from local.output.progress_bar import Bar, bar_of, duration
 from local.output.table import live_table, merge_sentences, report_line
 from local.runner.progress import Line
-from local.status.model import Advance
 from tests.support.progress import BAR, LINE
 from tests.support.unsafe_text import ANY_TEXT, unsafe_in
 from vonage_reports.domain.backfill import Progress
 from vonage_reports.domain.report import State
+from vonage_reports_cli.progress_bar import Bar, bar_of, duration
+from vonage_reports_cli.status.model import Advance
 
 
 def shown(*lines: Line, width: int, bars: Sequence[Bar] = ()) -> list[str]:

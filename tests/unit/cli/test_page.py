@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from local.output.page import NAME, write_page
 from tests.support.delivered import Delivered
+from vonage_reports_cli.page import NAME, write_page
 
 PHONE = "447700900123"
 

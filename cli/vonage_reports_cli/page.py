@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local.runner.options import BadInput
+from vonage_reports_cli.errors import BadInput
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -57,7 +57,7 @@ class _Chart:
 
 def write_page(folder: Path) -> Path | None:
     """Write the page of a folder's dataset into the folder. Return None without a dataset."""
-    from local.sql.dataset import Folder, open_dataset  # noqa: PLC0415 - slow import, needed only at the end
+    from vonage_reports_cli.sql.dataset import Folder, open_dataset  # noqa: PLC0415 - slow import, needed only at the end
 
     try:
         source = Folder(folder)

@@ -19,11 +19,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pyarrow import dataset
 from pyarrow.fs import FileSelector, S3FileSystem
 
-from local.runner.options import BadInput
-from local.sql.named_queries import usage_view
 from vonage_dataset.cells import arrow_schema
 from vonage_dataset.glue import PARTITION_KEYS, table_name
 from vonage_dataset.tables import TABLES, Table, Type
+from vonage_reports_cli.errors import BadInput
+from vonage_reports_cli.sql.named_queries import usage_view
 
 INVOICE_COLUMNS = ("month", "product", "country", "currency", "amount")
 

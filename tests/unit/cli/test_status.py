@@ -6,9 +6,6 @@ from typing import Any
 
 import pytest
 
-from local.status.model import THE_API_KEY, Content, Row
-from local.status.problems import TOO_LONG, Problem
-from local.status.summary import Status, status_of
 from tests.support.alarms import ALARMS
 from vonage_reports.aws.ledger_items import Calendar, OpenWork, StoppedPlanning
 from vonage_reports.domain.acceptance import Acceptable, advice
@@ -19,6 +16,9 @@ from vonage_reports.domain.removal import DEFINITION_REMOVED
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.splitting import halves_of
 from vonage_reports.domain.windows import Window, WindowLength, windows_within
+from vonage_reports_cli.status.model import THE_API_KEY, Content, Row
+from vonage_reports_cli.status.problems import TOO_LONG, Problem
+from vonage_reports_cli.status.summary import Status, status_of
 
 NOW = datetime(2026, 11, 23, 6, tzinfo=UTC)
 DAILY = ReportDefinition(

@@ -15,11 +15,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from local.runner.options import BadInput
 from local.stack.package import NAMED_QUERY
 from local.stack.template import read_template
+from vonage_reports_cli.errors import BadInput
 
-TEMPLATE = Path(__file__).parents[2] / "template.yaml"
+TEMPLATE = Path(__file__).parents[3] / "template.yaml"
 
 _MARK_UP = re.compile(r"-?[0-9]{1,5}(\.[0-9]{1,4})?")
 _CURRENCY = re.compile(r"[A-Z]{3}")

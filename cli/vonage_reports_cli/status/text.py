@@ -1,22 +1,18 @@
 """The status as text: a table of definitions, then the backfills, problems and warnings."""
 
-import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC
 from itertools import islice
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from local.output.progress_bar import bar_of, drawn
-from local.status.model import Row
-from local.status.problems import Problem
-from local.status.summary import Status
+from vonage_reports.domain.commands import command_for
 from vonage_reports.domain.printable import printable
-
-_WIDE = 200
-"""Width in columns if the output is no terminal: lines in a file are not folded."""
+from vonage_reports_cli.progress_bar import bar_of, drawn
+from vonage_reports_cli.screen import Screen
+from vonage_reports_cli.status.model import Row
+from vonage_reports_cli.status.problems import Problem
+from vonage_reports_cli.status.summary import Status
 
 _MOST_SHOWN = 10
 _HEADINGS = {
@@ -29,24 +25,22 @@ _HEADINGS = {
 }
 
 
-def show_status(status: Status, source: str, console: Console | None = None) -> None:
-    """Print the status; `source` names the ledger."""
-    console = console or Console(emoji=False)
-    if not console.is_terminal:
-        console.width = _WIDE
-    _say(console, f"{source}, as of {status.as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC", "")
+def show_status(status: Status, source: str, screen: Screen, *, stack: str | None = None) -> None:
+    """Print the status. `source` names the ledger; `stack` goes into the commands."""
+    screen.say(printable(source), "")
     if status.rows:
-        console.print(_table(status.rows))
+        screen.show(_table(status.rows))
     else:
-        _say(console, "There are no report definitions.")
+        screen.say("There are no report definitions.")
     if status.backfills:
-        console.print()
-        console.print(drawn(bar_of(*each) for each in status.backfills))
+        screen.say("")
+        screen.show(drawn(bar_of(*each) for each in status.backfills))
     for kind, heading in _HEADINGS.items():
-        _section(console, heading, [each for each in status.problems if each.kind == kind])
+        of_kind = [each for each in status.problems if each.kind == kind]
+        _section(screen, heading, of_kind, stack=stack)
     if status.warnings:
-        _say(console, "", "warnings")
-        _say(console, *(f"  {warning}" for warning in status.warnings))
+        screen.say("", "warnings")
+        screen.say(*(f"  {printable(warning)}" for warning in status.warnings))
 
 
 def _table(rows: Iterable[Row]) -> Table:
@@ -78,25 +72,19 @@ def _count(count: int, style: str = "") -> Text:
     return Text(f"{count:,}" if count else "", style=style)
 
 
-def _section(console: Console, heading: str, problems: Sequence[Problem]) -> None:
+def _section(
+    screen: Screen, heading: str, problems: Sequence[Problem], *, stack: str | None
+) -> None:
     if not problems:
         return
-    _say(console, "", heading)
+    screen.say("", heading)
     for problem in islice(problems, _MOST_SHOWN):
         many = f" ({problem.windows:,} windows)" if problem.windows > 1 else ""
         reason = f": {problem.reason}" if problem.reason else ""
-        _say(
-            console,
-            f"  {problem.definition}, {problem.account_id}, {problem.dates}{many}{reason}",
-        )
-        if problem.event is not None:
-            _say(console, f"    {json.dumps(problem.event)}")
-        elif problem.report_id is not None:
-            _say(console, f"    {problem.report_id}")
+        names = f"{problem.definition}, {problem.account_id}, {problem.dates}{many}"
+        screen.say(printable(f"  {names}{reason}"))
+        command = problem.event and command_for(problem.event, stack=stack)
+        if command or problem.report_id is not None:
+            screen.say(printable(f"    {command or problem.report_id}"))
     if len(problems) > _MOST_SHOWN:
-        _say(console, f"  and {len(problems) - _MOST_SHOWN:,} more; `make status JSON=1` has all")
-
-
-def _say(console: Console, *lines: str) -> None:
-    for line in lines:
-        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+        screen.say(f"  and {len(problems) - _MOST_SHOWN:,} more; --json has all")

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from rich.console import Console
 
-from local.runner.options import BadInput
-from local.status import __main__ as command
-from local.status.model import Advance, Delivered, Row
-from local.status.problems import Problem
-from local.status.summary import Status
-from local.status.text import show_status
 from tests.support.unsafe_text import ANY_TEXT, UNSAFE, unsafe_in
 from vonage_reports.domain.backfill import Progress
 from vonage_reports.domain.report import Revision
 from vonage_reports.domain.windows import Window, WindowLength
+from vonage_reports_cli.errors import BadInput
+from vonage_reports_cli.status import __main__ as command
+from vonage_reports_cli.status.model import Advance, Delivered, Row
+from vonage_reports_cli.status.problems import Problem
+from vonage_reports_cli.status.summary import Status
+from vonage_reports_cli.status.text import show_status
 
 NOW = datetime(2026, 11, 23, 6, tzinfo=UTC)
 ROW = Row(

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from local.status.model import Advance, Content, Row, advance_of, histories_of
-from local.status.problems import Problem, problems_of, warnings_about
 from vonage_reports.domain.windows import format_instant
+from vonage_reports_cli.status.model import Advance, Content, Row, advance_of, histories_of
+from vonage_reports_cli.status.problems import Problem, problems_of, warnings_about
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vonage_reports_cli.sql.__main__ import answer, print_rows
 
-from local.sql.__main__ import answer, print_rows
 from tests.support.delivered import Delivered
 from tests.support.unsafe_text import ANY_TEXT, UNSAFE, unsafe_in
 

@@ -10,7 +10,6 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from local.status.model import AccountReports, Content, DefinitionHistory, MissingWindow
 from vonage_reports.aws.ledger_items import UnreadableItem
 from vonage_reports.domain.acceptance import advised, in_order
 from vonage_reports.domain.backfill import Backfill, Progress, oldest_date
@@ -28,6 +27,12 @@ from vonage_reports.domain.removal import (
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.waits import DENIED_FOR
 from vonage_reports.domain.windows import SECOND, Window, format_instant
+from vonage_reports_cli.status.model import (
+    AccountReports,
+    Content,
+    DefinitionHistory,
+    MissingWindow,
+)
 
 TOO_LONG = 3
 """`RunTooLongAlarm` goes off at this multiple of a report's allowed time."""

@@ -1,8 +1,4 @@
-"""The ledgers that `make status` reads: the last run's, saved in `.local/`, or a deployed stack's.
-
-A deployed stack is only read, with cloudformation:DescribeStacks, s3:GetObject, s3:ListBucket,
-ssm:GetParameter and dynamodb:Query.
-"""
+"""The ledgers that the program reads: the last run's, saved in `.local/`, or a stack's on AWS."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,16 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-import boto3
 from boto3.dynamodb.types import TypeDeserializer
-from botocore.config import Config
-from botocore.exceptions import NoRegionError
 
-from local.runner.options import BadInput
-from local.status.model import THE_API_KEY, Content
-from vonage_reports.aws.bucket import Bucket
-from vonage_reports.aws.definitions_source import DefinitionsSource, WrittenDefinitions
-from vonage_reports.aws.ledger import Ledger
+from vonage_reports.aws.definitions_source import WrittenDefinitions
 from vonage_reports.aws.ledger_items import (
     Calendar,
     OpenWork,
@@ -30,13 +19,12 @@ from vonage_reports.aws.ledger_items import (
     readable,
     report_of,
 )
-from vonage_reports.aws.ssm import DefinitionsParameter
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.products import oldest_start
 from vonage_reports.domain.report import Report
 from vonage_reports.submit_reports.read_definitions import accepted_definitions
-
-_CONNECT_SECONDS = 10
+from vonage_reports_cli.errors import BadInput
+from vonage_reports_cli.status.model import THE_API_KEY, Content
 
 _UNSAVED = frozenset({"execution_input", "receipts", "tokens"})
 """Attributes that only a running stack needs; they make up most of an item."""
@@ -94,11 +82,15 @@ def content_of(
 
 @dataclass(frozen=True)
 class SavedLedger:
-    """The ledger of a run, as saved; `source` names the run."""
+    """The ledger of a run, as saved.
+
+    `source` names the run. `is_simulated`: the simulator made the records.
+    """
 
     as_of: datetime
     source: str
     definitions: WrittenDefinitions
+    is_simulated: bool
     items: Sequence[Mapping[str, Any]]
 
     def open_work(self) -> OpenWork:
@@ -127,11 +119,19 @@ class SavedLedger:
 class LastRun:
     """The file in `.local/` with the ledger of the last run."""
 
+    NAME = "last-run.json"
+
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "last-run.json"
+        self._path = folder / self.NAME
 
     def write(
-        self, items: Iterable[Mapping[str, Any]], *, source: str, definitions: str, as_of: datetime
+        self,
+        items: Iterable[Mapping[str, Any]],
+        *,
+        source: str,
+        is_simulated: bool,
+        definitions: str,
+        as_of: datetime,
     ) -> None:
         """Save the ledger's items, which have the form of DynamoDB's client."""
         saved = [
@@ -140,6 +140,7 @@ class LastRun:
         document = {
             "as_of": as_of.isoformat(),
             "source": source,
+            "is_simulated": is_simulated,
             "definitions": definitions,
             "items": saved,
         }
@@ -153,7 +154,7 @@ class LastRun:
             document = json.loads(self._path.read_text())
         except FileNotFoundError as error:
             raise BadInput(
-                "no run on this machine yet; start `make run`, or name a deployed stack with STACK="
+                "no run on this machine yet; start `make run`, or name a stack on AWS with --stack"
             ) from error
         except (OSError, ValueError) as error:
             raise BadInput(
@@ -164,6 +165,8 @@ class LastRun:
         return SavedLedger(
             as_of=as_of,
             source=document["source"],
+            # A file of an earlier version does not say it.
+            is_simulated=bool(document.get("is_simulated", True)),
             definitions=WrittenDefinitions(
                 document["definitions"], as_of, "the run", replaces_all=True
             ),
@@ -171,29 +174,3 @@ class LastRun:
                 {name: plain(value) for name, value in item.items()} for item in document["items"]
             ],
         )
-
-
-def deployed(stack_name: str) -> tuple[Ledger, WrittenDefinitions]:
-    """Return the ledger and the definitions of a stack, in the AWS SDK's account and region.
-
-    Raises BadInput for a stack of another template, and botocore's errors.
-    """
-    session = boto3.Session()
-    if not session.region_name:
-        # An empty region would become part of a host name.
-        raise NoRegionError
-    config = Config(connect_timeout=_CONNECT_SECONDS, retries={"mode": "standard"})
-    cloudformation = session.client("cloudformation", config=config)
-    stack = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]
-    outputs = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", [])}
-    if not {"TableName", "BucketName", "DefinitionsParameterName"} <= outputs.keys():
-        raise BadInput(f"STACK={stack_name} has no ledger; name a stack of this template")
-    source = DefinitionsSource(
-        Bucket(session.client("s3", config=config), outputs["BucketName"]),
-        DefinitionsParameter(
-            session.client("ssm", config=config), outputs["DefinitionsParameterName"]
-        ),
-    )
-    written = source.read()
-    table = session.resource("dynamodb", config=config).Table(outputs["TableName"])
-    return Ledger(table), written

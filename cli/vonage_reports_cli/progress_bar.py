@@ -7,8 +7,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from local.status.model import Advance
 from vonage_reports.domain.printable import printable
+from vonage_reports_cli.status.model import Advance
 
 _WIDTH = 30
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400

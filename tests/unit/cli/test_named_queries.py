@@ -12,15 +12,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from local.runner.options import BadInput
 from local.simulator.products import PRODUCTS
-from local.sql.dataset import Folder, open_dataset
-from local.sql.named_queries import TEMPLATE, named_queries, values_from
 from local.stack.package import NAMED_QUERY
 from local.stack.template import read_template
 from tests.support.delivered import Delivered
 from vonage_dataset.glue import table_name
 from vonage_dataset.tables import TABLES, Type
+from vonage_reports_cli.errors import BadInput
+from vonage_reports_cli.sql.dataset import Folder, open_dataset
+from vonage_reports_cli.sql.named_queries import TEMPLATE, named_queries, values_from
 
 RESOURCES: dict[str, Any] = read_template(TEMPLATE)["Resources"]
 NOVEMBER = {"SINCE": "2026-11-01", "UNTIL": "2026-12-01"}

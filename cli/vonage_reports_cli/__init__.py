@@ -1,0 +1,1 @@
+"""`vonage-reports`: the program of the operator and of finance."""

@@ -1,0 +1,110 @@
+"""The command line: `vonage-reports [--stack NAME | --local] VERB ...`.
+
+A verb is loaded when it is used, because boto3, DuckDB and pyarrow are slow to load.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+
+import click
+
+from vonage_reports_cli.errors import CommandError, Exit
+from vonage_reports_cli.session import Session, common_options, target_options
+
+_PACKAGE = "vonage_reports_cli.verbs"
+
+VERBS: Mapping[str, Mapping[str, str]] = {
+    "Look": {
+        "status": "Show each definition, and every problem with the command that mends it.",
+    },
+    "Act": {
+        "recollect": "Collect windows again. Vonage bills them again.",
+    },
+}
+"""The verbs by section, with their short helps. `verbs/<module>.py` has the function of the verb's
+name, with `_` for `-`."""
+
+_MODULES: Mapping[str, str] = {}
+"""The module of each verb that shares one with others."""
+
+
+class Verbs(click.Group):
+    """A group that loads each verb's module on use. The help needs no module."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        """Return the verbs in the order of the help."""
+        return [name for section in VERBS.values() for name in section]
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        """Load a verb."""
+        if name not in self.list_commands(_context):
+            return None
+        module = import_module(f"{_PACKAGE}.{_MODULES.get(name, name)}")
+        command: click.Command = getattr(module, name.replace("-", "_"))
+        return command
+
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections of the help."""
+        for section, verbs in VERBS.items():
+            with formatter.section(section):
+                formatter.write_dl(list(verbs.items()))
+
+
+def _program() -> Verbs:
+    return Verbs(
+        name="vonage-reports",
+        help="Operate a stack of Vonage usage reports, and bill and reconcile its usage.",
+        params=[*target_options(), *common_options()],
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, and return its exit code."""
+    session = Session(stack=os.environ.get("VONAGE_REPORTS_STACK") or None)
+    try:
+        code = _program().main(
+            arguments, prog_name="vonage-reports", standalone_mode=False, obj=session
+        )
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # A reader such as `head` has closed the pipe. Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.DONE
+    except (KeyboardInterrupt, click.Abort):
+        return Exit.INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return Exit.BAD_INPUT
+    except click.ClickException as error:
+        return _complain(session, error.format_message(), Exit.BAD_INPUT)
+    except CommandError as error:
+        if session.debug:
+            raise
+        return _complain(session, str(error), error.code)
+    except Exception as error:
+        if session.debug:
+            raise
+        return _complain_about(session, error)
+    return Exit(code or 0)
+
+
+def _complain(session: Session, sentence: str, code: Exit) -> Exit:
+    session.screen.complain(sentence)
+    return code
+
+
+def _complain_about(session: Session, error: Exception) -> Exit:
+    from vonage_reports_cli.access import explained  # noqa: PLC0415 - botocore is slow to load
+
+    known = explained(error)
+    if known is not None:
+        return _complain(session, str(known), known.code)
+    return _complain(
+        session,
+        f"{type(error).__name__}: {error}. This is a defect of the program. --debug shows the "
+        "traceback.",
+        Exit.ATTENTION,
+    )

@@ -1,0 +1,94 @@
+"""The terminal of a command.
+
+Standard output has the result, standard error everything else. With `as_json`, standard output is
+one JSON document and nothing else.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from vonage_reports.domain.printable import printable, printable_lines
+from vonage_reports_cli.errors import BadInput, Declined
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+_WIDE = 200
+"""Width in columns if the output is no terminal: lines in a file are not folded."""
+
+
+class Screen:
+    """Prints with control characters as escapes, without folding lines that can be copied."""
+
+    def __init__(
+        self, *, as_json: bool = False, quiet: bool = False, no_color: bool = False
+    ) -> None:
+        self.as_json = as_json
+        self._quiet = quiet
+        self._no_color = no_color or bool(os.environ.get("NO_COLOR"))
+
+    @cached_property
+    def console(self) -> "Console":
+        """The console of standard output."""
+        return self._console(stderr=False)
+
+    @cached_property
+    def _errors(self) -> "Console":
+        return self._console(stderr=True)
+
+    def _console(self, *, stderr: bool) -> "Console":
+        from rich.console import Console  # noqa: PLC0415 - slow to load
+
+        # With emoji, rich would replace parts of an ARN, such as :secret:.
+        console = Console(emoji=False, stderr=stderr, no_color=self._no_color or None)
+        if not console.is_terminal:
+            console.width = _WIDE
+        return console
+
+    def say(self, *lines: str, style: str | None = None) -> None:
+        """Print lines of the result. Pass text from elsewhere through `printable` first."""
+        if not self.as_json:
+            for line in lines:
+                self._print(self.console, line, style)
+
+    def note(self, *lines: str) -> None:
+        """Print lines beside the result, on standard error, unless --quiet."""
+        if not self._quiet:
+            for line in lines:
+                self._print(self._errors, line, None)
+
+    def show(self, renderable: "RenderableType") -> None:
+        """Print a table or progress bars of rich."""
+        if not self.as_json:
+            self.console.print(renderable)
+
+    def document(self, value: Mapping[str, object] | Sequence[object]) -> None:
+        """Print the JSON document of a command that was called with --json."""
+        print(printable_lines(json.dumps(value, indent=1, default=str)))
+
+    def complain(self, sentence: str) -> None:
+        """Print an error as one line on standard error."""
+        print(f"vonage-reports: {printable(sentence)}", file=sys.stderr)
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Ask the operator. Raises Declined, and BadInput without a terminal and without --yes."""
+        if yes:
+            return
+        if not sys.stdin.isatty():
+            raise BadInput("add --yes: standard input is no terminal, so nobody can answer")
+        self._errors.print(printable(question), markup=False, highlight=False, end=" ")
+        try:
+            answer = input().strip().lower()
+        except EOFError:
+            answer = ""
+        if answer not in ("y", "yes"):
+            raise Declined("nothing was changed")
+
+    def _print(self, console: "Console", line: str, style: str | None) -> None:
+        console.print(
+            printable_lines(line), style=style, markup=False, highlight=False, soft_wrap=True
+        )
