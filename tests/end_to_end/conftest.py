@@ -5,7 +5,10 @@ the tests of one module. Each has its own emulator and simulator, on free ports.
 """
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +18,9 @@ from typing import Any
 import pytest
 
 from local.simulator.process import Simulator
-from local.stack.deployment import LOCAL_PACE, Stack, deploy
+from local.stack.deployment import LOCAL_PACE, STACK_NAME, Stack, deploy
 from local.stack.emulator import ROOT, Emulator
-from local.stack.environment import forget_real_accounts
+from local.stack.environment import child_environment, forget_real_accounts
 from tests.end_to_end.faults import WRONG_SECRET, Case
 from tests.end_to_end.permissions import RECORDER, Permission, allowed, beyond, used
 from tests.support.leaks import Forbidden
@@ -153,6 +156,37 @@ class LocalStack:
         found = [each["Key"] for page in pages for each in page.get("Contents", [])]
         keys = [key for key in found if key.endswith(suffix)]
         return {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+
+    def copy_dataset(self, folder: Path) -> None:
+        """Copy the dataset and the manifests to `folder`, under their keys."""
+        for prefix in ("data/", "manifests/"):
+            for key, content in self.objects(prefix).items():
+                (folder / key).parent.mkdir(parents=True, exist_ok=True)
+                (folder / key).write_bytes(content)
+
+    def status(self, stack_name: str = STACK_NAME) -> tuple[int, str, str]:
+        """Run `make status`; return its exit code, its JSON and its errors.
+
+        The process does not read AWS's own configuration files.
+        """
+        environment = child_environment(
+            {
+                "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "layers" / "shared")]),
+                "AWS_ENDPOINT_URL": self.emulator.url,
+                "AWS_CA_BUNDLE": str(self.emulator.ca_bundle),
+                "STACK": stack_name,
+                "JSON": "1",
+            }
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", "local.status"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        return done.returncode, done.stdout, done.stderr
 
     def histories(self) -> dict[str, list[Mapping[str, Any]]]:
         """Return the history of every execution, by its name."""

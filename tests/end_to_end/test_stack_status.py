@@ -1,16 +1,10 @@
 """`STACK=name make status` against a deployed stack, with AWS settings from the environment."""
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
-from local.stack.deployment import STACK_NAME
-from local.stack.emulator import ROOT
-from local.stack.environment import child_environment
 from tests.end_to_end.conftest import UNLIMITED, LocalStack
 
 pytestmark = pytest.mark.slow
@@ -35,28 +29,6 @@ def requests_per_second() -> int:
     return UNLIMITED
 
 
-def status(local_stack: LocalStack, stack_name: str = STACK_NAME) -> tuple[int, str, str]:
-    """Run `make status` in a process without AWS's own configuration files."""
-    environment = child_environment(
-        {
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "layers" / "shared")]),
-            "AWS_ENDPOINT_URL": local_stack.emulator.url,
-            "AWS_CA_BUNDLE": str(local_stack.emulator.ca_bundle),
-            "STACK": stack_name,
-            "JSON": "1",
-        }
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "local.status"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
 def test_gap_is_shown_with_the_event_that_closes_it(local_stack: LocalStack) -> None:
     local_stack.stack.set_definitions(json.dumps(DEFINITIONS))
     for start, end in (("2026-10-01", "2026-10-03"), ("2026-10-06", "2026-10-07")):
@@ -67,7 +39,7 @@ def test_gap_is_shown_with_the_event_that_closes_it(local_stack: LocalStack) -> 
         )
     before = local_stack.stack.ledger_items()
 
-    code, output, errors = status(local_stack)
+    code, output, errors = local_stack.status()
 
     assert (code, errors) == (0, "")
     document = json.loads(output)
@@ -82,12 +54,12 @@ def test_gap_is_shown_with_the_event_that_closes_it(local_stack: LocalStack) -> 
     local_stack.stack.submit(gap["event"])
     local_stack.until(lambda: not local_stack.ledger.open_work().backfills, "the plan of the gap")
     local_stack.until(lambda: not local_stack.states(), "the deliveries of the gap")
-    _, output, _ = status(local_stack)
+    _, output, _ = local_stack.status()
     assert json.loads(output)["problems"] == []
 
 
 def test_unknown_stack_is_one_sentence(local_stack: LocalStack) -> None:
-    code, output, errors = status(local_stack, "absent")
+    code, output, errors = local_stack.status("absent")
 
     assert (code, output) == (2, "")
     assert errors.startswith("make status: STACK=absent: ")

@@ -19,6 +19,7 @@ from local.sql.named_queries import TEMPLATE, named_queries, values_from
 from local.stack.package import NAMED_QUERY
 from local.stack.template import read_template
 from tests.support.delivered import Delivered
+from tests.support.queries import run_named_query
 from vonage_dataset.glue import table_name
 from vonage_dataset.tables import TABLES, Type
 
@@ -40,11 +41,7 @@ def ask(
     out: Delivered, name: str, *, invoice: Path | None = None, **variables: str
 ) -> list[dict[str, Any]]:
     """Run a named query; return its rows as dicts."""
-    sql = named_queries()[name].render(values_from({**NOVEMBER, **variables}, query=name))
-    with open_dataset(Folder(out.root), invoice=invoice) as connection:
-        found = connection.execute(sql)
-        names = [each[0] for each in found.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    return run_named_query(out.root, name, {**NOVEMBER, **variables}, invoice=invoice)
 
 
 def texts(found: list[dict[str, Any]]) -> list[tuple[str, ...]]:
