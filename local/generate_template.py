@@ -137,6 +137,8 @@ def _view_sql() -> Iterator[str]:
         for name in _VIEW_COLUMNS.split()
     )
     # All rows of a file have the same rank. So copies exist between files, never inside one file.
+    # With recorded_at instead of occurred_at, copies without a time would also be found between
+    # windows of different starts. But a filter on occurred_at would then rank every record first.
     yield (
         "FROM (SELECT *, rank() OVER (PARTITION BY product, record_id, occurred_at ORDER BY "
         'collected_at DESC NULLS LAST, definition, account, "date", window_start) AS copy'

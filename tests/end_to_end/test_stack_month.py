@@ -382,6 +382,15 @@ def test_status_names_the_rescued_cells(month: Month) -> None:
     assert said == expected
 
 
+def test_status_names_the_definitions_with_copies(month: Month) -> None:
+    said = [each.partition(", billed twice")[0] for each in month.warnings if "shares" in each]
+
+    assert said == [
+        "again-sms, name: shares records with sms",
+        "again-messages, name: shares records with messages",
+    ]
+
+
 # The month: the view and the saved queries
 
 

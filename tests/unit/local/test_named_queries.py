@@ -328,6 +328,18 @@ def test_record_without_readable_time_counts_in_its_window(out: Delivered, tmp_p
     assert (billed["cost"], compared["difference"]) == (Decimal("1.0666"), 0)
 
 
+@pytest.mark.parametrize(("day", "counted"), [("2026-11-01", 1), ("2026-11-19", 2)])
+def test_copies_without_a_time_need_windows_of_one_start(
+    out: Delivered, day: str, counted: int
+) -> None:
+    record = sms("r1", date_received="2026-11-19 10:00:00", total_price="1")
+    out.deliver("SMS", [record], definition="by-month", day="2026-11-01")
+    out.deliver("SMS", [record], definition="another", day=day)
+
+    assert rows(out, "SELECT count(*), sum(cost) FROM usage") == [(counted, Decimal(counted))]
+    assert [each["records_without_time"] for each in ask(out, "billing")] == [counted]
+
+
 def test_rescued_price_is_told_from_an_empty_one(out: Delivered, tmp_path: Path) -> None:
     prices = ["0.060000000000000005", "0.01", ""]
     records = [sms(f"r{n}", total_price=price) for n, price in enumerate(prices)]
