@@ -88,9 +88,11 @@ def _bounded(totals: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _rescued(manifest: Mapping[str, Any]) -> dict[str, int]:
-    """Return how many cells of each price or time column are in `_rescued`, without the values."""
+    """Return how many cells of each price, time or currency column are in `_rescued`."""
     columns = [
-        column["name"] for column in manifest["columns"] if column["type"] in _MONEY_AND_TIME
+        column["name"]
+        for column in manifest["columns"]
+        if column["type"] in _MONEY_AND_TIME or column["name"] == "currency"
     ]
     # A manifest of version 0.1 has no such counts.
     counts = manifest.get("rescued", {})
