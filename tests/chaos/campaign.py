@@ -622,18 +622,18 @@ class Campaign:
         self.operator_events.append(_with_token(event, request_id))
 
         def over(*, good: bool) -> None:
-            next_event = event
+            next_event, left = event, times - 1
             resolve = event.get("requestPayload", event).get("resolve")
             if resolve and not good:
-                # Look in the dashboard again.
-                next_event = self._resolution(resolve["report_id"]) or {}
+                # Look in the dashboard again. Only the operator can end a hold, so never give up.
+                next_event, left = self._resolution(resolve["report_id"]) or {}, times
             elif self.kinds.random() < (0.5 if not good else 0.05):
                 next_event = _undelivered(event, request_id)
             elif good:
                 return
             if times and next_event:
                 later = self.virtual_time.now + timedelta(hours=6)
-                self._expect(later, lambda: self._send_until_accepted(next_event, times - 1))
+                self._expect(later, lambda: self._send_until_accepted(next_event, left))
 
         is_asynchronous = self.kinds.random() < 0.3
         self._submit(event, over=over, retries=2 if is_asynchronous else 0, request_id=request_id)
