@@ -87,7 +87,7 @@ def _definition(source: Path) -> str:
     """Return the workflow as JSON, because the emulator cannot read YAML."""
     definition = yaml.safe_load(source.read_text())
     for state in definition["States"].values():
-        if state.get("Resource") == "arn:aws:states:::sns:publish":
+        if state.get("Resource", "").endswith(":states:::sns:publish"):
             _write_out_attributes(state["Arguments"])
     return json.dumps(definition)
 
