@@ -15,6 +15,7 @@ from vonage_reports.aws.definitions_source import DefinitionsSource
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.ssm import DefinitionsParameter
 from vonage_reports_cli.errors import Attention, BadInput
+from vonage_reports_cli.estimate import Price
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -84,6 +85,11 @@ class DeployedStack:
             each["ParameterKey"]: each.get("ResolvedValue", each["ParameterValue"])
             for each in self.description.get("Parameters", [])
         }
+
+    @cached_property
+    def price(self) -> Price | None:
+        """The price of a record, if the operator set PricePerRecord."""
+        return Price.parse(self.outputs.get("PricePerRecord", ""))
 
     @cached_property
     def account(self) -> str:
