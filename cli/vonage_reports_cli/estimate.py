@@ -89,6 +89,21 @@ def due(
     ]
 
 
+def late(
+    definitions: Iterable[ReportDefinition], calendar: Calendar, *, at: datetime, now: datetime
+) -> list["Line"]:
+    """Return the windows that a schedule at the instant `at` leaves to the operator.
+
+    They became due more than 7 days before.
+    """
+    return [
+        Line(definition.name, definition.product, each.account_id, each.late, None)
+        for definition in definitions
+        for each in _due(definition, calendar, at=at, now=now, stopped_since=None)
+        if each.late
+    ]
+
+
 def forecast(
     definitions: Sequence[ReportDefinition],
     calendar: Calendar,
@@ -231,12 +246,12 @@ class Total:
         )
 
     def words(self, price: Price | None) -> str:
-        """Describe the sum, such as `3 reports: about 1,200 records (0.48 EUR)`."""
+        """Describe the sum, such as `3 reports, about 1,200 records (0.48 EUR)`."""
         if not self.reports:
             return "no reports"
         known = words(self.records, price) if self.records or not self.unknown else ""
         unknown = words(None) if self.unknown else ""
-        return f"{count(self.reports, 'report')}: {' and '.join(filter(None, [known, unknown]))}"
+        return f"{count(self.reports, 'report')}, {' and '.join(filter(None, [known, unknown]))}"
 
     def to_dict(self, price: Price | None) -> dict[str, object]:
         """Return the JSON form. The records are a lower bound if some lines have no history."""

@@ -70,6 +70,11 @@ class DeployedStack:
         stack: Mapping[str, Any] = found[0]
         return stack
 
+    def forget(self) -> None:
+        """Read parameters and outputs again at the next use, because an update changed them."""
+        for name in ("description", "outputs", "parameters", "price"):
+            self.__dict__.pop(name, None)
+
     @cached_property
     def outputs(self) -> Mapping[str, str]:
         """The outputs of the template."""

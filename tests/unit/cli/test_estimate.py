@@ -166,7 +166,7 @@ def test_total_without_history_is_a_lower_bound() -> None:
     total = Total.of(lines)
 
     assert total.words(PRICE) == (
-        "2 reports: about 1,200 records (0.48 EUR) and an unknown number of records"
+        "2 reports, about 1,200 records (0.48 EUR) and an unknown number of records"
     )
     assert total.to_dict(PRICE) == {
         "reports": 2,
