@@ -4,7 +4,7 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -22,6 +22,7 @@ from vonage_reports.domain.definitions import (
     warnings_of,
 )
 from vonage_reports.domain.objects import DEFINITIONS_KEY
+from vonage_reports.domain.windows import format_instant
 from vonage_reports.submit_reports.read_definitions import (
     accepted_definitions,
     parse_definitions,
@@ -130,7 +131,7 @@ class Version:
         """Return the JSON form."""
         return {
             "version_id": self.version_id,
-            "changed_at": self.changed_at.astimezone(UTC).isoformat(),
+            "changed_at": format_instant(self.changed_at),
             "is_current": self.is_current,
             "definitions": self.count,
         }

@@ -15,7 +15,7 @@ from vonage_reports.domain.calendar import Delays, Due, due_reports, where_final
 from vonage_reports.domain.definitions import ReportDefinition, change_of
 from vonage_reports.domain.products import billed_records
 from vonage_reports.domain.report import Report
-from vonage_reports.domain.windows import Window
+from vonage_reports.domain.windows import Window, format_instant
 from vonage_reports_cli.errors import BadInput
 
 _A_PRICE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,12})?) ([A-Z]{3})")
@@ -196,8 +196,8 @@ class Line:
             "product": self.product,
             "account_id": self.account_id,
             "reports": self.reports,
-            "from": min(each.start for each in self.windows).isoformat(),
-            "until": max(each.end for each in self.windows).isoformat(),
+            "from": format_instant(min(each.start for each in self.windows)),
+            "until": format_instant(max(each.end for each in self.windows)),
             **cost_of(self.records, price),
         }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from vonage_reports.aws.definitions_source import WrittenDefinitions
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.printable import printable
+from vonage_reports.domain.windows import format_instant
 from vonage_reports_cli.definitions import Checked, checked, known_api_key
 from vonage_reports_cli.estimate import (
     Line,
@@ -78,14 +79,14 @@ class Outlook:
                 "time_zone": self.schedule.time_zone,
                 "is_on": self.schedule.is_on,
             },
-            "next": {"at": self.at.isoformat(), **self._part(self.next)},
+            "next": {"at": format_instant(self.at), **self._part(self.next)},
             "period": {"days": self.days, **self._part(self.period)},
             "late": [
                 {
                     "definition": each.definition,
                     "account_id": each.account_id,
                     "windows": each.reports,
-                    "from": each.windows[0].start.isoformat(),
+                    "from": format_instant(each.windows[0].start),
                 }
                 for each in self.late
             ],

@@ -87,6 +87,8 @@ class Screen:
         return yes or self._answer(question) in ("", "y", "yes")
 
     def _answer(self, question: str) -> str:
+        if self.as_json:
+            raise BadInput("--json cannot ask: add --yes, or --dry-run for the preview alone")
         if not sys.stdin.isatty():
             raise BadInput("add --yes: standard input is no terminal, so nobody can answer")
         self._errors.print(printable(question), markup=False, highlight=False, end=" ")

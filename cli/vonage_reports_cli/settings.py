@@ -24,7 +24,9 @@ _ELSEWHERE = {
 }
 """The parameters that an update without a new template must not change."""
 
-_POLL_SECONDS = 2.0
+_SHORTEST_POLL, _LONGEST_POLL = 0.25, 5.0
+"""Seconds. CloudFormation sends no notification."""
+
 _LONGEST_UPDATE = 1_800
 
 
@@ -135,14 +137,15 @@ def update(session: "Session", values: Mapping[str, str]) -> None:
         ],
     )
     note(f"CloudFormation updates the stack {stack.name}.")
-    deadline = time.monotonic() + _LONGEST_UPDATE
+    deadline, pause = time.monotonic() + _LONGEST_UPDATE, _SHORTEST_POLL
     while (status := _status(cloudformation, stack.name)).endswith("_IN_PROGRESS"):
         if time.monotonic() > deadline:
             raise Attention(
                 f"the stack {stack.name} is still {status}; CloudFormation goes on without this "
                 "program"
             )
-        time.sleep(_POLL_SECONDS)
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_POLL)
     if status != "UPDATE_COMPLETE":
         raise Attention(f"the update ended in {status}: {_cause(cloudformation, stack.name)}")
     stack.forget()

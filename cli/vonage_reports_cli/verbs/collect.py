@@ -29,7 +29,7 @@ def collect(session: Session, at: str | None) -> Exit:
     try:
         request = parse_event(event)
     except InvalidRequest as error:
-        raise BadInput(f"--at {time}: {str(error).partition(': ')[2]}") from error
+        raise BadInput(f"--at {str(error).partition(': ')[2]}") from error
     assert isinstance(request, ScheduledRun)
     action = Action(event, _preview(session, request.scheduled_time, now))
     return carry_out(session, [action], question="Request them now? Vonage bills it. [y/N]")

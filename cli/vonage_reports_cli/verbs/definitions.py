@@ -11,6 +11,7 @@ import click
 
 from vonage_reports.aws.definitions_source import WrittenDefinitions
 from vonage_reports.domain.printable import printable, printable_lines
+from vonage_reports.domain.windows import format_instant
 from vonage_reports.submit_reports.read_definitions import definitions_schema
 from vonage_reports_cli.definitions import (
     Change,
@@ -26,7 +27,7 @@ from vonage_reports_cli.definitions import (
     versions,
     write,
 )
-from vonage_reports_cli.errors import BadInput, CommandError, Exit
+from vonage_reports_cli.errors import Attention, BadInput, CommandError, Exit
 from vonage_reports_cli.estimate import Total, count
 from vonage_reports_cli.files import read_definitions
 from vonage_reports_cli.outlook import Outlook, described, outlook_of
@@ -261,7 +262,9 @@ def _confirm_and_write(
         screen.say(_REPLACES.format(found.replaced), style="red")
         screen.confirm("Does it replace them all? [y/N]", yes=False)
     screen.confirm("Write these definitions? [y/N]", yes=session.yes)
-    version_id = write(session.deployed, written.text, live, replaces_all=found.needs_replace_all)
+    version_id = write(
+        session.deployed, written.text, live, replaces_all=found.replaced is not None
+    )
     screen.say(printable(f"Written as version {version_id}. The next schedule takes it."))
     return version_id
 
@@ -353,5 +356,5 @@ def _document(live: Live) -> Mapping[str, object]:
         "place": live.written.place,
         "is_object": live.written.is_object,
         "version_id": live.version_id,
-        "changed_at": live.written.changed_at.isoformat(),
+        "changed_at": format_instant(live.written.changed_at),
     }
