@@ -261,9 +261,7 @@ def _confirm_and_write(
         screen.say(_REPLACES, style="red")
         screen.confirm("Does it replace them all? [y/N]", yes=False)
     screen.confirm("Write these definitions? [y/N]", yes=session.yes)
-    version_id = write(
-        session.deployed, written.text, live, replaces_all=found.replaced is not None
-    )
+    version_id = write(session.deployed, written.text, live, replaces_all=found.needs_replace_all)
     screen.say(printable(f"Written as version {version_id}. The next schedule takes it."))
     return version_id
 
