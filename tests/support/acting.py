@@ -1,5 +1,6 @@
 """`vonage-reports` in process, on the stack of an integration test."""
 
+import contextlib
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +38,9 @@ class _Lambda:
         event = json.loads(Payload)
         self._sent.append(event)
         try:
-            answer, more = self._handler(event), {}
+            # The function's logs and metrics are no output of the program.
+            with contextlib.redirect_stdout(io.StringIO()):
+                answer, more = self._handler(event), {}
         except Exception as error:  # noqa: BLE001 - Lambda catches all
             answer = {"errorType": type(error).__name__, "errorMessage": str(error)}
             more = {"FunctionError": "Unhandled"}
