@@ -12,6 +12,7 @@ from vonage_reports.domain.printable import printable
 from vonage_reports.domain.report import Report
 from vonage_reports_cli.access import explained
 from vonage_reports_cli.errors import BadInput, CommandError, Exit, NoAccess
+from vonage_reports_cli.estimate import words
 from vonage_reports_cli.screen import Screen
 from vonage_reports_cli.session import Session
 from vonage_reports_cli.stack import DeployedStack
@@ -98,7 +99,7 @@ def carry_out(
     Args:
         session: The command.
         steps: What the command does, and what it refuses to do.
-        question: The question, without its answers.
+        question: The question, with its answers `[y/N]`.
         effect: One sentence on the effect of all actions.
         send: Sends the event of an action, by default to submit_reports. Returns the answer.
         following: The arguments of the next command, by default `show` or `status`.
@@ -106,15 +107,13 @@ def carry_out(
     screen, stack = session.screen, session.deployed
     actions = [each for each in steps if isinstance(each, Action)]
     refused = [each for each in steps if isinstance(each, Refused)]
-    if actions and session.as_json and not (session.yes or session.dry_run):
-        raise BadInput("--json cannot ask: add --yes, or --dry-run for the preview alone")
     screen.say(printable(stack.source))
     _preview(screen, actions, effect)
     if len(actions) > 1 and total(actions) != 0:
         screen.say(f"In all, this is going to bill {cost(stack, total(actions))}.")
     outcome = _Outcome(_refuse(screen, refused))
     if actions and not session.dry_run:
-        screen.confirm(f"{question} [y/N]", yes=session.yes)
+        screen.confirm(question, yes=session.yes)
         _send_all(session, actions, send or (lambda each: stack.send(each.event)), outcome)
     command = shlex.join([PROGRAM, "--stack", stack.name, *(following or _next(actions)).split()])
     if outcome.sent:
@@ -282,18 +281,9 @@ def known_report(stack: DeployedStack, name: str) -> Report:
     return report
 
 
-def words(records: int | None, _price: object = None) -> str:
-    """Describe the records that Vonage is expected to bill."""
-    if records is None:
-        return "an unknown number of records"
-    if records == 0:
-        return "no records"
-    return f"about {records:,} {'record' if records == 1 else 'records'}"
-
-
-def cost(_stack: DeployedStack, records: int | None) -> str:
+def cost(stack: DeployedStack, records: int | None) -> str:
     """Describe records that Vonage bills, with their cost if the stack knows a price."""
-    return words(records)
+    return words(records, stack.price)
 
 
 def total(actions: Iterable[Step]) -> int | None:

@@ -28,6 +28,9 @@ class LastRunTarget:
             "with --stack"
         )
 
+    price = None
+    """A run on this machine has no PricePerRecord."""
+
     @cached_property
     def ledger(self) -> SavedLedger:
         """The ledger, as saved. Raises BadInput if the file is garbled."""

@@ -16,6 +16,7 @@ from vonage_reports.domain.windows import format_instant, parse_instant
 from vonage_reports.submit_reports.split_windows import parts_of
 from vonage_reports_cli.acting import Action, Refused, Step, cost, known_report
 from vonage_reports_cli.errors import BadInput, Exit
+from vonage_reports_cli.estimate import count
 from vonage_reports_cli.stack import DeployedStack
 from vonage_reports_cli.status.model import advance_of
 
@@ -85,9 +86,8 @@ def billed(stack: DeployedStack, reports: Iterable[Report]) -> str:
     return f"billed so far: {known}, in {count(requests, 'request')}"
 
 
-def count(number: int, noun: str) -> str:
-    """Return a number and its noun, such as `1 report` or `1,200 reports`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def _going_to_bill(stack: DeployedStack, records: int | None) -> str:
+    return f"  this is going to bill {cost(stack, records)}"
 
 
 def of_one_window(stack: DeployedStack, report: Report) -> list[Report]:
@@ -117,7 +117,7 @@ def _recollect(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
     so_far = billed(stack, of_one_window(stack, report))
     if value.get("token") in report.tokens:
         done = "was carried out already, and buys nothing more"
-        return Action({"recollect": value}, [title(report), f"  {so_far}; this {done}"], 0)
+        return Action({"recollect": value}, [title(report), f"  {so_far}", f"  this {done}"], 0)
     if not report.is_at_end:
         return Refused(
             report.report_id,
@@ -128,7 +128,7 @@ def _recollect(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
     records = stack.send({"recollect": asked})["dry_run"]["expected_billed_records"]
     return Action(
         {"recollect": value},
-        [title(report), f"  {so_far}; this is going to bill {cost(stack, records)}"],
+        [title(report), f"  {so_far}", _going_to_bill(stack, records)],
         records,
     )
 
@@ -178,13 +178,15 @@ def _resolve(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
     if value["request_id"] is not None:
         lines += [
             f"  goes on with Vonage's request {value['request_id']}, which submit_reports checks",
-            f"  {so_far}, without that request; this is free, because Vonage has billed it",
+            f"  {so_far}, without that request",
+            "  this is free, because Vonage has billed that request",
         ]
         return Action({"resolve": value}, lines, 0)
     records = billed_records(report.product, report.expected_rows)
     lines += [
         "  requests the window again. If Vonage has the held request after all, it bills both",
-        f"  {so_far}; this is going to bill {cost(stack, records)}",
+        f"  {so_far}",
+        _going_to_bill(stack, records),
     ]
     return Action({"resolve": value}, lines, records)
 
@@ -257,7 +259,8 @@ def _backfill(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
     lines = [
         f"backfill {name}: {count(len(windows), 'window')}, from {start} to {end}",
         f"  requests {count(outlook['reports'], 'report')} from Vonage, newest first",
-        f"  {billed(stack, known)}; this is going to bill {cost(stack, records)}",
+        f"  {billed(stack, known)}",
+        _going_to_bill(stack, records),
     ]
     if outlook["skipped"]:
         lines.insert(2, f"  leaves out {outlook['skipped']:,} that are delivered or under way")
@@ -294,7 +297,8 @@ def _cancel(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
         f"backfill {name}: {_progress(work, backfill)}",
         f"  {count(left, 'window')} are not planned any more",
         f"  {count(waiting, 'report')} not requested from Vonage yet end as CANCELLED",
-        f"  {count(in_flight, 'report')} in flight are finished, and are billed; this is free",
+        f"  {count(in_flight, 'report')} in flight are finished, and are billed",
+        "  this is free",
     ]
     return Action({"cancel": value}, lines, 0)
 
@@ -313,7 +317,7 @@ def _sweep(stack: DeployedStack, value: object) -> Step:
     lines = [
         f"{count(len(work.reports), 'report')} open, {len(waiting):,} waiting, {free} slots free",
         f"  requests {requests}, as the next sweep would",
-        f"  this is going to bill {cost(stack, records)}",
+        _going_to_bill(stack, records),
     ]
     return Action({"sweep": value}, lines, records)
 

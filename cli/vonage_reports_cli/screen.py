@@ -76,17 +76,26 @@ class Screen:
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Ask the operator. Raises Declined, and BadInput without a terminal and without --yes."""
-        if yes:
-            return
+        if not yes and self._answer(question) not in ("y", "yes"):
+            raise Declined("nothing was changed")
+
+    def choose(self, question: str, *, yes: bool) -> bool:
+        """Ask a question whose answer is yes by default, also with --yes.
+
+        Raises BadInput without a terminal and without --yes.
+        """
+        return yes or self._answer(question) in ("", "y", "yes")
+
+    def _answer(self, question: str) -> str:
+        if self.as_json:
+            raise BadInput("--json cannot ask: add --yes, or --dry-run for the preview alone")
         if not sys.stdin.isatty():
             raise BadInput("add --yes: standard input is no terminal, so nobody can answer")
         self._errors.print(printable(question), markup=False, highlight=False, end=" ")
         try:
-            answer = input().strip().lower()
+            return input().strip().lower()
         except EOFError:
-            answer = ""
-        if answer not in ("y", "yes"):
-            raise Declined("nothing was changed")
+            return "no"
 
     def _print(self, console: "Console", line: str, style: str | None) -> None:
         console.print(

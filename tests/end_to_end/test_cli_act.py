@@ -92,9 +92,9 @@ def test_terminal_asks_before_a_held_report_is_resolved(
     request_id = case.simulator.state()["reports"][-1]["request_id"]
     arguments = ["resolve", report.report_id, "--found", request_id]
 
-    declined = run_on_terminal(*arguments, answers=["n"], environment=environment)
+    declined = run_on_terminal(*arguments, answers=[("[y/N] ", "n")], environment=environment)
     after_no = case.state()
-    accepted = run_on_terminal(*arguments, answers=["y"], environment=environment)
+    accepted = run_on_terminal(*arguments, answers=[("[y/N] ", "y")], environment=environment)
 
     assert (declined.code, after_no) == (3, State.HELD)
     assert "nothing was changed" in declined.out

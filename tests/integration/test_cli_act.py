@@ -6,19 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 import boto3
-import jsonschema
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from tests.support.acting import HandledStack, Program, program_on, without_outlooks
 from tests.support.handlers import Handler
-from tests.support.paths import ROOT
+from tests.support.schemas import document_of
 from tests.support.stack import Stack
 from vonage_reports.domain.acceptance import Acceptable, advice
 from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.report import State
 
-SCHEMAS = ROOT / "docs" / "schemas" / "cli"
 UNKNOWN = "d0-20261118T0000Z-000000000000"
 DEFINITIONS = [
     {"name": f"d{number}", "product": "VERIFY-V2", "filters": {"country": f"X{number}"}}
@@ -40,7 +38,7 @@ def program(
     sent: list[dict[str, Any]],
 ) -> Program:
     handler.define(*DEFINITIONS)
-    return program_on(handler, monkeypatch, capsys, sent, {"PricePerRecord": "0.0004 EUR"})
+    return program_on(handler, monkeypatch, capsys, sent, {"PricePerRecord": "0.04 EUR"})
 
 
 def delivered(stack: Stack, count: int = 1) -> list[str]:
@@ -143,9 +141,10 @@ def test_preview_shows_the_bill_so_far_and_changes_nothing(
     source, effect, *lines = shown.out.splitlines()
     assert source.startswith("stack usage, account 123456789012, eu-west-1, as of ")
     assert effect.startswith("Requests these windows from Vonage again.")
-    assert [line.split(":")[0].strip() for line in lines[::2][:2]] == [first, second]
-    assert "billed so far: about 10 records, in 1 request; this is going to bill" in lines[1]
-    assert lines[-1].startswith("In all, this is going to bill about 20 records")
+    assert [line.split(":")[0].strip() for line in lines[:6:3]] == [first, second]
+    assert lines[1].strip() == "billed so far: about 10 records (0.40 EUR), in 1 request"
+    assert lines[2].strip() == "this is going to bill about 10 records (0.40 EUR)"
+    assert lines[-1] == "In all, this is going to bill about 20 records (0.80 EUR)."
     assert without_outlooks(sent) == []
     assert stack.table() == before
 
@@ -417,7 +416,7 @@ def test_backfill_is_previewed_and_begins_once(
     assert (shown.code, begun.code, again.code) == (0, 0, 0)
     assert ": 20 windows, from " in shown.out
     assert "requests 20 reports from Vonage" in shown.out
-    assert "billed so far: nothing; this is going to bill an unknown number" in shown.out
+    assert "billed so far: nothing\n    this is going to bill an unknown number" in shown.out
     assert "planned: d1-" in begun.out
     assert "runs already. 0 of 20 windows are over" in again.out
     assert len(without_outlooks(sent)) == 1
@@ -556,7 +555,7 @@ def undelivered(event: object, request_id: str = "of its first invocation") -> s
             "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
             "responsePayload": {
                 "errorType": "ResourceUnusable",
-                "errorMessage": "the table is gone",
+                "errorMessage": "no table",
             },
         }
     )
@@ -597,9 +596,7 @@ def test_events_are_listed_and_stay(program: Program, queue: str) -> None:
     assert (text.code, document.code, left(queue)) == (0, 0, 13)
     assert '2026-11-22 02:18:13 UTC (12 times since)  {"sweep": true}' in text.out
     assert "  ResourceUnusable: no table" in text.out
-    found = json.loads(document.out)
-    schema = json.loads((SCHEMAS / "events-list.schema.json").read_text())
-    jsonschema.validate(found, schema)
+    found = document_of("events-list", document.out)
     assert len(found["events"]) == 13
     assert found["events"][-1]["error"] == "SDK.X: no"
 
@@ -692,8 +689,8 @@ def test_document_follows_its_schema(
 
     ended = program(*(each.format(**known) for each in arguments), option, "--json")
 
-    document = json.loads(ended.out)
-    jsonschema.validate(document, json.loads((SCHEMAS / "act.schema.json").read_text()))
+    verb = "-".join(arguments[:2]) if arguments[0] == "events" else arguments[0]
+    document = document_of(verb, ended.out)
     assert document["dry_run"] is (option == "--dry-run")
     assert bool(document["answers"]) is (bool(document["actions"]) and not document["dry_run"])
     assert ended.code == max([0, *(each["exit_code"] for each in document["refused"])])

@@ -12,6 +12,7 @@ import pytest
 from tests.support.cli import Ended
 from tests.support.handlers import Handler
 from vonage_reports_cli.main import main
+from vonage_reports_cli.session import Session
 from vonage_reports_cli.stack import DeployedStack
 
 STACK = "usage"
@@ -51,20 +52,16 @@ class HandledStack(DeployedStack):
     """The stack `usage`, whose ledger, bucket and queue are in moto."""
 
     def __init__(
-        self, handler: Handler, sent: list[dict[str, Any]], parameters: Mapping[str, str]
+        self, handler: Handler, sent: list[dict[str, Any]], more_outputs: Mapping[str, str]
     ) -> None:
         super().__init__(STACK)
         self._lambda = _Lambda(handler, sent)
         url = boto3.client("sqs").create_queue(QueueName="undelivered")["QueueUrl"]
-        outputs = {**OUTPUTS, "UndeliveredEventsQueueUrl": url}
+        outputs = {**OUTPUTS, "UndeliveredEventsQueueUrl": url, **more_outputs}
         self.__dict__["description"] = {
             "StackId": f"arn:aws:cloudformation:eu-west-1:123456789012:stack/{STACK}/1",
             "Outputs": [
                 {"OutputKey": name, "OutputValue": value} for name, value in outputs.items()
-            ],
-            "Parameters": [
-                {"ParameterKey": name, "ParameterValue": value}
-                for name, value in parameters.items()
             ],
         }
 
@@ -80,15 +77,19 @@ def program_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     sent: list[dict[str, Any]],
-    parameters: Mapping[str, str],
+    outputs: Mapping[str, str],
 ) -> Program:
-    """Return the program, for arguments without --stack. `sent` gets the events that it sends."""
+    """Return the program, for arguments without --stack. `sent` gets the events that it sends.
 
-    def stack(name: str, *, profile: str | None, region: str | None) -> DeployedStack:
-        assert (name, profile, region) == (STACK, None, None)
-        return HandledStack(handler, sent, parameters)
+    `outputs` are more outputs of the stack.
+    """
 
-    monkeypatch.setattr("vonage_reports_cli.stack.DeployedStack", stack)
+    def deployed(session: Session) -> DeployedStack:
+        assert session.stack == STACK
+        return HandledStack(handler, sent, outputs)
+
+    # Not the class: a verb that is loaded meanwhile would keep the replacement.
+    monkeypatch.setattr(Session, "deployed", property(deployed))
 
     def run(*arguments: str) -> Ended:
         capsys.readouterr()

@@ -34,7 +34,7 @@ def run_program(
     done = subprocess.run(
         [sys.executable, "-m", "vonage_reports_cli", *arguments],
         cwd=folder,
-        env=program_environment(environment or {}),
+        env=program_environment(environment),
         input=typed,
         stdin=None if typed is not None else subprocess.DEVNULL,
         capture_output=True,
@@ -45,8 +45,8 @@ def run_program(
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def program_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of the program's process, without the developer's AWS settings."""
+def program_environment(environment: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the variables of the program: some of this process, and those of a test."""
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     return {
         **inherited,
@@ -54,7 +54,7 @@ def program_environment(environment: Mapping[str, str]) -> dict[str, str]:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
         "PYTHONPATH": os.pathsep.join(str(ROOT / each) for each in _CODE),
-        **environment,
+        **(environment or {}),
     }
 
 

@@ -45,7 +45,7 @@ def backfill(
     return carry_out(
         session,
         [step],
-        question=f"Begin the backfill, which bills {cost(session.deployed, total([step]))}?",
+        question=f"Begin the backfill, which bills {cost(session.deployed, total([step]))}? [y/N]",
         send=lambda action: _send(session, action),
         following="status",
     )
@@ -78,6 +78,6 @@ def cancel(session: Session, backfill: str) -> Exit:
     return carry_out(
         session,
         [step_for(session.deployed, {"cancel": {"backfill": backfill}})],
-        question="Cancel this backfill?",
+        question="Cancel this backfill? [y/N]",
         following="status",
     )

@@ -15,7 +15,8 @@ from vonage_reports.domain.printable import printable
 from vonage_reports.submit_reports.requests import parse_event
 from vonage_reports_cli.acting import Action, Refused, Step, carry_out, cost, own_faults, total
 from vonage_reports_cli.errors import Exit
-from vonage_reports_cli.previews import count, step_for
+from vonage_reports_cli.estimate import count
+from vonage_reports_cli.previews import step_for
 from vonage_reports_cli.session import Session, verb
 from vonage_reports_cli.stack import DeployedStack
 
@@ -224,11 +225,12 @@ def replay(session: Session) -> Exit:
 
         steps = [_to_carry_out(*each) for each in zip(found, groups, strict=True)]
         number = sum(isinstance(each, Action) for each in steps)
+        price = cost(stack, total(steps))
         return carry_out(
             session,
             steps or [_NOTHING],
             effect="Sends these events again, and deletes each from the queue once it succeeded:",
-            question=f"Send {count(number, 'event')}, which bills {cost(stack, total(steps))}?",
+            question=f"Send {count(number, 'event')}, which bills {price}? [y/N]",
             send=send,
             following="events list" if number < len(steps) else "status",
         )
@@ -320,7 +322,7 @@ def purge(session: Session) -> Exit:
             session,
             steps or [_NOTHING],
             effect="Deletes these events. They are not sent, and this is free:",
-            question=f"Delete {count(len(found), 'event')}?",
+            question=f"Delete {count(len(found), 'event')}? [y/N]",
             send=delete,
             following="status",
         )

@@ -7,7 +7,8 @@ import click
 from vonage_reports.domain.report import Report, State, failure_token
 from vonage_reports_cli.acting import Action, Refused, Step, carry_out, cost, known_report, total
 from vonage_reports_cli.errors import BadInput, Exit
-from vonage_reports_cli.previews import count, step_for
+from vonage_reports_cli.estimate import count
+from vonage_reports_cli.previews import step_for
 from vonage_reports_cli.session import Session, verb
 
 
@@ -30,7 +31,7 @@ def recollect(session: Session, report_ids: tuple[str, ...], *, again: bool) -> 
         steps,
         effect="Requests these windows from Vonage again. The new archives take the place of the "
         "old ones in manifest and dataset:",
-        question=f"Collect {count(number, 'window')} again, which bills {price}?",
+        question=f"Collect {count(number, 'window')} again, which bills {price}? [y/N]",
     )
 
 

@@ -13,7 +13,8 @@ from vonage_reports.domain.report import Report, State
 from vonage_reports_cli.acting import FREE, Action, Step, carry_out
 from vonage_reports_cli.dates import Date, require_order
 from vonage_reports_cli.errors import BadInput, Exit
-from vonage_reports_cli.previews import billed, count, reconversion, step_for
+from vonage_reports_cli.estimate import count
+from vonage_reports_cli.previews import billed, reconversion, step_for
 from vonage_reports_cli.session import Session, verb
 from vonage_reports_cli.stack import DeployedStack
 
@@ -56,7 +57,7 @@ def reconvert(
         session,
         steps,
         effect=f"Makes dataset and manifest again from the stored archives. {FREE}",
-        question=f"Convert {count(number, 'window')} again?",
+        question=f"Convert {count(number, 'window')} again? [y/N]",
     )
 
 

@@ -44,9 +44,9 @@ def resolve(
     step = step_for(stack, {"resolve": value})
     records = getattr(step, "records", None)
     ask = (
-        f"Go on with request {found}?"
+        f"Go on with request {found}? [y/N]"
         if found is not None
         else "Is the request surely absent from Vonage's dashboard? Requesting it again bills "
-        f"{cost(stack, records)}."
+        f"{cost(stack, records)}. [y/N]"
     )
     return carry_out(session, [step], question=ask)

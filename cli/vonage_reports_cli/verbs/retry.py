@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 from vonage_reports_cli.acting import Action, Refused, Step, carry_out, cost, total
 from vonage_reports_cli.errors import Exit
-from vonage_reports_cli.previews import count, step_for
+from vonage_reports_cli.estimate import count
+from vonage_reports_cli.previews import step_for
 from vonage_reports_cli.session import Session, verb
 from vonage_reports_cli.status.problems import Problem
 from vonage_reports_cli.status.sources import content_of
@@ -30,7 +31,7 @@ def retry(session: Session) -> Exit:
         session,
         steps,
         effect="Mends these failed reports:",
-        question=f"Mend {count(number, 'report')}, which bills {cost(stack, total(steps))}?",
+        question=f"Mend {count(number, 'report')}, which bills {cost(stack, total(steps))}? [y/N]",
         following="status",
     )
 

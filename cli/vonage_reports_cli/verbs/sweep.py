@@ -16,6 +16,6 @@ def sweep(session: Session) -> Exit:
     return carry_out(
         session,
         [step_for(session.deployed, {"sweep": True})],
-        question="Sweep now?",
+        question="Sweep now? [y/N]",
         following="status",
     )

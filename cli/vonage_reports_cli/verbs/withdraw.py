@@ -4,7 +4,8 @@ import click
 
 from vonage_reports_cli.acting import Action, carry_out
 from vonage_reports_cli.errors import Exit
-from vonage_reports_cli.previews import count, step_for
+from vonage_reports_cli.estimate import count
+from vonage_reports_cli.previews import step_for
 from vonage_reports_cli.session import Session, verb
 
 
@@ -26,5 +27,5 @@ def withdraw(session: Session, report_ids: tuple[str, ...]) -> Exit:
         steps,
         effect="Ends these reports as CANCELLED. The schedule and backfills leave their windows "
         "out; only `recollect` collects them. This is free:",
-        question=f"Withdraw {count(number, 'report')}?",
+        question=f"Withdraw {count(number, 'report')}? [y/N]",
     )

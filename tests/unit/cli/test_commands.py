@@ -11,22 +11,24 @@ import pytest
 
 from tests.support.paths import ROOT
 from tests.support.reports import DAILY, make_report
-from vonage_reports.aws.ledger_items import OpenWork
+from vonage_reports.aws.definitions_source import WrittenDefinitions
+from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.commands import PROGRAM, command_for
 from vonage_reports.domain.notifications import recollect, reconvert
 from vonage_reports.domain.report import Report, State
 from vonage_reports.submit_reports.requests import REQUESTS
 from vonage_reports_cli.main import main
+from vonage_reports_cli.session import Session
 
 ID = make_report().report_id
 STACK = "usage"
 
 EVENTS: list[dict[str, Any]] = [
-    *(json.loads((ROOT / "events" / f"{name}.json").read_text()) for name in REQUESTS.keys()
-      - {"scheduled_time"}),
-    json.loads((ROOT / "events" / "accept.json").read_text()),
-    json.loads((ROOT / "events" / "dry_run.json").read_text()),
+    *(
+        json.loads((ROOT / "events" / f"{name}.json").read_text())
+        for name in ("schedule", "accept", "dry_run", *(REQUESTS.keys() - {"scheduled_time"}))
+    ),
     recollect(ID, 2),
     recollect("-hyphens-first-20261121T0000Z-0123456789ab", 2),
     reconvert(ID),
@@ -42,7 +44,7 @@ EVENTS: list[dict[str, Any]] = [
             "confirm": True,
         }
     },
-]  # fmt: skip
+]
 
 _STATES = {
     "recollect": State.FAILED,
@@ -78,6 +80,9 @@ class _Ledger:
             backfills=(Backfill(DAILY, date(2026, 10, 1), date(2026, 11, 1), datetime.now(UTC)),),
         )
 
+    def calendar(self) -> Calendar:
+        return Calendar(cursors={}, volumes={}, collects={})
+
     def reports_between(self, *_: object) -> tuple[list[Report], frozenset[str]]:
         return [], frozenset()
 
@@ -90,7 +95,14 @@ class _Stack:
     sent: list[Mapping[str, Any]] = field(default_factory=list)
     name = STACK
     source = "a stack of this test"
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    price = None
+
+    @property
+    def definitions(self) -> "_Stack":
+        return self
+
+    def read(self) -> WrittenDefinitions:
+        return WrittenDefinitions("[]", datetime.now(UTC), "no place")
 
     @property
     def ledger(self) -> _Ledger:
@@ -123,7 +135,7 @@ def pinned(event: Mapping[str, Any]) -> Mapping[str, Any]:
 @pytest.mark.parametrize("event", EVENTS, ids=json.dumps)
 def test_command_sends_its_event(event: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     stack = _Stack(event)
-    monkeypatch.setattr("vonage_reports_cli.stack.DeployedStack", lambda *_, **__: stack)
+    monkeypatch.setattr(Session, "deployed", stack)
     command = command_for(event, stack=STACK)
     assert command is not None
 
@@ -137,13 +149,13 @@ def test_command_sends_its_event(event: dict[str, Any], monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("key", REQUESTS)
 def test_each_event_of_an_operator_has_a_command(key: str) -> None:
-    assert any(key in event for event in EVENTS) or key == "scheduled_time"
+    assert any(key in event for event in EVENTS)
 
 
 def test_failure_is_answered_with_its_own_token(monkeypatch: pytest.MonkeyPatch) -> None:
     event = recollect(ID, 2)
     stack = _Stack(event)
-    monkeypatch.setattr("vonage_reports_cli.stack.DeployedStack", lambda *_, **__: stack)
+    monkeypatch.setattr(Session, "deployed", stack)
 
     assert main(["--stack", STACK, "recollect", ID, "--yes"]) == 0
     assert stack.sent[-1] == event
