@@ -35,6 +35,13 @@ def requests_per_second() -> int:
     return UNLIMITED
 
 
+class _Piped(io.TextIOWrapper):
+    """Standard input that is a pipe."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(io.BytesIO(text.encode()))
+
+
 class Operator:
     """An operator of the stack: the program, the stack's state, and a folder for files."""
 
@@ -43,9 +50,21 @@ class Operator:
         self.folder = folder
         self.environment = stack_environment(running.emulator, STACK_NAME)
 
+    def process(self, *arguments: str, typed: str | None = None) -> Ended:
+        return run_program(
+            *arguments, folder=self.folder, environment=self.environment, typed=typed
+        )
+
     def run(self, *arguments: str, typed: str | None = None, **variables: str) -> Ended:
-        environment = {**self.environment, **variables}
-        return run_program(*arguments, folder=self.folder, environment=environment, typed=typed)
+        """Run the program in this process, which is faster, and without a terminal."""
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            for name, value in {**self.environment, **variables}.items():
+                patch.setenv(name, value)
+            patch.setattr("sys.stdin", _Piped(typed or ""))
+            patch.setattr("tempfile.tempdir", str(self.folder))
+            code = main(arguments)
+        return Ended(code, out.getvalue(), err.getvalue())
 
     def document(self, verb: str, *arguments: str, typed: str | None = None) -> dict[str, Any]:
         """Run a verb with --json; return its document, which fits its schema."""
@@ -53,16 +72,6 @@ class Operator:
         document = document_of(verb, ended.out)
         assert document["source"].startswith(f"stack {STACK_NAME}, account ")
         return document
-
-    def here(self, *arguments: str, typed: str | None = None) -> Ended:
-        """Run the program in this process, which is faster."""
-        out, err = io.StringIO(), io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-            for name, value in self.environment.items():
-                patch.setenv(name, value)
-            patch.setattr("sys.stdin", io.StringIO(typed))
-            code = main(arguments)
-        return Ended(code, out.getvalue(), err.getvalue())
 
     def on_terminal(self, *arguments: str, answers: list[tuple[str, Answer]]) -> Ended:
         return run_on_terminal(
@@ -130,7 +139,7 @@ def test_wrong_credentials_are_neither_written_nor_shown(
 ) -> None:
     before = operator.secret()
 
-    ended = operator.here("secret", "put", "--yes", typed=typed)
+    ended = operator.run("secret", "put", "--yes", typed=typed)
 
     assert (ended.code, ended.out) == (code, "")
     assert sentence in ended.err
@@ -192,7 +201,7 @@ def test_secret_of_a_pipeline_is_written_and_checked(operator: Operator) -> None
     pair = {"api_key": simulator.api_key, "api_secret": simulator.api_secret}
 
     missing = operator.run("secret", "check")
-    unasked = operator.run("secret", "put", typed=json.dumps(pair))
+    unasked = operator.process("secret", "put", typed=json.dumps(pair))
     preview = operator.document("secret-put", "--dry-run", typed=json.dumps(pair))
     assert operator.secret() == {}
     written = operator.document("secret-put", "--yes", typed=json.dumps(pair))
@@ -205,6 +214,42 @@ def test_secret_of_a_pipeline_is_written_and_checked(operator: Operator) -> None
     assert written["outlook"]["next"]["total"]["reports"] == 8
     assert operator.secret() == pair
     assert checked["api_key"] == simulator.api_key
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "sentence"),
+    [
+        (401, 4, "Vonage answered 401"),
+        (403, 4, "Vonage answered 403"),
+        (404, 4, "has no list of reports"),
+        (429, 4, "try again later"),
+        (503, 4, "Vonage cannot be reached"),
+    ],
+)
+def test_check_says_why_vonage_does_not_accept(
+    status: int, code: int, sentence: str, operator: Operator
+) -> None:
+    simulator = operator.running.simulator
+    simulator.fault("list", "status", status=status, times=2)
+
+    ended = operator.run("secret", "check")
+
+    simulator.clear_faults()
+    assert (ended.code, ended.out, len(ended.err.splitlines())) == (code, "", 1)
+    assert sentence in ended.err
+
+
+def test_secret_is_written_while_vonage_is_down(operator: Operator) -> None:
+    simulator = operator.running.simulator
+    pair = json.dumps({"api_key": simulator.api_key, "api_secret": simulator.api_secret})
+    empty_secret(operator)
+    simulator.fault("list", "status", status=503, times=2)
+
+    document = operator.document("secret-put", "--yes", typed=pair)
+
+    simulator.clear_faults()
+    assert (document["is_accepted"], document["written"]) == (None, True)
+    assert operator.secret()["api_key"] == simulator.api_key
 
 
 def test_paused_schedule_is_resumed_after_a_preview(operator: Operator) -> None:
@@ -282,7 +327,7 @@ def test_deployment_keeps_the_pause(operator: Operator) -> None:
 def test_unfit_setting_is_one_sentence(
     name: str, value: str, sentence: str, operator: Operator
 ) -> None:
-    ended = operator.here("settings", "set", name, value, "--yes")
+    ended = operator.run("settings", "set", name, value, "--yes")
 
     assert (ended.code, ended.out, len(ended.err.splitlines())) == (2, "", 1)
     assert sentence in ended.err
@@ -296,7 +341,7 @@ def test_setting_is_shown_before_and_after(operator: Operator) -> None:
     changed = operator.document("settings-set", *price, "--yes")
     again = operator.document("settings-set", *price, "--yes")
     (shown,) = operator.document("settings-get", "PricePerRecord")["settings"]
-    overview = operator.run("settings", "get")
+    overview = operator.process("settings", "get")
 
     assert "  PricePerRecord: empty -> 0.0004 EUR" in preview.out.splitlines()
     assert (changed["before"], changed["after"], changed["changed"]) == ("", "0.0004 EUR", True)
@@ -306,7 +351,7 @@ def test_setting_is_shown_before_and_after(operator: Operator) -> None:
 
 
 def test_template_definitions_count_until_there_is_an_object(operator: Operator) -> None:
-    shown = operator.run("definitions", "get")
+    shown = operator.process("definitions", "get")
     document = operator.document("definitions-get")
 
     assert len(json.loads(shown.out)) == 8
@@ -319,7 +364,7 @@ def test_mistyped_definition_is_never_written(operator: Operator) -> None:
     file = operator.file({**VERIFY, "delays": [0]}, {"name": "sms", "product": "SMS"})
 
     for verb in (("check", file), ("put", file, "--yes")):
-        ended = operator.run("definitions", *verb)
+        ended = operator.process("definitions", *verb)
         assert ended.code == 2
         assert [line.split(":")[1] for line in ended.err.splitlines()] == [
             " verify, delays",
@@ -333,7 +378,7 @@ def test_definitions_are_shown_asked_about_and_written(operator: Operator) -> No
     file = operator.file({**VERIFY, "delay_days": [0, 3]}, VOICE)
 
     preview = operator.run("definitions", "put", file, "--dry-run")
-    unasked = operator.run("definitions", "put", file)
+    unasked = operator.process("definitions", "put", file)
     declined = operator.on_terminal("definitions", "put", file, answers=[("[y/N] ", "")])
     assert (preview.code, unasked.code, declined.code) == (0, 2, 3)
     assert len(operator.live()) == 8
@@ -385,15 +430,11 @@ def test_write_during_the_question_is_kept(operator: Operator) -> None:
 
 def test_edit_takes_the_way_of_put(operator: Operator) -> None:
     operator.running.stack.set_definitions(json.dumps([VERIFY, VOICE]))
-    temporary = {"TMPDIR": str(operator.folder)}
-
-    same = operator.run("definitions", "edit", EDITOR="true", **temporary)
-    wrong = operator.run("definitions", "edit", EDITOR="sed -i s/VOICE-CALL/SMS/", **temporary)
-    failed = operator.run("definitions", "edit", EDITOR="false", **temporary)
+    same = operator.run("definitions", "edit", EDITOR="true")
+    wrong = operator.run("definitions", "edit", EDITOR="sed -i s/VOICE-CALL/SMS/")
+    failed = operator.run("definitions", "edit", EDITOR="false")
     kept = sorted(operator.folder.glob("report-definitions-*.json"))
-    right = operator.run(
-        "definitions", "edit", "--yes", EDITOR="sed -i s/VOICE-CALL/VOICE-FAILED/", **temporary
-    )
+    right = operator.run("definitions", "edit", "--yes", EDITOR="sed -i s/VOICE-CALL/VOICE-FAILED/")
 
     assert (same.code, same.out.splitlines()[-1]) == (0, "Nothing was changed.")
     assert (wrong.code, failed.code) == (2, 2)
@@ -445,7 +486,7 @@ def test_due_reports_are_shown_asked_for_and_requested_once(operator: Operator) 
 
 
 def test_wrong_time_of_a_collection_is_one_sentence(operator: Operator) -> None:
-    ended = operator.here("collect", "--at", "yesterday", "--yes")
+    ended = operator.run("collect", "--at", "yesterday", "--yes")
 
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == (
@@ -455,7 +496,7 @@ def test_wrong_time_of_a_collection_is_one_sentence(operator: Operator) -> None:
 
 
 def test_estimate_has_the_history_and_the_price(operator: Operator) -> None:
-    shown = operator.run("estimate", "--days", "7")
+    shown = operator.process("estimate", "--days", "7")
     document = operator.document("estimate", "--days", "7")
     more = operator.document(
         "estimate", "--definitions", operator.file(VERIFY, {**VOICE, "name": "new"})

@@ -72,12 +72,11 @@ def history(session: Session, most: int) -> None:
         screen.say(printable(_place(read_live(stack))))
     for each in found:
         number = "unreadable" if each.count is None else count(each.count, "definition")
-        now = "   counts now" if each.is_current else ""
-        screen.say(
-            printable(f"{each.changed_at:%Y-%m-%d %H:%M} UTC   {each.version_id}   {number}{now}")
-        )
+        mark = "*" if each.is_current else " "
+        at = f"{each.changed_at:%Y-%m-%d %H:%M} UTC"
+        screen.say(printable(f"{mark} {at}  {each.version_id}  {number}"))
     if found:
-        screen.note("`definitions get --version-id V` prints a version.")
+        screen.note("* counts now. `definitions get --version-id V` prints a version.")
 
 
 @verb(name="schema", help="Print the JSON Schema of the report definitions, for your editor.")

@@ -1,7 +1,6 @@
 """`estimate`: what the schedule is going to request, before Vonage bills it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,9 +11,7 @@ from vonage_reports_cli.files import read_definitions
 from vonage_reports_cli.outlook import Outlook, outlook_of
 from vonage_reports_cli.session import Session, verb
 from vonage_reports_cli.stack import DeployedStack
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from vonage_reports_cli.tables import Column, show_table
 
 _MOST_DAYS = 366
 
@@ -67,9 +64,8 @@ def _show(session: Session, outlook: Outlook) -> None:
             style="yellow",
         )
     if outlook.period:
-        accounts = {each.account_id for each in outlook.period}
-        screen.say(*(printable(f"account: {each}") for each in accounts if len(accounts) == 1), "")
-        screen.show(_table(outlook))
+        screen.say("")
+        show_table(screen, _columns(outlook))
     if price is None and outlook.period and isinstance(session.target, DeployedStack):
         screen.note("Set the price of a record to see money: settings set PricePerRecord")
     screen.say(
@@ -84,34 +80,25 @@ def _show(session: Session, outlook: Outlook) -> None:
     screen.say(*(printable(f"warning: {each}") for each in outlook.checked.warnings))
 
 
-def _table(outlook: Outlook) -> "Table":
-    from rich.table import Table  # noqa: PLC0415 - slow to load
-    from rich.text import Text  # noqa: PLC0415 - slow to load
-
+def _columns(outlook: Outlook) -> list[Column]:
+    """Return a row for each definition and account."""
+    lines, price = outlook.period, outlook.price
     next_of = {(each.definition, each.account_id): each for each in outlook.next}
-    accounts = {each.account_id for each in outlook.period}
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("definition", no_wrap=True)
-    if len(accounts) > 1:
-        table.add_column("account", no_wrap=True)
-    for heading in ("next schedule", "records", f"{outlook.days} days", "records"):
-        table.add_column(heading, justify="right")
-    if outlook.price is not None:
-        table.add_column(outlook.price.currency, justify="right")
-    for line in outlook.period:
-        first = next_of.get((line.definition, line.account_id))
-        cells = [
-            f"{first.reports:,}" if first else "",
-            _records(first.records) if first else "",
-            f"{line.reports:,}",
-            _records(line.records),
-        ]
-        if outlook.price is not None:
-            cells.append(_cost(line, outlook.price))
-        names = [line.definition, line.account_id][: min(len(accounts), 2)]
-        # As Text: rich must not read text from elsewhere as markup.
-        table.add_row(*(Text(printable(name)) for name in names), *cells)
-    return table
+    first = [next_of.get((each.definition, each.account_id)) for each in lines]
+    period = f"{outlook.days}-day"
+    numbers = {
+        "next reports": [f"{each.reports:,}" if each else "" for each in first],
+        "next records": [_records(each.records) if each else "" for each in first],
+        f"{period} reports": [f"{each.reports:,}" for each in lines],
+        f"{period} records": [_records(each.records) for each in lines],
+    }
+    if price is not None:
+        numbers[f"{period} {price.currency}"] = [_cost(each, price) for each in lines]
+    return [
+        Column("definition", [each.definition for each in lines]),
+        Column("account", [each.account_id for each in lines]),
+        *(Column(heading, cells, is_number=True) for heading, cells in numbers.items()),
+    ]
 
 
 def _records(records: int | None) -> str:
