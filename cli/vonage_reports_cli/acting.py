@@ -28,7 +28,7 @@ class Action:
     """One event for submit_reports, and the lines of its preview: its subject and its cost.
 
     `records` is how many records Vonage is expected to bill for it: 0 if it is free, None if
-    unknown. `done` is said after a success, in place of the words on the answer.
+    unknown. `done` is the line after a success, in place of the words on the answer.
     """
 
     event: Mapping[str, Any]
@@ -239,11 +239,11 @@ def _result(action: Action, answer: Mapping[str, Any]) -> list[str]:
     """Describe the answer of submit_reports in lines."""
     name = action.report_id
     if action.done is not None:
-        return [f"{name or action.key or 'the event'}: {action.done}"]
-    if action.key == "recollect" and "dry_run" not in answer:
-        is_sent = name in answer.get("submitted", ())
-        waits = "requested from Vonage" if is_sent else "planned, waits for a free slot"
-        return [f"{name}: {waits}"]
+        return [action.done]
+    if name is not None and name in answer.get("submitted", ()):
+        return [f"{name}: requested from Vonage"]
+    if name is not None and name in answer.get("planned", ()):
+        return [f"{name}: planned, waits for a free slot"]
     said = _SAID.get(action.key)
     if said is not None:
         return [f"{name or action.value.get('backfill')}: {said}"]

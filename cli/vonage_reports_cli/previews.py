@@ -3,19 +3,19 @@
 It reads the ledger and asks submit_reports for the outlook (`dry_run`). It changes nothing.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from vonage_reports.aws.ledger_items import OpenWork, UnreadableItem
 from vonage_reports.domain.backfill import Backfill
-from vonage_reports.domain.products import FREE, billed_records
+from vonage_reports.domain.products import billed_records
 from vonage_reports.domain.report import Report, State, report_id
 from vonage_reports.domain.slots import SLOTS, may_be_submitted
 from vonage_reports.domain.windows import format_instant, parse_instant
 from vonage_reports.submit_reports.split_windows import parts_of
 from vonage_reports_cli.acting import Action, Refused, Step, cost, known_report
-from vonage_reports_cli.errors import BadInput, Exit
+from vonage_reports_cli.errors import CommandError, Exit, NoAccess
 from vonage_reports_cli.estimate import count
 from vonage_reports_cli.stack import DeployedStack
 from vonage_reports_cli.status.model import advance_of
@@ -36,8 +36,10 @@ def step_for(stack: DeployedStack, event: Mapping[str, Any]) -> Step:
         return Action(event, [f"the outlook of {key} {subject}, which changes nothing"], 0)
     try:
         return make(stack, value)
-    except BadInput as error:
-        return Refused(subject, str(error))
+    except NoAccess:
+        raise
+    except CommandError as error:
+        return Refused(subject, str(error), error.code)
     except UnreadableItem as error:
         return Refused(subject, str(error), Exit.ATTENTION)
 
@@ -63,27 +65,26 @@ def title(report: Report) -> str:
     return f"{report.report_id}: {window_of(report)}, {report.state.value}"
 
 
-def billed(stack: DeployedStack, reports: Iterable[Report]) -> str:
+def billed(stack: DeployedStack, reports: Sequence[Report]) -> str:
     """Say what Vonage has billed for reports so far, as far as the ledger knows.
 
     A report's earlier requests count with the rows of its last one.
     """
-    requests, records = 0, 0
-    is_known, is_free = True, False
-    for report in reports:
-        if report.attempt == 0:
-            continue
-        requests += report.attempt
-        rows = report.expected_rows if report.rows is None else report.rows
-        is_free = is_free or report.product in FREE
-        is_known = is_known and rows is not None
-        records += report.attempt * (rows or 0)
-    if requests == 0:
-        return "billed so far: nothing"
-    if is_free:
-        return "billed so far: nothing, because Vonage bills no record of this product"
-    known = cost(stack, records if is_known else None)
-    return f"billed so far: {known}, in {count(requests, 'request')}"
+    asked_for = [each for each in reports if each.attempt > 0]
+    known = [billed_records(each.product, _rows(each)) for each in asked_for]
+    sizes = [
+        size * each.attempt for size, each in zip(known, asked_for, strict=True) if size is not None
+    ]
+    records = sum(sizes) if len(sizes) == len(asked_for) else None
+    requests = sum(each.attempt for each in asked_for)
+    said = f"{cost(stack, records)}, in {count(requests, 'request')}" if requests else "nothing"
+    if any(each.state in (State.HELD, State.SUBMITTING) for each in reports):
+        said += ", apart from a request without an answer"
+    return f"billed so far: {said}"
+
+
+def _rows(report: Report) -> int | None:
+    return report.expected_rows if report.rows is None else report.rows
 
 
 def _going_to_bill(stack: DeployedStack, records: int | None) -> str:
@@ -178,7 +179,7 @@ def _resolve(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
     if value["request_id"] is not None:
         lines += [
             f"  goes on with Vonage's request {value['request_id']}, which submit_reports checks",
-            f"  {so_far}, without that request",
+            f"  {so_far}",
             "  this is free, because Vonage has billed that request",
         ]
         return Action({"resolve": value}, lines, 0)

@@ -1,7 +1,9 @@
 """The verbs of `vonage-reports` that act: the real submit_reports, with AWS in moto."""
 
 import json
-from collections.abc import Callable
+import os
+import pty
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +17,7 @@ from tests.support.schemas import document_of
 from tests.support.stack import Stack
 from vonage_reports.domain.acceptance import Acceptable, advice
 from vonage_reports.domain.objects import receipt_key
-from vonage_reports.domain.report import State
+from vonage_reports.domain.report import Report, State
 
 UNKNOWN = "d0-20261118T0000Z-000000000000"
 DEFINITIONS = [
@@ -613,7 +615,7 @@ def test_replay_deletes_what_succeeds(
     ended = program("events", "replay", "--yes")
 
     assert ended.code == 2
-    assert "2026-11-22 02:18 UTC and 1 more: ResourceUnusable" in ended.out
+    assert "2026-11-22 02:18:13 UTC and 1 more: ResourceUnusable" in ended.out
     assert ended.err.count("stays in the queue") == 3
     assert left(queue) == 3
     recollection, sweep = without_outlooks(sent)
@@ -694,3 +696,77 @@ def test_document_follows_its_schema(
     assert document["dry_run"] is (option == "--dry-run")
     assert bool(document["answers"]) is (bool(document["actions"]) and not document["dry_run"])
     assert ended.code == max([0, *(each["exit_code"] for each in document["refused"])])
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Type answers on a terminal that is the standard input."""
+    controller, terminal = pty.openpty()
+    with os.fdopen(terminal) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+
+        def type_(text: str) -> None:
+            os.write(controller, text.encode())
+
+        yield type_
+    os.close(controller)
+
+
+@pytest.mark.parametrize(("answers", "code"), [("y\ny\n", 0), ("y\nn\n", 3), ("n\n", 3)])
+def test_terminal_confirms_an_expensive_backfill(
+    stack: Stack,
+    program: Program,
+    typed: Callable[[str], None],
+    answers: str,
+    code: int,
+) -> None:
+    (name,) = delivered(stack)
+    report = stack.known(name)
+    stack.services.ledger.write(report, replace(report, rows=50_000))
+    typed(answers)
+
+    ended = program("backfill", "d0", *days(stack, 60, 30))
+
+    assert ended.code == code
+    assert ("more than MAX_BILLED_RECORDS (10,000)" in ended.err) is (answers != "n\n")
+    assert bool(stack.services.ledger.open_work().backfills) is (code == 0)
+
+
+@pytest.fixture
+def part(stack: Stack) -> Report:
+    """A part of a window that was delivered from two archives."""
+    stack.plan()
+    stack.collect("TRUNCATED")
+    parts = stack.collect("SUCCESS", "SUCCESS")
+    for each in parts:
+        stack.services.bucket.write_json(receipt_key(each), {})
+    stack.runs.end(stack.known(parts[0].root or ""))
+    stack.settle()
+    return parts[0]
+
+
+def test_part_of_a_delivered_window_is_collected_once(
+    stack: Stack, program: Program, part: Report
+) -> None:
+    first = program("recollect", part.report_id, "--yes")
+    second = program("recollect", part.report_id, "--yes")
+
+    assert (first.code, second.code) == (0, 2)
+    assert "a part of 12 h" in first.out
+    assert len(stack.created()) == 4
+
+
+@pytest.mark.parametrize("verb", ["reconvert", "withdraw"])
+def test_part_names_its_window(program: Program, part: Report, verb: str) -> None:
+    ended = program(verb, part.report_id, "--yes")
+
+    assert ended.code == 2
+    assert f"is a part. {verb.title()} its window, {part.root}" in ended.err
+
+
+def test_bill_so_far_has_the_parts(stack: Stack, program: Program, part: Report) -> None:
+    ended = program("reconvert", part.root or "", "--dry-run")
+
+    assert ended.code == 0
+    assert "billed so far: about 30 records (1.20 EUR), in 3 requests" in ended.out
+    assert len(stack.created()) == 3

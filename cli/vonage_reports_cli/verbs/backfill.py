@@ -42,10 +42,11 @@ def backfill(
     if confirm_cost:
         event["confirm"] = True
     step = step_for(session.deployed, {"backfill": event})
+    price = cost(session.deployed, total([step]))
     return carry_out(
         session,
         [step],
-        question=f"Begin the backfill, which bills {cost(session.deployed, total([step]))}? [y/N]",
+        question=f"Vonage is going to bill {price}. Begin the backfill? [y/N]",
         send=lambda action: _send(session, action),
         following="status",
     )

@@ -180,7 +180,7 @@ def list_(session: Session) -> None:
         times = list(group)
         many = f" ({len(times):,} times since)" if len(times) > 1 else ""
         screen.say(
-            f"{times[0].at:%Y-%m-%d %H:%M:%S} UTC{many}  {printable(event)}",
+            f"{_time(times[0])}{many}  {printable(event)}",
             f"  {printable(error)}",
         )
     if session.as_json:
@@ -230,7 +230,7 @@ def replay(session: Session) -> Exit:
             session,
             steps or [_NOTHING],
             effect="Sends these events again, and deletes each from the queue once it succeeded:",
-            question=f"Send {count(number, 'event')}, which bills {price}? [y/N]",
+            question=f"Vonage is going to bill {price}. Send {count(number, 'event')}? [y/N]",
             send=send,
             following="events list" if number < len(steps) else "status",
         )
@@ -261,7 +261,8 @@ def _to_carry_out(step: Step, messages: Sequence[Undelivered]) -> Step:
     if isinstance(step, Action) or _stays(step):
         return step
     preview = [_heading(messages), f"  {step.reason}"]
-    return Action(_to_send(messages), preview, 0, done="is done already")
+    done = f"{_time(messages[0])}: was carried out already"
+    return Action(_to_send(messages), preview, records=0, done=done)
 
 
 def _stays(step: Step) -> bool:
@@ -272,7 +273,11 @@ def _stays(step: Step) -> bool:
 def _heading(messages: Sequence[Undelivered]) -> str:
     first = messages[0]
     more = f" and {len(messages) - 1:,} more" if len(messages) > 1 else ""
-    return f"{first.at:%Y-%m-%d %H:%M} UTC{more}: {first.error}"
+    return f"{_time(first)}{more}: {first.error}"
+
+
+def _time(message: Undelivered) -> str:
+    return f"{message.at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _to_send(messages: Sequence[Undelivered]) -> Mapping[str, Any]:
@@ -281,7 +286,7 @@ def _to_send(messages: Sequence[Undelivered]) -> Mapping[str, Any]:
 
 def _step(stack: DeployedStack, messages: Sequence[Undelivered]) -> Step:
     first = messages[0]
-    stays = f"the event of {first.at:%Y-%m-%d %H:%M} UTC stays in the queue"
+    stays = f"the event of {_time(first)} stays in the queue"
     try:
         parse_event(first.payload)
     except InvalidRequest as error:
@@ -315,7 +320,12 @@ def purge(session: Session) -> Exit:
             return {}
 
         steps = [
-            Action(each.payload or {}, [_heading([each]), f"  {each.event}"], 0, done="deleted")
+            Action(
+                each.payload or {},
+                [_heading([each]), f"  {each.event}"],
+                records=0,
+                done=f"{_time(each)}: deleted",
+            )
             for each in found
         ]
         return carry_out(

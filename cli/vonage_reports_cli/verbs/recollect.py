@@ -31,7 +31,7 @@ def recollect(session: Session, report_ids: tuple[str, ...], *, again: bool) -> 
         steps,
         effect="Requests these windows from Vonage again. The new archives take the place of the "
         "old ones in manifest and dataset:",
-        question=f"Collect {count(number, 'window')} again, which bills {price}? [y/N]",
+        question=f"Vonage is going to bill {price}. Collect {count(number, 'window')} again? [y/N]",
     )
 
 

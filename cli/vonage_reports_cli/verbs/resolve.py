@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from vonage_reports.domain.report import State
-from vonage_reports_cli.acting import carry_out, cost
+from vonage_reports_cli.acting import carry_out, cost, total
 from vonage_reports_cli.errors import BadInput, Exit
 from vonage_reports_cli.previews import step_for
 from vonage_reports_cli.session import Session, verb
@@ -42,11 +42,9 @@ def resolve(
         # The answer to this preview must not answer a later hold.
         value["hold"] = report.holds
     step = step_for(stack, {"resolve": value})
-    records = getattr(step, "records", None)
-    ask = (
-        f"Go on with request {found}? [y/N]"
-        if found is not None
-        else "Is the request surely absent from Vonage's dashboard? Requesting it again bills "
-        f"{cost(stack, records)}. [y/N]"
-    )
-    return carry_out(session, [step], question=ask)
+    if found is not None:
+        question = f"Go on with request {found}? [y/N]"
+    else:
+        price = cost(stack, total([step]))
+        question = f"Vonage is going to bill {price}. Is the request surely absent there? [y/N]"
+    return carry_out(session, [step], question=question)

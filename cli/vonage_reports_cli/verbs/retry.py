@@ -27,11 +27,12 @@ def retry(session: Session) -> Exit:
     number = sum(isinstance(each, Action) for each in steps)
     if not failed:
         steps = [Refused("retry", "nothing failed", Exit.DONE)]
+    price = cost(stack, total(steps))
     return carry_out(
         session,
         steps,
         effect="Mends these failed reports:",
-        question=f"Mend {count(number, 'report')}, which bills {cost(stack, total(steps))}? [y/N]",
+        question=f"Vonage is going to bill {price}. Mend {count(number, 'report')}? [y/N]",
         following="status",
     )
 
