@@ -28,7 +28,7 @@ class Action:
     """One event for submit_reports, and the lines of its preview: its subject and its cost.
 
     `records` is how many records Vonage is expected to bill for it: 0 if it is free, None if
-    unknown. `done` is the line after a success, in place of the words on the answer.
+    unknown. `done` replaces the line after a success. If it is empty, there is no line.
     """
 
     event: Mapping[str, Any]
@@ -239,7 +239,7 @@ def _result(action: Action, answer: Mapping[str, Any]) -> list[str]:
     """Describe the answer of submit_reports in lines."""
     name = action.report_id
     if action.done is not None:
-        return [action.done]
+        return [action.done] if action.done else []
     if name is not None and name in answer.get("submitted", ()):
         return [f"{name}: requested from Vonage"]
     if name is not None and name in answer.get("planned", ()):

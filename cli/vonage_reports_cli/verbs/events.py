@@ -324,7 +324,8 @@ def purge(session: Session) -> Exit:
                 each.payload or {},
                 [_heading([each]), f"  {each.event}"],
                 records=0,
-                done=f"{_time(each)}: deleted",
+                # One line for all of them.
+                done=f"{count(len(found), 'event')} deleted" if each is found[-1] else "",
             )
             for each in found
         ]
