@@ -25,7 +25,15 @@ VERBS: Mapping[str, Mapping[str, str]] = {
     },
     "Act": {
         "collect": "Request the reports that are due now.",
+        "backfill": "Collect a definition's windows between two dates. Vonage bills them.",
+        "cancel": "Stop a backfill.",
         "recollect": "Collect windows again. Vonage bills them again.",
+        "reconvert": "Make dataset and manifest again from the stored archives, for free.",
+        "resolve": "Answer a held report: which request it has at Vonage, or none.",
+        "withdraw": "End open reports that are not needed any more.",
+        "retry": "Mend everything that failed, each report by its own way.",
+        "sweep": "Settle what ended, and request what waits, now.",
+        "events": "List, send or delete the events that submit_reports failed to handle.",
     },
     "Set up": {
         "definitions": "Show, check and change the report definitions.",
@@ -39,7 +47,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
 """The verbs by section, with their short helps. `verbs/<module>.py` has the function of the verb's
 name, with `_` for `-`."""
 
-_MODULES: Mapping[str, str] = {"resume": "pause"}
+_MODULES: Mapping[str, str] = {"cancel": "backfill", "resume": "pause"}
 """The module of each verb that shares one with others."""
 
 
