@@ -16,6 +16,7 @@ from vonage_reports_cli.errors import BadInput, Declined
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.text import Text
 
 _WIDE = 200
 """Width in columns if the output is no terminal: lines in a file are not folded."""
@@ -65,6 +66,12 @@ class Screen:
         """Print a table or progress bars of rich."""
         if not self.as_json:
             self.console.print(renderable)
+
+    def show_lines(self, *lines: "Text") -> None:
+        """Print lines of several styles, never folded. Pass the text through `printable` first."""
+        if not self.as_json:
+            for line in lines:
+                self.console.print(line, highlight=False, soft_wrap=True)
 
     def document(self, value: Mapping[str, object] | Sequence[object]) -> None:
         """Print the JSON document of a command that was called with --json."""

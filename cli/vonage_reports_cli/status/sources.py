@@ -3,13 +3,14 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
 from boto3.dynamodb.types import TypeDeserializer
 
-from vonage_reports.aws.definitions_source import WrittenDefinitions
+from vonage_reports.aws.definitions_source import DefinitionsSource, WrittenDefinitions
 from vonage_reports.aws.ledger_items import (
     Calendar,
     OpenWork,
@@ -20,14 +21,23 @@ from vonage_reports.aws.ledger_items import (
     report_of,
 )
 from vonage_reports.domain.backfill import Backfill
+from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.products import oldest_start
-from vonage_reports.domain.report import Report
-from vonage_reports.submit_reports.read_definitions import accepted_definitions
+from vonage_reports.domain.report import Report, report_ids_from
+from vonage_reports.domain.windows import WindowLength, windows_ending_after
+from vonage_reports.submit_reports.read_definitions import (
+    LoadedDefinitions,
+    accepted_definitions,
+)
+from vonage_reports.submit_reports.take_over import Version, pending_take_over
 from vonage_reports_cli.errors import BadInput
-from vonage_reports_cli.status.model import THE_API_KEY, Content
+from vonage_reports_cli.status.model import THE_API_KEY, Content, Span
 
 _UNSAVED = frozenset({"execution_input", "receipts", "tokens"})
 """Attributes that only a running stack needs; they make up most of an item."""
+
+_LOOK_BACK = 100
+"""How many reports before a span are read, to find the accounts that were collected before it."""
 
 
 class ReadableLedger(Protocol):
@@ -47,37 +57,83 @@ class ReadableLedger(Protocol):
     ) -> Iterable[Report]:
         """Read the finished reports whose window starts at `since` or later."""
 
+    def finished_before(
+        self, definition: str, before: str, *, limit: int
+    ) -> tuple[list[Report], str, bool]:
+        """Read at most `limit` finished reports up to the report_id `before`, largest first."""
+
 
 def content_of(
-    ledger: ReadableLedger, definitions: WrittenDefinitions, *, as_of: datetime
+    ledger: ReadableLedger,
+    definitions: WrittenDefinitions | DefinitionsSource,
+    *,
+    as_of: datetime,
+    since: date | None = None,
 ) -> Content:
     """Read a ledger; `definitions` are the stack's.
 
-    Finished reports go back as far as Vonage's records; older windows could not be collected.
+    Finished reports go back to the window with the local date `since`, and at most as far as
+    Vonage's records; older windows could not be collected.
     """
     # Read open work first: a report that finishes meanwhile is then read twice, not missed.
     work = ledger.open_work()
     calendar = ledger.calendar()
-    loaded = accepted_definitions(definitions, work, calendar, api_key=THE_API_KEY)
-    products = {name: json.loads(text)["product"] for name, text in calendar.collects.items()}
+    loaded, pending = _loaded(definitions, work, calendar)
     unreadable = [*work.unreadable, *calendar.unreadable]
+    finished, spans = {}, {}
+    for name, text in calendar.collects.items():
+        collects = json.loads(text)
+        oldest = oldest_start(collects["product"], as_of)
+        start = oldest if since is None else max(oldest, _first_start(collects, since))
+        if start > oldest:
+            before = report_ids_from(name, start)
+            earlier, _, _ = ledger.finished_before(name, before, limit=_LOOK_BACK)
+            known = frozenset(each.account_id.lower() for each in earlier)
+            spans[name] = Span(start, known)
+        finished[name] = tuple(ledger.finished_reports(name, since=start, unreadable=unreadable))
     return Content(
         as_of=as_of,
         definitions=loaded.definitions,
         refusals=loaded.refusals,
         work=work,
         calendar=calendar,
-        finished={
-            name: tuple(
-                ledger.finished_reports(
-                    name, since=oldest_start(product, as_of), unreadable=unreadable
-                )
-            )
-            for name, product in products.items()
-        },
+        finished=finished,
         ended_backfills=ledger.ended_backfills(unreadable),
         unreadable=unreadable,
+        spans=spans,
+        since=since,
+        pending=pending,
     )
+
+
+def _first_start(collects: Mapping[str, Any], since: date) -> datetime:
+    """Return the start of the definition's window that has the beginning of a local date."""
+    midnight = datetime.combine(since, time(), ZoneInfo(collects["time_zone"]))
+    length = WindowLength(collects["window"])
+    return next(windows_ending_after(midnight, length, collects["time_zone"])).start
+
+
+def _loaded(
+    definitions: WrittenDefinitions | DefinitionsSource, work: OpenWork, calendar: Calendar
+) -> tuple[LoadedDefinitions, str | None]:
+    """Read the definitions as the next pass of submit_reports will, and say what it changes."""
+    pending = None
+    if isinstance(definitions, DefinitionsSource):
+        found = pending_take_over(definitions, work, calendar)
+        written = definitions.read()
+        if isinstance(found, Refusal):
+            return LoadedDefinitions([], [found], written.changed_at), None
+        if isinstance(found, Version):
+            pending = (
+                f"the next pass of submit_reports writes version {found.number} of the parameter "
+                f"{definitions.parameter.name} as {definitions.uri}, and collects by it from then "
+                "on. This status shows that version"
+            )
+            place = f"version {found.number} of the parameter"
+            written = WrittenDefinitions(found.text, written.changed_at, place)
+    else:
+        written = definitions
+    return accepted_definitions(written, work, calendar, api_key=THE_API_KEY), pending
 
 
 @dataclass(frozen=True)
@@ -111,6 +167,15 @@ class SavedLedger:
         """Read the finished reports whose window starts at `since` or later."""
         reports = readable(self._partition(f"finished#{definition}"), report_of, unreadable)
         return (report for report in reports if report.window.start >= since)
+
+    def finished_before(
+        self, definition: str, before: str, *, limit: int
+    ) -> tuple[list[Report], str, bool]:
+        """Read at most `limit` finished reports up to the report_id `before`, largest first."""
+        items = [each for each in self._partition(f"finished#{definition}") if each["sk"] <= before]
+        items.sort(key=lambda each: str(each["sk"]), reverse=True)
+        last = str(items[:limit][-1]["sk"]) if items else before
+        return [*readable(items[:limit], report_of, [])], last, len(items) > limit
 
     def _partition(self, pk: str) -> Iterator[Mapping[str, Any]]:
         return (item for item in self.items if item["pk"] == pk)
