@@ -85,6 +85,13 @@ class DeployedStack:
             for each in self.description.get("Parameters", [])
         }
 
+    def physical_id(self, logical_id: str) -> str:
+        """Return the physical id of a resource of the template: a name or an ARN."""
+        found = self.client("cloudformation").describe_stack_resource(
+            StackName=self.name, LogicalResourceId=logical_id
+        )
+        return str(found["StackResourceDetail"]["PhysicalResourceId"])
+
     @cached_property
     def account(self) -> str:
         """The id of the AWS account, from the stack's ARN."""

@@ -1,8 +1,10 @@
 """Whether a notification reaches anybody: the subscriptions of a stack's topics."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from vonage_reports_cli.stack import DeployedStack
+if TYPE_CHECKING:
+    from vonage_reports_cli.stack import DeployedStack
 
 _PENDING = "PendingConfirmation"
 """SNS gives this in place of an ARN until the subscriber confirms."""
@@ -24,7 +26,19 @@ class Subscriptions:
     pending: tuple[str, ...]
 
 
-def subscriptions_of(stack: DeployedStack, topic_arn: str) -> Subscriptions:
+@dataclass(frozen=True)
+class Unheard:
+    """Why no alarm reaches anybody, and the command that mends it."""
+
+    reason: str
+    command: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the JSON form."""
+        return {"reason": self.reason, "command": self.command}
+
+
+def subscriptions_of(stack: "DeployedStack", topic_arn: str) -> Subscriptions:
     """Read the subscriptions of a topic. Raises botocore's errors."""
     pages = stack.client("sns").get_paginator("list_subscriptions_by_topic")
     found = [
@@ -37,19 +51,23 @@ def subscriptions_of(stack: DeployedStack, topic_arn: str) -> Subscriptions:
     return Subscriptions(len(found) - len(pending), tuple(pending))
 
 
-def why_unheard(stack: DeployedStack) -> str | None:
-    """Return why an alarm of a stack reaches nobody, or None if it has a confirmed subscription."""
+def why_unheard(stack: "DeployedStack") -> Unheard | None:
+    """Return why an alarm of a stack reaches nobody, or None if it has a confirmed subscription.
+
+    Raises botocore's errors.
+    """
     topic = stack.outputs["AlarmTopicArn"]
     found = subscriptions_of(stack, topic)
     if found.confirmed:
         return None
     if found.pending:
-        return (
-            f"the subscription of {topic} is not confirmed. Open the link in its e-mail. SNS "
-            f"deletes it after {CONFIRMED_WITHIN_HOURS} h; then subscribe again: "
-            f"{subscribing(topic)}"
+        reason = (
+            "the subscription of the alarms is not confirmed. Open the link in its e-mail. SNS "
+            f"deletes the subscription after {CONFIRMED_WITHIN_HOURS} h. Then subscribe again"
         )
-    return f"{topic} has no subscription. Subscribe: {subscribing(topic)}"
+    else:
+        reason = "the topic of the alarms has no subscription"
+    return Unheard(reason, subscribing(topic))
 
 
 def subscribing(topic: str) -> str:

@@ -1,9 +1,11 @@
 """The ledgers that the program reads: the last run's, saved in `.local/`, or a stack's on AWS."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
@@ -16,6 +18,8 @@ from vonage_reports.aws.ledger_items import (
     OpenWork,
     backfill_of,
     calendar_of,
+    finished_key,
+    open_key,
     open_work_of,
     readable,
     report_of,
@@ -33,7 +37,7 @@ from vonage_reports.submit_reports.take_over import Version, pending_take_over
 from vonage_reports_cli.errors import BadInput
 from vonage_reports_cli.status.model import THE_API_KEY, Content, Span
 
-_UNSAVED = frozenset({"execution_input", "receipts", "tokens"})
+_UNSAVED = frozenset({"execution_input", "tokens"})
 """Attributes that only a running stack needs; they make up most of an item."""
 
 _LOOK_BACK = 100
@@ -78,7 +82,7 @@ def content_of(
     # Read open work first: a report that finishes meanwhile is then read twice, not missed.
     work = ledger.open_work()
     calendar = ledger.calendar()
-    loaded, pending = _loaded(definitions, work, calendar)
+    loaded, pending = loaded_definitions(definitions, work, calendar)
     unreadable = [*work.unreadable, *calendar.unreadable]
     finished, spans = {}, {}
     for name, text in calendar.collects.items():
@@ -113,7 +117,7 @@ def _first_start(collects: Mapping[str, Any], since: date) -> datetime:
     return next(windows_ending_after(midnight, length, collects["time_zone"])).start
 
 
-def _loaded(
+def loaded_definitions(
     definitions: WrittenDefinitions | DefinitionsSource, work: OpenWork, calendar: Calendar
 ) -> tuple[LoadedDefinitions, str | None]:
     """Read the definitions as the next pass of submit_reports will, and say what it changes."""
@@ -140,7 +144,8 @@ def _loaded(
 class SavedLedger:
     """The ledger of a run, as saved.
 
-    `source` names the run. `is_simulated`: the simulator made the records.
+    `source` names the run. `is_simulated`: the simulator made the records. `items` have the form of
+    DynamoDB's client; only those that are needed are read.
     """
 
     as_of: datetime
@@ -165,20 +170,48 @@ class SavedLedger:
         self, definition: str, *, since: datetime, unreadable: list[str]
     ) -> Iterator[Report]:
         """Read the finished reports whose window starts at `since` or later."""
-        reports = readable(self._partition(f"finished#{definition}"), report_of, unreadable)
-        return (report for report in reports if report.window.start >= since)
+        after = report_ids_from(definition, since)
+        items = self._partition(f"finished#{definition}", lambda sk: sk >= after)
+        return readable(items, report_of, unreadable)
 
     def finished_before(
         self, definition: str, before: str, *, limit: int
     ) -> tuple[list[Report], str, bool]:
         """Read at most `limit` finished reports up to the report_id `before`, largest first."""
-        items = [each for each in self._partition(f"finished#{definition}") if each["sk"] <= before]
-        items.sort(key=lambda each: str(each["sk"]), reverse=True)
-        last = str(items[:limit][-1]["sk"]) if items else before
-        return [*readable(items[:limit], report_of, [])], last, len(items) > limit
+        pk = f"finished#{definition}"
+        sks = sorted((sk for sk in self._sort_keys(pk) if sk <= before), reverse=True)
+        wanted = frozenset(sks[:limit])
+        found = [*readable(self._partition(pk, wanted.__contains__), report_of, [])]
+        found.sort(key=lambda each: each.report_id, reverse=True)
+        return found, sks[:limit][-1] if sks else before, len(sks) > limit
 
-    def _partition(self, pk: str) -> Iterator[Mapping[str, Any]]:
-        return (item for item in self.items if item["pk"] == pk)
+    def report(self, report_id: str) -> Report | None:
+        """Return a report, open or finished, or None. Raises UnreadableItem."""
+        found = (
+            report_of(item)
+            for key in (open_key(report_id), finished_key(report_id))
+            for item in self._partition(key["pk"], key["sk"].__eq__)
+        )
+        return next(found, None)
+
+    def _partition(
+        self, pk: str, has: Callable[[str], bool] = lambda _sk: True
+    ) -> Iterator[Mapping[str, Any]]:
+        """Yield the items of a partition whose sort keys `has` accepts."""
+        plain = TypeDeserializer().deserialize
+        for item in self._by_partition.get(pk, ()):
+            if has(item["sk"]["S"]):
+                yield {name: plain(value) for name, value in item.items()}
+
+    def _sort_keys(self, pk: str) -> Iterator[str]:
+        return (item["sk"]["S"] for item in self._by_partition.get(pk, ()))
+
+    @cached_property
+    def _by_partition(self) -> Mapping[str, list[Mapping[str, Any]]]:
+        found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for item in self.items:
+            found[item["pk"]["S"]].append(item)
+        return found
 
 
 class LastRun:
@@ -225,7 +258,6 @@ class LastRun:
             raise BadInput(
                 f"{self._path} cannot be read: {error}; the next `make run` replaces it"
             ) from error
-        plain = TypeDeserializer().deserialize
         as_of = datetime.fromisoformat(document["as_of"])
         return SavedLedger(
             as_of=as_of,
@@ -235,7 +267,5 @@ class LastRun:
             definitions=WrittenDefinitions(
                 document["definitions"], as_of, "the run", replaces_all=True
             ),
-            items=[
-                {name: plain(value) for name, value in item.items()} for item in document["items"]
-            ],
+            items=document["items"],
         )

@@ -7,6 +7,7 @@ from datetime import date, datetime
 
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.windows import format_instant
+from vonage_reports_cli.status.hearing import Unheard
 from vonage_reports_cli.status.model import Advance, Content, Row, advance_of, histories_of
 from vonage_reports_cli.status.problems import (
     Problem,
@@ -31,7 +32,7 @@ class Status:
     warnings: Sequence[str]
     refusals: Sequence[Refusal] = ()
     since: date | None = None
-    unheard: str | None = None
+    unheard: Unheard | None = None
     unreadable: int = 0
     """How many items of the ledger this code cannot read. Each may be a problem."""
 
@@ -56,7 +57,7 @@ class Status:
             "since": None if self.since is None else self.since.isoformat(),
             "attention": self.attention,
             "refusals": [each.to_dict() for each in self.refusals],
-            "unheard": self.unheard,
+            "unheard": None if self.unheard is None else self.unheard.to_dict(),
             "problems": [problem.to_dict(stack) for problem in self.problems],
             "definitions": [row.to_dict() for row in self.rows],
             "backfills": [

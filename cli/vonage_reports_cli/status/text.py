@@ -61,7 +61,8 @@ def show_status(status: Status, source: str, screen: Screen, target: Target) -> 
         of_kind = [each for each in status.problems if each.kind == kind]
         _section(screen, _HEADINGS[kind], of_kind, target)
     if status.unheard:
-        screen.say("", "no alarm reaches anybody", f"  {printable(status.unheard)}")
+        screen.say("", "no alarm reaches anybody", f"  {printable(status.unheard.reason)}")
+        screen.say(f"    {printable(status.unheard.command)}")
     if status.warnings:
         screen.say("", "warnings")
         screen.say(*(f"  {printable(warning)}" for warning in status.warnings))

@@ -12,7 +12,7 @@ from vonage_reports_cli.access import explained
 from vonage_reports_cli.errors import BadInput, Exit, NoAccess
 from vonage_reports_cli.session import Session, verb
 from vonage_reports_cli.stack import DeployedStack
-from vonage_reports_cli.status.hearing import why_unheard
+from vonage_reports_cli.status.hearing import Unheard, why_unheard
 from vonage_reports_cli.status.sources import content_of
 from vonage_reports_cli.status.summary import Status, status_of
 from vonage_reports_cli.status.text import Target, show_status
@@ -100,7 +100,7 @@ def _status_of(
     return found if definition is None else _only(found, definition)
 
 
-def _unheard(session: Session, stack: DeployedStack, *, is_check: bool) -> str | None:
+def _unheard(session: Session, stack: DeployedStack, *, is_check: bool) -> Unheard | None:
     """Return why nobody would be told. Without a check, a refused look is a note."""
     try:
         return why_unheard(stack)

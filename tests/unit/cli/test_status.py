@@ -16,6 +16,7 @@ from vonage_reports.domain.removal import DEFINITION_REMOVED
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.splitting import halves_of
 from vonage_reports.domain.windows import Window, WindowLength, windows_within
+from vonage_reports_cli.status.hearing import Unheard
 from vonage_reports_cli.status.model import THE_API_KEY, Content, Row, Span, Standing
 from vonage_reports_cli.status.problems import TOO_LONG, Problem
 from vonage_reports_cli.status.summary import Status, status_of
@@ -751,7 +752,7 @@ def test_everything_that_asks_for_a_person_is_named() -> None:
         unreadable=["report#sms-x"],
     )
 
-    assert replace(result, unheard="no subscription").attention == [
+    assert replace(result, unheard=Unheard("no subscription", "aws")).attention == [
         "1 refused definition",
         "1 held",
         "1 failed",

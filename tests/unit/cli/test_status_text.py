@@ -14,6 +14,7 @@ from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.report import Revision
 from vonage_reports.domain.windows import Window, WindowLength
 from vonage_reports_cli.screen import Screen
+from vonage_reports_cli.status.hearing import Unheard
 from vonage_reports_cli.status.model import Advance, Delivered, Row, Standing
 from vonage_reports_cli.status.problems import Problem
 from vonage_reports_cli.status.summary import Status
@@ -225,14 +226,14 @@ def test_no_text_leaves_its_place(text: str) -> None:
         backfills=[(advance, None)],
         problems=[failed, replace(failed, event=None)],
         refusals=[Refusal(text, text, text)],
-        unheard=f"{text}.",
+        unheard=Unheard(text, text),
         warnings=[text],
     )
 
     everything = printed(status, source=text)
 
     assert not unsafe_in(everything)
-    sections = {"failed": 6, "refused": 4, "nobody hears": 3, "warnings": 3, "table": 3, "bars": 2}
+    sections = {"failed": 6, "refused": 4, "nobody hears": 4, "warnings": 3, "table": 3, "bars": 2}
     assert everything.count("\n") == 3 + sum(sections.values())
 
 
