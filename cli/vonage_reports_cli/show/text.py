@@ -94,11 +94,12 @@ def _bill(life: Life) -> Iterator[str]:
         yield "Vonage has billed nothing, as far as the ledger knows."
     unknown = sum(each.records is None for each in life.requests)
     if unknown:
-        yield f"The count of {unknown:,} of these requests is unknown."
+        yield f"For {unknown:,} of these requests, the number is unknown."
     if life.unexplained:
+        requests = "more requests" if life.unexplained > 1 else "more request"
         yield (
-            f"{life.unexplained:,} more requests left no archive. Vonage may have billed them; its "
-            "dashboard knows."
+            f"{life.unexplained:,} {requests} left no archive. Vonage's dashboard shows whether "
+            "Vonage billed that."
         )
 
 
