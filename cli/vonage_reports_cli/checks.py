@@ -307,7 +307,7 @@ class Doctor:
                     f"ApplicationLogLevel is {level}",
                     f"aws lambda update-function-configuration --function-name {name} "
                     f"--logging-config LogFormat=JSON,ApplicationLogLevel=INFO,"
-                    f"LogGroup={logging.get('LogGroup', '')}",
+                    f"LogGroup={self._log_group(logical_id)}",
                 )
             variables = each.get("Environment", {}).get("Variables", {})
             for variable in ("POWERTOOLS_LOG_LEVEL", "LOG_LEVEL"):
@@ -322,6 +322,9 @@ class Doctor:
                     "POWERTOOLS_METRICS_DISABLED from its environment"
                 )
         return "no function drops the metrics that the alarms read"
+
+    def _log_group(self, function: str) -> str:
+        return self._ids("AWS::Logs::LogGroup")[f"{function.removesuffix('Function')}Logs"]
 
     def _undelivered_events(self) -> str:
         answer = self._stack.client("sqs").get_queue_attributes(

@@ -87,6 +87,8 @@ class DeployedStack:
 
     def physical_id(self, logical_id: str) -> str:
         """Return the physical id of a resource of the template: a name or an ARN."""
+        # Raises BadInput for an absent stack, and for one of another template.
+        _ = self.outputs
         found = self.client("cloudformation").describe_stack_resource(
             StackName=self.name, LogicalResourceId=logical_id
         )

@@ -63,6 +63,10 @@ def logs(
         _print(session, line)
     if not count:
         session.screen.note(f"No line since {start:%Y-%m-%d %H:%M:%S} UTC.")
+    if report_id is not None:
+        session.screen.note(
+            f"Lambda's own lines about an error name no report: show {report_id} has the error."
+        )
     while follow:
         time.sleep(_POLL_SECONDS)
         for line in reader.new_lines():
