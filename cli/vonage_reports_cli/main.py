@@ -18,7 +18,10 @@ _PACKAGE = "vonage_reports_cli.verbs"
 
 VERBS: Mapping[str, Mapping[str, str]] = {
     "Look": {
-        "status": "Show each definition, and every problem with the command that mends it.",
+        "status": "Show every problem with the command that mends it, and each definition.",
+        "show": "Show the life of one report, and the command that mends it.",
+        "logs": "Show the logs of the functions.",
+        "doctor": "Check the stack, and name the command that mends each fault.",
     },
     "Cost": {
         "estimate": "Show what the schedule is going to request, and what it costs.",

@@ -91,6 +91,15 @@ class DeployedStack:
             for each in self.description.get("Parameters", [])
         }
 
+    def physical_id(self, logical_id: str) -> str:
+        """Return the physical id of a resource of the template: a name or an ARN."""
+        # Raises BadInput for an absent stack, and for one of another template.
+        _ = self.outputs
+        found = self.client("cloudformation").describe_stack_resource(
+            StackName=self.name, LogicalResourceId=logical_id
+        )
+        return str(found["StackResourceDetail"]["PhysicalResourceId"])
+
     @cached_property
     def price(self) -> Price | None:
         """The price of a record, if the operator set PricePerRecord."""
