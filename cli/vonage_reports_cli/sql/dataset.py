@@ -23,7 +23,7 @@ from vonage_dataset.cells import arrow_schema
 from vonage_dataset.glue import PARTITION_KEYS, table_name
 from vonage_dataset.tables import TABLES, Table, Type
 from vonage_reports_cli.errors import BadInput
-from vonage_reports_cli.sql.named_queries import usage_view
+from vonage_reports_cli.sql.usage_view import usage_view
 
 INVOICE_COLUMNS = ("month", "product", "country", "currency", "amount")
 
