@@ -18,9 +18,15 @@ _PACKAGE = "vonage_reports_cli.verbs"
 VERBS: Mapping[str, Mapping[str, str]] = {
     "Look": {
         "status": "Show each definition, and every problem with the command that mends it.",
+        "verify": "Prove again what was delivered, from the bucket alone.",
     },
     "Act": {
         "recollect": "Collect windows again. Vonage bills them again.",
+    },
+    "Ask": {
+        "query": "Run SQL on the delivered records.",
+        "bill": "Add up what to charge for a month, with a mark-up.",
+        "reconcile": "Compare an invoice of Vonage with the delivered records.",
     },
 }
 """The verbs by section, with their short helps. `verbs/<module>.py` has the function of the verb's

@@ -648,7 +648,7 @@ def test_invalid_invoice_line_is_refused(out: Delivered, tmp_path: Path, line: s
     out.deliver("SMS", [sms("r1")], definition="x")
     bill = invoice(tmp_path, "2026-11,SMS,GB,EUR,1", line)
 
-    with pytest.raises(BadInput, match=f"^INVOICE={bill}: line 3 "):
+    with pytest.raises(BadInput, match=f"^{bill}: line 3 "):
         rows(out, "SELECT 1", invoice=bill)
 
 
