@@ -81,10 +81,9 @@ class Incomplete:
             label = "week" if self.length is WindowLength.WEEK else "month"
             more = f" to {last.first_date}" if len(windows) > 1 else ""
             return f"{label} of {first.first_date}{more}"
-        if len(windows) == 1 and self.length is WindowLength.DAY:
-            return f"{first.first_date}"
-        end_date = (last.end.astimezone(ZoneInfo(last.time_zone)) - SECOND).date()
-        return f"{first.first_date} to {end_date}"
+        last_date = (last.end.astimezone(ZoneInfo(last.time_zone)) - SECOND).date()
+        dates = dict.fromkeys((first.first_date, last_date))
+        return " to ".join(map(str, dates))
 
     def to_dict(self) -> dict[str, object]:
         """Return the JSON form."""

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from math import isfinite
@@ -14,14 +14,19 @@ from vonage_reports_cli.errors import BadInput
 Row = Sequence[object]
 
 
-def lines_of(columns: Sequence[str], rows: Sequence[Row]) -> list[str]:
-    """Return the header and each row as one line, never cut. Control characters become escapes."""
+def lines_of(
+    columns: Sequence[str], rows: Sequence[Row], *, right: Collection[str] = ()
+) -> list[str]:
+    """Return the header and each row as one line, never cut. Control characters become escapes.
+
+    Numbers and the columns in `right` are aligned right.
+    """
     from rich.cells import cell_len  # noqa: PLC0415 - slow to load
 
     lines = [[printable(text_of(value)) for value in row] for row in (columns, *rows)]
     for place in range(len(columns)):
         width = max(cell_len(line[place]) for line in lines)
-        is_number = any(_is_number(row[place]) for row in rows)
+        is_number = columns[place] in right or any(_is_number(row[place]) for row in rows)
         for line in lines:
             space = " " * (width - cell_len(line[place]))
             line[place] = space + line[place] if is_number else line[place] + space

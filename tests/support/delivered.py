@@ -53,7 +53,9 @@ class Delivered:
         """Convert the rows of a window; write its archive, receipt, dataset and manifest."""
         names = sorted({name for row in rows for name in row})
         csv = written([names, *([row.get(name, "") for name in names] for row in rows)])
-        run_input = self._run_input(product, definition, account, day, days, revision)
+        run_input = self._run_input(
+            product, definition=definition, account=account, day=day, days=days, revision=revision
+        )
         of_archive = self._store(run_input, csv, len(rows), collected_at)
         key = dataset_key(run_input)
         file = self.root / key
@@ -91,7 +93,14 @@ class Delivered:
         return dataset
 
     def _run_input(
-        self, product: str, definition: str, account: str, day: str, days: int, revision: str
+        self,
+        product: str,
+        *,
+        definition: str,
+        account: str,
+        day: str,
+        days: int,
+        revision: str,
     ) -> RunInput:
         start = datetime.fromisoformat(f"{day}T00:00:00+00:00")
         window = Window(start, start + timedelta(days=days), "UTC")
