@@ -116,9 +116,18 @@ def _whole(seconds: object) -> int | None:
     return None if seconds is None else int(str(seconds))
 
 
-def without_currency(groups: Sequence[Group]) -> int:
-    """Return how many priced records have no currency, so that they are in no total."""
-    return sum(each.with_price for each in groups if each.currency is None)
+def require_currency(groups: Sequence[Group]) -> None:
+    """Raise BadInput for priced records without a currency, which no total could have.
+
+    The first key of a group is its product.
+    """
+    without = [each for each in groups if each.currency is None and each.with_price]
+    if without:
+        products = ", ".join(dict.fromkeys(str(each.key[0]) for each in without))
+        raise BadInput(
+            f"{sum(each.with_price for each in without):,} of the priced records have no currency "
+            f"({products}); add --currency EUR, or the currency of your account at Vonage"
+        )
 
 
 def lines_of(groups: Sequence[Group], *, mark_up: Decimal, rounding: int | None) -> Iterator[Line]:

@@ -19,11 +19,11 @@ from vonage_reports_cli.bill import (
     keys_of,
     lines_of,
     read_groups,
+    require_currency,
     totals_of,
-    without_currency,
 )
 from vonage_reports_cli.completeness import Completeness
-from vonage_reports_cli.errors import BadInput, Exit
+from vonage_reports_cli.errors import Exit
 from vonage_reports_cli.finance import checked_completeness, facts_of, made_at, require_real
 from vonage_reports_cli.money import checked_currency, grouped, mark_up_of, plain, rounding_of
 from vonage_reports_cli.period import Period, period_of
@@ -98,19 +98,10 @@ def bill(  # noqa: D103 - the help is the docstring
             connection, period, ["product"], currency=of_others, without=others
         )
         unpriced = count_unpriced(connection, period)
-    _require_currency(by_product)
+    require_currency(by_product)
     lines = list(lines_of(groups, mark_up=fraction, rounding=places))
     answer.show(lines, cautions_of(_joined(by_product)), unpriced, target)
     return Exit.DONE
-
-
-def _require_currency(by_product: Sequence[Group]) -> None:
-    if without_currency(by_product):
-        of = ", ".join(str(each.key[0]) for each in by_product if without_currency([each]))
-        raise BadInput(
-            f"{without_currency(by_product):,} of the priced records have no currency ({of}); add "
-            "--currency EUR, or the currency of your account at Vonage"
-        )
 
 
 def _joined(by_product: Sequence[Group]) -> list[Group]:

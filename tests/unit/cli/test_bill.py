@@ -2,9 +2,9 @@
 
 import csv
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def sms(id_: str, day: str, price: str = "0.10", **cells: str) -> dict[str, str]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Delivered]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Delivered:
     monkeypatch.chdir(save_run(tmp_path, definitions=[daily()]))
     monkeypatch.delenv("VONAGE_REPORTS_STACK", raising=False)
     return Delivered(tmp_path / "out")
@@ -269,14 +269,14 @@ def test_removed_definition_is_complete_between_its_windows(
     run: Delivered, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deliver_week(run)
-    old = {"definition": "old", "account": "efgh5678"}
+    deliver = partial(run.deliver, "SMS", definition="old", account="efgh5678")
     for day in ("2026-11-17", "2026-11-19"):
-        run.deliver("SMS", [sms(day, day)], day=day, **old)
+        deliver([sms(day, day)], day=day)
 
     assert bill(*WEEK) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[2:] == ["  missing      old, efgh5678: 2026-11-18"]
-    run.deliver("SMS", [], day="2026-11-18", **old)
+    deliver([], day="2026-11-18")
     assert bill(*WEEK) == 0
 
 
@@ -374,9 +374,7 @@ def test_own_reports_are_no_part_of_a_bill(
     assert [each["product"] for each in billed(capsys, *WEEK)["lines"]] == ["SMS"]
 
 
-def test_files_of_other_months_are_not_read(
-    run: Delivered, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_files_of_other_months_are_not_read(run: Delivered, tmp_path: Path) -> None:
     deliver_week(run)
     run.deliver("SMS", [sms("x", "2026-08-19")], definition="sms", day="2026-08-19")
     for file in (tmp_path / "out" / "data").rglob("date=2026-08-19/*.parquet"):
