@@ -145,7 +145,8 @@ EQUAL = {("SMS", "GB"): "0", ("SMS", "DE"): "0", ("VOICE-CALL", "DE"): "0"}
         (
             (
                 "sep=;\nProduct;Country;Price;Currency;Month\n"
-                "SMS;GB;1 234,50;eur;2026-11\nSMS;DE;0,25;€;11/2026\nVOICE_CALL;DE;2,75;EUR;Nov 2026\n"
+                "SMS;GB;1 234,50;eur;2026-11\nSMS;DE;0,25;€;11/2026\n"
+                "VOICE_CALL;DE;2,75;EUR;Nov 2026\n"
                 "SMS;DE;99,00;EUR;October 2026\n"
             ),
             "cp1252",
