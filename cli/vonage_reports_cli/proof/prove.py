@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
+import duckdb
+
 from vonage_reports.domain.report import Revision
 from vonage_reports.domain.windows import Window
 from vonage_reports_cli.errors import CommandError
@@ -37,9 +39,10 @@ def prove(
     of_period = [each for each in read if is_in(each.window, period)]
     whole.differences += shape_of(read, keys, period)
     whole.differences += without_manifest(datasets, read, period)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with duckdb.connect() as engine, ThreadPoolExecutor(_AT_ONCE) as pool:
         proofs = pool.map(
-            lambda each: WindowProof(objects, each, expires_before).prove(), of_period
+            lambda each: WindowProof(objects, each, engine, expires_before=expires_before).prove(),
+            of_period,
         )
         for proof in track(proofs, len(of_period)):
             whole.add(proof)

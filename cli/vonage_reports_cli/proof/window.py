@@ -90,8 +90,14 @@ class WindowProof:
     """The proof of one manifest."""
 
     def __init__(
-        self, objects: Objects, delivery: Delivery, expires_before: datetime | None
+        self,
+        objects: Objects,
+        delivery: Delivery,
+        engine: duckdb.DuckDBPyConnection,
+        *,
+        expires_before: datetime | None,
     ) -> None:
+        self._engine = engine
         self._objects = objects
         self._manifest = delivery.manifest
         self._delivery = delivery
@@ -268,7 +274,7 @@ class WindowProof:
                     key, f"its SHA-256 is {sha256}, and the manifest's is {said['sha256']}"
                 )
             try:
-                rows, found = _of_parquet(path, self._manifest["product"])
+                rows, found = _of_parquet(path, self._manifest["product"], self._engine)
             except (pa.ArrowException, duckdb.Error, OSError) as error:
                 self._differs(key, f"the file is no Parquet file: {str(error).splitlines()[0]}")
                 return
@@ -323,7 +329,9 @@ def _with_currency(
             yield {**others, currency: had.plus(found[None])}
 
 
-def _of_parquet(path: Path, product: str) -> tuple[int, dict[str | None, _Totals]]:
+def _of_parquet(
+    path: Path, product: str, engine: duckdb.DuckDBPyConnection
+) -> tuple[int, dict[str | None, _Totals]]:
     """Return the number of rows of a dataset, and its totals as in a manifest."""
     with pq.ParquetFile(path) as file:
         rows, names = file.metadata.num_rows, set(file.schema_arrow.names)
@@ -335,8 +343,9 @@ def _of_parquet(path: Path, product: str) -> tuple[int, dict[str | None, _Totals
     rescued = " OR ".join(
         [f"{prices[0]} IS NULL", *(f"list_contains(map_keys(_rescued), '{n}')" for n in prices)]
     )
-    with duckdb.connect() as connection:
-        found = connection.execute(
+    # A connection takes 17 ms to open, and a cursor of one less than 1 ms.
+    with engine.cursor() as cursor:
+        found = cursor.execute(
             f"SELECT {CURRENCY.name}, count(*), count(*) FILTER (WHERE {rescued}), {sums} "  # noqa: S608 - names of our own columns
             "FROM read_parquet(?) GROUP BY 1",
             [str(path)],
