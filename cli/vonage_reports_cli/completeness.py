@@ -7,7 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
 from typing import Any
@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from vonage_dataset.tables import TABLES
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.calendar import due_at
+from vonage_reports.domain.commands import command_for
 from vonage_reports.domain.definitions import Refusal, ReportDefinition
 from vonage_reports.domain.report import Report, Revision, State
 from vonage_reports.domain.windows import (
@@ -59,6 +60,22 @@ class Incomplete:
     flaw: Flaw
     windows: tuple[Window, ...]
     length: WindowLength | None
+    is_scheduled: bool = False
+    """Whether the schedule collects the account, so that a backfill can."""
+
+    @property
+    def event(self) -> dict[str, Any] | None:
+        """The event that collects missing windows. It skips those that are delivered."""
+        if self.flaw is not Flaw.MISSING or not self.is_scheduled:
+            return None
+        first, last = self.windows[0], self.windows[-1]
+        return {
+            "backfill": {
+                "definition": self.definition,
+                "start": first.first_date.isoformat(),
+                "end": (_last_date(last) + timedelta(days=1)).isoformat(),
+            }
+        }
 
     @property
     def ranges(self) -> list[str]:
@@ -81,8 +98,7 @@ class Incomplete:
             label = "week" if self.length is WindowLength.WEEK else "month"
             more = f" to {last.first_date}" if len(windows) > 1 else ""
             return f"{label} of {first.first_date}{more}"
-        last_date = (last.end.astimezone(ZoneInfo(last.time_zone)) - SECOND).date()
-        dates = dict.fromkeys((first.first_date, last_date))
+        dates = dict.fromkeys((first.first_date, _last_date(last)))
         return " to ".join(map(str, dates))
 
     def to_dict(self) -> dict[str, object]:
@@ -91,11 +107,16 @@ class Incomplete:
             "definition": self.definition,
             "account_id": self.account_id,
             "flaw": self.flaw,
+            "event": self.event,
             "windows": [
                 {"start": each["start"], "end": each["end"]}
                 for each in (window.to_dict() for window in self.windows)
             ],
         }
+
+
+def _last_date(window: Window) -> date:
+    return (window.end.astimezone(ZoneInfo(window.time_zone)) - SECOND).date()
 
 
 @dataclass(frozen=True)
@@ -145,6 +166,12 @@ class Completeness:
                 for name in self.without_table
             ),
         ]
+
+    def commands(self, stack: str | None) -> list[str]:
+        """Return the commands that collect missing windows, one for each definition."""
+        events = [each.event for each in self.incomplete if each.event is not None]
+        found = (command_for(event, stack=stack) for event in events)
+        return list(dict.fromkeys(command for command in found if command is not None))
 
     def to_dict(self) -> dict[str, object]:
         """Return the JSON form."""
@@ -313,7 +340,10 @@ class _History:
             if flaw is not None:
                 flawed[flaw].append(window)
         for flaw, each in flawed.items():
-            yield Incomplete(self._name, account_id, flaw, tuple(each), self._length)
+            is_scheduled = account_id in self._listed()
+            yield Incomplete(
+                self._name, account_id, flaw, tuple(each), self._length, is_scheduled=is_scheduled
+            )
 
     def _listed(self) -> Sequence[str]:
         """Return the accounts that the schedule collects. The one planned last is the API key."""

@@ -31,8 +31,12 @@ def checked_completeness(
     goes_on = completeness.is_complete or accepts_incomplete
     if not goes_on:
         session.screen.say(*map(printable, completeness.lines()))
+        commands = [] if session.local else completeness.commands(session.stack)
+        if commands:
+            session.screen.say("To collect what is missing, which Vonage bills:")
+            session.screen.say(*(f"  {command}" for command in commands))
         session.screen.complain(
-            "the period is incomplete; `status` shows how to mend it, and --incomplete goes on"
+            "the period is incomplete; `status` shows all problems, and --incomplete goes on"
         )
     return completeness, goes_on
 

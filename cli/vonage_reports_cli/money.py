@@ -90,10 +90,22 @@ def total(amounts: Iterable[Decimal]) -> Decimal:
     return found
 
 
+def shortened(amount: Decimal) -> Decimal:
+    """Return an amount without trailing zeros of its fraction."""
+    return Decimal(plain(amount))
+
+
 def plain(amount: Decimal) -> str:
     """Return an amount with every digit, without trailing zeros of its fraction."""
     text = f"{amount:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
+
+
+def padded(amount: Decimal, currency: str | None) -> str:
+    """Return an amount with every digit, and at least those of its currency."""
+    digits = max(-int(shortened(amount).as_tuple().exponent), digits_of(currency))
+    return f"{amount.quantize(Decimal(1).scaleb(-digits), context=EXACT):f}"
 
 
 def grouped(amount: Decimal) -> str:

@@ -9,7 +9,7 @@ from vonage_dataset.tables import TABLES
 from vonage_reports_cli.bill import Group
 from vonage_reports_cli.errors import BadInput
 from vonage_reports_cli.invoice import Invoice, InvoiceLine
-from vonage_reports_cli.money import EXACT, digits_of, plain, total
+from vonage_reports_cli.money import EXACT, digits_of, padded, total
 from vonage_reports_cli.names import country_of, product_of
 
 KEYS = ("product", "country")
@@ -196,9 +196,9 @@ def sums_of(comparisons: Sequence[Comparison]) -> list[Sum]:
     ]
 
 
-def shown(amount: Decimal | None) -> str:
+def shown(amount: Decimal | None, currency: str) -> str:
     """Return an amount with every digit, and "-" for a missing one."""
-    return "-" if amount is None else plain(amount)
+    return "-" if amount is None else padded(amount, currency)
 
 
 def _folded(word: str) -> str:

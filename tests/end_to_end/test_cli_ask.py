@@ -72,8 +72,8 @@ def test_answers_agree_with_the_manifests(local_stack: LocalStack, program: Run)
     rows = sum(manifest["rows"] for manifest in manifests)
     assert len(manifests) == 6
 
-    asked = program("query", "SELECT count(*), sum(cost) FROM usage; SELECT sum(rows) FROM manifests",
-                    "--json")  # fmt: skip
+    sql = "SELECT count(*), sum(cost) FROM usage; SELECT sum(rows) FROM manifests"
+    asked = program("query", sql, "--json")
     billed = program("bill", *DAYS, "--by", "product,day", "--round", "none", "--json")
     proved = program("verify", "--month", "2026-10", "--json")
 
@@ -92,7 +92,7 @@ def test_answers_agree_with_the_manifests(local_stack: LocalStack, program: Run)
     assert proof["differences"] == []
 
 
-def test_month_with_holes_is_not_billed(program: Run) -> None:
+def test_month_with_holes_is_not_billed(local_stack: LocalStack, program: Run) -> None:
     ended = program("bill", "--month", "2026-10")
 
     assert ended.code == 1
@@ -103,6 +103,12 @@ def test_month_with_holes_is_not_billed(program: Run) -> None:
         *(
             f"  missing      {name}, {account}: 2026-10-01 to 2026-10-04, 2026-10-08 to 2026-10-31"
             for name, account in (("sms", "abcd1234"), ("verify", "abcd1234"))
+        ),
+        "To collect what is missing, which Vonage bills:",
+        *(
+            f"  vonage-reports --stack {local_stack.stack.name} backfill {name} "
+            "--from 2026-10-01 --until 2026-11-01"
+            for name in ("sms", "verify")
         ),
     ]
     assert ended.err.startswith("vonage-reports: the period is incomplete; ")

@@ -25,7 +25,14 @@ from vonage_reports_cli.bill import (
 from vonage_reports_cli.completeness import Completeness
 from vonage_reports_cli.errors import Exit
 from vonage_reports_cli.finance import checked_completeness, facts_of, made_at, require_real
-from vonage_reports_cli.money import checked_currency, grouped, mark_up_of, plain, rounding_of
+from vonage_reports_cli.money import (
+    checked_currency,
+    grouped,
+    mark_up_of,
+    plain,
+    rounding_of,
+    shortened,
+)
 from vonage_reports_cli.period import Period, period_of
 from vonage_reports_cli.rows import json_value, split_common, write_csv, written
 from vonage_reports_cli.rows import lines_of as printed
@@ -183,7 +190,7 @@ class _Answer:
             of = f" {each.currency}" if each.currency else ""
             screen.say(
                 f"Total {grouped(each.amount)}{of} for {each.records:,} records; exact "
-                f"{grouped(each.exact)}, difference {plain(each.difference)}"
+                f"{grouped(shortened(each.exact))}, difference {plain(each.difference)}"
             )
         if not lines:
             screen.say("No records.")

@@ -12,7 +12,7 @@ from vonage_reports_cli.completeness import Completeness
 from vonage_reports_cli.errors import Exit
 from vonage_reports_cli.finance import checked_completeness, facts_of, made_at, require_real
 from vonage_reports_cli.invoice import mapping_of, read_invoice
-from vonage_reports_cli.money import checked_currency, plain
+from vonage_reports_cli.money import checked_currency, padded, plain
 from vonage_reports_cli.period import Period, month_of
 from vonage_reports_cli.reconcile import (
     Comparison,
@@ -161,8 +161,9 @@ class _Answer:
             self._table(comparisons)
         for each in totals:
             screen.say(
-                f"Total: invoice {plain(each.invoiced)} {each.currency}, records "
-                f"{plain(each.ours)}, difference {plain(each.difference)}"
+                f"Total {each.currency}: invoice {padded(each.invoiced, each.currency)}, our total "
+                f"{padded(each.ours, each.currency)}, difference "
+                f"{padded(each.difference, each.currency)}"
             )
         self._causes(beyond)
         screen.say(
@@ -200,10 +201,9 @@ class _Answer:
         }
 
     def _table(self, comparisons: Sequence[Comparison]) -> None:
-        columns = [*self._keys, "currency", "invoice", "records", "difference"]
+        columns = [*self._keys, "currency", *_AMOUNTS]
         rows = [
-            [*each.key, each.currency, shown(each.invoiced), shown(each.ours),
-             plain(each.difference)]
+            [*each.key, each.currency, *(shown(amount, each.currency) for amount in _amounts(each))]
             for each in comparisons
         ]  # fmt: skip
         common, columns, cells = split_common(columns, rows, of=[*self._keys, "currency"])
@@ -211,7 +211,7 @@ class _Answer:
         if common:
             said = ", ".join(f"{name} {value or '(none)'}" for name, value in common.items())
             screen.say(printable(f"In every line: {said}"))
-        screen.say(*lines_of(columns, cells, right=("invoice", "records", "difference")))
+        screen.say(*lines_of(columns, cells, right=_AMOUNTS))
 
     def _causes(self, beyond: Sequence[Comparison]) -> None:
         explained = [(each, each.causes()) for each in beyond]
@@ -245,6 +245,15 @@ class _Answer:
                  "notes": list(notes)}  # fmt: skip
         write_csv(path, columns, rows, facts)
         self._session.screen.say(written(path, len(rows)))
+
+
+_AMOUNTS = ("invoice", "our total", "difference")
+"""The columns of a table with amounts."""
+
+
+def _amounts(comparison: Comparison) -> tuple[Decimal | None, ...]:
+    """Return the values of _AMOUNTS."""
+    return (comparison.invoiced, comparison.ours, comparison.difference)
 
 
 _COLUMNS = (

@@ -72,7 +72,8 @@ def verify(session: Session, *, month: str | None) -> Exit:  # noqa: D103 - the 
     if not proof.differences:
         screen.say("Nothing differs." if proof.windows else "No window is delivered here.")
         return Exit.DONE
-    _list(session, f"{len(proof.differences):,} differences:", proof.differences)
+    noun = "difference" if len(proof.differences) == 1 else "differences"
+    _list(session, f"{len(proof.differences):,} {noun}:", proof.differences)
     return Exit.ATTENTION
 
 

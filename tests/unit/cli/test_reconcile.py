@@ -108,11 +108,11 @@ def test_invoice_with_semicolons_and_decimal_commas(
     assert output.out.splitlines() == [
         "the last make run, as of 2026-12-05 00:00:00 UTC",
         "In every line: currency EUR",
-        "product     country  invoice  records  difference",
-        "SMS         DE           0.2     0.25       -0.05",
-        "SMS         GB        1234.5   1234.5           0",
-        "VOICE-CALL  DE          2.75     2.75           0",
-        "Total: invoice 1237.45 EUR, records 1237.5, difference -0.05",
+        "product     country  invoice  our total  difference",
+        "SMS         DE          0.20       0.25       -0.05",
+        "SMS         GB       1234.50    1234.50        0.00",
+        "VOICE-CALL  DE          2.75       2.75        0.00",
+        "Total EUR: invoice 1237.45, our total 1237.50, difference -0.05",
         "1 of 3 lines differ by more than 0.01.",
     ]
     assert output.err.splitlines() == [
