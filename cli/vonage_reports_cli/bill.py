@@ -1,9 +1,10 @@
 """A bill: what the records of a period cost, in lines, with a mark-up and rounded."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import TypeVar
 
 import duckdb
 
@@ -11,6 +12,8 @@ from vonage_dataset.tables import TABLES
 from vonage_reports_cli.errors import BadInput
 from vonage_reports_cli.money import EXACT, rounded, total
 from vonage_reports_cli.period import Period
+
+Key = TypeVar("Key", bound=Hashable)
 
 KEYS = {
     "account": "account_id",
@@ -30,13 +33,14 @@ UNPRICED = tuple(name for name, table in TABLES.items() if table.price is None)
 
 @dataclass(frozen=True)
 class Group:
-    """The records of one combination of keys and of one currency.
+    """The records of one combination of keys, of one product and of one currency.
 
     `cost` is exact, and lacks the records in `without_price`. `without_time` were counted at the
     start of their window. The price of `preliminary` ones may still change.
     """
 
     key: tuple[object, ...]
+    product: str
     currency: str | None
     records: int
     seconds: int | None
@@ -87,50 +91,64 @@ def read_groups(
     by: Sequence[str],
     *,
     currency: str | None,
-    without: Sequence[str],
 ) -> list[Group]:
-    """Read the records of a period, sorted by their keys. `currency` is that of those without one.
+    """Read the records of a period in one scan, sorted by their keys, products and currencies.
 
-    Leave out the products in `without`.
+    `currency` is that of the records without one.
     """
     columns = ", ".join(KEYS[key] for key in by)
-    groups = ", ".join(str(place) for place in range(1, len(by) + 2))
-    products = ", ".join("?" for _ in without)
+    places = ", ".join(str(place) for place in range(1, len(by) + 3))
     sql = (
-        f"SELECT {columns}, coalesce(currency, ?) AS currency, count(*), sum(duration), "  # noqa: S608 - the columns are constants
+        f"SELECT {columns}, product, coalesce(currency, ?), count(*), sum(duration), "  # noqa: S608 - the columns are constants
         "coalesce(sum(cost), 0), count(cost), "
         "count(*) FILTER (WHERE cost_is_incomplete), count(*) FILTER (WHERE price_is_rescued), "
         "count(*) FILTER (WHERE time_is_assumed), count(*) FILTER (WHERE revision = 'preliminary') "
-        f"FROM usage WHERE occurred_at >= ? AND occurred_at < ? AND product NOT IN ({products}) "
-        f"GROUP BY {groups} ORDER BY {groups}"
+        "FROM usage WHERE occurred_at >= ? AND occurred_at < ? "
+        f"GROUP BY {places} ORDER BY {places}"
     )
-    found = connection.execute(sql, [currency, period.since, period.until, *without]).fetchall()
+    found = connection.execute(sql, [currency, period.since, period.until]).fetchall()
     keys = len(by)
-    return [
-        Group(row[:keys], row[keys], row[keys + 1], _whole(row[keys + 2]), *row[keys + 3 :])
-        for row in found
-    ]
+    return [Group(row[:keys], *row[keys:]) for row in found]
 
 
-def _whole(seconds: object) -> int | None:
-    return None if seconds is None else int(str(seconds))
+def joined(groups: Iterable[Group], key: Callable[[Group], Key]) -> list[Group]:
+    """Join the groups that have the same `key`, in the order of the first of each."""
+    found: dict[Key, Group] = {}
+    for group in groups:
+        had = found.get(key(group))
+        found[key(group)] = group if had is None else _sum(had, group)
+    return list(found.values())
+
+
+def _sum(one: Group, other: Group) -> Group:
+    counts = {
+        name: getattr(one, name) + getattr(other, name)
+        for name in (
+            *("records", "with_price", "without_price", "with_rescued_price"),
+            *("without_time", "preliminary"),
+        )
+    }
+    seconds = [each.seconds for each in (one, other) if each.seconds is not None]
+    return replace(
+        one,
+        **counts,
+        cost=EXACT.add(one.cost, other.cost),
+        seconds=sum(seconds) if seconds else None,
+    )
 
 
 def require_currency(groups: Sequence[Group]) -> None:
-    """Raise BadInput for priced records without a currency, which no total could have.
-
-    The first key of a group is its product.
-    """
+    """Raise BadInput for priced records without a currency, which no total could have."""
     without = [each for each in groups if each.currency is None and each.with_price]
     if without:
-        products = ", ".join(dict.fromkeys(str(each.key[0]) for each in without))
+        products = ", ".join(dict.fromkeys(each.product for each in without))
         raise BadInput(
             f"{sum(each.with_price for each in without):,} of the priced records have no currency "
             f"({products}); add --currency EUR, or the currency of your account at Vonage"
         )
 
 
-def lines_of(groups: Sequence[Group], *, mark_up: Decimal, rounding: int | None) -> Iterator[Line]:
+def lines_of(groups: Iterable[Group], *, mark_up: Decimal, rounding: int | None) -> Iterator[Line]:
     """Yield a line for each group."""
     factor = 1 + mark_up
     for group in groups:
@@ -154,14 +172,11 @@ def totals_of(lines: Sequence[Line]) -> list[Total]:
     ]
 
 
-def cautions_of(by_product: Sequence[Group]) -> list[str]:
-    """Name the records that a bill has in part only, by product. The key of a group is a product.
-
-    Each is a sentence.
-    """
+def cautions_of(groups: Iterable[Group]) -> list[str]:
+    """Name the records that a bill has in part only, by product. Each is a sentence."""
     sentences = []
-    for group in by_product:
-        (product,) = group.key
+    for group in joined(groups, lambda each: each.product):
+        product = group.product
         of_all = f"of {group.records:,} records"
         if group.without_price:
             rescued = (
@@ -186,12 +201,11 @@ def cautions_of(by_product: Sequence[Group]) -> list[str]:
     return sentences
 
 
-def count_unpriced(connection: duckdb.DuckDBPyConnection, period: Period) -> list[tuple[str, int]]:
-    """Count the records of the products without prices."""
-    products = ", ".join("?" for _ in UNPRICED)
-    found = connection.execute(
-        "SELECT product, count(*) FROM usage WHERE occurred_at >= ? AND occurred_at < ? "  # noqa: S608 - only placeholders are added
-        f"AND product IN ({products}) GROUP BY 1 ORDER BY 1",
-        [period.since, period.until, *UNPRICED],
-    )
-    return [(str(product), int(records)) for product, records in found.fetchall()]
+def unpriced_of(groups: Iterable[Group]) -> list[str]:
+    """Name the products without prices, which are in no line. Each is a sentence."""
+    return [
+        f"{group.product}: no price in {group.records:,} of its records, which Vonage bills as "
+        "another product, or not at all."
+        for group in joined(groups, lambda each: each.product)
+        if group.product in UNPRICED
+    ]

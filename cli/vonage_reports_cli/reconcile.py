@@ -160,12 +160,12 @@ def compare(
         key = tuple({"product": product, "country": country}[name] for name in by)
         return found.setdefault((key, of), Comparison(key, of))
 
-    ours = {str(group.key[0]) for group in groups if group.with_price}
+    ours = {group.product for group in groups if group.with_price}
     for group in groups:
-        product, country = (str(each or "") for each in group.key)
+        country = str(group.key[1] or "")
         place = country_of(country) if country else ""
         # The records of one group may lack a price and so a currency. They are no other line.
-        comparison(product, place or country, group.currency or currency).groups.append(group)
+        comparison(group.product, place or country, group.currency or currency).groups.append(group)
     for line in lines:
         matched = renamed.get(_folded(line.product)) or product_of(line.product, ours)
         place = country_of(line.country) if line.country else ""

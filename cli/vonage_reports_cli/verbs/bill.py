@@ -11,16 +11,16 @@ from vonage_reports.domain.printable import printable
 from vonage_reports_cli.bill import (
     OWN_REPORTS,
     UNPRICED,
-    Group,
     Line,
     Total,
     cautions_of,
-    count_unpriced,
+    joined,
     keys_of,
     lines_of,
     read_groups,
     require_currency,
     totals_of,
+    unpriced_of,
 )
 from vonage_reports_cli.completeness import Completeness
 from vonage_reports_cli.errors import Exit
@@ -99,36 +99,13 @@ def bill(  # noqa: D103 - the help is the docstring
         answer.refuse()
         return Exit.ATTENTION
     with open_dataset(source_of(session, period), with_manifests=False) as connection:
-        others = (OWN_REPORTS, *UNPRICED)
-        groups = read_groups(connection, period, keys, currency=of_others, without=others)
-        by_product = read_groups(
-            connection, period, ["product"], currency=of_others, without=others
-        )
-        unpriced = count_unpriced(connection, period)
-    require_currency(by_product)
-    lines = list(lines_of(groups, mark_up=fraction, rounding=places))
-    answer.show(lines, cautions_of(_joined(by_product)), unpriced, target)
+        found = read_groups(connection, period, keys, currency=of_others)
+    groups = [each for each in found if each.product not in (OWN_REPORTS, *UNPRICED)]
+    require_currency(groups)
+    by_line = joined(groups, lambda each: (each.key, each.currency))
+    lines = list(lines_of(by_line, mark_up=fraction, rounding=places))
+    answer.show(lines, [*cautions_of(groups), *unpriced_of(found)], target)
     return Exit.DONE
-
-
-def _joined(by_product: Sequence[Group]) -> list[Group]:
-    """Join the currencies of each product."""
-    joined: dict[object, Group] = {}
-    for each in by_product:
-        had = joined.get(each.key[0])
-        joined[each.key[0]] = each if had is None else _sum(had, each)
-    return list(joined.values())
-
-
-def _sum(one: Group, other: Group) -> Group:
-    counts = {
-        name: getattr(one, name) + getattr(other, name)
-        for name in (
-            *("records", "cost", "with_price", "without_price", "with_rescued_price"),
-            *("without_time", "preliminary"),
-        )
-    }
-    return Group(key=one.key, currency=None, seconds=None, **counts)
 
 
 class _Answer:
@@ -159,31 +136,25 @@ class _Answer:
         self,
         lines: Sequence[Line],
         cautions: Sequence[str],
-        unpriced: Sequence[tuple[str, int]],
         target: str | None,
     ) -> None:
         """Show the lines, or write them to the file `target`, and the totals."""
         screen = self._session.screen
         totals = totals_of(lines)
-        free = [
-            f"{product}: no price in {records:,} of its records, which Vonage bills as another "
-            "product, or not at all."
-            for product, records in unpriced
-        ]
         if screen.as_json:
             screen.document(
                 {
                     **self._facts(),
                     "lines": [self._line(each) for each in lines],
                     "totals": [_total(each) for each in totals],
-                    "cautions": [*cautions, *free],
+                    "cautions": list(cautions),
                 }
             )
         else:
             percent = f", mark-up {plain(self._mark_up * 100)} %" if self._mark_up else ""
             screen.say(f"Bill of {self._period.label}{percent}")
         if target is not None:
-            self._write(Path(target), lines, totals, [*cautions, *free])
+            self._write(Path(target), lines, totals, list(cautions))
         elif lines:
             self._table(lines)
         for each in totals:
@@ -194,7 +165,7 @@ class _Answer:
             )
         if not lines:
             screen.say("No records.")
-        screen.say(*map(printable, [*cautions, *free]))
+        screen.say(*map(printable, cautions))
         if not self._completeness.is_complete:
             screen.say(*map(printable, self._completeness.lines()))
 

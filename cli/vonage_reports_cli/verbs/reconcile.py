@@ -103,9 +103,8 @@ def reconcile(  # noqa: D103 - the help is the docstring
     if not goes_on:
         return answer.refuse()
     with open_dataset(source_of(session, period), with_manifests=False) as connection:
-        groups = read_groups(
-            connection, period, ["product", "country"], currency=given, without=UNPRICED
-        )
+        found = read_groups(connection, period, ["product", "country"], currency=given)
+    groups = [each for each in found if each.product not in UNPRICED]
     require_currency(groups)
     of_invoice = currency_of_invoice(lines, groups, given)
     comparisons = compare(groups, lines, by=keys, currency=of_invoice, renamed=renamed)
