@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
 
-DEFINITIONS = [
+DEFINITIONS: list[dict[str, Any]] = [
     {"name": "sms", "product": "SMS", "filters": {"direction": "outbound"}, "currency": "EUR"},
     {"name": "verify", "product": "VERIFY-V2", "currency": "EUR"},
 ]
@@ -158,7 +158,7 @@ def test_flipped_byte_in_the_bucket_is_found(local_stack: LocalStack, program: R
     ("arguments", "says"),
     [
         (("query", "SELECT amoun FROM usage"), "Binder Error: Referenced column "),
-        (("query", "-- nothing"), "No such option '-- nothing'"),
+        (("query", " -- nothing"), "the SQL has no statement, only blanks or comments"),
         (("bill",), "name the period: --month 2026-11, or --from and --until"),
         (("reconcile", "absent.csv", "--month", "2026-10"), "absent.csv cannot be read: "),
         (("verify", "--month", "soon"), "--month is 'soon'; use a month like 2026-11"),

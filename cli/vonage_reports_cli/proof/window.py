@@ -106,6 +106,13 @@ class WindowProof:
 
     def prove(self) -> Proof:
         """Prove the archives, then the dataset against them and against the manifest."""
+        try:
+            self._prove()
+        except KeyError as error:
+            self._differs(self._delivery.key, f"the manifest has no {error}; send reconvert")
+        return self._proof
+
+    def _prove(self) -> None:
         with ExitStack() as files, TemporaryDirectory() as scratch:
             found = [
                 (archive, self._archive(archive, files)) for archive in self._manifest["archives"]
@@ -115,7 +122,6 @@ class WindowProof:
                 self._rows(paths, Path(scratch))
         if self._delivery.is_newest:
             self._dataset()
-        return self._proof
 
     def _differs(self, key: str | None, reason: str) -> None:
         self._proof.differences.append(self._difference(key, reason))

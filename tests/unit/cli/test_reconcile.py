@@ -3,10 +3,13 @@
 import csv
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from tests.support.delivered import Delivered
@@ -14,6 +17,8 @@ from tests.support.last_run import save_run
 from tests.support.paths import ROOT
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.windows import WindowLength
+from vonage_reports_cli.errors import BadInput
+from vonage_reports_cli.invoice import read_invoice
 from vonage_reports_cli.main import main
 from vonage_reports_cli.names import country_of, product_of
 
@@ -379,6 +384,56 @@ def test_given_signs_decide_unclear_amounts(
 
     sums = [each["totals"][0]["invoiced"] for each in (as_thousands, as_decimals)]
     assert sums == ["1234", "1.234"]
+
+
+def formatted(amount: Decimal, decimal: str, thousands: str, form: str) -> str:
+    plain = f"{abs(amount):,f}".replace(".", "D").replace(",", thousands)
+    number = plain.replace("D", decimal)
+    return (form if amount < 0 else form.translate({ord(each): None for each in "-()"})).replace(
+        "N", number
+    )
+
+
+@pytest.fixture(scope="module")
+def invoice_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("invoices") / "invoice.csv"
+
+
+@given(
+    amounts=st.lists(st.decimals(-(10**9), 10**9, places=3), min_size=1, max_size=6),
+    places=st.integers(0, 3),
+    signs=st.sampled_from([(",", "."), (".", ","), (",", " "), (".", "'"), (",", ""), (".", "")]),
+    form=st.sampled_from(["-N", "N-", "-N €", "(N)", "EUR -N", "-£N"]),
+    delimiter=st.sampled_from([";", "\t", "|"]),
+)
+def test_no_amount_is_read_wrong(
+    invoice_file: Path,
+    *,
+    amounts: list[Decimal],
+    places: int,
+    signs: tuple[str, str],
+    form: str,
+    delimiter: str,
+) -> None:
+    exact = [amount.quantize(Decimal(1).scaleb(-places)) for amount in amounts]
+    rows = [f"SMS{delimiter}{formatted(amount, *signs, form)}" for amount in exact]
+    invoice_file.write_text("\n".join([f"product{delimiter}amount", *rows]), encoding="utf-8")
+
+    found = amounts_found(invoice_file)
+
+    assert amounts_found(invoice_file, decimal=signs[0]) == exact
+    # Without a given sign, amounts like 1.234 may be unclear.
+    assert found == exact or (found is None and places in (0, 3))
+
+
+def amounts_found(path: Path, decimal: str | None = None) -> list[Decimal] | None:
+    """Return the amounts of an invoice, or None if its decimal sign is unclear."""
+    try:
+        return [line.amount for line in read_invoice(path, decimal=decimal).lines]
+    except BadInput as error:
+        if "add --decimal" not in str(error):
+            raise
+        return None
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,10 @@ CHANGES: dict[str, tuple[Callable[[Delivered], object], str, str]] = {
         lambda out: only(out, MANIFEST).unlink(), ".parquet",
         "no manifest names this dataset, whose rows are visible",
     ),
+    "field of the manifest": (
+        lambda out: edit(only(out, MANIFEST), lambda value: value.pop("totals")), "manifests/",
+        "the manifest has no 'totals'; send reconvert",
+    ),
     "garbled manifest": (
         lambda out: only(out, MANIFEST).write_text("[]"), "manifests/",
         "the manifest is unreadable: ",
