@@ -106,7 +106,7 @@ def _tracked(session: Session, proofs: Iterator[Proof], count: int) -> Iterator[
         proofs,
         "Proving",
         total=count,
-        console=Console(stderr=True),
+        console=Console(stderr=True, no_color=session.no_color or None),
         transient=True,
         disable=session.quiet or not sys.stderr.isatty(),
     )
