@@ -22,6 +22,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "show": "Show the life of one report, and the command that mends it.",
         "logs": "Show the logs of the functions.",
         "doctor": "Check the stack, and name the command that mends each fault.",
+        "verify": "Prove again what was delivered, from the bucket alone.",
     },
     "Cost": {
         "estimate": "Show what the schedule is going to request, and what it costs.",
@@ -45,6 +46,11 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "pause": "Stop the schedule. Open reports are finished.",
         "resume": "Show what is going to be requested, and start the schedule.",
         "completion": "Print the script that completes commands in your shell.",
+    },
+    "Ask": {
+        "query": "Run SQL on the delivered records.",
+        "bill": "Add up what to charge for a month, with a mark-up.",
+        "reconcile": "Compare an invoice of Vonage with the delivered records.",
     },
 }
 """The verbs by section, with their short helps. `verbs/<module>.py` has the function of the verb's

@@ -77,9 +77,10 @@ class Screen:
         """Print the JSON document of a command that was called with --json."""
         print(printable_lines(json.dumps(value, indent=1, default=str)))
 
-    def complain(self, sentence: str) -> None:
-        """Print an error as one line on standard error."""
-        print(f"vonage-reports: {printable(sentence)}", file=sys.stderr)
+    def complain(self, sentence: str, *more: str) -> None:
+        """Print an error as one line on standard error, and more lines of it below."""
+        for line in (f"vonage-reports: {sentence}", *more):
+            print(printable(line), file=sys.stderr)
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Ask the operator. Raises Declined, and BadInput without a terminal and without --yes."""
