@@ -22,6 +22,9 @@ VERBS: Mapping[str, Mapping[str, str]] = {
     "Act": {
         "recollect": "Collect windows again. Vonage bills them again.",
     },
+    "Ask": {
+        "page": "Write a page of usage and cost, for a browser.",
+    },
 }
 """The verbs by section, with their short helps. `verbs/<module>.py` has the function of the verb's
 name, with `_` for `-`."""

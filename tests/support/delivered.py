@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from tests.support.csvs import member, written
@@ -46,12 +46,17 @@ class Delivered:
             ),
             accepts_missing_columns=True,
         )
+        following = date.fromisoformat(day) + timedelta(days=1)
         manifest = {
             "report_id": f"{definition}-{day}-{revision}",
             "definition": definition,
             "product": product,
             "account_id": account,
-            "window": {"start": f"{day}T00:00:00Z", "end": f"{day}T24:00:00Z", "time_zone": "UTC"},
+            "window": {
+                "start": f"{day}T00:00:00Z",
+                "end": f"{following}T00:00:00Z",
+                "time_zone": "UTC",
+            },
             "revision": revision,
             "rows": dataset.rows,
             "dataset": {"bucket": "reports", "key": key, "rows": dataset.rows},

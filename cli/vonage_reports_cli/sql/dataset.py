@@ -12,18 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-import boto3
 import duckdb
 import pyarrow as pa
-from botocore.exceptions import BotoCoreError, ClientError
 from pyarrow import dataset
 from pyarrow.fs import FileSelector, S3FileSystem
 
 from vonage_dataset.cells import arrow_schema
 from vonage_dataset.glue import PARTITION_KEYS, table_name
 from vonage_dataset.tables import TABLES, Table, Type
-from vonage_reports_cli.errors import BadInput
+from vonage_reports_cli.errors import BadInput, NoAccess
+from vonage_reports_cli.period import Period
+from vonage_reports_cli.session import Session
 from vonage_reports_cli.sql.named_queries import usage_view
+from vonage_reports_cli.stack import DeployedStack
 
 INVOICE_COLUMNS = ("month", "product", "country", "currency", "amount")
 
@@ -81,26 +82,20 @@ class StackBucket:
     """The bucket of a deployed stack, read with the caller's AWS credentials.
 
     pyarrow reads S3, because DuckDB would have to download an extension for S3. Raises BadInput if
-    the stack or its bucket cannot be read.
+    the bucket cannot be read, and botocore's errors.
     """
 
-    def __init__(self, stack: str) -> None:
-        try:
-            session = boto3.Session()
-            stacks = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
-            found = session.get_credentials()
-        except (BotoCoreError, ClientError) as error:
-            raise BadInput(f"STACK={stack} cannot be read: {error}") from error
-        outputs = {each["OutputKey"]: each["OutputValue"] for each in stacks[0].get("Outputs", [])}
-        if "BucketName" not in outputs or found is None:
-            raise BadInput(f"STACK={stack} has no output BucketName; name a stack of this template")
+    def __init__(self, stack: DeployedStack) -> None:
+        found = stack.session.get_credentials()
+        if found is None:
+            raise NoAccess("no AWS credentials: log in, or name a profile with --profile")
         credentials = found.get_frozen_credentials()
-        self._bucket = outputs["BucketName"]
+        self._bucket = stack.bucket.name
         self._files = S3FileSystem(
             access_key=credentials.access_key,
             secret_key=credentials.secret_key,
             session_token=credentials.token,
-            region=session.region_name,
+            region=stack.region,
             # boto3 reads the same variables.
             endpoint_override=os.environ.get("AWS_ENDPOINT_URL"),
             tls_ca_file_path=os.environ.get("AWS_CA_BUNDLE"),
@@ -142,6 +137,13 @@ class StackBucket:
             reason = " ".join(str(error).split())
             raise BadInput(f"the bucket {self._bucket} cannot be read: {reason}") from error
         return sorted(each.path for each in found if each.path.endswith(suffix))
+
+
+def source_of(session: Session, period: Period | None = None) -> Source:
+    """Return the dataset of the command's target. Raises BadInput."""
+    del period
+    target = session.target
+    return StackBucket(target) if isinstance(target, DeployedStack) else Folder(target.out)
 
 
 def open_dataset(
