@@ -9,7 +9,7 @@ from vonage_reports_cli.page.chart import Chart, Kind
 from vonage_reports_cli.page.numbers import Numbers, Total
 from vonage_reports_cli.page.style import STYLE
 from vonage_reports_cli.page.windows import STATES, Undelivered, Windows, words_of
-from vonage_reports_cli.page.words import aligned, escaped
+from vonage_reports_cli.page.words import aligned, escaped, records_in_words
 from vonage_reports_cli.period import Period
 
 _MOST_UNDELIVERED = 25
@@ -86,12 +86,12 @@ def _period(numbers: Numbers, month: Period | None) -> str:
         dict.fromkeys(_day(each) for each in (numbers.first, numbers.last) if each is not None)
     )
     note = (
-        f" {numbers.preliminary:,} are preliminary: their prices may still change."
+        f" Preliminary: {records_in_words(numbers.preliminary)}, whose prices may still change."
         if numbers.preliminary
         else ""
     )
     return (
-        f"{numbers.records:,} records, {days or 'without a time'} (UTC). Each record counts once."
+        f"{records_in_words(numbers.records)}, {days or 'without a time'} (UTC). Each record counts once."
         f"{note}"
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pycountry
 
 from vonage_reports_cli.page.chart import Chart, Kind, Series, Value
-from vonage_reports_cli.page.words import aligned, exact
+from vonage_reports_cli.page.words import aligned, exact, records_in_words
 from vonage_reports_cli.period import Period
 
 if TYPE_CHECKING:
@@ -285,7 +285,7 @@ def _share_charts(
             for name in used
         ],
         {product: product for product in shares},
-        {product: f"{sum(of.values()):,} records" for product, of in counts.items()},
+        {product: records_in_words(sum(of.values())) for product, of in counts.items()},
     )
 
 

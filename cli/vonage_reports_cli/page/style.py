@@ -86,13 +86,13 @@ table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; overflow
 th, td {{ padding: .25em 1em .25em 0; text-align: right; vertical-align: top;
   border-bottom: 1px solid var(--line); white-space: nowrap; }}
 th:last-child, td:last-child {{ padding-right: 0; }}
-thead th {{ color: var(--muted); font-weight: 600; font-size: .9em; vertical-align: bottom; }}
+thead th {{ color: var(--muted); font-weight: 600; vertical-align: bottom; }}
 tbody th {{ font-weight: 400; }}
 .text, tbody th {{ text-align: left; }}
 ul {{ padding-left: 1.2em; }}
-small {{ display: block; color: var(--muted); }}
+small {{ display: block; color: var(--muted); font-size: max(.85em, 12px); }}
 summary {{ cursor: pointer; color: var(--muted); font-size: .9em; width: max-content; }}
-details .scroll {{ margin-top: .4em; font-size: .9em; max-height: 26em; overflow-y: auto; }}
+details .scroll {{ margin-top: .4em; font-size: .95em; max-height: 26em; overflow-y: auto; }}
 :focus-visible {{ outline: 2px solid var(--focus); outline-offset: 2px; }}
 .legend {{ list-style: none; display: flex; flex-wrap: wrap; gap: .1em 1.1em; padding: 0;
   margin: .2em 0 .7em; font-size: .85em; }}

@@ -101,8 +101,8 @@ def _anchor(place: int, number: int) -> str:
     """Keep the first and the last label inside the chart."""
     middle = (place + 0.5) / number
     if middle < 0.08:  # noqa: PLR2004 - half a label on a narrow screen
-        return ' text-anchor="start"'
-    return ' text-anchor="end"' if middle > 0.92 else ""  # noqa: PLR2004 - as above
+        return ' style="text-anchor:start"'
+    return ' style="text-anchor:end"' if middle > 0.92 else ""  # noqa: PLR2004 - as above
 
 
 def _bars(chart: Chart) -> Iterator[str]:

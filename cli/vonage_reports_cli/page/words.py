@@ -14,6 +14,11 @@ def escaped(text: str) -> str:
     return html.escape(printable(text))
 
 
+def records_in_words(number: int) -> str:
+    """Return a number of records with its noun."""
+    return f"{number:,} {'record' if number == 1 else 'records'}"
+
+
 def exact(amount: Decimal) -> str:
     """Return an amount with all its digits, and at least two decimal places."""
     return f"{amount:,.{_places(amount)}f}"

@@ -10,6 +10,7 @@ from vonage_reports_cli.errors import Exit
 from vonage_reports_cli.page import NAME, Page, make_page
 from vonage_reports_cli.page.document import Origin
 from vonage_reports_cli.page.windows import STATES
+from vonage_reports_cli.page.words import records_in_words
 from vonage_reports_cli.period import month_of
 from vonage_reports_cli.session import Session, verb
 from vonage_reports_cli.sql.dataset import source_of
@@ -35,7 +36,8 @@ def page(session: Session, *, month: str | None, output: str) -> Exit:
         return Exit.DONE
     screen.say(printable(origin.source))
     of = "" if month is None else f" of {month}"
-    screen.say(printable(f"{output}: {made.numbers.records:,} records{of}, {made.words}"))
+    records = records_in_words(made.numbers.records)
+    screen.say(printable(f"{output}: {records}{of}; {made.words}"))
     return Exit.DONE
 
 

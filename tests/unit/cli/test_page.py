@@ -302,7 +302,7 @@ def test_preliminary_records_are_counted_and_free_countries_left_out(out: Delive
 
     assert page.sections["Totals"].table["SMS"] == ["EUR", "2", "0.50"]
     assert list(page.sections["Cost by country, EUR"].table) == ["country", "GB United Kingdom"]
-    assert "2 are preliminary" in page.text
+    assert "Preliminary: 2 records, whose prices may still change." in page.text
 
 
 def test_cheapest_countries_share_one_bar(out: Delivered) -> None:
