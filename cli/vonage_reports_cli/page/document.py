@@ -91,8 +91,8 @@ def _period(numbers: Numbers, month: Period | None) -> str:
         else ""
     )
     return (
-        f"{records_in_words(numbers.records)}, {days or 'without a time'} (UTC). Each record counts once."
-        f"{note}"
+        f"{records_in_words(numbers.records)}, {days or 'without a time'} (UTC). "
+        f"Each record counts once.{note}"
     )
 
 
@@ -110,7 +110,7 @@ def _windows(windows: Sequence[Windows]) -> Iterator[str]:
         heads = ("definition, account", "delivered", "preliminary", *states)
         rows = (
             (
-                f"{escaped(each.definition)} <small>{escaped(_scope(each))}</small>",
+                _named(each.definition, _scope(each)),
                 *(
                     f"{number:,}"
                     for number in (
@@ -133,6 +133,11 @@ def _windows(windows: Sequence[Windows]) -> Iterator[str]:
     yield "</section>"
 
 
+def _named(name: str, detail: str) -> str:
+    """Return the first cell of a row: a name, with a detail below it."""
+    return f"{escaped(name)} <small>{escaped(detail)}</small>" if detail else escaped(name)
+
+
 def _scope(windows: Windows) -> str:
     dates = dict.fromkeys(f"{day}" for day in (windows.first, windows.last) if day is not None)
     return ", ".join((windows.account_id, *([" to ".join(dates)] if dates else [])))
@@ -153,14 +158,13 @@ def _totals(totals: Sequence[Total]) -> Iterator[str]:
         texts = iter(aligned(each.cost for each in totals if each.cost is not None))
         rows = (
             (
-                escaped(each.product),
-                escaped(each.currency),
+                _named(each.product, each.currency),
                 f"{each.records:,}",
                 "" if each.cost is None else next(texts),
             )
             for each in totals
         )
-        yield _table(("product", "currency", "records", "cost"), rows, "totals", texts=2)
+        yield _table(("product, currency", "records", "cost"), rows, "totals")
     yield (
         '<p class="source">Vonage names no currency for some products (SMS, VERIFY-API, '
         "NUMBER-INSIGHT). Their costs are in your account's currency, unless the definition names "
@@ -213,28 +217,18 @@ def _legend(chart: Chart) -> str:
     return f'<ul class="legend">{keys}</ul>'
 
 
-def _table(
-    heads: Sequence[str], rows: Iterable[Sequence[str]], label: str, *, texts: int = 1
-) -> str:
-    """Return a table of HTML texts. The first `texts` columns are words, the others numbers.
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], label: str) -> str:
+    """Return a table of HTML texts, a name and numbers in each row.
 
     `label` is the id of the heading above. A table that is too wide scrolls by itself, also by
     keyboard.
     """
-    head = "".join(
-        f'<th scope="col"{_align(place, texts)}>{each}</th>' for place, each in enumerate(heads)
-    )
+    head = "".join(f'<th scope="col">{each}</th>' for each in heads)
     body = "".join(
-        f'<tr><th scope="row">{first}</th>'
-        + "".join(f"<td{_align(place, texts)}>{each}</td>" for place, each in enumerate(rest, 1))
-        + "</tr>"
+        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{each}</td>" for each in rest)}</tr>'
         for first, *rest in rows
     )
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{label}"><table>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
-
-
-def _align(place: int, texts: int) -> str:
-    return "" if place >= texts else ' class="text"'

@@ -88,7 +88,7 @@ th, td {{ padding: .25em 1em .25em 0; text-align: right; vertical-align: top;
 th:last-child, td:last-child {{ padding-right: 0; }}
 thead th {{ color: var(--muted); font-weight: 600; vertical-align: bottom; }}
 tbody th {{ font-weight: 400; }}
-.text, tbody th {{ text-align: left; }}
+tr > :first-child {{ text-align: left; }}
 ul {{ padding-left: 1.2em; }}
 small {{ display: block; color: var(--muted); font-size: max(.85em, 12px); }}
 summary {{ cursor: pointer; color: var(--muted); font-size: .9em; width: max-content; }}
@@ -111,6 +111,6 @@ details .scroll {{ margin-top: .4em; font-size: .95em; max-height: 26em; overflo
   th, td {{ padding-right: .7em; }}
   table {{ font-size: .9em; }}
   .wide {{ display: none; }}
-  #windows ~ .scroll tbody th {{ white-space: normal; min-width: 9em; }}
+  section:not(.chart) tbody th {{ white-space: normal; min-width: 8em; }}
 }}
 """

@@ -156,7 +156,7 @@ def test_tables_and_charts_have_the_exact_sums(out: Delivered) -> None:
         "60 s or more": ["33.33 % (1)"],
     }
     assert sections["Totals"].rows[1:] == [
-        ["SMS", "account's currency", "3", "7.30000001"], ["VOICE-CALL", "USD", "1", "2.50000000"],
+        ["SMS account's currency", "3", "7.30000001"], ["VOICE-CALL USD", "1", "2.50000000"],
     ]  # fmt: skip
 
 
@@ -277,7 +277,7 @@ def test_month_has_its_own_records_and_windows_only(out: Delivered) -> None:
     assert "Vonage usage, November 2026" in page.text
     # The gap before the first window of the month is found from the window before it.
     assert "Windows: 1 delivered, 0 of them preliminary; 1 missing." in page.text
-    assert page.sections["Totals"].table["SMS"] == ["account's currency", "1", "0.50"]
+    assert page.sections["Totals"].table["SMS account's currency"] == ["1", "0.50"]
     assert "No records of December 2026 were delivered." in page_of(out, month="2026-12").text
 
 
@@ -300,7 +300,7 @@ def test_preliminary_records_are_counted_and_free_countries_left_out(out: Delive
 
     page = page_of(out)
 
-    assert page.sections["Totals"].table["SMS"] == ["EUR", "2", "0.50"]
+    assert page.sections["Totals"].table["SMS EUR"] == ["2", "0.50"]
     assert list(page.sections["Cost by country, EUR"].table) == ["country", "GB United Kingdom"]
     assert "Preliminary: 2 records, whose prices may still change." in page.text
 
@@ -338,7 +338,7 @@ def test_cheapest_products_share_one_colour_and_no_cost_is_lost(out: Delivered) 
     assert (names[-2:], costs[-2:]) == (["other products", "total"], ["3.50", "47.25"])
     assert len(names) == 10
     assert sum(map(Decimal, costs[1:-1])) == Decimal("47.25")
-    assert page.sections["Totals"].table["all products"] == ["EUR", "9", "47.25"]
+    assert page.sections["Totals"].table["all products EUR"] == ["9", "47.25"]
 
 
 def test_busiest_page_stays_below_300_kilobytes(out: Delivered) -> None:
@@ -398,7 +398,7 @@ def with_everywhere(text: str) -> str:
 PLAIN = Reader(with_everywhere("plain"))
 
 
-@given(ANY_TEXT)
+@given(ANY_TEXT.filter(bool))
 def test_no_text_from_elsewhere_is_unsafe_or_markup(text: str) -> None:
     html = with_everywhere(text)
 
@@ -412,7 +412,7 @@ def test_records_without_cost_or_status_give_no_charts(out: Delivered) -> None:
     page = page_of(out)
 
     assert list(page.sections) == ["Windows", "Totals"]
-    assert page.sections["Totals"].table["SMS-TRAFFIC-CONTROL"] == ["", "1", ""]
+    assert page.sections["Totals"].table["SMS-TRAFFIC-CONTROL"] == ["1", ""]
 
 
 def test_page_of_an_empty_delivery_says_so(out: Delivered) -> None:
