@@ -22,6 +22,7 @@ def test_defaults_are_the_simulator_now_with_short_waits() -> None:
         scheduled_time="2026-11-22T02:15:30Z",
         wait_scale=SIMULATOR_WAIT_SCALE,
         confirmed=False,
+        shows_keys=False,
     )
 
 
@@ -87,6 +88,13 @@ def test_event_and_definitions_are_read_from_files(tmp_path: Path) -> None:
 )
 def test_scheduled_time_becomes_utc_with_four_digits_of_year(given: str, read: str) -> None:
     assert options(SCHEDULED_TIME=given).scheduled_time == read
+
+
+def test_keys_are_shown_on_request_only() -> None:
+    assert options(KEYS="1").shows_keys
+    assert not options(KEYS="0").shows_keys
+    with pytest.raises(BadInput, match=r"^KEYS is 'yes': use 1 for yes, or leave it out$"):
+        options(KEYS="yes")
 
 
 @pytest.mark.parametrize("word", ["yes", "YES", "Yes", "y", " y "])
