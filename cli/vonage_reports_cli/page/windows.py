@@ -76,7 +76,7 @@ def windows_of(
     known = _of_ledger(content)
     return [
         _windows(*key, delivered.get(key, {}), known.get(key, []), month)
-        for key in sorted(delivered.keys() | known.keys())
+        for key in sorted(delivered.keys() | {key for key, windows in known.items() if windows})
     ]
 
 
@@ -189,13 +189,12 @@ def _merged(definition: str, account_id: str, run: Sequence[_Known]) -> Undelive
 def _dates(first: Window, last: Window) -> str:
     zone = ZoneInfo(first.time_zone)
     if _length(first) is WindowLength.HOUR:
-        times = (
-            f"{first.start.astimezone(zone):%Y-%m-%d %H:%M}",
-            f"{last.end.astimezone(zone):%H:%M}",
-        )
+        start, end = first.start.astimezone(zone), last.end.astimezone(zone)
+        form = "%H:%M" if start.date() == end.date() else "%Y-%m-%d %H:%M"
+        times = f"{start:%Y-%m-%d %H:%M}", end.strftime(form)
     else:
-        last_date = (last.end - timedelta(microseconds=1)).astimezone(zone).date()
-        times = first.first_date.isoformat(), last_date.isoformat()
+        last_instant = last.end - timedelta(microseconds=1)
+        times = first.first_date.isoformat(), last_instant.astimezone(zone).date().isoformat()
     return " to ".join(dict.fromkeys(times))
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from local.runner.options import SIMULATOR_WAIT_SCALE, BadInput, Options, Server
+from local.runner.options import SIMULATOR_WAIT_SCALE, Options, Server
+from vonage_reports_cli.errors import BadInput
 
 NOW = datetime(2026, 11, 22, 2, 15, 30, tzinfo=UTC)
 CREDENTIALS = {"VONAGE_API_KEY": "abcd1234", "VONAGE_API_SECRET": "secret"}
