@@ -52,15 +52,15 @@ class Display:
     def show(self, news: Iterable[Line], progress: Progress) -> None:
         """Update the live table. Without a terminal, print the changes instead.
 
-        For many reports, print only the progress, and each problem once. A refusal of every report
-        is left out, because the run ends with it.
+        For many reports, print only the progress, and each problem once. The reason of a refusal is
+        left out, because the run ends with it, once for all its reports.
         """
         if self._console.is_terminal:
             # Build the table here, because the thread that draws must not read changing reports.
             self._shown = live_table(progress.lines, progress.progress_bars)
             return
         for each in news:
-            line = replace(each, refusal=None) if each.concerns_every_report else each
+            line = each if each.refusal is None else replace(each, refusal="not requested")
             if line.backfill is None and not progress.is_crowded:
                 self.say(report_line(line))
             elif line.is_settled and line.trouble:

@@ -65,8 +65,8 @@ class Results:
 
         Raises BadInput.
         """
-        is_free = not self._out.is_symlink() and not next(iter(self._written()), None)
-        if not self.are_taken and delivery.objects and is_free:
+        is_free = not self._out.is_symlink() and not self._written()
+        if not self.are_taken and is_free:
             self._take(delivery, run)
 
     def announce(self, names: Iterable[str]) -> None:
@@ -142,8 +142,9 @@ class Results:
         written = set(self._written())
         for path in self._out.rglob("*"):
             name = path.relative_to(self._out).as_posix()
-            if path.is_file() and name not in written:
+            is_own = name not in written if path.is_file() else not any(path.iterdir())
+            if is_own:
                 raise BadInput(
-                    f"{self._out.name}/{name} is a file of your own: move it away, because "
+                    f"{self._out.name}/{name} is your own: move it away, because "
                     f"{self._out.name}/ is going to be a link to {self._saved}"
                 )

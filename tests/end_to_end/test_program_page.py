@@ -1,6 +1,8 @@
 """`vonage-reports page`: of a last run, and of a stack on AWS."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -97,25 +99,43 @@ def test_folder_without_a_run_or_a_dataset_is_one_sentence(last_run: Path, tmp_p
     assert page(tmp_path / "elsewhere").code == 2
 
 
+@contextmanager
+def delivered_window(case: Case, tmp_path: Path) -> Iterator[str]:
+    """Put a window with a record into the bucket, and give its definition. Then remove it."""
+    s3, bucket = case.stack.emulator.client("s3"), case.stack.stack.outputs["BucketName"]
+    out = tmp_path / "delivered"
+    Delivered(out).deliver("SMS", [RECORD], definition="of-the-page", currency="EUR")
+    keys = [path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()]
+    for key in keys:
+        s3.put_object(Bucket=bucket, Key=key, Body=(out / key).read_bytes())
+    yield "of-the-page"
+    for key in keys:
+        s3.delete_object(Bucket=bucket, Key=key)
+
+
 @pytest.mark.slow
 def test_page_of_a_stack_has_its_windows_and_no_word_of_simulation(
     case: Case, tmp_path: Path
 ) -> None:
     (report,) = case.all_delivered(case.collect())
 
-    done = run_program(
-        "page", "--json", folder=tmp_path,
-        environment=stack_environment(case.stack.emulator, STACK_NAME),
-    )  # fmt: skip
+    with delivered_window(case, tmp_path) as of_a_record:
+        done = run_program(
+            "page", "--json", folder=tmp_path,
+            environment=stack_environment(case.stack.emulator, STACK_NAME),
+        )  # fmt: skip
 
     assert (done.code, done.err) == (0, "")
     document = json.loads(done.out)
     SCHEMA.validate(document)
     assert document["source"].startswith(f"stack {STACK_NAME}, account 000000000000, eu-west-1, ")
     assert not document["is_simulated"]
-    (windows,) = (each for each in document["windows"] if each["definition"] == report.definition)
-    assert (windows["delivered"], windows["missing"], windows["held"]) == (1, 0, 0)
-    assert document["records"] >= (report.rows or 0) > 0
+    for definition in (report.definition, of_a_record):
+        (windows,) = (each for each in document["windows"] if each["definition"] == definition)
+        assert (windows["delivered"], windows["missing"], windows["held"]) == (1, 0, 0)
+    assert {"product": "SMS", "currency": "EUR", "records": 1, "cost": "0.25000000"} in document[
+        "totals"
+    ]
     text = (tmp_path / "usage.html").read_text()
     assert f"Source: stack {STACK_NAME}, account 000000000000" in text
     assert "SIMULATED" not in text

@@ -33,17 +33,15 @@ def printed(text: str) -> str:
     return output.getvalue()
 
 
-def test_refusal_of_every_report_is_left_to_the_end_of_the_run(
+def test_reason_of_a_refusal_is_left_to_the_end_of_the_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     refused = replace(LINE, state=State.PLANNED, retry=None, refusal="401: no such key")
-    everything = replace(refused, concerns_every_report=True)
 
-    Display().show([refused, everything], cast("Progress", FakeProgress()))
+    Display().show([refused], cast("Progress", FakeProgress()))
 
-    printed = capsys.readouterr().out
-    assert printed.count("PLANNED") == 2
-    assert printed.count("401") == 1
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first.endswith(f"  PLANNED     {LINE.label}  not requested")
 
 
 @pytest.mark.parametrize("character", UNSAFE)

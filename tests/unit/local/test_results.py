@@ -141,14 +141,19 @@ def test_results_of_a_server_that_bills_are_linked_and_never_deleted(root: Root)
     assert sorted(each.name for each in root.saved.iterdir()) == ["manifests", "notes.txt"]
 
 
-def test_link_never_takes_the_place_of_own_files(root: Root) -> None:
+@pytest.mark.parametrize("own", ["notes.txt", "manifests/sms/empty"])
+def test_link_never_takes_the_place_of_own_files(root: Root, own: str) -> None:
     root.run(FIRST, MANIFEST)
-    (root.out / "notes.txt").touch()
+    if own.endswith("empty"):
+        (root.out / own).mkdir()
+    else:
+        (root.out / own).touch()
 
-    with pytest.raises(BadInput, match=r"^out/notes.txt is a file of your own: move it away"):
+    with pytest.raises(BadInput, match=rf"^out/{own} is your own: move it away, because out/ is"):
         root.run(SECOND, MANIFEST, is_real=True)
 
-    assert set(root.files()) == {MANIFEST, "notes.txt"}
+    assert (root.out / own).exists()
+    assert MANIFEST in root.files()
 
 
 def test_real_run_without_a_delivery_leaves_out_unchanged(root: Root) -> None:
