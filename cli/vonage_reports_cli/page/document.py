@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 from vonage_reports_cli.page import svg
 from vonage_reports_cli.page.chart import Chart, Kind
-from vonage_reports_cli.page.numbers import Numbers, Total
+from vonage_reports_cli.page.numbers import Numbers
 from vonage_reports_cli.page.style import STYLE
 from vonage_reports_cli.page.windows import STATES, Undelivered, Windows, words_of
 from vonage_reports_cli.page.words import aligned, escaped, records_in_words
@@ -36,7 +36,7 @@ def page_of(
             *_head(numbers, origin, title, month),
             '<div class="sections">',
             *_windows(windows),
-            *_totals(numbers.totals),
+            *_totals(numbers),
             *(_chart(each, number) for number, each in enumerate(numbers.charts)),
             "</div>",
         )
@@ -152,7 +152,8 @@ def _undelivered(each: Undelivered) -> str:
     )
 
 
-def _totals(totals: Sequence[Total]) -> Iterator[str]:
+def _totals(numbers: Numbers) -> Iterator[str]:
+    totals = numbers.totals
     yield '<section>\n<h2 id="totals">Totals</h2>'
     if totals:
         texts = iter(aligned(each.cost for each in totals if each.cost is not None))
@@ -168,8 +169,16 @@ def _totals(totals: Sequence[Total]) -> Iterator[str]:
     yield (
         '<p class="source">Vonage names no currency for some products (SMS, VERIFY-API, '
         "NUMBER-INSIGHT). Their costs are in your account's currency, unless the definition names "
-        "a currency. Products without a cost have no price per record.</p>\n</section>"
+        "a currency. Products without a cost have no price per record.</p>"
     )
+    drawn = {each.unit for each in numbers.charts}
+    others = sorted({each.currency for each in totals if each.currency} - drawn)
+    if others:
+        yield (
+            f'<p class="source">Without charts, because other currencies have more records: '
+            f"{escaped(', '.join(others))}.</p>"
+        )
+    yield "</section>"
 
 
 def _chart(chart: Chart, number: int) -> str:

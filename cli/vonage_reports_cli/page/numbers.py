@@ -23,8 +23,11 @@ _MOST_STATUSES = 6
 
 _MOST_PRODUCTS = 8
 _MOST_CURRENCIES = 4
-_MOST_DAYS = 62
-"""A longer period has one column per month."""
+_MOST_COLUMNS = 62
+"""A longer period has one column per month, or per year."""
+
+_NAME_LENGTHS = {"day": 10, "month": 7, "year": 4}
+"""How much of an ISO date names a column."""
 
 _OTHERS = "other products"
 _NO_CURRENCY = "account's currency"
@@ -121,21 +124,25 @@ def _totals(connection: "DuckDBPyConnection") -> Iterator[Total]:
 def _by_time(connection: "DuckDBPyConnection") -> Iterator[Chart]:
     for currency, costs in _costs(connection, "CAST(occurred_at AS date)"):
         known = [day for _, day in costs]
-        first, last = min(known), max(known)
-        days = [first + timedelta(number) for number in range((last - first).days + 1)]
-        is_long = len(days) > _MOST_DAYS
-        kind = "month" if is_long else "day"
+        unit, labels = _time_axis(min(known), max(known))
         named: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
         for (product, day), cost in costs.items():
-            named[product, _named(day, kind)] += cost
-        labels = {
-            _named(day, kind): f"{day:%b %Y}" if is_long else f"{day.day} {day:%b}" for day in days
-        }
-        yield _cost_chart(connection, Kind.COLUMNS, kind, currency, costs=named, labels=labels)
+            named[product, day.isoformat()[: _NAME_LENGTHS[unit]]] += cost
+        yield _cost_chart(connection, Kind.COLUMNS, unit, currency, costs=named, labels=labels)
 
 
-def _named(day: date, kind: str) -> str:
-    return f"{day:%Y-%m}" if kind == "month" else day.isoformat()
+def _time_axis(first: date, last: date) -> tuple[str, dict[str, str]]:
+    """Return the unit of a period's columns, and their labels by name, without a gap."""
+    days = (last - first).days + 1
+    months = range(12 * first.year + first.month - 1, 12 * last.year + last.month)
+    if days <= _MOST_COLUMNS:
+        dates = [first + timedelta(number) for number in range(days)]
+        return "day", {each.isoformat(): f"{each.day} {each:%b}" for each in dates}
+    if len(months) <= _MOST_COLUMNS:
+        dates = [date(each // 12, each % 12 + 1, 1) for each in months]
+        return "month", {each.isoformat()[:7]: f"{each:%b %Y}" for each in dates}
+    # Only a garbled time leads here, because Vonage keeps records for some months.
+    return "year", {f"{year:04}": f"{year:04}" for year in range(first.year, last.year + 1)}
 
 
 def _by_country(connection: "DuckDBPyConnection") -> Iterator[Chart]:

@@ -292,6 +292,19 @@ def test_long_period_has_one_bar_per_month(out: Delivered) -> None:
     assert by_month.table == {"month": ["SMS"], "2026-09": ["2.00"], "2026-11": ["1.00"]}
 
 
+def test_garbled_year_makes_no_endless_axis(out: Delivered) -> None:
+    days = ["0001-01-01", "2026-11-03"]
+    out.deliver(
+        "SMS", [sms(day, "1", date_received=f"{day}T10:00:00Z") for day in days], definition="x"
+    )
+
+    page = made(out)
+
+    by_year = Reader(page.html).sections["Cost by year, account's currency"]
+    assert by_year.table == {"year": ["SMS"], "0001": ["1.00"], "2026": ["1.00"]}
+    assert len(page.html) < 20_000
+
+
 def test_preliminary_records_are_counted_and_free_countries_left_out(out: Delivered) -> None:
     out.deliver(
         "SMS", [sms("r1", "0.5"), sms("r2", "0", country="NA")],
@@ -355,6 +368,7 @@ def test_busiest_page_stays_below_300_kilobytes(out: Delivered) -> None:
         out.deliver(product, records, definition=product.lower())
     html = made(out).html
     assert html.count("Cost by day") == 8
+    assert "Without charts, because other currencies have more records: USD." in html
     assert len(html.encode()) < 300_000
 
 
