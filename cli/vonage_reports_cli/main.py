@@ -51,6 +51,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "query": "Run SQL on the delivered records.",
         "bill": "Add up what to charge for a month, with a mark-up.",
         "reconcile": "Compare an invoice of Vonage with the delivered records.",
+        "page": "Write a page of usage and cost, for a browser.",
     },
 }
 """The verbs by section, with their short helps. `verbs/<module>.py` has the function of the verb's

@@ -1,31 +1,24 @@
 """The workflow, checked by npm's asl-validator: SAM and cfn-lint do not open its file."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from local.stack.emulator import ROOT
+from tests.support import npm
+from tests.support.paths import ROOT
 
-TESTS = ROOT / "tests"
 WORKFLOW = ROOT / "functions" / "report_workflow.asl.yaml"
 
 pytestmark = pytest.mark.skipif(
-    shutil.which("npm") is None, reason="npm is not on PATH: the workflow is not validated"
+    not npm.IS_THERE, reason="npm is not on PATH: the workflow is not validated"
 )
 
 
 @pytest.fixture(scope="module")
 def asl_validator() -> Path:
-    program = TESTS / "node_modules" / ".bin" / "asl-validator"
-    lock = TESTS / "package-lock.json"
-    installed = TESTS / "node_modules" / ".package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-        subprocess.run(command, cwd=TESTS, check=True, timeout=300)
-    return program
+    return npm.installed() / ".bin" / "asl-validator"
 
 
 def validate(program: Path, definition: Path) -> subprocess.CompletedProcess[str]:

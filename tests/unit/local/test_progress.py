@@ -196,11 +196,14 @@ def test_at_most_ten_problems_are_listed() -> None:
     assert sentences[-1] == "and 190 more: out/notifications.jsonl"
 
 
-def test_summary_has_each_key_on_its_own_line() -> None:
+def test_summary_has_keys_on_request_each_on_its_own_line() -> None:
     lines = [replace(line, rows=14_952) for line in progress(PLANNED).lines]
-    assert summary(lines, cast("Delivery", FakeDelivery())).splitlines() == [
-        PLANNED.report_id,
-        "  PLANNED, 14,952 rows, 1.2 MB",
+    delivery = cast("Delivery", FakeDelivery())
+    assert summary(lines, delivery).splitlines() == [
+        f"{PLANNED.report_id}  PLANNED, 14,952 rows, 1.2 MB"
+    ]
+    assert summary(lines, delivery, with_keys=True).splitlines() == [
+        f"{PLANNED.report_id}  PLANNED, 14,952 rows, 1.2 MB",
         f"  archives/{PLANNED.report_id}/a.zip",
         f"  manifests/{'x' * 200}/{PLANNED.report_id}.json",
     ]
@@ -387,7 +390,8 @@ def test_summary_names_the_archives_of_all_parts() -> None:
     whole, parts = split(State.SUBMITTED, State.SUBMITTED)
     lines = progress(whole, *parts).lines
 
-    _, _, *archives, _ = summary(lines, cast("Delivery", FakeDelivery())).splitlines()
+    delivery = cast("Delivery", FakeDelivery())
+    _, *archives, _ = summary(lines, delivery, with_keys=True).splitlines()
 
     assert archives == [f"  archives/{each.report_id}/a.zip" for each in (whole, *parts)]
 
@@ -397,7 +401,7 @@ def test_no_text_leaves_its_line_in_the_summary(text: str, windows: int) -> None
     (line,) = progress(PLANNED).lines
     lines = [replace(line, report_id=text, definition=text, account_id=text)] * windows
 
-    printed = summary(lines, cast("Delivery", FakeDelivery()))
+    printed = summary(lines, cast("Delivery", FakeDelivery()), with_keys=True)
 
-    assert printed.count("\n") == (4 if windows == 1 else 1)
+    assert printed.count("\n") == (3 if windows == 1 else 1)
     assert not unsafe_in(printed)
