@@ -27,7 +27,7 @@ STACK = "usage"
 EVENTS: list[dict[str, Any]] = [
     *(
         json.loads((ROOT / "events" / f"{name}.json").read_text())
-        for name in ("schedule", "accept", "dry_run", *(REQUESTS.keys() - {"scheduled_time"}))
+        for name in ("schedule", "accept", "dry_run", *sorted(REQUESTS.keys() - {"scheduled_time"}))
     ),
     recollect(ID, 2),
     recollect("-hyphens-first-20261121T0000Z-0123456789ab", 2),
