@@ -488,7 +488,7 @@ def test_due_reports_are_shown_asked_for_and_requested_once(operator: Operator) 
     assert preview["actions"][0]["preview"][-1] == "in all 2 reports, an unknown number of records"
     assert preview["answers"] == []
     assert len(planned) == 2
-    assert again["actions"][0]["preview"] == ["in all no reports"]
+    assert again["actions"][0]["preview"] == ["no report is due"]
     assert again["answers"][0]["answer"]["planned"] == []
     assert len(operator.running.simulator.state()["reports"]) == 2
 
