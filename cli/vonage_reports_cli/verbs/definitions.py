@@ -45,7 +45,7 @@ definitions = click.Group(
 )
 
 
-@verb(name="get", help="Print the report definitions that count now, or a version of them.")
+@verb(name="get", help="Print the definitions that count now, or a version.")
 @click.option("--version-id", metavar="V", help="A version that `definitions history` lists.")
 def get(session: Session, version_id: str | None) -> None:
     """Print the text, unchanged, so that `put` takes it again."""
@@ -58,7 +58,7 @@ def get(session: Session, version_id: str | None) -> None:
     click.echo(printable_lines(live.written.text.rstrip("\n")))
 
 
-@verb(name="history", help="List the versions of the report definitions, newest first.")
+@verb(name="history", help="List the versions of the definitions, newest first.")
 @click.option("--most", type=click.IntRange(1, 1_000), default=20, show_default=True)
 def history(session: Session, most: int) -> None:
     """Print time, version and number of definitions of each version of the object."""
@@ -79,13 +79,13 @@ def history(session: Session, most: int) -> None:
         screen.note("* counts now. `definitions get --version-id V` prints a version.")
 
 
-@verb(name="schema", help="Print the JSON Schema of the report definitions, for your editor.")
+@verb(name="schema", help="Print the JSON Schema of the definitions, for your editor.")
 def schema(_session: Session) -> None:
     """Print the JSON Schema."""
     click.echo(json.dumps(definitions_schema(), indent=2))
 
 
-@verb(name="check", help="Check a file with the rules of the stack, or the stack's definitions.")
+@verb(name="check", help="Check a file, or the stack's own definitions.")
 @click.argument(
     "file", metavar="[FILE]", required=False, type=click.Path(path_type=Path, allow_dash=True)
 )
