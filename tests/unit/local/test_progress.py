@@ -131,6 +131,8 @@ def test_refused_post_ends_the_run_with_its_reason(error: str) -> None:
             "run 3 at 02:15:00 UTC: download cut",
         ),
         (PLANNED, None),
+        # The report is being requested again, and still has the reason of the last refusal.
+        (replace(REFUSED, state=State.SUBMITTING), None),
     ],
 )
 def test_retried_report_says_why_and_continues(report: Report, shown: str | None) -> None:
