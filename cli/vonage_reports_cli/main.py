@@ -70,47 +70,48 @@ def _program() -> Verbs:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code."""
     session = Session(stack=os.environ.get("VONAGE_REPORTS_STACK") or None)
+    code: int = Exit.DONE
+    try:
+        code = _run(session, arguments)
+    except BrokenPipeError:
+        # A reader such as `head` has closed the pipe. Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (KeyboardInterrupt, click.Abort):
+        code = Exit.INTERRUPTED
+    except Exception as error:
+        if session.debug:
+            raise
+        code = _complain(session, error)
+    return code
+
+
+def _run(session: Session, arguments: Sequence[str] | None) -> int:
     try:
         code = _program().main(
             arguments, prog_name="vonage-reports", standalone_mode=False, obj=session
         )
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # A reader such as `head` has closed the pipe. Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.DONE
-    except (KeyboardInterrupt, click.Abort):
-        return Exit.INTERRUPTED
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
         return Exit.BAD_INPUT
-    except click.ClickException as error:
-        return _complain(session, error.format_message(), Exit.BAD_INPUT)
-    except CommandError as error:
-        if session.debug:
-            raise
-        return _complain(session, str(error), error.code)
-    except Exception as error:
-        if session.debug:
-            raise
-        return _complain_about(session, error)
-    return Exit(code or 0)
+    sys.stdout.flush()
+    return code or Exit.DONE
 
 
-def _complain(session: Session, sentence: str, code: Exit) -> Exit:
+def _complain(session: Session, error: Exception) -> Exit:
+    """Print the error as one sentence, and return the exit code that it leads to."""
+    if isinstance(error, click.ClickException):
+        sentence, code = error.format_message(), Exit.BAD_INPUT
+    else:
+        known = error if isinstance(error, CommandError) else _explained(error)
+        sentence, code = str(known), known.code
     session.screen.complain(sentence)
     return code
 
 
-def _complain_about(session: Session, error: Exception) -> Exit:
+def _explained(error: Exception) -> CommandError:
     from vonage_reports_cli.access import explained  # noqa: PLC0415 - botocore is slow to load
 
-    known = explained(error)
-    if known is not None:
-        return _complain(session, str(known), known.code)
-    return _complain(
-        session,
+    return explained(error) or CommandError(
         f"{type(error).__name__}: {error}. This is a defect of the program. --debug shows the "
-        "traceback.",
-        Exit.ATTENTION,
+        "traceback."
     )

@@ -158,6 +158,8 @@ def _definitions(path: str | None) -> str | None:
     definitions = _read_json("DEFINITIONS", path)
     if not isinstance(definitions, list):
         raise BadInput(f"DEFINITIONS: {path} does not hold a JSON list")
+    if not definitions:
+        raise BadInput(f"DEFINITIONS: {path} has no report definition")
     text = json.dumps(definitions, separators=(",", ":"))
     if len(text.encode()) > MOST_BYTES or len(definitions) > MOST_DEFINITIONS:
         raise BadInput(

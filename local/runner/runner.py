@@ -131,7 +131,7 @@ def _run(options: Options, display: Display, resources: ExitStack) -> int:
                 progress.update()
                 progress.complete()
                 writer.write(final=True)
-    return _conclude(options, scheduler.answer or {}, progress, delivery, display)
+    return _conclude(scheduler.answer or {}, progress, delivery, display)
 
 
 def _saved_state(server: Server | None) -> SavedState | None:
@@ -257,7 +257,6 @@ def _paced() -> Iterator[None]:
 
 
 def _conclude(
-    options: Options,
     answer: Mapping[str, Any],
     progress: Progress,
     delivery: Delivery,
@@ -283,8 +282,7 @@ def _conclude(
             f"notifications: {OUT.name}/{NOTIFICATIONS}"
         )
     elif not refused and not progress.progress_bars:
-        no_definitions = options.definitions == "[]"
-        display.print("There are no report definitions." if no_definitions else "Nothing is due.")
+        display.print("Nothing is due.")
     for sentence in merge_sentences(
         [*refused, *delivery.refusals], progress.troubles(), rest=f"{OUT.name}/{NOTIFICATIONS}"
     ):

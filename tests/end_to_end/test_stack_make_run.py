@@ -298,8 +298,7 @@ def test_second_run_in_a_folder_is_refused(tree: Path) -> None:
 def test_missing_and_refused_definitions_are_named(tree: Path) -> None:
     (tree / "none.json").write_text("[]")
     code, output = run(tree, DEFINITIONS="none.json")
-    assert code == 0
-    assert output.endswith("There are no report definitions.\n")
+    assert (code, output) == (2, "make run: DEFINITIONS: none.json has no report definition\n")
     (tree / "odd.json").write_text('[{"name": "x"}]')
     code, output = run(tree, DEFINITIONS="odd.json")
     assert code == 2

@@ -1,16 +1,10 @@
-"""`STACK=name make status` against a deployed stack, with AWS settings from the environment."""
+"""`vonage-reports status` of a deployed stack, with AWS settings from the environment."""
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
-from local.stack.deployment import STACK_NAME
-from local.stack.emulator import ROOT
-from local.stack.environment import child_environment
 from tests.end_to_end.conftest import UNLIMITED, LocalStack
 
 pytestmark = pytest.mark.slow
@@ -35,28 +29,6 @@ def requests_per_second() -> int:
     return UNLIMITED
 
 
-def status(local_stack: LocalStack, stack_name: str = STACK_NAME) -> tuple[int, str, str]:
-    """Run `make status` in a process without AWS's own configuration files."""
-    environment = child_environment(
-        {
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "layers" / "shared")]),
-            "AWS_ENDPOINT_URL": local_stack.emulator.url,
-            "AWS_CA_BUNDLE": str(local_stack.emulator.ca_bundle),
-            "STACK": stack_name,
-            "JSON": "1",
-        }
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "vonage_reports_cli.status"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
 def test_gap_is_shown_with_the_event_that_closes_it(local_stack: LocalStack) -> None:
     local_stack.stack.set_definitions(json.dumps(DEFINITIONS))
     for start, end in (("2026-10-01", "2026-10-03"), ("2026-10-06", "2026-10-07")):
@@ -67,10 +39,10 @@ def test_gap_is_shown_with_the_event_that_closes_it(local_stack: LocalStack) -> 
         )
     before = local_stack.stack.ledger_items()
 
-    code, output, errors = status(local_stack)
+    status = local_stack.program("status", "--json")
 
-    assert (code, errors) == (0, "")
-    document = json.loads(output)
+    assert (status.code, status.err) == (0, "")
+    document = json.loads(status.out)
     verify, sms = document["definitions"]
     assert (verify["account_id"], verify["delivered"], verify["missing"]) == ("abcd1234", 3, 3)
     assert verify["last_delivered"]["start"] == "2026-10-06T00:00:00Z"
@@ -82,13 +54,12 @@ def test_gap_is_shown_with_the_event_that_closes_it(local_stack: LocalStack) -> 
     local_stack.stack.submit(gap["event"])
     local_stack.until(lambda: not local_stack.ledger.open_work().backfills, "the plan of the gap")
     local_stack.until(lambda: not local_stack.states(), "the deliveries of the gap")
-    _, output, _ = status(local_stack)
-    assert json.loads(output)["problems"] == []
+    assert json.loads(local_stack.program("status", "--json").out)["problems"] == []
 
 
 def test_unknown_stack_is_one_sentence(local_stack: LocalStack) -> None:
-    code, output, errors = status(local_stack, "absent")
+    status = local_stack.program("status", stack="absent")
 
-    assert (code, output) == (2, "")
-    assert errors.startswith("make status: STACK=absent: ")
-    assert len(errors.splitlines()) == 1
+    assert (status.code, status.out) == (2, "")
+    assert status.err.startswith("vonage-reports: there is no stack 'absent' in eu-west-1")
+    assert len(status.err.splitlines()) == 1

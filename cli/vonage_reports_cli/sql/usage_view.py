@@ -92,8 +92,9 @@ def parts() -> Iterator[str]:
         for name in COLUMNS
     )
     # All rows of a file have the same rank. So copies exist between files, never inside one file.
+    # The time of a record without a readable time is its window's start, which differs by file.
     yield (
-        "FROM (SELECT *, rank() OVER (PARTITION BY product, record_id, occurred_at ORDER BY "
+        "FROM (SELECT *, rank() OVER (PARTITION BY product, record_id, recorded_at ORDER BY "
         'collected_at DESC NULLS LAST, definition, account, "date", window_start) AS copy'
     )
     # Files of before the column _window_start have the window's first date only.
@@ -133,7 +134,7 @@ def _computed(table: Table) -> dict[str, str]:
         "fee": fee if added else "NULL",
         "messages_and_calls": " + ".join(added) or "NULL",
         "price_is_rescued": f"coalesce({has_rescued}, false)" if has_rescued else "false",
-        "cost_is_incomplete": f"{fee} IS NULL" if table.price else "true",
+        "cost_is_incomplete": " OR ".join(f"{each} IS NULL" for each in table.prices) or "true",
     }
     if has_rescued and added:
         computed["cost_is_incomplete"] += f" OR {computed['price_is_rescued']}"

@@ -17,6 +17,7 @@ from local.stack.package import NAMED_QUERY
 from local.stack.template import read_template
 from tests.support.delivered import Delivered
 from tests.support.paths import ROOT
+from tests.support.queries import run_named_query
 from vonage_dataset.glue import table_name
 from vonage_dataset.tables import TABLES, Type
 from vonage_reports_cli.errors import BadInput
@@ -42,11 +43,7 @@ def ask(
     out: Delivered, name: str, *, invoice: Path | None = None, **parameters: str
 ) -> list[dict[str, Any]]:
     """Run a named query; return its rows as dicts."""
-    sql = named_queries()[name].render({**NOVEMBER, **parameters})
-    with open_dataset(Folder(out.root), invoice=invoice) as connection:
-        found = connection.execute(sql)
-        names = [each[0] for each in found.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    return run_named_query(out.root, name, {**NOVEMBER, **parameters}, invoice=invoice)
 
 
 def texts(found: list[dict[str, Any]]) -> list[tuple[str, ...]]:
@@ -340,6 +337,16 @@ def test_record_without_readable_time_counts_in_its_window(out: Delivered, tmp_p
     assert (billed["cost"], compared["difference"]) == (Decimal("1.0666"), 0)
 
 
+@pytest.mark.parametrize("day", ["2026-11-01", "2026-11-19"])
+def test_copies_without_a_time_count_once_in_windows_of_any_start(out: Delivered, day: str) -> None:
+    record = sms("r1", date_received="2026-11-19 10:00:00", total_price="1")
+    out.deliver("SMS", [record], definition="by-month", day="2026-11-01")
+    out.deliver("SMS", [record], definition="another", day=day)
+
+    assert rows(out, "SELECT count(*), sum(cost) FROM usage") == [(1, Decimal(1))]
+    assert [each["records_without_time"] for each in ask(out, "billing")] == [1]
+
+
 def test_rescued_price_is_told_from_an_empty_one(out: Delivered, tmp_path: Path) -> None:
     prices = ["0.060000000000000005", "0.01", ""]
     records = [sms(f"r{n}", total_price=price) for n, price in enumerate(prices)]
@@ -375,7 +382,7 @@ def test_verification_costs_its_fee_and_its_messages(out: Delivered, tmp_path: P
                                            "records_without_price"))
         for each in billed
     ] == [
-        ("0", "0.10000000", "0.10000000", "0E-8", "0"),
+        ("0", "0.10000000", "0.10000000", "0E-8", "1"),
         ("1", "0.47000000", "0.05000000", "0.42000000", "1"),
         ("2", "19999999999.99999998", "9999999999.99999999", "9999999999.99999999", "0"),
     ]  # fmt: skip
