@@ -18,14 +18,17 @@ from tests.end_to_end.conftest import UNLIMITED, LocalStack
 from tests.support.queries import run_named_query
 from vonage_dataset.tables import TABLES
 from vonage_reports.domain.report import State
-from vonage_reports_cli.sql.named_queries import values_of
 
 pytestmark = pytest.mark.slow
 
 ROWS_PER_DAY = 60
 DAY = datetime(2026, 11, 18, tzinfo=UTC)
 SCHEDULED = "2026-11-22T02:15:00Z"
-MONTH = {"since": "2026-11-01", "until": "2026-12-01", "currency": "EUR"}
+MONTH = {
+    "Since": "DATE '2026-11-01'",
+    "Until": "DATE '2026-12-01'",
+    "AccountCurrency": "EUR",
+}
 WRONG_COUNT = "count_as_text with one more"
 
 
@@ -113,7 +116,7 @@ class Outcome:
 
     def ask(self, name: str) -> list[dict[str, Any]]:
         """Run a named query over the month."""
-        return run_named_query(self.folder, name, values_of(name, **MONTH))
+        return run_named_query(self.folder, name, MONTH)
 
 
 @pytest.fixture(scope="module")

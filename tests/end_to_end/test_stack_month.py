@@ -25,12 +25,15 @@ from tests.end_to_end.conftest import UNLIMITED, LocalStack
 from tests.support.cells import as_money, as_timestamp
 from tests.support.queries import run_named_query
 from vonage_reports_cli.sql.dataset import Folder, open_dataset
-from vonage_reports_cli.sql.named_queries import values_of
 
 pytestmark = pytest.mark.slow
 
 SCHEDULED = "2026-11-04T02:15:00Z"
-ASKED = {"since": "2026-10-01", "until": "2026-11-01", "currency": "EUR"}
+ASKED = {
+    "Since": "DATE '2026-10-01'",
+    "Until": "DATE '2026-11-01'",
+    "AccountCurrency": "EUR",
+}
 ACCOUNT = "abcd1234"
 NEVER_SETTLED = 1e6
 """Hours of settling. An eighth of the records has no final status, however late the test runs."""
@@ -190,7 +193,7 @@ class Month:
 
     def ask(self, name: str, *, invoice: Path | None = None) -> list[dict[str, Any]]:
         """Run a named query over the month."""
-        return run_named_query(self.folder, name, values_of(name, **ASKED), invoice=invoice)
+        return run_named_query(self.folder, name, ASKED, invoice=invoice)
 
     def usage(self, sql: str) -> list[dict[str, Any]]:
         """Run SQL on the view `usage`."""

@@ -9,10 +9,10 @@ from vonage_reports_cli.sql.named_queries import named_queries
 
 
 def run_named_query(
-    folder: Path, name: str, values: Mapping[str, str], *, invoice: Path | None = None
+    folder: Path, name: str, parameters: Mapping[str, str], *, invoice: Path | None = None
 ) -> list[dict[str, Any]]:
-    """Run a named query with these values of its parameters; return its rows as dicts."""
-    sql = named_queries()[name].render(values)
+    """Run a saved query with these parameters; return its rows as dicts."""
+    sql = named_queries()[name].render(parameters)
     with open_dataset(Folder(folder), invoice=invoice) as connection:
         found = connection.execute(sql)
         names = [each[0] for each in found.description or ()]

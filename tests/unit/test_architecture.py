@@ -145,7 +145,7 @@ def test_functions_do_not_import_each_other(path: Path) -> None:
 
 
 THE_PROGRAMS_LIBRARIES = {
-    "boto3", "botocore", "click", "duckdb", "mypy_boto3", "plotly", "pyarrow", "pycountry",
+    "boto3", "botocore", "click", "duckdb", "isal", "mypy_boto3", "plotly", "pyarrow", "pycountry",
     "pydantic", "rich",
 }  # fmt: skip
 

@@ -55,9 +55,7 @@ def query(  # noqa: D103 - the help is the docstring
     exact: bool,
 ) -> Exit:
     if saved is None and (since, until, currency) != (None, None, None):
-        raise BadInput(
-            "--since, --until and --currency are parameters of --saved; write them as SQL"
-        )
+        raise BadInput("--since, --until and --currency belong to --saved; write them as SQL")
     if saved is None:
         text = _text(sql, file)
     elif sql is not None or file is not None:
