@@ -145,8 +145,8 @@ def test_functions_do_not_import_each_other(path: Path) -> None:
 
 
 THE_PROGRAMS_LIBRARIES = {
-    "boto3", "botocore", "click", "duckdb", "isal", "mypy_boto3", "plotly", "pyarrow", "pycountry",
-    "pydantic", "rich",
+    "boto3", "botocore", "click", "duckdb", "isal", "mypy_boto3", "pyarrow", "pycountry",
+    "pydantic", "rich", "yaml",
 }  # fmt: skip
 
 
