@@ -172,15 +172,14 @@ def count_of(text: str) -> int | None:
 class Checked:
     """A text of definitions, as submit_reports would take it.
 
-    `replaced` is set if submit_reports takes the text only from an object that says that it
-    replaces all. It is the end of a sentence about the list: it is empty, or has none of the
-    collected definitions.
+    `needs_replace_all`: the text has none of the collected definitions, so that submit_reports
+    takes it only from an object that says that it replaces them all.
     """
 
     definitions: Sequence[ReportDefinition]
     refusals: Sequence[Refusal]
     warnings: Sequence[str]
-    replaced: str | None
+    needs_replace_all: bool
 
 
 def checked(
@@ -204,13 +203,11 @@ def checked(
         if (refusal := change_of(each, calendar.collects.get(each.name))) is not None
     ]
     names = {each.definition for each in changed}
-    is_empty = not (taken.definitions or taken.refusals)
-    reason = "is empty" if is_empty else "has none of the definitions that were collected so far"
     return Checked(
         definitions=[each for each in taken.definitions if each.name not in names],
         refusals=[*taken.refusals, *changed],
         warnings=warnings_of(taken.definitions),
-        replaced=reason if taken.is_readable and not guarded.is_readable else None,
+        needs_replace_all=taken.is_readable and not guarded.is_readable,
     )
 
 

@@ -6,12 +6,18 @@ Pure: it uses the domain and the content of the ledger, but no clock and no AWS.
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
-from vonage_reports.domain.calendar import Delays, Due, due_reports, where_finals_begin
+from vonage_reports.domain.calendar import (
+    Delays,
+    Due,
+    by_definition,
+    due_reports,
+    where_finals_begin,
+)
 from vonage_reports.domain.definitions import ReportDefinition, change_of
 from vonage_reports.domain.products import billed_records
 from vonage_reports.domain.report import Report
@@ -74,13 +80,14 @@ def due(
     Leaves out open reports, and definitions that changed under their name. Some others may be in
     the ledger already, and are not requested again.
     """
-    stopped = work.planning_stopped
+    stopped, cursors_of = work.planning_stopped, by_definition(calendar.cursors)
     return [
         report
         for definition in definitions
         for each in _due(
             definition,
             calendar,
+            cursors_of.get(definition.name, {}),
             at=at,
             now=now,
             stopped_since=None if stopped is None else stopped.since,
@@ -96,10 +103,18 @@ def late(
 
     They became due more than 7 days before.
     """
+    cursors_of = by_definition(calendar.cursors)
     return [
         Line(definition.name, definition.product, each.account_id, each.late, None)
         for definition in definitions
-        for each in _due(definition, calendar, at=at, now=now, stopped_since=None)
+        for each in _due(
+            definition,
+            calendar,
+            cursors_of.get(definition.name, {}),
+            at=at,
+            now=now,
+            stopped_since=None,
+        )
         if each.late
     ]
 
@@ -118,17 +133,25 @@ def forecast(
     A definition without history begins at `first` with its latest window.
     """
     found = due(definitions, calendar, work, at=first, now=now)
+    cursors_of = by_definition(calendar.cursors)
     for definition in definitions:
-        after = _calendar_after(definition, calendar, at=first, now=now)
+        before = cursors_of.get(definition.name, {})
+        cursors = _cursors_after(definition, calendar, before, at=first, now=now)
+        seen: Delays = dict.fromkeys(definition.delay_days)
+        after = replace(calendar, delays={definition.name: seen})
         # Each later window is planned soon after it is due, so none of them is late.
-        for each in _due(definition, after, at=until, now=now, stopped_since=first):
+        for each in _due(definition, after, cursors, at=until, now=now, stopped_since=first):
             found += _new(each, work)
     return found
+
+
+_Cursors = Mapping[tuple[str, str, int], datetime]
 
 
 def _due(
     definition: ReportDefinition,
     calendar: Calendar,
+    cursors: _Cursors,
     *,
     at: datetime,
     now: datetime,
@@ -137,7 +160,7 @@ def _due(
     if change_of(definition, calendar.collects.get(definition.name)) is None:
         yield from due_reports(
             definition,
-            cursors=calendar.cursors,
+            cursors=cursors,
             volumes=calendar.volumes,
             profiles=calendar.profiles,
             at=at,
@@ -152,23 +175,25 @@ def _new(each: Due, work: OpenWork) -> Iterator[Report]:
     return (report for report in each.reports if report.report_id not in names)
 
 
-def _calendar_after(
-    definition: ReportDefinition, calendar: Calendar, *, at: datetime, now: datetime
-) -> Calendar:
-    """Return the calendar of a definition after a schedule at the instant `at`."""
+def _cursors_after(
+    definition: ReportDefinition,
+    calendar: Calendar,
+    cursors: _Cursors,
+    *,
+    at: datetime,
+    now: datetime,
+) -> _Cursors:
+    """Return the cursors of a definition after a schedule at the instant `at`."""
     name, delays = definition.name, calendar.delays.get(definition.name)
-    cursors = dict(calendar.cursors)
+    after = dict(cursors)
     final = definition.delay_days[-1]
     for account_id, begin in where_finals_begin(definition, cursors, at, delays):
-        cursors[name, account_id, final] = begin
-    for each in _due(definition, calendar, at=at, now=now, stopped_since=None):
+        after[name, account_id, final] = begin
+    for each in _due(definition, calendar, cursors, at=at, now=now, stopped_since=None):
         windows = [*each.late, *(report.window for report in each.reports)]
         if windows:
-            cursors[name, each.account_id, each.delay_days] = windows[-1].end
-    seen: Delays = dict.fromkeys(definition.delay_days)
-    return Calendar(
-        cursors, calendar.volumes, calendar.collects, calendar.profiles, delays={name: seen}
-    )
+            after[name, each.account_id, each.delay_days] = windows[-1].end
+    return after
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ class Outlook:
     def next_lines(self) -> Iterator[str]:
         """Yield the reports of the next schedule, and their total, as text."""
         yield from described(self.next, self.price)
-        yield f"in all {Total.of(self.next).words(self.price)}"
+        total = Total.of(self.next).words(self.price)
+        yield f"in all {total}" if self.next else "no report is due then"
 
     def late_lines(self) -> Iterator[str]:
         """Yield the windows that no schedule requests, as text."""

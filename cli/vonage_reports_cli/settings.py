@@ -50,33 +50,26 @@ class Setting:
         return str(self.declared.get("Description", ""))
 
     def require(self, value: str) -> None:
-        """Raise BadInput if the template's constraints refuse a value."""
+        """Raise BadInput if the constraints of this template refuse a value.
+
+        CloudFormation checks the others too, but later.
+        """
         problem = self._problem(value)
         if problem is not None:
             raise BadInput(f"{self.name} {problem}, not {value!r}")
 
     def _problem(self, value: str) -> str | None:
-        declared = self.declared
-        allowed = declared.get("AllowedValues")
-        pattern = declared.get("AllowedPattern")
-        longest = declared.get("MaxLength")
+        allowed = self.declared.get("AllowedValues")
         if allowed is not None and value not in map(str, allowed):
             return f"takes {' or '.join(map(str, allowed))}"
-        if declared.get("Type") == "Number":
-            return self._number_problem(value)
+        if self.declared.get("Type") == "Number":
+            least = self.declared.get("MinValue")
+            is_number = re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", value) is not None
+            if not is_number or (least is not None and float(value) < float(least)):
+                return "takes a number" + ("" if least is None else f" of at least {least}")
+        pattern = self.declared.get("AllowedPattern")
         if pattern is not None and not re.fullmatch(pattern, value):
             return f"takes text that fits {pattern}: {self.description}"
-        if longest is not None and len(value) > int(longest):
-            return f"takes at most {int(longest):,} characters"
-        return None
-
-    def _number_problem(self, value: str) -> str | None:
-        least, most = self.declared.get("MinValue"), self.declared.get("MaxValue")
-        is_number = re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", value) is not None
-        if not is_number or (least is not None and float(value) < float(least)):
-            return "takes a number" if least is None else f"takes a number of at least {least}"
-        if most is not None and float(value) > float(most):
-            return f"takes a number of at most {most}"
         return None
 
 

@@ -148,6 +148,14 @@ def test_wrong_credentials_are_neither_written_nor_shown(
     assert operator.secret() == before
 
 
+@pytest.mark.parametrize("typed", [WRONG, NO_KEY])
+def test_traceback_omits_the_secret(typed: str, operator: Operator) -> None:
+    ended = operator.process("secret", "put", "--yes", "--debug", typed=typed)
+
+    assert "Traceback" in ended.err
+    assert "wrong-secret" not in ended.err
+
+
 def test_first_night_is_shown_before_it_is_bought(operator: Operator) -> None:
     simulator = operator.running.simulator
     empty_secret(operator)
@@ -480,7 +488,7 @@ def test_due_reports_are_shown_asked_for_and_requested_once(operator: Operator) 
     assert preview["actions"][0]["preview"][-1] == "in all 2 reports, an unknown number of records"
     assert preview["answers"] == []
     assert len(planned) == 2
-    assert again["actions"][0]["preview"] == ["in all no reports"]
+    assert again["actions"][0]["preview"] == ["no report is due"]
     assert again["answers"][0]["answer"]["planned"] == []
     assert len(operator.running.simulator.state()["reports"]) == 2
 

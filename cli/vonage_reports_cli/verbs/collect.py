@@ -46,5 +46,5 @@ def _preview(session: Session, at: datetime, now: datetime) -> list[str]:
         *described(lines, price),
         *(f"refused: {each.definition}, {each.field}: {each.reason}" for each in refused),
         *left_out(late(found.definitions, calendar, at=at, now=now)),
-        f"in all {Total.of(lines).words(price)}",
+        f"in all {Total.of(lines).words(price)}" if lines else "no report is due",
     ]

@@ -45,7 +45,7 @@ definitions = click.Group(
 )
 
 
-@verb(name="get", help="Print the report definitions that count now, or a version of them.")
+@verb(name="get", help="Print the definitions that count now, or a version.")
 @click.option("--version-id", metavar="V", help="A version that `definitions history` lists.")
 def get(session: Session, version_id: str | None) -> None:
     """Print the text, unchanged, so that `put` takes it again."""
@@ -58,7 +58,7 @@ def get(session: Session, version_id: str | None) -> None:
     click.echo(printable_lines(live.written.text.rstrip("\n")))
 
 
-@verb(name="history", help="List the versions of the report definitions, newest first.")
+@verb(name="history", help="List the versions of the definitions, newest first.")
 @click.option("--most", type=click.IntRange(1, 1_000), default=20, show_default=True)
 def history(session: Session, most: int) -> None:
     """Print time, version and number of definitions of each version of the object."""
@@ -79,13 +79,13 @@ def history(session: Session, most: int) -> None:
         screen.note("* counts now. `definitions get --version-id V` prints a version.")
 
 
-@verb(name="schema", help="Print the JSON Schema of the report definitions, for your editor.")
+@verb(name="schema", help="Print the JSON Schema of the definitions, for your editor.")
 def schema(_session: Session) -> None:
     """Print the JSON Schema."""
     click.echo(json.dumps(definitions_schema(), indent=2))
 
 
-@verb(name="check", help="Check a file with the rules of the stack, or the stack's definitions.")
+@verb(name="check", help="Check a file, or the stack's own definitions.")
 @click.argument(
     "file", metavar="[FILE]", required=False, type=click.Path(path_type=Path, allow_dash=True)
 )
@@ -110,8 +110,8 @@ def check(session: Session, file: Path | None) -> Exit:
         number = count(len(found.definitions), "definition")
         screen.say(printable(f"{written.place}: {number}, all valid"))
         screen.say(*_warnings(found), style="yellow")
-        if found.replaced is not None:
-            screen.say(_REPLACES.format(found.replaced), style="yellow")
+        if found.needs_replace_all:
+            screen.say(_REPLACES, style="yellow")
         return Exit.DONE
     return Exit.ATTENTION if file is None else Exit.BAD_INPUT
 
@@ -186,8 +186,8 @@ for each in (get, check, diff, edit, put, history, schema):
     definitions.add_command(each)
 
 _REPLACES = (
-    "The list {}. All definitions that it lacks end: their open reports wait for 7 days and are "
-    "then withdrawn."
+    "This list has none of the definitions that were collected so far. They all end: their open "
+    "reports wait for 7 days and are then withdrawn."
 )
 
 
@@ -217,10 +217,10 @@ def _put(
     if found.refusals:
         _complain(session, found)
         return Exit.BAD_INPUT
-    if found.replaced is not None and session.yes and not replace_all:
+    if found.needs_replace_all and session.yes and not replace_all:
         raise BadInput(
-            f"{written.place} {found.replaced}; add --replace-all to end all definitions that it "
-            "lacks"
+            f"{written.place} has none of the definitions that were collected so far; add "
+            "--replace-all to end them all"
         )
     differences = changes(live.written.text, written.text)
     is_same = live.written.is_object and live.written.text.strip() == written.text.strip()
@@ -257,13 +257,11 @@ def _confirm_and_write(
     replace_all: bool,
 ) -> str:
     screen = session.screen
-    if found.replaced is not None and not replace_all:
-        screen.say(_REPLACES.format(found.replaced), style="red")
+    if found.needs_replace_all and not replace_all:
+        screen.say(_REPLACES, style="red")
         screen.confirm("Does it replace them all? [y/N]", yes=False)
     screen.confirm("Write these definitions? [y/N]", yes=session.yes)
-    version_id = write(
-        session.deployed, written.text, live, replaces_all=found.replaced is not None
-    )
+    version_id = write(session.deployed, written.text, live, replaces_all=found.needs_replace_all)
     screen.say(printable(f"Written as version {version_id}. The next schedule takes it."))
     return version_id
 
@@ -336,7 +334,7 @@ def _findings(written: WrittenDefinitions, found: Checked) -> Mapping[str, objec
         "definitions": count_of(written.text),
         "refused": [each.to_dict() for each in found.refusals],
         "warnings": list(found.warnings),
-        "replaces_all": found.replaced is not None,
+        "replaces_all": found.needs_replace_all,
     }
 
 

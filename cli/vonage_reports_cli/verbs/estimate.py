@@ -26,6 +26,7 @@ _MOST_DAYS = 366
 )
 @click.option(
     "--days",
+    metavar="N",
     type=click.IntRange(1, _MOST_DAYS),
     default=30,
     show_default=True,

@@ -60,7 +60,14 @@ def check(session: Session) -> Exit:
     return Exit.DONE
 
 
-@verb(name="put", acts=True, help=f"Write the credentials: typed, or on standard input as {_FORM}.")
+@verb(
+    name="put",
+    acts=True,
+    short_help="Write the credentials: typed, or from standard input.",
+    help=f"Write the credentials: typed, or on standard input as {_FORM}. On a stack that has "
+    "never collected, show what the next schedule is going to request, and ask whether it stays "
+    "on. With --yes, it does.",
+)
 def put(session: Session) -> Exit:
     """Read the credentials, ask Vonage about them, and write them as the stack's secret.
 

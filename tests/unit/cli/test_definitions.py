@@ -91,23 +91,26 @@ def test_lines_have_one_field_each() -> None:
 def test_list_without_a_collected_name_replaces_all() -> None:
     calendar = collected(VERIFY)
 
-    assert checked(written(VERIFY, VOICE), calendar=calendar).replaced is None
-    assert checked(written(VOICE)).replaced is None
-    replaced = checked(written(VOICE), calendar=calendar)
-    assert (replaced.replaced or "").startswith("has none of the definitions")
-    assert (replaced.refusals, len(replaced.definitions)) == ([], 1)
+    assert not checked(written(VERIFY, VOICE), calendar=calendar).needs_replace_all
+    assert not checked(written(VOICE)).needs_replace_all
+    replacing = checked(written(VOICE), calendar=calendar)
+    assert replacing.needs_replace_all
+    assert (replacing.refusals, len(replacing.definitions)) == ([], 1)
 
 
 @pytest.mark.parametrize("calendar", [collected(), collected(VERIFY)])
-def test_empty_list_replaces_all(calendar: Calendar) -> None:
-    assert checked(written(), calendar=calendar).replaced == "is empty"
+def test_empty_list_is_refused(calendar: Calendar) -> None:
+    found = checked(written(), calendar=calendar)
+
+    assert not found.needs_replace_all
+    assert [each.field for each in found.refusals] == ["(list)"]
 
 
 def test_removed_names_are_not_expected_in_the_list() -> None:
     cause = cause_of(pair_of("verify", "abcd1234"))
     work = OpenWork((), {}, frozenset({cause}), announced_at={cause: NOW})
 
-    assert checked(written(VOICE), work, collected(VERIFY)).replaced is None
+    assert not checked(written(VOICE), work, collected(VERIFY)).needs_replace_all
 
 
 def test_changed_product_is_refused_and_not_estimated() -> None:

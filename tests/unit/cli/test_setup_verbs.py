@@ -147,11 +147,13 @@ def test_last_run_is_estimated(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[-1] == "7 days: 16 reports, about 1,920 records and an unknown number of records"
 
 
-def test_estimate_without_definitions_has_no_reports(capsys: pytest.CaptureFixture[str]) -> None:
+def test_estimate_of_a_refused_file_is_no_estimate(capsys: pytest.CaptureFixture[str]) -> None:
     last_run(VERIFY)
 
-    assert main(["--local", "estimate", "--definitions", file()]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "30 days: no reports"
+    assert main(["--local", "estimate", "--definitions", file()]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "definitions.json has an empty list" in shown.err
 
 
 def test_estimate_names_windows_that_only_a_backfill_collects(
