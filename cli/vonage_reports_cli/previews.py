@@ -15,8 +15,10 @@ from vonage_reports.domain.slots import SLOTS, may_be_submitted
 from vonage_reports.domain.windows import format_instant, parse_instant
 from vonage_reports.submit_reports.split_windows import parts_of
 from vonage_reports_cli.acting import Action, Refused, Step, cost, known_report
+from vonage_reports_cli.definitions import checked, known_api_key
 from vonage_reports_cli.errors import CommandError, Exit, NoAccess
-from vonage_reports_cli.estimate import count
+from vonage_reports_cli.estimate import Total, count, due, late, lines_of
+from vonage_reports_cli.outlook import described, left_out
 from vonage_reports_cli.stack import DeployedStack
 from vonage_reports_cli.status.model import advance_of
 
@@ -330,12 +332,20 @@ def _most_records(reports: Iterable[Report], number: int) -> int | None:
     return None if number > 0 and len(known) < len(sizes) else sum(known[:number])
 
 
-def _scheduled(_stack: DeployedStack, value: object) -> Step:
-    lines = [
-        f"the schedule of {value}: plans each window that was due then and is not planned yet",
-        "  this is going to bill what no later schedule has requested; `estimate` shows it",
+def _scheduled(stack: DeployedStack, value: str) -> Step:
+    at, now = datetime.fromisoformat(value), datetime.now(UTC)
+    written = stack.definitions.read()
+    work, calendar = stack.ledger.open_work(), stack.ledger.calendar()
+    found = checked(written, work, calendar, api_key=known_api_key(written, calendar))
+    lines = lines_of(due(found.definitions, calendar, work, at=at, now=now))
+    total = Total.of(lines)
+    preview = [
+        *described(lines, stack.price),
+        *(f"refused: {each.definition}, {each.field}: {each.reason}" for each in found.refusals),
+        *left_out(late(found.definitions, calendar, at=at, now=now)),
+        f"in all {total.words(stack.price)}" if lines else "no report is due",
     ]
-    return Action({"scheduled_time": value}, lines)
+    return Action({"scheduled_time": value}, preview, None if total.unknown else total.records)
 
 
 _PREVIEWS: Mapping[str, Callable[[DeployedStack, Any], Step]] = {
