@@ -82,9 +82,13 @@ def at(simulator: Simulator) -> dict[str, str]:
     }
 
 
+STATUS = ("--local", "status", "--since", "2026-09-01")
+"""The windows of these tests, whatever the present date is."""
+
+
 def status_of(tree: Path) -> dict[str, Any]:
     """Return the status of the last run, from the program."""
-    code, text = run(tree, "vonage_reports_cli", "--local", "status", "--json")
+    code, text = run(tree, "vonage_reports_cli", *STATUS, "--json")
     assert code == 0, text
     document: dict[str, Any] = json.loads(text)
     return document
@@ -391,7 +395,7 @@ def test_backfill_is_followed_to_its_end_in_a_few_lines(tree: Path) -> None:
     (row,) = document["definitions"]
     assert (row["delivered"], row["waiting"], row["missing"]) == (24, 0, 0)
     assert document["backfills"] == document["problems"] == []
-    code, text = run(tree, "vonage_reports_cli", "--local", "status")
+    code, text = run(tree, "vonage_reports_cli", *STATUS)
     assert code == 0, text
     assert text.startswith("SIMULATED: the last make run, against http://127.0.0.1:")
     assert "2026-10-24, final" in text
@@ -448,7 +452,7 @@ def test_run_without_a_delivery_leaves_out_unchanged(tree: Path, simulator: Simu
     ]
     assert_out_is_unchanged(tree)
     # The last run was no simulation of this program's, but `out/` is one.
-    code, text = run(tree, "vonage_reports_cli", "--local", "status")
+    code, text = run(tree, "vonage_reports_cli", *STATUS)
     assert code == 0, text
     assert re.match(
         r"SIMULATED: the last make run, against \S+, which has delivered nothing; out/ is from an "
