@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import get_args
 
+from local.aws_costs import aws_costs
 from local.settings_table import environment_settings, template_settings
 from local.stack.emulator import ROOT
 from vonage_reports.domain.lifecycle import TRANSITIONS, Transition
@@ -52,6 +53,7 @@ def _transitions() -> Iterator[str]:
 
 
 PARTS: Mapping[str, Mapping[str, Callable[[], Iterator[str]]]] = {
+    "deploy.md": {"local/aws_costs.py": aws_costs},
     "lifecycle.md": {"domain/lifecycle.py": _transitions},
     "settings.md": {
         "template.yaml": template_settings,

@@ -14,6 +14,7 @@ import click
 import pytest
 from botocore import xform_name
 
+from local.aws_costs import BY_DEFINITION, GAUGES, USAGES, costs_of
 from local.generate_docs import DOCS, PARTS, with_generated_parts
 from local.stack.template import read_template
 from tests.support.paths import ROOT
@@ -268,6 +269,19 @@ def test_every_metric_is_documented_exactly_once_with_its_unit() -> None:
     documented = list(rows("\n".join(PAGES.values()), "metric"))
     assert Counter(row[0].strip("`*") for row in documented) == Counter(UNITS.keys())
     assert {row[0].strip("`*"): row[1] for row in documented} == UNITS
+
+
+def test_costs_count_every_metric_that_a_delivered_report_emits() -> None:
+    documented = list(rows(PAGES["docs/metrics.md"], "metric"))
+    by_definition = {row[0].strip("`*") for row in documented if row[0].endswith("*")}
+    # A failed report is rare.
+    assert set(BY_DEFINITION) == by_definition - {"ReportsFailed"}
+    assert [row[2] for row in documented].count("each sweep") == GAUGES
+
+
+def test_costs_of_the_default_are_as_the_readme_says() -> None:
+    assert "about 10 USD a month or less for eight daily definitions" in PAGES["README.md"]
+    assert 5 < sum(costs_of(USAGES["8 daily"]).values()) < 10
 
 
 def test_every_alarm_is_documented_once_on_one_screen() -> None:
