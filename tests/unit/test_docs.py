@@ -116,6 +116,13 @@ def test_verbs_and_options_in_the_text_exist() -> None:
     assert unknown == []
 
 
+def test_make_commands_in_the_text_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+    named = re.findall(r"`make ([a-z]+)", "\n".join(map(without_blocks, PAGES.values())))
+    assert "chaos" in named
+    assert set(named) <= targets
+
+
 def _loaded(name: str) -> click.Command:
     from vonage_reports_cli.main import Verbs  # noqa: PLC0415 - beside its only use
 
