@@ -402,5 +402,5 @@ def test_sentences_are_short(page: str) -> None:
 
 def test_first_screen_says_what_was_never_run() -> None:
     first = "\n".join(PAGES["README.md"].splitlines()[:12])
-    assert "Never run against the live Vonage API, nor on AWS's own Athena" in first
+    assert "Never run against the live Vonage API, nor on AWS itself, so not on Athena" in first
     assert Path("docs/limits.md").name in first
