@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import get_args
 
 from local.aws_costs import aws_costs
+from local.command_reference import command_reference, shared_options
 from local.settings_table import environment_settings, template_settings
 from local.stack.emulator import ROOT
 from vonage_reports.domain.lifecycle import TRANSITIONS, Transition
@@ -53,6 +54,7 @@ def _transitions() -> Iterator[str]:
 
 
 PARTS: Mapping[str, Mapping[str, Callable[[], Iterator[str]]]] = {
+    "commands.md": {"session.py": shared_options, "the verbs": command_reference},
     "deploy.md": {"local/aws_costs.py": aws_costs},
     "lifecycle.md": {"domain/lifecycle.py": _transitions},
     "settings.md": {
