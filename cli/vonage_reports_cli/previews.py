@@ -15,8 +15,10 @@ from vonage_reports.domain.slots import SLOTS, may_be_submitted
 from vonage_reports.domain.windows import format_instant, parse_instant
 from vonage_reports.submit_reports.split_windows import parts_of
 from vonage_reports_cli.acting import Action, Refused, Step, cost, known_report
+from vonage_reports_cli.definitions import checked, known_api_key
 from vonage_reports_cli.errors import CommandError, Exit, NoAccess
-from vonage_reports_cli.estimate import count
+from vonage_reports_cli.estimate import Total, count, due, late, lines_of
+from vonage_reports_cli.outlook import described, left_out
 from vonage_reports_cli.stack import DeployedStack
 from vonage_reports_cli.status.model import advance_of
 
@@ -60,9 +62,10 @@ def window_of(report: Report) -> str:
     return f"{report.product} of {report.account_id}, {start}{part}"
 
 
-def title(report: Report) -> str:
-    """Return the first line of a report's preview."""
-    return f"{report.report_id}: {window_of(report)}, {report.state.value}"
+def title(report: Report) -> list[str]:
+    """Return the first lines of a report's preview. The report_id alone fits 80 columns."""
+    request = f", request {report.request_id}" if report.request_id and not report.is_at_end else ""
+    return [report.report_id, f"  {window_of(report)}, {report.state.value}{request}"]
 
 
 def billed(stack: DeployedStack, reports: Sequence[Report]) -> str:
@@ -118,7 +121,7 @@ def _recollect(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
     so_far = billed(stack, of_one_window(stack, report))
     if value.get("token") in report.tokens:
         done = "was carried out already, and buys nothing more"
-        return Action({"recollect": value}, [title(report), f"  {so_far}", f"  this {done}"], 0)
+        return Action({"recollect": value}, [*title(report), f"  {so_far}", f"  this {done}"], 0)
     if not report.is_at_end:
         return Refused(
             report.report_id,
@@ -129,7 +132,7 @@ def _recollect(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
     records = stack.send({"recollect": asked})["dry_run"]["expected_billed_records"]
     return Action(
         {"recollect": value},
-        [title(report), f"  {so_far}", _going_to_bill(stack, records)],
+        [*title(report), f"  {so_far}", _going_to_bill(stack, records)],
         records,
     )
 
@@ -149,7 +152,7 @@ def reconversion(report: Report, value: Mapping[str, Any], *, so_far: str) -> St
     if report.request_id is None and not (report.receipts or report.delivered_from):
         return Refused(name, f"{name} was never requested, so no archive of it is stored")
     accept = value.get("accept") or ()
-    lines = [title(report), f"  {so_far}; this is free"]
+    lines = [*title(report), f"  {so_far}", "  this is free"]
     if accept:
         lines.append(f"  delivers the window with these imperfections: {', '.join(accept)}")
     not_again = [str(each) for each in report.accept if each not in accept]
@@ -174,7 +177,7 @@ def _resolve(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
             f"hold {hold} of {name} is over, and the report is held again: look in Vonage's "
             f"dashboard again, then answer with --hold {report.holds}",
         )
-    lines = [title(report), f"  held for the {_ordinal(report.holds)} time: {report.reason}"]
+    lines = [*title(report), f"  held for the {_ordinal(report.holds)} time: {report.reason}"]
     so_far = billed(stack, of_one_window(stack, report))
     if value["request_id"] is not None:
         lines += [
@@ -209,11 +212,11 @@ def _withdraw(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
         return Refused(name, f"{name} is {report.state.value}, which is finished")
     if report.state is State.CONVERTING:
         return Refused(name, f"{name} is stored already, and Vonage is asked for nothing more")
-    asked = f", request {report.request_id}" if report.request_id else ""
     lines = [
-        f"{title(report)}{asked}",
+        *title(report),
         f"  {_AFTER_WITHDRAWAL[report.state]}",
-        f"  {billed(stack, of_one_window(stack, report))}; this is free",
+        f"  {billed(stack, of_one_window(stack, report))}",
+        "  this is free",
     ]
     return Action({"withdraw": value}, lines, 0)
 
@@ -330,12 +333,20 @@ def _most_records(reports: Iterable[Report], number: int) -> int | None:
     return None if number > 0 and len(known) < len(sizes) else sum(known[:number])
 
 
-def _scheduled(_stack: DeployedStack, value: object) -> Step:
-    lines = [
-        f"the schedule of {value}: plans each window that was due then and is not planned yet",
-        "  this is going to bill what no later schedule has requested; `estimate` shows it",
+def _scheduled(stack: DeployedStack, value: str) -> Step:
+    at, now = datetime.fromisoformat(value), datetime.now(UTC)
+    written = stack.definitions.read()
+    work, calendar = stack.ledger.open_work(), stack.ledger.calendar()
+    found = checked(written, work, calendar, api_key=known_api_key(written, calendar))
+    lines = lines_of(due(found.definitions, calendar, work, at=at, now=now))
+    total = Total.of(lines)
+    preview = [
+        *described(lines, stack.price),
+        *(f"refused: {each.definition}, {each.field}: {each.reason}" for each in found.refusals),
+        *left_out(late(found.definitions, calendar, at=at, now=now)),
+        f"in all {total.words(stack.price)}" if lines else "no report is due",
     ]
-    return Action({"scheduled_time": value}, lines)
+    return Action({"scheduled_time": value}, preview, None if total.unknown else total.records)
 
 
 _PREVIEWS: Mapping[str, Callable[[DeployedStack, Any], Step]] = {

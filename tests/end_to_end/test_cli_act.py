@@ -113,7 +113,7 @@ def test_retry_collects_what_failed(case: Case, program: Program) -> None:
     retried = program("retry", "--yes")
 
     assert (shown.code, retried.code) == (0, 0)
-    assert f"{name}: " in shown.out
+    assert f"  {name}\n" in shown.out
     assert "failed: ReportFailed: " in shown.out
     assert "in 3 requests" in shown.out
     case.all_delivered([name], created=4)

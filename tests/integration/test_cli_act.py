@@ -135,6 +135,7 @@ def test_preview_shows_the_bill_so_far_and_changes_nothing(
     stack: Stack, program: Program, sent: list[dict[str, Any]]
 ) -> None:
     first, second = delivered(stack, 2)
+    day = stack.known(first).window.first_date
     before = stack.table()
 
     shown = program("recollect", first, second, first, "--dry-run")
@@ -142,10 +143,11 @@ def test_preview_shows_the_bill_so_far_and_changes_nothing(
     assert (shown.code, shown.err) == (0, "")
     source, effect, *lines = shown.out.splitlines()
     assert source.startswith("stack usage, account 123456789012, eu-west-1, as of ")
-    assert effect.startswith("Requests these windows from Vonage again.")
-    assert [line.split(":")[0].strip() for line in lines[:6:3]] == [first, second]
-    assert lines[1].strip() == "billed so far: about 10 records (0.40 EUR), in 1 request"
-    assert lines[2].strip() == "this is going to bill about 10 records (0.40 EUR)"
+    assert effect.startswith("Requests these windows again.")
+    assert [line.strip() for line in lines[:8:4]] == [first, second]
+    assert lines[1].strip() == f"VERIFY-V2 of abcd1234, {day}, DELIVERED"
+    assert lines[2].strip() == "billed so far: about 10 records (0.40 EUR), in 1 request"
+    assert lines[3].strip() == "this is going to bill about 10 records (0.40 EUR)"
     assert lines[-1] == "In all, this is going to bill about 20 records (0.80 EUR)."
     assert without_outlooks(sent) == []
     assert stack.table() == before

@@ -6,12 +6,10 @@ import click
 
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.windows import format_instant
-from vonage_reports.submit_reports.requests import ScheduledRun, parse_event
-from vonage_reports_cli.acting import Action, carry_out
-from vonage_reports_cli.definitions import checked, known_api_key
+from vonage_reports.submit_reports.requests import parse_event
+from vonage_reports_cli.acting import carry_out, cost, total
 from vonage_reports_cli.errors import BadInput, Exit
-from vonage_reports_cli.estimate import Total, due, late, lines_of
-from vonage_reports_cli.outlook import described, left_out
+from vonage_reports_cli.previews import step_for
 from vonage_reports_cli.session import Session, verb
 
 
@@ -27,24 +25,13 @@ def collect(session: Session, at: str | None) -> Exit:
     time = format_instant(now) if at is None else at
     event = {"scheduled_time": time}
     try:
-        request = parse_event(event)
+        parse_event(event)
     except InvalidRequest as error:
         raise BadInput(f"--at {str(error).partition(': ')[2]}") from error
-    assert isinstance(request, ScheduledRun)
-    action = Action(event, _preview(session, request.scheduled_time, now))
-    return carry_out(session, [action], question="Request them now? Vonage bills it. [y/N]")
-
-
-def _preview(session: Session, at: datetime, now: datetime) -> list[str]:
-    stack = session.deployed
-    written = stack.definitions.read()
-    work, calendar = stack.ledger.open_work(), stack.ledger.calendar()
-    found = checked(written, work, calendar, api_key=known_api_key(written, calendar))
-    lines = lines_of(due(found.definitions, calendar, work, at=at, now=now))
-    price, refused = stack.price, found.refusals
-    return [
-        *described(lines, price),
-        *(f"refused: {each.definition}, {each.field}: {each.reason}" for each in refused),
-        *left_out(late(found.definitions, calendar, at=at, now=now)),
-        f"in all {Total.of(lines).words(price)}" if lines else "no report is due",
-    ]
+    step = step_for(session.deployed, event)
+    price = cost(session.deployed, total([step]))
+    return carry_out(
+        session,
+        [step],
+        question=f"Vonage is going to bill {price}. Request the reports now? [y/N]",
+    )

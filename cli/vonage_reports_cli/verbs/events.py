@@ -229,7 +229,7 @@ def replay(session: Session) -> Exit:
         return carry_out(
             session,
             steps or [_NOTHING],
-            effect="Sends these events again, and deletes each from the queue once it succeeded:",
+            effect="Sends these events again, and deletes each one that succeeds:",
             question=f"Vonage is going to bill {price}. Send {count(number, 'event')}? [y/N]",
             send=send,
             following="events list" if number < len(steps) else "status",
@@ -332,7 +332,7 @@ def purge(session: Session) -> Exit:
         return carry_out(
             session,
             steps or [_NOTHING],
-            effect="Deletes these events. They are not sent, and this is free:",
+            effect="Deletes these events without sending them. This is free:",
             question=f"Delete {count(len(found), 'event')}? [y/N]",
             send=delete,
             following="status",

@@ -29,8 +29,7 @@ def recollect(session: Session, report_ids: tuple[str, ...], *, again: bool) -> 
     return carry_out(
         session,
         steps,
-        effect="Requests these windows from Vonage again. The new archives take the place of the "
-        "old ones in manifest and dataset:",
+        effect="Requests these windows again. Their new archives take the place of the old ones:",
         question=f"Vonage is going to bill {price}. Collect {count(number, 'window')} again? [y/N]",
     )
 

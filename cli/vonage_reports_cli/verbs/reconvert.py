@@ -56,7 +56,7 @@ def reconvert(
     return carry_out(
         session,
         steps,
-        effect=f"Makes dataset and manifest again from the stored archives. {FREE}",
+        effect=f"Converts the stored archives again. {FREE}",
         question=f"Convert {count(number, 'window')} again? [y/N]",
     )
 

@@ -39,12 +39,12 @@ def retry(session: Session) -> Exit:
 
 def _step(session: Session, problem: Problem) -> Step:
     """Return the event of a problem. A report that would fail again needs a person."""
-    name = problem.report_id or problem.definition
     if problem.event is None:
+        name = problem.report_id or problem.definition
         reason = f"{name} would fail again, so look into it first: {problem.reason}"
         return Refused(name, reason, Exit.ATTENTION)
     step = step_for(session.deployed, problem.event)
     if isinstance(step, Refused):
         return step
-    first, *more = step.preview
-    return replace(step, preview=[first, f"  failed: {problem.reason}", *more])
+    name, window, *more = step.preview
+    return replace(step, preview=[name, window, f"  failed: {problem.reason}", *more])

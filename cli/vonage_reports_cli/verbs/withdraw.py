@@ -25,7 +25,6 @@ def withdraw(session: Session, report_ids: tuple[str, ...]) -> Exit:
     return carry_out(
         session,
         steps,
-        effect="Ends these reports as CANCELLED. The schedule and backfills leave their windows "
-        "out; only `recollect` collects them. This is free:",
+        effect="Ends these reports. Then only `recollect` collects their windows. This is free:",
         question=f"Withdraw {count(number, 'report')}? [y/N]",
     )
