@@ -11,6 +11,7 @@ import fcntl
 import io
 import os
 import pty
+import re
 import shlex
 import struct
 import subprocess
@@ -23,6 +24,9 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 COLUMNS, LINES = 96, 100
+
+_ERASED = re.compile(r"[^\n]*\n(?:\x1b\[\?25h)?\r\x1b\[1A\x1b\[2K")
+"""A progress bar that is erased at its end."""
 
 _PROGRAM = "vonage-reports --local"
 
@@ -73,7 +77,8 @@ def output_of(arguments: list[str]) -> str:
     finally:
         os.close(ours)
     process.wait()
-    return found.decode().replace("\r\n", "\n").rstrip("\n")
+    text = found.decode().replace("\r\n", "\n").rstrip("\n")
+    return _ERASED.sub("", text)
 
 
 def picture(commands: list[str]) -> str:

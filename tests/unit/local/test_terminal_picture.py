@@ -33,3 +33,4 @@ def test_picture_of_the_readme_loads_nothing_and_shows_results() -> None:
     assert set(re.findall(r"(?:href|src|url)\s*[=(]\s*[\"']?(?!#)(\S+)", svg)) == set()
     assert "<script" not in svg
     assert "Nothing differs." in text_of(svg)
+    assert "Proving" not in text_of(svg)
