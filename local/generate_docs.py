@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Iterator
 from typing import get_args
 
+from local import generate_schemas
 from local.stack.emulator import ROOT
 from vonage_reports.domain.lifecycle import TRANSITIONS, Transition
 from vonage_reports.domain.report import State
@@ -47,8 +48,9 @@ def _generated() -> Iterator[str]:
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the page, and the schemas."""
     PAGE.write_text(with_transitions(PAGE.read_text()))
+    generate_schemas.main()
 
 
 if __name__ == "__main__":

@@ -31,7 +31,12 @@ from vonage_reports.domain.definitions import (
     ReportDefinition,
 )
 from vonage_reports.domain.errors import InvalidRequest
-from vonage_reports.domain.products import filter_problem, known_filters, retention_problem
+from vonage_reports.domain.products import (
+    PRODUCTS,
+    filter_problem,
+    known_filters,
+    retention_problem,
+)
 from vonage_reports.domain.removal import Listing, Pair, listing_of, pair_of, removals_of
 from vonage_reports.domain.windows import WindowLength
 from vonage_reports.submit_reports.context import Services
@@ -125,6 +130,29 @@ class _Definition(BaseModel):
         Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None,
         Field(description="three capital letters, such as EUR"),
     ] = None
+
+
+def definitions_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the list, which editors use.
+
+    It accepts a few lists that `parse_definitions` refuses, such as one with a name given twice.
+    """
+    schema = _Definition.model_json_schema()
+    definitions = schema.pop("$defs", {})
+    product, filters = schema["properties"]["product"], schema["properties"]["filters"]
+    # An unknown product passes, because Vonage may have added it. Editors offer the known ones.
+    product["anyOf"] = [{"enum": sorted(PRODUCTS)}, {"pattern": product.pop("pattern")}]
+    filters["additionalProperties"] = False
+    for name in filters["patternProperties"]:
+        filters["patternProperties"][name] = {"type": ["string", "boolean", "integer"]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Report definitions",
+        "type": "array",
+        "maxItems": MOST_DEFINITIONS,
+        "items": {**schema, "title": "Report definition", "description": "What to collect."},
+        "$defs": definitions,
+    }
 
 
 class _Object(dict[str, Any]):
