@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator
 from typing import get_args
 
-from local import generate_schemas
+from local import generate_columns, generate_schemas
 from local.stack.emulator import ROOT
 from vonage_reports.domain.lifecycle import TRANSITIONS, Transition
 from vonage_reports.domain.report import State
@@ -48,8 +48,9 @@ def _generated() -> Iterator[str]:
 
 
 def main() -> None:
-    """Write the page, and the schemas."""
+    """Write the page, the columns and the schemas."""
     PAGE.write_text(with_transitions(PAGE.read_text()))
+    generate_columns.main()
     generate_schemas.main()
 
 

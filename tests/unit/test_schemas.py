@@ -72,7 +72,7 @@ def test_undelivered_event_fits_the_schema() -> None:
     check("events", record)
 
 
-WRONG = (None, True, False, 0, -1, 1.5, "", "..", "2026-02-30", "2026-01-01", [], ["row_count"], {})
+WRONG: tuple[Any, ...] = (None, True, False, 0, -1, 1.5, "", "..", "2026-02-30", "2026-01-01", [], ["row_count"], {})
 
 
 @pytest.mark.parametrize("name", [name for name in EVENTS if name != "run_ended"])
@@ -135,6 +135,7 @@ def test_wrong_definition_does_not_fit_the_schema(field: str, value: object) -> 
 
 
 STORED = Fail("RowsMismatch", 'send reconvert with "accept": ["row_count"].', is_stored=True)
+RESUME = Resume(Entry.CHECK, NOW, frees_slot=False, error="States.Timeout", reason="too long")
 KINDS = [
     notifications.failed(REPORT, STORED, execution="arn:aws:states:x"),
     notifications.failed(REPORT, Fail("ReportFailed", "Vonage failed"), execution=None),
