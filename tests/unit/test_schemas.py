@@ -72,7 +72,21 @@ def test_undelivered_event_fits_the_schema() -> None:
     check("events", record)
 
 
-WRONG: tuple[Any, ...] = (None, True, False, 0, -1, 1.5, "", "..", "2026-02-30", "2026-01-01", [], ["row_count"], {})
+WRONG: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1.5,
+    "",
+    "..",
+    "2026-02-30",
+    "2026-01-01",
+    [],
+    ["row_count"],
+    {},
+)
 
 
 @pytest.mark.parametrize("name", [name for name in EVENTS if name != "run_ended"])
