@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from vonage_reports_cli.errors import CommandError, Exit
 from vonage_reports_cli.session import Session, common_options, target_options
@@ -17,16 +18,46 @@ _PACKAGE = "vonage_reports_cli.verbs"
 
 VERBS: Mapping[str, Mapping[str, str]] = {
     "Look": {
-        "status": "Show each definition, and every problem with the command that mends it.",
+        "status": "Show every problem with the command that mends it, and each definition.",
+        "show": "Show the life of one report, and the command that mends it.",
+        "logs": "Show the logs of the functions.",
+        "doctor": "Check the stack, and name the command that mends each fault.",
+        "verify": "Prove again what was delivered, from the bucket alone.",
+    },
+    "Cost": {
+        "estimate": "Show what the schedule is going to request, and what it costs.",
     },
     "Act": {
+        "collect": "Request the reports that are due now.",
+        "backfill": "Collect a definition's windows between two dates. Vonage bills them.",
+        "cancel": "Stop a backfill.",
         "recollect": "Collect windows again. Vonage bills them again.",
+        "reconvert": "Make dataset and manifest again from the stored archives, for free.",
+        "resolve": "Answer a held report: which request it has at Vonage, or none.",
+        "withdraw": "End open reports that are not needed any more.",
+        "retry": "Mend everything that failed, each report by its own way.",
+        "sweep": "Settle what ended, and request what waits, now.",
+        "events": "List, send or delete the events that submit_reports failed to handle.",
+    },
+    "Set up": {
+        "definitions": "Show, check and change the report definitions.",
+        "settings": "Show and change the template's parameters.",
+        "secret": "Write and check the Vonage credentials.",
+        "pause": "Stop the schedule. Open reports are finished.",
+        "resume": "Show what is going to be requested, and start the schedule.",
+        "completion": "Print the script that completes commands in your shell.",
+    },
+    "Ask": {
+        "query": "Run SQL on the delivered records.",
+        "bill": "Add up what to charge for a month, with a mark-up.",
+        "reconcile": "Compare an invoice of Vonage with the delivered records.",
+        "page": "Write a page of usage and cost, for a browser.",
     },
 }
 """The verbs by section, with their short helps. `verbs/<module>.py` has the function of the verb's
 name, with `_` for `-`."""
 
-_MODULES: Mapping[str, str] = {}
+_MODULES: Mapping[str, str] = {"cancel": "backfill", "resume": "pause"}
 """The module of each verb that shares one with others."""
 
 
@@ -44,6 +75,16 @@ class Verbs(click.Group):
         module = import_module(f"{_PACKAGE}.{_MODULES.get(name, name)}")
         command: click.Command = getattr(module, name.replace("-", "_"))
         return command
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete verbs without loading them."""
+        helps = {name: text for section in VERBS.values() for name, text in section.items()}
+        items = [
+            CompletionItem(name, help=text)
+            for name, text in helps.items()
+            if name.startswith(incomplete)
+        ]
+        return [*items, *click.Command.shell_complete(self, context, incomplete)]
 
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the sections of the help."""

@@ -7,12 +7,13 @@ import json
 import os
 from collections.abc import Callable
 
-from tests.benchmarks import coldstart, convert, ledger, store
+from tests.benchmarks import cli, coldstart, convert, ledger, store
 from tests.support.paths import ROOT
 
 OUT = ROOT / "out"
 FILE = OUT / "bench.json"
 PARTS: dict[str, Callable[[], object]] = {
+    "cli": cli.main,
     "coldstart": coldstart.main,
     "ledger": ledger.main,
     "convert": convert.main,

@@ -24,7 +24,11 @@ pytestmark = pytest.mark.slow
 ROWS_PER_DAY = 60
 DAY = datetime(2026, 11, 18, tzinfo=UTC)
 SCHEDULED = "2026-11-22T02:15:00Z"
-MONTH = {"SINCE": "2026-11-01", "UNTIL": "2026-12-01", "ACCOUNT_CURRENCY": "EUR"}
+MONTH = {
+    "Since": "DATE '2026-11-01'",
+    "Until": "DATE '2026-12-01'",
+    "AccountCurrency": "EUR",
+}
 WRONG_COUNT = "count_as_text with one more"
 
 

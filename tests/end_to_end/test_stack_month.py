@@ -29,7 +29,11 @@ from vonage_reports_cli.sql.dataset import Folder, open_dataset
 pytestmark = pytest.mark.slow
 
 SCHEDULED = "2026-11-04T02:15:00Z"
-ASKED = {"SINCE": "2026-10-01", "UNTIL": "2026-11-01", "ACCOUNT_CURRENCY": "EUR"}
+ASKED = {
+    "Since": "DATE '2026-10-01'",
+    "Until": "DATE '2026-11-01'",
+    "AccountCurrency": "EUR",
+}
 ACCOUNT = "abcd1234"
 NEVER_SETTLED = 1e6
 """Hours of settling. An eighth of the records has no final status, however late the test runs."""

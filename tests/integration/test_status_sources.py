@@ -1,4 +1,4 @@
-"""The sources of `make status`: a DynamoDB table, and the file of the last run."""
+"""The sources of `status`: a DynamoDB table, and the file of the last run."""
 
 import json
 from collections.abc import Iterator
@@ -12,15 +12,18 @@ import pytest
 from mypy_boto3_dynamodb.service_resource import Table
 
 from tests.support.ledger_table import create_ledger_table
-from vonage_reports.aws.definitions_source import WrittenDefinitions
+from vonage_reports.aws.bucket import Bucket
+from vonage_reports.aws.definitions_source import DefinitionsSource, WrittenDefinitions
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.ledger_items import finished_item
+from vonage_reports.aws.ssm import DefinitionsParameter
 from vonage_reports.domain.backfill import Backfill, Progress
 from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.windows import windows_within
 from vonage_reports.submit_reports.read_definitions import parse_definitions
 from vonage_reports_cli.errors import BadInput
+from vonage_reports_cli.status.model import Span, Standing
 from vonage_reports_cli.status.sources import LastRun, content_of
 from vonage_reports_cli.status.summary import status_of
 
@@ -95,25 +98,131 @@ def test_saved_ledger_has_same_status_as_table(
     items = client.scan(TableName=table.name)["Items"]
     client.close()
 
-    last_run.write(items, source="a test", definitions=DEFINITIONS, as_of=NOW)
+    last_run.write(items, source="a test", is_simulated=True, definitions=DEFINITIONS, as_of=NOW)
 
     saved = last_run.read()
     from_file = status_of(content_of(saved, saved.definitions, as_of=saved.as_of)).to_dict()
     from_table = status_of(content_of(ledger, WRITTEN, as_of=NOW)).to_dict()
     assert from_file == from_table
     document: dict[str, Any] = from_table
-    (row,), (late, problem) = document["definitions"], document["problems"]
+    (row,), (late, problem, unplanned) = document["definitions"], document["problems"]
+    assert (unplanned["kind"], unplanned["event"]) == (
+        "late",
+        {"scheduled_time": "2026-11-22T02:15:00Z"},
+    )
     assert (row["delivered"], row["waiting"], row["missing"]) == (44, 1, 3)
     assert (late["kind"], late["report_id"]) == ("late", open_.report_id)
+    since = date(2026, 11, 2)
+    of_a_day = [
+        status_of(content_of(source, definitions, as_of=NOW, since=since)).to_dict()
+        for source, definitions in ((saved, saved.definitions), (ledger, WRITTEN))
+    ]
+    assert of_a_day[0] == of_a_day[1]
     assert problem["event"]["backfill"]["start"] == "2026-11-01"
     assert len(document["backfills"]) == 1
+
+
+def test_span_begins_with_a_window_and_knows_earlier_accounts(table: Table) -> None:
+    ledger = Ledger(table)
+    ledger.record_collects(DEFINITION)
+    two_days = reports("2026-11-01", "2026-11-03")
+    put_finished(table, *two_days[:20], *two_days[30:])
+
+    content = content_of(ledger, WRITTEN, as_of=NOW, since=date(2026, 11, 2))
+
+    midnight = datetime(2026, 11, 2, tzinfo=UTC)
+    assert content.spans == {"verify": Span(midnight, frozenset({"abcd1234"}))}
+    assert min(each.window.start for each in content.finished["verify"]) > midnight
+    (row,) = status_of(content).rows
+    # The gap began on the day before.
+    assert (row.delivered, row.missing) == (18, 6)
+
+
+def test_span_before_the_first_report_knows_no_account(table: Table) -> None:
+    ledger = Ledger(table)
+    ledger.record_collects(DEFINITION)
+    put_finished(table, *reports("2026-11-02", "2026-11-03"))
+
+    content = content_of(ledger, WRITTEN, as_of=NOW, since=date(2026, 11, 1))
+
+    assert content.spans["verify"].collected_before == frozenset()
+    assert [each.missing for each in status_of(content).rows] == [0]
+
+
+def test_span_is_never_longer_than_the_records_of_vonage(table: Table) -> None:
+    ledger = Ledger(table)
+    ledger.record_collects(DEFINITION)
+    put_finished(table, *reports("2024-11-01", "2024-11-02"), *reports("2026-11-01", "2026-11-02"))
+
+    content = content_of(ledger, WRITTEN, as_of=NOW, since=date(2020, 1, 1))
+
+    assert content.spans == {}
+    assert len(content.finished["verify"]) == 24
 
 
 def test_list_that_is_refused_is_shown_as_refused(table: Table) -> None:
     ledger = Ledger(table)
     ledger.move_cursor("mine", "abcd1234", 3, NOW)
-    document = status_of(content_of(ledger, WRITTEN, as_of=NOW)).to_dict()
-    assert "has none of the definitions collected so far, as mine" in json.dumps(document)
+    ledger.record_collects(replace(DEFINITION, name="mine"))
+
+    found = status_of(content_of(ledger, WRITTEN, as_of=NOW))
+
+    (refusal,) = found.refusals
+    assert "has none of the definitions collected so far, as mine" in refusal.reason
+    assert [(row.definition, row.standing) for row in found.rows] == [("mine", Standing.REFUSED)]
+
+
+@pytest.fixture
+def source(aws_session: boto3.Session) -> Iterator[DefinitionsSource]:
+    """Yield the definitions of a stack whose operator edited the parameter, before an update."""
+    s3, ssm = aws_session.client("s3"), aws_session.client("ssm")
+    s3.create_bucket(
+        Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+    )
+    other = json.dumps([{"name": "sms-of-template", "product": "SMS"}])
+    for name, text in (
+        ("/d", other),
+        ("/d", DEFINITIONS),
+        ("/d", other),
+        ("/d-of-template", other),
+    ):
+        ssm.put_parameter(Name=name, Value=text, Type="String", Overwrite=True)
+    yield DefinitionsSource(Bucket(s3, "reports"), DefinitionsParameter(ssm, "/d"))
+    s3.close()
+    ssm.close()
+
+
+def test_pending_take_over_is_shown_with_its_definitions(
+    table: Table, source: DefinitionsSource
+) -> None:
+    ledger = Ledger(table)
+    ledger.move_cursor("verify", "abcd1234", 3, NOW)
+    ledger.record_collects(DEFINITION)
+
+    found = status_of(content_of(ledger, source, as_of=NOW))
+
+    assert [(row.definition, row.standing) for row in found.rows] == [
+        ("verify", Standing.COLLECTED)
+    ]
+    assert found.warnings[0].startswith(
+        "the next pass of submit_reports writes version 2 of the parameter /d as "
+        "s3://reports/definitions/report-definitions.json"
+    )
+    assert source.read_object() is None
+
+
+def test_take_over_without_a_fitting_version_refuses_the_list(
+    table: Table, source: DefinitionsSource
+) -> None:
+    ledger = Ledger(table)
+    for name in ("verify", "lost"):
+        ledger.move_cursor(name, "abcd1234", 3, NOW)
+
+    found = status_of(content_of(ledger, source, as_of=NOW))
+
+    (refusal,) = found.refusals
+    assert refusal.reason.startswith("the parameter /d lacks definitions that were collected")
+    assert found.attention == ["1 refused definition"]
 
 
 def test_missing_file_error_names_make_run(tmp_path: Path) -> None:

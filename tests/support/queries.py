@@ -1,18 +1,18 @@
-"""The template's named queries on a copy of the bucket."""
+"""The saved queries on a copy of the bucket."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vonage_reports_cli.sql.dataset import Folder, open_dataset
-from vonage_reports_cli.sql.named_queries import named_queries, values_from
+from vonage_reports_cli.sql.named_queries import named_queries
 
 
 def run_named_query(
-    folder: Path, name: str, variables: Mapping[str, str], *, invoice: Path | None = None
+    folder: Path, name: str, parameters: Mapping[str, str], *, invoice: Path | None = None
 ) -> list[dict[str, Any]]:
-    """Run a named query with these variables; return its rows as dicts."""
-    sql = named_queries()[name].render(values_from(variables, query=name))
+    """Run a saved query with these parameters; return its rows as dicts."""
+    sql = named_queries()[name].render(parameters)
     with open_dataset(Folder(folder), invoice=invoice) as connection:
         found = connection.execute(sql)
         names = [each[0] for each in found.description or ()]

@@ -1,4 +1,4 @@
-"""The ledger as `make status` shows it: definitions, accounts, their windows, and backfills.
+"""The ledger as `status` shows it: definitions, accounts, their windows, and backfills.
 
 Pure: it uses the domain and the content of the ledger, but no clock and no AWS.
 """
@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from enum import StrEnum
 from functools import cached_property
 from itertools import takewhile
 from zoneinfo import ZoneInfo
@@ -15,6 +16,7 @@ from zoneinfo import ZoneInfo
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.backfill import Backfill, Progress, oldest_date
 from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
+from vonage_reports.domain.removal import listing_of
 from vonage_reports.domain.report import Report, Revision, State
 from vonage_reports.domain.windows import Window, WindowLength, tiled, windows_ending_after
 
@@ -29,7 +31,11 @@ _COUNTS = ("delivered", "in_flight", "waiting", "held", "failed", "missing")
 
 @dataclass(frozen=True)
 class Content:
-    """Ledger and definitions at the instant `as_of`; finished reports by definition name."""
+    """Ledger and definitions at the instant `as_of`; finished reports by definition name.
+
+    `spans` has the finished reports' span of each definition. Without one, `finished` has all that
+    Vonage has records for.
+    """
 
     as_of: datetime
     definitions: Sequence[ReportDefinition]
@@ -40,6 +46,11 @@ class Content:
     ended_backfills: Sequence[Backfill] = ()
     unreadable: Sequence[str] = ()
     """The ledger's items that this code cannot read."""
+    spans: Mapping[str, "Span"] = field(default_factory=dict)
+    since: date | None = None
+    """The first date of every span, in the time zone of its definition."""
+    pending: str | None = None
+    """What becomes of the definitions in the next pass of submit_reports."""
 
     @property
     def backfills(self) -> tuple[Backfill, ...]:
@@ -47,6 +58,28 @@ class Content:
         running = {each.name for each in self.work.backfills}
         ended = (each for each in self.ended_backfills if each.name not in running)
         return (*self.work.backfills, *ended)
+
+
+@dataclass(frozen=True)
+class Span:
+    """The time that a status covers: from the `start` of a window on.
+
+    `collected_before` has the accounts with windows before `start`, in lower case. Their missing
+    windows count from `start` on, and those of other accounts from their first window on.
+    """
+
+    start: datetime
+    collected_before: frozenset[str] = frozenset()
+
+
+class Standing(StrEnum):
+    """Whether a definition and its account are collected, and if not, why."""
+
+    COLLECTED = "collected"
+    REMOVED = "removed"
+    """The definition or the account is not in the report definitions any more."""
+    REFUSED = "refused"
+    """The report definitions have it, or may have it, but submit_reports refuses them."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +100,13 @@ class Row:
     """One definition and account, with the number of windows in each state.
 
     Parts of split windows count only in `held`, the reports that the operator must resolve.
-    `is_collected` is False if the definition or its account was removed.
     """
 
     definition: str
     account_id: str
     length: WindowLength
     time_zone: str
-    is_collected: bool
+    standing: Standing
     last_delivered: Delivered | None
     delivered: int
     in_flight: int
@@ -82,6 +114,11 @@ class Row:
     held: int
     failed: int
     missing: int
+
+    @property
+    def is_collected(self) -> bool:
+        """Whether the schedule collects the definition and the account."""
+        return self.standing is Standing.COLLECTED
 
     def to_dict(self) -> dict[str, object]:
         """Return the JSON form."""
@@ -91,7 +128,7 @@ class Row:
             "account_id": self.account_id,
             "window": self.length,
             "time_zone": self.time_zone,
-            "is_collected": self.is_collected,
+            "standing": self.standing,
             "last_delivered": None if last is None else last.to_dict(),
             **{name: getattr(self, name) for name in _COUNTS},
         }
@@ -211,8 +248,8 @@ class DefinitionHistory:
     """Everything that the ledger has under one definition name.
 
     Product, window length and time zone are the first that were collected. `definition` is None
-    if it was removed. `to_come` has the starts and accounts of windows that a running backfill is
-    going to plan.
+    if it was removed or, with `is_refused`, refused. `to_come` has the starts and accounts of
+    windows that a running backfill is going to plan. `span` limits the windows.
     """
 
     name: str
@@ -224,6 +261,8 @@ class DefinitionHistory:
     reports: Sequence[Report]
     cursors: Mapping[tuple[str, int], datetime]
     to_come: frozenset[tuple[datetime, str]]
+    is_refused: bool
+    span: Span | None
     as_of: datetime = field(repr=False)
 
     @cached_property
@@ -252,15 +291,17 @@ class DefinitionHistory:
 
     @cached_property
     def windows(self) -> tuple[Window, ...]:
-        """All windows from the ledger's first to its last, oldest first.
+        """All windows of the span from the ledger's first to its last, oldest first.
 
         The time zone's present rules cut them, and the ledger's own windows may differ.
         """
-        whole = [report.window for report in self.reports if report.root is None]
-        if not whole:
+        starts = [report.window.start for report in self.reports if report.root is None]
+        if not starts:
             return ()
-        first = min(window.start for window in whole)
-        last = max(window.start for window in whole)
+        first, last = min(starts), max(starts)
+        if self.span is not None:
+            is_known = bool(self.span.collected_before)
+            first = self.span.start if is_known else max(first, self.span.start)
         windows = windows_ending_after(first, self.length, self.time_zone)
         return tuple(takewhile(lambda window: window.start <= last, windows))
 
@@ -273,6 +314,14 @@ class DefinitionHistory:
             if not report.is_at_end and report.state is not State.HELD
         )
         return sorted(is_open, key=lambda each: each.window.start)
+
+    @property
+    def scheduled_accounts(self) -> Sequence[str]:
+        """The accounts that the schedule plans. The account that it planned last is the API key."""
+        if THE_API_KEY not in self._account_ids or not self.cursors:
+            return self._account_ids
+        account_id, _ = max(self.cursors, key=lambda each: (self.cursors[each], each))
+        return (account_id,)
 
     @cached_property
     def oldest_date(self) -> date:
@@ -289,7 +338,7 @@ class DefinitionHistory:
             account_id=account.account_id,
             length=self.length,
             time_zone=self.time_zone,
-            is_collected=self._is_collected(account.account_id),
+            standing=self.standing_of(account.account_id),
             last_delivered=None if newest is None else _delivered(newest),
             delivered=len({report.window.start for report in delivered}),
             in_flight=sum(states[state] for state in _IN_FLIGHT),
@@ -299,11 +348,17 @@ class DefinitionHistory:
             missing=len(missing),
         )
 
+    def standing_of(self, account_id: str) -> Standing:
+        """Return whether an account of the definition is collected."""
+        if self.is_refused or self.change is not None:
+            return Standing.REFUSED
+        return Standing.COLLECTED if self._is_listed(account_id) else Standing.REMOVED
+
     def missing(self, account: AccountReports) -> list[MissingWindow]:
         """List the account's windows that are neither delivered nor open nor failed.
 
-        The list covers the account's first to last window, and omits `to_come` and withdrawn
-        windows. It includes a window whose final revision the calendar skipped.
+        The list covers the account's first to last window in the span, and omits `to_come` and
+        withdrawn windows. It includes a window whose final revision the calendar skipped.
         """
         return [
             MissingWindow(window, reason, self._why_no_backfill(account.account_id, window))
@@ -320,6 +375,9 @@ class DefinitionHistory:
         if not account.windows:
             return
         first, last = min(account.windows), max(account.windows)
+        if self.span is not None:
+            is_known = account.account_id.lower() in self.span.collected_before
+            first = self.span.start if is_known else max(first, self.span.start)
         planned = [report.window for report in account.whole]
         for window in tiled(self.windows, planned):
             if not first <= window.start <= last:
@@ -355,11 +413,13 @@ class DefinitionHistory:
     def _why_no_backfill(self, account_id: str, window: Window) -> str | None:
         if window.first_date < self.oldest_date:
             return f"Vonage has {self.product} records only since {self.oldest_date}"
+        if self.is_refused:
+            return f"{self.name} is refused; correct the report definitions first"
         if self.definition is None:
             return f"{self.name} was removed from the definitions"
         if self.change is not None:
             return f"{self.change.field}: {self.change.reason}"
-        if not self._is_collected(account_id):
+        if not self._is_listed(account_id):
             return f"{account_id} was removed from the account_ids of {self.name}"
         return None
 
@@ -367,7 +427,7 @@ class DefinitionHistory:
     def _account_ids(self) -> Sequence[str]:
         return () if self.definition is None else self.definition.account_ids
 
-    def _is_collected(self, account_id: str) -> bool:
+    def _is_listed(self, account_id: str) -> bool:
         return account_id in self._account_ids or THE_API_KEY in self._account_ids
 
 
@@ -387,6 +447,8 @@ def histories_of(content: Content) -> Iterator[DefinitionHistory]:
         to_come[backfill.definition.name].update(
             (window.start, account) for window, account in backfill.left()
         )
+    listing = listing_of(content.definitions, content.refusals)
+    refused = {each.definition for each in content.refusals}
     for name in (*definitions, *sorted(collects.keys() - definitions.keys())):
         definition = definitions.get(name)
         first = json.loads(collects.get(name) or (definition.collects if definition else ""))
@@ -407,5 +469,9 @@ def histories_of(content: Content) -> Iterator[DefinitionHistory]:
                 if of == name
             },
             to_come=frozenset(to_come[name]),
+            # A refused entry without a readable name may be any definition.
+            is_refused=definition is None
+            and (name in refused or (listing is None and bool(refused))),
+            span=content.spans.get(name),
             as_of=content.as_of,
         )

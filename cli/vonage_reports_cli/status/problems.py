@@ -3,7 +3,8 @@
 Like `model`, it uses no clock and no AWS.
 """
 
-from collections import Counter
+import shlex
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -14,6 +15,7 @@ from vonage_reports.aws.ledger_items import UnreadableItem
 from vonage_reports.domain.acceptance import advised, in_order
 from vonage_reports.domain.backfill import Backfill, Progress, oldest_date
 from vonage_reports.domain.calendar import due_reports
+from vonage_reports.domain.commands import PROGRAM, command_for
 from vonage_reports.domain.definitions import warnings_of
 from vonage_reports.domain.metrics import of_open_work
 from vonage_reports.domain.notifications import fails_again, recollect, reconvert
@@ -55,8 +57,9 @@ class Problem:
     """Adjacent windows of one account that are not delivered, and the event that fetches them.
 
     `kind` is held, failed, removed (not listed any more), refused (Vonage refuses the account or
-    the product), late (open for too long) or missing. `event` is None if no event helps or if the
-    operator must investigate first; `reason` then says why.
+    the product), late (open for too long, or due and not planned) or missing. `event` is None if no
+    event helps or if the operator must investigate first; `reason` then says why. `hold` is the
+    number of the hold that the operator must resolve.
     """
 
     kind: str
@@ -69,15 +72,34 @@ class Problem:
     report_id: str | None = None
     reason: str | None = None
     event: Mapping[str, Any] | None = None
+    hold: int | None = None
 
-    def to_dict(self) -> dict[str, object]:
-        """Return the JSON form."""
+    def commands(self, stack: str | None) -> list[str]:
+        """Return the commands that mend the problem. After a hold, only one of the two is right."""
+        if self.hold is not None and self.report_id is not None:
+            return resolving(self.report_id, self.hold, stack=stack)
+        command = self.event and command_for(self.event, stack=stack)
+        return [command] if command else []
+
+    def to_dict(self, stack: str | None = None) -> dict[str, object]:
+        """Return the JSON form, with the commands for a stack."""
         return {
             **{name: getattr(self, name) for name in ("kind", "definition", "account_id")},
             "start": format_instant(self.start),
             "end": format_instant(self.end),
             **{name: getattr(self, name) for name in ("windows", "report_id", "reason", "event")},
+            "commands": self.commands(stack),
         }
+
+
+def resolving(report_id: str, hold: int, *, stack: str | None) -> list[str]:
+    """Return the commands that resolve a hold: Vonage has the report, or does not have it."""
+    target = ["--stack", stack] if stack else []
+    resolve = [PROGRAM, *target, "resolve", report_id]
+    return [
+        shlex.join([*resolve, *found, "--hold", str(hold)])
+        for found in (["--found", "REQUEST_ID"], ["--not-there"])
+    ]
 
 
 def problems_of(
@@ -95,14 +117,12 @@ def problems_of(
 
 
 def warnings_about(content: Content, histories: Iterable[DefinitionHistory]) -> Iterator[str]:
-    """Yield sentences on refused definitions, delays, the calendar and stopped backfills."""
-    yield from (f"{each.definition}, {each.field}: {each.reason}" for each in content.refusals)
+    """Yield sentences on delays, doubtful definitions and stopped backfills."""
     yield from warnings_of(content.definitions)
     yield from _delays(content)
     yield from _removed(content)
     unplanned = []
     for history in histories:
-        yield from _calendar_warnings(history, content)
         yield from _rescued_cells(history)
         yield from _accepted(history)
         if not history.reports:
@@ -142,10 +162,10 @@ def why_stopped(backfill: Backfill, *, at: datetime, is_listed: bool = True) -> 
 
 def _held(history: DefinitionHistory, report: Report) -> Problem:
     reason = (
-        f"{report.reason}; check Vonage's dashboard first, then send events/resolve.json "
-        f'with "hold": {report.holds}'
+        f"{report.reason}; look for the report in Vonage's dashboard first. If it is there, adopt "
+        "it. Only if it is not there, create it, which Vonage bills"
     )
-    return _problem("held", history, report, reason=reason)
+    return replace(_problem("held", history, report, reason=reason), hold=report.holds)
 
 
 def _failed(
@@ -160,19 +180,20 @@ def _failed(
     ]
     for each in parts or (report,):
         reason = f"{each.error}: {each.reason}"
-        if fails_again(each.error, each.reason):
-            yield _problem("failed", history, each, reason=reason)
-        else:
-            # To convert a stored archive again costs nothing.
-            is_stored = each.error == "RowsUnreadable" or (
-                bool(each.receipts) and each.error not in _ARCHIVE_ERRORS
-            )
-            event = (
-                reconvert(each.report_id, advised(each.reason))
-                if is_stored
-                else recollect(each.report_id, each.failures)
-            )
-            yield _problem("failed", history, each, reason=reason, event=event)
+        yield _problem("failed", history, each, reason=reason, event=mending_event(each))
+
+
+def mending_event(report: Report) -> Mapping[str, Any] | None:
+    """Return the event that mends a failed report, or None if the report would fail again."""
+    if fails_again(report.error, report.reason):
+        return None
+    # To convert a stored archive again costs nothing.
+    is_stored = report.error == "RowsUnreadable" or (
+        bool(report.receipts) and report.error not in _ARCHIVE_ERRORS
+    )
+    if is_stored:
+        return reconvert(report.report_id, advised(report.reason))
+    return recollect(report.report_id, report.failures)
 
 
 def _waiting(history: DefinitionHistory, account_id: str) -> Iterator[Problem]:
@@ -183,13 +204,13 @@ def _waiting(history: DefinitionHistory, account_id: str) -> Iterator[Problem]:
         window = report.root or report.report_id
         event = {"withdraw": {"report_id": window}}
         if report.error == DEFINITION_REMOVED:
-            reason = f"{report.reason}. To end it now, send the event"
+            reason = f"{report.reason}. The command ends it now"
             yield _problem("removed", history, report, reason=reason, event=event)
         elif report.denied_since is not None:
             left = max(report.denied_since + DENIED_FOR - history.as_of, timedelta())
             reason = (
                 f"{report.reason}. It fails in {left / timedelta(days=1):.1f} days. Give the API "
-                "key access to the account and the product, or end the report with the event"
+                "key access to the account and the product, or end the report with the command"
             )
             yield _problem("refused", history, report, reason=reason, event=event)
 
@@ -367,17 +388,19 @@ def _accepted(history: DefinitionHistory) -> Iterator[str]:
             )
 
 
-def _calendar_warnings(history: DefinitionHistory, content: Content) -> Iterator[str]:
-    """Yield a refused change of the definition, or the windows that the schedule did not plan."""
-    if history.definition is None:
+def unplanned(history: DefinitionHistory, content: Content) -> Iterator[Problem]:
+    """Yield the windows of each account that the schedule should have planned by now."""
+    definition, stopped = history.definition, content.work.planning_stopped
+    if definition is None or history.change is not None:
         return
-    if history.change is not None:
-        yield f"{history.name}, {history.change.field}: {history.change.reason}"
-        return
-    stopped = content.work.planning_stopped
-    advice = "planning has stopped" if stopped else "check that the schedule is enabled"
+    advice = (
+        "check that the schedule is enabled: doctor"
+        if stopped is None
+        else "planning has stopped, and the next scheduled run goes on"
+    )
+    found: dict[str, dict[datetime, Window]] = defaultdict(dict)
     for due in due_reports(
-        history.definition,
+        replace(definition, account_ids=history.scheduled_accounts),
         cursors=content.calendar.cursors,
         volumes={},
         profiles={},
@@ -386,15 +409,25 @@ def _calendar_warnings(history: DefinitionHistory, content: Content) -> Iterator
         stopped_since=None if stopped is None else stopped.since,
         delays=content.calendar.delays.get(history.name),
     ):
-        delay = timedelta(days=due.delay_days)
-        overdue = [
-            window
-            for window in (*due.late, *(report.window for report in due.reports))
-            if (due.account_id, due.delay_days) in history.cursors
-            and window.end + delay < content.as_of - _SCHEDULE
-        ]
-        if overdue:
-            yield (
-                f"{history.name}, {due.account_id}: {len(overdue):,} windows are due but not "
-                f"planned, from {history.label(overdue[0])} on; {advice}"
+        if (due.account_id, due.delay_days) in history.cursors:
+            latest_end = content.as_of - _SCHEDULE - timedelta(days=due.delay_days)
+            found[due.account_id].update(
+                (window.start, window)
+                for window in (*due.late, *(report.window for report in due.reports))
+                if window.end < latest_end
+            )
+    for account_id, windows in found.items():
+        if windows:
+            first, last = windows[min(windows)], windows[max(windows)]
+            yield Problem(
+                kind="late",
+                definition=history.name,
+                account_id=account_id,
+                start=first.start,
+                end=last.end,
+                dates=history.label(first)
+                + (f" to {history.label(last)}" if first != last else ""),
+                windows=len(windows),
+                reason=f"due and not planned; {advice}",
+                event={"scheduled_time": format_instant(content.as_of)},
             )

@@ -1,33 +1,47 @@
 """The ledgers that the program reads: the last run's, saved in `.local/`, or a stack's on AWS."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, time
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
 from boto3.dynamodb.types import TypeDeserializer
 
-from vonage_reports.aws.definitions_source import WrittenDefinitions
+from vonage_reports.aws.definitions_source import DefinitionsSource, WrittenDefinitions
 from vonage_reports.aws.ledger_items import (
     Calendar,
     OpenWork,
     backfill_of,
     calendar_of,
+    finished_key,
+    open_key,
     open_work_of,
     readable,
     report_of,
 )
 from vonage_reports.domain.backfill import Backfill
+from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.products import oldest_start
-from vonage_reports.domain.report import Report
-from vonage_reports.submit_reports.read_definitions import accepted_definitions
+from vonage_reports.domain.report import Report, report_ids_from
+from vonage_reports.domain.windows import WindowLength, windows_ending_after
+from vonage_reports.submit_reports.read_definitions import (
+    LoadedDefinitions,
+    accepted_definitions,
+)
+from vonage_reports.submit_reports.take_over import Version, pending_take_over
 from vonage_reports_cli.errors import BadInput
-from vonage_reports_cli.status.model import THE_API_KEY, Content
+from vonage_reports_cli.status.model import THE_API_KEY, Content, Span
 
-_UNSAVED = frozenset({"execution_input", "receipts", "tokens"})
+_UNSAVED = frozenset({"execution_input", "tokens"})
 """Attributes that only a running stack needs; they make up most of an item."""
+
+_LOOK_BACK = 100
+"""How many reports before a span are read, to find the accounts that were collected before it."""
 
 
 class ReadableLedger(Protocol):
@@ -47,44 +61,91 @@ class ReadableLedger(Protocol):
     ) -> Iterable[Report]:
         """Read the finished reports whose window starts at `since` or later."""
 
+    def finished_before(
+        self, definition: str, before: str, *, limit: int
+    ) -> tuple[list[Report], str, bool]:
+        """Read at most `limit` finished reports up to the report_id `before`, largest first."""
+
 
 def content_of(
-    ledger: ReadableLedger, definitions: WrittenDefinitions, *, as_of: datetime
+    ledger: ReadableLedger,
+    definitions: WrittenDefinitions | DefinitionsSource,
+    *,
+    as_of: datetime,
+    since: date | None = None,
 ) -> Content:
     """Read a ledger; `definitions` are the stack's.
 
-    Finished reports go back as far as Vonage's records; older windows could not be collected.
+    Finished reports go back to the window with the local date `since`, and at most as far as
+    Vonage's records; older windows could not be collected.
     """
     # Read open work first: a report that finishes meanwhile is then read twice, not missed.
     work = ledger.open_work()
     calendar = ledger.calendar()
-    loaded = accepted_definitions(definitions, work, calendar, api_key=THE_API_KEY)
-    products = {name: json.loads(text)["product"] for name, text in calendar.collects.items()}
+    loaded, pending = loaded_definitions(definitions, work, calendar)
     unreadable = [*work.unreadable, *calendar.unreadable]
+    finished, spans = {}, {}
+    for name, text in calendar.collects.items():
+        collects = json.loads(text)
+        oldest = oldest_start(collects["product"], as_of)
+        start = oldest if since is None else max(oldest, _first_start(collects, since))
+        if start > oldest:
+            before = report_ids_from(name, start)
+            earlier, _, _ = ledger.finished_before(name, before, limit=_LOOK_BACK)
+            known = frozenset(each.account_id.lower() for each in earlier)
+            spans[name] = Span(start, known)
+        finished[name] = tuple(ledger.finished_reports(name, since=start, unreadable=unreadable))
     return Content(
         as_of=as_of,
         definitions=loaded.definitions,
         refusals=loaded.refusals,
         work=work,
         calendar=calendar,
-        finished={
-            name: tuple(
-                ledger.finished_reports(
-                    name, since=oldest_start(product, as_of), unreadable=unreadable
-                )
-            )
-            for name, product in products.items()
-        },
+        finished=finished,
         ended_backfills=ledger.ended_backfills(unreadable),
         unreadable=unreadable,
+        spans=spans,
+        since=since,
+        pending=pending,
     )
+
+
+def _first_start(collects: Mapping[str, Any], since: date) -> datetime:
+    """Return the start of the definition's window that has the beginning of a local date."""
+    midnight = datetime.combine(since, time(), ZoneInfo(collects["time_zone"]))
+    length = WindowLength(collects["window"])
+    return next(windows_ending_after(midnight, length, collects["time_zone"])).start
+
+
+def loaded_definitions(
+    definitions: WrittenDefinitions | DefinitionsSource, work: OpenWork, calendar: Calendar
+) -> tuple[LoadedDefinitions, str | None]:
+    """Read the definitions as the next pass of submit_reports will, and say what it changes."""
+    pending = None
+    if isinstance(definitions, DefinitionsSource):
+        found = pending_take_over(definitions, work, calendar)
+        written = definitions.read()
+        if isinstance(found, Refusal):
+            return LoadedDefinitions([], [found], written.changed_at), None
+        if isinstance(found, Version):
+            pending = (
+                f"the next pass of submit_reports writes version {found.number} of the parameter "
+                f"{definitions.parameter.name} as {definitions.uri}, and collects by it from then "
+                "on. This status shows that version"
+            )
+            place = f"version {found.number} of the parameter"
+            written = WrittenDefinitions(found.text, written.changed_at, place)
+    else:
+        written = definitions
+    return accepted_definitions(written, work, calendar, api_key=THE_API_KEY), pending
 
 
 @dataclass(frozen=True)
 class SavedLedger:
     """The ledger of a run, as saved.
 
-    `source` names the run. `is_simulated`: the simulator made the records.
+    `source` names the run. `is_simulated`: the simulator made the records. `items` have the form of
+    DynamoDB's client; only those that are needed are read.
     """
 
     as_of: datetime
@@ -109,11 +170,48 @@ class SavedLedger:
         self, definition: str, *, since: datetime, unreadable: list[str]
     ) -> Iterator[Report]:
         """Read the finished reports whose window starts at `since` or later."""
-        reports = readable(self._partition(f"finished#{definition}"), report_of, unreadable)
-        return (report for report in reports if report.window.start >= since)
+        after = report_ids_from(definition, since)
+        items = self._partition(f"finished#{definition}", lambda sk: sk >= after)
+        return readable(items, report_of, unreadable)
 
-    def _partition(self, pk: str) -> Iterator[Mapping[str, Any]]:
-        return (item for item in self.items if item["pk"] == pk)
+    def finished_before(
+        self, definition: str, before: str, *, limit: int
+    ) -> tuple[list[Report], str, bool]:
+        """Read at most `limit` finished reports up to the report_id `before`, largest first."""
+        pk = f"finished#{definition}"
+        sks = sorted((sk for sk in self._sort_keys(pk) if sk <= before), reverse=True)
+        wanted = frozenset(sks[:limit])
+        found = [*readable(self._partition(pk, wanted.__contains__), report_of, [])]
+        found.sort(key=lambda each: each.report_id, reverse=True)
+        return found, sks[:limit][-1] if sks else before, len(sks) > limit
+
+    def report(self, report_id: str) -> Report | None:
+        """Return a report, open or finished, or None. Raises UnreadableItem."""
+        found = (
+            report_of(item)
+            for key in (open_key(report_id), finished_key(report_id))
+            for item in self._partition(key["pk"], key["sk"].__eq__)
+        )
+        return next(found, None)
+
+    def _partition(
+        self, pk: str, has: Callable[[str], bool] = lambda _sk: True
+    ) -> Iterator[Mapping[str, Any]]:
+        """Yield the items of a partition whose sort keys `has` accepts."""
+        plain = TypeDeserializer().deserialize
+        for item in self._by_partition.get(pk, ()):
+            if has(item["sk"]["S"]):
+                yield {name: plain(value) for name, value in item.items()}
+
+    def _sort_keys(self, pk: str) -> Iterator[str]:
+        return (item["sk"]["S"] for item in self._by_partition.get(pk, ()))
+
+    @cached_property
+    def _by_partition(self) -> Mapping[str, list[Mapping[str, Any]]]:
+        found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for item in self.items:
+            found[item["pk"]["S"]].append(item)
+        return found
 
 
 class LastRun:
@@ -160,7 +258,6 @@ class LastRun:
             raise BadInput(
                 f"{self._path} cannot be read: {error}; the next `make run` replaces it"
             ) from error
-        plain = TypeDeserializer().deserialize
         as_of = datetime.fromisoformat(document["as_of"])
         return SavedLedger(
             as_of=as_of,
@@ -170,7 +267,5 @@ class LastRun:
             definitions=WrittenDefinitions(
                 document["definitions"], as_of, "the run", replaces_all=True
             ),
-            items=[
-                {name: plain(value) for name, value in item.items()} for item in document["items"]
-            ],
+            items=document["items"],
         )

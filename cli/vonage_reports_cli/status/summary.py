@@ -1,30 +1,65 @@
 """The status of a ledger: rows, problems, backfills and warnings."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
+from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.windows import format_instant
+from vonage_reports_cli.status.hearing import Unheard
 from vonage_reports_cli.status.model import Advance, Content, Row, advance_of, histories_of
-from vonage_reports_cli.status.problems import Problem, problems_of, warnings_about
+from vonage_reports_cli.status.problems import (
+    Problem,
+    problems_of,
+    unplanned,
+    warnings_about,
+)
 
 
 @dataclass(frozen=True)
 class Status:
-    """The status of a ledger at an instant. Each backfill has the estimated seconds left."""
+    """The status of a ledger at an instant. Each backfill has the estimated seconds left.
+
+    `rows` count windows from `since` on, of all time if None. `unheard` says why an alarm would
+    reach nobody, or is None.
+    """
 
     as_of: datetime
     rows: Sequence[Row]
     problems: Sequence[Problem]
     backfills: Sequence[tuple[Advance, float | None]]
     warnings: Sequence[str]
+    refusals: Sequence[Refusal] = ()
+    since: date | None = None
+    unheard: Unheard | None = None
+    unreadable: int = 0
+    """How many items of the ledger this code cannot read. Each may be a problem."""
 
-    def to_dict(self) -> dict[str, object]:
-        """Return the JSON form."""
+    @property
+    def attention(self) -> list[str]:
+        """Name everything that asks for a person, in a few words each."""
+        counts = Counter(each.kind for each in self.problems)
+        found = []
+        if self.refusals:
+            found.append(_counted(len(self.refusals), "refused definition"))
+        found += [f"{counts[kind]:,} {kind}" for kind in KINDS if counts[kind]]
+        if self.unreadable:
+            found.append(_counted(self.unreadable, "unreadable item") + " of the ledger")
+        if self.unheard:
+            found.append("no alarm reaches anybody")
+        return found
+
+    def to_dict(self, stack: str | None = None) -> dict[str, object]:
+        """Return the JSON form, with the commands for a stack."""
         return {
             "as_of": format_instant(self.as_of),
+            "since": None if self.since is None else self.since.isoformat(),
+            "attention": self.attention,
+            "refusals": [each.to_dict() for each in self.refusals],
+            "unheard": None if self.unheard is None else self.unheard.to_dict(),
+            "problems": [problem.to_dict(stack) for problem in self.problems],
             "definitions": [row.to_dict() for row in self.rows],
-            "problems": [problem.to_dict() for problem in self.problems],
             "backfills": [
                 {
                     "backfill": advance.name,
@@ -40,6 +75,14 @@ class Status:
         }
 
 
+KINDS = ("held", "failed", "removed", "refused", "late", "missing")
+"""The kinds of problems, the most urgent first."""
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' if count > 1 else ''}"
+
+
 def status_of(content: Content) -> Status:
     """Return the status of a ledger."""
     rows: list[Row] = []
@@ -50,8 +93,18 @@ def status_of(content: Content) -> Status:
             missing = history.missing(account)
             rows.append(history.row(account, missing))
             problems += problems_of(history, account, missing)
-    warnings = list(warnings_about(content, histories))
-    return Status(content.as_of, rows, problems, list(_running(content)), warnings)
+        problems += unplanned(history, content)
+    pending = [] if content.pending is None else [content.pending]
+    return Status(
+        content.as_of,
+        rows,
+        problems,
+        list(_running(content)),
+        [*pending, *warnings_about(content, histories)],
+        refusals=[*content.refusals, *(each.change for each in histories if each.change)],
+        since=content.since,
+        unreadable=len(content.unreadable),
+    )
 
 
 def _running(content: Content) -> Iterator[tuple[Advance, float | None]]:

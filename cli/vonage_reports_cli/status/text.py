@@ -1,22 +1,22 @@
-"""The status as text: a table of definitions, then the backfills, problems and warnings."""
+"""The status as text: the problems first, then a table of definitions and the backfills."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 
-from rich.table import Table
-from rich.text import Text
-
-from vonage_reports.domain.commands import command_for
+from vonage_reports.domain.commands import PROGRAM
 from vonage_reports.domain.printable import printable
 from vonage_reports_cli.progress_bar import bar_of, drawn
 from vonage_reports_cli.screen import Screen
-from vonage_reports_cli.status.model import Row
+from vonage_reports_cli.status.model import Row, Standing
 from vonage_reports_cli.status.problems import Problem
-from vonage_reports_cli.status.summary import Status
+from vonage_reports_cli.status.summary import KINDS, Status
+from vonage_reports_cli.tables import Column, show_table
 
 _MOST_SHOWN = 10
 _HEADINGS = {
-    "held": "held: not resubmitted before you decide",
+    "held": "held: not requested again before you decide",
     "failed": "failed",
     "removed": "removed: not in the report definitions any more, and waiting",
     "refused": "refused: Vonage refuses the account or the product",
@@ -25,56 +25,97 @@ _HEADINGS = {
 }
 
 
-def show_status(status: Status, source: str, screen: Screen, *, stack: str | None = None) -> None:
-    """Print the status. `source` names the ledger; `stack` goes into the commands."""
-    screen.say(printable(source), "")
-    if status.rows:
-        screen.show(_table(status.rows))
+@dataclass(frozen=True)
+class Target:
+    """Where the commands of a status go: a stack, or `make run`.
+
+    `is_kept`: the next `make run` goes on with this ledger. The simulator's ledger begins anew.
+    """
+
+    stack: str | None = None
+    is_local: bool = False
+    is_kept: bool = True
+
+    def commands(self, problem: Problem) -> list[str]:
+        """Return the commands that mend a problem."""
+        if not self.is_local:
+            return problem.commands(self.stack)
+        if self.is_kept and problem.event:
+            return [f"make run EVENT=event.json   with {json.dumps(problem.event)} in event.json"]
+        return []
+
+
+def show_status(status: Status, source: str, screen: Screen, target: Target) -> None:
+    """Print the status. `source` names the ledger."""
+    screen.say(printable(source))
+    if status.since is not None:
+        screen.say(
+            f"Windows since {status.since} and all open reports. --since DATE shows more windows."
+        )
+    if status.attention:
+        screen.say(f"Look at: {', '.join(status.attention)}.", style="red")
     else:
-        screen.say("There are no report definitions.")
-    if status.backfills:
-        screen.say("")
-        screen.show(drawn(bar_of(*each) for each in status.backfills))
-    for kind, heading in _HEADINGS.items():
+        screen.say("No problems.", style="green")
+    _show_refusals(screen, status, target)
+    for kind in KINDS:
         of_kind = [each for each in status.problems if each.kind == kind]
-        _section(screen, heading, of_kind, stack=stack)
+        _section(screen, _HEADINGS[kind], of_kind, target)
+    if status.unheard:
+        screen.say("", "no alarm reaches anybody", f"  {printable(status.unheard.reason)}")
+        screen.say(f"    {printable(status.unheard.command)}")
     if status.warnings:
         screen.say("", "warnings")
         screen.say(*(f"  {printable(warning)}" for warning in status.warnings))
+    screen.say("")
+    if status.rows:
+        show_table(screen, _columns(status.rows))
+    else:
+        screen.say("No report definition has been collected.")
+    if status.backfills:
+        screen.say("")
+        screen.show(drawn(bar_of(*each) for each in status.backfills))
 
 
-def _table(rows: Iterable[Row]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("definition", "account", "windows"):
-        table.add_column(column, overflow="fold")
-    table.add_column("last delivered", no_wrap=True)
-    for column in ("delivered", "in flight", "waiting", "held", "failed", "missing"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        last = row.last_delivered
-        names = (
-            row.definition if row.is_collected else f"{row.definition} (removed)",
-            row.account_id,
-            f"{row.length}, {row.time_zone}",
-        )
-        table.add_row(
-            # As Text: rich must not read text from elsewhere as markup.
-            *(Text(printable(name)) for name in names),
-            "" if last is None else f"{last.window.first_date}, {last.revision}",
-            f"{row.delivered:,}",
-            *(_count(count) for count in (row.in_flight, row.waiting)),
-            *(_count(count, "red") for count in (row.held, row.failed, row.missing)),
-        )
-    return table
+def _show_refusals(screen: Screen, status: Status, target: Target) -> None:
+    if status.refusals:
+        screen.say("", "refused definitions: not collected before you correct them", style="red")
+        for each in status.refusals:
+            sentence = f"{each.definition}, {each.field}: {each.reason}"
+            screen.say(f"  {printable(sentence)}", style="red")
+        if not target.is_local:
+            stack = f" --stack {target.stack}" if target.stack else ""
+            screen.say(f"    {PROGRAM}{stack} definitions edit")
 
 
-def _count(count: int, style: str = "") -> Text:
-    return Text(f"{count:,}" if count else "", style=style)
+def _columns(rows: Sequence[Row]) -> list[Column]:
+    def counts(name: str, style: str = "") -> Column:
+        values = [getattr(row, name) for row in rows]
+        cells = [f"{value:,}" if value else "" for value in values]
+        return Column(name.replace("_", " "), cells, is_number=True, style=style)
+
+    return [
+        Column("definition", [_marked(row) for row in rows]),
+        Column("account", [row.account_id for row in rows]),
+        Column("windows", [f"{row.length}, {row.time_zone}" for row in rows]),
+        Column("last delivered", [_last(row) for row in rows]),
+        counts("delivered"),
+        *(counts(name) for name in ("in_flight", "waiting")),
+        *(counts(name, "red") for name in ("held", "failed", "missing")),
+    ]
 
 
-def _section(
-    screen: Screen, heading: str, problems: Sequence[Problem], *, stack: str | None
-) -> None:
+def _marked(row: Row) -> str:
+    """Return the definition's name, marked if the definition is not collected."""
+    mark = "" if row.standing is Standing.COLLECTED else f" ({row.standing})"
+    return f"{row.definition}{mark}"
+
+
+def _last(row: Row) -> str:
+    last = row.last_delivered
+    return "" if last is None else f"{last.window.first_date}, {last.revision}"
+
+
+def _section(screen: Screen, heading: str, problems: Sequence[Problem], target: Target) -> None:
     if not problems:
         return
     screen.say("", heading)
@@ -83,8 +124,9 @@ def _section(
         reason = f": {problem.reason}" if problem.reason else ""
         names = f"{problem.definition}, {problem.account_id}, {problem.dates}{many}"
         screen.say(printable(f"  {names}{reason}"))
-        command = problem.event and command_for(problem.event, stack=stack)
-        if command or problem.report_id is not None:
-            screen.say(printable(f"    {command or problem.report_id}"))
+        commands = target.commands(problem)
+        if commands or problem.report_id is not None:
+            for line in commands or [str(problem.report_id)]:
+                screen.say(printable(f"    {line}"))
     if len(problems) > _MOST_SHOWN:
         screen.say(f"  and {len(problems) - _MOST_SHOWN:,} more; --json has all")

@@ -16,7 +16,8 @@ from vonage_reports.domain.removal import DEFINITION_REMOVED
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.splitting import halves_of
 from vonage_reports.domain.windows import Window, WindowLength, windows_within
-from vonage_reports_cli.status.model import THE_API_KEY, Content, Row
+from vonage_reports_cli.status.hearing import Unheard
+from vonage_reports_cli.status.model import THE_API_KEY, Content, Row, Span, Standing
 from vonage_reports_cli.status.problems import TOO_LONG, Problem
 from vonage_reports_cli.status.summary import Status, status_of
 
@@ -271,7 +272,7 @@ def test_only_final_revision_skipped_by_calendar_is_missing() -> None:
         calendar=Calendar(cursors, {}, {"sms": twice.collects}),
     )
 
-    (problem,) = result.problems
+    (problem,) = [each for each in result.problems if each.kind == "missing"]
     assert problem.reason == "only the preliminary revision is delivered"
     assert problem.event == backfill_event("2026-11-01", "2026-11-02")
 
@@ -412,8 +413,13 @@ def test_held_part_needs_the_operator() -> None:
     assert row(result).held == 1
     (problem,) = result.problems
     assert (problem.kind, problem.report_id) == ("held", reports[2].report_id)
-    # The operator must find out which event is right: creating a report is billed.
+    # The operator must find out which command is right: creating a report is billed.
     assert problem.event is None
+    resolve = f"vonage-reports --stack prod resolve {problem.report_id}"
+    assert problem.commands("prod") == [
+        f"{resolve} --found REQUEST_ID --hold 0",
+        f"{resolve} --not-there --hold 0",
+    ]
 
 
 def test_late_reports_are_listed_with_their_reasons() -> None:
@@ -543,8 +549,9 @@ def test_changed_definition_counts_its_original_windows() -> None:
 
     assert row(result).length is WindowLength.DAY
     assert (problem.windows, problem.event) == (1, None)
+    assert row(result).standing is Standing.REFUSED
     changed_window = "changed under the same name; restore 'day', or use a new name"
-    assert f"sms, window: {changed_window}" in result.warnings
+    assert result.refusals == [Refusal("sms", "window", changed_window)]
 
 
 def test_definition_without_accounts_has_the_ledgers_accounts() -> None:
@@ -619,17 +626,34 @@ def test_backfill_stopped_without_windows_left_warns() -> None:
     )
 
 
-def test_missing_schedule_warns() -> None:
+def test_window_that_the_schedule_did_not_plan_is_late() -> None:
     days = windows(DAILY, "2026-11-14", "2026-11-20")
     calendar = Calendar({("sms", "abcd1234", 3): days[0].end}, {}, {DAILY.name: DAILY.collects})
 
-    (warning,) = status(report(DAILY, days[0]), calendar=calendar).warnings
+    (late,) = status(report(DAILY, days[0]), calendar=calendar).problems
 
     # The 19th became due at the last midnight: today's schedule may still plan it.
-    assert warning == (
-        "sms, abcd1234: 4 windows are due but not planned, from 2026-11-15 on; "
-        "check that the schedule is enabled"
+    assert (late.kind, late.windows, late.dates) == ("late", 4, "2026-11-15 to 2026-11-18")
+    assert late.reason == "due and not planned; check that the schedule is enabled: doctor"
+    assert late.commands("prod") == [
+        "vonage-reports --stack prod collect --at 2026-11-23T06:00:00Z"
+    ]
+
+
+def test_window_of_the_api_key_that_was_not_planned_is_late() -> None:
+    of_the_key = replace(DAILY, account_ids=(THE_API_KEY,))
+    days = windows(DAILY, "2026-11-14", "2026-11-20")
+    # The stack had another API key before.
+    cursors = {("sms", "old00000", 3): days[0].start, ("sms", "abcd1234", 3): days[0].end}
+
+    result = status(
+        report(DAILY, days[0]),
+        definitions=[of_the_key],
+        calendar=Calendar(cursors, {}, {DAILY.name: DAILY.collects}),
     )
+
+    (late,) = result.problems
+    assert (late.account_id, late.windows) == ("abcd1234", 4)
 
 
 def test_reason_shared_by_many_reports_warns_once() -> None:
@@ -639,15 +663,103 @@ def test_reason_shared_by_many_reports_warns_once() -> None:
     assert status(*refused).warnings == ["sms: retrying 3 reports: 401: no such key"]
 
 
-def test_refused_definitions_and_pause_warn() -> None:
+def test_pause_warns() -> None:
     work = OpenWork((), {}, frozenset(), paused_until=NOW + timedelta(minutes=1))
 
-    result = status(refusals=[Refusal("x", "product", "it is missing")], work=work)
+    (pause, _) = status(work=work).warnings
 
-    assert result.warnings[:2] == [
-        "x, product: it is missing",
-        "Vonage asked to pause all requests until 2026-11-23T06:01:00Z",
+    assert pause == "Vonage asked to pause all requests until 2026-11-23T06:01:00Z"
+
+
+@pytest.mark.parametrize("refused", ["sms", "(entry 2)", "(all)"])
+def test_refused_definition_is_not_called_removed(refused: str) -> None:
+    refusal = Refusal(refused, "product", "it is missing")
+
+    result, problem = removed_gap(
+        definitions=[],
+        refusals=[refusal],
+        calendar=Calendar({}, {}, {DAILY.name: DAILY.collects}),
+    )
+
+    assert row(result).standing is Standing.REFUSED
+    assert result.refusals == [refusal]
+    assert problem.reason == "sms is refused; correct the report definitions first"
+
+
+def test_definition_beside_a_refused_one_is_removed() -> None:
+    result, _ = removed_gap(
+        definitions=[],
+        refusals=[Refusal("verify", "product", "it is missing")],
+        calendar=Calendar({}, {}, {DAILY.name: DAILY.collects}),
+    )
+
+    assert row(result).standing is Standing.REMOVED
+
+
+def test_accepted_definition_stays_collected_beside_its_refused_copy() -> None:
+    copy = Refusal("sms", "name", "(entry 1), of SMS, already has this name")
+
+    assert row(status(refusals=[copy])).standing is Standing.COLLECTED
+
+
+def test_span_counts_gap_at_its_beginning_of_a_known_account() -> None:
+    both = replace(DAILY, account_ids=("abcd1234", "efgh5678"))
+    days = windows(both, "2026-11-01", "2026-11-08")
+    there = (days[3], days[4])
+    span = Span(days[1].start, frozenset({"abcd1234"}))
+
+    result = status(
+        *(report(both, window, account=each) for window in there for each in both.account_ids),
+        definitions=[both],
+        spans={"sms": span},
+    )
+
+    # The other account is new: its first window is the beginning of its history.
+    assert [(each.account_id, each.missing) for each in result.rows] == [
+        ("abcd1234", 2),
+        ("efgh5678", 0),
     ]
+    assert missing(result) == [
+        ("2026-11-02 to 2026-11-03", 2, backfill_event("2026-11-02", "2026-11-04"))
+    ]
+
+
+def test_open_report_before_the_span_opens_no_gap() -> None:
+    (old,) = windows(DAILY, "2026-03-01", "2026-03-02")
+    days = windows(DAILY, "2026-11-01", "2026-11-04")
+
+    result = status(
+        report(DAILY, old, State.HELD, reason="Vonage did not answer"),
+        report(DAILY, days[0]),
+        report(DAILY, days[2]),
+        spans={"sms": Span(days[0].start, frozenset({"abcd1234"}))},
+    )
+
+    assert [(each.kind, each.dates) for each in result.problems] == [
+        ("held", "2026-03-01"),
+        ("missing", "2026-11-02"),
+    ]
+
+
+def test_everything_that_asks_for_a_person_is_named() -> None:
+    days = windows(DAILY, "2026-11-01", "2026-11-05")
+    states = (State.DELIVERED, State.FAILED, State.HELD)
+
+    result = status(
+        *(report(DAILY, *each) for each in zip(days, states, strict=False)),
+        report(DAILY, days[3]),
+        refusals=[Refusal("x", "product", "it is missing")],
+        unreadable=["report#sms-x"],
+    )
+
+    assert replace(result, unheard=Unheard("no subscription", "aws")).attention == [
+        "1 refused definition",
+        "1 held",
+        "1 failed",
+        "1 unreadable item of the ledger",
+        "no alarm reaches anybody",
+    ]
+    assert status(report(DAILY, days[0])).attention == []
 
 
 def test_stopped_planning_warns_and_no_window_is_late_meanwhile() -> None:
@@ -660,10 +772,12 @@ def test_stopped_planning_warns_and_no_window_is_late_meanwhile() -> None:
         report(DAILY, windows(DAILY, "2026-10-29", "2026-10-30")[0]), work=work, calendar=calendar
     )
 
-    stop, unplanned = result.warnings
+    (stop,), (unplanned,) = result.warnings, result.problems
     assert stop.startswith("planning has been stopped since 2026-11-03T06:00:00Z")
     assert stop.endswith("goes on at sms")
-    assert unplanned.endswith("planning has stopped")
+    assert unplanned.reason == (
+        "due and not planned; planning has stopped, and the next scheduled run goes on"
+    )
 
 
 def test_status_is_json_serializable() -> None:
@@ -692,7 +806,7 @@ def test_withdrawn_window_is_not_missing() -> None:
         calendar=Calendar({("sms", "abcd1234", 3): days[2].end}, {}, {"sms": twice.collects}),
     )
 
-    assert result.problems == []
+    assert "missing" not in {each.kind for each in result.problems}
     assert row(result).missing == 0
 
 

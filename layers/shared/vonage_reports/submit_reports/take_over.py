@@ -4,6 +4,9 @@ Operators used to edit the parameter. A deployment may have written the template
 definitions, but the parameter's history still has them.
 """
 
+from dataclasses import dataclass
+
+from vonage_reports.aws.definitions_source import DefinitionsSource
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain import notifications
 from vonage_reports.domain.definitions import Refusal
@@ -26,6 +29,14 @@ _CREATED = 1
 """The number of a parameter's first version."""
 
 
+@dataclass(frozen=True)
+class Version:
+    """A version of the parameter, which is to become the object."""
+
+    number: int
+    text: str
+
+
 def taken_over_definitions(
     services: Services, work: OpenWork, calendar: Calendar
 ) -> LoadedDefinitions:
@@ -40,15 +51,12 @@ def taken_over_definitions(
         InvalidRequest: the secret, whose API key is the default account, is unusable.
         ClientError, BotoCoreError: AWS refused a call.
     """
-    if (
-        CHECKED not in work.announced
-        and calendar.cursors
-        and services.definitions.read_object() is None
-    ):
-        refusal = _take_over(services, collected_names(work, calendar))
-        if refusal is not None:
-            _, changed_at = services.definitions.parameter.read()
-            return LoadedDefinitions([], [refusal], changed_at)
+    found = pending_take_over(services.definitions, work, calendar)
+    if isinstance(found, Refusal):
+        _, changed_at = services.definitions.parameter.read()
+        return LoadedDefinitions([], [found], changed_at)
+    if found is not None:
+        services.definitions.take_over(found.text, found.number)
     return load_definitions(services, work, calendar)
 
 
@@ -62,9 +70,17 @@ def finish_take_over(loaded: LoadedDefinitions, work: OpenWork, services: Servic
         services.ledger.mark_announced(_TAKEN_OVER)
 
 
-def _take_over(services: Services, collected: set[str]) -> Refusal | None:
-    """Write the object, or return a refusal if no version has every collected definition."""
-    parameter = services.definitions.parameter
+def pending_take_over(
+    source: DefinitionsSource, work: OpenWork, calendar: Calendar
+) -> Version | Refusal | None:
+    """Return the version that the next pass takes over, or the refusal of the whole list.
+
+    Return None if the definitions count as they are. Raises botocore's errors.
+    """
+    if CHECKED in work.announced or not calendar.cursors or source.read_object() is not None:
+        return None
+    collected = collected_names(work, calendar)
+    parameter = source.parameter
     of_template, versions = parameter.of_template(), parameter.versions()
     (newest, current), *_ = versions
     edited = [
@@ -75,8 +91,7 @@ def _take_over(services: Services, collected: set[str]) -> Refusal | None:
     ]
     for version, text in edited:
         if version == newest or collected <= _names(text):
-            services.definitions.take_over(text, version)
-            return None
+            return Version(version, text)
     missing = sorted(collected - _names(current))
     if not missing:
         return None
@@ -85,7 +100,7 @@ def _take_over(services: Services, collected: set[str]) -> Refusal | None:
         "(list)",
         f"the parameter {parameter.name} lacks definitions that were collected, such as "
         f"{missing[0]}, and so does every version that a deployment did not write. Nothing is "
-        f"planned. Write your definitions as {services.definitions.uri}",
+        f"planned. Write your definitions as {source.uri}",
     )
 
 
