@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import get_args
 
+from local import generate_columns, generate_schemas
 from local.aws_costs import aws_costs
 from local.command_reference import command_reference, shared_options
 from local.settings_table import environment_settings, template_settings
@@ -66,10 +67,12 @@ PARTS: Mapping[str, Mapping[str, Callable[[], Iterator[str]]]] = {
 
 
 def main() -> None:
-    """Write the pages."""
+    """Write the pages, the columns and the schemas."""
     for name, parts in PARTS.items():
         page = DOCS / name
         page.write_text(with_generated_parts(page.read_text(), parts))
+    generate_columns.main()
+    generate_schemas.main()
 
 
 if __name__ == "__main__":
