@@ -73,9 +73,10 @@ def test_hold_names_both_answers_with_their_cost(request_id: str | None, named: 
     _, _, there, adopt, absent, create, *_ = lines(body)
 
     assert there.endswith("(this costs nothing):")
-    assert adopt == f"  vonage-reports --stack prod resolve {body['report_id']} --found {named}"
+    resolve = f"  vonage-reports --stack prod resolve {body['report_id']}"
+    assert adopt == f"{resolve} --found {named} --hold 1"
     assert absent.endswith("(Vonage bills a new report):")
-    assert create == f"  vonage-reports --stack prod resolve {body['report_id']} --not-there"
+    assert create == f"{resolve} --not-there --hold 1"
 
 
 def test_refused_definition_names_the_check() -> None:

@@ -94,9 +94,9 @@ def _steps(body: Mapping[str, Any], stack: str) -> Iterator[str]:
     if body["event"] == "report.held":
         yield "Look in Vonage's dashboard for the report. If it is there (this costs nothing):"
         found = (event or {}).get("resolve", {}).get("request_id") or "REQUEST_ID"
-        yield f"  {target} resolve {report_id} --found {found}"
+        yield f"  {target} resolve {report_id} --found {found} --hold {body['hold']}"
         yield "Only if it is not there (Vonage bills a new report):"
-        yield f"  {target} resolve {report_id} --not-there"
+        yield f"  {target} resolve {report_id} --not-there --hold {body['hold']}"
     elif event is not None:
         (key,) = event
         yield f"To mend it, run the command. {_COSTS.get(key, '')}".rstrip()

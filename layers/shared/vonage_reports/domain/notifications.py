@@ -182,7 +182,7 @@ def held(report: Report, hold: Hold) -> dict[str, Any]:
     answer = {"report_id": report.report_id, "hold": report.holds + 1}
     named = {"resolve": {**answer, "request_id": hold.request_id}}
     create = {"resolve": {**answer, "request_id": None}}
-    return _problem(
+    body = _problem(
         "report.held",
         report,
         "SubmissionUnknown",
@@ -192,6 +192,7 @@ def held(report: Report, hold: Hold) -> dict[str, Any]:
         f"{json.dumps(create)}",
         run_again=named if hold.request_id is not None else None,
     )
+    return {**body, "hold": answer["hold"]}
 
 
 def overdue(report: Report, *, since: datetime, is_planned: bool) -> dict[str, Any]:
