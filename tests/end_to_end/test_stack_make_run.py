@@ -21,6 +21,7 @@ from local.simulator.process import Simulator
 from local.stack.emulator import ROOT
 from local.stack.environment import child_environment
 from tests.end_to_end.conftest import BEING_COMPILED
+from tests.support.contracts import check, check_notification
 from tests.support.leaks import Forbidden
 from vonage_reports_cli.last_run import DeliveringRun, OutRecord
 from vonage_reports_cli.sql.dataset import Folder, open_dataset
@@ -112,6 +113,15 @@ def assert_out_is_unchanged(tree: Path) -> None:
     ]  # fmt: skip
 
 
+def check_contracts_in(out: Path) -> None:
+    """Check everything in the folder that readers outside rely on."""
+    for line in (out / "notifications.jsonl").read_text().splitlines():
+        check_notification(json.loads(line))
+    for name, folder in (("manifest", "manifests"), ("receipt", "archives")):
+        for path in (out / folder).rglob("*.json"):
+            check(name, json.loads(path.read_text()))
+
+
 def processes_of(tree: Path) -> list[str]:
     """Return the processes whose working directory is in `tree`: those that a run started."""
     found = []
@@ -155,6 +165,7 @@ def test_reports_of_another_server_arrive_byte_for_byte(tree: Path, simulator: S
     announced = (tree / "out" / "notifications.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in announced] == ["report.delivered"] * 8
     assert len(list((tree / "out").glob("manifests/**/*.json"))) == 8
+    check_contracts_in(tree / "out")
     assert len(list((tree / "out").glob("data/**/*.parquet"))) == 8
     page = (tree / "out" / "usage.html").read_text()
     said = {"output": output, "notifications": announced, "page": page}
