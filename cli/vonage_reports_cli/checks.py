@@ -1,6 +1,6 @@
 """The checks of `doctor` on a stack. Each gives one finding, and changes nothing."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -22,7 +22,7 @@ from vonage_reports.domain.errors import (
 from vonage_reports.vonage.client import Credentials, VonageClient
 from vonage_reports.vonage.pacing import Pacer
 from vonage_reports_cli.access import explained
-from vonage_reports_cli.errors import NoAccess
+from vonage_reports_cli.errors import Exit, NoAccess
 from vonage_reports_cli.stack import DeployedStack
 from vonage_reports_cli.status.hearing import (
     CONFIRMED_WITHIN_HOURS,
@@ -41,7 +41,7 @@ _SWEEP = "SubmitReportsFunctionSweep"
 _DROPS_METRICS = frozenset({"WARN", "WARNING", "ERROR", "FATAL", "CRITICAL"})
 """Above INFO. A line of metrics has no level, and Lambda treats it as INFO."""
 
-_PERIOD_NAMES = 100
+_MOST_NAMES = 100
 """How many names CloudWatch takes at once."""
 
 
@@ -52,6 +52,14 @@ class Verdict(StrEnum):
     PROBLEM = "problem"
     UNKNOWN = "unknown"
     """AWS or Vonage refused the look, or did not answer."""
+
+
+def exit_of(verdicts: Iterable[Verdict]) -> Exit:
+    """Return the exit code: of a problem, else of a look that was refused."""
+    found = set(verdicts)
+    if Verdict.PROBLEM in found:
+        return Exit.ATTENTION
+    return Exit.NO_ACCESS if Verdict.UNKNOWN in found else Exit.DONE
 
 
 @dataclass(frozen=True)
@@ -67,10 +75,6 @@ class Finding:
         """Return the JSON form."""
         names = ("check", "verdict", "sentence", "command")
         return {name: getattr(self, name) for name in names}
-
-
-_Found = tuple[str, str | None]
-"""A sentence on a problem, and its command."""
 
 
 class Fault(Exception):
@@ -121,6 +125,9 @@ class Doctor:
             known = explained(error)
             verdict = Verdict.UNKNOWN if isinstance(known, NoAccess) else Verdict.PROBLEM
             return Finding(name, verdict, str(known or error))
+        except KeyError as error:
+            sentence = f"the stack has no {error}, so another version of the template made it"
+            return Finding(name, Verdict.PROBLEM, sentence)
 
     def _command(self, *words: str) -> str:
         return " ".join([PROGRAM, "--stack", self._stack.name, *words])
@@ -260,8 +267,8 @@ class Doctor:
         names = list(self._ids("AWS::CloudWatch::Alarm").values())
         alarms = [
             each
-            for at in range(0, len(names), _PERIOD_NAMES)
-            for each in client.describe_alarms(AlarmNames=names[at : at + _PERIOD_NAMES])[
+            for at in range(0, len(names), _MOST_NAMES)
+            for each in client.describe_alarms(AlarmNames=names[at : at + _MOST_NAMES])[
                 "MetricAlarms"
             ]
         ]

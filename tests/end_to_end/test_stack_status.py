@@ -226,6 +226,15 @@ def test_doctor_names_each_fault_with_its_command(local_stack: LocalStack) -> No
     assert ended.code == 1
 
 
+def test_vonage_without_an_answer_leaves_the_secret_unknown(local_stack: LocalStack) -> None:
+    local_stack.simulator.fault("list", "status", status=503)
+
+    found, _ = checks(local_stack)
+
+    assert found["secret"]["verdict"] == "unknown"
+    assert "503" in found["secret"]["sentence"]
+
+
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
