@@ -30,7 +30,9 @@ _SECONDS = 5
 @verb(help="Show every problem with the command that mends it, and each definition.")
 @click.argument("definition", required=False)
 @click.option(
-    "--check", is_flag=True, help="Exit 1 if anything asks for a person. For cron, with --quiet."
+    "--check",
+    is_flag=True,
+    help="Exit 1 if anything asks for a person. With --quiet, for cron, print nothing otherwise.",
 )
 @click.option(
     "--since", metavar="DATE", help=f"Count windows from a date on (default: {USUAL_DAYS} days)."
