@@ -45,7 +45,7 @@ slots need more than half a day for 5,000 reports, so a higher limit would deliv
 
 _TOO_MANY_OPEN = (
     f"no more windows are planned while {MOST_OPEN:,} reports are open. Vonage makes at most 5 at "
-    "a time. Find the cause with `make status`, or use longer windows"
+    "a time. Find the cause with `vonage-reports status`, or use longer windows"
 )
 _NO_TIME = (
     "the invocation's time was over before all windows were planned. The next scheduled run goes "
