@@ -27,18 +27,51 @@ WORKERS ?= $(shell echo $$(($(CORES) + 2)))
 PYTEST := $(NO_ACCOUNTS) $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run unit quick test check fmt chaos fuzz bench audit lock clean sam
+COMMANDS := help run unit quick test check fmt chaos fuzz bench audit lock clean sam
+.PHONY: $(COMMANDS)
+
+# Refuse a mistyped command or variable, instead of running something else. A variable of the
+# environment is never refused, because it may be meant for another program.
+run_KNOWS := VONAGE_API_KEY VONAGE_API_SECRET VONAGE_BASE_URL CONFIRM EVENT DEFINITIONS \
+	SCHEDULED_TIME WAIT_SCALE KEYS
+quick_KNOWS := WORKERS
+test_KNOWS := WORKERS
+chaos_KNOWS := SEEDS SEED FIRST TRACE
+fuzz_KNOWS := SECONDS
+bench_KNOWS := PART SIZES RUNS SETTINGS VARIANTS
+
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+# Files, such as .venv/bin/python, are targets of their own.
+NAMED := $(foreach goal,$(MAKECMDGOALS),$(if $(or $(findstring /,$(goal)),$(findstring .,$(goal))),,$(goal)))
+UNKNOWN := $(firstword $(filter-out $(COMMANDS),$(NAMED)))
+ifneq (,$(filter status query,$(UNKNOWN)))
+$(error make $(UNKNOWN) is now .venv/bin/vonage-reports --local $(UNKNOWN), with --stack NAME for a stack on AWS)
+endif
+ifdef UNKNOWN
+$(error make has no command $(UNKNOWN). make help lists the commands)
+endif
+ifneq (,$(and $(filter help,$(NAMED)),$(filter-out help,$(NAMED))))
+$(error make help describes every command. Start it alone)
+endif
+ifdef NAMED
+KNOWN := $(foreach goal,$(NAMED),$($(goal)_KNOWS)) PYTHON
+UNKNOWN := $(firstword $(filter-out $(KNOWN) SHELL,$(GIVEN)))
+ifdef UNKNOWN
+$(error make $(NAMED) has no variable $(UNKNOWN). Its variables are $(KNOWN))
+endif
+endif
 
 help:
 	@echo 'make run    Run the whole stack on this machine: emulator, simulator, reports in out/.'
 	@echo '            VONAGE_API_KEY= VONAGE_API_SECRET=   ask for a confirmation, then use the real API, which bills'
 	@echo '            VONAGE_BASE_URL=   use another server       CONFIRM=yes   skip the confirmation'
 	@echo '            EVENT=events/backfill.json   send another event; events/dry_run.json requests nothing'
-	@echo '            DEFINITIONS=file.json   use other report definitions'
+	@echo '            DEFINITIONS=file.json   use other report definitions       KEYS=1   list the keys of the results'
 	@echo '            SCHEDULED_TIME=2026-11-22T02:15:00Z         WAIT_SCALE=0.01 (0 to 1)'
 	@echo 'make unit   Run the unit tests: less than 1 minute.'
 	@echo 'make quick  Run all tests except the slow ones: less than 4 minutes.'
 	@echo 'make test   Run every check and every test: less than 12 minutes.'
+	@echo '            WORKERS=4   processes of make test and make quick'
 	@echo 'make check  Check style, types and security without running the code.'
 	@echo 'make fmt    Format the code, and write the generated parts of the template and the docs.'
 	@echo 'make chaos  Run SEEDS=200 weeks of faults in virtual time, one per seed: 15 minutes.'
@@ -109,7 +142,8 @@ lock: .venv-lock/installed
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-strip-extras
 
 clean:
-	rm -rf .venv .venv-sam .venv-security .venv-lock .aws-sam out tests/node_modules .local/run-* .local/last-run.json
+	rm -rf .venv .venv-sam .venv-security .venv-lock .aws-sam out tests/node_modules
+	rm -rf .local/run-* .local/last-run.json .local/out.jsonl .local/undelivered
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find cli functions layers local tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -6,14 +6,22 @@
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 INTERRUPTED = 130
+DONE, BAD_INPUT = 0, 2
+
+_HELP = "make run has variables instead of arguments; make help lists them"
 
 _INTERRUPTED_TEXT = "Interrupted. Nothing is left running."
 
 
-def main() -> int:
-    """Run, and return the exit code."""
+def main(arguments: Sequence[str]) -> int:
+    """Run, and return the exit code. With an argument, only print how to run."""
+    if arguments:
+        is_help = set(arguments) <= {"-h", "--help"}
+        print(_HELP if is_help else f"make run: {arguments[0]!r} is an argument: {_HELP}")
+        return DONE if is_help else BAD_INPUT
     _handle_interruptions(_exit_at_once)
     from local.runner.runner import run  # noqa: PLC0415 - Ctrl-C must be handled before it
 
@@ -37,4 +45,4 @@ def _exit_at_once(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,75 +1,261 @@
 """The way of every verb that changes something: preview, question, events, result."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from botocore.exceptions import ClientError
+
+from vonage_reports.domain.commands import PROGRAM
 from vonage_reports.domain.printable import printable
-from vonage_reports_cli.errors import BadInput, CommandError, Exit
+from vonage_reports.domain.report import Report
+from vonage_reports_cli.access import explained
+from vonage_reports_cli.errors import BadInput, CommandError, Exit, NoAccess
+from vonage_reports_cli.estimate import words
+from vonage_reports_cli.screen import Screen
 from vonage_reports_cli.session import Session
+from vonage_reports_cli.stack import DeployedStack
+
+FREE = "This is free: Vonage is asked for nothing."
+
+_MOST_SHOWN = 50
+"""How many actions a preview shows. --json has all."""
 
 
 @dataclass(frozen=True)
 class Action:
-    """One event for submit_reports, and the lines of its preview: its effect and its cost."""
+    """One event for submit_reports, and the lines of its preview: its subject and its cost.
+
+    `records` is how many records Vonage is expected to bill for it: 0 if it is free, None if
+    unknown. `done` replaces the line after a success. If it is empty, there is no line.
+    """
 
     event: Mapping[str, Any]
     preview: Sequence[str]
+    records: int | None = None
+    done: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The key of the event, such as `recollect`, also of an event that was undelivered."""
+        return next(iter(self._payload), "")
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401 - the JSON of an event
+        """The value of the event's key."""
+        return self._payload.get(self.key)
+
+    @property
+    def report_id(self) -> str | None:
+        """The report that the event names, if any."""
+        return self.value.get("report_id") if isinstance(self.value, Mapping) else None
+
+    @property
+    def _payload(self) -> Mapping[str, Any]:
+        payload = self.event.get("requestPayload", self.event)
+        return payload if isinstance(payload, Mapping) else {}
 
 
-def carry_out(session: Session, actions: Sequence[Action], *, question: str) -> Exit:
-    """Show the actions, ask, and send their events in order.
+@dataclass(frozen=True)
+class Refused:
+    """A subject of the command, such as a report_id, for which no event is sent, and the reason.
 
-    An event that submit_reports refuses does not stop the others. Its sentence is printed, and the
-    exit code is BAD_INPUT. With --json, print one document with the actions and the answers.
+    The code is DONE if there is nothing to do.
+    """
+
+    subject: str
+    reason: str
+    code: Exit = Exit.BAD_INPUT
+
+
+Step = Action | Refused
+Send = Callable[[Action], Mapping[str, Any]]
+
+
+@dataclass
+class _Outcome:
+    """The answers so far, and the worst exit code."""
+
+    code: Exit
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    sent: int = 0
+
+
+def carry_out(
+    session: Session,
+    steps: Sequence[Step],
+    *,
+    question: str,
+    effect: str | None = None,
+    send: Send | None = None,
+    following: str | None = None,
+) -> Exit:
+    """Show the effect and the actions, ask, and send the events in order.
+
+    A refused step and a refused event do not stop the others. Their sentences are on standard
+    error, and the exit code is the worst of all. With --json, print one document.
+
+    Args:
+        session: The command.
+        steps: What the command does, and what it refuses to do.
+        question: The question, with its answers `[y/N]`.
+        effect: One sentence on the effect of all actions.
+        send: Sends the event of an action, by default to submit_reports. Returns the answer.
+        following: The arguments of the next command, by default `show` or `status`.
     """
     screen, stack = session.screen, session.deployed
-    screen.say(stack.source)
-    for action in actions:
-        screen.say(*(f"  {printable(line)}" for line in action.preview))
-    answers: list[dict[str, Any]] = []
-    code = Exit.DONE
-    if not session.dry_run:
+    actions = [each for each in steps if isinstance(each, Action)]
+    refused = [each for each in steps if isinstance(each, Refused)]
+    screen.say(printable(stack.source))
+    _preview(screen, actions, effect)
+    if len(actions) > 1 and total(actions) != 0:
+        screen.say(f"In all, this is going to bill {cost(stack, total(actions))}.")
+    outcome = _Outcome(_refuse(screen, refused))
+    if actions and not session.dry_run:
         screen.confirm(question, yes=session.yes)
-        for action in actions:
-            try:
-                answer = stack.send(action.event)
-            except CommandError as error:
-                screen.complain(str(error))
-                answers.append({"event": action.event, "error": str(error)})
-                code = max(code, error.code)
-                continue
-            faults = answer.get("faults", [])
-            for fault in faults:
-                screen.complain(fault)
-            code = max(code, Exit.BAD_INPUT if faults else Exit.DONE)
-            answers.append({"event": action.event, "answer": answer})
-            screen.say(*map(printable, _result(answer)))
+        _send_all(session, actions, send or (lambda each: stack.send(each.event)), outcome)
+    command = shlex.join([PROGRAM, "--stack", stack.name, *(following or _next(actions)).split()])
+    if outcome.sent:
+        screen.note(printable(f"Next: {command}"))
     if screen.as_json:
         screen.document(
             {
                 "source": stack.source,
                 "dry_run": session.dry_run,
+                "expected_billed_records": total(actions),
                 "actions": [
-                    {"event": each.event, "preview": list(each.preview)} for each in actions
+                    {
+                        "event": each.event,
+                        "preview": list(each.preview),
+                        "expected_billed_records": each.records,
+                    }
+                    for each in actions
                 ],
-                "answers": answers,
+                "refused": [
+                    {"subject": each.subject, "reason": each.reason, "exit_code": each.code}
+                    for each in refused
+                ],
+                "answers": outcome.answers,
+                "next": command if outcome.sent else None,
             }
         )
+    return outcome.code
+
+
+def _preview(screen: Screen, actions: Sequence[Action], effect: str | None) -> None:
+    if effect is not None and actions:
+        screen.say(printable(effect))
+    for action in actions[:_MOST_SHOWN]:
+        screen.say(*(f"  {printable(line)}" for line in action.preview))
+    if len(actions) > _MOST_SHOWN:
+        screen.say(f"  and {len(actions) - _MOST_SHOWN:,} more; --json has all")
+
+
+def _refuse(screen: Screen, refused: Iterable[Refused]) -> Exit:
+    """Print why nothing is done for some subjects, and return the worst exit code."""
+    code = Exit.DONE
+    for each in refused:
+        if each.code is Exit.DONE:
+            screen.say(printable(f"  {each.reason}"))
+        else:
+            screen.complain(each.reason)
+        code = max(code, each.code)
     return code
 
 
-def _result(answer: Mapping[str, Any]) -> list[str]:
+def _send_all(session: Session, actions: Sequence[Action], send: Send, outcome: _Outcome) -> None:
+    screen = session.screen
+    for number, action in enumerate(actions):
+        try:
+            answer = send(action)
+        except Exception as error:
+            known = error if isinstance(error, CommandError) else explained(error)
+            if known is None:
+                raise
+            screen.complain(str(known))
+            outcome.answers.append({"event": action.event, "error": str(known)})
+            outcome.code = max(outcome.code, known.code)
+            if isinstance(known, NoAccess):
+                # The others would fail in the same way.
+                _explain_stop(screen, error, left=len(actions) - number - 1)
+                return
+            continue
+        outcome.answers.append({"event": action.event, "answer": answer})
+        outcome.sent += 1
+        _tell(screen, action, answer, outcome)
+
+
+def _explain_stop(screen: Screen, error: Exception, *, left: int) -> None:
+    if not isinstance(error, ClientError | CommandError):
+        screen.complain(
+            "the event may have been carried out all the same; the same command again buys "
+            "nothing twice"
+        )
+    if left:
+        screen.complain(f"{left:,} more events were not sent")
+
+
+def _tell(screen: Screen, action: Action, answer: Mapping[str, Any], outcome: _Outcome) -> None:
+    """Print the answer of submit_reports to one event."""
+    own = own_faults(action, answer)
+    for fault in own:
+        screen.complain(fault)
+        outcome.code = max(outcome.code, code_of_fault(action))
+    if not own:
+        screen.say(*map(printable, _result(action, answer)))
+    for fault in answer.get("faults", ()):
+        if fault not in own:
+            screen.note(printable(f"beside this, of another report: {fault}"))
+
+
+def own_faults(action: Action, answer: Mapping[str, Any]) -> list[str]:
+    """Return the reasons why submit_reports did nothing for an event.
+
+    An answer has the errors of other reports too, because each event settles and submits.
+    """
+    faults: list[str] = answer.get("faults", [])
+    return [each for each in faults if each.startswith(f"{action.key}: ")]
+
+
+def code_of_fault(action: Action) -> Exit:
+    """Return the exit code of an event that did nothing.
+
+    A report that cannot be withdrawn now is no wrong input: it is delivered, or ends later.
+    """
+    return Exit.ATTENTION if action.key == "withdraw" else Exit.BAD_INPUT
+
+
+_SAID: Mapping[str, str] = {
+    "reconvert": "converts its stored archives again",
+    "resolve": "answered",
+    "withdraw": "ended as CANCELLED",
+    "cancel": "cancelled",
+}
+"""What is said after the success of an event."""
+
+
+def _result(action: Action, answer: Mapping[str, Any]) -> list[str]:
     """Describe the answer of submit_reports in lines."""
+    name = action.report_id
+    if action.done is not None:
+        return [action.done] if action.done else []
+    if name is not None and name in answer.get("submitted", ()):
+        return [f"{name}: requested from Vonage"]
+    if name is not None and name in answer.get("planned", ()):
+        return [f"{name}: planned, waits for a free slot"]
+    said = _SAID.get(action.key)
+    if said is not None:
+        return [f"{name or action.value.get('backfill')}: {said}"]
     lines = [
-        f"{verb}: {', '.join(answer[name])}"
-        for name, verb in (
+        f"{what}: {', '.join(answer[field_])}"
+        for field_, what in (
             ("planned", "planned"),
             ("submitted", "requested from Vonage"),
             ("settled", "settled"),
             ("held", "held"),
         )
-        if answer.get(name)
+        if answer.get(field_)
     ]
     lines += [
         f"refused: {each['definition']}, {each['field']}: {each['reason']}"
@@ -78,12 +264,30 @@ def _result(answer: Mapping[str, Any]) -> list[str]:
     return lines or ["done"]
 
 
-def known_report(session: Session, report_id: str) -> Any:  # noqa: ANN401 - a Report; its import is slow
+def _next(actions: Sequence[Action]) -> str:
+    names = {each.report_id for each in actions}
+    (name,) = names if len(names) == 1 else (None,)
+    return "status" if name is None else f"show {name}"
+
+
+def known_report(stack: DeployedStack, name: str) -> Report:
     """Return a report of the ledger. Raises BadInput for an unknown one."""
-    report = session.deployed.ledger.report(report_id)
+    report = stack.ledger.report(name)
     if report is None:
         raise BadInput(
-            f"{report_id}: the stack {session.deployed.name} has no such report; `status` and the "
-            "notifications name reports"
+            f"{name}: the stack {stack.name} has no such report; `status` and the notifications "
+            "name reports"
         )
     return report
+
+
+def cost(stack: DeployedStack, records: int | None) -> str:
+    """Describe records that Vonage bills, with their cost if the stack knows a price."""
+    return words(records, stack.price)
+
+
+def total(actions: Iterable[Step]) -> int | None:
+    """Return how many records Vonage is expected to bill for all actions, None if unknown."""
+    records = [each.records for each in actions if isinstance(each, Action)]
+    known = [each for each in records if each is not None]
+    return sum(known) if len(known) == len(records) else None

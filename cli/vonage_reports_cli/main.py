@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from vonage_reports_cli.errors import CommandError, Exit
 from vonage_reports_cli.session import Session, common_options, target_options
@@ -21,15 +22,42 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "show": "Show the life of one report, and the command that mends it.",
         "logs": "Show the logs of the functions.",
         "doctor": "Check the stack, and name the command that mends each fault.",
+        "verify": "Prove again what was delivered, from the bucket alone.",
+    },
+    "Cost": {
+        "estimate": "Show what the schedule is going to request, and what it costs.",
     },
     "Act": {
+        "collect": "Request the reports that are due now.",
+        "backfill": "Collect a definition's windows between two dates. Vonage bills them.",
+        "cancel": "Stop a backfill.",
         "recollect": "Collect windows again. Vonage bills them again.",
+        "reconvert": "Make dataset and manifest again from the stored archives, for free.",
+        "resolve": "Answer a held report: which request it has at Vonage, or none.",
+        "withdraw": "End open reports that are not needed any more.",
+        "retry": "Mend everything that failed, each report by its own way.",
+        "sweep": "Settle what ended, and request what waits, now.",
+        "events": "List, send or delete the events that submit_reports failed to handle.",
+    },
+    "Set up": {
+        "definitions": "Show, check and change the report definitions.",
+        "settings": "Show and change the template's parameters.",
+        "secret": "Write and check the Vonage credentials.",
+        "pause": "Stop the schedule. Open reports are finished.",
+        "resume": "Show what is going to be requested, and start the schedule.",
+        "completion": "Print the script that completes commands in your shell.",
+    },
+    "Ask": {
+        "query": "Run SQL on the delivered records.",
+        "bill": "Add up what to charge for a month, with a mark-up.",
+        "reconcile": "Compare an invoice of Vonage with the delivered records.",
+        "page": "Write a page of usage and cost, for a browser.",
     },
 }
 """The verbs by section, with their short helps. `verbs/<module>.py` has the function of the verb's
 name, with `_` for `-`."""
 
-_MODULES: Mapping[str, str] = {}
+_MODULES: Mapping[str, str] = {"cancel": "backfill", "resume": "pause"}
 """The module of each verb that shares one with others."""
 
 
@@ -47,6 +75,16 @@ class Verbs(click.Group):
         module = import_module(f"{_PACKAGE}.{_MODULES.get(name, name)}")
         command: click.Command = getattr(module, name.replace("-", "_"))
         return command
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete verbs without loading them."""
+        helps = {name: text for section in VERBS.values() for name, text in section.items()}
+        items = [
+            CompletionItem(name, help=text)
+            for name, text in helps.items()
+            if name.startswith(incomplete)
+        ]
+        return [*items, *click.Command.shell_complete(self, context, incomplete)]
 
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the sections of the help."""
@@ -67,47 +105,48 @@ def _program() -> Verbs:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code."""
     session = Session(stack=os.environ.get("VONAGE_REPORTS_STACK") or None)
+    code: int = Exit.DONE
+    try:
+        code = _run(session, arguments)
+    except BrokenPipeError:
+        # A reader such as `head` has closed the pipe. Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (KeyboardInterrupt, click.Abort):
+        code = Exit.INTERRUPTED
+    except Exception as error:
+        if session.debug:
+            raise
+        code = _complain(session, error)
+    return code
+
+
+def _run(session: Session, arguments: Sequence[str] | None) -> int:
     try:
         code = _program().main(
             arguments, prog_name="vonage-reports", standalone_mode=False, obj=session
         )
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # A reader such as `head` has closed the pipe. Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.DONE
-    except (KeyboardInterrupt, click.Abort):
-        return Exit.INTERRUPTED
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
         return Exit.BAD_INPUT
-    except click.ClickException as error:
-        return _complain(session, error.format_message(), Exit.BAD_INPUT)
-    except CommandError as error:
-        if session.debug:
-            raise
-        return _complain(session, str(error), error.code)
-    except Exception as error:
-        if session.debug:
-            raise
-        return _complain_about(session, error)
-    return Exit(code or 0)
+    sys.stdout.flush()
+    return code or Exit.DONE
 
 
-def _complain(session: Session, sentence: str, code: Exit) -> Exit:
+def _complain(session: Session, error: Exception) -> Exit:
+    """Print the error as one sentence, and return the exit code that it leads to."""
+    if isinstance(error, click.ClickException):
+        sentence, code = error.format_message(), Exit.BAD_INPUT
+    else:
+        known = error if isinstance(error, CommandError) else _explained(error)
+        sentence, code = str(known), known.code
     session.screen.complain(sentence)
     return code
 
 
-def _complain_about(session: Session, error: Exception) -> Exit:
+def _explained(error: Exception) -> CommandError:
     from vonage_reports_cli.access import explained  # noqa: PLC0415 - botocore is slow to load
 
-    known = explained(error)
-    if known is not None:
-        return _complain(session, str(known), known.code)
-    return _complain(
-        session,
+    return explained(error) or CommandError(
         f"{type(error).__name__}: {error}. This is a defect of the program. --debug shows the "
-        "traceback.",
-        Exit.ATTENTION,
+        "traceback."
     )

@@ -77,23 +77,33 @@ class Screen:
         """Print the JSON document of a command that was called with --json."""
         print(printable_lines(json.dumps(value, indent=1, default=str)))
 
-    def complain(self, sentence: str) -> None:
-        """Print an error as one line on standard error."""
-        print(f"vonage-reports: {printable(sentence)}", file=sys.stderr)
+    def complain(self, sentence: str, *more: str) -> None:
+        """Print an error as one line on standard error, and more lines of it below."""
+        for line in (f"vonage-reports: {sentence}", *more):
+            print(printable(line), file=sys.stderr)
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Ask the operator. Raises Declined, and BadInput without a terminal and without --yes."""
-        if yes:
-            return
+        if not yes and self._answer(question) not in ("y", "yes"):
+            raise Declined("nothing was changed")
+
+    def choose(self, question: str, *, yes: bool) -> bool:
+        """Ask a question whose answer is yes by default, also with --yes.
+
+        Raises BadInput without a terminal and without --yes.
+        """
+        return yes or self._answer(question) in ("", "y", "yes")
+
+    def _answer(self, question: str) -> str:
+        if self.as_json:
+            raise BadInput("--json cannot ask: add --yes, or --dry-run for the preview alone")
         if not sys.stdin.isatty():
             raise BadInput("add --yes: standard input is no terminal, so nobody can answer")
         self._errors.print(printable(question), markup=False, highlight=False, end=" ")
         try:
-            answer = input().strip().lower()
+            return input().strip().lower()
         except EOFError:
-            answer = ""
-        if answer not in ("y", "yes"):
-            raise Declined("nothing was changed")
+            return "no"
 
     def _print(self, console: "Console", line: str, style: str | None) -> None:
         console.print(

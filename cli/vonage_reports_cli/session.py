@@ -48,7 +48,7 @@ class Session:
         from vonage_reports_cli.stack import DeployedStack  # noqa: PLC0415 - boto3 is slow to load
 
         if self.local:
-            verb = click.get_current_context().info_name
+            _, _, verb = click.get_current_context().command_path.partition(" ")
             raise BadInput(
                 f"{verb} needs a stack on AWS; on this machine, make run EVENT=... sends an event"
             )

@@ -15,6 +15,7 @@ from vonage_reports.aws.definitions_source import DefinitionsSource
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.ssm import DefinitionsParameter
 from vonage_reports_cli.errors import Attention, BadInput
+from vonage_reports_cli.estimate import Price
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -69,6 +70,11 @@ class DeployedStack:
         stack: Mapping[str, Any] = found[0]
         return stack
 
+    def forget(self) -> None:
+        """Read parameters and outputs again at the next use, because an update changed them."""
+        for name in ("description", "outputs", "parameters", "price"):
+            self.__dict__.pop(name, None)
+
     @cached_property
     def outputs(self) -> Mapping[str, str]:
         """The outputs of the template."""
@@ -93,6 +99,11 @@ class DeployedStack:
             StackName=self.name, LogicalResourceId=logical_id
         )
         return str(found["StackResourceDetail"]["PhysicalResourceId"])
+
+    @cached_property
+    def price(self) -> Price | None:
+        """The price of a record, if the operator set PricePerRecord."""
+        return Price.parse(self.outputs.get("PricePerRecord", ""))
 
     @cached_property
     def account(self) -> str:

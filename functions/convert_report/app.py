@@ -13,6 +13,7 @@ from vonage_dataset.convert_report import convert_report
 from vonage_dataset.glue import Catalogue
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.error_messages import named_resources
+from vonage_reports.domain import mail
 from vonage_reports.domain.run_input import RunInput
 from vonage_reports.domain.settings import Settings
 
@@ -37,7 +38,12 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
         clock=_now,
     )
     logger.info("converted", extra={"rows": notification["rows"]})
-    return {"rows": notification["rows"], "notification": notification}
+    # The workflow publishes it.
+    mail_of = {
+        "subject": mail.subject(notification),
+        "message": mail.message(notification, stack=os.environ["STACK_NAME"]),
+    }
+    return {"rows": notification["rows"], "notification": notification, "mail": mail_of}
 
 
 @cache

@@ -66,7 +66,7 @@ def _services() -> Services:
         definitions=DefinitionsSource(bucket, parameter),
         vonage=vonage_client(os.environ),
         executions=Executions(boto3.client("stepfunctions"), os.environ["STATE_MACHINE_ARN"]),
-        topic=Topic(boto3.client("sns"), os.environ["TOPIC_ARN"]),
+        topic=Topic(boto3.client("sns"), os.environ["TOPIC_ARN"], stack=os.environ["STACK_NAME"]),
         bucket=bucket,
         metrics=Metrics(os.environ["STACK_NAME"]),
         waits=Waits(Settings.from_environment(os.environ).wait_scale),

@@ -1,7 +1,7 @@
 """Copies the delivered objects and the notifications from the emulator to a folder."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,8 +11,8 @@ from local.stack.deployment import Stack
 from local.stack.emulator import Emulator
 from vonage_reports_cli.errors import BadInput
 
-PREFIXES = ("archives/", "refused/", "data/", "unreadable/", "manifests/", "headers/")
 NOTIFICATIONS = "notifications.jsonl"
+_MANIFESTS = "manifests/"
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,25 @@ class Delivery:
     """A folder that mirrors the bucket's keys, with the notifications beside them.
 
     An object is not copied if its key names no file inside the folder. `refusals` says why.
+    `announce` is called with the path of each file before the file is written. `has_delivered`
+    becomes true with the first copied manifest.
     """
 
-    def __init__(self, emulator: Emulator, stack: Stack, folder: Path) -> None:
+    def __init__(
+        self,
+        emulator: Emulator,
+        stack: Stack,
+        folder: Path,
+        *,
+        announce: Callable[[Iterable[str]], None] = lambda _: None,
+    ) -> None:
         self._s3 = emulator.client("s3")
         self._sqs = emulator.client("sqs")
         self._bucket = stack.outputs["BucketName"]
         self._queue = stack.subscribe_queue("notifications-of-make-run")
         self.folder = folder
+        self.has_delivered = False
+        self._announce = announce
         self.objects: dict[str, StoredObject] = {}
         self._archives: dict[str, list[str]] = {}
         self._manifests: dict[str, str] = {}
@@ -46,13 +57,10 @@ class Delivery:
         """Copy the new objects of the bucket, and receive the new notifications."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / NOTIFICATIONS).touch()
-        for prefix in PREFIXES:
-            pages = self._s3.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=prefix
-            )
-            for page in pages:
-                for found in page.get("Contents", []):
-                    self._copy(found["Key"], found["ETag"])
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket)
+        for page in pages:
+            for found in page.get("Contents", []):
+                self._copy(found["Key"], found["ETag"])
         self._receive()
 
     def upload(self, key: str, metadata: Mapping[str, str]) -> None:
@@ -97,10 +105,16 @@ class Delivery:
         # A fixed name, because a prefix could make a long name too long.
         partial = target.with_name(".partial")
         found = self._s3.get_object(Bucket=self._bucket, Key=key)
-        with partial.open("wb") as file:
-            for chunk in found["Body"].iter_chunks(1024 * 1024):
-                file.write(chunk)
-        partial.replace(target)
+        if key not in self.objects:
+            self._announce([key])
+        try:
+            with partial.open("wb") as file:
+                for chunk in found["Body"].iter_chunks(1024 * 1024):
+                    file.write(chunk)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+        self.has_delivered = self.has_delivered or key.startswith(_MANIFESTS)
         stored = StoredObject(found["ETag"], found["ContentLength"], found.get("Metadata", {}))
         self._add(key, stored)
 
@@ -121,7 +135,7 @@ class Delivery:
     def _add(self, key: str, stored: StoredObject) -> None:
         if key not in self.objects:
             path = PurePosixPath(key)
-            if key.startswith("manifests/"):
+            if key.startswith(_MANIFESTS):
                 self._manifests[path.stem] = key
             elif key.startswith("archives/") and path.suffix == ".zip":
                 self._archives.setdefault(path.parent.name, []).append(key)

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -31,13 +32,18 @@ class Display:
         self._said: set[str] = set()
         self._shown = Group()
 
+    @property
+    def seconds(self) -> float:
+        """The seconds since the run began."""
+        return time.monotonic() - self._began
+
     def print(self, text: str) -> None:
         """Print text without folding, so that keys and paths can be copied."""
         self._print(text)
 
     def say(self, text: str) -> None:
         """Print an event of the run, with the seconds since its start."""
-        self.print(f"{time.monotonic() - self._began:6.1f} s  {text}")
+        self.print(f"{self.seconds:6.1f} s  {text}")
 
     def error(self, text: str) -> None:
         """Print a problem that the operator has to solve."""
@@ -46,13 +52,15 @@ class Display:
     def show(self, news: Iterable[Line], progress: Progress) -> None:
         """Update the live table. Without a terminal, print the changes instead.
 
-        For many reports, print only the progress, and each problem once.
+        For many reports, print only the progress, and each problem once. The reason of a refusal is
+        left out, because the run ends with it, once for all its reports.
         """
         if self._console.is_terminal:
             # Build the table here, because the thread that draws must not read changing reports.
             self._shown = live_table(progress.lines, progress.progress_bars)
             return
-        for line in news:
+        for each in news:
+            line = each if each.refusal is None else replace(each, refusal="not requested")
             if line.backfill is None and not progress.is_crowded:
                 self.say(report_line(line))
             elif line.is_settled and line.trouble:

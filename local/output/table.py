@@ -65,8 +65,8 @@ def report_line(line: Line) -> str:
     return printable("  ".join(parts))
 
 
-def summary(lines: Sequence[Line], delivery: Delivery) -> str:
-    """Return the state, rows, size and keys of each window, with each key on its own line.
+def summary(lines: Sequence[Line], delivery: Delivery, *, with_keys: bool = False) -> str:
+    """Return the state, rows and size of each window, on request with each key on its own line.
 
     With more than MOST_SHOWN windows, return one line per definition and account.
     """
@@ -85,11 +85,27 @@ def summary(lines: Sequence[Line], delivery: Delivery) -> str:
             facts.append(f"{_rows(line)} rows")
         if line.bytes:
             facts.append(_size(line.bytes))
-        manifest = delivery.manifest_key(line.report_id)
-        archives = [key for each in parts[line.report_id] for key in delivery.archive_keys(each)]
-        keys = [*archives, *([manifest] if manifest else [])]
-        text += [line.report_id, f"  {', '.join(facts)}", *(f"  {key}" for key in keys)]
+        text.append(f"{line.report_id}  {', '.join(facts)}")
+        if with_keys:
+            manifest = delivery.manifest_key(line.report_id)
+            archives = [
+                key for each in parts[line.report_id] for key in delivery.archive_keys(each)
+            ]
+            text += [f"  {key}" for key in (*archives, *([manifest] if manifest else []))]
     return "\n".join([*map(printable, text), ""])
+
+
+def result(windows: Sequence[Line], seconds: float) -> str:
+    """Return what the run delivered, as one line."""
+    delivered = [line for line in windows if line.state is State.DELIVERED]
+    rows = sum(line.rows or 0 for line in delivered)
+    parts = [
+        f"{len(delivered):,} of {len(windows):,} delivered",
+        f"{rows:,} {'row' if rows == 1 else 'rows'}" if delivered else "",
+        _size(sum(line.bytes for line in delivered)),
+        f"{seconds:,.0f} s",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def _group(line: Line) -> tuple[str, str]:

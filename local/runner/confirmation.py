@@ -1,21 +1,20 @@
 """The plan of a run, shown to the operator before Vonage bills anything."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from local.stack.deployment import Stack
 from vonage_reports.aws.ledger import Ledger
-from vonage_reports.aws.ledger_items import Calendar, OpenWork
+from vonage_reports.aws.ledger_items import Calendar
 from vonage_reports.domain.backfill import Backfill, expected_records
-from vonage_reports.domain.calendar import due_reports
-from vonage_reports.domain.definitions import change_of
 from vonage_reports.domain.products import billed_records
 from vonage_reports.domain.report import Report
 from vonage_reports.domain.windows import format_instant, parse_instant
 from vonage_reports.submit_reports.read_definitions import parse_definitions
 from vonage_reports.submit_reports.requests import BackfillRequest, Recollection, parse_event
+from vonage_reports_cli.estimate import due
 
 _BILLED = ("backfill", "recollect")
 """The events that cost money. Both accept `dry_run`."""
@@ -35,8 +34,9 @@ def plan_of(
     request = parse_event(dict(event))
     if "scheduled_time" in event:
         at = parse_instant(event["scheduled_time"])
-        due = _due(at, stack, work, calendar, api_key=api_key, now=now)
-        lines += [f"request {_describe_report(report)}" for report in due]
+        definitions, _ = parse_definitions(stack.definitions(), api_key=api_key)
+        reports = due(definitions, calendar, work, at=at, now=now)
+        lines += [f"request {_describe_report(report)}" for report in reports]
     elif isinstance(request, BackfillRequest | Recollection):
         lines.append(f"request {describe_dry_run(stack.submit(as_dry_run(event)))}")
     else:
@@ -65,31 +65,6 @@ def describe_dry_run(answer: Mapping[str, Any]) -> str:
         f"records: {_number(outlook['expected_billed_records'])}",
     ]
     return ", ".join(filter(None, parts))
-
-
-def _due(
-    at: datetime,
-    stack: Stack,
-    work: OpenWork,
-    calendar: Calendar,
-    *,
-    api_key: str,
-    now: datetime,
-) -> Iterator[Report]:
-    definitions, _ = parse_definitions(stack.definitions(), api_key=api_key)
-    stopped = work.planning_stopped
-    for definition in definitions:
-        if change_of(definition, calendar.collects.get(definition.name)) is None:
-            for due in due_reports(
-                definition,
-                cursors=calendar.cursors,
-                volumes=calendar.volumes,
-                profiles=calendar.profiles,
-                at=at,
-                now=now,
-                stopped_since=None if stopped is None else stopped.since,
-            ):
-                yield from due.reports
 
 
 def _describe_report(report: Report) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from vonage_reports_cli.errors import BadInput
 
-_ROOT = Path(__file__).resolve().parents[2]
-STATE = _ROOT / ".local"
-OUT = _ROOT / "out"
+ROOT = Path(__file__).resolve().parents[2]
+STATE = ROOT / ".local"
+OUT = ROOT / "out"
 
 _MOST_BYTES = 1024
 """How many bytes a key may have in S3."""
@@ -48,32 +48,7 @@ def require_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise _not_writable(folder, error) from error
-
-
-def require_replaceable(out: Path) -> None:
-    """Check that `replace` can succeed, without changing `out`. Raises BadInput."""
-    if out.exists() and not out.is_symlink():
-        if not out.is_dir():
-            raise BadInput(f"{out} is not a folder, but the results go there: move it away")
-        require_writable(out)
-    require_writable(out.parent)
-
-
-def replace(out: Path, saved: Path | None) -> None:
-    """Make `out` an empty folder, or a link to the folder `saved`. Raises BadInput."""
-    try:
-        if out.is_symlink():
-            out.unlink()
-        elif out.exists():
-            shutil.rmtree(out)
-        if saved is None:
-            out.mkdir()
-        else:
-            saved.mkdir(parents=True, exist_ok=True)
-            out.symlink_to(saved.relative_to(out.parent))
-    except OSError as error:
-        raise _not_writable(Path(error.filename or out), error) from error
+        raise not_writable(folder, error) from error
 
 
 def file_of(folder: Path, key: str) -> Path:
@@ -101,5 +76,6 @@ def _is_short(key: str, names: Iterable[str]) -> bool:
     return longest <= _MOST_BYTES_OF_NAME and len(key.encode()) <= _MOST_BYTES
 
 
-def _not_writable(path: Path, error: OSError) -> BadInput:
+def not_writable(path: Path, error: OSError) -> BadInput:
+    """Return the sentence about a file or folder that cannot be written."""
     return BadInput(f"cannot write {path}: {error.strerror}")

@@ -62,7 +62,8 @@ class Server:
 class Options:
     """The options of a run.
 
-    `server` is None for the simulator. `event` is None for the calendar's event.
+    `server` is None for the simulator. `event` is None for the calendar's event. `shows_keys`: the
+    summary has the keys of archives and manifests.
     """
 
     server: Server | None
@@ -71,6 +72,7 @@ class Options:
     scheduled_time: str
     wait_scale: float
     confirmed: bool
+    shows_keys: bool
 
     @property
     def is_dry_run(self) -> bool:
@@ -95,12 +97,19 @@ class Options:
                 given.get("WAIT_SCALE"), 1 if server is not None else SIMULATOR_WAIT_SCALE
             ),
             confirmed=is_yes(given.get("CONFIRM", "")),
+            shows_keys=_switch("KEYS", given.get("KEYS", "0")),
         )
 
 
 def is_yes(text: str) -> bool:
     """Whether the text means yes."""
     return text.strip().lower() in ("yes", "y")
+
+
+def _switch(name: str, text: str) -> bool:
+    if text not in ("0", "1"):
+        raise BadInput(f"{name} is {text!r}: use 1 for yes, or leave it out")
+    return text == "1"
 
 
 def _server(given: Mapping[str, str]) -> Server | None:
@@ -158,6 +167,8 @@ def _definitions(path: str | None) -> str | None:
     definitions = _read_json("DEFINITIONS", path)
     if not isinstance(definitions, list):
         raise BadInput(f"DEFINITIONS: {path} does not hold a JSON list")
+    if not definitions:
+        raise BadInput(f"DEFINITIONS: {path} has no report definition")
     text = json.dumps(definitions, separators=(",", ":"))
     if len(text.encode()) > MOST_BYTES or len(definitions) > MOST_DEFINITIONS:
         raise BadInput(

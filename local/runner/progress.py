@@ -323,7 +323,8 @@ def _refusal(report: Report) -> str | None:
 
 
 def _retry(report: Report) -> str | None:
-    if report.reason is None:
+    is_requested_again = report.state is State.SUBMITTING and report.error in _REFUSALS
+    if report.reason is None or is_requested_again:
         return None
     action = f"run {report.run}" if report.state is State.SUBMITTED else "retry"
     time_of_day = "" if report.not_before is None else f" at {report.not_before:%H:%M:%S} UTC"

@@ -5,6 +5,7 @@ template. Send the event that the schedule would send, then the sweeps. Show the
 the results under `out/`.
 """
 
+import errno
 import os
 import signal
 import tempfile
@@ -22,12 +23,14 @@ from botocore.exceptions import HTTPClientError
 from local.output.costs import cost_table, costs_of
 from local.output.delivery import NOTIFICATIONS, Delivery
 from local.output.display import Display
-from local.output.table import merge_sentences, summary
+from local.output.table import merge_sentences, result, summary
+from local.output.usage_page import write_usage_page
 from local.runner import folders
 from local.runner.confirmation import describe_dry_run, plan_of
-from local.runner.folders import OUT, STATE
+from local.runner.folders import OUT, ROOT, STATE
 from local.runner.options import Options, Server
 from local.runner.progress import Progress
+from local.runner.results import Results
 from local.runner.saved_state import SavedState
 from local.simulator.process import Simulator
 from local.stack.deployment import DeploymentFailed, InvocationFailed, Stack, deploy
@@ -37,8 +40,8 @@ from local.stack.scheduler import Scheduler, send, sweep_seconds
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.domain.printable import printable
 from vonage_reports_cli.errors import BadInput
+from vonage_reports_cli.last_run import DeliveringRun, LastRunTarget
 from vonage_reports_cli.page import NAME as PAGE
-from vonage_reports_cli.page import write_page
 from vonage_reports_cli.status.problems import why_stopped
 from vonage_reports_cli.status.sources import LastRun
 
@@ -48,10 +51,17 @@ _TICK_SECONDS = 0.2
 """The shortest pause between two updates of the display."""
 
 _STATUS_SECONDS = 2.0
-"""The shortest pause between two updates of the file for `make status`."""
+"""The shortest pause between two updates of the ledger for `vonage-reports --local`."""
 
 _REQUEST_SECONDS = 40
 """How long to wait for the last invocation: longer than any request to Vonage."""
+
+_CANNOT_WRITE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+)
+"""Errors that the operator has to solve: a full disk, a quota, a read-only folder."""
+
+_NEXT = ".venv/bin/vonage-reports --local status"
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -68,17 +78,24 @@ def run() -> int:
         display.error(str(error))
     except (NoConnection, HTTPClientError) as error:
         display.error(f"the emulator stopped answering; run make run again: {error}")
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        # Only opening a file names it. A full disk is found later.
+        display.error(f"cannot write {error.filename or f'below {ROOT}'}: {error.strerror}")
     return BAD_INPUT
 
 
 def _run(options: Options, display: Display, resources: ExitStack) -> int:
     """Deploy, send the event, follow the reports. `resources` stops every started process."""
     resources.enter_context(folders.lock(STATE))
-    folders.require_replaceable(OUT)
     saved_state = _saved_state(options.server)
+    results = Results(OUT, STATE, None if saved_state is None else saved_state.out)
+    results.require_replaceable()
+    results.begin()
     server = options.server or _simulator(display, resources)
     emulator, stack = _deployed(options, server, display, resources)
-    delivery = Delivery(emulator, stack, OUT if saved_state is None else saved_state.out)
+    delivery = Delivery(emulator, stack, results.folder, announce=results.announce)
     if saved_state is not None:
         saved_state.restore(emulator, stack, delivery, options.event)
     if options.definitions is not None or saved_state is not None:
@@ -106,18 +123,17 @@ def _run(options: Options, display: Display, resources: ExitStack) -> int:
     writer = _StateWriter(
         stack=stack,
         delivery=delivery,
+        results=results,
         scheduler=scheduler,
         progress=progress,
         saved_state=saved_state,
         last_run=LastRun(STATE),
-        source=f"the last make run, against {server.url}",
-        is_simulated=options.server is None,
+        run=DeliveringRun(f"the last make run, against {server.url}", options.server is None),
     )
     try:
         with display.live():
             _until_answered(scheduler, progress, display, writer)
-            folders.replace(OUT, None if saved_state is None else saved_state.out)
-            _follow(scheduler, progress, delivery, display, writer)
+            _follow(scheduler, progress, display, writer)
     finally:
         # A second Ctrl-C must not keep this run from saving the paid reports.
         with _ignoring_signals():
@@ -125,13 +141,18 @@ def _run(options: Options, display: Display, resources: ExitStack) -> int:
                 scheduler.finish(_REQUEST_SECONDS)
             scheduler.stop()
             if emulator.is_running():
-                # Until the event is answered, `out/` belongs to an earlier run.
-                if saved_state is not None or scheduler.answer is not None:
-                    delivery.update()
-                progress.update()
-                progress.complete()
-                writer.write(final=True)
-    return _conclude(options, scheduler.answer or {}, progress, delivery, display)
+                try:
+                    writer.copy()
+                finally:
+                    # The record of paid reports, even if the disk is too full for the reports.
+                    progress.update()
+                    progress.complete()
+                    writer.write(final=True)
+    if progress.lines:
+        results.conclude(delivery, writer.run)
+    return _conclude(
+        options, scheduler.answer or {}, progress, delivery, results=results, display=display
+    )
 
 
 def _saved_state(server: Server | None) -> SavedState | None:
@@ -179,23 +200,28 @@ def _confirmed(lines: list[str], server: Server, options: Options, display: Disp
 
 @dataclass
 class _StateWriter:
-    """Writes the state of a run to disk: for `make status`, and for the next run."""
+    """Writes a run to disk: its results, for `vonage-reports --local`, and for the next run."""
 
     stack: Stack
     delivery: Delivery
+    results: Results
     scheduler: Scheduler
     progress: Progress
     saved_state: SavedState | None
     last_run: LastRun
-    source: str
-    is_simulated: bool
+    run: DeliveringRun
     next_status: float = 0.0
 
-    def write(self, *, final: bool = False) -> None:
-        """Save the state, and every few seconds the file for `make status`.
+    def copy(self) -> None:
+        """Copy the new objects. With the first delivery, they replace an earlier run's."""
+        self.delivery.update()
+        self.results.take(self.delivery, self.run)
 
-        If `final` is true, write that file in any case. Until the event is answered or a report is
-        open, `make status` shows the previous run.
+    def write(self, *, final: bool = False) -> None:
+        """Save the state, and every few seconds the ledger for `vonage-reports --local`.
+
+        If `final` is true, write that ledger in any case. Until the event is answered or a report
+        is open, the program shows the previous run.
         """
         has_begun = self.scheduler.answer is not None or bool(self.progress.lines)
         is_status_due = has_begun and (final or time.monotonic() >= self.next_status)
@@ -207,8 +233,8 @@ class _StateWriter:
         if is_status_due:
             self.last_run.write(
                 items,
-                source=self.source,
-                is_simulated=self.is_simulated,
+                source=self.run.source,
+                is_simulated=self.run.is_simulated,
                 definitions=self.stack.definitions(),
                 as_of=datetime.now(UTC),
             )
@@ -229,16 +255,12 @@ def _until_answered(
 
 
 def _follow(
-    scheduler: Scheduler,
-    progress: Progress,
-    delivery: Delivery,
-    display: Display,
-    writer: _StateWriter,
+    scheduler: Scheduler, progress: Progress, display: Display, writer: _StateWriter
 ) -> None:
     """Wait until every report has ended, or waits for the operator."""
     while True:
         with _paced():
-            delivery.update()
+            writer.copy()
             display.show(progress.update(), progress)
             writer.write()
             # A running invocation of submit_reports may retry the refused reports.
@@ -261,9 +283,11 @@ def _conclude(
     answer: Mapping[str, Any],
     progress: Progress,
     delivery: Delivery,
+    *,
+    results: Results,
     display: Display,
 ) -> int:
-    """Print the results, and return the exit code."""
+    """Print the problems and the result, and return the exit code."""
     lines = progress.lines
     refused = [
         f"{each['definition']}, {each['field']}: {each['reason']}"
@@ -273,22 +297,25 @@ def _conclude(
     for bar in progress.progress_bars:
         display.print(f"{bar.name}: {bar.words}")
     if lines:
-        write_page(delivery.folder)
-        display.print("\n" + summary(lines, delivery))
+        display.print("\n" + summary(lines, delivery, with_keys=options.shows_keys))
         costs = cost_table(costs_of(delivery.dataset_files()))
         if costs:
             display.print(costs + "\n")
-        display.print(
-            f"Results: {OUT.name}/, charts: {OUT.name}/{PAGE}, "
-            f"notifications: {OUT.name}/{NOTIFICATIONS}"
-        )
     elif not refused and not progress.progress_bars:
-        no_definitions = options.definitions == "[]"
-        display.print("There are no report definitions." if no_definitions else "Nothing is due.")
+        display.print("Nothing is due.")
+    folder = OUT.name if results.are_taken else delivery.folder.relative_to(ROOT)
     for sentence in merge_sentences(
-        [*refused, *delivery.refusals], progress.troubles(), rest=f"{OUT.name}/{NOTIFICATIONS}"
+        [*refused, *delivery.refusals], progress.troubles(), rest=f"{folder}/{NOTIFICATIONS}"
     ):
         display.error(sentence)
+    if lines:
+        has_page = results.are_taken and write_usage_page(LastRunTarget(ROOT))
+        display.print(result(progress.windows, display.seconds))
+        if not results.are_taken:
+            display.print(f"Nothing was delivered: {OUT.name}/ still has an earlier run's results.")
+        page = f", charts: {folder}/{PAGE}" if has_page else ""
+        display.print(f"Results: {folder}/{page}, notifications: {folder}/{NOTIFICATIONS}")
+        display.print(f"Next: {_NEXT}")
     if refused or progress.everything_is_refused or progress.stopped:
         return BAD_INPUT
     is_well = not delivery.refusals and all(line.is_well for line in progress.windows)

@@ -15,6 +15,7 @@ from local.output.delivery import Delivery
 from local.runner.folders import file_of, require_writable
 from local.stack.deployment import Stack
 from local.stack.emulator import Emulator
+from vonage_reports.domain.objects import DEFINITIONS_KEY
 from vonage_reports.domain.report import State
 from vonage_reports_cli.errors import BadInput
 
@@ -62,7 +63,8 @@ class SavedState:
         for key, metadata in self._metadata().items():
             is_archive = key.startswith("archives/") and key.endswith(".zip")
             is_unneeded = is_archive and unneeded & set(key.split("/"))
-            if not is_unneeded and file_of(self.out, key).exists():
+            # The options of this run choose the definitions.
+            if key != DEFINITIONS_KEY and not is_unneeded and file_of(self.out, key).exists():
                 delivery.upload(key, metadata)
 
     def save(self, items: Sequence[Mapping[str, Any]], delivery: Delivery) -> None:

@@ -4,6 +4,7 @@ Each kind has a name, for the setting and the fault `imperfect`. A report may ha
 Kinds in cells:
     times_without_offset: No time of the newest two records has an offset.
     same_id_twice: The second record has the id of the first, and its own price.
+    record_twice: The fourth record is the third once more, cell by cell.
     price_with_18_places: The newest record's price has more digits than a decimal(18,8).
     nul_in_cells: A text cell of each record has a NUL.
     null_words: The newest two records have the word null in place of each empty cell.
@@ -26,8 +27,9 @@ import re
 from collections.abc import Collection, Sequence
 
 IN_CSV = (
-    "times_without_offset", "same_id_twice", "price_with_18_places", "nul_in_cells", "null_words",
-    "text_after_closing_quote", "stray_quotes", "semicolons", "header_in_capitals",
+    "times_without_offset", "same_id_twice", "record_twice", "price_with_18_places",
+    "nul_in_cells", "null_words", "text_after_closing_quote", "stray_quotes", "semicolons",
+    "header_in_capitals",
 )  # fmt: skip
 IMPERFECTIONS = (
     *IN_CSV,
@@ -44,6 +46,7 @@ _PRICES = ("total_price", "price")
 _OFFSET = "+00:00"
 # The numbers of the records, from 1, that are imperfect.
 _NEWEST = (1, 2)
+_REPEATED = 3
 _STRAY = (1, 4)
 _AROUND_STRAY = range(1, 5)
 
@@ -72,6 +75,7 @@ class ImperfectCsv:
         self._quotes_all = not self._kinds & {"semicolons", "stray_quotes"}
         self._number = 0
         self._first: list[str] = []
+        self._repeated: list[str] = []
 
     def header(self) -> str:
         """Return the header's line, without its end."""
@@ -92,13 +96,20 @@ class ImperfectCsv:
 
     def _spoil(self, cells: list[str]) -> None:
         kinds = self._kinds
+        if self._number == _REPEATED:
+            self._repeated = list(cells)
+        elif "record_twice" in kinds and self._number == _REPEATED + 1:
+            cells[:] = self._repeated
         if "stray_quotes" in kinds and self._number in _AROUND_STRAY:
             # A quoted cell between the stray quotes would close the first one.
             cells[:] = [re.sub('[,"\r\n]', " ", cell) for cell in cells]
         if "nul_in_cells" in kinds:
             cells[self._text] = f"abc\0efg{cells[self._text]}"
-        if self._number not in _NEWEST:
-            return
+        if self._number in _NEWEST:
+            self._spoil_newest(cells)
+
+    def _spoil_newest(self, cells: list[str]) -> None:
+        kinds = self._kinds
         if "times_without_offset" in kinds:
             cells[:] = [
                 cell.removesuffix(_OFFSET).replace("T", " ") if cell.endswith(_OFFSET) else cell

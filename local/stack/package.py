@@ -41,7 +41,7 @@ class Package:
     def __init__(self, root: Path, *, bucket: str, environment: Mapping[str, str]) -> None:
         self.artifacts: dict[str, bytes] = {}
         self.template = read_template(root / "template.yaml")
-        # The emulator has no named queries. `make query` reads them from template.yaml.
+        # The emulator has no named queries.
         for name, _ in list(self._of(NAMED_QUERY)):
             del self.template["Resources"][name]
         layers = [root / resource["Properties"]["ContentUri"] for _, resource in self._of(LAYER)]
@@ -87,7 +87,7 @@ def _definition(source: Path) -> str:
     """Return the workflow as JSON, because the emulator cannot read YAML."""
     definition = yaml.safe_load(source.read_text())
     for state in definition["States"].values():
-        if state.get("Resource") == "arn:aws:states:::sns:publish":
+        if state.get("Resource", "").endswith(":states:::sns:publish"):
             _write_out_attributes(state["Arguments"])
     return json.dumps(definition)
 

@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -56,7 +57,7 @@ from vonage_reports.aws.ledger_items import OpenWork, report_of
 from vonage_reports.aws.secrets import cached_credentials
 from vonage_reports.domain.errors import InvalidRequest, VonageReportsError
 from vonage_reports.domain.report import Report, State
-from vonage_reports.submit_reports import withdraw
+from vonage_reports.submit_reports import read_definitions, withdraw
 from vonage_reports.vonage.answers import Deadline
 
 FUNCTIONS = ("submit_reports", "check_report", "store_report", "convert_report")
@@ -135,14 +136,25 @@ def _app(function: str) -> ModuleType:
     with contextlib.redirect_stdout(_LOGS):
         spec.loader.exec_module(module)
     if function == "submit_reports":
-        vars(module)["reconcile"] = _keeping_errors(module.reconcile)
+        vars(module)["reconcile"] = _recorded(module.reconcile)
     return module
 
 
-def _keeping_errors(reconcile: Callable[..., Any]) -> Callable[..., Any]:
+def _recorded(reconcile: Callable[..., Any]) -> Callable[..., Any]:
+    accept = read_definitions.accepted_definitions
+    of_thread = threading.local()  # each invocation is a thread
+
+    def accept_and_record(*arguments: Any, api_key: str) -> Any:
+        of_thread.api_key = api_key
+        return accept(*arguments, api_key=api_key)
+
+    vars(read_definitions)["accepted_definitions"] = accept_and_record
+
     def go(*arguments: Any, **more: Any) -> Any:
         result = reconcile(*arguments, **more)
-        _STEP_ERRORS[arguments[3].owner] = list(result.errors)
+        owner = arguments[3].owner
+        _STEP_ERRORS[owner] = list(result.errors)
+        _API_KEYS[owner] = getattr(of_thread, "api_key", "")
         return result
 
     return go
@@ -151,6 +163,8 @@ def _keeping_errors(reconcile: Callable[..., Any]) -> Callable[..., Any]:
 _LOGS = io.StringIO()
 _STEP_ERRORS: dict[str, list[Exception]] = {}
 """The errors that a pass collected, by the request id. The function raises only the first."""
+_API_KEYS: dict[str, str] = {}
+"""The API key of a pass, by the request id. The secret may have changed since."""
 
 
 @cache
@@ -370,11 +384,15 @@ class Campaign:
 
     def _scheduled(self, at: datetime) -> Callable[[], None]:
         def go() -> None:
+            request_id = f"request-{self.invocations + 1}"
+
             def over(*, good: bool) -> None:
                 read = self.aws.definitions_read.get(self._ended.number, "")
-                self.scheduled.append(CalendarRun(at, good, _with_accounts(read, self.aws.secret)))
+                written = _with_accounts(read, _API_KEYS[request_id]) if good else read
+                self.scheduled.append(CalendarRun(at, good, written))
 
-            self._submit({"scheduled_time": f"{at:%Y-%m-%dT%H:%M:%SZ}"}, over=over)
+            event = {"scheduled_time": f"{at:%Y-%m-%dT%H:%M:%SZ}"}
+            self._submit(event, over=over, request_id=request_id)
 
         return go
 
@@ -604,18 +622,18 @@ class Campaign:
         self.operator_events.append(_with_token(event, request_id))
 
         def over(*, good: bool) -> None:
-            next_event = event
+            next_event, left = event, times - 1
             resolve = event.get("requestPayload", event).get("resolve")
             if resolve and not good:
-                # Look in the dashboard again.
-                next_event = self._resolution(resolve["report_id"]) or {}
+                # Look in the dashboard again. Only the operator can end a hold, so never give up.
+                next_event, left = self._resolution(resolve["report_id"]) or {}, times
             elif self.kinds.random() < (0.5 if not good else 0.05):
                 next_event = _undelivered(event, request_id)
             elif good:
                 return
             if times and next_event:
                 later = self.virtual_time.now + timedelta(hours=6)
-                self._expect(later, lambda: self._send_until_accepted(next_event, times - 1))
+                self._expect(later, lambda: self._send_until_accepted(next_event, left))
 
         is_asynchronous = self.kinds.random() < 0.3
         self._submit(event, over=over, retries=2 if is_asynchronous else 0, request_id=request_id)
@@ -901,10 +919,10 @@ def _unchanged(event: dict[str, Any]) -> dict[str, Any]:
     return event
 
 
-def _with_accounts(definitions: str, secret: str) -> str:
-    """Return definitions with the account of each: the API key of a secret is the default."""
+def _with_accounts(definitions: str, api_key: str) -> str:
+    """Return definitions with the account of each: the API key is the default."""
     try:
-        entries, api_key = json.loads(definitions), json.loads(secret)["api_key"]
+        entries = json.loads(definitions)
         return json.dumps([{"account_ids": [api_key], **each} for each in entries])
     except (ValueError, KeyError, TypeError):
         return definitions

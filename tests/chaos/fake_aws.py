@@ -111,7 +111,7 @@ class FakeAws:
 
     def publish(self, message: str, attributes: dict[str, Any]) -> None:
         """Publish a message of the workflow to the topic's subscribers."""
-        body = json.loads(message)
+        body = json.loads(json.loads(message)["default"])
         assert attributes["event"]["StringValue"] == body["event"]
         self._deliver(body)
 
@@ -210,7 +210,7 @@ class FakeAws:
     def _published(self, request: dict[str, Any]) -> dict[str, Any]:
         assert request["TopicArn"] == TOPIC
         assert "event" in [value for name, value in request.items() if name.endswith(".Name")]
-        self._deliver(json.loads(request["Message"]))
+        self._deliver(json.loads(json.loads(request["Message"])["default"]))
         return {"MessageId": str(len(self.messages))}
 
     def _secret_value(self, request: dict[str, Any]) -> dict[str, Any]:

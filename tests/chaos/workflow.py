@@ -18,7 +18,7 @@ import yaml
 _FIELDS = {
     "Choice": {"Choices", "Default"},
     "Wait": {"Seconds", "Next"},
-    "Task": {"Resource", "Arguments", "Output", "Assign", "Retry", "Next"},
+    "Task": {"Resource", "TimeoutSeconds", "Arguments", "Output", "Assign", "Retry", "Next"},
     "Succeed": {"Output"},
     "Fail": {"Error", "Cause"},
 }

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from local.simulator.process import Simulator
-from local.stack.deployment import LOCAL_PACE, Stack, deploy
+from local.stack.deployment import LOCAL_PACE, STACK_NAME, Stack, deploy
 from local.stack.emulator import ROOT, Emulator
 from local.stack.environment import forget_real_accounts
 from tests.end_to_end.faults import WRONG_SECRET, Case
 from tests.end_to_end.permissions import RECORDER, Permission, allowed, beyond, used
+from tests.support.cli import Ended, run_program, stack_environment
 from tests.support.leaks import Forbidden
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.domain.report import Report, State
@@ -153,6 +154,19 @@ class LocalStack:
         found = [each["Key"] for page in pages for each in page.get("Contents", [])]
         keys = [key for key in found if key.endswith(suffix)]
         return {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+
+    def copy_dataset(self, folder: Path) -> None:
+        """Copy the dataset and the manifests to `folder`, under their keys."""
+        for prefix in ("data/", "manifests/"):
+            for key, content in self.objects(prefix).items():
+                (folder / key).parent.mkdir(parents=True, exist_ok=True)
+                (folder / key).write_bytes(content)
+
+    def program(self, *arguments: str, stack: str = STACK_NAME, typed: str | None = None) -> Ended:
+        """Run `vonage-reports` on this stack in a process."""
+        return run_program(
+            *arguments, environment=stack_environment(self.emulator, stack), typed=typed
+        )
 
     def histories(self) -> dict[str, list[Mapping[str, Any]]]:
         """Return the history of every execution, by its name."""

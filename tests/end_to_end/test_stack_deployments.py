@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from local.simulator.process import Simulator
-from local.stack.deployment import deploy
+from local.stack.deployment import DeploymentFailed, deploy
 from local.stack.emulator import ROOT
 from tests.end_to_end.conftest import WAIT_SCALE, LocalStack, copy_of_the_tree
 from vonage_reports.domain.objects import DEFINITIONS_KEY
@@ -151,6 +151,80 @@ def states_of(local_stack: LocalStack, execution_name: str) -> list[str]:
         for event in local_stack.histories()[execution_name]
         if "stateEnteredEventDetails" in event
     ]
+
+
+def change_tags(local_stack: LocalStack, _tmp_path: Path) -> None:
+    """Update the stack with one more tag, as `sam deploy --tags` does."""
+    cloudformation = local_stack.emulator.client("cloudformation")
+    (stack,) = cloudformation.describe_stacks(StackName=local_stack.stack.name)["Stacks"]
+    cloudformation.update_stack(
+        StackName=local_stack.stack.name,
+        UsePreviousTemplate=True,
+        Parameters=[
+            {"ParameterKey": each["ParameterKey"], "UsePreviousValue": True}
+            for each in stack["Parameters"]
+        ],
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+        Tags=[{"Key": "team", "Value": "billing"}],
+    )
+    cloudformation.get_waiter("stack_update_complete").wait(
+        StackName=local_stack.stack.name, WaiterConfig={"Delay": 1}
+    )
+
+
+def change_description(local_stack: LocalStack, tmp_path: Path, *, more: str = "") -> None:
+    """Deploy another description of the parameter, and `more` resources."""
+    tree = copy_of_the_tree(tmp_path)
+    template = tree / "template.yaml"
+    text = template.read_text().replace("as a JSON list.", f"as a JSON list, {tmp_path.name}.")
+    template.write_text(text.replace("\nResources:\n", f"\nResources:\n{more}"))
+    deploy(
+        local_stack.emulator,
+        tmp_path,
+        vonage_base_url=local_stack.simulator.url,
+        wait_scale=WAIT_SCALE,
+        root=tree,
+    )
+
+
+IN_THE_WAY = """
+  Refused:
+    Type: AWS::SSM::Parameter
+    DependsOn: DefinitionsParameter
+    Properties: { Name: /in-the-way, Type: String, Value: new }
+"""
+
+
+def roll_back(local_stack: LocalStack, tmp_path: Path) -> None:
+    """Fail a deployment that has changed the parameter already."""
+    ssm = local_stack.emulator.client("ssm")
+    ssm.put_parameter(Name="/in-the-way", Value="old", Type="String", Overwrite=True)
+    with pytest.raises(DeploymentFailed, match="UPDATE_ROLLBACK_COMPLETE"):
+        change_description(local_stack, tmp_path, more=IN_THE_WAY)
+
+
+@pytest.mark.parametrize("update", [change_tags, change_description, roll_back])
+def test_deployment_that_writes_the_parameter_keeps_the_definitions(
+    update: Callable[[LocalStack, Path], None],
+    local_stack: LocalStack,
+    in_flight: str,
+    tmp_path: Path,
+) -> None:
+    local_stack.until(lambda: in_flight not in local_stack.states(), "the end of the report")
+    ssm = local_stack.emulator.client("ssm")
+    name = local_stack.stack.outputs["DefinitionsParameterName"]
+    of_template = ssm.get_parameter(Name=f"{name}-of-template")["Parameter"]["Value"]
+    ssm.put_parameter(Name=name, Value="[]", Overwrite=True)
+    objects = local_stack.objects(DEFINITIONS_KEY)
+
+    update(local_stack, tmp_path)
+
+    # Like CloudFormation, the emulator wrote the template's value.
+    assert ssm.get_parameter(Name=name)["Parameter"]["Value"] == of_template
+    assert local_stack.objects(DEFINITIONS_KEY) == objects
+    # The template's definitions would be planned, and the operator's would be missed.
+    answer = local_stack.scheduled()
+    assert (answer["planned"], answer["refused"]) == ([], [])
 
 
 def test_removed_stack_is_recreated_over_its_retained_data(

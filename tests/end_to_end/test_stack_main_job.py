@@ -3,11 +3,9 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from vonage_reports_cli.sql.__main__ import answer
 
 from tests.support.alarms import ALARMS, OURS, metrics_in, series_of, widgets
 from vonage_reports.domain.report import Report, State
@@ -124,28 +122,6 @@ def test_repeated_schedule_requests_nothing_twice(
     answer = local_stack.scheduled()
     assert (answer["planned"], answer["submitted"]) == ([], [])
     assert local_stack.simulator.state()["bill"] == main_job.at_vonage["bill"]
-
-
-def test_query_reads_a_deployed_stack(
-    local_stack: "LocalStack",
-    main_job: MainJob,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", local_stack.emulator.url)
-    monkeypatch.setenv("AWS_CA_BUNDLE", str(local_stack.emulator.ca_bundle))
-    sql = (
-        "SELECT definition, count(*), (SELECT sum(rows) FROM manifests) "
-        "FROM usage GROUP BY definition ORDER BY definition"
-    )
-    assert answer({"SQL": sql, "STACK": local_stack.stack.name}, tmp_path) == 0
-    rows = {each["definition"]: each["rows"] for each in main_job.manifests.values()}
-    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [
-        [definition, str(rows[definition]), str(sum(rows.values()))] for definition in sorted(rows)
-    ]
-    assert answer({"SQL": sql, "STACK": "no-such-stack"}, tmp_path) == 2
-    assert capsys.readouterr().err.startswith("make query: STACK=no-such-stack cannot be read: ")
 
 
 def test_metrics_of_a_delivery_are_logged_once(

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,8 @@ from local.stack.emulator import ROOT
 from local.stack.environment import child_environment
 from tests.end_to_end.conftest import BEING_COMPILED
 from tests.support.leaks import Forbidden
+from vonage_reports_cli.last_run import DeliveringRun, OutRecord
+from vonage_reports_cli.sql.dataset import Folder, open_dataset
 
 ONE_DEFINITION = [{"name": "verify", "product": "VERIFY-V2"}]
 
@@ -28,7 +31,7 @@ ONE_DEFINITION = [{"name": "verify", "product": "VERIFY-V2"}]
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     copy = tmp_path / "tree"
-    for name in ("functions", "layers", "local"):
+    for name in ("cli", "functions", "layers", "local"):
         # With the compiled modules, or Python would compile the whole tree for each test.
         shutil.copytree(ROOT / name, copy / name, ignore=BEING_COMPILED)
     shutil.copy(ROOT / "template.yaml", copy)
@@ -45,7 +48,7 @@ def simulator() -> Iterator[Simulator]:
 def start(
     tree: Path, module: str = "local.run", *arguments: str, **variables: str
 ) -> subprocess.Popen[str]:
-    path = f"{tree}:{tree}/layers/shared:{tree}/layers/dataset"
+    path = f"{tree}:{tree}/cli:{tree}/layers/shared:{tree}/layers/dataset"
     environment = child_environment({"PYTHONPATH": path, **variables})
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
@@ -59,8 +62,10 @@ def start(
     )
 
 
-def run(tree: Path, module: str = "local.run", **variables: str) -> tuple[int, str]:
-    process = start(tree, module, **variables)
+def run(
+    tree: Path, module: str = "local.run", *arguments: str, **variables: str
+) -> tuple[int, str]:
+    process = start(tree, module, *arguments, **variables)
     try:
         output, _ = process.communicate(timeout=120)
     finally:
@@ -75,6 +80,32 @@ def at(simulator: Simulator) -> dict[str, str]:
         "VONAGE_API_SECRET": simulator.api_secret,
         "WAIT_SCALE": "0.01",
     }
+
+
+def status_of(tree: Path) -> dict[str, Any]:
+    """Return the status of the last run, from the program."""
+    code, text = run(tree, "vonage_reports_cli", "--local", "status", "--json")
+    assert code == 0, text
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+def out_of_an_earlier_run(tree: Path) -> None:
+    """Deliver `out/` with one file of a run, and one of the operator."""
+    out = tree / "out"
+    (out / "manifests").mkdir(parents=True)
+    for name in ("manifests/of-an-earlier-run.json", "own.txt"):
+        (out / name).write_text("{}")
+    (tree / ".local").mkdir()
+    record = OutRecord(tree / ".local")
+    record.begin(DeliveringRun("an earlier run", is_simulated=True))
+    record.add(["manifests/of-an-earlier-run.json"])
+
+
+def assert_out_is_unchanged(tree: Path) -> None:
+    assert sorted(each.name for each in (tree / "out").rglob("*")) == [
+        "manifests", "of-an-earlier-run.json", "own.txt",
+    ]  # fmt: skip
 
 
 def processes_of(tree: Path) -> list[str]:
@@ -127,27 +158,34 @@ def test_reports_of_another_server_arrive_byte_for_byte(tree: Path, simulator: S
 
 
 def assert_answers_agree(tree: Path) -> None:
-    """Check that the manifest, `make query` and the page agree."""
+    """Check that the manifest, the dataset and the page agree."""
     [manifest] = [json.loads(f.read_text()) for f in (tree / "out").glob("manifests/**/*.json")]
     [total] = manifest["totals"]
     sql = "SELECT currency, count(*), CAST(sum(cost) AS varchar) FROM usage GROUP BY ALL"
-    query = start(tree, "vonage_reports_cli.sql", SQL=sql)
-    output, _ = query.communicate(timeout=60)
-    assert query.returncode == 0, output
-    currency, rows, cost = output.splitlines()[1].split()
-    assert (currency, int(rows)) == (total["currency"], total["rows"])
+    with open_dataset(Folder(tree / "out")) as connection:
+        [(currency, rows, cost)] = connection.execute(sql).fetchall()
+    assert (currency, rows) == (total["currency"], total["rows"])
     assert Decimal(cost) == Decimal(total["total_price"]) > 0
     page = (tree / "out" / "usage.html").read_text()
-    assert f"<td>{int(rows):,}</td><td>{Decimal(total['total_price']):,}</td>" in page
+    assert f"<td>{rows:,}</td><td>{Decimal(total['total_price']):,}</td>" in page
+    assert "Windows: 1 delivered, 0 of them preliminary; none is missing." in page
 
 
 def test_run_without_variables_starts_and_stops_a_simulator(
     tree: Path,
 ) -> None:
-    (tree / "out").mkdir()
-    (tree / "out" / "of-an-earlier-run").touch()
+    out_of_an_earlier_run(tree)
     code, output = run(tree, DEFINITIONS="one.json", SCHEDULED_TIME="2026-11-22T02:15:00Z")
     assert code == 0, output
+    result, results, following = output.splitlines()[-3:]
+    assert re.fullmatch(r"1 of 1 delivered, 3,000 rows, [\d.]+ kB, \d+ s", result)
+    assert results == (
+        "Results: out/, charts: out/usage.html, notifications: out/notifications.jsonl"
+    )
+    assert following == "Next: .venv/bin/vonage-reports --local status"
+    assert "archives/" not in output
+    (row,) = status_of(tree)["definitions"]
+    assert (row["definition"], row["delivered"]) == ("verify", 1)
     assert "DELIVERED   verify-20261118T0000Z-" in output
     [manifest] = [
         json.loads(path.read_text()) for path in (tree / "out").glob("manifests/**/*.json")
@@ -159,13 +197,17 @@ def test_run_without_variables_starts_and_stops_a_simulator(
     assert sorted(each.name for each in (tree / "out").iterdir()) == [
         "archives",
         "data",
+        "definitions",
         "headers",
         "manifests",
         "notifications.jsonl",
+        "own.txt",
         "usage.html",
     ]
     assert_answers_agree(tree)
-    assert sorted(each.name for each in (tree / ".local").iterdir()) == ["last-run.json", "lock"]
+    assert sorted(each.name for each in (tree / ".local").iterdir()) == [
+        "last-run.json", "lock", "out.jsonl",
+    ]  # fmt: skip
     assert processes_of(tree) == []
 
 
@@ -181,11 +223,11 @@ def test_interruption_leaves_no_process_and_no_state(
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 130, output
     assert processes_of(tree) == []
-    assert sorted(each.name for each in (tree / ".local").iterdir()) == ["last-run.json", "lock"]
+    assert sorted(each.name for each in (tree / ".local").iterdir()) == [
+        "last-run.json", "lock", "undelivered",
+    ]  # fmt: skip
     # The status still shows the progress.
-    code, status = run(tree, "vonage_reports_cli.status", JSON="1")
-    assert code == 0, status
-    (row,) = json.loads(status)["definitions"]
+    (row,) = status_of(tree)["definitions"]
     assert (row["definition"], row["in_flight"]) == ("verify", 1)
 
 
@@ -204,13 +246,14 @@ def test_refused_credentials_end_the_run_and_name_the_secret(
     simulator.reset()
     code, output = run(tree, **{**at(simulator), "VONAGE_API_SECRET": "wrong"})
     assert code == 2, output
-    last = output.strip().splitlines()[-1]
-    assert last.startswith("make run: 8 reports: ")
-    assert ":secret:" in last
-    assert last.endswith(
+    *_, sentence, result, _, _ = output.splitlines()
+    assert sentence.startswith("make run: 8 reports: ")
+    assert ":secret:" in sentence
+    assert sentence.endswith(
         "; for make run, correct VONAGE_API_KEY and VONAGE_API_SECRET; no report was requested"
     )
-    assert output.count("make run:") == 1
+    assert re.fullmatch(r"0 of 8 delivered, \d+ s", result)
+    assert (output.count("make run:"), output.count("401")) == (1, 1)
     assert simulator.state()["reports"] == []
 
 
@@ -220,7 +263,7 @@ def test_unreachable_server_ends_the_run(tree: Path) -> None:
     variables = {"VONAGE_API_KEY": "abcd1234", "VONAGE_API_SECRET": "x", "WAIT_SCALE": "0.01"}
     code, output = run(tree, VONAGE_BASE_URL=url, **variables)
     assert code == 2, output
-    assert "cannot be reached" in output.strip().splitlines()[-1]
+    assert output.count("cannot be reached") == 1
 
 
 @pytest.mark.slow
@@ -231,7 +274,9 @@ def test_refused_account_does_not_stop_the_others(tree: Path, simulator: Simulat
     code, output = run(tree, **at(simulator), DEFINITIONS="two.json")
     assert code == 1, output
     assert "DELIVERED   verify-" in output
-    assert "403" in output.strip().splitlines()[-1]
+    *_, sentence, result, _, _ = output.splitlines()
+    assert "403" in sentence
+    assert result.startswith("1 of 2 delivered, ")
 
 
 @pytest.mark.parametrize(
@@ -258,25 +303,24 @@ def test_unknown_event_is_one_sentence(tree: Path) -> None:
 
 
 def test_refused_event_leaves_out_unchanged(tree: Path) -> None:
-    (tree / "out").mkdir()
-    (tree / "out" / "of-an-earlier-run").touch()
+    out_of_an_earlier_run(tree)
     write_event(tree, definition="sms")
     code, output = run(tree, EVENT="event.json", DEFINITIONS="one.json")
     assert code == 2
     assert output.splitlines()[-1] == (
         "make run: no report definition is named sms; the usable names: verify"
     )
-    assert [each.name for each in (tree / "out").iterdir()] == ["of-an-earlier-run"]
+    assert_out_is_unchanged(tree)
 
 
 def test_unconfirmed_run_leaves_out_unchanged(tree: Path) -> None:
-    (tree / "out").mkdir()
-    (tree / "out" / "of-an-earlier-run").touch()
+    (tree / "out" / "manifests").mkdir(parents=True)
+    (tree / "out" / "manifests" / "of-an-earlier-run.json").touch()
     variables = {"VONAGE_API_KEY": "abcd1234", "VONAGE_API_SECRET": "x"}
     code, output = run(tree, VONAGE_BASE_URL="https://vonage.invalid", **variables)
     assert code == 2
     assert "set CONFIRM=yes" in output.strip().splitlines()[-1]
-    assert [each.name for each in (tree / "out").iterdir()] == ["of-an-earlier-run"]
+    assert len(list((tree / "out").rglob("*.json"))) == 1
 
 
 def test_second_run_in_a_folder_is_refused(tree: Path) -> None:
@@ -298,8 +342,7 @@ def test_second_run_in_a_folder_is_refused(tree: Path) -> None:
 def test_missing_and_refused_definitions_are_named(tree: Path) -> None:
     (tree / "none.json").write_text("[]")
     code, output = run(tree, DEFINITIONS="none.json")
-    assert code == 0
-    assert output.endswith("There are no report definitions.\n")
+    assert (code, output) == (2, "make run: DEFINITIONS: none.json has no report definition\n")
     (tree / "odd.json").write_text('[{"name": "x"}]')
     code, output = run(tree, DEFINITIONS="odd.json")
     assert code == 2
@@ -344,21 +387,18 @@ def test_backfill_is_followed_to_its_end_in_a_few_lines(tree: Path) -> None:
     assert len(output.splitlines()) < 32
     assert len(list((tree / "out").glob("manifests/**/*.json"))) == 24
 
-    code, status = run(tree, "vonage_reports_cli.status", JSON="1")
-    assert code == 0, status
-    document = json.loads(status)
+    document = status_of(tree)
     (row,) = document["definitions"]
     assert (row["delivered"], row["waiting"], row["missing"]) == (24, 0, 0)
     assert document["backfills"] == document["problems"] == []
-    code, text = run(tree, "vonage_reports_cli.status")
+    code, text = run(tree, "vonage_reports_cli", "--local", "status")
     assert code == 0, text
-    assert text.startswith("the last make run, against http://127.0.0.1:")
+    assert text.startswith("SIMULATED: the last make run, against http://127.0.0.1:")
     assert "2026-10-24, final" in text
 
 
 def test_dry_run_prints_its_plan_and_changes_nothing(tree: Path) -> None:
-    (tree / "out").mkdir()
-    (tree / "out" / "of-an-earlier-run").touch()
+    out_of_an_earlier_run(tree)
     write_event(tree, dry_run=True)
     code, output = run(tree, EVENT="event.json", DEFINITIONS="one.json")
     assert code == 0, output
@@ -366,44 +406,70 @@ def test_dry_run_prints_its_plan_and_changes_nothing(tree: Path) -> None:
         "This event would request the backfill verify-20261001-20261025: 24 reports, "
         "2026-10-01T00:00:00Z to 2026-10-25T00:00:00Z, records: unknown"
     )
-    assert [each.name for each in (tree / "out").iterdir()] == ["of-an-earlier-run"]
-    assert [each.name for each in (tree / ".local").iterdir()] == ["lock"]
-    code, output = run(tree, "vonage_reports_cli.status", JSON="1")
+    assert_out_is_unchanged(tree)
+    assert sorted(each.name for each in (tree / ".local").iterdir()) == ["lock", "out.jsonl"]
+    code, output = run(tree, "vonage_reports_cli", "--local", "status")
     assert code == 2
-    assert output == (
-        "make status: no run on this machine yet; start `make run`, or name a deployed stack with "
-        "STACK=\n"
-    )
+    assert output.startswith("vonage-reports: no make run has ended in ")
 
 
 @pytest.mark.slow
 def test_split_day_is_one_window_of_the_summary(tree: Path) -> None:
     with Simulator(seconds_per_report=0.5, rows_per_day=3000, max_records=2000) as small:
         code, output = run(
-            tree, **at(small), DEFINITIONS="one.json", SCHEDULED_TIME="2026-11-22T02:15:00Z"
+            tree,
+            **at(small),
+            DEFINITIONS="one.json",
+            SCHEDULED_TIME="2026-11-22T02:15:00Z",
+            KEYS="1",
         )
     assert code == 0, output
     assert " SPLIT       verify-20261118T0000Z-" in output
     assert " STORED        part from 2026-11-18 12:00 UTC, 12 h" in output
     _, summary, costs, _ = output.split("\n\n")
-    first, state, *archives, manifest = summary.splitlines()
-    assert first.startswith("verify-20261118T0000Z-")
-    assert state.startswith("  DELIVERED, 3,000 rows, ")
+    window, *archives, manifest = summary.splitlines()
+    assert re.match(r"verify-20261118T0000Z-\w+  DELIVERED, 3,000 rows, ", window)
     assert len(archives) == 2
     assert manifest.startswith("  manifests/")
     assert costs.startswith("product ")
 
 
-def test_status_without_region_or_credentials_is_one_sentence(tree: Path) -> None:
-    nowhere = {"AWS_DEFAULT_REGION": "", "AWS_REGION": ""}
-    for variables, problem in (
-        (nowhere, "You must specify a region"),
-        (
-            {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
-            "Unable to locate credentials",
-        ),
-    ):
-        code, output = run(tree, "vonage_reports_cli.status", STACK="prod", **variables)
-        assert code == 2, output
-        assert output.startswith(f"make status: STACK=prod: {problem}; set the AWS account")
-        assert len(output.splitlines()) == 1
+def test_run_without_a_delivery_leaves_out_unchanged(tree: Path, simulator: Simulator) -> None:
+    simulator.reset()
+    out_of_an_earlier_run(tree)
+    refused = [{**ONE_DEFINITION[0], "account_ids": ["none1"]}]
+    (tree / "refused.json").write_text(json.dumps(refused))
+    code, output = run(tree, **at(simulator), DEFINITIONS="refused.json")
+    assert code == 1, output
+    assert output.splitlines()[-3:] == [
+        "Nothing was delivered: out/ still has an earlier run's results.",
+        "Results: .local/undelivered/, notifications: .local/undelivered/notifications.jsonl",
+        "Next: .venv/bin/vonage-reports --local status",
+    ]
+    assert_out_is_unchanged(tree)
+    # The last run was no simulation of this program's, but `out/` is one.
+    code, text = run(tree, "vonage_reports_cli", "--local", "status")
+    assert code == 0, text
+    assert re.match(
+        r"SIMULATED: the last make run, against \S+, which has delivered nothing; out/ is from an "
+        "earlier run: an earlier run, as of ",
+        text,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is simulated by /dev/full")
+def test_full_disk_is_one_sentence(tree: Path) -> None:
+    (tree / ".local").mkdir()
+    (tree / ".local" / "last-run.json.partial").symlink_to("/dev/full")
+    code, output = run(tree, DEFINITIONS="one.json")
+    assert code == 2, output
+    assert output.splitlines()[-1] == (
+        f"make run: cannot write below {tree}: No space left on device"
+    )
+    assert "Traceback" not in output
+
+
+def test_argument_starts_nothing(tree: Path) -> None:
+    code, output = run(tree, "local.run", "--help")
+    assert (code, len(output.splitlines())) == (0, 1)
+    assert not (tree / ".local").exists()

@@ -97,7 +97,8 @@ def fuzz(target: str, found: str) -> None:
     """Run one target; libFuzzer ends the process."""
     limits = {
         "max_total_time": SECONDS + (HANGS_AFTER if target == "csv" else 0),
-        "max_len": LONGEST,
+        # The model of a CSV tries each line as a record's start: its time grows with the cube.
+        "max_len": 512 if target == "csv" else LONGEST,
         "timeout": HANGS_AFTER,
         "rss_limit_mb": MEMORY_MB,
         "len_control": 0,

@@ -318,14 +318,15 @@ def test_rescued_price_is_counted_as_missing(convert: Convert) -> None:
 
 
 def test_rescued_times_are_told_and_other_cells_counted(convert: Convert) -> None:
-    header = ["id", "date_received", "total_price", "latency", "new"]
+    header = ["id", "date_received", "total_price", "currency", "latency", "new"]
     rows = [
-        ["1", "2026-11-19 10:00:00", "0.1", "12 ms", "x"],
-        ["2", "2026-11-19T10:00:00Z", "0.1", "12", ""],
+        ["1", "2026-11-19 10:00:00", "0.1", "unreadable", "12 ms", "x"],
+        ["2", "2026-11-19T10:00:00Z", "0.1", "", "12", ""],
     ]
-    convert.stored(content=csv_of(rows, header))
-    assert convert()["rescued"] == {"date_received": 1}
-    assert convert.manifest()["rescued"] == {"date_received": 1, "latency": 1, "new": 1}
+    convert.stored(content=csv_of(rows, header).replace(b"unreadable", b"\x80"))
+    told = {"date_received": 1, "currency": 1}
+    assert convert()["rescued"] == told
+    assert convert.manifest()["rescued"] == {**told, "latency": 1, "new": 1}
 
 
 def test_bucket_without_versioning_has_the_version_null(convert: Convert) -> None:
@@ -946,6 +947,16 @@ def test_relabelled_delivery_keeps_rows_that_were_accepted_before(convert: Conve
 
     manifest = convert.manifest(RELABELLED)
     assert (manifest["revision"], manifest["row_check"]) == ("final", "different")
+
+
+def test_operator_accepts_a_difference_again_for_each_conversion(convert: Convert) -> None:
+    convert.delivered(replace(PRELIMINARY, accept=(Acceptable.ROW_COUNT,)), csv_of(), 3)
+
+    with pytest.raises(RowsMismatch):
+        convert(RELABELLED)
+    convert(replace(RELABELLED, accept=(Acceptable.ROW_COUNT,)))
+
+    assert convert.manifest(RELABELLED)["accepted"] == [{"name": "row_count", "rows": 1}]
 
 
 @pytest.mark.parametrize("gone", [archive_key, receipt_key], ids=["archive", "receipt"])

@@ -106,6 +106,10 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "cut": (json.dumps([MINE])[:-1], "not valid JSON"),
     "not UTF-8": (b'[{"name": "mine", "product": "\xff"}]', "not text in UTF-8"),
     "too large": (json.dumps([MINE]).ljust(1_000_001), "more than 1,000,000 bytes"),
+    "too large, cut inside a character": (
+        '[{"name": "' + "a" * 999_988 + "\u20ac",
+        "more than 1,000,000 bytes",
+    ),
     "too many": (json.dumps([MINE] * 2001), "2,001 report definitions"),
     "of another stack": (TEMPLATE, "none of the definitions collected so far"),
     "without names": ('[{"product": "AMD"}]', "none of the definitions collected so far"),
@@ -131,6 +135,21 @@ def test_refused_list_plans_and_removes_nothing(stack: Stack, handler: Handler, 
     assert [each for each in told if each["event"] == "definition.removed"] == []
 
     handler.define(MINE, replaces=False)
+    assert planned(run(stack, handler)) == {"mine"}
+
+
+def test_empty_object_is_refused_even_if_it_replaces_all(stack: Stack, handler: Handler) -> None:
+    handler.define(MINE)
+    run(stack, handler)
+    stack.announced()
+    handler.define(text="[]", replaces=True)
+    assert run(stack, handler)["planned"] == []
+    (told,) = announced(stack, "definition.refused")
+    assert (told["definition"], "empty list" in told["message"]) == ("(all)", True)
+
+
+def test_byte_order_mark_of_an_editor_is_read(stack: Stack, handler: Handler) -> None:
+    handler.define(text="\ufeff" + json.dumps([MINE]), replaces=False)
     assert planned(run(stack, handler)) == {"mine"}
 
 
@@ -179,6 +198,28 @@ def test_newest_fitting_version_of_the_parameter_becomes_the_object(
     write_parameter("[]")
     assert planned(run(stack, handler)) == {str(each["name"]) for each in fitting}
     assert announced(stack, "definitions.taken_over") == []
+
+
+def test_edited_parameter_that_no_deployment_overwrote_is_the_operators_list(
+    stack: Stack, handler: Handler
+) -> None:
+    collected(stack, MINE, ALSO_MINE)
+    deploy()
+    for version in ([MINE, ALSO_MINE], [ALSO_MINE, OF_TEMPLATE]):
+        write_parameter(json.dumps(version))
+
+    assert planned(run(stack, handler)) == {"also-mine", "sms"}
+    assert the_object() == [ALSO_MINE, OF_TEMPLATE]
+    assert [each["definition"] for each in announced(stack, "definition.removed")] == ["mine"]
+
+
+def test_first_version_of_the_parameter_is_the_templates(stack: Stack, handler: Handler) -> None:
+    collected(stack, OF_TEMPLATE)
+    deploy()
+    # The update of the stack also changes the template's definitions.
+    deploy(json.dumps([OF_TEMPLATE, MINE]))
+    assert planned(run(stack, handler)) == {"sms", "mine"}
+    assert the_object() is None
 
 
 def test_backfill_takes_the_definitions_over_too(stack: Stack, handler: Handler) -> None:

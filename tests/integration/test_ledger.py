@@ -644,6 +644,23 @@ def test_cursor_compares_instants_in_any_time_zone(there: str, then: str, ledger
     assert ledger.calendar().cursors["sms", "a", 0] == late
 
 
+def test_conflicting_cursor_is_not_taken_for_a_later_one(ledger: Ledger, table: Table) -> None:
+    """Without its first cursor, a definition would begin at a later window."""
+    refuse_transaction(table, "TransactionConflict")
+    with pytest.raises(ClientError):
+        ledger.move_cursor("sms", "a", 0, NOW)
+    ledger.move_cursor("sms", "a", 0, NOW)
+    assert set(ledger.calendar().cursors) == {("sms", "a", 0)}
+
+
+def test_conflicting_definition_is_not_taken_for_recorded(ledger: Ledger, table: Table) -> None:
+    refuse_transaction(table, "TransactionConflict")
+    with pytest.raises(ClientError):
+        ledger.record_collects(definition())
+    ledger.record_collects(definition())
+    assert set(ledger.calendar().collects) == {definition().name}
+
+
 def test_longer_pause_wins(ledger: Ledger) -> None:
     for minutes, expected in ((60, 60), (1, 60), (90, 90)):
         ledger.pause(NOW + timedelta(minutes=minutes))

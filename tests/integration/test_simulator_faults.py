@@ -339,6 +339,11 @@ def test_two_records_can_have_one_id_and_an_odd_price(client: Client) -> None:
     ]  # fmt: skip
 
 
+def test_fourth_record_can_be_the_third_once_more(client: Client) -> None:
+    perfect = records(csv_of(client))
+    assert records(csv_of(client, "record_twice")) == [*perfect[:3], perfect[2], *perfect[4:]]
+
+
 def test_empty_cells_can_be_null_and_texts_have_a_nul(client: Client) -> None:
     perfect = records(csv_of(client))
     rows = records(csv_of(client, "null_words", "nul_in_cells"))

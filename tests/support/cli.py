@@ -31,18 +31,10 @@ def run_program(
     typed: str | None = None,
 ) -> Ended:
     """Run the program in `folder`, without the developer's AWS settings, and without a terminal."""
-    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     done = subprocess.run(
         [sys.executable, "-m", "vonage_reports_cli", *arguments],
         cwd=folder,
-        env={
-            **inherited,
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "PYTHONPATH": os.pathsep.join(str(ROOT / each) for each in _CODE),
-            **(environment or {}),
-        },
+        env=program_environment(environment),
         input=typed,
         stdin=None if typed is not None else subprocess.DEVNULL,
         capture_output=True,
@@ -51,6 +43,19 @@ def run_program(
         timeout=_SECONDS,
     )
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def program_environment(environment: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the variables of the program: some of this process, and those of a test."""
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return {
+        **inherited,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "PYTHONPATH": os.pathsep.join(str(ROOT / each) for each in _CODE),
+        **(environment or {}),
+    }
 
 
 def stack_environment(emulator: Emulator, stack: str) -> dict[str, str]:

@@ -257,7 +257,7 @@ def a_stack(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
                 simulator.url, lambda _fresh: credentials[0], pacer=Pacer(0), timeout=(1, 1)
             ),
             executions=runs,  # type: ignore[arg-type]  # a fake that keeps state
-            topic=Topic(sns, topic_arn),
+            topic=Topic(sns, topic_arn, stack=STACK),
             bucket=Bucket(s3, "reports"),
             metrics=Metrics(STACK),
         )

@@ -15,6 +15,7 @@ from tests.support.paths import ROOT
 LAYER = ROOT / "layers" / "shared"
 DATASET_LAYER = ROOT / "layers" / "dataset"
 PACKAGE = LAYER / "vonage_reports"
+PROGRAM = sorted((ROOT / "cli").rglob("*.py"))
 FUNCTIONS = sorted((ROOT / "functions").glob("*/app.py"))
 MODULES = sorted(PACKAGE.rglob("*.py"))
 OURS = "vonage_reports"
@@ -131,16 +132,34 @@ def module_name(path: Path) -> str:
 
 @every_module
 def test_package_imports_no_function_and_no_local_stack(path: Path) -> None:
-    assert not {"app", "functions", "local", "tests"} & {
+    assert not {"app", "functions", "local", "tests", "vonage_reports_cli"} & {
         each.split(".")[0] for each in imports(path)
     }
 
 
 @every_function
 def test_functions_do_not_import_each_other(path: Path) -> None:
-    assert not {"app", "functions", "local", "tests"} & {
+    assert not {"app", "functions", "local", "tests", "vonage_reports_cli"} & {
         each.split(".")[0] for each in imports(path)
     }
+
+
+THE_PROGRAMS_LIBRARIES = {
+    "boto3", "botocore", "click", "duckdb", "isal", "mypy_boto3", "pyarrow", "pycountry",
+    "pydantic", "rich", "yaml",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PROGRAM, ids=label)
+def test_program_imports_the_layers_and_its_libraries(path: Path) -> None:
+    foreign = {re.sub("^mypy_boto3_.*", "mypy_boto3", each) for each in foreign_imports(path)}
+
+    assert foreign <= {*THE_PROGRAMS_LIBRARIES, "vonage_dataset", "vonage_reports_cli"}
+
+
+def test_dataset_layer_imports_no_program() -> None:
+    for path in DATASET_LAYER.rglob("*.py"):
+        assert "vonage_reports_cli" not in {each.split(".")[0] for each in imports(path)}
 
 
 def test_only_submit_reports_loads_its_package() -> None:

@@ -4,26 +4,26 @@ Names, columns and types are the same as in Athena, so a query has the same answ
 """
 
 import csv
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-import boto3
 import duckdb
 import pyarrow as pa
-from botocore.exceptions import BotoCoreError, ClientError
 from pyarrow import dataset
-from pyarrow.fs import FileSelector, S3FileSystem
+from pyarrow.fs import S3FileSystem
 
 from vonage_dataset.cells import arrow_schema
 from vonage_dataset.glue import PARTITION_KEYS, table_name
 from vonage_dataset.tables import TABLES, Table, Type
-from vonage_reports_cli.errors import BadInput
-from vonage_reports_cli.sql.named_queries import usage_view
+from vonage_reports_cli.errors import BadInput, NoAccess
+from vonage_reports_cli.objects import FolderObjects, StackObjects, by_product, manifests_in
+from vonage_reports_cli.period import Period
+from vonage_reports_cli.session import Session
+from vonage_reports_cli.sql.usage_view import usage_view
+from vonage_reports_cli.stack import DeployedStack
 
 INVOICE_COLUMNS = ("month", "product", "country", "currency", "amount")
 
@@ -40,7 +40,6 @@ _MANIFEST_COLUMNS = {
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 # The digits of a decimal(18,8). DuckDB would round away any further digits.
 _AMOUNT = re.compile(r"-?[0-9]{1,10}(\.[0-9]{1,8})?")
-_CONNECTIONS = 16
 
 
 class Source(Protocol):
@@ -49,58 +48,60 @@ class Source(Protocol):
     def relation(self, product: str, connection: duckdb.DuckDBPyConnection) -> str | None:
         """Return a relation with a product's rows, or None if the product has no rows."""
 
-    def manifests(self) -> Iterable[Mapping[str, Any]]:
+    def manifests(self) -> Sequence[Mapping[str, Any]]:
         """Return the content of the manifests."""
 
 
 class Folder:
-    """A copy of the bucket on this machine. Raises BadInput if the copy has no dataset."""
+    """A copy of the bucket on this machine. Raises BadInput if the copy has no dataset.
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    With a period, only the files that may have records of the period are read.
+    """
+
+    def __init__(self, root: Path, period: Period | None = None) -> None:
         if next((root / "data").rglob("*.parquet"), None) is None:
             raise BadInput(f"{root.name}/ has no dataset yet; `make run` delivers one")
+        self._root = root
+        self._objects = FolderObjects(root)
+        self._period = period
+        self._keys = by_product(self._objects.keys("data/", period))
 
     def relation(self, product: str, _connection: duckdb.DuckDBPyConnection) -> str | None:
         """Read the product's files. The partition keys stay text."""
-        files = sorted((self._root / "data" / f"product={product}").rglob("*.parquet"))
-        if not files:
+        if product not in self._keys:
             return None
-        names = ", ".join(_quoted(str(file)) for file in files)
+        names = ", ".join(_quoted(str(self._root / key)) for key in self._keys[product])
         return (
             f"read_parquet([{names}], union_by_name = true, hive_partitioning = true, "
             "hive_types_autocast = false)"
         )
 
-    def manifests(self) -> list[Mapping[str, Any]]:
+    def manifests(self) -> list[dict[str, Any]]:
         """Read the manifests."""
-        return [json.loads(f.read_text()) for f in (self._root / "manifests").rglob("*.json")]
+        return manifests_in(self._objects, self._period)
 
 
 class StackBucket:
     """The bucket of a deployed stack, read with the caller's AWS credentials.
 
-    pyarrow reads S3, because DuckDB would have to download an extension for S3. Raises BadInput if
-    the stack or its bucket cannot be read.
+    pyarrow reads S3, because DuckDB would have to download an extension for S3. With a period, only
+    the files that may have records of the period are listed and read. Raises botocore's errors.
     """
 
-    def __init__(self, stack: str) -> None:
-        try:
-            session = boto3.Session()
-            stacks = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
-            found = session.get_credentials()
-        except (BotoCoreError, ClientError) as error:
-            raise BadInput(f"STACK={stack} cannot be read: {error}") from error
-        outputs = {each["OutputKey"]: each["OutputValue"] for each in stacks[0].get("Outputs", [])}
-        if "BucketName" not in outputs or found is None:
-            raise BadInput(f"STACK={stack} has no output BucketName; name a stack of this template")
+    def __init__(self, stack: DeployedStack, period: Period | None = None) -> None:
+        found = stack.session.get_credentials()
+        if found is None:
+            raise NoAccess("no AWS credentials: log in, or name a profile with --profile")
         credentials = found.get_frozen_credentials()
-        self._bucket = outputs["BucketName"]
+        self._bucket = stack.bucket.name
+        self._objects = StackObjects(stack.bucket)
+        self._period = period
+        self._keys = by_product(self._objects.keys("data/", period))
         self._files = S3FileSystem(
             access_key=credentials.access_key,
             secret_key=credentials.secret_key,
             session_token=credentials.token,
-            region=session.region_name,
+            region=stack.region,
             # boto3 reads the same variables.
             endpoint_override=os.environ.get("AWS_ENDPOINT_URL"),
             tls_ca_file_path=os.environ.get("AWS_CA_BUNDLE"),
@@ -108,13 +109,11 @@ class StackBucket:
 
     def relation(self, product: str, connection: duckdb.DuckDBPyConnection) -> str | None:
         """Register the product's files as a pyarrow dataset, which reads only the needed data."""
-        folder = f"{self._bucket}/data/product={product}"
-        files = self._list(folder, ".parquet")
-        if not files:
+        if product not in self._keys:
             return None
         parts = pa.schema([(name, pa.string()) for name in PARTITION_KEYS])
         found = dataset.dataset(
-            files,
+            [f"{self._bucket}/{key}" for key in self._keys[product]],
             schema=pa.unify_schemas([arrow_schema(TABLES[product]), parts]),
             format="parquet",
             filesystem=self._files,
@@ -124,24 +123,17 @@ class StackBucket:
         connection.register(name, found)
         return name
 
-    def manifests(self) -> list[Mapping[str, Any]]:
-        """Read the manifests in parallel, because they are many and small."""
-        with ThreadPoolExecutor(_CONNECTIONS) as pool:
-            return list(pool.map(self._json, self._list(f"{self._bucket}/manifests", ".json")))
+    def manifests(self) -> list[dict[str, Any]]:
+        """Read the manifests."""
+        return manifests_in(self._objects, self._period)
 
-    def _json(self, path: str) -> Mapping[str, Any]:
-        with self._files.open_input_stream(path) as file:
-            value: Mapping[str, Any] = json.loads(file.read())
-        return value
 
-    def _list(self, folder: str, suffix: str) -> list[str]:
-        selector = FileSelector(folder, recursive=True, allow_not_found=True)
-        try:
-            found = self._files.get_file_info(selector)
-        except OSError as error:
-            reason = " ".join(str(error).split())
-            raise BadInput(f"the bucket {self._bucket} cannot be read: {reason}") from error
-        return sorted(each.path for each in found if each.path.endswith(suffix))
+def source_of(session: Session, period: Period | None = None) -> Source:
+    """Return the dataset of the command's target. Raises BadInput."""
+    target = session.target
+    if isinstance(target, DeployedStack):
+        return StackBucket(target, period)
+    return Folder(target.out, period)
 
 
 def open_dataset(
@@ -225,14 +217,12 @@ def _invoice_lines(path: Path) -> list[list[str]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             header, *lines = list(csv.reader(file, strict=True)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"INVOICE={path} cannot be read: {error}") from error
+        raise BadInput(f"{path} cannot be read: {error}") from error
     if header != list(INVOICE_COLUMNS):
-        raise BadInput(f"INVOICE={path}: the first line must be {','.join(INVOICE_COLUMNS)}")
+        raise BadInput(f"{path}: the first line must be {','.join(INVOICE_COLUMNS)}")
     for number, line in enumerate(lines, start=2):
         if line and not (len(line) == len(header) and _is_line(*line)):
-            raise BadInput(
-                f"INVOICE={path}: line {number} must look like 2026-11,SMS,GB,EUR,1234.56"
-            )
+            raise BadInput(f"{path}: line {number} must look like 2026-11,SMS,GB,EUR,1234.56")
     return [line for line in lines if line]
 
 

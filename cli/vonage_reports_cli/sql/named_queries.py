@@ -1,34 +1,40 @@
-"""The SQL in template.yaml: the view `usage` and Athena's named queries.
+"""The saved queries, in the SQL that Athena and DuckDB have in common.
 
-They are written once, in the SQL that Athena and DuckDB have in common. A query's parameters are
-variables of `Fn::Sub`, such as `${MarkUp}`. The template sets their values in Athena, and the
-environment sets their values here.
+A query's parameters are variables of CloudFormation's `Fn::Sub`, such as `${MarkUp}`. In Athena,
+template.yaml sets their values. Here, the caller sets them.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
-from pathlib import Path
+from importlib.resources import files
 from string import Template
-from typing import Any
 
-from local.stack.package import NAMED_QUERY
-from local.stack.template import read_template
 from vonage_reports_cli.errors import BadInput
 
-TEMPLATE = Path(__file__).parents[3] / "template.yaml"
+ACCOUNT_CURRENCY = "AccountCurrency"
+"""The variable for the currency of records without one; by default the stack's parameter."""
 
-_MARK_UP = re.compile(r"-?[0-9]{1,5}(\.[0-9]{1,4})?")
+_DESCRIPTIONS = {
+    "billing": "Amount to charge each customer, by product and country. Set mark-up and period.",
+    "reconciliation": "Our totals beside those of Vonage's invoice, a CSV file under invoices/.",
+    "customers": "An example that joins usage with your own data.",
+}
+_DEFAULTS = {
+    "Since": "date_trunc('month', current_date) - INTERVAL '1' MONTH",
+    "Until": "current_date + INTERVAL '1' DAY",
+    "Period": "month",
+    "MarkUp": "0.00",
+    ACCOUNT_CURRENCY: "",
+}
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _BY_MONTH = ("reconciliation",)
 
 
 @dataclass(frozen=True)
 class NamedQuery:
-    """A named query of the template. `defaults` are the template's parameter values."""
+    """A saved query. `defaults` has its parameters, with the values as SQL or as text in quotes."""
 
     description: str
     text: str
@@ -39,65 +45,50 @@ class NamedQuery:
         return Template(self.text).substitute({**self.defaults, **values})
 
 
-def usage_view() -> str:
-    """Return the SELECT of the view `usage`."""
-    view = _template()["Resources"]["UsageView"]["Properties"]["TableInput"]["ViewOriginalText"]
-    _, variables = view["Fn::Sub"]
-    sql: str = json.loads(variables["View"]["Fn::Base64"]["Fn::Sub"])["originalSql"]
-    return sql
-
-
 def named_queries() -> dict[str, NamedQuery]:
-    """Return the template's named queries by name, such as `billing` for `BillingQuery`."""
-    template = _template()
-    found = {}
-    for logical_id, resource in template["Resources"].items():
-        if resource["Type"] == NAMED_QUERY:
-            properties = resource["Properties"]
-            text, variables = properties["QueryString"]["Fn::Sub"]
-            currency = template["Parameters"]["AccountCurrency"]["Default"]
-            found[logical_id.removesuffix("Query").lower()] = NamedQuery(
-                properties["Description"], text, {"AccountCurrency": currency, **variables}
-            )
-    return found
+    """Return the saved queries by name."""
+    return {name: _named(name, said) for name, said in _DESCRIPTIONS.items()}
 
 
-@cache
-def _template() -> dict[str, Any]:
-    return read_template(TEMPLATE)
+def _named(name: str, description: str) -> NamedQuery:
+    text = (files(__package__) / "queries" / f"{name}.sql").read_text(encoding="utf-8")
+    used = set(Template(text).get_identifiers())
+    return NamedQuery(
+        description, text, {key: value for key, value in _DEFAULTS.items() if key in used}
+    )
 
 
-def values_from(given: Mapping[str, str], *, query: str) -> dict[str, str]:
-    """Read the parameters of a named query from the environment. Raises BadInput."""
+def values_of(
+    query: str,
+    *,
+    since: str | None = None,
+    until: str | None = None,
+    currency: str | None = None,
+) -> dict[str, str]:
+    """Return the parameters of a saved query. Raises BadInput, which names the option.
+
+    `since` and `until` are ISO dates; `until` is exclusive. `currency` is that of records without
+    one.
+    """
     values = {}
-    for variable, name in (("SINCE", "Since"), ("UNTIL", "Until")):
-        if variable in given:
-            values[name] = _date(variable, given[variable], of_month=query in _BY_MONTH)
-    if "PERIOD" in given:
-        values["Period"] = given["PERIOD"]
-        if values["Period"] not in ("day", "month"):
-            raise BadInput(f"PERIOD is {given['PERIOD']!r}; use day or month")
-    if "MARK_UP" in given:
-        values["MarkUp"] = given["MARK_UP"]
-        if not _MARK_UP.fullmatch(values["MarkUp"]):
-            raise BadInput(f"MARK_UP is {given['MARK_UP']!r}; use a number like 0.15 for 15 %")
-    if "ACCOUNT_CURRENCY" in given:
-        values["AccountCurrency"] = given["ACCOUNT_CURRENCY"]
-        if not _CURRENCY.fullmatch(values["AccountCurrency"]):
-            raise BadInput(
-                f"ACCOUNT_CURRENCY is {given['ACCOUNT_CURRENCY']!r}; use a code like EUR"
-            )
+    for option, name, text in (("--since", "Since", since), ("--until", "Until", until)):
+        if text is not None:
+            values[name] = _date(option, text, of_month=query in _BY_MONTH)
+    if currency is not None:
+        if not _CURRENCY.fullmatch(currency):
+            raise BadInput(f"--currency is {currency!r}; use a code like EUR")
+        values[ACCOUNT_CURRENCY] = currency
     return values
 
 
-def _date(variable: str, text: str, *, of_month: bool) -> str:
+def _date(option: str, text: str, *, of_month: bool) -> str:
     try:
         day = date.fromisoformat(text)
     except ValueError as error:
-        raise BadInput(f"{variable} is {text!r}; use a date like 2026-11-01") from error
+        raise BadInput(f"{option} is {text!r}; use a date like 2026-11-01") from error
     if of_month and day.day != 1:
         raise BadInput(
-            f"{variable} is {text!r}, but invoices cover whole months; use the first day of a "
+            f"{option} is {text!r}, but invoices cover whole months; use the first day of a "
             "month, like 2026-11-01"
         )
     return f"DATE '{day:%Y-%m-%d}'"

@@ -1,51 +1,64 @@
 """`recollect`: collect windows again. Vonage bills them again."""
 
+from typing import Any
+
 import click
 
 from vonage_reports.domain.report import Report, State, failure_token
-from vonage_reports_cli.acting import Action, carry_out, known_report
-from vonage_reports_cli.errors import Exit
+from vonage_reports_cli.acting import Action, Refused, Step, carry_out, cost, known_report, total
+from vonage_reports_cli.errors import BadInput, Exit
+from vonage_reports_cli.estimate import count
+from vonage_reports_cli.previews import step_for
 from vonage_reports_cli.session import Session, verb
 
-_ONCE = "operator"
-"""The token of a recollection of a delivered window, so that a repeated command buys nothing."""
 
-
-@verb(acts=True, help="Collect windows again. Vonage bills them again.")
+@verb(
+    acts=True,
+    help="Collect windows again. Vonage bills them again. "
+    "The same command again buys nothing more.",
+)
 @click.argument("report_ids", nargs=-1, required=True, metavar="ID...")
 @click.option(
-    "--again", is_flag=True, help="Also a window that was collected again by this command before."
+    "--again", is_flag=True, help="Also a delivered window that was collected again before."
 )
 def recollect(session: Session, report_ids: tuple[str, ...], *, again: bool) -> Exit:
     """Preview the windows and their cost, ask, and send a recollect event for each."""
-    reports = [known_report(session, each) for each in dict.fromkeys(report_ids)]
-    actions = [_action(session, report, again=again) for report in reports]
-    return carry_out(session, actions, question="Collect again? Vonage bills it. [y/N]")
-
-
-def _action(session: Session, report: Report, *, again: bool) -> Action:
-    event = {
-        "report_id": report.report_id,
-        "token": _token(report, again=again),
-        "confirm": report.state is State.DELIVERED,
-    }
-    outlook = session.deployed.send(
-        {"recollect": {"report_id": report.report_id, "dry_run": True}}
-    )["dry_run"]
-    records = outlook["expected_billed_records"]
-    window = f"{report.product} of {report.account_id}, {report.window.first_date}"
-    cost = "an unknown number of records" if records is None else f"about {records:,} records"
-    return Action(
-        {"recollect": event},
-        [
-            f"{report.report_id}: {window}, {report.state.value} after {report.attempt} requests",
-            f"  Vonage is going to bill {cost}",
-        ],
+    steps = [_step(session, each, again=again) for each in dict.fromkeys(report_ids)]
+    number = sum(isinstance(each, Action) for each in steps)
+    price = cost(session.deployed, total(steps))
+    return carry_out(
+        session,
+        steps,
+        effect="Requests these windows again. Their new archives take the place of the old ones:",
+        question=f"Vonage is going to bill {price}. Collect {count(number, 'window')} again? [y/N]",
     )
 
 
-def _token(report: Report, *, again: bool) -> str:
-    """Return a token that two operators share, so that they collect a window once."""
+def _step(session: Session, name: str, *, again: bool) -> Step:
+    stack = session.deployed
+    try:
+        report = known_report(stack, name)
+    except BadInput as error:
+        return Refused(name, str(error))
+    whole = report if report.root is None else stack.ledger.report(report.root)
+    is_delivered = whole is not None and whole.state is State.DELIVERED
+    if is_delivered and report.tokens and not again:
+        return Refused(
+            name,
+            f"{name} was collected again before, and is delivered. To buy it once more, add "
+            "--again",
+        )
+    event: dict[str, Any] = {"report_id": name, "token": _token(report)}
+    if is_delivered:
+        event["confirm"] = True
+    return step_for(stack, {"recollect": event})
+
+
+def _token(report: Report) -> str:
+    """Return a token that two operators share, so that they collect a window once.
+
+    After that recollection, the report has another token.
+    """
     if report.state is State.FAILED:
         return failure_token(report.failures)
-    return f"{_ONCE}-{report.attempt}" if again else _ONCE
+    return f"operator-{len(report.tokens) + 1}"

@@ -156,7 +156,7 @@ class Layout:
             if cells.null_count < len(cells):
                 rescued[key] = _readable(cells)
         columns |= {
-            CURRENCY.name: self._currencies(columns, batch.num_rows),
+            CURRENCY.name: self._currencies(columns, rescued, batch.num_rows),
             REVISION.name: _repeated(self.collection.revision, REVISION, batch.num_rows),
             COLLECTED_AT.name: _repeated(
                 self.collection.collected_at, COLLECTED_AT, batch.num_rows
@@ -170,12 +170,21 @@ class Layout:
         arrays = [columns[name] for name in self.schema.names]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema), counts
 
-    def _currencies(self, columns: Mapping[str, pa.Array], rows: int) -> pa.Array:
-        """Return the currency of each price. Without a price or a currency, the value is null."""
+    def _currencies(
+        self, columns: Mapping[str, pa.Array], rescued: Mapping[str, pa.Array], rows: int
+    ) -> pa.Array:
+        """Return the currency of each price. Without a price or a currency, the value is null.
+
+        The collection's currency stands for an empty cell. An unreadable one names another.
+        """
         if self.table.price is None:
             return _repeated(None, CURRENCY, rows)
         default = _repeated(self.collection.currency, CURRENCY, rows)
-        return pc.coalesce(columns["currency"], default) if "currency" in columns else default
+        if "currency" not in columns:
+            return default
+        if (unreadable := rescued.get("currency")) is not None:
+            default = pc.if_else(unreadable.is_valid(), pa.scalar(None, pa.string()), default)
+        return pc.coalesce(columns["currency"], default)
 
 
 def _ambiguous(columns: Sequence[str], keys: int) -> str | None:
@@ -188,11 +197,15 @@ def _ambiguous(columns: Sequence[str], keys: int) -> str | None:
 
 
 def _missing(header: Sequence[str], columns: Sequence[str], table: Table) -> str | None:
-    """Return the reason if a header has none of the product's columns, or no price or time."""
+    """Return the reason if a header has none of the product's columns, or lacks a needed one.
+
+    Needed are each column that is a part of the cost, its currency, and the time.
+    """
     known = {column.name for column in table.columns}
     if known.isdisjoint(columns):
         return f"the header has none of the product's columns, but {_shown(header)}"
-    needed = [name for name in (table.price, table.time) if name is not None]
+    currency = ["currency"] if table.price is not None and "currency" in known else []
+    needed = [*table.prices, *currency, *([table.time] if table.time is not None else [])]
     missing = [name for name in needed if name not in columns]
     if not missing:
         return None

@@ -201,9 +201,14 @@ def _other_members(receipts: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _was_different(run_input: RunInput, bucket: Bucket) -> bool:
-    """Whether the window was delivered with other rows than Vonage counted."""
+    """Whether the setting let the window be delivered with other rows than Vonage counted."""
     manifest = bucket.read_json(manifest_key(run_input))
-    return manifest is not None and manifest["row_check"] == "different"
+    return (
+        manifest is not None
+        and manifest["row_check"] == "different"
+        # An operator accepts a difference for one conversion, and never by the setting.
+        and not manifest.get("accepted")
+    )
 
 
 @contextmanager

@@ -193,11 +193,14 @@ class _Totals:
     def add(self, rows: pa.Table, table: Table) -> None:
         if table.price is None:
             return
-        rescued = _has_rescued(rows[RESCUED.name], table.prices)
+        rescued = without = _has_rescued(rows[RESCUED.name], table.prices)
+        for name in table.prices:
+            # An empty part is an unknown one. Vonage writes 0 where a pricing model has no part.
+            without = pc.or_(without, rows[name].is_null())
         counted = (
             rows.select([CURRENCY.name, *table.prices])
             .append_column("rescued", rescued)
-            .append_column("without", pc.or_(rescued, rows[table.price].is_null()))
+            .append_column("without", without)
         )
         sums = counted.group_by(CURRENCY.name, use_threads=False).aggregate(
             [

@@ -16,14 +16,17 @@ from local.simulator.products import PRODUCTS
 from local.stack.package import NAMED_QUERY
 from local.stack.template import read_template
 from tests.support.delivered import Delivered
+from tests.support.paths import ROOT
+from tests.support.queries import run_named_query
 from vonage_dataset.glue import table_name
 from vonage_dataset.tables import TABLES, Type
 from vonage_reports_cli.errors import BadInput
 from vonage_reports_cli.sql.dataset import Folder, open_dataset
-from vonage_reports_cli.sql.named_queries import TEMPLATE, named_queries, values_from
+from vonage_reports_cli.sql.named_queries import named_queries, values_of
+from vonage_reports_cli.sql.usage_view import usage_view
 
-RESOURCES: dict[str, Any] = read_template(TEMPLATE)["Resources"]
-NOVEMBER = {"SINCE": "2026-11-01", "UNTIL": "2026-12-01"}
+RESOURCES: dict[str, Any] = read_template(ROOT / "template.yaml")["Resources"]
+NOVEMBER = {"Since": "DATE '2026-11-01'", "Until": "DATE '2026-12-01'"}
 
 
 @pytest.fixture
@@ -37,14 +40,10 @@ def rows(out: Delivered, sql: str, *, invoice: Path | None = None) -> list[tuple
 
 
 def ask(
-    out: Delivered, name: str, *, invoice: Path | None = None, **variables: str
+    out: Delivered, name: str, *, invoice: Path | None = None, **parameters: str
 ) -> list[dict[str, Any]]:
     """Run a named query; return its rows as dicts."""
-    sql = named_queries()[name].render(values_from({**NOVEMBER, **variables}, query=name))
-    with open_dataset(Folder(out.root), invoice=invoice) as connection:
-        found = connection.execute(sql)
-        names = [each[0] for each in found.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    return run_named_query(out.root, name, {**NOVEMBER, **parameters}, invoice=invoice)
 
 
 def texts(found: list[dict[str, Any]]) -> list[tuple[str, ...]]:
@@ -113,6 +112,13 @@ def test_catalogue_columns_match_the_view(out: Delivered) -> None:
     assert list(hive) == list(trino) == list(is_so)
     assert {name: (of_hive | both)[kind] for name, kind in hive.items()} == is_so
     assert {name: (of_trino | both)[kind] for name, kind in trino.items()} == is_so
+
+
+def test_view_is_the_one_of_the_catalogue() -> None:
+    table = RESOURCES["UsageView"]["Properties"]["TableInput"]
+    view = table["ViewOriginalText"]["Fn::Sub"][1]["View"]["Fn::Base64"]["Fn::Sub"]
+
+    assert json.loads(view)["originalSql"].strip() == usage_view()
 
 
 def test_named_queries_describe_their_columns(out: Delivered) -> None:
@@ -224,7 +230,7 @@ def test_billing_sums_exactly_and_adds_mark_up(out: Delivered) -> None:
         for n in (1, 2)
     ], definition="calls")  # fmt: skip
 
-    found = ask(out, "billing", MARK_UP="0.1505", ACCOUNT_CURRENCY="EUR")
+    found = ask(out, "billing", MarkUp="0.1505", AccountCurrency="EUR")
 
     assert texts(found) == [
         ("2026-11-01", "aaaa1111", "shop", "SMS", "GB", "None", "EUR", "3", "None",
@@ -244,8 +250,8 @@ def test_currency_of_record_precedes_definition_and_parameter(
     out.deliver("MESSAGES", [message("m", total_price="4")], definition="z", currency="USD")
     bill = invoice(tmp_path, "2026-11,SMS,GB,USD,1", "2026-11,SMS,GB,GBP,2")
 
-    asked = {name: ask(out, name, ACCOUNT_CURRENCY="GBP") for name in ("billing", "customers")}
-    compared = ask(out, "reconciliation", invoice=bill, ACCOUNT_CURRENCY="GBP")
+    asked = {name: ask(out, name, AccountCurrency="GBP") for name in ("billing", "customers")}
+    compared = ask(out, "reconciliation", invoice=bill, AccountCurrency="GBP")
 
     for found in asked.values():
         assert {(each["product"], each["currency"]): each["cost"] for each in found} == {
@@ -331,6 +337,16 @@ def test_record_without_readable_time_counts_in_its_window(out: Delivered, tmp_p
     assert (billed["cost"], compared["difference"]) == (Decimal("1.0666"), 0)
 
 
+@pytest.mark.parametrize("day", ["2026-11-01", "2026-11-19"])
+def test_copies_without_a_time_count_once_in_windows_of_any_start(out: Delivered, day: str) -> None:
+    record = sms("r1", date_received="2026-11-19 10:00:00", total_price="1")
+    out.deliver("SMS", [record], definition="by-month", day="2026-11-01")
+    out.deliver("SMS", [record], definition="another", day=day)
+
+    assert rows(out, "SELECT count(*), sum(cost) FROM usage") == [(1, Decimal(1))]
+    assert [each["records_without_time"] for each in ask(out, "billing")] == [1]
+
+
 def test_rescued_price_is_told_from_an_empty_one(out: Delivered, tmp_path: Path) -> None:
     prices = ["0.060000000000000005", "0.01", ""]
     records = [sms(f"r{n}", total_price=price) for n, price in enumerate(prices)]
@@ -366,7 +382,7 @@ def test_verification_costs_its_fee_and_its_messages(out: Delivered, tmp_path: P
                                            "records_without_price"))
         for each in billed
     ] == [
-        ("0", "0.10000000", "0.10000000", "0E-8", "0"),
+        ("0", "0.10000000", "0.10000000", "0E-8", "1"),
         ("1", "0.47000000", "0.05000000", "0.42000000", "1"),
         ("2", "19999999999.99999998", "9999999999.99999999", "9999999999.99999999", "0"),
     ]  # fmt: skip
@@ -465,7 +481,7 @@ def test_billing_by_day_splits_monthly_windows(out: Delivered) -> None:
     records = [sms(f"r{n}", date_received=time) for n, time in enumerate(times)]
     out.deliver("SMS", records, definition="monthly", day="2026-11-01")
 
-    found = ask(out, "billing", PERIOD="day")
+    found = ask(out, "billing", Period="day")
 
     assert [str(each["period"]) for each in found] == ["2026-11-01", "2026-11-30"]
 
@@ -476,13 +492,13 @@ def test_billing_by_day_uses_midnight_utc(out: Delivered) -> None:
     records = [sms(f"r{n}", date_received=time) for n, time in enumerate(times)]
     out.deliver("SMS", records, definition="x")
 
-    found = ask(out, "billing", PERIOD="day", SINCE="2026-11-19", UNTIL="2026-11-21")
+    found = ask(out, "billing", Period="day", Since="DATE '2026-11-19'", Until="DATE '2026-11-21'")
 
     assert [(str(each["period"]), each["records"]) for each in found] == [
         ("2026-11-19", 1),
         ("2026-11-20", 1),
     ]
-    # Without ACCOUNT_CURRENCY the currency is unknown.
+    # Without AccountCurrency the currency is unknown.
     assert {each["currency"] for each in found} == {None}
 
 
@@ -508,7 +524,7 @@ def test_reconciliation_compares_lines_of_both_sides(out: Delivered, tmp_path: P
         "2026-10,SMS,GB,EUR,77",
     )
 
-    found = ask(out, "reconciliation", invoice=bill, ACCOUNT_CURRENCY="EUR")
+    found = ask(out, "reconciliation", invoice=bill, AccountCurrency="EUR")
 
     assert texts(found) == [
         ("2026-11", "MESSAGES", "", "EUR", "1.50000000", "1.50000000", "0.00000000", "1", "0", "0",
@@ -539,10 +555,10 @@ def test_reconciliation_compares_whole_months(out: Delivered, tmp_path: Path, un
     assert (month, our_total, invoiced, difference) == ("2026-11", 2, 2, 0)
 
 
-@pytest.mark.parametrize("variable", ["SINCE", "UNTIL"])
-def test_reconciliation_refuses_part_of_a_month(variable: str) -> None:
-    with pytest.raises(BadInput, match=f"^{variable} is '2026-11-15', .* whole months"):
-        values_from({variable: "2026-11-15"}, query="reconciliation")
+@pytest.mark.parametrize("option", ["since", "until"])
+def test_reconciliation_refuses_part_of_a_month(option: str) -> None:
+    with pytest.raises(BadInput, match=f"^--{option} is '2026-11-15', .* whole months"):
+        values_of("reconciliation", **{option: "2026-11-15"})
 
 
 def test_reconciliation_counts_days_of_preliminary_month(out: Delivered) -> None:
@@ -582,7 +598,7 @@ def test_customers_joins_usage_with_own_data(out: Delivered) -> None:
     out.deliver("SMS", records, definition="x")
     out.deliver("SMS", records, definition="y")
 
-    found = ask(out, "customers", ACCOUNT_CURRENCY="EUR")
+    found = ask(out, "customers", AccountCurrency="EUR")
 
     assert texts(found) == [
         ("Example Ltd", "SMS", "EUR", "2", "1", "0.30000000", "0", "2026-11-19 10:00:00"),
@@ -612,19 +628,18 @@ def test_numeric_partition_keys_stay_text(out: Delivered) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"),
-    [
-        ("SINCE", "2026-13-01"),
-        ("UNTIL", "tomorrow"),
-        ("PERIOD", "week"),
-        ("MARK_UP", "15 %"),
-        ("MARK_UP", "0.12345"),
-        ("ACCOUNT_CURRENCY", "' OR 1=1 --"),
-    ],
+    ("option", "value"),
+    [("since", "2026-13-01"), ("until", "tomorrow"), ("currency", "' OR 1=1 --")],
 )
-def test_invalid_parameter_is_named(variable: str, value: str) -> None:
-    with pytest.raises(BadInput, match=f"^{variable} is "):
-        values_from({variable: value}, query="billing")
+def test_invalid_parameter_is_named(option: str, value: str) -> None:
+    with pytest.raises(BadInput, match=f"^--{option} is "):
+        values_of("billing", **{option: value})
+
+
+def test_valid_parameters_are_sql() -> None:
+    found = values_of("billing", since="2026-11-01", until="2026-12-01", currency="EUR")
+
+    assert found == {**NOVEMBER, "AccountCurrency": "EUR"}
 
 
 @pytest.mark.parametrize(
@@ -640,7 +655,7 @@ def test_invalid_invoice_line_is_refused(out: Delivered, tmp_path: Path, line: s
     out.deliver("SMS", [sms("r1")], definition="x")
     bill = invoice(tmp_path, "2026-11,SMS,GB,EUR,1", line)
 
-    with pytest.raises(BadInput, match=f"^INVOICE={bill}: line 3 "):
+    with pytest.raises(BadInput, match=f"^{bill}: line 3 "):
         rows(out, "SELECT 1", invoice=bill)
 
 

@@ -1,21 +1,29 @@
-"""The output and the errors of `make query`."""
+"""The output and the errors of `query` on the last run."""
 
 import csv
-from contextlib import redirect_stdout
-from io import StringIO
+import io
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vonage_reports_cli.sql.__main__ import answer, print_rows
+from jsonschema import Draft202012Validator
 
 from tests.support.delivered import Delivered
+from tests.support.last_run import save_run
+from tests.support.paths import ROOT
 from tests.support.unsafe_text import ANY_TEXT, UNSAFE, unsafe_in
+from vonage_reports_cli.main import main
+from vonage_reports_cli.rows import lines_of
+
+SOURCE = "the last make run, as of 2026-12-05 00:00:00 UTC"
+SCHEMA = json.loads((ROOT / "docs/schemas/cli/query.schema.json").read_text())
 
 
 @pytest.fixture
-def out(tmp_path: Path) -> Path:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     delivered = Delivered(tmp_path / "out")
     delivered.deliver(
         "MESSAGES",
@@ -27,19 +35,32 @@ def out(tmp_path: Path) -> Path:
         ],
         definition="x",
     )  # fmt: skip
-    return delivered.root
+    monkeypatch.chdir(save_run(tmp_path))
+    monkeypatch.delenv("VONAGE_REPORTS_STACK", raising=False)
+    return tmp_path
+
+
+def query(*arguments: str | Path) -> int:
+    return main(["--local", "query", *map(str, arguments)])
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    return capsys.readouterr().out.splitlines()
+    source, *lines = capsys.readouterr().out.splitlines()
+    assert source == SOURCE
+    return lines
 
 
-def test_rows_take_one_line_with_numbers_aligned_right(
-    out: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def document(capsys: pytest.CaptureFixture[str]) -> Any:
+    found = json.loads(capsys.readouterr().out)
+    Draft202012Validator(SCHEMA).validate(found)
+    return found
+
+
+@pytest.mark.usefixtures("run")
+def test_rows_take_one_line_with_numbers_aligned_right(capsys: pytest.CaptureFixture[str]) -> None:
     sql = "SELECT message_body, total_price, network, date_received FROM messages ORDER BY id"
 
-    assert answer({"SQL": sql}, out) == 0
+    assert query(sql) == 0
     assert printed(capsys) == [
         "message_body         total_price  network  date_received",
         r"two\nlines [bold]     0.00000001           2026-11-19 10:00:00",
@@ -47,92 +68,196 @@ def test_rows_take_one_line_with_numbers_aligned_right(
     ]
 
 
-def test_sql_file_is_run(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "x.sql").write_text("-- how many\nSELECT count(*) AS n FROM usage;\n")
+def test_sql_file_is_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "x.sql").write_text("-- how many\nSELECT count(*) AS n FROM usage;\n")
 
-    assert answer({"FILE": str(tmp_path / "x.sql")}, out) == 0
+    assert query("-f", run / "x.sql") == 0
     assert printed(capsys) == ["n", "2"]
 
 
-def test_named_query_reads_parameters_from_environment(
-    out: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.usefixtures("run")
+def test_sql_comes_from_standard_input(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = {"NAMED": "billing", "SINCE": "2026-11-19", "UNTIL": "2026-11-20", "MARK_UP": "1"}
+    monkeypatch.setattr("sys.stdin", io.StringIO("SELECT 1 AS n"))
 
-    assert answer(asked, out) == 0
+    assert query("-f", "-") == 0
+    assert printed(capsys) == ["n", "1"]
+
+
+@pytest.mark.usefixtures("run")
+def test_each_statement_shows_its_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    sql = "CREATE TABLE own AS SELECT 1 AS n; SELECT n FROM own; SELECT n + 1 AS m FROM own"
+
+    assert query(sql) == 0
+    assert printed(capsys) == ["Count", "    1", "", "n", "1", "", "m", "2"]
+
+
+@pytest.mark.usefixtures("run")
+def test_document_has_all_rows_of_each_statement(capsys: pytest.CaptureFixture[str]) -> None:
+    sql = "SELECT total_price, date_received FROM messages ORDER BY id LIMIT 1; FROM range(1001)"
+
+    assert query(sql, "--json") == 0
+    found = document(capsys)
+    assert found["source"] == SOURCE
+    first, second = found["statements"]
+    assert first["rows"] == [["0.00000001", "2026-11-19T10:00:00"]]
+    assert second["columns"] == ["range"]
+    assert len(second["rows"]) == 1001
+
+
+@pytest.mark.usefixtures("run")
+def test_numbers_that_json_lacks_are_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert query("SELECT 'nan'::DOUBLE, MAP {'a': 1.5}, [DATE '2026-11-01']", "--json") == 0
+    [statement] = document(capsys)["statements"]
+    assert statement["rows"] == [["nan", {"a": "1.5"}, ["2026-11-01"]]]
+
+
+@pytest.mark.usefixtures("run")
+def test_saved_query_takes_its_period(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--saved", "billing", "--since", "2026-11-19", "--until", "2026-11-20"]
+
+    assert query(*asked) == 0
     assert printed(capsys)[1].split()[-6:] == [
-        "1234.50000001", "2469.000000020000", "0", "0", "0", "0",
+        "1234.50000001", "1234.500000010000", "0", "0", "0", "0",
     ]  # fmt: skip
+    assert query("--saved", "customers", "--since", "2026-11-20", "--until", "2026-11-21") == 0
+    assert capsys.readouterr().err == "No rows.\n"
 
 
-def test_csv_has_every_row_and_exact_values(
-    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    target = tmp_path / "rows.csv"
+def test_csv_has_every_row_and_exact_values(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = run / "rows.csv"
     sql = "SELECT total_price, network FROM messages, range(1000) ORDER BY id"
 
-    assert answer({"SQL": sql, "CSV": str(target)}, out) == 0
+    assert query(sql, "--csv", target) == 0
     assert printed(capsys) == [f"Wrote 2,000 rows to {target}."]
-    with target.open(newline="") as file:
-        header, *lines = csv.reader(file)
+    header, *lines = csv_cells(target)
     assert header == ["total_price", "network"]
     assert len(lines) == 2000
     assert lines[0] == ["0.00000001", ""]
 
 
-def test_only_first_rows_are_printed_with_a_notice(
-    out: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert answer({"SQL": "SELECT * FROM range(1001)"}, out) == 0
-    assert printed(capsys)[-2:] == [
-        "  999",
-        "These are the first 1,000 rows. CSV=file.csv writes all.",
-    ]
+def test_facts_lie_beside_the_csv(run: Path) -> None:
+    assert query("SELECT 1 AS n", "--csv", run / "n.csv") == 0
+    assert json.loads((run / "n.csv.json").read_text()) == {
+        "source": SOURCE, "simulated": False, "sql": "SELECT 1 AS n", "rows": 1, "period": None,
+        "completeness": None,
+    }  # fmt: skip
 
 
-def test_empty_result_says_no_rows(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert answer({"SQL": "SELECT id FROM sms"}, out) == 0
-    assert printed(capsys) == ["id", "No rows."]
+def test_simulated_rows_name_their_source(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_run(run, is_simulated=True)
+
+    assert query("SELECT 1 AS n", "--csv", run / "n.csv") == 0
+    assert csv_cells(run / "n.csv") == [["n", "source"], ["1", "SIMULATED: the last make run"]]
+    assert capsys.readouterr().out.startswith("SIMULATED: the last make run, as of ")
+
+
+@pytest.mark.usefixtures("run")
+def test_only_first_rows_are_printed_with_a_notice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert query("SELECT * FROM range(1001)") == 0
+    output = capsys.readouterr()
+    assert output.out.splitlines()[-1] == "  999"
+    assert output.err == "These are the first 1,000 rows. --csv FILE writes all.\n"
+
+
+@pytest.mark.usefixtures("run")
+def test_empty_result_says_no_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    assert query("SELECT id FROM sms") == 0
+    output = capsys.readouterr()
+    assert (output.out.splitlines()[1:], output.err) == (["id"], "No rows.\n")
 
 
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ({"SQL": "SELEC 1"}, 'Parser Error: syntax error at or near "SELEC"'),
-        ({"SQL": "SELECT * FROM smss"}, "Catalog Error: Table with name smss does not exist"),
-        ({}, "give one of SQL='SELECT ...', FILE=query.sql and NAMED=query; the named queries"),
-        ({"SQL": "SELECT 1", "NAMED": "billing"}, "give one of SQL='SELECT ...', "),
+        ([], "give one of SQL, -f FILE and --saved"),
+        ([""], "the SQL has no statement, only blanks or comments"),
+        (["\n-- only this\n;"], "the SQL has no statement, only blanks or comments"),
+        (["SELECT 1", "-f", "x.sql"], "give one of SQL, -f FILE and --saved"),
+        (["SELECT 1", "--saved", "billing"], "give one of SQL, -f FILE and --saved"),
         (
-            {"NAMED": "bill"},
-            "NAMED=bill is unknown; the named queries are billing, reconciliation, customers",
+            ["SELECT 1", "--since", "2026-11-01"],
+            "--since, --until and --currency belong to --saved",
         ),
-        ({"NAMED": "reconciliation"}, "NAMED=reconciliation needs an invoice; add INVOICE="),
-        ({"FILE": "/nowhere/x.sql"}, "FILE=/nowhere/x.sql cannot be read: "),
-        ({"NAMED": "billing", "MARK_UP": "ten"}, "MARK_UP is 'ten'; "),
-        ({"SQL": "SELECT 1", "CSV": "/nowhere/x.csv"}, "CSV=/nowhere/x.csv cannot be written: "),
-        ({"SQL": "SELECT 1", "CSV": "x.csv", "CSV_TEXT": "yes"}, "CSV_TEXT is 'yes'; use exact, "),
-        ({"SQL": "SELECT \x1b[31m"}, r"Parser Error: syntax error at or near "),
-        ({"NAMED": "\x1b[31m\n\u202e"}, r"NAMED=\u001b[31m\n\u202e is unknown; "),
-        ({"FILE": "/nowhere/\x1b\n"}, r"FILE=/nowhere/\u001b\n cannot be read: "),
-        ({"SQL": "SELECT 1", "INVOICE": "/nowhere/x"}, "INVOICE=/nowhere/x cannot be read: "),
+        (["--saved", "bill"], "Invalid value for '--saved': 'bill' is not one of 'billing', "),
+        (["--saved", "reconciliation"], "--saved reconciliation needs --invoice FILE"),
+        (["--saved", "billing", "--since", "May"], "--since is 'May'; use a date like "),
+        (["-f", "/nowhere/x.sql"], "-f /nowhere/x.sql cannot be read: "),
+        (["-f", "/nowhere/\x1b\n"], r"-f /nowhere/\u001b\n cannot be read: "),
+        (["SELECT 1", "--csv", "/nowhere/x.csv"], "--csv /nowhere/x.csv cannot be written: "),
+        (["SELECT 1", "--invoice", "/nowhere/x"], "/nowhere/x cannot be read: "),
     ],
 )
+@pytest.mark.usefixtures("run")
 def test_bad_query_is_refused_in_one_line(
-    out: Path, capsys: pytest.CaptureFixture[str], asked: dict[str, str], says: str
+    capsys: pytest.CaptureFixture[str], asked: list[str], says: str
 ) -> None:
-    assert answer(asked, out) == 2
+    assert query(*asked) == 2
     complaint = capsys.readouterr().err
-    assert complaint.startswith(f"make query: {says}")
+    assert complaint.startswith(f"vonage-reports: {says}")
     assert len(complaint.splitlines()) == 1
     assert not unsafe_in(complaint)
 
 
-def test_missing_dataset_error_names_make_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("sql", "lines"),
+    [
+        (
+            "SELECT amoun FROM (SELECT 1 AS amount)",
+            [
+                'vonage-reports: Binder Error: Referenced column "amoun" not found in FROM clause!',
+                'Candidate bindings: "amount"',
+                "",
+                "LINE 1: SELECT amoun FROM (SELECT 1 AS amount)",
+                "               ^^^^^",
+            ],
+        ),
+        (
+            "SELECT * FROM usag",
+            [
+                "vonage-reports: Catalog Error: Table with name usag does not exist!",
+                'Did you mean "usage"?',
+                "",
+                "LINE 1: SELECT * FROM usag",
+                "                      ^^^^",
+            ],
+        ),
+        (
+            "SELECT \x1b[31m 'a\nb' FRM",
+            None,
+        ),
+    ],
+)
+@pytest.mark.usefixtures("run")
+def test_hints_of_the_engine_are_kept(
+    capsys: pytest.CaptureFixture[str], sql: str, lines: list[str] | None
 ) -> None:
-    assert answer({"SQL": "SELECT 1"}, tmp_path / "out") == 2
+    assert query(sql) == 2
+    complaint = capsys.readouterr().err
+    assert not unsafe_in(complaint)
+    if lines is not None:
+        assert complaint.splitlines() == lines
+
+
+@pytest.mark.usefixtures("run")
+def test_earlier_statements_show_their_rows_before_an_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert query("SELECT 1 AS n; SELECT * FROM absent") == 2
+    output = capsys.readouterr()
+    assert output.out.splitlines()[1:3] == ["n", "1"]
+    assert output.err.startswith("vonage-reports: Catalog Error: ")
+
+
+def test_missing_dataset_error_names_make_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(save_run(tmp_path))
+
+    assert query("SELECT 1") == 2
     assert capsys.readouterr().err == (
-        "make query: out/ has no dataset yet; `make run` delivers one\n"
+        "vonage-reports: out/ has no dataset yet; `make run` delivers one\n"
     )
 
 
@@ -148,10 +273,10 @@ SELECT '=1+1' AS "=name", '+447700900123' AS phone, '-2.5' AS text_number, -2.5:
 """
 
 
-def test_csv_makes_formulas_harmless_but_no_number(out: Path, tmp_path: Path) -> None:
-    target = tmp_path / "rows.csv"
+def test_csv_makes_formulas_harmless_but_no_number(run: Path) -> None:
+    target = run / "rows.csv"
 
-    assert answer({"SQL": SPREADSHEET, "CSV": str(target)}, out) == 0
+    assert query(SPREADSHEET, "--csv", target) == 0
     header, row = csv_cells(target)
     assert header[:2] == ["'=name", "phone"]
     assert row == [
@@ -160,40 +285,40 @@ def test_csv_makes_formulas_harmless_but_no_number(out: Path, tmp_path: Path) ->
     ]  # fmt: skip
 
 
-def test_csv_has_exact_text_on_request(out: Path, tmp_path: Path) -> None:
-    target = tmp_path / "rows.csv"
+def test_csv_has_exact_text_on_request(run: Path) -> None:
+    target = run / "rows.csv"
 
-    assert answer({"SQL": SPREADSHEET, "CSV": str(target), "CSV_TEXT": "exact"}, out) == 0
+    assert query(SPREADSHEET, "--csv", target, "--exact") == 0
     header, row = csv_cells(target)
     assert (header[0], row[0], row[6]) == ("=name", "=1+1", "- hello")
 
 
 @pytest.mark.parametrize("character", [each for each in UNSAFE if each.isascii() and each != "\0"])
+@pytest.mark.usefixtures("run")
 def test_control_character_is_printed_as_escape(
-    out: Path, capsys: pytest.CaptureFixture[str], character: str
+    capsys: pytest.CaptureFixture[str], character: str
 ) -> None:
     sql = f"SELECT 'a' || chr({ord(character)}) || '[31mb' AS \"n{character}\""
 
-    assert answer({"SQL": sql}, out) == 0
+    assert query(sql) == 0
     output = capsys.readouterr().out
-    assert len(output.splitlines()) == 2
+    assert len(output.splitlines()) == 3
     assert not unsafe_in(output)
 
 
 def test_target_of_csv_is_printed_with_escapes(
-    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    target = tmp_path / "\x1b[31m\udcff.csv"
+    target = run / "\x1b[31m\udcff.csv"
 
-    assert answer({"SQL": "SELECT 1", "CSV": str(target)}, out) == 0
-    assert printed(capsys) == [rf"Wrote 1 rows to {tmp_path}/\u001b[31m\udcff.csv."]
+    assert query("SELECT 1", "--csv", target) == 0
+    assert printed(capsys) == [rf"Wrote 1 row to {run}/\u001b[31m\udcff.csv."]
 
 
 @given(st.lists(ANY_TEXT, min_size=1))
 def test_no_cell_leaves_its_place(cells: list[str]) -> None:
-    output = StringIO()
-    with redirect_stdout(output):
-        print_rows(cells, [cells, cells])
+    lines = lines_of(cells, [cells, cells])
 
-    assert output.getvalue().count("\n") == 3
-    assert not unsafe_in(output.getvalue())
+    assert len(lines) == 3
+    assert not unsafe_in("".join(lines))
+    assert "\n" not in "".join(lines)

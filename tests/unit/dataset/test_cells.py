@@ -16,6 +16,7 @@ from tests.support.cells import (
     rows_of,
 )
 from tests.support.csvs import written
+from vonage_dataset.cells import Collection
 from vonage_dataset.parquet import Total
 from vonage_dataset.tables import TABLES, Type
 from vonage_reports.domain.errors import RowsUnreadable
@@ -354,8 +355,8 @@ def test_field_without_a_name_is_rescued_by_place() -> None:
 
 @pytest.mark.parametrize("product", ["SMS", "NEW"])
 def test_names_are_found_in_any_case_and_among_blanks(product: str) -> None:
-    header = "ID,\u200bTotal_Price\ufeff, date_received\xa0,Brand_New"
-    content = f"{header}\n1,0.5,{MINUTE}Z,x\n".encode()
+    header = "ID,\u200bTotal_Price\ufeff, date_received\xa0,CURRENCY,Brand_New"
+    content = f"{header}\n1,0.5,{MINUTE}Z,,x\n".encode()
 
     dataset, table = converted(content, product=product, accepts_missing_columns=False)
 
@@ -371,11 +372,14 @@ def test_names_are_found_in_any_case_and_among_blanks(product: str) -> None:
          "line 1: the header has none of the product's columns, but account_id, id, total_price"),
         ("SMS", b"447700900123,Hello you,x1\na,b,c\n",
          "line 1: the header has none of the product's columns, but x1, 2 more"),
-        ("SMS", b"\nid,date_received,Cost\n1,,2\n",
+        ("SMS", b"\nid,date_received,currency,Cost\n1,,,2\n",
          "line 2: the header has no total_price; its unknown names: Cost"),
-        ("SMS", b"id,total_price\n1,2\n",
+        ("SMS", b"id,total_price,Currency\n1,2,\n",
          "line 1: the header has no date_received; its unknown names: none"),
-        ("VERIFY-API", b"id,total_price\n1,2\n", "line 1: the header has no price and no date_rec"),
+        ("SMS", b"id,date_received,total_price,ccy\n1,,2,GBP\n",
+         "line 1: the header has no currency; its unknown names: ccy"),
+        ("VERIFY-API", b"id,price,currency,date_received\n1,2,,\n",
+         "line 1: the header has no estimated_price; its unknown names: none"),
         ("VOICE-FAILED", b"id\n1\n", "line 1: the header has no date_start;"),
     ],
 )  # fmt: skip
@@ -385,6 +389,15 @@ def test_rows_without_the_columns_that_count_are_refused(
     with pytest.raises(RowsUnreadable, match=re.escape(f"report.csv, {reason}")) as caught:
         converted(content, product=product, accepts_missing_columns=False)
     assert not re.search("447700|Hello", str(caught.value))
+
+
+def test_default_currency_stands_for_an_empty_cell_only() -> None:
+    content = b"id,total_price,currency\n1,1,\n2,1,GBP\n3,1,\x80\n"
+
+    dataset, table = converted(content, collection=Collection(currency="USD"))
+
+    assert table["_currency"].to_pylist() == ["USD", "GBP", None]
+    assert {each.currency for each in dataset.totals} == {"USD", "GBP", None}
 
 
 def test_header_of_a_file_without_rows_is_not_refused() -> None:

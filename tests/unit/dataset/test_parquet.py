@@ -20,7 +20,8 @@ def test_file_names_its_schema_version() -> None:
 
 
 def test_another_engine_reads_the_same_types_and_values(tmp_path: Path) -> None:
-    content = f"id,date_received,latency,total_price,new\n007,{MINUTE}.5+0000,12,0.1,x\n".encode()
+    header = "id,date_received,latency,total_price,currency,new"
+    content = f"{header}\n007,{MINUTE}.5+0000,12,0.1,EUR,x\n".encode()
     convert([member(content)], product="SMS", target=tmp_path / "a.parquet")
 
     database = duckdb.connect()
@@ -130,7 +131,7 @@ def test_verification_costs_its_fee_and_its_messages() -> None:
 
     assert [each.to_dict() for each in dataset.totals] == [
         total(
-            None, "0.62", 6, rows_without_price=3, rows_with_rescued_price=1,
+            None, "0.62", 6, rows_without_price=4, rows_with_rescued_price=1,
             parts={"price": "0.2", "estimated_price": "0.42"},
         )
     ]  # fmt: skip

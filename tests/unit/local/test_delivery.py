@@ -1,5 +1,5 @@
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -30,11 +30,9 @@ class FakeEmulator:
     def get_paginator(self, _operation: str) -> "FakeEmulator":
         return self
 
-    def paginate(self, *, Bucket: str, Prefix: str) -> Iterator[dict[str, Any]]:  # noqa: N803 - boto3's
+    def paginate(self, *, Bucket: str) -> Iterator[dict[str, Any]]:  # noqa: N803 - boto3's
         assert Bucket == "bucket"
-        # Every key in one listing: a server may answer with any key.
-        keys = self._objects if Prefix == "archives/" else ()
-        yield {"Contents": [{"Key": key, "ETag": "1"} for key in keys]}
+        yield {"Contents": [{"Key": key, "ETag": "1"} for key in self._objects]}
 
     def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803 - boto3's
         assert Bucket == "bucket"
@@ -55,10 +53,14 @@ class FakeStack:
         return name
 
 
-def delivered(folder: Path, *keys: str) -> tuple[Delivery, FakeEmulator]:
+def delivered(
+    folder: Path, *keys: str, announce: Callable[[Iterable[str]], None] = lambda _: None
+) -> tuple[Delivery, FakeEmulator]:
     """Copy objects with these keys twice, as two updates do."""
     emulator = FakeEmulator(dict.fromkeys(keys, b"content of an object"))
-    delivery = Delivery(cast("Emulator", emulator), cast("Stack", FakeStack()), folder)
+    delivery = Delivery(
+        cast("Emulator", emulator), cast("Stack", FakeStack()), folder, announce=announce
+    )
     delivery.update()
     delivery.update()
     return delivery, emulator
@@ -77,6 +79,33 @@ def test_object_is_copied_once_under_its_key(tmp_path: Path) -> None:
     assert emulator.requested == [GOOD]
     assert delivery.archive_bytes("sms-1") == 20
     assert delivery.refusals == []
+
+
+def test_file_is_announced_once_before_it_is_written(tmp_path: Path) -> None:
+    announced: list[tuple[str, bool]] = []
+
+    def announce(names: Iterable[str]) -> None:
+        announced.extend((name, (tmp_path / name).exists()) for name in names)
+
+    delivered(tmp_path, GOOD, announce=announce)
+
+    assert announced == [(GOOD, False)]
+
+
+def test_first_manifest_is_the_first_delivery(tmp_path: Path) -> None:
+    assert not delivered(tmp_path, GOOD, "headers/sms/abcd1234.json")[0].has_delivered
+    assert delivered(tmp_path, "manifests/sms/abcd1234/x.json")[0].has_delivered
+
+
+def test_full_disk_leaves_no_partial_file(tmp_path: Path) -> None:
+    folder = tmp_path / "archives" / "x"
+    folder.mkdir(parents=True)
+    (folder / ".partial").symlink_to("/dev/full")
+
+    with pytest.raises(OSError, match="No space left"):
+        delivered(tmp_path, "archives/x/a.zip")
+
+    assert list(folder.iterdir()) == []
 
 
 def a_deep_folder(root: Path) -> Path:

@@ -10,6 +10,7 @@ from local.output.display import Display
 from local.runner.progress import Progress
 from tests.support.progress import BAR, LINE
 from tests.support.unsafe_text import ANY_TEXT, UNSAFE, unsafe_in
+from vonage_reports.domain.report import State
 
 
 class FakeProgress:
@@ -30,6 +31,17 @@ def printed(text: str) -> str:
         line = replace(LINE, label=text, retry=text)
         display.show([line], cast("Progress", FakeProgress()))
     return output.getvalue()
+
+
+def test_reason_of_a_refusal_is_left_to_the_end_of_the_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    refused = replace(LINE, state=State.PLANNED, retry=None, refusal="401: no such key")
+
+    Display().show([refused], cast("Progress", FakeProgress()))
+
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first.endswith(f"  PLANNED     {LINE.label}  not requested")
 
 
 @pytest.mark.parametrize("character", UNSAFE)

@@ -36,30 +36,6 @@ def test_unwritable_folder_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_file_named_out_is_refused_and_unchanged(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.write_text("mine")
-    with pytest.raises(BadInput, match=rf"^{out} is not a folder"):
-        folders.require_replaceable(out)
-    assert out.read_text() == "mine"
-
-
-def test_out_is_unchanged_until_it_is_replaced(tmp_path: Path) -> None:
-    out, saved = tmp_path / "out", tmp_path / ".local" / "host" / "out"
-    out.mkdir()
-    (out / "old").touch()
-    folders.require_replaceable(out)
-    assert [each.name for each in out.iterdir()] == ["old"]
-    folders.replace(out, saved)
-    assert out.resolve() == saved
-    (saved / "bought").touch()
-    folders.require_replaceable(out)
-    folders.replace(out, None)
-    assert not out.is_symlink()
-    assert list(out.iterdir()) == []
-    assert (saved / "bought").exists()
-
-
 @pytest.mark.parametrize("key", BAD_KEYS)
 def test_key_that_names_no_file_inside_the_folder_is_refused(tmp_path: Path, key: str) -> None:
     with pytest.raises(BadInput, match="names no file inside") as caught:

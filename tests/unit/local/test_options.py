@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from local.runner.options import SIMULATOR_WAIT_SCALE, BadInput, Options, Server
+from local.runner.options import SIMULATOR_WAIT_SCALE, Options, Server
+from vonage_reports_cli.errors import BadInput
 
 NOW = datetime(2026, 11, 22, 2, 15, 30, tzinfo=UTC)
 CREDENTIALS = {"VONAGE_API_KEY": "abcd1234", "VONAGE_API_SECRET": "secret"}
@@ -22,6 +23,7 @@ def test_defaults_are_the_simulator_now_with_short_waits() -> None:
         scheduled_time="2026-11-22T02:15:30Z",
         wait_scale=SIMULATOR_WAIT_SCALE,
         confirmed=False,
+        shows_keys=False,
     )
 
 
@@ -87,6 +89,13 @@ def test_event_and_definitions_are_read_from_files(tmp_path: Path) -> None:
 )
 def test_scheduled_time_becomes_utc_with_four_digits_of_year(given: str, read: str) -> None:
     assert options(SCHEDULED_TIME=given).scheduled_time == read
+
+
+def test_keys_are_shown_on_request_only() -> None:
+    assert options(KEYS="1").shows_keys
+    assert not options(KEYS="0").shows_keys
+    with pytest.raises(BadInput, match=r"^KEYS is 'yes': use 1 for yes, or leave it out$"):
+        options(KEYS="yes")
 
 
 @pytest.mark.parametrize("word", ["yes", "YES", "Yes", "y", " y "])

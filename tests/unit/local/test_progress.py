@@ -131,6 +131,8 @@ def test_refused_post_ends_the_run_with_its_reason(error: str) -> None:
             "run 3 at 02:15:00 UTC: download cut",
         ),
         (PLANNED, None),
+        # The report is being requested again, and still has the reason of the last refusal.
+        (replace(REFUSED, state=State.SUBMITTING), None),
     ],
 )
 def test_retried_report_says_why_and_continues(report: Report, shown: str | None) -> None:
@@ -196,11 +198,14 @@ def test_at_most_ten_problems_are_listed() -> None:
     assert sentences[-1] == "and 190 more: out/notifications.jsonl"
 
 
-def test_summary_has_each_key_on_its_own_line() -> None:
+def test_summary_has_keys_on_request_each_on_its_own_line() -> None:
     lines = [replace(line, rows=14_952) for line in progress(PLANNED).lines]
-    assert summary(lines, cast("Delivery", FakeDelivery())).splitlines() == [
-        PLANNED.report_id,
-        "  PLANNED, 14,952 rows, 1.2 MB",
+    delivery = cast("Delivery", FakeDelivery())
+    assert summary(lines, delivery).splitlines() == [
+        f"{PLANNED.report_id}  PLANNED, 14,952 rows, 1.2 MB"
+    ]
+    assert summary(lines, delivery, with_keys=True).splitlines() == [
+        f"{PLANNED.report_id}  PLANNED, 14,952 rows, 1.2 MB",
         f"  archives/{PLANNED.report_id}/a.zip",
         f"  manifests/{'x' * 200}/{PLANNED.report_id}.json",
     ]
@@ -387,7 +392,8 @@ def test_summary_names_the_archives_of_all_parts() -> None:
     whole, parts = split(State.SUBMITTED, State.SUBMITTED)
     lines = progress(whole, *parts).lines
 
-    _, _, *archives, _ = summary(lines, cast("Delivery", FakeDelivery())).splitlines()
+    delivery = cast("Delivery", FakeDelivery())
+    _, *archives, _ = summary(lines, delivery, with_keys=True).splitlines()
 
     assert archives == [f"  archives/{each.report_id}/a.zip" for each in (whole, *parts)]
 
@@ -397,7 +403,7 @@ def test_no_text_leaves_its_line_in_the_summary(text: str, windows: int) -> None
     (line,) = progress(PLANNED).lines
     lines = [replace(line, report_id=text, definition=text, account_id=text)] * windows
 
-    printed = summary(lines, cast("Delivery", FakeDelivery()))
+    printed = summary(lines, cast("Delivery", FakeDelivery()), with_keys=True)
 
-    assert printed.count("\n") == (4 if windows == 1 else 1)
+    assert printed.count("\n") == (3 if windows == 1 else 1)
     assert not unsafe_in(printed)

@@ -7,6 +7,7 @@ from local.output.delivery import Delivery
 from local.output.display import Display
 from local.runner.options import Options
 from local.runner.progress import Progress
+from local.runner.results import Results
 from local.runner.runner import ALL_DELIVERED, NOT_DELIVERED, _conclude
 
 NO_REPORTS = SimpleNamespace(
@@ -30,7 +31,8 @@ def test_object_that_was_not_copied_is_named_and_fails_the_run(
         {},
         cast("Progress", NO_REPORTS),
         cast("Delivery", SimpleNamespace(refusals=refusals)),
-        Display(),
+        results=cast("Results", SimpleNamespace(are_taken=True)),
+        display=Display(),
     )
 
     assert ended == code

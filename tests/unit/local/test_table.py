@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from rich.console import Console
 
-from local.output.table import live_table, merge_sentences, report_line
+from local.output.table import live_table, merge_sentences, report_line, result
 from local.runner.progress import Line
 from tests.support.progress import BAR, LINE
 from tests.support.unsafe_text import ANY_TEXT, unsafe_in
@@ -47,6 +47,17 @@ def test_live_table_of_many_reports_shows_those_under_way_and_a_bar() -> None:
     assert [row.split()[1] for row in rows] == ["SUBMITTED"]
     assert bar.startswith(BAR.name)
     assert bar.rstrip().endswith(BAR.words)
+
+
+def test_result_counts_the_delivered_windows() -> None:
+    delivered = replace(LINE, state=State.DELIVERED, rows=15_000, bytes=1_200_000)
+    failed = replace(LINE, state=State.FAILED, rows=7, bytes=5)
+
+    assert result([delivered, delivered], 11.4) == "2 of 2 delivered, 30,000 rows, 2.4 MB, 11 s"
+    assert result([delivered, failed], 1) == "1 of 2 delivered, 15,000 rows, 1.2 MB, 1 s"
+    assert result([failed], 1) == "0 of 1 delivered, 1 s"
+    empty = replace(delivered, rows=1, bytes=0)
+    assert result([empty], 0) == "1 of 1 delivered, 1 row, 0 s"
 
 
 @pytest.mark.parametrize(

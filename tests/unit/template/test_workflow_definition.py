@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from local.stack.template import read_template
-from tests.chaos.workflow import Call, Steps, Wait, Workflow
+from tests.chaos.workflow import Call, StateError, Steps, Wait, Workflow
 from tests.support.paths import ROOT
 from vonage_reports.domain import errors, waits
 from vonage_reports.domain.report import Entry, RequestStatus
@@ -25,6 +25,7 @@ LAMBDA_ERRORS = {
     "Lambda.ServiceException",
     "Lambda.AWSLambdaException",
     "Lambda.SdkClientException",
+    "Lambda.ClientExecutionTimeoutException",
     "Lambda.TooManyRequestsException",
     "Lambda.Unknown",
     "Sandbox.Timedout",
@@ -264,6 +265,54 @@ def a_run(expected_rows: int | None) -> Steps:
 def waited(call: Wait | Call) -> Any:
     assert isinstance(call, Call)
     return call.arguments["Payload"]["waited_seconds"]
+
+
+@every_lambda_task
+def test_task_ends_a_minute_after_its_function(name: str) -> None:
+    """Otherwise a lost answer of Lambda holds the run, and its slot, for 72 hours."""
+    function = TEMPLATE["Resources"][name.replace(" ", "") + "Function"]["Properties"]
+
+    assert STATES[name]["TimeoutSeconds"] == function["Timeout"] + 60
+
+
+def test_announcement_has_a_time_limit() -> None:
+    assert STATES["Announce Report"]["TimeoutSeconds"] == 60
+
+
+ANSWERS: dict[str, dict[str, Any]] = {
+    "Check Report": {"ready": True, "wait_seconds": 0, "download": {"file_id": "f"}},
+    "Store Report": {"stored": True, "wait_seconds": 0, "rows": 1, "receipt": "r.json"},
+    "Convert Report": {
+        "rows": 1,
+        "mail": {"subject": "s", "message": "{}"},
+        "notification": dict.fromkeys(
+            ("event", "definition", "product", "account_id", "revision"), "x"
+        ),
+    },
+}
+
+
+@every_task
+def test_task_without_an_answer_is_repeated_with_the_same_input(name: str) -> None:
+    run = a_run(None)
+    next(run)
+    call = run.send(None)
+    for earlier, answer in ANSWERS.items():
+        if earlier == name:
+            break
+        call = run.send({"Payload": answer})
+
+    pause = run.throw(StateError("States.Timeout", "no answer"))
+
+    assert isinstance(call, Call)
+    assert isinstance(pause, Wait)
+    assert run.send(None) == call
+
+
+def test_no_arn_names_a_partition() -> None:
+    # AWS has other partitions: aws-cn and aws-us-gov.
+    for text in (TEXT, (ROOT / "template.yaml").read_text()):
+        assert "arn:aws:" not in text
 
 
 @pytest.mark.parametrize(

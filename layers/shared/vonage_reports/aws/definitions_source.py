@@ -75,7 +75,8 @@ class DefinitionsSource:
         if found is None:
             return None
         return WrittenDefinitions(
-            found.body.decode(errors="surrogateescape"),
+            # Windows' editors write a byte order mark.
+            found.body.decode("utf-8-sig", errors="surrogateescape"),
             found.changed_at,
             f"the object {self.uri}",
             is_object=True,

@@ -237,9 +237,12 @@ class Ledger:
         return [*readable(page["Items"], report_of, [])], last, "LastEvaluatedKey" in page
 
     def record_collects(self, definition: ReportDefinition) -> None:
-        """Record the fields that a definition may never change, when the definition is new."""
+        """Record the fields that a definition may never change, when the definition is new.
+
+        Raises botocore's error for a TransactionConflict, because the other write may fail too.
+        """
         item = collects_item(definition, dict.fromkeys(definition.delay_days))
-        self._transact(self._put(item, _IF_ABSENT), refusals=_LOST)
+        self._transact(self._put(item, _IF_ABSENT))
 
     def record_delays(
         self, definition: ReportDefinition, delays: Delays, relabelling: Relabelling | None
@@ -271,6 +274,9 @@ class Ledger:
         """Record that all windows that end by `to` are planned.
 
         A cursor never moves back. If another invocation moved the cursor further, write nothing.
+
+        Raises botocore's error for a TransactionConflict, because the other write may fail too.
+        Without its first cursor, a definition would begin at a later window.
         """
         end = to.astimezone(UTC).isoformat()
         item = {
@@ -278,7 +284,7 @@ class Ledger:
             "sk": f"cursor#{definition}#{account_id}#{delay_days}",
             "end": end,
         }
-        self._transact(self._put(item, _forwards("end", end)), refusals=_LOST)
+        self._transact(self._put(item, _forwards("end", end)))
 
     def write(self, old: Report | None, new: Report) -> Report:
         """Write one change and return the report as written. See `write_all`."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from vonage_reports.domain.commands import PROGRAM
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.vonage.client import Credentials
 
@@ -45,31 +46,31 @@ def _read(client: "SecretsManagerClient", secret_arn: str) -> Credentials:
         secret = client.get_secret_value(SecretId=secret_arn).get("SecretString", "")
     except client.exceptions.ResourceNotFoundException as error:
         # The template creates the secret without a value.
-        raise InvalidRequest(f"the secret {secret_arn} has no value. {_put(secret_arn)}") from error
+        raise InvalidRequest(f"the secret {secret_arn} has no value. {_PUT}") from error
     try:
-        value = json.loads(secret)
+        return credentials_of(secret, f"the secret {secret_arn}")
+    except ValueError as error:
+        # Without the cause: a traceback would show the secret.
+        raise InvalidRequest(f"the secret {secret_arn} {error}. {_PUT}") from None
+
+
+def credentials_of(text: str, source: str) -> Credentials:
+    """Parse the JSON object of a secret. `source` tells the operator where it is.
+
+    Raises ValueError, with the end of a sentence that quotes nothing, if it is unusable.
+    """
+    try:
+        value = json.loads(text)
         # A line feed at the end often comes with a pasted key.
         key, api_secret = (str.strip(value[name]) for name in ("api_key", "api_secret"))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError):
         key, api_secret = "", ""
-        cause: Exception | None = error
-    else:
-        cause = None
     if not (key and api_secret):
-        raise InvalidRequest(
-            f"the secret {secret_arn} does not hold api_key and api_secret, both as non-empty "
-            f"strings. {_put(secret_arn)}"
-        ) from cause
+        raise ValueError("does not hold api_key and api_secret, both as non-empty strings")
     if not _API_KEY.fullmatch(key):
-        raise InvalidRequest(
-            f"the secret {secret_arn} has an api_key that is not 1 to 40 letters and digits. "
-            f"{_put(secret_arn)}"
-        )
-    return Credentials(key, api_secret, f"the secret {secret_arn}")
+        raise ValueError("has an api_key that is not 1 to 40 letters and digits")
+    return Credentials(key, api_secret, source)
 
 
-def _put(secret_arn: str) -> str:
-    return (
-        f"Write it with aws secretsmanager put-secret-value --secret-id {secret_arn} "
-        """--secret-string '{"api_key": "...", "api_secret": "..."}'"""
-    )
+_PUT = f"Write it with `{PROGRAM} secret put`"
+"""No command with the secret in it, because the shell's history would keep it."""

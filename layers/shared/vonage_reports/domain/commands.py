@@ -1,7 +1,7 @@
 """The commands of `vonage-reports` that send an operator's events."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 PROGRAM = "vonage-reports"
@@ -13,33 +13,55 @@ def command_for(event: Mapping[str, Any], *, stack: str | None = None) -> str | 
     Omit the token of a recollection, because `recollect` finds the token of the last failure.
     """
     ((key, value),) = event.items()
-    arguments = _ARGUMENTS[key](value) if key in _ARGUMENTS else None
-    if arguments is None:
+    if key not in _ARGUMENTS:
         return None
+    name, options = _ARGUMENTS[key](value)
+    verb = "collect" if key == "scheduled_time" else key
     target = ["--stack", stack] if stack else []
-    return shlex.join([PROGRAM, *target, key if key != "scheduled_time" else "collect", *arguments])
+    arguments = [*([name] if name else []), *options]
+    if name.startswith("-"):
+        # It would be read as an option.
+        arguments = [*options, "--", name]
+    return shlex.join([PROGRAM, *target, verb, *arguments])
 
 
-def _resolve(value: Mapping[str, Any]) -> list[str]:
+_Arguments = tuple[str, list[str]]
+"""The name that a verb takes, if any, and its options."""
+
+
+def _recollect(value: Mapping[str, Any]) -> _Arguments:
+    # The program finds out whether the window is delivered, so it needs no confirmation.
+    return value["report_id"], _dry_run(value)
+
+
+def _resolve(value: Mapping[str, Any]) -> _Arguments:
     hold = ["--hold", str(value["hold"])] if value.get("hold") is not None else []
     found = ["--found", value["request_id"]] if value["request_id"] else ["--not-there"]
-    return [value["report_id"], *found, *hold]
+    return value["report_id"], [*found, *hold]
 
 
-def _reconvert(value: Mapping[str, Any]) -> list[str]:
+def _reconvert(value: Mapping[str, Any]) -> _Arguments:
     accepted = ",".join(value.get("accept", ()))
-    return [value["report_id"], *(["--accept", accepted] if accepted else [])]
+    return value["report_id"], ["--accept", accepted] if accepted else []
 
 
-_ARGUMENTS = {
-    "scheduled_time": lambda value: ["--at", value],
-    "sweep": lambda _: [],
-    "recollect": lambda value: [value["report_id"]],
+def _backfill(value: Mapping[str, Any]) -> _Arguments:
+    confirm = ["--confirm-cost"] if value.get("confirm") else []
+    range_ = ["--from", value["start"], "--until", value["end"]]
+    return value["definition"], [*range_, *confirm, *_dry_run(value)]
+
+
+def _dry_run(value: Mapping[str, Any]) -> list[str]:
+    return ["--dry-run"] if value.get("dry_run") else []
+
+
+_ARGUMENTS: Mapping[str, Callable[[Any], _Arguments]] = {
+    "scheduled_time": lambda value: ("", ["--at", value]),
+    "sweep": lambda _: ("", []),
+    "recollect": _recollect,
     "reconvert": _reconvert,
     "resolve": _resolve,
-    "withdraw": lambda value: [value["report_id"]],
-    "cancel": lambda value: [value["backfill"]],
-    "backfill": lambda value: [
-        *(value["definition"], "--from", value["start"], "--until", value["end"])
-    ],
+    "withdraw": lambda value: (value["report_id"], []),
+    "cancel": lambda value: (value["backfill"], []),
+    "backfill": _backfill,
 }

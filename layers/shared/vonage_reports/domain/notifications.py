@@ -25,6 +25,9 @@ FILTERABLE = ("event", "definition", "product", "account_id", "revision")
 The workflow's state Announce Report lists them again.
 """
 
+SCHEMA_VERSION = 1
+"""The version of every notification's fields. New fields do not change it."""
+
 MOST_TOTALS = 50
 """How many currencies a notification names. The manifest names all."""
 
@@ -43,6 +46,7 @@ EVERY_REPORT = "every-report"
 def delivered(manifest: Mapping[str, Any], *, manifest_key: str) -> dict[str, Any]:
     """Make the body of `report.delivered` from a manifest; the workflow publishes it."""
     return {
+        "schema_version": SCHEMA_VERSION,
         "event": "report.delivered",
         "report_id": manifest["report_id"],
         "attempt": manifest["attempt"],
@@ -88,9 +92,11 @@ def _bounded(totals: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _rescued(manifest: Mapping[str, Any]) -> dict[str, int]:
-    """Return how many cells of each price or time column are in `_rescued`, without the values."""
+    """Return how many cells of each price, time or currency column are in `_rescued`."""
     columns = [
-        column["name"] for column in manifest["columns"] if column["type"] in _MONEY_AND_TIME
+        column["name"]
+        for column in manifest["columns"]
+        if column["type"] in _MONEY_AND_TIME or column["name"] == "currency"
     ]
     # A manifest of version 0.1 has no such counts.
     counts = manifest.get("rescued", {})
@@ -176,7 +182,7 @@ def held(report: Report, hold: Hold) -> dict[str, Any]:
     answer = {"report_id": report.report_id, "hold": report.holds + 1}
     named = {"resolve": {**answer, "request_id": hold.request_id}}
     create = {"resolve": {**answer, "request_id": None}}
-    return _problem(
+    body = _problem(
         "report.held",
         report,
         "SubmissionUnknown",
@@ -186,6 +192,7 @@ def held(report: Report, hold: Hold) -> dict[str, Any]:
         f"{json.dumps(create)}",
         run_again=named if hold.request_id is not None else None,
     )
+    return {**body, "hold": answer["hold"]}
 
 
 def overdue(report: Report, *, since: datetime, is_planned: bool) -> dict[str, Any]:
@@ -200,6 +207,7 @@ def overdue(report: Report, *, since: datetime, is_planned: bool) -> dict[str, A
 def refused(refusal: Refusal) -> dict[str, Any]:
     """Make the body of `definition.refused`."""
     return {
+        "schema_version": SCHEMA_VERSION,
         "event": "definition.refused",
         "definition": refusal.definition,
         "field": refusal.field,
@@ -214,6 +222,7 @@ def removed(definition: str, account_id: str, *, since: datetime) -> dict[str, A
     Removed by mistake, it is listed again before the reports are withdrawn.
     """
     return {
+        "schema_version": SCHEMA_VERSION,
         "event": "definition.removed",
         "definition": definition,
         "account_id": account_id,
@@ -230,6 +239,7 @@ def removed(definition: str, account_id: str, *, since: datetime) -> dict[str, A
 def taken_over(version: str, uri: str) -> dict[str, Any]:
     """Make the body of `definitions.taken_over`: a parameter's version became the object."""
     return {
+        "schema_version": SCHEMA_VERSION,
         "event": "definitions.taken_over",
         "object": uri,
         "parameter_version": version,
@@ -244,11 +254,6 @@ def taken_over(version: str, uri: str) -> dict[str, Any]:
 def attributes(body: Mapping[str, Any]) -> dict[str, str]:
     """Return the message attributes of a notification, without those that are empty."""
     return {name: str(body[name]) for name in FILTERABLE if body.get(name)}
-
-
-def text(body: Mapping[str, Any]) -> str:
-    """Return the message of a notification."""
-    return json.dumps(body, sort_keys=True)
 
 
 def cause(report: Report, error: VonageReportsError) -> str:
@@ -277,6 +282,7 @@ def _problem(
     run_again: object = None,
 ) -> dict[str, Any]:
     return {
+        "schema_version": SCHEMA_VERSION,
         "event": event,
         "report_id": report.report_id,
         "attempt": report.attempt,

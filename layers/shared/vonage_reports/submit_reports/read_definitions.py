@@ -31,7 +31,12 @@ from vonage_reports.domain.definitions import (
     ReportDefinition,
 )
 from vonage_reports.domain.errors import InvalidRequest
-from vonage_reports.domain.products import filter_problem, known_filters, retention_problem
+from vonage_reports.domain.products import (
+    PRODUCTS,
+    filter_problem,
+    known_filters,
+    retention_problem,
+)
 from vonage_reports.domain.removal import Listing, Pair, listing_of, pair_of, removals_of
 from vonage_reports.domain.windows import WindowLength
 from vonage_reports.submit_reports.context import Services
@@ -127,6 +132,29 @@ class _Definition(BaseModel):
     ] = None
 
 
+def definitions_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the list, which editors use.
+
+    It accepts a few lists that `parse_definitions` refuses, such as one with a name given twice.
+    """
+    schema = _Definition.model_json_schema()
+    definitions = schema.pop("$defs", {})
+    product, filters = schema["properties"]["product"], schema["properties"]["filters"]
+    # An unknown product passes, because Vonage may have added it. Editors offer the known ones.
+    product["anyOf"] = [{"enum": sorted(PRODUCTS)}, {"pattern": product.pop("pattern")}]
+    filters["additionalProperties"] = False
+    for name in filters["patternProperties"]:
+        filters["patternProperties"][name] = {"type": ["string", "boolean", "integer"]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Report definitions",
+        "type": "array",
+        "maxItems": MOST_DEFINITIONS,
+        "items": {**schema, "title": "Report definition", "description": "What to collect."},
+        "$defs": definitions,
+    }
+
+
 class _Object(dict[str, Any]):
     """A JSON object. `repeated` is the first name that occurs twice."""
 
@@ -197,20 +225,24 @@ def accepted_definitions(
     """Parse the definitions, and refuse a list that is probably not the operator's.
 
     Such a list is empty, or has none of the definitions that the ledger knows and that were not
-    announced as removed. The metadata of an object may say that the operator replaces them all.
+    announced as removed. The metadata of an object may say that the operator replaces them all by
+    others.
     """
     definitions, refusals = parse_definitions(written.text, api_key=api_key)
     listed = {each.name for each in definitions} | {each.definition for each in refusals}
     known = collected_names(work, calendar)
-    problem = None
-    if EVERY_DEFINITION in listed or written.replaces_all:
-        pass
-    elif not listed and (written.is_object or known):
-        problem = f"{written.place} has an empty list"
-    elif known and listed.isdisjoint(known):
-        problem = f"{written.place} has none of the definitions collected so far, as {min(known)}"
-    if problem is not None:
-        reason = f"{problem}. Nothing is planned. {HOW_TO_REPLACE}"
+    reason = None
+    if not listed and (written.is_object or known):
+        reason = (
+            f"{written.place} has an empty list. Nothing is planned. Restore your definitions. To "
+            "collect nothing, disable the schedule"
+        )
+    elif known and listed.isdisjoint({*known, EVERY_DEFINITION}) and not written.replaces_all:
+        reason = (
+            f"{written.place} has none of the definitions collected so far, as {min(known)}. "
+            f"Nothing is planned. {HOW_TO_REPLACE}"
+        )
+    if reason is not None:
         definitions, refusals = [], [Refusal(EVERY_DEFINITION, "(list)", reason)]
     return LoadedDefinitions(definitions, refusals, written.changed_at, written.taken_over)
 
@@ -278,12 +310,14 @@ def parse_definitions(text: str, *, api_key: str) -> tuple[list[ReportDefinition
 
 def _entries(text: str) -> list[Any]:
     """Parse the list. Raises ValueError, with a sentence, if there is no valid list."""
+    # Check the size first, because a text that was cut for its size may end inside a character.
+    # `replace` writes one byte for each byte that is not UTF-8.
+    if len(text.encode(errors="replace")) > MOST_BYTES:
+        raise ValueError(f"the report definitions have more than {MOST_BYTES:,} bytes")
     try:
-        size = len(text.encode())
+        text.encode()
     except UnicodeEncodeError as error:
         raise ValueError("the report definitions are not text in UTF-8") from error
-    if size > MOST_BYTES:
-        raise ValueError(f"the report definitions have more than {MOST_BYTES:,} bytes")
     try:
         entries = json.loads(text, object_pairs_hook=_Object)
     except (ValueError, RecursionError) as error:

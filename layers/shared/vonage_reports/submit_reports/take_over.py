@@ -25,6 +25,9 @@ CHECKED = "definitions#checked"
 
 _TAKEN_OVER = "definitions#taken-over"
 
+_CREATED = 1
+"""The number of a parameter's first version."""
+
 
 @dataclass(frozen=True)
 class Version:
@@ -39,9 +42,10 @@ def taken_over_definitions(
 ) -> LoadedDefinitions:
     """Read the definitions, in the first pass after an update from the parameter's history.
 
-    The newest version that differs from the template's value and has every collected definition
-    becomes the object. Without such a version, the parameter counts if it has every collected
-    definition. Otherwise the whole list is refused.
+    If the parameter differs from the template's value, an operator edited it last, and it becomes
+    the object. Otherwise a deployment may have written it last. Then the newest edited version that
+    has every collected definition becomes the object. Without such a version, the parameter counts
+    if it has every collected definition. Otherwise the whole list is refused.
 
     Raises:
         InvalidRequest: the secret, whose API key is the default account, is unusable.
@@ -78,10 +82,16 @@ def pending_take_over(
     collected = collected_names(work, calendar)
     parameter = source.parameter
     of_template, versions = parameter.of_template(), parameter.versions()
-    for version, text in versions:
-        if text != of_template and collected <= _names(text):
+    (newest, current), *_ = versions
+    edited = [
+        # CloudFormation created the parameter, so no operator wrote the first version.
+        (version, text)
+        for version, text in versions
+        if version > _CREATED and text != of_template
+    ]
+    for version, text in edited:
+        if version == newest or collected <= _names(text):
             return Version(version, text)
-    (_, current), *_ = versions
     missing = sorted(collected - _names(current))
     if not missing:
         return None

@@ -1,0 +1,63 @@
+"""`usage.html`: the usage and its cost on one page, which needs no network and no script."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vonage_reports_cli.errors import BadInput
+
+if TYPE_CHECKING:
+    from vonage_reports_cli.page.document import Origin
+    from vonage_reports_cli.page.numbers import Numbers
+    from vonage_reports_cli.page.windows import Windows
+    from vonage_reports_cli.period import Period
+    from vonage_reports_cli.sql.dataset import Source
+    from vonage_reports_cli.status.model import Content
+
+NAME = "usage.html"
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page as HTML, and the numbers in it."""
+
+    html: str
+    numbers: "Numbers"
+    windows: Sequence["Windows"]
+
+    @property
+    def words(self) -> str:
+        """The windows as one line."""
+        from vonage_reports_cli.page.windows import words_of  # noqa: PLC0415 - slow to load
+
+        return words_of(self.windows)
+
+    def write(self, target: Path) -> None:
+        """Write the page. Raises BadInput, and leaves an earlier page as it is then."""
+        partial = target.with_name(f".{target.name}.partial")
+        try:
+            partial.write_text(self.html, encoding="utf-8")
+            partial.replace(target)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise BadInput(f"cannot write {target}: {error.strerror}") from error
+
+
+def make_page(
+    source: "Source",
+    origin: "Origin",
+    *,
+    content: "Content | None" = None,
+    month: "Period | None" = None,
+) -> Page:
+    """Make the page of a dataset, or of one of its months. `content` is the stack's ledger."""
+    from vonage_reports_cli.page.document import page_of  # noqa: PLC0415 - slow to load
+    from vonage_reports_cli.page.numbers import numbers_of  # noqa: PLC0415 - slow to load
+    from vonage_reports_cli.page.windows import windows_of  # noqa: PLC0415 - slow to load
+    from vonage_reports_cli.sql.dataset import open_dataset  # noqa: PLC0415 - slow to load
+
+    with open_dataset(source, with_manifests=False) as connection:
+        numbers = numbers_of(connection, month)
+    windows = windows_of(source.manifests(), content, month)
+    return Page(page_of(numbers, windows, origin, month), numbers, windows)

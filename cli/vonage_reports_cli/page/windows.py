@@ -1,0 +1,212 @@
+"""The windows of the page: delivered, preliminary, waiting, held, failed and missing."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from vonage_reports.domain.report import Report, Revision, State
+from vonage_reports.domain.windows import HOUR, Window, WindowLength, windows_ending_after
+from vonage_reports_cli.period import Period
+from vonage_reports_cli.status.model import Content, histories_of
+
+_LENGTHS = (
+    (HOUR, WindowLength.HOUR),
+    (25 * HOUR, WindowLength.DAY),
+    (169 * HOUR, WindowLength.WEEK),
+)
+"""The longest window of each length, clock changes included. A longer window is a month."""
+
+
+STATES = ("waiting", "held", "failed", "missing")
+"""The states of a window without a delivery of its last revision."""
+
+
+@dataclass(frozen=True)
+class Undelivered:
+    """Windows in a row that have no delivery, or only an earlier revision.
+
+    `state` is one of STATES. `dates` names the windows in their time zone.
+    """
+
+    definition: str
+    account_id: str
+    state: str
+    dates: str
+    windows: int
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of one definition and account.
+
+    `delivered` counts each window once, `preliminary` those without a final revision. `first` and
+    `last` are the first and the last date with a delivery.
+    """
+
+    definition: str
+    account_id: str
+    first: date | None
+    last: date | None
+    delivered: int
+    preliminary: int
+    undelivered: Sequence[Undelivered]
+
+    def count(self, state: str) -> int:
+        """Count the undelivered windows in a state."""
+        return sum(each.windows for each in self.undelivered if each.state == state)
+
+
+def windows_of(
+    manifests: Iterable[Mapping[str, Any]], content: Content | None, month: Period | None
+) -> list[Windows]:
+    """Return the windows that overlap the month, or all, by definition and account.
+
+    The manifests tell what is delivered, and which windows are missing between two deliveries. The
+    ledger, if there is one, knows what waits, is held or failed, and what else is missing.
+    """
+    delivered: dict[tuple[str, str], dict[Window, bool]] = defaultdict(dict)
+    for each in manifests:
+        windows = delivered[each["definition"], each["account_id"]]
+        window = Window.from_dict(each["window"])
+        windows[window] = windows.get(window, False) or each["revision"] == Revision.FINAL
+    known = _of_ledger(content)
+    return [
+        _windows(*key, delivered.get(key, {}), known.get(key, []), month)
+        for key in sorted(delivered.keys() | {key for key, windows in known.items() if windows})
+    ]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A window that the ledger knows as undelivered."""
+
+    window: Window
+    state: str
+    reason: str | None
+
+
+def _windows(
+    definition: str,
+    account_id: str,
+    delivered: Mapping[Window, bool],
+    known: Sequence[_Known],
+    month: Period | None,
+) -> Windows:
+    # A gap between two deliveries may begin before the month, so gaps are found among all of them.
+    have = {each.window.start for each in known}
+    gaps = [_Known(each, "missing", None) for each in _gaps(delivered) if each.start not in have]
+    counted = {each: final for each, final in delivered.items() if _is_within(each, month)}
+    dates = [each.first_date for each in counted]
+    undelivered = [
+        each
+        for each in (*known, *gaps)
+        if _is_within(each.window, month)
+        # The ledger also lists windows that lack only their final revision.
+        and not (each.state == "missing" and each.window in delivered)
+    ]
+    return Windows(
+        definition,
+        account_id,
+        min(dates, default=None),
+        max(dates, default=None),
+        len(counted),
+        sum(not final for final in counted.values()),
+        list(_runs(definition, account_id, undelivered)),
+    )
+
+
+def _is_within(window: Window, month: Period | None) -> bool:
+    return month is None or (window.start < month.end and window.end > month.start)
+
+
+def _gaps(delivered: Iterable[Window]) -> Iterator[Window]:
+    """Yield the windows between the first and the last delivery that nothing covers."""
+    covered_to: datetime | None = None
+    for window in sorted(delivered, key=lambda each: (each.start, each.end)):
+        if covered_to is not None and window.start > covered_to:
+            for missing in windows_ending_after(covered_to, _length(window), window.time_zone):
+                if missing.start >= window.start:
+                    break
+                start, end = max(missing.start, covered_to), min(missing.end, window.start)
+                yield Window(start, end, missing.time_zone)
+        covered_to = max(covered_to or window.end, window.end)
+
+
+def _length(window: Window) -> WindowLength:
+    duration = window.end - window.start
+    return next((name for most, name in _LENGTHS if duration <= most), WindowLength.MONTH)
+
+
+def _of_ledger(content: Content | None) -> dict[tuple[str, str], list[_Known]]:
+    known: dict[tuple[str, str], list[_Known]] = defaultdict(list)
+    for history in () if content is None else histories_of(content):
+        for account in history.accounts:
+            found = known[history.name, account.account_id]
+            found += [_Known(each.window, _state(each), each.reason) for each in account.whole
+                      if not each.is_at_end]  # fmt: skip
+            found += [_Known(each.window, "failed", each.reason) for each in account.failed]
+            found += [
+                _Known(each.window, "missing", each.reason) for each in history.missing(account)
+            ]
+    return known
+
+
+def _state(report: Report) -> str:
+    return "held" if report.state is State.HELD else "waiting"
+
+
+def _runs(definition: str, account_id: str, undelivered: Iterable[_Known]) -> Iterator[Undelivered]:
+    """Merge windows that follow each other and share state and reason."""
+    run: list[_Known] = []
+    for each in sorted(undelivered, key=lambda each: (each.state, each.window.start)):
+        if run and not (
+            (run[-1].state, run[-1].reason) == (each.state, each.reason)
+            and each.window.start <= run[-1].window.end
+        ):
+            yield _merged(definition, account_id, run)
+            run = []
+        run.append(each)
+    if run:
+        yield _merged(definition, account_id, run)
+
+
+def _merged(definition: str, account_id: str, run: Sequence[_Known]) -> Undelivered:
+    first, last = run[0].window, run[-1].window
+    return Undelivered(
+        definition,
+        account_id,
+        run[0].state,
+        _dates(first, last),
+        len({each.window.start for each in run}),
+        run[0].reason,
+    )
+
+
+def _dates(first: Window, last: Window) -> str:
+    zone = ZoneInfo(first.time_zone)
+    if _length(first) is WindowLength.HOUR:
+        start, end = first.start.astimezone(zone), last.end.astimezone(zone)
+        form = "%H:%M" if start.date() == end.date() else "%Y-%m-%d %H:%M"
+        times = f"{start:%Y-%m-%d %H:%M}", end.strftime(form)
+    else:
+        last_instant = last.end - timedelta(microseconds=1)
+        times = first.first_date.isoformat(), last_instant.astimezone(zone).date().isoformat()
+    return " to ".join(dict.fromkeys(times))
+
+
+def words_of(windows: Sequence[Windows]) -> str:
+    """Return the sums of the windows as one line."""
+    delivered = sum(each.delivered for each in windows)
+    preliminary = sum(each.preliminary for each in windows)
+    counts = {state: sum(each.count(state) for each in windows) for state in STATES}
+    return "; ".join(
+        (
+            f"windows: {delivered:,} delivered, {preliminary:,} of them preliminary",
+            *(f"{number:,} {state}" for state, number in counts.items() if number),
+            *(() if any(counts.values()) else ("none is missing",)),
+        )
+    )

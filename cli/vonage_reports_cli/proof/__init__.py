@@ -1,0 +1,1 @@
+"""Proves again what was delivered, from the bucket alone."""

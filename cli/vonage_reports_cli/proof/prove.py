@@ -1,0 +1,91 @@
+"""The proof of a period: its windows, and the shape of what was delivered."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+from vonage_reports.domain.report import Revision
+from vonage_reports.domain.windows import Window
+from vonage_reports_cli.errors import CommandError
+from vonage_reports_cli.objects import Objects, date_of
+from vonage_reports_cli.period import Period
+from vonage_reports_cli.proof.model import Delivery, Difference, Proof, is_in
+from vonage_reports_cli.proof.shape import shape_of, without_manifest
+from vonage_reports_cli.proof.window import WindowProof
+
+_AT_ONCE = 2
+"""How many windows are proved side by side. Each converts an archive."""
+
+
+def prove(
+    objects: Objects,
+    period: Period | None,
+    *,
+    expires_before: datetime | None = None,
+    track: Callable[[Iterator[Proof], int], Iterator[Proof]] = lambda proofs, _: proofs,
+) -> Proof:
+    """Prove the windows with time of the period, or all windows.
+
+    Archives of windows that end before `expires_before` may be gone. `track` shows the progress.
+    """
+    # List the datasets first: the manifest of a window is written after its dataset.
+    datasets = [key for key in objects.keys("data/", period) if key.endswith(".parquet")]
+    keys = [key for key in objects.keys("manifests/") if key.endswith(".json")]
+    whole = Proof()
+    read = list(_deliveries(objects, keys, period, whole))
+    of_period = [each for each in read if is_in(each.window, period)]
+    whole.differences += shape_of(read, keys, period)
+    whole.differences += without_manifest(datasets, read, period)
+    with duckdb.connect() as engine, ThreadPoolExecutor(_AT_ONCE) as pool:
+        proofs = pool.map(
+            lambda each: WindowProof(objects, each, engine, expires_before=expires_before).prove(),
+            of_period,
+        )
+        for proof in track(proofs, len(of_period)):
+            whole.add(proof)
+    return whole
+
+
+def _deliveries(
+    objects: Objects, keys: Sequence[str], period: Period | None, whole: Proof
+) -> Iterator[Delivery]:
+    """Yield the manifests of the period and around it, oldest window first."""
+    manifests = {}
+    for key in keys:
+        day = date_of(key)
+        if period is not None and day is not None:
+            first, last = period.window_dates
+            if not first <= day <= last:
+                continue
+        try:
+            manifest = objects.read_json(key)
+            if manifest is not None:
+                Window.from_dict(manifest["window"])
+                manifests[key] = manifest
+        except (CommandError, KeyError, ValueError) as error:
+            name, account_id = key.split("/")[1:3]
+            reason = f"the manifest is unreadable: {error!r}; restore its last version"
+            whole.differences.append(Difference(name, account_id, str(day), key, reason))
+    newest: dict[tuple[str, ...], str] = {}
+    for key in sorted(manifests, key=lambda key: _rank(manifests[key])):
+        newest[_window_key(manifests[key])] = key
+    for key in sorted(manifests, key=lambda key: (_window_key(manifests[key]), key)):
+        yield Delivery(key, manifests[key], newest[_window_key(manifests[key])] == key)
+
+
+def _rank(manifest: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return the rank of a revision: the final one, else the one collected last."""
+    times = manifest["times"]
+    return (
+        manifest["revision"] == Revision.FINAL,
+        times["submitted"] or "",
+        times["delivered"] or "",
+    )
+
+
+def _window_key(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    window = manifest["window"]
+    return (manifest["definition"], manifest["account_id"], window["start"], window["end"])

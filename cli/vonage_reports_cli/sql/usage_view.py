@@ -1,0 +1,168 @@
+"""The SELECT of the view `usage`: the records of all products, with the columns that they share.
+
+Athena's view in template.yaml and DuckDB's view both have this text, which is a pure function of
+`vonage_dataset.tables.TABLES`. If several definitions collect a record, the view has only the copy
+collected last.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from vonage_dataset.glue import PARTITION_KEYS, table_name
+from vonage_dataset.tables import TABLES, Table
+
+COLUMNS = [
+    "occurred_at",
+    "product",
+    "account_id",
+    "client_ref",
+    "direction",
+    "from",
+    "to",
+    "country",
+    "network",
+    "status",
+    "cost",
+    "currency",
+    "duration",
+    "latency",
+    "record_id",
+    "revision",
+    "collected_at",
+    "definition",
+    "account",
+    "date",
+    "time_is_assumed",
+    "pricing_model",
+    "fee",
+    "messages_and_calls",
+    "cost_is_incomplete",
+    "price_is_rescued",
+]
+"""The view's columns, in their order."""
+
+_RECORD_COLUMNS = (
+    "product definition account date account_id record_id recorded_at window_start direction from "
+    "to country network status pricing_model cost fee messages_and_calls cost_is_incomplete "
+    "price_is_rescued currency client_ref duration latency revision collected_at"
+)
+"""The columns of a product's SELECT, in their order."""
+
+_SOURCES = {
+    "record_id": "id",
+    "to": "to number msisdn",
+    "country": "country country_code",
+    "currency": "_currency",
+    "revision": "_revision",
+    "collected_at": "_collected_at",
+    "window_start": "_window_start",
+}
+"""Each column of the view has the value of the first source that the table has, or else NULL.
+
+_COMPUTED has the columns that are no copies. Every other column without an entry is copied from the
+table's column of the same name.
+"""
+
+_HIVE_TYPES = {
+    "occurred_at": "timestamp",
+    "cost": "decimal(19,8)",  # the sum of two prices has one more digit than a price
+    "fee": "decimal(18,8)",
+    "messages_and_calls": "decimal(18,8)",
+    "time_is_assumed": "boolean",
+    "cost_is_incomplete": "boolean",
+    "price_is_rescued": "boolean",
+    "duration": "bigint",
+    "latency": "bigint",
+    "collected_at": "timestamp",
+    "date": "date",
+}
+"""The types of the view's columns. A column without an entry is a string."""
+
+
+def usage_view() -> str:
+    """Return the SELECT of the view."""
+    return " ".join(parts())
+
+
+def parts() -> Iterator[str]:
+    """Yield the parts of the SELECT, which spaces join."""
+    yield "SELECT " + ", ".join(
+        f"CAST({_quoted(name)} AS {trino_type(name)}) AS {_quoted(name)}"
+        if name in ("product", "date", "cost")
+        else _quoted(name)
+        for name in COLUMNS
+    )
+    # All rows of a file have the same rank. So copies exist between files, never inside one file.
+    # The time of a record without a readable time is its window's start, which differs by file.
+    yield (
+        "FROM (SELECT *, rank() OVER (PARTITION BY product, record_id, recorded_at ORDER BY "
+        'collected_at DESC NULLS LAST, definition, account, "date", window_start) AS copy'
+    )
+    # Files of before the column _window_start have the window's first date only.
+    yield (
+        "FROM (SELECT *, recorded_at IS NULL AS time_is_assumed, coalesce(recorded_at, "
+        'window_start, CAST("date" AS timestamp)) AS occurred_at FROM ('
+    )
+    first, *others = TABLES
+    yield _records(first, named=True)
+    yield from ("UNION ALL " + _records(product) for product in others)
+    yield ") AS records) AS dated) AS copies WHERE copy = 1 OR record_id IS NULL"
+
+
+def _records(product: str, *, named: bool = False) -> str:
+    """Select the records of a product. `named` gives each column its name and its type."""
+    table = TABLES[product]
+    known = {*PARTITION_KEYS, *(column.name for column in table.all_columns)}
+    computed = {"product": f"'{product}'", **_computed(table)}
+    selected = []
+    for name in _RECORD_COLUMNS.split():
+        sources = _SOURCES.get(name, name).split()
+        column = computed.get(name) or next((_quoted(e) for e in sources if e in known), "NULL")
+        if named and column != _quoted(name):
+            typed = f"CAST(NULL AS {trino_type(name)})" if column == "NULL" else column
+            column = f"{typed} AS {_quoted(name)}"
+        selected.append(column)
+    return " ".join(["SELECT", ", ".join(selected), "FROM", table_name(product)])
+
+
+def _computed(table: Table) -> dict[str, str]:
+    """Return the SQL of the columns that are no copies, by name."""
+    fee, *added = table.prices or ("NULL",)
+    has_rescued = " OR ".join(f"contains(map_keys(_rescued), '{name}')" for name in table.prices)
+    computed = {
+        "recorded_at": _first_of(table.times),
+        "cost": _sum_of(table.prices) if added else fee,
+        "fee": fee if added else "NULL",
+        "messages_and_calls": " + ".join(added) or "NULL",
+        "price_is_rescued": f"coalesce({has_rescued}, false)" if has_rescued else "false",
+        "cost_is_incomplete": " OR ".join(f"{each} IS NULL" for each in table.prices) or "true",
+    }
+    if has_rescued and added:
+        computed["cost_is_incomplete"] += f" OR {computed['price_is_rescued']}"
+    if table.service_accounts:
+        computed["account_id"] = "CASE WHEN account_id LIKE '%-%' THEN account ELSE account_id END"
+    return computed
+
+
+def _sum_of(prices: Sequence[str]) -> str:
+    """Add up the prices that a record has. Without any, the sum is NULL."""
+    total = " + ".join(f"coalesce({price}, 0)" for price in prices)
+    return f"CASE WHEN {_first_of(prices)} IS NOT NULL THEN {total} END"
+
+
+def _first_of(values: Sequence[str]) -> str:
+    return values[0] if len(values) == 1 else f"coalesce({', '.join(values)})"
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"' if name in ("from", "to", "date") else name
+
+
+def hive_type(name: str) -> str:
+    """Return the type of a column in the Glue catalogue."""
+    return _HIVE_TYPES.get(name, "string")
+
+
+def trino_type(name: str) -> str:
+    """Return the type of a column in Athena's SQL."""
+    hive = hive_type(name)
+    return {"string": "varchar", "timestamp": "timestamp(3)"}.get(hive, hive)

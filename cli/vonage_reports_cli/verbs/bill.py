@@ -1,0 +1,240 @@
+"""`bill`: what to charge for the records of a period."""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vonage_reports.domain.printable import printable
+from vonage_reports_cli.bill import (
+    OWN_REPORTS,
+    UNPRICED,
+    Line,
+    Total,
+    cautions_of,
+    joined,
+    keys_of,
+    lines_of,
+    read_groups,
+    require_currency,
+    totals_of,
+    unpriced_of,
+)
+from vonage_reports_cli.completeness import Completeness
+from vonage_reports_cli.errors import Exit
+from vonage_reports_cli.finance import checked_completeness, facts_of, made_at, require_real
+from vonage_reports_cli.money import (
+    checked_currency,
+    grouped,
+    mark_up_of,
+    plain,
+    rounding_of,
+    shortened,
+)
+from vonage_reports_cli.period import Period, period_of
+from vonage_reports_cli.rows import json_value, split_common, write_csv, written
+from vonage_reports_cli.rows import lines_of as printed
+from vonage_reports_cli.session import Session, verb
+from vonage_reports_cli.sql.dataset import open_dataset, source_of
+
+_BY = "account,product,country"
+_HELP = """Add up what to charge for a month, in lines, with a mark-up.
+
+Each line is rounded to its currency's digits, and the total is the sum of the rounded lines. Days
+and months are UTC. The records of your own reports (REPORTS-USAGE) are no part of a bill.
+
+If a window of the period is missing, failed, held, preliminary or not due, there is no bill: the
+windows are listed, and the exit code is 1. With --incomplete, both are printed, and the exit code
+is 0.
+"""
+
+
+@verb(help=_HELP)
+@click.option("--month", metavar="MONTH", help="The month, like 2026-11.")
+@click.option("--from", "since", metavar="DATE", help="The first day, instead of --month.")
+@click.option("--until", metavar="DATE", help="The first day after the period.")
+@click.option(
+    "--by",
+    default=_BY,
+    show_default=True,
+    metavar="KEYS",
+    help="The keys of a line: account, client_ref, product, country, day.",
+)
+@click.option("--mark-up", metavar="PERCENT", help="Add a percentage, like 15%.")
+@click.option("--large-mark-up", is_flag=True, help="Accept a mark-up above 100 %.")
+@click.option("--currency", metavar="CODE", help="The currency of records without one.")
+@click.option(
+    "--round", "rounding", metavar="PLACES", help="Decimal places of a line, or none: exact lines."
+)
+@click.option("--incomplete", is_flag=True, help="Bill the period although windows are not final.")
+@click.option("--simulated", is_flag=True, help="Accept simulated records, for a trial.")
+@click.option("--csv", "target", metavar="FILE", help="Write the lines to a file, not the screen.")
+def bill(  # noqa: D103 - the help is the docstring
+    session: Session,
+    *,
+    month: str | None,
+    since: str | None,
+    until: str | None,
+    by: str,
+    mark_up: str | None,
+    large_mark_up: bool,
+    currency: str | None,
+    rounding: str | None,
+    incomplete: bool,
+    simulated: bool,
+    target: str | None,
+) -> Exit:
+    period = period_of(month, since, until)
+    keys = keys_of(by)
+    fraction = mark_up_of(mark_up, is_confirmed=large_mark_up)
+    places = rounding_of(rounding)
+    of_others = checked_currency(currency)
+    require_real(session, accepts_simulated=simulated)
+    session.screen.say(session.target.source)
+    completeness, goes_on = checked_completeness(session, period, accepts_incomplete=incomplete)
+    answer = _Answer(session, period, keys, fraction, completeness)
+    if not goes_on:
+        answer.refuse()
+        return Exit.ATTENTION
+    with open_dataset(source_of(session, period), with_manifests=False) as connection:
+        found = read_groups(connection, period, keys, currency=of_others)
+    groups = [each for each in found if each.product not in (OWN_REPORTS, *UNPRICED)]
+    require_currency(groups)
+    by_line = joined(groups, lambda each: (each.key, each.currency))
+    lines = list(lines_of(by_line, mark_up=fraction, rounding=places))
+    answer.show(lines, [*cautions_of(groups), *unpriced_of(found)], target)
+    return Exit.DONE
+
+
+class _Answer:
+    """Shows a bill: on the screen, as a CSV file or as JSON."""
+
+    def __init__(
+        self,
+        session: Session,
+        period: Period,
+        keys: Sequence[str],
+        mark_up: Decimal,
+        completeness: Completeness,
+    ) -> None:
+        self._session = session
+        self._period = period
+        self._keys = keys
+        self._mark_up = mark_up
+        self._completeness = completeness
+
+    def refuse(self) -> None:
+        """Show that there is no bill."""
+        if self._session.as_json:
+            self._session.screen.document(
+                {**self._facts(), "lines": None, "totals": None, "cautions": []}
+            )
+
+    def show(
+        self,
+        lines: Sequence[Line],
+        cautions: Sequence[str],
+        target: str | None,
+    ) -> None:
+        """Show the lines, or write them to the file `target`, and the totals."""
+        screen = self._session.screen
+        totals = totals_of(lines)
+        if screen.as_json:
+            screen.document(
+                {
+                    **self._facts(),
+                    "lines": [self._line(each) for each in lines],
+                    "totals": [_total(each) for each in totals],
+                    "cautions": list(cautions),
+                }
+            )
+        else:
+            percent = f", mark-up {plain(self._mark_up * 100)} %" if self._mark_up else ""
+            screen.say(f"Bill of {self._period.label}{percent}")
+        if target is not None:
+            self._write(Path(target), lines, totals, list(cautions))
+        elif lines:
+            self._table(lines)
+        for each in totals:
+            of = f" {each.currency}" if each.currency else ""
+            screen.say(
+                f"Total {grouped(each.amount)}{of} for {each.records:,} records; exact "
+                f"{grouped(shortened(each.exact))}, difference {plain(each.difference)}"
+            )
+        if not lines:
+            screen.say("No records.")
+        screen.say(*map(printable, cautions))
+        if not self._completeness.is_complete:
+            screen.say(*map(printable, self._completeness.lines()))
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            **facts_of(self._session, self._period, self._completeness),
+            "by": list(self._keys),
+            "mark_up": plain(self._mark_up),
+        }
+
+    def _line(self, line: Line) -> dict[str, object]:
+        keys = zip(self._keys, line.group.key, strict=True)
+        cells = (*keys, *zip(_COLUMNS, _cells(line), strict=True))
+        return {name: json_value(value) for name, value in cells}
+
+    def _table(self, lines: Sequence[Line]) -> None:
+        columns = [*self._keys, "currency", "records", "amount"]
+        rows = [
+            [*each.group.key, each.group.currency, f"{each.group.records:,}", grouped(each.amount)]
+            for each in lines
+        ]
+        of = [*self._keys, "currency"]
+        common, columns, cells = split_common(columns, rows, of=of)
+        screen = self._session.screen
+        if common:
+            said = ", ".join(f"{name} {value or '(none)'}" for name, value in common.items())
+            screen.say(printable(f"In every line: {said}"))
+        screen.say(*printed(columns, cells, right=("records", "amount")))
+
+    def _write(
+        self,
+        path: Path,
+        lines: Sequence[Line],
+        totals: Sequence[Total],
+        cautions: Sequence[str],
+    ) -> None:
+        target = self._session.target
+        rows = [[*each.group.key, *_cells(each), target.label] for each in lines]
+        facts: Mapping[str, Any] = {
+            **self._facts(),
+            **made_at(),
+            "totals": [_total(each) for each in totals],
+            "cautions": list(cautions),
+        }
+        write_csv(path, [*self._keys, *_COLUMNS, "source"], rows, facts)
+        self._session.screen.say(written(path, len(rows)))
+
+
+_COLUMNS = (
+    *("currency", "records", "seconds", "cost", "exact", "amount", "records_without_price"),
+    *("records_with_rescued_price", "records_without_time", "preliminary_records"),
+)
+"""The columns of a CSV file and the fields of JSON, after the keys."""
+
+
+def _cells(line: Line) -> tuple[object, ...]:
+    """Return the values of _COLUMNS."""
+    group = line.group
+    return (
+        *(group.currency, group.records, group.seconds, group.cost, line.exact, line.amount),
+        *(group.without_price, group.with_rescued_price, group.without_time, group.preliminary),
+    )
+
+
+def _total(total: Total) -> dict[str, object]:
+    return {
+        "currency": total.currency,
+        "records": total.records,
+        "amount": plain(total.amount),
+        "exact": plain(total.exact),
+        "difference": plain(total.difference),
+    }

@@ -1,0 +1,148 @@
+"""`query`: SQL on the delivered records."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import duckdb
+
+from vonage_reports_cli.errors import BadInput, Exit
+from vonage_reports_cli.rows import json_value, lines_of, write_csv, written
+from vonage_reports_cli.session import Session, verb
+from vonage_reports_cli.sql.dataset import open_dataset, source_of
+from vonage_reports_cli.sql.named_queries import named_queries, values_of
+
+MOST_ROWS = 1000
+"""How many rows of a statement are printed at most. --csv and --json have all rows."""
+
+_SOURCE = "source"
+_SAVED = ("billing", "reconciliation", "customers")
+_HELP = """Run SQL (DuckDB) on the delivered records. Times are UTC.
+
+The view `usage` has the records of all products, each record once. There is also a table for each
+product (sms, voice_call, ...), and the table `manifests`. `query "SHOW TABLES"` lists them, and
+`query "DESCRIBE usage"` shows the columns.
+"""
+
+
+@verb(help=_HELP)
+@click.argument("sql", required=False, metavar="SQL")
+@click.option("-f", "--file", metavar="FILE", help="Read the SQL from a file; - is standard input.")
+@click.option("--saved", type=click.Choice(_SAVED), help="Run one of Athena's saved queries.")
+@click.option("--since", metavar="DATE", help="The first day of a saved query, like 2026-11-01.")
+@click.option("--until", metavar="DATE", help="The first day after a saved query's period.")
+@click.option(
+    "--currency", metavar="CODE", help="The currency of records without one, for --saved."
+)
+@click.option("--invoice", metavar="FILE", help="A CSV file for the table `invoice`.")
+@click.option(
+    "--csv", "target", metavar="FILE", help="Write the rows of the last statement to a file."
+)
+@click.option("--exact", is_flag=True, help="Leave text unchanged in the CSV file, also formulas.")
+def query(  # noqa: D103 - the help is the docstring
+    session: Session,
+    sql: str | None,
+    *,
+    file: str | None,
+    saved: str | None,
+    since: str | None,
+    until: str | None,
+    currency: str | None,
+    invoice: str | None,
+    target: str | None,
+    exact: bool,
+) -> Exit:
+    if saved is None and (since, until, currency) != (None, None, None):
+        raise BadInput("--since, --until and --currency belong to --saved; write them as SQL")
+    if saved is None:
+        text = _text(sql, file)
+    elif sql is not None or file is not None:
+        raise BadInput("give one of SQL, -f FILE and --saved")
+    elif saved == "reconciliation" and invoice is None:
+        raise BadInput("--saved reconciliation needs --invoice FILE; `reconcile` reads any invoice")
+    else:
+        values = values_of(saved, since=since, until=until, currency=currency)
+        text = named_queries()[saved].render(values)
+    path = None if target is None else Path(target)
+    try:
+        with open_dataset(
+            source_of(session),
+            with_manifests="manifests" in text.lower(),
+            invoice=None if invoice is None else Path(invoice),
+        ) as connection:
+            statements = connection.extract_statements(text)
+            if not statements:
+                raise BadInput("the SQL has no statement, only blanks or comments")
+            session.screen.say(session.target.source)
+            _Answer(session, path, is_exact=exact).run(connection, statements)
+    except duckdb.Error as error:
+        # The lines below the first one show hints and the place in the SQL.
+        first, *more = str(error).rstrip().split("\n")
+        session.screen.complain(first, *more)
+        return Exit.BAD_INPUT
+    return Exit.DONE
+
+
+def _text(sql: str | None, file: str | None) -> str:
+    if (sql is None) == (file is None):
+        raise BadInput(
+            "give one of SQL, -f FILE and --saved, such as "
+            "query 'SELECT product, count(*) FROM usage GROUP BY ALL'"
+        )
+    if sql is not None:
+        return sql
+    assert file is not None
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise BadInput(f"-f {file} cannot be read: {error}") from error
+
+
+class _Answer:
+    """Shows the rows of statements. The last statement's rows may go to a CSV file."""
+
+    def __init__(self, session: Session, path: Path | None, *, is_exact: bool) -> None:
+        self._session = session
+        self._path = path
+        self._is_exact = is_exact
+
+    def run(
+        self, connection: duckdb.DuckDBPyConnection, statements: Sequence[duckdb.Statement]
+    ) -> None:
+        screen = self._session.screen
+        found = []
+        for number, statement in enumerate(statements):
+            result = connection.execute(statement)
+            columns = [each[0] for each in result.description or ()]
+            if self._path is not None and number == len(statements) - 1:
+                self._write(columns, result.fetchall(), statement.query)
+            elif screen.as_json:
+                rows = [[json_value(each) for each in row] for row in result.fetchall()]
+                found.append({"columns": columns, "rows": rows})
+            else:
+                if number:
+                    screen.say("")
+                self._show(columns, result.fetchmany(MOST_ROWS + 1))
+        if screen.as_json:
+            screen.document({"source": self._session.target.source, "statements": found})
+
+    def _show(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        screen = self._session.screen
+        screen.say(*lines_of(columns, rows[:MOST_ROWS]))
+        if len(rows) > MOST_ROWS:
+            screen.note(f"These are the first {MOST_ROWS:,} rows. --csv FILE writes all.")
+        elif not rows:
+            screen.note("No rows.")
+
+    def _write(self, columns: list[str], rows: list[tuple[Any, ...]], sql: str) -> None:
+        assert self._path is not None
+        target = self._session.target
+        facts = {"source": target.source, "simulated": target.is_simulated, "sql": sql.strip(),
+                 "rows": len(rows), "period": None, "completeness": None}  # fmt: skip
+        cells: Sequence[Sequence[Any]] = rows
+        if target.is_simulated:
+            columns, cells = [*columns, _SOURCE], [(*row, target.label) for row in rows]
+        write_csv(self._path, columns, cells, facts, is_exact=self._is_exact)
+        self._session.screen.say(written(self._path, len(rows)))

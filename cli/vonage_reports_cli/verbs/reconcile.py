@@ -1,0 +1,272 @@
+"""`reconcile`: an invoice of Vonage beside the delivered records."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+
+import click
+
+from vonage_reports.domain.printable import printable
+from vonage_reports_cli.bill import UNPRICED, read_groups, require_currency
+from vonage_reports_cli.completeness import Completeness
+from vonage_reports_cli.errors import Exit
+from vonage_reports_cli.finance import checked_completeness, facts_of, made_at, require_real
+from vonage_reports_cli.invoice import mapping_of, read_invoice
+from vonage_reports_cli.money import checked_currency, padded, plain
+from vonage_reports_cli.period import Period, month_of
+from vonage_reports_cli.reconcile import (
+    Comparison,
+    Sum,
+    compare,
+    currency_of_invoice,
+    keys_of,
+    of_month,
+    renamed_of,
+    shown,
+    sums_of,
+    tolerance_of,
+)
+from vonage_reports_cli.rows import lines_of, split_common, write_csv, written
+from vonage_reports_cli.session import Session, verb
+from vonage_reports_cli.sql.dataset import open_dataset, source_of
+
+_HELP = """Compare an invoice of Vonage, a CSV file, with the delivered records of its month.
+
+The delimiter, the decimal sign and the columns are found in the file. Products are matched in any
+case, countries by name or code. The largest difference comes first. The exit code is 1 if a line
+differs by more than the tolerance.
+
+If a window of the month is missing, failed, held, preliminary or not due, nothing is compared: the
+windows are listed, and the exit code is 1. --incomplete goes on.
+"""
+
+
+@verb(help=_HELP)
+@click.argument("invoice", metavar="INVOICE.csv")
+@click.option("--month", required=True, metavar="MONTH", help="The month, like 2026-11.")
+@click.option(
+    "--by", default="product,country", show_default=True, metavar="KEYS", help="Or: product."
+)
+@click.option(
+    "--tolerance", default="0.01", show_default=True, metavar="AMOUNT", help="For each line."
+)
+@click.option("--delimiter", metavar="CHAR", help="The delimiter of cells, such as ; or tab.")
+@click.option("--decimal", metavar="SIGN", help="The decimal sign of amounts: , or .")
+@click.option(
+    "--map",
+    "mapping",
+    multiple=True,
+    metavar="FIELD=COLUMN",
+    help="The column of product, amount, country, currency or month; amount='Total (EUR)'.",
+)
+@click.option(
+    "--product",
+    "products",
+    multiple=True,
+    metavar="WORD=PRODUCT",
+    help="The product that a word of the invoice means.",
+)
+@click.option("--currency", metavar="CODE", help="The currency of lines and records without one.")
+@click.option("--incomplete", is_flag=True, help="Compare although windows are not final.")
+@click.option("--simulated", is_flag=True, help="Accept simulated records, for a trial.")
+@click.option("--csv", "target", metavar="FILE", help="Write the lines to a file, not the screen.")
+def reconcile(  # noqa: D103 - the help is the docstring
+    session: Session,
+    invoice: str,
+    *,
+    month: str,
+    by: str,
+    tolerance: str,
+    delimiter: str | None,
+    decimal: str | None,
+    mapping: tuple[str, ...],
+    products: tuple[str, ...],
+    currency: str | None,
+    incomplete: bool,
+    simulated: bool,
+    target: str | None,
+) -> Exit:
+    period, keys, most = month_of(month), keys_of(by), tolerance_of(tolerance)
+    given, renamed = checked_currency(currency), renamed_of(products)
+    read = read_invoice(
+        Path(invoice), delimiter=delimiter, decimal=decimal, columns=mapping_of(mapping)
+    )
+    lines, of_others = of_month(read, month)
+    require_real(session, accepts_simulated=simulated)
+    notes = [*read.notes, *([of_others] if of_others else [])]
+    if "country" in keys and not read.has_countries:
+        keys = ["product"]
+        notes.append("The invoice has no column for the country: compared by product.")
+    session.screen.say(session.target.source)
+    completeness, goes_on = checked_completeness(session, period, accepts_incomplete=incomplete)
+    answer = _Answer(session, period, keys, most, completeness)
+    if not goes_on:
+        return answer.refuse()
+    with open_dataset(source_of(session, period), with_manifests=False) as connection:
+        found = read_groups(connection, period, ["product", "country"], currency=given)
+    groups = [each for each in found if each.product not in UNPRICED]
+    require_currency(groups)
+    of_invoice = currency_of_invoice(lines, groups, given)
+    comparisons = compare(groups, lines, by=keys, currency=of_invoice, renamed=renamed)
+    return answer.show(comparisons, notes, target)
+
+
+class _Answer:
+    """Shows a comparison: on the screen, as a CSV file or as JSON."""
+
+    def __init__(
+        self,
+        session: Session,
+        period: Period,
+        keys: Sequence[str],
+        tolerance: Decimal,
+        completeness: Completeness,
+    ) -> None:
+        self._session = session
+        self._period = period
+        self._keys = keys
+        self._tolerance = tolerance
+        self._completeness = completeness
+
+    def refuse(self) -> Exit:
+        """Show that nothing is compared."""
+        if self._session.as_json:
+            self._session.screen.document(
+                {**self._facts(), "lines": None, "totals": None, "beyond": None, "notes": []}
+            )
+        return Exit.ATTENTION
+
+    def show(
+        self, comparisons: Sequence[Comparison], notes: Sequence[str], target: str | None
+    ) -> Exit:
+        """Show the lines, or write them to the file `target`, and the totals."""
+        screen = self._session.screen
+        beyond = [each for each in comparisons if self._is_beyond(each)]
+        totals = sums_of(comparisons)
+        if screen.as_json:
+            screen.document(
+                {
+                    **self._facts(),
+                    "lines": [self._line(each) for each in comparisons],
+                    "totals": [_total(each) for each in totals],
+                    "beyond": len(beyond),
+                    "notes": list(notes),
+                }
+            )
+        screen.note(*map(printable, notes))
+        if target is not None:
+            self._write(Path(target), comparisons, totals, notes)
+        else:
+            self._table(comparisons)
+        for each in totals:
+            screen.say(
+                f"Total {each.currency}: invoice {padded(each.invoiced, each.currency)}, our total "
+                f"{padded(each.ours, each.currency)}, difference "
+                f"{padded(each.difference, each.currency)}"
+            )
+        self._causes(beyond)
+        screen.say(
+            f"{len(beyond):,} of {len(comparisons):,} lines differ by more than "
+            f"{plain(self._tolerance)}."
+        )
+        if not self._completeness.is_complete:
+            screen.say(*map(printable, self._completeness.lines()))
+        return Exit.ATTENTION if beyond else Exit.DONE
+
+    def _is_beyond(self, comparison: Comparison) -> bool:
+        return abs(comparison.difference) > self._tolerance
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            **facts_of(self._session, self._period, self._completeness),
+            "by": list(self._keys),
+            "tolerance": plain(self._tolerance),
+        }
+
+    def _line(self, comparison: Comparison) -> dict[str, object]:
+        return {
+            **dict(zip(self._keys, comparison.key, strict=True)),
+            "currency": comparison.currency,
+            "invoiced": None if comparison.invoiced is None else plain(comparison.invoiced),
+            "ours": None if comparison.ours is None else plain(comparison.ours),
+            "difference": plain(comparison.difference),
+            "is_beyond": self._is_beyond(comparison),
+            "records": comparison.count("records"),
+            "records_without_price": comparison.count("without_price"),
+            "records_without_time": comparison.count("without_time"),
+            "preliminary_records": comparison.count("preliminary"),
+            "invoice_lines": [each.number for each in comparison.invoiced_lines],
+            "causes": comparison.causes() if self._is_beyond(comparison) else [],
+        }
+
+    def _table(self, comparisons: Sequence[Comparison]) -> None:
+        columns = [*self._keys, "currency", *_AMOUNTS]
+        rows = [
+            [*each.key, each.currency, *(shown(amount, each.currency) for amount in _amounts(each))]
+            for each in comparisons
+        ]  # fmt: skip
+        common, columns, cells = split_common(columns, rows, of=[*self._keys, "currency"])
+        screen = self._session.screen
+        if common:
+            said = ", ".join(f"{name} {value or '(none)'}" for name, value in common.items())
+            screen.say(printable(f"In every line: {said}"))
+        screen.say(*lines_of(columns, cells, right=_AMOUNTS))
+
+    def _causes(self, beyond: Sequence[Comparison]) -> None:
+        explained = [(each, each.causes()) for each in beyond]
+        if any(causes for _, causes in explained):
+            self._session.screen.say("Possible causes:")
+        for each, causes in explained:
+            if causes:
+                name = " ".join(filter(None, (*each.key, each.currency)))
+                self._session.screen.say(printable(f"  {name}: {'; '.join(causes)}"))
+
+    def _write(
+        self,
+        path: Path,
+        comparisons: Sequence[Comparison],
+        totals: Sequence[Sum],
+        notes: Sequence[str],
+    ) -> None:
+        label = self._session.target.label
+        lines = [self._line(each) for each in comparisons]
+        columns = [*self._keys, *_COLUMNS, "source"]
+        rows = [
+            [
+                *(line[name] for name in (*self._keys, *_COLUMNS[:-2])),
+                " ".join(map(str, (one.number for one in each.invoiced_lines))),
+                "; ".join(each.causes()) if line["is_beyond"] else "",
+                label,
+            ]
+            for each, line in zip(comparisons, lines, strict=True)
+        ]
+        facts = {**self._facts(), **made_at(), "totals": [_total(each) for each in totals],
+                 "notes": list(notes)}  # fmt: skip
+        write_csv(path, columns, rows, facts)
+        self._session.screen.say(written(path, len(rows)))
+
+
+_AMOUNTS = ("invoice", "our total", "difference")
+"""The columns of a table with amounts."""
+
+
+def _amounts(comparison: Comparison) -> tuple[Decimal | None, ...]:
+    """Return the values of _AMOUNTS."""
+    return (comparison.invoiced, comparison.ours, comparison.difference)
+
+
+_COLUMNS = (
+    *("currency", "invoiced", "ours", "difference", "is_beyond", "records"),
+    *("records_without_price", "records_without_time", "preliminary_records"),
+    *("invoice_lines", "causes"),
+)
+"""The columns of a CSV file after the keys."""
+
+
+def _total(total: Sum) -> dict[str, object]:
+    return {
+        "currency": total.currency,
+        "invoiced": plain(total.invoiced),
+        "ours": plain(total.ours),
+        "difference": plain(total.difference),
+    }

@@ -1,0 +1,183 @@
+"""query, bill, reconcile and verify, as processes, on a deployed stack."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.end_to_end.conftest import UNLIMITED, LocalStack
+from tests.support.cli import Ended, run_program, stack_environment
+from tests.support.paths import ROOT
+
+pytestmark = pytest.mark.slow
+
+DEFINITIONS: list[dict[str, Any]] = [
+    {"name": "sms", "product": "SMS", "filters": {"direction": "outbound"}, "currency": "EUR"},
+    {"name": "verify", "product": "VERIFY-V2", "currency": "EUR"},
+]
+DAYS = ("--from", "2026-10-05", "--until", "2026-10-08")
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture(scope="module")
+def simulator_settings() -> dict[str, Any]:
+    return {"rows_per_day": 40, "seconds_per_report": 0.1}
+
+
+@pytest.fixture(scope="module")
+def requests_per_second() -> int:
+    return UNLIMITED
+
+
+@pytest.fixture(scope="module")
+def program(local_stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return the program on a stack that has three days of two products."""
+    local_stack.stack.set_definitions(json.dumps(DEFINITIONS))
+    for each in DEFINITIONS:
+        local_stack.stack.submit(
+            {"backfill": {"definition": each["name"], "start": "2026-10-05", "end": "2026-10-08"}}
+        )
+    local_stack.until(
+        lambda: not local_stack.ledger.open_work().backfills and not local_stack.states(),
+        "the end of the backfills",
+    )
+    environment = stack_environment(local_stack.emulator, local_stack.stack.name)
+    folder = tmp_path_factory.mktemp("finance")
+
+    def run(*arguments: str, typed: str | None = None) -> Ended:
+        return run_program(*arguments, folder=folder, environment=environment, typed=typed)
+
+    return run
+
+
+def document(ended: Ended, verb: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(ended.out)
+    schema = json.loads((ROOT / f"docs/schemas/cli/{verb}.schema.json").read_text())
+    Draft202012Validator(schema).validate(found)
+    assert found["source"].startswith("stack "), found["source"]
+    return found
+
+
+def test_answers_agree_with_the_manifests(local_stack: LocalStack, program: Run) -> None:
+    manifests = [json.loads(body) for body in local_stack.objects("manifests/").values()]
+    totals = [total for manifest in manifests for total in manifest["totals"]]
+    cost = sum(Decimal(total["total_price"]) for total in totals)
+    rows = sum(manifest["rows"] for manifest in manifests)
+    assert len(manifests) == 6
+
+    sql = "SELECT count(*), sum(cost) FROM usage; SELECT sum(rows) FROM manifests"
+    asked = program("query", sql, "--json")
+    billed = program("bill", *DAYS, "--by", "product,day", "--round", "none", "--json")
+    proved = program("verify", "--month", "2026-10", "--json")
+
+    assert (asked.code, billed.code, proved.code) == (0, 0, 0), (asked, billed, proved)
+    usage, counted = document(asked, "query")["statements"]
+    assert usage["rows"][0][0] == rows
+    assert counted["rows"] == [[rows]]
+    assert Decimal(usage["rows"][0][1]) == cost
+    bill = document(billed, "bill")
+    assert bill["completeness"]["is_complete"] is True
+    assert [Decimal(each["amount"]) for each in bill["totals"]] == [cost]
+    assert {each["day"] for each in bill["lines"]} == {"2026-10-05", "2026-10-06", "2026-10-07"}
+    proof = document(proved, "verify")
+    assert (proof["windows"], proof["archives"], proof["rows"]) == (6, 6, rows)
+    assert [Decimal(each["total_price"]) for each in proof["totals"]] == [cost]
+    assert proof["differences"] == []
+
+
+def test_month_with_holes_is_not_billed(local_stack: LocalStack, program: Run) -> None:
+    ended = program("bill", "--month", "2026-10")
+
+    assert ended.code == 1
+    source, *lines = ended.out.splitlines()
+    assert source.startswith("stack ")
+    assert lines == [
+        "2026-10-01 to 2026-10-31 (UTC) is incomplete: 6 of 62 windows are delivered and final.",
+        *(
+            f"  missing      {name}, {account}: 2026-10-01 to 2026-10-04, 2026-10-08 to 2026-10-31"
+            for name, account in (("sms", "abcd1234"), ("verify", "abcd1234"))
+        ),
+        "To collect what is missing, which Vonage bills:",
+        *(
+            f"  vonage-reports --stack {local_stack.stack.name} backfill {name} "
+            "--from 2026-10-01 --until 2026-11-01"
+            for name in ("sms", "verify")
+        ),
+    ]
+    assert ended.err.startswith("vonage-reports: the period is incomplete; ")
+
+
+def test_invoice_of_the_stack_is_reconciled(program: Run, tmp_path: Path) -> None:
+    ended = program("bill", "--month", "2026-10", "--by", "product,country", "--round", "none",
+                    "--incomplete", "--csv", str(tmp_path / "bill.csv"))  # fmt: skip
+    assert ended.code == 0, ended
+    with (tmp_path / "bill.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    rows = [[each["product"].title(), each["country"].lower(), each["amount"].replace(".", ",")]
+            for each in lines]  # fmt: skip
+    text = io.StringIO()
+    csv.writer(text, delimiter=";").writerows([["Produkt", "Land", "Betrag (EUR)"], *rows])
+    invoice = tmp_path / "invoice.csv"
+    invoice.write_text(text.getvalue(), encoding="utf-8-sig")
+    asked = ("reconcile", str(invoice), "--month", "2026-10", "--incomplete", "--json")
+
+    equal = program(*asked)
+    assert equal.code == 0, equal.err
+    assert document(equal, "reconcile")["beyond"] == 0
+
+    invoice.write_text(text.getvalue() + "Fax;de;17,20\n", encoding="utf-8-sig")
+    different = program(*asked)
+    assert different.code == 1
+    first = document(different, "reconcile")["lines"][0]
+    assert (first["product"], first["difference"]) == ("Fax", "17.2")
+
+
+def test_flipped_byte_in_the_bucket_is_found(local_stack: LocalStack, program: Run) -> None:
+    s3, bucket = local_stack.emulator.client("s3"), local_stack.stack.outputs["BucketName"]
+    key, content = next(iter(local_stack.objects("archives/sms/", ".zip").items()))
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
+    s3.put_object(Bucket=bucket, Key=key, Body=bytes(flipped))
+    try:
+        ended = program("verify")
+    finally:
+        s3.put_object(Bucket=bucket, Key=key, Body=content)
+
+    assert ended.code == 1
+    assert f"{key}: its SHA-256 is " in ended.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("query", "SELECT amoun FROM usage"), "Binder Error: Referenced column "),
+        (("query", " -- nothing"), "the SQL has no statement, only blanks or comments"),
+        (("bill",), "name the period: --month 2026-11, or --from and --until"),
+        (("reconcile", "absent.csv", "--month", "2026-10"), "absent.csv cannot be read: "),
+        (("verify", "--month", "soon"), "--month is 'soon'; use a month like 2026-11"),
+        (("--stack", "absent", "verify"), "there is no stack 'absent' in eu-west-1"),
+    ],
+)
+def test_wrong_input_ends_with_two(program: Run, arguments: tuple[str, ...], says: str) -> None:
+    ended = program(*arguments)
+
+    assert (ended.code, ended.out.count("Traceback")) == (2, 0)
+    assert ended.err.startswith(f"vonage-reports: {says}")
+
+
+def test_refused_credentials_end_with_four(local_stack: LocalStack, tmp_path: Path) -> None:
+    environment = stack_environment(local_stack.emulator, local_stack.stack.name)
+
+    ended = run_program(
+        "bill", *DAYS, folder=tmp_path,
+        environment={**environment, "AWS_ENDPOINT_URL": "https://127.0.0.1:1"},
+    )  # fmt: skip
+
+    assert ended.code == 4, ended

@@ -1,0 +1,774 @@
+"""The verbs of `vonage-reports` that act: the real submit_reports, with AWS in moto."""
+
+import json
+import os
+import pty
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from tests.support.acting import HandledStack, Program, program_on, without_outlooks
+from tests.support.handlers import Handler
+from tests.support.schemas import document_of
+from tests.support.stack import Stack
+from vonage_reports.domain.acceptance import Acceptable, advice
+from vonage_reports.domain.objects import receipt_key
+from vonage_reports.domain.report import Report, State
+
+UNKNOWN = "d0-20261118T0000Z-000000000000"
+DEFINITIONS = [
+    {"name": f"d{number}", "product": "VERIFY-V2", "filters": {"country": f"X{number}"}}
+    for number in range(3)
+]
+
+
+@pytest.fixture
+def sent() -> list[dict[str, Any]]:
+    """The events that the program sends."""
+    return []
+
+
+@pytest.fixture
+def program(
+    handler: Handler,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    sent: list[dict[str, Any]],
+) -> Program:
+    handler.define(*DEFINITIONS)
+    return program_on(handler, monkeypatch, capsys, sent, {"PricePerRecord": "0.04 EUR"})
+
+
+def delivered(stack: Stack, count: int = 1) -> list[str]:
+    """Return delivered windows, each with one stored archive."""
+    stack.plan(count)
+    reports = stack.collect(*["SUCCESS"] * count)
+    for report in reports:
+        stack.services.bucket.write_json(receipt_key(report), {})
+    return sorted(report.report_id for report in reports)
+
+
+def failed(stack: Stack, error: str, reason: str | None = None) -> str:
+    """Return a window whose run failed for good. Its archive is stored."""
+    stack.plan()
+    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
+    (name,) = stack.submit().report_ids
+    report = stack.known(name)
+    stack.services.bucket.write_json(receipt_key(report), {})
+    stack.runs.end(report, error, reason=reason)
+    while stack.known(name).state is not State.FAILED:
+        stack.settle()
+    return name
+
+
+def held(stack: Stack) -> str:
+    """Return a window that is held for the first time."""
+    stack.plan()
+    stack.simulator.fault("create", "accept_then_cut")
+    stack.submit()
+    stack.simulator.fault("list", "status", status=404, times=1)
+    stack.later(minutes=10)
+    (name,) = stack.submit().held
+    return name
+
+
+def finish(stack: Stack, name: str) -> None:
+    """Let the run of a submitted report end."""
+    report = stack.known(name)
+    stack.runs.start(report)
+    stack.services.bucket.write_json(receipt_key(report), {})
+    stack.runs.end(report)
+    stack.settle()
+
+
+def test_pasted_recollect_buys_once(stack: Stack, program: Program) -> None:
+    (name,) = delivered(stack)
+
+    first = program("recollect", name, "--yes")
+    while_unfinished = program("recollect", name, "--yes")
+    finish(stack, name)
+    after_delivery = program("recollect", name, "--yes")
+
+    assert (first.code, while_unfinished.code, after_delivery.code) == (0, 2, 2)
+    assert "which is unfinished" in while_unfinished.err
+    assert "add --again" in after_delivery.err
+    assert len(stack.created()) == 2
+
+
+def test_recollect_of_a_failure_needs_again_after_its_delivery(
+    stack: Stack, program: Program
+) -> None:
+    name = failed(stack, "ArchiveCorrupt")
+
+    assert program("recollect", name, "--yes").code == 0
+    finish(stack, name)
+    again = program("recollect", name, "--yes")
+
+    assert (again.code, len(stack.created())) == (2, 2)
+    assert "add --again" in again.err
+
+
+def test_recollect_again_buys_once_more(stack: Stack, program: Program) -> None:
+    (name,) = delivered(stack)
+    program("recollect", name, "--yes")
+    finish(stack, name)
+
+    assert program("recollect", name, "--again", "--yes").code == 0
+    assert program("recollect", name, "--again", "--yes").code == 2
+    assert len(stack.created()) == 3
+
+
+def test_recollect_after_a_withdrawal_is_followed(stack: Stack, program: Program) -> None:
+    (name,) = delivered(stack)
+    for _ in range(2):
+        stack.simulator.jobs(5, 60)
+        assert program("recollect", name, "--yes").code == 0
+        assert stack.known(name).state is State.PLANNED
+        assert program("withdraw", name, "--yes").code == 0
+
+
+def test_preview_shows_the_bill_so_far_and_changes_nothing(
+    stack: Stack, program: Program, sent: list[dict[str, Any]]
+) -> None:
+    first, second = delivered(stack, 2)
+    day = stack.known(first).window.first_date
+    before = stack.table()
+
+    shown = program("recollect", first, second, first, "--dry-run")
+
+    assert (shown.code, shown.err) == (0, "")
+    source, effect, *lines = shown.out.splitlines()
+    assert source.startswith("stack usage, account 123456789012, eu-west-1, as of ")
+    assert effect.startswith("Requests these windows again.")
+    assert [line.strip() for line in lines[:8:4]] == [first, second]
+    assert lines[1].strip() == f"VERIFY-V2 of abcd1234, {day}, DELIVERED"
+    assert lines[2].strip() == "billed so far: about 10 records (0.40 EUR), in 1 request"
+    assert lines[3].strip() == "this is going to bill about 10 records (0.40 EUR)"
+    assert lines[-1] == "In all, this is going to bill about 20 records (0.80 EUR)."
+    assert without_outlooks(sent) == []
+    assert stack.table() == before
+
+
+def test_refused_id_does_not_stop_the_others(stack: Stack, program: Program) -> None:
+    (name,) = delivered(stack)
+
+    ended = program("recollect", UNKNOWN, name, "--yes")
+
+    assert ended.code == 2
+    assert f"{UNKNOWN}: the stack usage has no such report" in ended.err
+    assert f"{name}: requested from Vonage" in ended.out
+    assert f"Next: vonage-reports --stack usage show {name}" in ended.err
+    assert len(stack.created()) == 2
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["", "json"])
+def test_nothing_is_sent_without_an_answer(
+    stack: Stack, program: Program, sent: list[dict[str, Any]], options: list[str]
+) -> None:
+    (name,) = delivered(stack)
+
+    ended = program("recollect", name, *options)
+
+    assert ended.code == 2
+    assert "add --yes" in ended.err
+    assert without_outlooks(sent) == []
+
+
+def test_unreachable_aws_stops_the_others(
+    stack: Stack, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = delivered(stack, 2)
+
+    def refuse(*_: object) -> None:
+        raise EndpointConnectionError(endpoint_url="https://lambda.eu-west-1.amazonaws.com")
+
+    monkeypatch.setattr(HandledStack, "send", refuse)
+    ended = program("reconvert", *names, "--yes")
+
+    assert ended.code == 4
+    assert "AWS cannot be reached" in ended.err
+    assert "may have been carried out all the same" in ended.err
+    assert "1 more events were not sent" in ended.err
+
+
+def test_error_of_another_report_is_a_note(stack: Stack, program: Program) -> None:
+    (name,) = delivered(stack)
+    garbled = {"pk": "open", "sk": f"report#{UNKNOWN}", "state": "garbled"}
+    boto3.resource("dynamodb").Table("ledger").put_item(Item=garbled)
+
+    ended = program("reconvert", name, "--yes")
+
+    assert ended.code == 0
+    assert "beside this, of another report: " in ended.err
+
+
+def test_reconvert_is_free_and_accepts(
+    stack: Stack, program: Program, sent: list[dict[str, Any]]
+) -> None:
+    (name,) = delivered(stack)
+
+    ended = program("reconvert", name, "--accept", "missing_columns, row_count", "--yes")
+
+    assert ended.code == 0
+    assert "This is free" in ended.out
+    assert "these imperfections: row_count, missing_columns" in ended.out
+    accept = ["row_count", "missing_columns"]
+    assert sent == [{"reconvert": {"report_id": name, "accept": accept}}]
+    assert stack.known(name).state is State.CONVERTING
+    assert len(stack.created()) == 1
+
+
+def test_unfinished_report_is_not_converted(stack: Stack, program: Program) -> None:
+    (name,) = delivered(stack)
+    program("reconvert", name, "--yes")
+
+    ended = program("reconvert", name, "--yes")
+
+    assert (ended.code, "CONVERTING, which is unfinished" in ended.err) == (2, True)
+
+
+def test_range_is_converted_with_what_was_accepted(
+    stack: Stack, program: Program, sent: list[dict[str, Any]]
+) -> None:
+    (name,) = delivered(stack)
+    report = stack.known(name)
+    ledger = stack.services.ledger
+    ledger.write(report, replace(report, accept=(Acceptable.UNREADABLE_ROWS,)))
+    first = report.window.first_date
+    dates = ["--from", str(first), "--until", str(report.window.end.date())]
+
+    ended = program("reconvert", "d0", *dates, "--accept", "row_count", "--yes")
+
+    assert ended.code == 0
+    accept = ["row_count", "unreadable_rows"]
+    assert sent == [{"reconvert": {"report_id": name, "accept": accept}}]
+
+
+def test_range_leaves_out_windows_without_archives(stack: Stack, program: Program) -> None:
+    name = failed(stack, "ArchiveCorrupt")
+    window = stack.known(name).window
+    dates = ["--from", str(window.first_date), "--until", str(window.end.date())]
+    stored = program("reconvert", "d0", *dates, "--dry-run")
+    key = receipt_key(stack.known(name))
+    stack.services.bucket.client.delete_object(Bucket="reports", Key=key)
+
+    missing = program("reconvert", "d0", *dates, "--dry-run")
+
+    assert (stored.code, name in stored.out) == (0, True)
+    assert (missing.code, "d0 has no delivered or stored window" in missing.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ["nope", "--from", "2026-11-01", "--until", "2026-11-02"],
+            "no such definition; it has d0",
+        ),
+        (["d0", "d1", "--from", "2026-11-01", "--until", "2026-11-02"], "take one DEFINITION"),
+        (["d0", "--from", "2026-11-02", "--until", "2026-11-02"], "is not after --from"),
+        (["d0", "--from", "2026-11-02"], "--from and --until belong together"),
+        (["d0", "--from", "2.11.2026", "--until", "2026-11-03"], "is no date"),
+        (["d0"], "no such report"),
+        (["d0", "--accept", "rows"], "not 'rows'"),
+    ],
+)
+def test_wrong_reconvert_is_one_sentence(
+    stack: Stack, program: Program, arguments: list[str], says: str
+) -> None:
+    delivered(stack)
+
+    ended = program("reconvert", *arguments, "--yes")
+
+    assert ended.code == 2
+    assert says in ended.err
+    assert len(ended.err.splitlines()) == 1
+
+
+def test_found_request_resolves_a_hold_for_free(
+    stack: Stack, program: Program, sent: list[dict[str, Any]]
+) -> None:
+    name = held(stack)
+    (request,) = stack.created()
+
+    shown = program("resolve", name, "--found", request["request_id"], "--yes")
+
+    assert shown.code == 0
+    assert "held for the 1st time: " in shown.out
+    assert "this is free" in shown.out
+    answer = {"report_id": name, "request_id": request["request_id"], "hold": 1}
+    assert sent == [{"resolve": answer}]
+    assert stack.known(name).state is State.SUBMITTED
+    assert len(stack.created()) == 1
+
+
+def test_absent_request_is_bought_once(stack: Stack, program: Program) -> None:
+    name = held(stack)
+
+    first = program("resolve", name, "--not-there", "--yes")
+    second = program("resolve", name, "--not-there", "--yes")
+
+    assert (first.code, second.code) == (0, 2)
+    assert "If Vonage has the held request after all, it bills both" in first.out
+    assert "not held. There is nothing to answer" in second.err
+
+
+def test_answer_to_an_earlier_hold_is_refused(stack: Stack, program: Program) -> None:
+    name = held(stack)
+
+    ended = program("resolve", name, "--not-there", "--hold", "2", "--yes")
+
+    assert ended.code == 2
+    assert f"hold 2 of {name} is over" in ended.err
+    assert stack.known(name).state is State.HELD
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--found", "r", "--not-there"], ["--found", ""], ["--found", "..", "-y"]]
+)
+def test_resolve_takes_one_answer(
+    stack: Stack, program: Program, sent: list[dict[str, Any]], options: list[str]
+) -> None:
+    name = held(stack)
+
+    ended = program("resolve", name, *options)
+
+    assert (ended.code, len(ended.err.splitlines()), sent) == (2, 1, [])
+
+
+def test_request_of_another_window_is_refused(stack: Stack, program: Program) -> None:
+    name = held(stack)
+
+    ended = program("resolve", name, "--found", "no-such-request", "--yes")
+
+    assert ended.code == 2
+    assert "Vonage has no request no-such-request" in ended.err
+
+
+def planned(stack: Stack) -> str:
+    (name,) = stack.plan()
+    return name
+
+
+def submitted(stack: Stack) -> str:
+    stack.plan()
+    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=3600)
+    (name,) = stack.submit().report_ids
+    return name
+
+
+@pytest.mark.parametrize(
+    ("make", "consequence"),
+    [
+        (planned, "ends now, and Vonage is not asked for it"),
+        (submitted, "Vonage is asked to stop it"),
+        (held, "If Vonage has the request, it has billed it"),
+    ],
+)
+def test_withdrawal_says_its_consequence_and_ends(
+    stack: Stack, program: Program, make: Callable[[Stack], str], consequence: str
+) -> None:
+    name = make(stack)
+
+    first = program("withdraw", name, "--yes")
+    second = program("withdraw", name, "--yes")
+
+    assert (first.code, second.code) == (0, 0)
+    assert consequence in first.out
+    assert f"{name}: ended as CANCELLED" in first.out
+    assert "is withdrawn already" in second.out
+    assert stack.known(name).state is State.CANCELLED
+
+
+def test_withdrawal_that_vonage_does_not_confirm_asks_for_a_person(
+    stack: Stack, program: Program
+) -> None:
+    name = submitted(stack)
+    stack.simulator.fault("cancel", "status", status=503, times=None)
+
+    ended = program("withdraw", name, "--yes")
+
+    assert ended.code == 1
+    assert f"withdraw: {name} is not ended" in ended.err
+
+
+def test_finished_report_is_not_withdrawn(stack: Stack, program: Program) -> None:
+    (name,) = delivered(stack)
+
+    ended = program("withdraw", name, "--yes")
+
+    assert (ended.code, "DELIVERED, which is finished" in ended.err) == (2, True)
+
+
+def days(stack: Stack, since: int, until: int) -> list[str]:
+    return ["--from", str(stack.day(since)), "--until", str(stack.day(until))]
+
+
+def test_backfill_is_previewed_and_begins_once(
+    stack: Stack, program: Program, sent: list[dict[str, Any]]
+) -> None:
+    arguments = ["backfill", "d1", *days(stack, 30, 10)]
+
+    shown = program(*arguments, "--dry-run")
+    begun = program(*arguments, "--yes")
+    again = program(*arguments, "--yes")
+
+    assert (shown.code, begun.code, again.code) == (0, 0, 0)
+    assert ": 20 windows, from " in shown.out
+    assert "requests 20 reports from Vonage" in shown.out
+    assert "billed so far: nothing\n    this is going to bill an unknown number" in shown.out
+    assert "planned: d1-" in begun.out
+    assert "runs already. 0 of 20 windows are over" in again.out
+    assert len(without_outlooks(sent)) == 1
+
+
+def test_delivered_windows_are_left_out_of_a_backfill(stack: Stack, program: Program) -> None:
+    (name,) = delivered(stack)
+    window = stack.known(name).window
+    dates = ["--from", str(window.first_date), "--until", str(window.end.date())]
+
+    ended = program("backfill", "d0", *dates)
+
+    assert ended.code == 0
+    assert "all of its 1 window are delivered or under way" in ended.out
+
+
+def test_expensive_backfill_needs_a_second_yes(
+    stack: Stack, program: Program, sent: list[dict[str, Any]]
+) -> None:
+    (name,) = delivered(stack)
+    report = stack.known(name)
+    # MAX_BILLED_RECORDS is 10,000.
+    stack.services.ledger.write(report, replace(report, rows=50_000))
+    arguments = ["backfill", "d0", *days(stack, 60, 30), "--yes"]
+
+    refused = program(*arguments)
+    confirmed = program(*arguments, "--confirm-cost")
+
+    assert (refused.code, confirmed.code) == (2, 0)
+    assert "add --confirm-cost" in refused.err
+    assert "send the event again" not in refused.err
+    *_, last = without_outlooks(sent)
+    assert last["backfill"]["confirm"] is True
+    assert stack.services.ledger.open_work().backfills
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["d0", "--from", "2026-02-02", "--until", "2026-02-01"], "is not after --from"),
+        (["d0", "--from", "2026-02-30", "--until", "2026-03-01"], "is no date"),
+        (["d0", "--from", "2026-02-01"], "Missing option '--until'"),
+        (["nope", "--from", "2026-10-01", "--until", "2026-10-02"], "named nope"),
+        (["d0", "--from", "2019-01-01", "--until", "2019-01-02"], "2019-01-01 is too early"),
+        (["d0", "--from", "2026-10-01", "--until", "2099-01-01"], "is in the future"),
+    ],
+)
+def test_wrong_backfill_is_one_sentence(
+    program: Program, sent: list[dict[str, Any]], arguments: list[str], says: str
+) -> None:
+    ended = program("backfill", *arguments, "--yes")
+
+    assert ended.code == 2
+    assert says in ended.err
+    assert len(ended.err.splitlines()) == 1
+    assert without_outlooks(sent) == []
+
+
+def test_cancel_says_what_stays_uncollected(stack: Stack, program: Program) -> None:
+    program("backfill", "d1", *days(stack, 30, 10), "--yes")
+    (running,) = stack.services.ledger.open_work().backfills
+
+    cancelled = program("cancel", running.name, "--yes")
+    unknown = program("cancel", "d1-20200101-20200201", "--yes")
+
+    assert (cancelled.code, unknown.code) == (0, 2)
+    assert "16 windows are not planned any more" in cancelled.out
+    assert "4 reports in flight are finished" in cancelled.out
+    assert "there is no backfill 'd1-20200101-20200201'. Running backfills: none" in unknown.err
+    assert stack.services.ledger.open_work().backfills == ()
+
+
+def test_retry_mends_each_failure_by_its_own_way(
+    stack: Stack, program: Program, sent: list[dict[str, Any]]
+) -> None:
+    reason = f"the archive has unreadable rows. {advice(['row_count'])}"
+    name = failed(stack, "RowsUnreadable", reason)
+
+    ended = program("retry", "--yes")
+
+    assert ended.code == 0
+    assert "failed: RowsUnreadable: the archive has unreadable" in ended.out
+    assert sent == [{"reconvert": {"report_id": name, "accept": ["row_count"]}}]
+
+
+def test_retry_buys_what_has_no_archive(
+    stack: Stack, program: Program, sent: list[dict[str, Any]]
+) -> None:
+    name = failed(stack, "ArchiveCorrupt")
+
+    ended = program("retry", "--yes")
+
+    assert ended.code == 0
+    assert without_outlooks(sent) == [{"recollect": {"report_id": name, "token": "failure-1"}}]
+    assert len(stack.created()) == 2
+
+
+def test_retry_leaves_what_would_fail_again(
+    stack: Stack, program: Program, sent: list[dict[str, Any]]
+) -> None:
+    failed(stack, "ArchiveCorrupt", "its bytes are in refused/d0/x.zip")
+
+    ended = program("retry", "--yes")
+
+    assert (ended.code, sent) == (1, [])
+    assert "would fail again, so look into it first" in ended.err
+
+
+def test_retry_without_failures_sends_nothing(program: Program, sent: list[dict[str, Any]]) -> None:
+    ended = program("retry", "--yes")
+
+    assert (ended.code, sent) == (0, [])
+    assert "nothing failed" in ended.out
+
+
+def test_sweep_shows_what_it_requests(stack: Stack, program: Program) -> None:
+    stack.plan(3)
+
+    ended = program("sweep", "--yes")
+
+    assert ended.code == 0
+    assert "3 reports open, 3 waiting, 5 slots free" in ended.out
+    assert "requests 3 reports, as the next sweep would" in ended.out
+    assert "requested from Vonage: d0-" in ended.out
+    assert len(stack.created()) == 3
+
+
+def undelivered(event: object, request_id: str = "of its first invocation") -> str:
+    """Return the record that Lambda writes of an event that it gave up."""
+    return json.dumps(
+        {
+            "version": "1.0",
+            "timestamp": "2026-11-22T02:18:13.123Z",
+            "requestContext": {"requestId": request_id, "condition": "RetriesExhausted"},
+            "requestPayload": event,
+            "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
+            "responsePayload": {
+                "errorType": "ResourceUnusable",
+                "errorMessage": "no table",
+            },
+        }
+    )
+
+
+@pytest.fixture
+def queue(stack: Stack) -> str:  # noqa: ARG001 - moto must run
+    """The URL of the dead-letter queue."""
+    return str(boto3.client("sqs").create_queue(QueueName="undelivered")["QueueUrl"])
+
+
+def put(queue: str, *bodies: str, **attributes: str) -> None:
+    for body in bodies:
+        boto3.client("sqs").send_message(
+            QueueUrl=queue,
+            MessageBody=body,
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value}
+                for name, value in attributes.items()
+            },
+        )
+
+
+def left(queue: str) -> int:
+    """Return how many events of the queue the program could receive now."""
+    answer = boto3.client("sqs").get_queue_attributes(
+        QueueUrl=queue, AttributeNames=["ApproximateNumberOfMessages"]
+    )
+    return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+
+def test_events_are_listed_and_stay(program: Program, queue: str) -> None:
+    put(queue, *[undelivered({"sweep": True})] * 12)
+    put(queue, '{"scheduled_time": "2026-11-22T02:15:00Z"}', ERROR_CODE="SDK.X", ERROR_MESSAGE="no")
+
+    text, document = program("events", "list"), program("events", "list", "--json")
+
+    assert (text.code, document.code, left(queue)) == (0, 0, 13)
+    assert '2026-11-22 02:18:13 UTC (12 times since)  {"sweep": true}' in text.out
+    assert "  ResourceUnusable: no table" in text.out
+    found = document_of("events-list", document.out)
+    assert len(found["events"]) == 13
+    assert found["events"][-1]["error"] == "SDK.X: no"
+
+
+def test_replay_deletes_what_succeeds(
+    stack: Stack, program: Program, queue: str, sent: list[dict[str, Any]]
+) -> None:
+    (name,) = delivered(stack)
+    put(queue, undelivered({"sweep": True}), undelivered({"source": "aws.states", "detail": {}}))
+    put(queue, undelivered({"recollect": {"report_id": name, "confirm": True}}, "the-first"))
+    put(queue, undelivered({"withdraw": {"report_id": UNKNOWN}}), undelivered({"resolve": {}}))
+    put(queue, "no event")
+
+    ended = program("events", "replay", "--yes")
+
+    assert ended.code == 2
+    assert "2026-11-22 02:18:13 UTC and 1 more: ResourceUnusable" in ended.out
+    assert ended.err.count("stays in the queue") == 3
+    assert left(queue) == 3
+    recollection, sweep = without_outlooks(sent)
+    assert recollection["requestContext"] == {"requestId": "the-first"}
+    assert sweep == {"sweep": True}
+    assert stack.known(name).tokens == ("the-first",)
+
+
+def test_replay_of_a_followed_recollection_buys_nothing(
+    stack: Stack, handler: Handler, program: Program, queue: str
+) -> None:
+    (name,) = delivered(stack)
+    event = {"recollect": {"report_id": name, "confirm": True}}
+    handler(event, "the-first")
+    finish(stack, name)
+    put(queue, undelivered(event, "the-first"))
+
+    ended = program("events", "replay", "--yes")
+
+    assert (ended.code, left(queue), len(stack.created())) == (0, 0, 2)
+    assert "this was carried out already, and buys nothing more" in ended.out
+
+
+def test_failed_replay_leaves_the_event(
+    program: Program, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(queue, undelivered({"sweep": True}))
+    monkeypatch.setenv("TABLE_NAME", "absent")
+
+    ended = program("events", "replay", "--yes")
+
+    assert (ended.code, left(queue)) == (1, 1)
+    assert "submit_reports ended with" in ended.err
+
+
+def test_purge_deletes_what_it_showed(
+    program: Program, queue: str, sent: list[dict[str, Any]]
+) -> None:
+    put(queue, *[undelivered({"sweep": True})] * 11, "no event")
+
+    unanswered = program("events", "purge")
+    before = left(queue)
+    ended = program("events", "purge", "--yes")
+
+    assert (unanswered.code, before) == (2, 12)
+    assert (ended.code, left(queue), sent) == (0, 0, [])
+    assert "no event" in ended.out
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--yes"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["recollect", "{delivered}", UNKNOWN],
+        ["reconvert", "{delivered}", UNKNOWN],
+        ["withdraw", "{delivered}"],
+        ["resolve", "{delivered}", "--not-there"],
+        ["backfill", "d1", "--from", "{start}", "--until", "{end}"],
+        ["cancel", "d1-20261001-20261002"],
+        ["retry"],
+        ["sweep"],
+        ["events", "replay"],
+        ["events", "purge"],
+    ],
+    ids=" ".join,
+)
+def test_document_follows_its_schema(
+    stack: Stack, program: Program, queue: str, arguments: list[str], option: str
+) -> None:
+    (name,) = delivered(stack)
+    put(queue, undelivered({"sweep": True}))
+    known = {"delivered": name, "start": stack.day(30), "end": stack.day(20)}
+
+    ended = program(*(each.format(**known) for each in arguments), option, "--json")
+
+    verb = "-".join(arguments[:2]) if arguments[0] == "events" else arguments[0]
+    document = document_of(verb, ended.out)
+    assert document["dry_run"] is (option == "--dry-run")
+    assert bool(document["answers"]) is (bool(document["actions"]) and not document["dry_run"])
+    assert ended.code == max([0, *(each["exit_code"] for each in document["refused"])])
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Type answers on a terminal that is the standard input."""
+    controller, terminal = pty.openpty()
+    with os.fdopen(terminal) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+
+        def type_(text: str) -> None:
+            os.write(controller, text.encode())
+
+        yield type_
+    os.close(controller)
+
+
+@pytest.mark.parametrize(("answers", "code"), [("y\ny\n", 0), ("y\nn\n", 3), ("n\n", 3)])
+def test_terminal_confirms_an_expensive_backfill(
+    stack: Stack,
+    program: Program,
+    typed: Callable[[str], None],
+    answers: str,
+    code: int,
+) -> None:
+    (name,) = delivered(stack)
+    report = stack.known(name)
+    stack.services.ledger.write(report, replace(report, rows=50_000))
+    typed(answers)
+
+    ended = program("backfill", "d0", *days(stack, 60, 30))
+
+    assert ended.code == code
+    assert ("more than MAX_BILLED_RECORDS (10,000)" in ended.err) is (answers != "n\n")
+    assert bool(stack.services.ledger.open_work().backfills) is (code == 0)
+
+
+@pytest.fixture
+def part(stack: Stack) -> Report:
+    """A part of a window that was delivered from two archives."""
+    stack.plan()
+    stack.collect("TRUNCATED")
+    parts = stack.collect("SUCCESS", "SUCCESS")
+    for each in parts:
+        stack.services.bucket.write_json(receipt_key(each), {})
+    stack.runs.end(stack.known(parts[0].root or ""))
+    stack.settle()
+    return parts[0]
+
+
+def test_part_of_a_delivered_window_is_collected_once(
+    stack: Stack, program: Program, part: Report
+) -> None:
+    first = program("recollect", part.report_id, "--yes")
+    second = program("recollect", part.report_id, "--yes")
+
+    assert (first.code, second.code) == (0, 2)
+    assert "a part of 12 h" in first.out
+    assert len(stack.created()) == 4
+
+
+@pytest.mark.parametrize("verb", ["reconvert", "withdraw"])
+def test_part_names_its_window(program: Program, part: Report, verb: str) -> None:
+    ended = program(verb, part.report_id, "--yes")
+
+    assert ended.code == 2
+    assert f"is a part. {verb.title()} its window, {part.root}" in ended.err
+
+
+def test_bill_so_far_has_the_parts(stack: Stack, program: Program, part: Report) -> None:
+    ended = program("reconvert", part.root or "", "--dry-run")
+
+    assert ended.code == 0
+    assert "billed so far: about 30 records (1.20 EUR), in 3 requests" in ended.out
+    assert len(stack.created()) == 3

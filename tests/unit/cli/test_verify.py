@@ -1,0 +1,338 @@
+"""`verify` on a folder like the bucket: what is right is proved, and each change is found."""
+
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.support.delivered import Delivered
+from tests.support.last_run import save_run
+from tests.support.paths import ROOT
+from vonage_reports_cli.main import main
+from vonage_reports_cli.objects import FolderObjects, NotReadable
+from vonage_reports_cli.period import month_of
+from vonage_reports_cli.proof.prove import prove
+
+SCHEMA = json.loads((ROOT / "docs/schemas/cli/verify.schema.json").read_text())
+DAYS = ("2026-11-18", "2026-11-19", "2026-11-20")
+
+
+def sms(id_: str, charge: str = "0.5", **cells: str) -> dict[str, str]:
+    return {
+        "account_id": "abcd1234", "id": id_, "date_received": "2026-11-19T10:00:00Z",
+        "country": "GB", "total_price": charge, "currency": "", **cells,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Delivered:
+    """Return three windows of two accounts."""
+    monkeypatch.chdir(save_run(tmp_path))
+    monkeypatch.delenv("VONAGE_REPORTS_STACK", raising=False)
+    delivered = Delivered(tmp_path / "out")
+    for day in DAYS:
+        delivered.deliver("SMS", [sms(day), sms("x", "")], definition="sms", day=day,
+                          currency="EUR")  # fmt: skip
+        delivered.deliver("VERIFY-API", [
+            sms(day, price="0.05", estimated_price="0.12", currency="GBP")
+        ], definition="verify", day=day, account="efgh5678")  # fmt: skip
+    return delivered
+
+
+def verified(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    code = main(["--local", "verify", *arguments, "--json"])
+    output = capsys.readouterr()
+    assert code in (0, 1), output.err
+    found: dict[str, Any] = json.loads(output.out)
+    Draft202012Validator(SCHEMA).validate(found)
+    assert code == (1 if found["differences"] else 0)
+    return found
+
+
+def only(out: Delivered, pattern: str) -> Path:
+    [path] = out.root.glob(pattern)
+    return path
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+ARCHIVE = "archives/sms/abcd1234/2026/11/19/*/*.zip"
+RECEIPT = "archives/sms/abcd1234/2026/11/19/*/*.json"
+MANIFEST = "manifests/sms/abcd1234/2026/11/19/*.json"
+DATASET = "data/product=SMS/definition=sms/account=abcd1234/date=2026-11-19/*.parquet"
+
+
+def test_intact_deliveries_are_proved(out: Delivered, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = [path.stat().st_size for path in out.root.glob("archives/**/*.zip")]
+
+    assert main(["--local", "verify"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "the last make run, as of 2026-12-05 00:00:00 UTC",
+        f"Proved for all time: 6 windows, 6 archives ({sum(sizes) / 1e6:.1f} MB), 9 rows.",
+        "Total 1.5 EUR",
+        "Total 0.51 GBP",
+        "Nothing differs.",
+    ]
+    found = verified(capsys, "--month", "2026-11")
+    assert (found["bytes"], found["differences"], found["unproved"]) == (sum(sizes), [], [])
+    assert found["period"] == {"from": "2026-11-01", "until": "2026-12-01"}
+
+
+@pytest.mark.usefixtures("out")
+def test_month_without_windows_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--local", "verify", "--month", "2026-08"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "No window is delivered here."
+
+
+def change_row(out: Delivered) -> None:
+    path = only(out, ARCHIVE)
+    with zipfile.ZipFile(path) as archive:
+        [name] = archive.namelist()
+        content = archive.read(name)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content.replace(b'"0.5"', b'"0.6"'))
+
+
+def set_sha_everywhere(out: Delivered) -> None:
+    """Change a row of the archive, and describe the false archive in receipt and manifest."""
+    change_row(out)
+    path = only(out, ARCHIVE)
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read(archive.namelist()[0])
+    facts = {
+        "bytes": path.stat().st_size,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "members": [{"name": "report.csv", "bytes": len(content),
+                     "crc32": f"{zlib.crc32(content):08x}"}],
+    }  # fmt: skip
+    edit(only(out, RECEIPT), lambda value: value["archive"].update(facts))
+    edit(only(out, MANIFEST), lambda value: value["archives"][0].update(facts))
+
+
+CHANGES: dict[str, tuple[Callable[[Delivered], object], str, str]] = {
+    "byte of an archive": (
+        lambda out: flip(only(out, ARCHIVE), 60), ".zip", "its SHA-256 is ",
+    ),
+    "time in a header": (
+        lambda out: flip(only(out, ARCHIVE), 10), ".zip", "its SHA-256 is ",
+    ),
+    "row of an archive": (change_row, ".zip", "its SHA-256 is "),
+    "row and its checksums": (
+        set_sha_everywhere, "manifests/", "the archives' prices add up to 0.6 (no currency) in 2",
+    ),
+    "absent archive": (
+        lambda out: only(out, ARCHIVE).unlink(), ".zip", "the object is missing",
+    ),
+    "absent receipt": (
+        lambda out: only(out, RECEIPT).unlink(), ".json", "the receipt is missing",
+    ),
+    "garbled receipt": (
+        lambda out: only(out, RECEIPT).write_text("{"), ".json", " is no JSON: ",
+    ),
+    "count in the receipt": (
+        lambda out: edit(only(out, RECEIPT), lambda value: value.update(items_count=3)), ".json",
+        "the receipt and the manifest describe different archives",
+    ),
+    "rows in the manifest": (
+        lambda out: edit(only(out, MANIFEST), lambda value: value.update(rows=3)), "manifests/",
+        "the archives have 2 rows, and the manifest says 3",
+    ),
+    "total in the manifest": (
+        lambda out: edit(
+            only(out, MANIFEST), lambda value: value["totals"][0].update(total_price="0.51")
+        ),
+        "manifests/", "the archives' prices add up to 0.5 (no currency) in 2 rows, and the",
+    ),
+    "byte of a dataset": (
+        lambda out: flip(only(out, DATASET), 100), ".parquet", "its SHA-256 is ",
+    ),
+    "absent dataset": (
+        lambda out: only(out, DATASET).unlink(), ".parquet", "the object is missing",
+    ),
+    "dataset that is none": (
+        lambda out: only(out, DATASET).write_bytes(b"nothing"), ".parquet",
+        "the file is no Parquet file: ",
+    ),
+    "absent manifest": (
+        lambda out: only(out, MANIFEST).unlink(), ".parquet",
+        "no manifest names this dataset, whose rows are visible",
+    ),
+    "field of the manifest": (
+        lambda out: edit(only(out, MANIFEST), lambda value: value.pop("totals")), "manifests/",
+        "the manifest has no 'totals'; send reconvert",
+    ),
+    "garbled manifest": (
+        lambda out: only(out, MANIFEST).write_text("[]"), "manifests/",
+        "the manifest is unreadable: ",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_each_change_is_found(
+    out: Delivered, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    do, key, reason = CHANGES[change]
+    do(out)
+
+    for arguments in ((), ("--month", "2026-11")):
+        found = verified(capsys, *arguments)
+        reasons = [
+            each["reason"] for each in found["differences"] if each["key"] and key in each["key"]
+        ]
+        assert any(reason in each for each in reasons), found["differences"]
+        assert {each["definition"] for each in found["differences"]} == {"sms"}
+
+
+def test_difference_is_printed_with_its_object(
+    out: Delivered, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flip(only(out, ARCHIVE), 60)
+
+    assert main(["--local", "verify"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    key = only(out, ARCHIVE).relative_to(out.root)
+    assert "Proved for all time: 6 windows, 5 archives" in lines[1]
+    assert lines[4] == "2 differences:"
+    assert lines[5] == "  sms, abcd1234, 2026-11-19T00:00:00Z/2026-11-20T00:00:00Z"
+    assert lines[6].startswith(f"    {key}: its SHA-256 is ")
+    assert lines[8].startswith(f"    {key}: ")
+
+
+# The shape of what was delivered
+
+
+def gaps(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [
+        (each["definition"], each["window"], each["reason"])
+        for each in found["differences"]
+        if each["key"] is None
+    ]
+
+
+HOLE = "no window is delivered here, but before and after"
+
+
+def test_gap_between_windows_is_found(out: Delivered, capsys: pytest.CaptureFixture[str]) -> None:
+    out.deliver("SMS", [], definition="sms", day="2026-11-23")
+
+    for arguments in ((), ("--month", "2026-11")):
+        assert gaps(verified(capsys, *arguments)) == [
+            ("sms", "2026-11-21T00:00:00Z/2026-11-23T00:00:00Z", HOLE)
+        ]
+    assert gaps(verified(capsys, "--month", "2026-12")) == []
+
+
+def test_month_between_two_others_is_a_gap(
+    out: Delivered, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out.deliver("SMS", [], definition="old", day="2026-06-30")
+    out.deliver("SMS", [], definition="old", day="2026-12-31")
+
+    found = verified(capsys, "--month", "2026-09")
+
+    assert gaps(found) == [("old", "2026-09-01T00:00:00Z/2026-10-01T00:00:00Z", HOLE)]
+    assert gaps(verified(capsys, "--month", "2026-06")) == []
+
+
+def test_overlapping_windows_are_found(out: Delivered, capsys: pytest.CaptureFixture[str]) -> None:
+    out.deliver("SMS", [], definition="sms", day="2026-11-20", days=2)
+
+    assert gaps(verified(capsys)) == [
+        ("sms", "2026-11-20T00:00:00Z/2026-11-21T00:00:00Z", "two windows overlap here")
+    ]
+
+
+def test_second_final_manifest_of_a_window_is_found(
+    out: Delivered, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = only(out, MANIFEST)
+    first.with_name("sms-20261119T0000Z-000000000000.json").write_bytes(first.read_bytes())
+
+    reasons = [each["reason"] for each in verified(capsys)["differences"]]
+
+    assert any(each.startswith("the window has another final manifest") for each in reasons)
+
+
+def test_newest_revision_is_compared_with_the_dataset(
+    out: Delivered, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day = {"definition": "m", "day": "2026-11-19"}
+    early = datetime(2026, 11, 20, tzinfo=UTC)
+    out.deliver("SMS", [sms("a")], revision="preliminary", collected_at=early, **day)  # type: ignore[arg-type]  # texts
+    out.deliver("SMS", [sms("a"), sms("b")], **day)  # type: ignore[arg-type]  # texts
+
+    found = verified(capsys)
+
+    assert found["differences"] == []
+    assert (found["windows"], found["rows"]) == (8, 11)
+
+
+@pytest.mark.parametrize("product", ["VOICE-FAILED", "NEW-API", "MESSAGES"])
+def test_every_kind_of_product_is_proved(
+    out: Delivered, capsys: pytest.CaptureFixture[str], product: str
+) -> None:
+    rows = [
+        {"id": "1", "total_price": "0.060000000000000005", "currency": "EUR", "date_received": ""},
+        {"id": "2", "total_price": "1", "currency": "USD", "date_received": "soon"},
+        {"id": "3", "total_price": "", "currency": "", "date_received": ""},
+    ]
+    out.deliver(product, rows, definition="x", currency="EUR")
+    out.deliver(product, [], definition="x", day="2026-11-20")
+
+    assert verified(capsys)["differences"] == []
+
+
+# Archives that cannot be proved
+
+
+class _ColdObjects(FolderObjects):
+    """A bucket whose archives are cold."""
+
+    def file(self, key: str) -> Any:
+        if key.startswith("archives/"):
+            raise NotReadable(f"{key} is cold; restore it in S3 first")
+        return super().file(key)
+
+
+def test_cold_archives_are_not_proved(out: Delivered) -> None:
+    proof = prove(_ColdObjects(out.root), month_of("2026-11"))
+
+    assert (len(proof.unproved), proof.differences, proof.archives) == (6, [], 0)
+    assert proof.unproved[0].reason.endswith(" is cold; restore it in S3 first")
+
+
+def test_expired_archive_is_not_proved(out: Delivered) -> None:
+    only(out, ARCHIVE).unlink()
+    objects = FolderObjects(out.root)
+
+    expired = prove(objects, None, expires_before=datetime(2026, 11, 21, tzinfo=UTC))
+    kept = prove(objects, None, expires_before=datetime(2026, 11, 19, tzinfo=UTC))
+
+    assert ([each.reason for each in expired.unproved], expired.differences) == (["expired"], [])
+    assert (kept.unproved, len(kept.differences)) == ([], 1)
+
+
+@pytest.mark.usefixtures("out")
+def test_wrong_month_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--local", "verify", "--month", "November"]) == 2
+    assert capsys.readouterr().err == (
+        "vonage-reports: --month is 'November'; use a month like 2026-11\n"
+    )
