@@ -88,6 +88,19 @@ class Fault(Exception):
         self.verdict = verdict
 
 
+def same_version(deployed: str | None) -> str:
+    """Describe the version of a stack. Raises Fault if the program has another one."""
+    if deployed is None:
+        return f"the program is {__version__}, and the stack does not say its version"
+    if deployed != __version__:
+        raise Fault(
+            f"the program is {__version__}, and the stack is {deployed}. Deploy again, or install "
+            "the program of the stack's version",
+            "sam build && sam deploy",
+        )
+    return f"program and stack are {__version__}"
+
+
 class Doctor:
     """Runs the checks on a stack, in the order in which they are mended."""
 
@@ -168,15 +181,7 @@ class Doctor:
         return status
 
     def _versions(self) -> str:
-        deployed = self._stack.outputs.get("Version")
-        if deployed is None:
-            return f"program {__version__}; the stack does not say its version"
-        if deployed != __version__:
-            raise Fault(
-                f"the program is {__version__}, and the stack is {deployed}. Use the same version",
-                f"pipx install vonage-usage-reports=={deployed}",
-            )
-        return f"program and stack are {__version__}"
+        return same_version(self._stack.outputs.get("Version"))
 
     def _functions(self) -> str:
         for name, each in self._configurations.items():

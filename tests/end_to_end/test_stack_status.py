@@ -216,6 +216,7 @@ def test_doctor_names_each_fault_with_its_command(local_stack: LocalStack) -> No
     sound = {name for name, each in before.items() if each["verdict"] == "OK"}
     assert sound >= {"stack", "versions", "functions", "roles", "secret", "definitions", "metrics"}
     assert before["definitions"]["sentence"] == "2 accepted"
+    assert before["versions"]["sentence"].startswith("program and stack are ")
     # The tests send the events of the schedules themselves.
     assert before["schedule"]["command"] == f"vonage-reports --stack {STACK_NAME} resume"
     assert before["sweep"]["verdict"] == "problem"
