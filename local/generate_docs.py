@@ -1,29 +1,37 @@
-"""Writes the diagram and the table of transitions into docs/lifecycle.md, from the code.
+"""Writes the generated parts of the pages in docs/, from the code and the template.
 
 `make fmt` runs `python -m local.generate_docs`.
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import get_args
 
+from local import generate_columns, generate_schemas
+from local.aws_costs import aws_costs
+from local.command_reference import command_reference, shared_options
+from local.settings_table import environment_settings, template_settings
 from local.stack.emulator import ROOT
 from vonage_reports.domain.lifecycle import TRANSITIONS, Transition
 from vonage_reports.domain.report import State
 
-PAGE = ROOT / "docs" / "lifecycle.md"
-BEGIN = "<!-- generated from domain/lifecycle.py by `make fmt` -->\n"
-END = "<!-- end of the generated part -->\n"
+DOCS = ROOT / "docs"
+_END = "<!-- end of the generated part -->\n"
 
 
-def with_transitions(page: str) -> str:
-    """Return the page with a new generated part."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return before + BEGIN + "\n".join(_generated()) + "\n" + END + after
+def with_generated_parts(page: str, parts: Mapping[str, Callable[[], Iterator[str]]]) -> str:
+    """Return the page with new generated parts, by their source. Raises ValueError."""
+    for source, lines in parts.items():
+        begin = f"<!-- generated from {source} by `make fmt` -->\n"
+        if begin not in page:
+            raise ValueError(f"the page has no line {begin.strip()!r}")
+        before, _, rest = page.partition(begin)
+        _, _, after = rest.partition(_END)
+        page = before + begin + "\n".join(lines()) + "\n" + _END + after
+    return page
 
 
-def _generated() -> Iterator[str]:
+def _transitions() -> Iterator[str]:
     yield "```mermaid"
     yield "stateDiagram-v2"
     for state, ways in TRANSITIONS.items():
@@ -46,9 +54,25 @@ def _generated() -> Iterator[str]:
         yield f"| `{transition.__name__}` | {sources} | {targets} | {meaning} |"
 
 
+PARTS: Mapping[str, Mapping[str, Callable[[], Iterator[str]]]] = {
+    "commands.md": {"session.py": shared_options, "the verbs": command_reference},
+    "deploy.md": {"local/aws_costs.py": aws_costs},
+    "lifecycle.md": {"domain/lifecycle.py": _transitions},
+    "settings.md": {
+        "template.yaml": template_settings,
+        "domain/settings.py": environment_settings,
+    },
+}
+"""The generated parts of each page, by the source that the page's comment names."""
+
+
 def main() -> None:
-    """Write the page."""
-    PAGE.write_text(with_transitions(PAGE.read_text()))
+    """Write the pages, the columns and the schemas."""
+    for name, parts in PARTS.items():
+        page = DOCS / name
+        page.write_text(with_generated_parts(page.read_text(), parts))
+    generate_columns.main()
+    generate_schemas.main()
 
 
 if __name__ == "__main__":

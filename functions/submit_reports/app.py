@@ -35,7 +35,7 @@ logger = Logger(service="submit_reports")
 @logger.inject_lambda_context
 @named_resources(os.environ)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Make one pass. The README lists the effect of each event.
+    """Make one pass. docs/events.md lists the effect of each event.
 
     Raises InvalidRequest if the operator has to change the event. Then nothing was written.
     """

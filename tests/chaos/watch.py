@@ -115,7 +115,7 @@ class Watch:
 
 
 def is_overdue(report: Report, now: datetime) -> bool:
-    """Whether an open report's window is overdue, by the README's words."""
+    """Whether an open report's window is overdue, by the words of docs/metrics.md."""
     if report.is_half or report.state is State.HELD or report.rows is not None:
         return False
     since = max(due_at(report.window, report.delay_days, report.product), report.planned_at)

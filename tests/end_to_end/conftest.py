@@ -21,6 +21,7 @@ from local.stack.environment import forget_real_accounts
 from tests.end_to_end.faults import WRONG_SECRET, Case
 from tests.end_to_end.permissions import RECORDER, Permission, allowed, beyond, used
 from tests.support.cli import Ended, run_program, stack_environment
+from tests.support.contracts import check, check_notification
 from tests.support.leaks import Forbidden
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.domain.report import Report, State
@@ -207,6 +208,7 @@ class LocalStack:
 def _check_leaks_and_permissions(running: LocalStack) -> None:
     """Check that nothing leaked, and that no function needed more than its role allows."""
     running.notifications()
+    _check_schemas(running)
     forbidden = Forbidden.of(running.simulator, WRONG_SECRET)
     logs = running.stack.logs()
     texts = {
@@ -227,6 +229,15 @@ def _check_leaks_and_permissions(running: LocalStack) -> None:
     assert any(logs.values()), "no log was read"
     assert running.used(), "no call was recorded"
     assert beyond(running.used(), running.allowed()) == []
+
+
+def _check_schemas(running: LocalStack) -> None:
+    """Check every notification, manifest and receipt that the tests made."""
+    for _, body in running.announced:
+        check_notification(body)
+    for name, prefix in (("manifest", "manifests/"), ("receipt", "archives/")):
+        for content in running.objects(prefix, ".json").values():
+            check(name, json.loads(content))
 
 
 def _texts(objects: Mapping[str, bytes]) -> dict[str, str]:

@@ -239,7 +239,9 @@ def test_removed_stack_is_recreated_over_its_retained_data(
         StackName=SECOND, WaiterConfig={"Delay": 1}
     )
     (kept,) = re.findall(
-        r"cat > kept\.json <<'END'\n(.*?)\nEND\n", (ROOT / "README.md").read_text(), re.DOTALL
+        r"cat > kept\.json <<'END'\n(.*?)\nEND\n",
+        (ROOT / "docs" / "deploy.md").read_text(),
+        re.DOTALL,
     )
     cloudformation.create_change_set(
         StackName=SECOND,

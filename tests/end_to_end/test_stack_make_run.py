@@ -21,6 +21,7 @@ from local.simulator.process import Simulator
 from local.stack.emulator import ROOT
 from local.stack.environment import child_environment
 from tests.end_to_end.conftest import BEING_COMPILED
+from tests.support.contracts import check, check_notification
 from tests.support.leaks import Forbidden
 from vonage_reports_cli.last_run import DeliveringRun, OutRecord
 from vonage_reports_cli.sql.dataset import Folder, open_dataset
@@ -82,9 +83,13 @@ def at(simulator: Simulator) -> dict[str, str]:
     }
 
 
+STATUS = ("--local", "status", "--since", "2026-09-01")
+"""The windows of these tests, whatever the present date is."""
+
+
 def status_of(tree: Path) -> dict[str, Any]:
     """Return the status of the last run, from the program."""
-    code, text = run(tree, "vonage_reports_cli", "--local", "status", "--json")
+    code, text = run(tree, "vonage_reports_cli", *STATUS, "--json")
     assert code == 0, text
     document: dict[str, Any] = json.loads(text)
     return document
@@ -106,6 +111,15 @@ def assert_out_is_unchanged(tree: Path) -> None:
     assert sorted(each.name for each in (tree / "out").rglob("*")) == [
         "manifests", "of-an-earlier-run.json", "own.txt",
     ]  # fmt: skip
+
+
+def check_contracts_in(out: Path) -> None:
+    """Check everything in the folder that readers outside rely on."""
+    for line in (out / "notifications.jsonl").read_text().splitlines():
+        check_notification(json.loads(line))
+    for name, folder in (("manifest", "manifests"), ("receipt", "archives")):
+        for path in (out / folder).rglob("*.json"):
+            check(name, json.loads(path.read_text()))
 
 
 def processes_of(tree: Path) -> list[str]:
@@ -151,6 +165,7 @@ def test_reports_of_another_server_arrive_byte_for_byte(tree: Path, simulator: S
     announced = (tree / "out" / "notifications.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in announced] == ["report.delivered"] * 8
     assert len(list((tree / "out").glob("manifests/**/*.json"))) == 8
+    check_contracts_in(tree / "out")
     assert len(list((tree / "out").glob("data/**/*.parquet"))) == 8
     page = (tree / "out" / "usage.html").read_text()
     said = {"output": output, "notifications": announced, "page": page}
@@ -391,7 +406,7 @@ def test_backfill_is_followed_to_its_end_in_a_few_lines(tree: Path) -> None:
     (row,) = document["definitions"]
     assert (row["delivered"], row["waiting"], row["missing"]) == (24, 0, 0)
     assert document["backfills"] == document["problems"] == []
-    code, text = run(tree, "vonage_reports_cli", "--local", "status")
+    code, text = run(tree, "vonage_reports_cli", *STATUS)
     assert code == 0, text
     assert text.startswith("SIMULATED: the last make run, against http://127.0.0.1:")
     assert "2026-10-24, final" in text
@@ -448,7 +463,7 @@ def test_run_without_a_delivery_leaves_out_unchanged(tree: Path, simulator: Simu
     ]
     assert_out_is_unchanged(tree)
     # The last run was no simulation of this program's, but `out/` is one.
-    code, text = run(tree, "vonage_reports_cli", "--local", "status")
+    code, text = run(tree, "vonage_reports_cli", *STATUS)
     assert code == 0, text
     assert re.match(
         r"SIMULATED: the last make run, against \S+, which has delivered nothing; out/ is from an "

@@ -20,6 +20,7 @@ from mypy_boto3_glue import GlueClient
 from mypy_boto3_s3 import S3Client
 
 from tests.integration.conftest import BUCKET, an_archive, instead_of, keys_in, refusal_of_aws
+from tests.support.contracts import check, check_notification
 from tests.support.csvs import written
 from tests.support.run_input import DAY, MIDNIGHT, NOW, REPORT_ID, RUN_INPUT
 from tests.support.zips import DEFLATED, written_by_zipfile
@@ -92,7 +93,7 @@ class Convert:
     settings: Settings = field(default_factory=Settings)
 
     def __call__(self, run_input: RunInput = RUN_INPUT, *receipts: str) -> dict[str, Any]:
-        return convert_report(
+        body = convert_report(
             run_input,
             receipts or (receipt_key(run_input),),
             bucket=Bucket(self.s3, BUCKET),
@@ -100,6 +101,9 @@ class Convert:
             settings=self.settings,
             clock=lambda: self.now,
         )
+        check_notification(body)
+        check("manifest", json.loads(self.read(body["manifest"])))
+        return body
 
     def stored(
         self,
@@ -125,6 +129,7 @@ class Convert:
             items_count_text=items_count_text,
             times=times,
         )
+        check("receipt", receipt)
         Bucket(self.s3, BUCKET).write_json(receipt_key(run_input), receipt)
         return receipt_key(run_input)
 

@@ -16,6 +16,7 @@ from mypy_boto3_sqs import SQSClient
 
 from local.simulator.process import Simulator
 from tests.support.alarms import STACK
+from tests.support.contracts import check_notification
 from tests.support.ledger_table import create_ledger_table
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.cloudwatch import Metrics
@@ -180,6 +181,7 @@ class Stack:
         ).get("Messages"):
             for message in messages:
                 bodies.append(json.loads(json.loads(message["Body"])["Message"]))
+                check_notification(bodies[-1])
                 self.sqs.delete_message(
                     QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"]
                 )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -24,12 +25,13 @@ def prove(
     objects: Objects,
     period: Period | None,
     *,
-    expires_before: datetime | None = None,
+    expires_before: Mapping[str, datetime] = MappingProxyType({}),
     track: Callable[[Iterator[Proof], int], Iterator[Proof]] = lambda proofs, _: proofs,
 ) -> Proof:
     """Prove the windows with time of the period, or all windows.
 
-    Archives of windows that end before `expires_before` may be gone. `track` shows the progress.
+    `expires_before` has a time for prefixes of keys: such objects of windows that end before it may
+    be gone. `track` shows the progress.
     """
     # List the datasets first: the manifest of a window is written after its dataset.
     datasets = [key for key in objects.keys("data/", period) if key.endswith(".parquet")]

@@ -90,7 +90,7 @@ class WindowProof:
         delivery: Delivery,
         engine: duckdb.DuckDBPyConnection,
         *,
-        expires_before: datetime | None,
+        expires_before: Mapping[str, datetime],
     ) -> None:
         self._engine = engine
         self._objects = objects
@@ -145,11 +145,9 @@ class WindowProof:
         return None
 
     def _may_be_expired(self, key: str) -> bool:
-        before = self._expires_before
-        return (
-            key.startswith("archives/")
-            and before is not None
-            and self._delivery.window.end < before
+        return any(
+            key.startswith(prefix) and self._delivery.window.end < before
+            for prefix, before in self._expires_before.items()
         )
 
     def _archive(self, said: Mapping[str, Any], files: ExitStack) -> Path | None:

@@ -1,7 +1,7 @@
 """`verify`: prove again what was delivered, from the bucket alone."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -20,13 +20,18 @@ from vonage_reports_cli.session import Session, verb
 from vonage_reports_cli.stack import DeployedStack
 
 _MB = 1_000_000
+_EXPIRY_SETTINGS = {
+    "archives/": "ArchiveExpiryDays",
+    "data/": "DatasetExpiryDays",
+    "unreadable/": "DatasetExpiryDays",
+}
 _HELP = """Prove again what was delivered, from the bucket alone.
 
 Archives: SHA-256 and CRCs against receipt and manifest. Datasets: SHA-256, rows and totals against
 the manifest and against the archives' own CSV files. One final manifest for each window, no dataset
 without a manifest, and no gap between the windows of a definition and account.
 
-Every archive is downloaded. The exit code is 1 if anything differs. Archives that have expired or
+Every archive is downloaded. The exit code is 1 if anything differs. Objects that have expired or
 are cold are listed as not proved.
 """
 
@@ -68,7 +73,7 @@ def verify(session: Session, *, month: str | None) -> Exit:  # noqa: D103 - the 
     )
     for currency, amount in _totals(proof):
         screen.say(f"Total {plain(amount)} {currency or '(no currency)'}")
-    _list(session, "Not proved, because the archive has expired or is cold:", proof.unproved)
+    _list(session, "Not proved, because the object has expired or is cold:", proof.unproved)
     if not proof.differences:
         screen.say("Nothing differs." if proof.windows else "No window is delivered here.")
         return Exit.DONE
@@ -91,13 +96,16 @@ def _list(session: Session, head: str, found: list[Difference]) -> None:
         )
 
 
-def _expires_before(session: Session) -> datetime | None:
-    """Return the end of the windows whose archives may have expired by the stack's own setting."""
+def _expires_before(session: Session) -> Mapping[str, datetime]:
+    """Return the ends of the windows whose objects may have expired, by prefix of their keys."""
     target = session.target
     if not isinstance(target, DeployedStack):
-        return None
-    days = int(target.parameters.get("ArchiveExpiryDays", "0"))
-    return datetime.now(UTC) - timedelta(days=days) if days else None
+        return {}
+    days = {
+        prefix: int(target.parameters.get(name, "0")) for prefix, name in _EXPIRY_SETTINGS.items()
+    }
+    now = datetime.now(UTC)
+    return {prefix: now - timedelta(days=number) for prefix, number in days.items() if number}
 
 
 def _tracked(session: Session, proofs: Iterator[Proof], count: int) -> Iterator[Proof]:

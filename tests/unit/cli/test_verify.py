@@ -323,8 +323,19 @@ def test_expired_archive_is_not_proved(out: Delivered) -> None:
     only(out, ARCHIVE).unlink()
     objects = FolderObjects(out.root)
 
-    expired = prove(objects, None, expires_before=datetime(2026, 11, 21, tzinfo=UTC))
-    kept = prove(objects, None, expires_before=datetime(2026, 11, 19, tzinfo=UTC))
+    expired = prove(objects, None, expires_before={"archives/": datetime(2026, 11, 21, tzinfo=UTC)})
+    kept = prove(objects, None, expires_before={"archives/": datetime(2026, 11, 19, tzinfo=UTC)})
+
+    assert ([each.reason for each in expired.unproved], expired.differences) == (["expired"], [])
+    assert (kept.unproved, len(kept.differences)) == ([], 1)
+
+
+def test_expired_dataset_is_not_proved(out: Delivered) -> None:
+    only(out, DATASET).unlink()
+    objects = FolderObjects(out.root)
+
+    expired = prove(objects, None, expires_before={"data/": datetime(2026, 11, 21, tzinfo=UTC)})
+    kept = prove(objects, None, expires_before={"archives/": datetime(2026, 11, 21, tzinfo=UTC)})
 
     assert ([each.reason for each in expired.unproved], expired.differences) == (["expired"], [])
     assert (kept.unproved, len(kept.differences)) == ([], 1)

@@ -49,6 +49,12 @@ def test_failure_has_its_command_and_its_cost() -> None:
     assert steps[-1] == "  vonage-reports --stack prod status"
 
 
+def test_sentence_ends_with_one_full_stop() -> None:
+    sentence, *_ = lines(failed(message="sms, 2026-11-20: send reconvert."))
+
+    assert sentence == "Stack prod: sms, 2026-11-20: send reconvert."
+
+
 def test_collection_again_says_that_it_is_billed() -> None:
     body = notifications.failed(
         make_report(), Fail("ReportFailed", "Vonage failed"), execution=None

@@ -250,7 +250,7 @@ KEPT_FOR_A_WHILE = ("archives", "data", "unreadable", "manifests", "headers")
 def test_every_version_of_the_definitions_is_kept() -> None:
     removing = [
         rule["Prefix"]
-        for rule in rules("ArchivesGetCold", "ArchivesExpire").values()
+        for rule in rules("ArchivesGetCold", "ArchivesExpire", "DatasetExpires").values()
         if "AbortIncompleteMultipartUpload" not in rule
     ]
     assert set(removing) == {f"{name}/" for name in (*KEPT_FOR_A_WHILE, "refused")}
@@ -274,7 +274,7 @@ def test_no_update_of_cloudformation_writes_the_definitions() -> None:
     }
 
 
-def test_only_archives_expire_and_only_when_configured() -> None:
+def test_archives_expire_only_when_configured() -> None:
     always = rules()
     assert always.pop("refused-archives-expire") == {
         "Status": "Enabled",
@@ -288,6 +288,13 @@ def test_only_archives_expire_and_only_when_configured() -> None:
     added = rules("ArchivesGetCold", "ArchivesExpire")
     new = added.keys() - always.keys()
     assert {added[name]["Prefix"] for name in new} == {"archives/", "refused/"}
+
+
+def test_dataset_expires_with_its_unreadable_rows_only_when_configured() -> None:
+    added = rules("DatasetExpires")
+    new = [added[name] for name in added.keys() - rules().keys()]
+    assert {rule["Prefix"] for rule in new} == {"data/", "unreadable/"}
+    assert [rule["ExpirationInDays"] for rule in new] == [{"Ref": "DatasetExpiryDays"}] * 2
 
 
 def test_cold_archives_need_no_restore() -> None:

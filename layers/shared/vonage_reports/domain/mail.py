@@ -61,7 +61,11 @@ def subject(body: Mapping[str, Any]) -> str:
 
 def mail_text(body: Mapping[str, Any], *, stack: str) -> str:
     """Return a sentence about a notification, and the commands to copy with their cost."""
-    told = _delivery(body) if body["event"] == "report.delivered" else f"{body['message']}."
+    told = (
+        _delivery(body)
+        if body["event"] == "report.delivered"
+        else f"{body['message'].rstrip('.')}."
+    )
     if len(told) > _LONGEST_SENTENCE:
         told = f"{told[:_LONGEST_SENTENCE]}..."
     return "\n".join([f"Stack {stack}: {told}", "", *_steps(body, stack)])

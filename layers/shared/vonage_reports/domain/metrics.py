@@ -1,7 +1,7 @@
 """The names, units and values of the metrics.
 
 Each sweep measures the gauges. Every other metric is counted once, at its event. The alarms and the
-dashboard of `template.yaml` read the metrics. The README lists the metrics in one table.
+dashboard of `template.yaml` read the metrics. docs/metrics.md lists the metrics.
 """
 
 from collections.abc import Collection, Mapping

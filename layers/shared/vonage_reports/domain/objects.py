@@ -1,6 +1,6 @@
 """The objects in the bucket: their keys, and the JSON of receipts and manifests.
 
-Downstream jobs rely on both (README, "What lands in S3").
+Downstream jobs rely on both: docs/objects.md explains them, docs/schemas/ has their JSON Schemas.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

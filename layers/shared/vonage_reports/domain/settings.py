@@ -1,7 +1,7 @@
 """The optional settings and their defaults, read from the environment.
 
-The README lists the settings in one table. Required variables are not settings. They are read where
-they are needed, with `os.environ[...]`.
+docs/settings.md lists the settings. Required variables are not settings. They are read where they
+are needed, with `os.environ[...]`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """The events for submit_reports, parsed with pydantic: one class for each.
 
 A new event of the operator is a subclass of OperatorRequest, an example in `events/` and a line in
-the README's table.
+docs/events.md.
 """
 
 import re
