@@ -1,6 +1,6 @@
 """The checks of `doctor` on a stack. Each gives one finding, and changes nothing."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -22,7 +22,7 @@ from vonage_reports.domain.errors import (
 from vonage_reports.vonage.client import Credentials, VonageClient
 from vonage_reports.vonage.pacing import Pacer
 from vonage_reports_cli.access import explained
-from vonage_reports_cli.errors import NoAccess
+from vonage_reports_cli.errors import Exit, NoAccess
 from vonage_reports_cli.stack import DeployedStack
 from vonage_reports_cli.status.hearing import (
     CONFIRMED_WITHIN_HOURS,
@@ -41,7 +41,7 @@ _SWEEP = "SubmitReportsFunctionSweep"
 _DROPS_METRICS = frozenset({"WARN", "WARNING", "ERROR", "FATAL", "CRITICAL"})
 """Above INFO. A line of metrics has no level, and Lambda treats it as INFO."""
 
-_PERIOD_NAMES = 100
+_MOST_NAMES = 100
 """How many names CloudWatch takes at once."""
 
 
@@ -52,6 +52,14 @@ class Verdict(StrEnum):
     PROBLEM = "problem"
     UNKNOWN = "unknown"
     """AWS or Vonage refused the look, or did not answer."""
+
+
+def exit_of(verdicts: Iterable[Verdict]) -> Exit:
+    """Return the exit code: of a problem, else of a look that was refused."""
+    found = set(verdicts)
+    if Verdict.PROBLEM in found:
+        return Exit.ATTENTION
+    return Exit.NO_ACCESS if Verdict.UNKNOWN in found else Exit.DONE
 
 
 @dataclass(frozen=True)
@@ -69,10 +77,6 @@ class Finding:
         return {name: getattr(self, name) for name in names}
 
 
-_Found = tuple[str, str | None]
-"""A sentence on a problem, and its command."""
-
-
 class Fault(Exception):
     """A check found a problem, or could not look."""
 
@@ -82,6 +86,19 @@ class Fault(Exception):
         super().__init__(sentence)
         self.command = command
         self.verdict = verdict
+
+
+def same_version(deployed: str | None) -> str:
+    """Describe the version of a stack. Raises Fault if the program has another one."""
+    if deployed is None:
+        return f"the program is {__version__}, and the stack does not say its version"
+    if deployed != __version__:
+        raise Fault(
+            f"the program is {__version__}, and the stack is {deployed}. Deploy again, or install "
+            "the program of the stack's version",
+            "sam build && sam deploy",
+        )
+    return f"program and stack are {__version__}"
 
 
 class Doctor:
@@ -121,6 +138,9 @@ class Doctor:
             known = explained(error)
             verdict = Verdict.UNKNOWN if isinstance(known, NoAccess) else Verdict.PROBLEM
             return Finding(name, verdict, str(known or error))
+        except KeyError as error:
+            sentence = f"the stack has no {error}, so another version of the template made it"
+            return Finding(name, Verdict.PROBLEM, sentence)
 
     def _command(self, *words: str) -> str:
         return " ".join([PROGRAM, "--stack", self._stack.name, *words])
@@ -161,15 +181,7 @@ class Doctor:
         return status
 
     def _versions(self) -> str:
-        deployed = self._stack.outputs.get("Version")
-        if deployed is None:
-            return f"program {__version__}; the stack does not say its version"
-        if deployed != __version__:
-            raise Fault(
-                f"the program is {__version__}, and the stack is {deployed}. Use the same version",
-                f"pipx install vonage-usage-reports=={deployed}",
-            )
-        return f"program and stack are {__version__}"
+        return same_version(self._stack.outputs.get("Version"))
 
     def _functions(self) -> str:
         for name, each in self._configurations.items():
@@ -260,8 +272,8 @@ class Doctor:
         names = list(self._ids("AWS::CloudWatch::Alarm").values())
         alarms = [
             each
-            for at in range(0, len(names), _PERIOD_NAMES)
-            for each in client.describe_alarms(AlarmNames=names[at : at + _PERIOD_NAMES])[
+            for at in range(0, len(names), _MOST_NAMES)
+            for each in client.describe_alarms(AlarmNames=names[at : at + _MOST_NAMES])[
                 "MetricAlarms"
             ]
         ]

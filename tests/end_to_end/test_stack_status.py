@@ -216,6 +216,7 @@ def test_doctor_names_each_fault_with_its_command(local_stack: LocalStack) -> No
     sound = {name for name, each in before.items() if each["verdict"] == "OK"}
     assert sound >= {"stack", "versions", "functions", "roles", "secret", "definitions", "metrics"}
     assert before["definitions"]["sentence"] == "2 accepted"
+    assert before["versions"]["sentence"].startswith("program and stack are ")
     # The tests send the events of the schedules themselves.
     assert before["schedule"]["command"] == f"vonage-reports --stack {STACK_NAME} resume"
     assert before["sweep"]["verdict"] == "problem"
@@ -224,6 +225,15 @@ def test_doctor_names_each_fault_with_its_command(local_stack: LocalStack) -> No
         f"LogFormat=JSON,ApplicationLogLevel=INFO,LogGroup={logging['LogGroup']}"
     )
     assert ended.code == 1
+
+
+def test_vonage_without_an_answer_leaves_the_secret_unknown(local_stack: LocalStack) -> None:
+    local_stack.simulator.fault("list", "status", status=503)
+
+    found, _ = checks(local_stack)
+
+    assert found["secret"]["verdict"] == "unknown"
+    assert "503" in found["secret"]["sentence"]
 
 
 @pytest.mark.parametrize(

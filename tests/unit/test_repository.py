@@ -6,6 +6,7 @@ import tomllib
 import pytest
 
 import vonage_reports
+from local.stack.template import read_template
 from tests.conftest import INDEPENDENT
 from tests.support.paths import ROOT
 
@@ -23,6 +24,11 @@ def test_version_has_one_home() -> None:
 def test_newest_release_of_the_changelog_is_the_version() -> None:
     releases = re.findall(r"^## \[(\d[^\]]*)\]", CHANGELOG, re.MULTILINE)
     assert releases[0] == vonage_reports.__version__
+
+
+def test_stack_says_the_version() -> None:
+    template = read_template(ROOT / "template.yaml")
+    assert template["Outputs"]["Version"]["Value"] == vonage_reports.__version__
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -71,13 +71,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Life:
-    """A report with its requests, the oldest first, its parts and its manifest."""
+    """A report with its requests, the oldest first, its parts and its manifest.
+
+    `cost` is the price of the billed records, if the operator set a price.
+    """
 
     report: Report
     requests: Sequence[Request]
     parts: Sequence[Report]
     manifest: Mapping[str, Any] | None
     run: Run | None
+    cost: str | None = None
 
     @property
     def unexplained(self) -> int:
@@ -116,6 +120,7 @@ class Life:
             "requests": [each.to_dict() for each in self.requests],
             "requests_without_receipt": self.unexplained,
             "billed_records": self.billed_records,
+            "cost": self.cost,
             "parts": [
                 {
                     "report_id": part.report_id,

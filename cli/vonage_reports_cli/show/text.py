@@ -89,7 +89,12 @@ def _bill(life: Life) -> Iterator[str]:
         size = "" if only.bytes is None else f", an archive of {only.bytes:,} bytes"
         yield f"request {only.request_id}{size}"
     if life.requests:
-        yield f"Vonage billed {life.billed_records:,} records, by the receipts of the archives."
+        records = "record" if life.billed_records == 1 else "records"
+        cost = f" ({life.cost})" if life.cost else ""
+        yield (
+            f"Vonage billed {life.billed_records:,} {records}{cost}, by the receipts of the "
+            "archives."
+        )
     else:
         yield "Vonage has billed nothing, as far as the ledger knows."
     unknown = sum(each.records is None for each in life.requests)

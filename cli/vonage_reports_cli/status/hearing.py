@@ -56,7 +56,9 @@ def why_unheard(stack: "DeployedStack") -> Unheard | None:
 
     Raises botocore's errors.
     """
-    topic = stack.outputs["AlarmTopicArn"]
+    topic = stack.outputs.get("AlarmTopicArn")
+    if topic is None:
+        return Unheard("the stack has no topic of alarms. Deploy this version", "sam deploy")
     found = subscriptions_of(stack, topic)
     if found.confirmed:
         return None

@@ -220,7 +220,7 @@ class AccountReports:
         ]
         return sorted(failed, key=lambda each: each.window.start)
 
-    @property
+    @cached_property
     def delivered(self) -> list[Report]:
         """The last revision of each delivered window, oldest first."""
         by_window = {

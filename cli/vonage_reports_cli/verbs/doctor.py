@@ -1,7 +1,7 @@
 """`doctor`: one line for each check of a stack."""
 
 from vonage_reports.domain.printable import printable
-from vonage_reports_cli.checks import Doctor, Finding, Verdict
+from vonage_reports_cli.checks import Doctor, Finding, Verdict, exit_of
 from vonage_reports_cli.errors import Exit
 from vonage_reports_cli.screen import Screen
 from vonage_reports_cli.session import Session, verb
@@ -22,10 +22,7 @@ def doctor(session: Session) -> Exit:
     if screen.as_json:
         checks = [each.to_dict() for each in findings]
         screen.document({"source": stack.source, "checks": checks})
-    verdicts = {each.verdict for each in findings}
-    if Verdict.PROBLEM in verdicts:
-        return Exit.ATTENTION
-    return Exit.NO_ACCESS if Verdict.UNKNOWN in verdicts else Exit.DONE
+    return exit_of(each.verdict for each in findings)
 
 
 def _print(finding: Finding, screen: Screen) -> None:

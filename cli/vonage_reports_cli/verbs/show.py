@@ -1,5 +1,6 @@
 """`show`: the life of one report."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import click
@@ -10,9 +11,9 @@ from vonage_reports.domain.decisions import ExecutionStatus
 from vonage_reports.domain.report import Report
 from vonage_reports_cli.errors import Attention, BadInput
 from vonage_reports_cli.last_run import LastRunTarget
+from vonage_reports_cli.objects import Objects, objects_of
 from vonage_reports_cli.session import Session, verb
 from vonage_reports_cli.show.life import Life, Run, advice_on, life_of
-from vonage_reports_cli.show.places import BucketObjects, FolderObjects
 from vonage_reports_cli.show.text import show_life
 from vonage_reports_cli.stack import DeployedStack
 
@@ -21,12 +22,12 @@ from vonage_reports_cli.stack import DeployedStack
 @click.argument("report_id")
 def show(session: Session, report_id: str) -> None:
     """Print the life of a report."""
-    target = session.target
+    target, objects = session.target, objects_of(session)
     if isinstance(target, DeployedStack):
-        life = _of_a_stack(target, report_id)
+        life = _of_a_stack(target, objects, report_id)
         advice = advice_on(life, stack=target.name)
     else:
-        life = _of_the_last_run(target, report_id)
+        life = _of_the_last_run(target, objects, report_id)
         advice = advice_on(life, stack=None).without_commands
     if session.as_json:
         session.screen.document({"source": target.source, **life.to_dict(advice)})
@@ -35,7 +36,7 @@ def show(session: Session, report_id: str) -> None:
         show_life(life, advice, target.source, session.screen, place=place)
 
 
-def _of_a_stack(stack: DeployedStack, report_id: str) -> Life:
+def _of_a_stack(stack: DeployedStack, objects: Objects, report_id: str) -> Life:
     try:
         report = _known(stack.ledger.report(report_id), report_id, stack.label)
     except UnreadableItem as error:
@@ -51,14 +52,15 @@ def _of_a_stack(stack: DeployedStack, report_id: str) -> Life:
             state += f": {found.error}: {found.reason}"
         run = Run(report.run, executions.arn(report), state)
     now = datetime.now(UTC)
-    return life_of(report, stack.ledger, BucketObjects(stack.bucket), run=run, now=now)
+    life = life_of(report, stack.ledger, objects, run=run, now=now)
+    return life if stack.price is None else replace(life, cost=stack.price.of(life.billed_records))
 
 
-def _of_the_last_run(target: LastRunTarget, report_id: str) -> Life:
+def _of_the_last_run(target: LastRunTarget, objects: Objects, report_id: str) -> Life:
     saved = target.ledger
     report = _known(saved.report(report_id), report_id, target.label)
     run = Run(report.run, report.execution_name) if report.run else None
-    return life_of(report, saved, FolderObjects(target.out), run=run, now=saved.as_of)
+    return life_of(report, saved, objects, run=run, now=saved.as_of)
 
 
 def _known(report: Report | None, report_id: str, label: str) -> Report:

@@ -66,6 +66,15 @@ def test_subscriptions_of_all_pages_are_counted(stack: Any) -> None:
         assert subscriptions_of(stack, TOPIC) == Subscriptions(2, ("email",))
 
 
+def test_stack_of_an_earlier_template_has_no_alarms(stack: Any) -> None:
+    stack.outputs = {}
+
+    unheard = why_unheard(stack)
+
+    assert unheard is not None
+    assert unheard.reason == "the stack has no topic of alarms. Deploy this version"
+
+
 @pytest.mark.parametrize("arns", [[f"{TOPIC}:1"], ["PendingConfirmation", f"{TOPIC}:1"]])
 def test_one_confirmed_subscription_is_enough(arns: list[str], stack: Any) -> None:
     with Stubber(stack.sns) as stub:

@@ -16,9 +16,9 @@ from vonage_reports.domain.acceptance import Acceptable, advice
 from vonage_reports.domain.objects import manifest_key, receipt_key
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.splitting import halves_of
+from vonage_reports_cli.objects import FolderObjects
 from vonage_reports_cli.screen import Screen
 from vonage_reports_cli.show.life import Life, Run, advice_on, life_of
-from vonage_reports_cli.show.places import FolderObjects
 from vonage_reports_cli.show.text import show_life
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -114,6 +114,16 @@ def test_delivered_report_has_all_times_and_its_bill(tmp_path: Path) -> None:
         "What to do: Nothing. To collect the window again, which Vonage bills:\n"
         f"  vonage-reports --stack prod recollect {delivered.report_id}\n"
     )
+
+
+def test_price_of_a_record_turns_the_bill_into_money(tmp_path: Path) -> None:
+    delivered = report()
+    receive(tmp_path, delivered, hour=2)
+
+    found = replace(life(tmp_path, delivered), cost="0.40 EUR")
+
+    assert "Vonage billed 1,000 records (0.40 EUR), by the receipts" in printed(found)
+    assert found.to_dict(advice_on(found, stack=None))["cost"] == "0.40 EUR"
 
 
 def test_every_request_of_a_recollected_window_is_counted(tmp_path: Path) -> None:
