@@ -121,7 +121,7 @@ def aws_costs() -> Iterator[str]:
         yield _row(part, *(costs[part] for costs in columns.values()))
     yield _row("**total**", *(sum(costs.values()) for costs in columns.values()))
     yield _row(
-        "metrics by definition, besides",
+        "metrics by definition, added to the total",
         *(usage.detailed_metric_months * METRIC for usage in USAGES.values()),
     )
 

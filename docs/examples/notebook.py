@@ -1,7 +1,7 @@
 # %% [markdown]
 # Usage by manifest, with DuckDB, over a copy of the bucket such as `out/` of `make run`.
 #
-#     python docs/examples/notebook.py out         or open it as a notebook (jupytext)
+#     .venv/bin/python docs/examples/notebook.py out         or open it as a notebook (jupytext)
 #     aws s3 sync s3://BUCKET reports --exclude '*' --include 'data/*' --include 'manifests/*'
 #
 # Executed by the project's tests on a folder of deliveries. Not executed: Jupyter itself.

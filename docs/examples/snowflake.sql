@@ -7,12 +7,17 @@
 -- Executed by the project's tests: the statements under "portable", by DuckDB on real manifests.
 -- The others were read by a grammar of Snowflake's dialect, and never ran on Snowflake.
 
--- >>> Snowflake only: once. The role needs s3:GetObject, s3:GetObjectVersion and s3:ListBucket.
+-- >>> Snowflake only: once. The role needs s3:GetObject and s3:GetObjectVersion on manifests/* and
+-- data/*, s3:ListBucket on the bucket, and kms:Decrypt on the key if the stack has KmsKeyArn.
+-- DESC INTEGRATION vonage_reports shows STORAGE_AWS_IAM_USER_ARN and STORAGE_AWS_EXTERNAL_ID. The
+-- role's trust policy allows that user sts:AssumeRole under the condition sts:ExternalId.
 CREATE STORAGE INTEGRATION vonage_reports
   TYPE = EXTERNAL_STAGE STORAGE_PROVIDER = 'S3' ENABLED = TRUE
   STORAGE_AWS_ROLE_ARN = 'arn:aws:iam::123456789012:role/snowflake-reads-reports'
-  STORAGE_ALLOWED_LOCATIONS = ('s3://BUCKET/manifests/', 's3://BUCKET/data/');
+  STORAGE_ALLOWED_LOCATIONS = ('s3://BUCKET/');
 
+-- The stage spans manifests/ and data/, so the integration allows the bucket. The role's policy is the
+-- narrower limit.
 CREATE STAGE reports URL = 's3://BUCKET/' STORAGE_INTEGRATION = vonage_reports;
 
 -- >>> portable: once
@@ -40,7 +45,8 @@ SELECT w.dataset_key, w.version_id, w.records
 FROM windows AS w LEFT JOIN loaded AS l ON l.dataset_key = w.dataset_key
 WHERE w.product = 'SMS' AND (l.version_id IS NULL OR l.version_id <> w.version_id);
 
--- >>> Snowflake only: each time. COPY loads the manifests that are new or were rewritten.
+-- >>> Snowflake only: each time. A task runs both statements: first COPY, which loads the manifests
+-- that are new or were rewritten, then the block.
 COPY INTO manifests FROM (
   SELECT $1:report_id::VARCHAR, $1:definition::VARCHAR, $1:product::VARCHAR,
     $1:account_id::VARCHAR, $1:revision::VARCHAR, $1:rows::BIGINT, $1:dataset.key::VARCHAR,

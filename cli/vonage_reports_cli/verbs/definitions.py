@@ -59,7 +59,14 @@ def get(session: Session, version_id: str | None) -> None:
 
 
 @verb(name="history", help="List the versions of the definitions, newest first.")
-@click.option("--most", type=click.IntRange(1, 1_000), default=20, show_default=True)
+@click.option(
+    "--most",
+    metavar="N",
+    type=click.IntRange(1, 1_000),
+    default=20,
+    show_default=True,
+    help="List at most so many versions.",
+)
 def history(session: Session, most: int) -> None:
     """Print time, version and number of definitions of each version of the object."""
     stack, screen = session.deployed, session.screen
