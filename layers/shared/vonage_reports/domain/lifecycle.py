@@ -117,12 +117,12 @@ class Resubmit:
 
 @dataclass(frozen=True)
 class Split:
-    """The window is too large for one report, so its halves are planned."""
+    """The window is too large for one report, so its two parts are planned."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """The archive of a half is stored."""
+    """The archive of a part is stored."""
 
     rows: int | None
 
@@ -144,7 +144,7 @@ class Convert:
 
 @dataclass(frozen=True)
 class Deliver:
-    """The run succeeded. `rescued` counts price and time cells that do not fit, by column."""
+    """The run succeeded. `rescued` counts price, currency and time cells that do not fit."""
 
     rows: int | None
     rescued: Mapping[str, int] | None = None
@@ -157,7 +157,7 @@ class Supersede:
 
 @dataclass(frozen=True)
 class Withdraw:
-    """The backfill was cancelled or another half failed, before this report was requested."""
+    """The backfill was cancelled or another part failed, before this report was requested."""
 
 
 @dataclass(frozen=True)

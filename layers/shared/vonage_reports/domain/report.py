@@ -181,7 +181,7 @@ class Report:
     relabelled: bool = False
     """Whether the report was collected as preliminary, and a shorter `delay_days` made it final."""
     rescued: Mapping[str, int] | None = None
-    """The price and time cells that did not fit in the last delivery, by column, or None."""
+    """The price, currency and time cells that did not fit at the last delivery, by column."""
     error: str | None = None
     """The name of the last error. `reason` is its sentence."""
     reason: str | None = None
