@@ -18,10 +18,10 @@ _PACKAGE = "vonage_reports_cli.verbs"
 
 VERBS: Mapping[str, Mapping[str, str]] = {
     "Look": {
-        "status": "Show every problem with the command that mends it, and each definition.",
-        "show": "Show the life of one report, and the command that mends it.",
+        "status": "Show every problem with the command that solves it, and each definition.",
+        "show": "Show the life of one report, and the command that helps.",
         "logs": "Show the logs of the functions.",
-        "doctor": "Check the stack, and name the command that mends each fault.",
+        "doctor": "Check the stack, and name the command that repairs each fault.",
         "verify": "Prove again what was delivered, from the bucket alone.",
     },
     "Cost": {
@@ -35,7 +35,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "reconvert": "Make dataset and manifest again from the stored archives, for free.",
         "resolve": "Answer a held report: which request it has at Vonage, or none.",
         "withdraw": "End open reports that are not needed any more.",
-        "retry": "Mend everything that failed, each report by its own way.",
+        "retry": "Retry everything that failed, each report in its own way.",
         "sweep": "Settle what ended, and request what waits, now.",
         "events": "List, send or delete the events that submit_reports failed to handle.",
     },

@@ -10,7 +10,7 @@ _STYLES = {Verdict.OK: "green", Verdict.PROBLEM: "red", Verdict.UNKNOWN: "yellow
 _NAME_WIDTH = 20
 
 
-@verb(help="Check the stack, and name the command that mends each fault. Vonage bills nothing.")
+@verb(help="Check the stack, and name the command that repairs each fault. Vonage bills nothing.")
 def doctor(session: Session) -> Exit:
     """Print a line for each check, as soon as it is made."""
     stack, screen = session.deployed, session.screen

@@ -15,7 +15,7 @@ from vonage_reports_cli.status.summary import status_of
 
 @verb(
     acts=True,
-    help="Mend everything that failed, each report by its own way: convert stored archives again, "
+    help="Retry everything that failed, each report in its own way: convert stored archives again, "
     "which is free, or collect a window again, which Vonage bills.",
 )
 def retry(session: Session) -> Exit:

@@ -18,7 +18,7 @@ from vonage_reports_cli.show.text import show_life
 from vonage_reports_cli.stack import DeployedStack
 
 
-@verb(help="Show the life of one report, and the command that mends it.")
+@verb(help="Show the life of one report, and the command that helps.")
 @click.argument("report_id")
 def show(session: Session, report_id: str) -> None:
     """Print the life of a report."""

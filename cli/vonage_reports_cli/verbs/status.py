@@ -27,7 +27,7 @@ _SECONDS = 5
 """Between two drawings of `--watch`."""
 
 
-@verb(help="Show every problem with the command that mends it, and each definition.")
+@verb(help="Show every problem with the command that solves it, and each definition.")
 @click.argument("definition", required=False)
 @click.option(
     "--check",
