@@ -75,8 +75,15 @@ def test_delivery_is_announced_after_sns_recovers(case: Case) -> None:
     sns.delete_topic(TopicArn=topic)
     planned = case.collect()
     case.stack.until(lambda: case.open().resumes > 0, "a failed run")
-    assert sns.create_topic(Name=topic.rsplit(":", 1)[1])["TopicArn"] == topic
-    case.stack.stack.subscribe_queue("notifications-of-tests")
+    name, queue = topic.rsplit(":", 1)[1], topic.replace(":sns:", ":sqs:").rsplit(":", 1)[0]
+    assert sns.create_topic(Name=name)["TopicArn"] == topic
+    # At once, because the run may announce between the two calls.
+    sns.subscribe(
+        TopicArn=topic,
+        Protocol="sqs",
+        Endpoint=f"{queue}:notifications-of-tests",
+        Attributes={"RawMessageDelivery": "true"},
+    )
     (report,) = case.all_delivered(planned)
     assert report.attempt == 1
     assert "report.delivered" in case.events()
