@@ -20,7 +20,6 @@ from vonage_reports.domain.windows import WindowLength
 from vonage_reports_cli.errors import BadInput
 from vonage_reports_cli.invoice import read_invoice
 from vonage_reports_cli.main import main
-from vonage_reports_cli.names import country_of, product_of
 
 SCHEMA = json.loads((ROOT / "docs/schemas/cli/reconcile.schema.json").read_text())
 MONTH = ("--month", "2026-11")
@@ -434,33 +433,3 @@ def amounts_found(path: Path, decimal: str | None = None) -> list[Decimal] | Non
         if "add --decimal" not in str(error):
             raise
         return None
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("gb", "GB"), ("GBR", "GB"), ("United Kingdom", "GB"), ("U.K.", "GB"),
-        ("Côte d\u2019Ivoire", "CI"), ("Deutschland", "DE"), ("Allemagne", "DE"),
-        ("Germany (Mobile)", "DE"), ("Germany - Mobile", "DE"), ("south korea", "KR"),
-        ("Korea, Republic of", "KR"), ("CURACAO", "CW"), ("Russia", "RU"), ("NA", "NA"),
-        ("Türkiye", "TR"), ("turkey", "TR"), ("Atlantis", None), ("", None),
-    ],
-)  # fmt: skip
-def test_country_has_names_and_codes(text: str, code: str | None) -> None:
-    assert country_of(text) == code
-
-
-@pytest.mark.parametrize(
-    ("word", "ours", "product"),
-    [
-        ("sms", (), "SMS"), ("SMS Outbound", (), "SMS"), ("Voice API", (), "VOICE-CALL"),
-        ("Verify", {"VERIFY-V2"}, "VERIFY-V2"), ("Verify", {"VERIFY-API", "VERIFY-V2"}, None),
-        ("verify api", (), "VERIFY-API"), ("Number Insight", (), "NUMBER-INSIGHT"),
-        ("Messages API", (), "MESSAGES"), ("Video", (), "VIDEO-API"), ("Numbers", (), None),
-        ("IN_APP VOICE", (), "IN-APP-VOICE"), ("new-api", {"NEW-API"}, "NEW-API"),
-    ],
-)  # fmt: skip
-def test_product_has_words_in_any_case(
-    word: str, ours: set[str] | tuple[()], product: str | None
-) -> None:
-    assert product_of(word, ours) == product
