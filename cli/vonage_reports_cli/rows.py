@@ -1,8 +1,10 @@
 """Rows of an answer: as lines of a terminal, as a CSV file, as values of JSON."""
 
 import csv
+import errno
 import io
 import json
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -133,6 +135,8 @@ def _write(path: Path, text: str) -> None:
         path.write_bytes(content)
         return
     path = path.resolve()
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     partial = path.with_name(f".{path.name}.partial")
     try:
         if path.exists():
