@@ -437,7 +437,7 @@ def test_amount_is_that_of_the_line(
     read = read_invoice(written(tmp_path, f"{header}\nSMS,GB,10,300\n"))
 
     [line] = read.lines
-    assert (line.amount, line.currency) == (300, currency)
+    assert (line.amount, line.currency) == (Decimal(300), currency)
     assert f"amount from the column {column!r}" in read.notes[0]
 
 
