@@ -313,9 +313,12 @@ def _without_header(path: Path, text: str, given: str | None, columns: Mapping[s
     if not header:
         return f"{path} is empty"
     there = _columns(header, columns)
+    listed = ", ".join(repr(cell.strip(BLANKS)) for cell in header)
+    for field, name in columns.items():
+        if name and field not in there:
+            return f"{path}: line {number} has no column {name!r}; its columns are {listed}"
     missing = [name for name in _NEEDED if name not in there]
     said = " and ".join(missing) or "amount"
-    listed = ", ".join(repr(cell.strip(BLANKS)) for cell in header)
     return (
         f"{path}: line {number} has no column for {said}; its columns are {listed}; name the "
         f"column with --map {missing[0] if missing else 'amount'}='...'"
@@ -336,8 +339,23 @@ def _check_columns(table: _Table, given: Mapping[str, str]) -> None:
                 f"{table.path}: {' and '.join(map(repr, same))} may each be the {field}; choose "
                 f"one with --map {field}='...'"
             )
-    if "amount" not in given and names[table.columns["amount"]] in _PRICES:
-        _require_no_other_numbers(table)
+    if "amount" not in given:
+        _require_one_currency(table)
+        if names[table.columns["amount"]] in _PRICES:
+            _require_no_other_numbers(table)
+
+
+def _require_one_currency(table: _Table) -> None:
+    """Raise BadInput if the amount is there in two currencies."""
+    amount = table.header[table.columns["amount"]]
+    for name in table.header:
+        if _heading(name) in _HEADERS["amount"] and (
+            common(_currencies_of(amount), _currencies_of(name)) is None
+        ):
+            raise BadInput(
+                f"{table.path}: {amount!r} and {name!r} may each be the amount; choose one with "
+                "--map amount='...'"
+            )
 
 
 def _require_no_other_numbers(table: _Table) -> None:
@@ -354,9 +372,9 @@ def _require_no_other_numbers(table: _Table) -> None:
     if others:
         price = table.header[table.columns["amount"]]
         raise BadInput(
-            f"{table.path}: the column {price!r} may be the price of one unit, because "
-            f"{', '.join(map(repr, others))} has numbers too; choose the column of the line's "
-            f"amount with --map amount='...'"
+            f"{table.path}: the column {price!r} may be the price of one unit, because there are "
+            f"numbers in {' and '.join(map(repr, others))} too; choose the column of the line's "
+            "amount with --map amount='...'"
         )
 
 
