@@ -8,34 +8,53 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-import pycountry
-
+from vonage_reports_cli.amounts import BLANKS, amount_of, common, currencies_in, decimal_sign_in
 from vonage_reports_cli.errors import BadInput
+from vonage_reports_cli.money import EXACT, total
+from vonage_reports_cli.names import products_of
 
 FIELDS = ("product", "amount", "country", "currency", "month")
 """The fields of a line. The first two are required."""
 
 _NEEDED = ("product", "amount")
+_PRICES = ("price", "cost", "preis", "kosten", "prix", "precio", "coste", "costo", "prezzo")
+"""Names of an amount's column that may also mean the price of one unit."""
+
 _HEADERS = {
     "product": (
         "product", "product name", "product type", "service", "service name", "item",
-        "description", "produkt", "dienst", "leistung", "beschreibung",
+        "description", "produkt", "dienst", "leistung", "beschreibung", "produit", "producto",
+        "prodotto", "servicio", "servizio",
     ),
     "amount": (
         "amount", "net amount", "amount net", "line amount", "line total", "total", "total amount",
-        "total price", "total cost", "net", "net total", "cost", "charge", "charges", "price",
-        "betrag", "nettobetrag", "summe", "gesamt", "gesamtbetrag", "montant", "importe",
+        "total price", "total cost", "net", "net total", "charge", "charges",
+        "betrag", "nettobetrag", "summe", "gesamt", "gesamtbetrag", "gesamtpreis", "montant",
+        "prix total", "importe", "importe total", "precio total", "importo", *_PRICES,
     ),
     "country": (
         "country", "country code", "country name", "destination", "destination country", "land",
-        "zielland", "pays",
+        "zielland", "pays", "pa\u00eds", "pais", "paese",
     ),
-    "currency": ("currency", "currency code", "ccy", "währung", "waehrung", "devise", "moneda"),
+    "currency": (
+        "currency", "currency code", "ccy", "w\u00e4hrung", "waehrung", "devise", "moneda",
+        "divisa", "valuta",
+    ),
     "month": (
         "month", "billing month", "invoice month", "period", "billing period", "monat", "zeitraum",
+        "mois", "mes", "mese",
     ),
 }  # fmt: skip
-"""The names of each field's column in the form of `_header`, the best first."""
+"""The names of each field's column in the form of `_heading`, the best first."""
+
+_SUBTOTALS = frozenset(("subtotal", "sub total", "zwischensumme", "sous total"))
+_TOTALS = frozenset((
+    "total", "grand total", "net total", "total net", "total amount", "invoice total",
+    "total invoice", "total due", "total amount due", "amount due", "total excl vat", "sum",
+    "summe", "gesamt", "gesamtsumme", "gesamtbetrag", "nettosumme", "montant total", "total ht",
+    "importe total", "totale",
+))  # fmt: skip
+"""The labels of an invoice's own totals in the form of `_heading`. No charge has such a name."""
 
 _DELIMITERS = (",", ";", "\t", "|")
 _TABS = ("tab", "\\t", "\t")
@@ -43,19 +62,12 @@ _HEADER_LINES = 50
 """A header is among the first lines of a file. Titles and addresses may be above it."""
 
 _MOST_BYTES = 64 * 2**20
-_SIGNS = {"US$": "USD", "€": "EUR", "£": "GBP", "$": "USD", "¥": "JPY", "₹": "INR"}
-_BLANKS = " \u00a0\u2009\u202f\t"
-_THOUSANDS = "'\u2019" + _BLANKS
-_MINUS = str.maketrans({"\u2212": "-", "\u2013": "-"})
-_CODE = re.compile(r"\b[A-Z]{3}\b")
-_CODE_OF_A_COLUMN = re.compile(r"[(\[]\s*([A-Z]{3})\s*[)\]]|\s([A-Z]{3})$")
-_TOTAL = re.compile(
-    r"(grand |sub-?|net |invoice )?(total|sum|summe|gesamt\w*|zwischensumme)\b.*", re.IGNORECASE
-)
+_IN_BRACKETS = re.compile(r"[(\[](.*?)[)\]]")
 _MONTHS = "january february march april may june july august september october november december"
 _MONTH_NAMES = {name: number for number, name in enumerate(_MONTHS.split(), start=1)} | {
     name[:3]: number for number, name in enumerate(_MONTHS.split(), start=1)
 }
+_MONTHS_OF_A_YEAR = 12
 
 
 @dataclass(frozen=True)
@@ -71,12 +83,46 @@ class InvoiceLine:
 
 
 @dataclass(frozen=True)
+class OwnTotal:
+    """A total that the invoice states in line `number`.
+
+    `summed` is the sum of the invoice's lines that it is about, or None if they have several
+    currencies. `currency` may be empty.
+    """
+
+    number: int
+    currency: str
+    amount: Decimal
+    summed: Decimal | None
+
+    @property
+    def difference(self) -> Decimal | None:
+        """The stated total less the sum of the lines."""
+        return None if self.summed is None else EXACT.subtract(self.amount, self.summed)
+
+
+@dataclass(frozen=True)
 class Invoice:
-    """The lines of an invoice, and notes on how the file was read, as sentences."""
+    """The lines of an invoice, its own totals, and notes on how the file was read, as sentences.
+
+    Of several totals of one currency and month, only the last one is in `totals`.
+    """
 
     lines: Sequence[InvoiceLine]
+    totals: Sequence[OwnTotal]
     notes: Sequence[str]
     has_countries: bool
+
+
+@dataclass(frozen=True)
+class _TotalLine:
+    """A row with a total of the invoice's own."""
+
+    number: int
+    currency: str
+    month: str | None
+    amount: Decimal
+    is_of_a_part: bool
 
 
 @dataclass(frozen=True)
@@ -92,7 +138,7 @@ class _Table:
     def cell(self, row: Sequence[str], field: str) -> str:
         """Return the cell of a field, "" without one."""
         place = self.columns.get(field)
-        return row[place].strip(_BLANKS) if place is not None and place < len(row) else ""
+        return row[place].strip(BLANKS) if place is not None and place < len(row) else ""
 
     def bad(self, number: int, field: str, reason: str) -> BadInput:
         """Return the error about a cell."""
@@ -119,16 +165,25 @@ def read_invoice(
     table = _table(path, _text(path), given, columns or {})
     _check_columns(table, columns or {})
     sign = decimal or _decimal_sign(table)
-    lines, totals = [], []
+    lines, totals, footers = [], [], []
+    ends = _ends(table)
     for number, row in table.rows:
+        if number > ends and _is_text_alone(row):
+            footers.append(number)
+            continue
         line = _line(table, number, row, sign)
         if isinstance(line, InvoiceLine):
             lines.append(line)
         elif line is not None:
-            totals.append((number, line))
+            totals.append(line)
     if not lines:
         raise BadInput(f"{path} has no line with an amount")
-    return Invoice(lines, [*_notes(table, sign, lines, totals)], "country" in table.columns)
+    return Invoice(
+        lines,
+        _own_totals(lines, totals),
+        [*_notes(table, sign, lines, totals, footers)],
+        "country" in table.columns,
+    )
 
 
 def mapping_of(texts: Sequence[str]) -> dict[str, str]:
@@ -208,21 +263,21 @@ def _rows(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
     """Return the rows that have a cell, with the numbers of their last lines."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows = [(reader.line_num, row) for row in reader]
-    return [(number, row) for number, row in rows if any(cell.strip(_BLANKS) for cell in row)]
+    return [(number, row) for number, row in rows if any(cell.strip(BLANKS) for cell in row)]
 
 
 def _columns(row: Sequence[str], given: Mapping[str, str]) -> dict[str, int]:
     """Return the place of each field whose column is in the row."""
-    names = [_header(cell) for cell in row]
-    exact = [cell.strip(_BLANKS) for cell in row]
+    names = [_heading(cell) for cell in row]
+    exact = [cell.strip(BLANKS) for cell in row]
     found = {}
     for field in FIELDS:
         if field in given:
             name = given[field]
             if name in exact:
                 found[field] = exact.index(name)
-            elif name and _header(name) in names:
-                found[field] = names.index(_header(name))
+            elif name and _heading(name) in names:
+                found[field] = names.index(_heading(name))
             continue
         for name in _HEADERS[field]:
             if name in names:
@@ -231,9 +286,23 @@ def _columns(row: Sequence[str], given: Mapping[str, str]) -> dict[str, int]:
     return found
 
 
-def _header(cell: str) -> str:
-    """Return a column's name without case, without brackets and their content, and in one line."""
-    return " ".join(re.sub(r"[(\[].*?[)\]]", " ", cell).replace("_", " ").casefold().split())
+def _heading(cell: str) -> str:
+    """Return a label in lower case and one line, without brackets, currencies and punctuation."""
+    words = re.sub(r"[_:/-]", " ", _IN_BRACKETS.sub(" ", cell)).replace(".", "").split()
+    while len(words) > 1 and currencies_in(words[-1]):
+        words = words[: -2 if words[-2].casefold() == "in" and len(words) > 2 else -1]  # noqa: PLR2004 - "Amount in EUR" has three words
+    while len(words) > 1 and currencies_in(words[0]):
+        words = words[1:]
+    return " ".join(words).casefold()
+
+
+def _currencies_of(label: str) -> tuple[str, ...]:
+    """Return the currencies that a label names, as `currencies_in` does, () without any."""
+    bare = _IN_BRACKETS.sub(" ", label).replace("_", " ").split()
+    inside = " ".join(_IN_BRACKETS.findall(label)).split()
+    edges = [bare[0], bare[-1]] if len(bare) > 1 else [each for each in bare if "$" in each]
+    found = (currencies_in(each) for each in (*inside, *edges))
+    return next(filter(None, found), ())
 
 
 def _without_header(path: Path, text: str, given: str | None, columns: Mapping[str, str]) -> str:
@@ -244,9 +313,12 @@ def _without_header(path: Path, text: str, given: str | None, columns: Mapping[s
     if not header:
         return f"{path} is empty"
     there = _columns(header, columns)
+    listed = ", ".join(repr(cell.strip(BLANKS)) for cell in header)
+    for field, name in columns.items():
+        if name and field not in there:
+            return f"{path}: line {number} has no column {name!r}; its columns are {listed}"
     missing = [name for name in _NEEDED if name not in there]
     said = " and ".join(missing) or "amount"
-    listed = ", ".join(repr(cell.strip(_BLANKS)) for cell in header)
     return (
         f"{path}: line {number} has no column for {said}; its columns are {listed}; name the "
         f"column with --map {missing[0] if missing else 'amount'}='...'"
@@ -257,9 +329,9 @@ def _check_columns(table: _Table, given: Mapping[str, str]) -> None:
     """Raise BadInput for a given column that is absent, or two columns that one field may mean."""
     for field, name in given.items():
         if name and field not in table.columns:
-            listed = ", ".join(repr(cell.strip(_BLANKS)) for cell in table.header)
+            listed = ", ".join(repr(cell.strip(BLANKS)) for cell in table.header)
             raise BadInput(f"{table.path} has no column {name!r}; its columns are {listed}")
-    names = [_header(cell) for cell in table.header]
+    names = [_heading(cell) for cell in table.header]
     for field, place in table.columns.items():
         same = [table.header[n] for n, name in enumerate(names) if name == names[place]]
         if len(same) > 1 and field not in given:
@@ -267,6 +339,43 @@ def _check_columns(table: _Table, given: Mapping[str, str]) -> None:
                 f"{table.path}: {' and '.join(map(repr, same))} may each be the {field}; choose "
                 f"one with --map {field}='...'"
             )
+    if "amount" not in given:
+        _require_one_currency(table)
+        if names[table.columns["amount"]] in _PRICES:
+            _require_no_other_numbers(table)
+
+
+def _require_one_currency(table: _Table) -> None:
+    """Raise BadInput if the amount is there in two currencies."""
+    amount = table.header[table.columns["amount"]]
+    for name in table.header:
+        if _heading(name) in _HEADERS["amount"] and (
+            common(_currencies_of(amount), _currencies_of(name)) is None
+        ):
+            raise BadInput(
+                f"{table.path}: {amount!r} and {name!r} may each be the amount; choose one with "
+                "--map amount='...'"
+            )
+
+
+def _require_no_other_numbers(table: _Table) -> None:
+    """Raise BadInput if the prices in the amount's column may be those of one unit."""
+    others = [
+        name
+        for place, name in enumerate(table.header)
+        if place not in table.columns.values()
+        and any(
+            place < len(row) and any(amount_of(row[place], decimal) for decimal in ".,")
+            for _, row in table.rows
+        )
+    ]
+    if others:
+        price = table.header[table.columns["amount"]]
+        raise BadInput(
+            f"{table.path}: the column {price!r} may be the price of one unit, because there are "
+            f"numbers in {' and '.join(map(repr, others))} too; choose the column of the line's "
+            "amount with --map amount='...'"
+        )
 
 
 def _decimal_sign(table: _Table) -> str:
@@ -275,7 +384,7 @@ def _decimal_sign(table: _Table) -> str:
     unclear: tuple[int, str] | None = None
     for number, row in table.rows:
         cell = table.cell(row, "amount")
-        sign = _sign_in(cell)
+        sign = decimal_sign_in(cell)
         if sign in (",", "."):
             votes.setdefault(sign, (number, cell))
         elif sign == "?" and unclear is None:
@@ -300,138 +409,175 @@ def _decimal_sign(table: _Table) -> str:
     return "."
 
 
-def _sign_in(cell: str) -> str | None:
-    """Return the decimal sign that a cell shows, "?" for an unclear one, None without any."""
-    digits = re.sub(r"[^0-9.,]", "", cell)
-    has_spaced_thousands = re.search(rf"[0-9][{_THOUSANDS}][0-9]", cell) is not None
-    dot, comma = digits.rfind("."), digits.rfind(",")
-    if dot < 0 and comma < 0:
-        return None
-    if dot >= 0 and comma >= 0:
-        return "." if dot > comma else ","
-    sign = "." if dot >= 0 else ","
-    whole, _, fraction = digits.partition(sign)
-    if sign in fraction:
-        return "," if sign == "." else "."
-    is_thousands = len(fraction) == 3 and 1 <= len(whole) <= 3 and whole != "0"  # noqa: PLR2004 - thousands have three digits
-    return "?" if is_thousands and not has_spaced_thousands else sign
+def _ends(table: _Table) -> int:
+    """Return the number of the last line with an amount, 0 without any."""
+    return max((number for number, row in table.rows if table.cell(row, "amount")), default=0)
 
 
-def _line(table: _Table, number: int, row: list[str], decimal: str) -> InvoiceLine | Decimal | None:
-    """Return a line, or the amount of a line of totals, or None for a line without an amount."""
-    if any(cell.strip(_BLANKS) for cell in row[len(table.header) :]):
+def _is_text_alone(row: Sequence[str]) -> bool:
+    """Tell whether a row has one cell only, and that names no product."""
+    cells = [cell for cell in row if cell.strip(BLANKS)]
+    return len(cells) == 1 and not products_of(cells[0])
+
+
+def _line(
+    table: _Table, number: int, row: list[str], decimal: str
+) -> InvoiceLine | _TotalLine | None:
+    """Return a line, or a total of the invoice's own, or None for a line without an amount."""
+    if any(cell.strip(BLANKS) for cell in row[len(table.header) :]):
         raise BadInput(
             f"{table.path}: line {number} has {len(row)} cells, and the header has "
             f"{len(table.header)}; put a cell with the delimiter into quotation marks"
         )
     product, cell = table.cell(row, "product"), table.cell(row, "amount")
-    is_total = any(_TOTAL.fullmatch(each.strip(_BLANKS)) for each in row)
+    label = _label_of_total(table, row)
     if not cell:
-        if is_total or not product:
+        if label or not product:
             return None
         raise table.bad(number, "amount", "empty; write the amount, or remove the line")
-    amount = _amount(cell, decimal)
-    if amount is None:
+    read = amount_of(cell, decimal)
+    if read is None:
         raise table.bad(number, "amount", f"{cell!r} is no amount with the decimal sign {decimal}")
-    if is_total:
-        return amount
+    amount, beside = read
+    month = _month(table, number, row)
+    if label:
+        currency = _currency(table, number, row, common(beside, _currencies_of(label)))
+        return _TotalLine(number, currency, month, amount, _heading(label) in _SUBTOTALS)
     if not product:
         raise table.bad(number, "product", "empty beside an amount; write the product")
-    return InvoiceLine(
-        number,
-        product,
-        table.cell(row, "country"),
-        _currency(table, number, row, cell),
-        _month(table, number, row),
-        amount,
-    )
+    currency = _currency(table, number, row, beside)
+    return InvoiceLine(number, product, table.cell(row, "country"), currency, month, amount)
 
 
-def _amount(cell: str, decimal: str) -> Decimal | None:
-    """Read an amount with currency signs, thousands and a sign before or behind it."""
-    text = cell.translate(_MINUS)
-    is_negative = text.startswith("(") and text.endswith(")")
-    text = text.strip("()")
-    for sign in _SIGNS:
-        text = text.replace(sign, "")
-    text = _CODE.sub("", text, count=1).strip(_BLANKS)
-    if text.endswith("-"):
-        text = f"-{text[:-1]}"
-    if text[:1] in ("-", "+"):
-        is_negative ^= text[0] == "-"
-        text = text[1:].strip(_BLANKS)
-    other = "," if decimal == "." else "."
-    found = re.fullmatch(
-        rf"(?:([0-9]+)|([0-9]{{1,3}}(?:[{re.escape(other)}{_THOUSANDS}][0-9]{{3}})+))?"
-        rf"(?:{re.escape(decimal)}([0-9]*))?",
-        text,
-    )
-    whole = found and (found[1] or found[2] or "")
-    if found is None or not (whole or found[3]):
-        return None
-    number = Decimal(f"{re.sub(r'[^0-9]', '', whole or '') or '0'}.{found[3] or '0'}")
-    return -number if is_negative else number
+def _label_of_total(table: _Table, row: Sequence[str]) -> str:
+    """Return the label of a total of the invoice's own, or "" for another row.
+
+    A row of a country is a charge, and so is one whose product has more words than a total's name.
+    """
+    if table.cell(row, "country"):
+        return ""
+    cells = [cell.strip(BLANKS) for cell in row]
+    label = table.cell(row, "product") or next(filter(None, cells), "")
+    return label if _heading(label) in _TOTALS | _SUBTOTALS else ""
 
 
-def _currency(table: _Table, number: int, row: list[str], amount: str) -> str:
-    """Return the currency of a line: its own column, the amount's sign, or the column's name."""
+def _currency(
+    table: _Table, number: int, row: Sequence[str], beside: tuple[str, ...] | None
+) -> str:
+    """Return the currency of a line: its own column's, that beside the amount, or the column's."""
     own = table.cell(row, "currency").upper()
-    if own:
-        code = _SIGNS.get(own, own)
-        if not _is_currency(code):
-            raise table.bad(number, "currency", f"{own!r} is no code like EUR")
-        return code
-    header = table.header[table.columns["amount"]]
-    found = [*_CODE.findall(amount), *(one or other for one, other in _of_a_column(header))]
-    signs = [code for text in (amount, header) for sign, code in _SIGNS.items() if sign in text]
-    return next(filter(_is_currency, [*found, *signs]), "")
+    written = currencies_in(own) if own else ()
+    if own and not written:
+        raise table.bad(number, "currency", f"{own!r} is no code like EUR")
+    agreed: tuple[str, ...] | None = _currencies_of(table.header[table.columns["amount"]])
+    for each in (beside, written):
+        agreed = None if agreed is None or each is None else common(each, agreed)
+    if agreed is None:
+        raise table.bad(
+            number,
+            "amount",
+            f"{table.cell(row, 'amount')!r} is in another currency than its line or its column's "
+            "name says; correct one of them, or leave a column out, such as with --map currency=",
+        )
+    return (*agreed, "")[0]
 
 
-def _of_a_column(header: str) -> list[tuple[str, str]]:
-    """Return the codes in a column's name, such as EUR in "Total (EUR)" and "Amount EUR"."""
-    return _CODE_OF_A_COLUMN.findall(header.strip(_BLANKS))
-
-
-def _is_currency(code: str) -> bool:
-    return pycountry.currencies.get(alpha_3=code) is not None
-
-
-def _month(table: _Table, number: int, row: list[str]) -> str | None:
+def _month(table: _Table, number: int, row: Sequence[str]) -> str | None:
     text = table.cell(row, "month")
     if not text:
         return None
-    iso = re.fullmatch(r"(\d{4})[-/.](\d{1,2})([-/.]\d{1,2})?", text)
-    local = re.fullmatch(r"(?:\d{1,2}[-/.])?(\d{1,2})[-/.](\d{4})", text)
-    named = re.fullmatch(r"([A-Za-z]+)\.?[ -]+(\d{4})", text)
+    iso = re.fullmatch(r"([0-9]{4})[-/.]([0-9]{1,2})([-/.][0-9]{1,2})?", text)
+    local = re.fullmatch(r"([0-9]{1,2})[-/.]([0-9]{4})", text)
+    day = re.fullmatch(r"([0-9]{1,2})([-/.])([0-9]{1,2})\2([0-9]{4})", text)
+    named = re.fullmatch(r"([A-Za-z]+)\.?[ -]+([0-9]{4})", text)
     year, month = "", 0
     if iso:
         year, month = iso[1], int(iso[2])
     elif local:
         year, month = local[2], int(local[1])
+    elif day:
+        year, month = day[4], _month_of_day(table, number, text, day)
     elif named:
         year, month = named[2], _MONTH_NAMES.get(named[1].lower(), 0)
-    if not 1 <= month <= 12:  # noqa: PLR2004 - months
+    if not 1 <= month <= _MONTHS_OF_A_YEAR:
         raise table.bad(
             number, "month", f"{text!r} is no month like 2026-11; --map month= leaves it out"
         )
     return f"{year}-{month:02}"
 
 
+def _month_of_day(table: _Table, number: int, text: str, day: re.Match[str]) -> int:
+    """Return the month of a date with the year at its end. Raises BadInput if two are possible."""
+    first, second = int(day[1]), int(day[3])
+    # With dots, the day is first everywhere.
+    if day[2] == "." or first == second or first > _MONTHS_OF_A_YEAR:
+        return second
+    if second > _MONTHS_OF_A_YEAR:
+        return first
+    raise table.bad(
+        number,
+        "month",
+        f"{text!r} may be in {_MONTHS.split()[first - 1].title()} or in "
+        f"{_MONTHS.split()[second - 1].title()}; write {day[4]}-{first:02} or "
+        f"{day[4]}-{second:02}, or leave the column out with --map month=",
+    )
+
+
+def _own_totals(lines: Sequence[InvoiceLine], totals: Sequence[_TotalLine]) -> list[OwnTotal]:
+    """Return the last total of each currency and month, beside the sum of its lines.
+
+    A total of the whole invoice goes before those of its parts.
+    """
+    last: dict[tuple[str, str | None], _TotalLine] = {}
+    for each in sorted(totals, key=lambda each: (not each.is_of_a_part, each.number)):
+        last[each.currency, each.month] = each
+    return [
+        _own_total(each, lines, totals)
+        for each in sorted(last.values(), key=lambda each: each.number)
+    ]
+
+
+def _own_total(
+    of: _TotalLine, lines: Sequence[InvoiceLine], totals: Sequence[_TotalLine]
+) -> OwnTotal:
+    """Add up the lines above a total, or all lines if there are none above it.
+
+    A subtotal may also be about the lines since the total above it.
+    """
+    above = [each for each in lines if each.number < of.number] or lines
+    about = [
+        each
+        for each in above
+        if (not of.currency or each.currency in ("", of.currency))
+        and (of.month is None or each.month == of.month)
+    ]
+    currencies = {each.currency for each in about}
+    if not of.currency and len(currencies) > 1:
+        return OwnTotal(of.number, "", of.amount, None)
+    before = max((each.number for each in totals if each.number < of.number), default=0)
+    since = [each for each in about if each.number > before]
+    summed, of_part = (total(each.amount for each in found) for found in (about, since))
+    if of.is_of_a_part and of_part == of.amount:
+        summed = of_part
+    return OwnTotal(of.number, of.currency or "".join(currencies), of.amount, summed)
+
+
 def _notes(
     table: _Table,
     decimal: str,
     lines: Sequence[InvoiceLine],
-    totals: Sequence[tuple[int, Decimal]],
+    totals: Sequence[_TotalLine],
+    footers: Sequence[int],
 ) -> Iterator[str]:
     delimiter = "tabs" if table.delimiter == "\t" else table.delimiter
+    noun = "line" if len(lines) == 1 else "lines"
     yield (
-        f"Read {len(lines):,} lines; delimiter {delimiter} and decimal sign {decimal}; amount from "
-        f"the column {table.header[table.columns['amount']]!r}."
+        f"Read {len(lines):,} {noun}; delimiter {delimiter} and decimal sign {decimal}; amount "
+        f"from the column {table.header[table.columns['amount']]!r}."
     )
-    if totals:
-        listed = ", ".join(str(number) for number, _ in totals)
-        yield f"Totals are not compared: line {listed}."
-    if len(totals) == 1:
-        (number, said), summed = totals[0], sum(each.amount for each in lines)
-        if said != summed:
-            yield f"Line {number} says {said:,f}, and the lines add up to {summed:,f}."
+    for numbers, text in (
+        ([each.number for each in totals], "Totals are no charges"),
+        (footers, "Text below the charges is left out"),
+    ):
+        if numbers:
+            yield f"{text}: line {', '.join(map(str, numbers))}."

@@ -38,8 +38,8 @@ def checked_currency(code: str | None) -> str | None:
 
 
 def digits_of(currency: str | None) -> int:
-    """Return the decimal places of a currency's amounts."""
-    return _DIGITS.get(currency or "", _USUAL_DIGITS)
+    """Return the decimal places of a currency's amounts. The code is in any case."""
+    return _DIGITS.get((currency or "").upper(), _USUAL_DIGITS)
 
 
 def mark_up_of(text: str | None, *, is_confirmed: bool) -> Decimal:
@@ -79,7 +79,8 @@ def rounded(amount: Decimal, currency: str | None, rounding: int | None) -> Deci
     digits = digits_of(currency) if rounding is None else rounding
     if digits < 0:
         return amount
-    return amount.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, context=EXACT)
+    found = amount.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, context=EXACT)
+    return EXACT.plus(found)  # makes 0 of -0
 
 
 def total(amounts: Iterable[Decimal]) -> Decimal:

@@ -46,6 +46,20 @@ class Comparison:
         """Add up one of the counts of the groups."""
         return sum(getattr(each, name) for each in self.groups)
 
+    @property
+    def is_unmatched(self) -> bool:
+        """Tell whether an amount of one side has no counterpart, or a word is unknown."""
+        is_alone = self.difference != 0 and not (self.groups and self.invoiced_lines)
+        return bool(self.unknown) or is_alone
+
+    @property
+    def is_rounding(self) -> bool:
+        """Tell whether the invoice's rounding of its lines explains the whole difference."""
+        if not (self.groups and self.invoiced_lines):
+            return False
+        most = total(_most_of_rounding(each.amount, self.currency) for each in self.invoiced_lines)
+        return 0 < abs(self.difference) <= most
+
     def causes(self) -> list[str]:
         """Return the possible causes of a difference, as phrases."""
         found = [*dict.fromkeys(self.unknown)]
@@ -61,24 +75,29 @@ class Comparison:
             count = self.count(name)
             if count:
                 found.append(f"{count:,} of {self.count('records'):,} records {text}")
-        half = Decimal(5).scaleb(-digits_of(self.currency) - 1)
-        if self.groups and 0 < abs(self.difference) <= half * len(self.invoiced_lines):
+        if self.is_rounding:
             found.append("the rounding of the invoice's lines")
         return found
 
 
 @dataclass(frozen=True)
 class Sum:
-    """All lines of one currency."""
+    """All lines of one currency. `rounding` is what rounding explains of the difference."""
 
     currency: str
     ours: Decimal
     invoiced: Decimal
+    rounding: Decimal
 
     @property
     def difference(self) -> Decimal:
         """The invoice's sum less ours."""
         return EXACT.subtract(self.invoiced, self.ours)
+
+    @property
+    def unexplained(self) -> Decimal:
+        """The difference without the lines whose rounding explains theirs."""
+        return EXACT.subtract(self.difference, self.rounding)
 
 
 def keys_of(text: str) -> list[str]:
@@ -118,8 +137,10 @@ def of_month(invoice: Invoice, month: str) -> tuple[list[InvoiceLine], str | Non
     if not lines:
         months = sorted({each.month for each in invoice.lines if each.month})
         raise BadInput(f"no line of the invoice is of {month}; it has {', '.join(months)}")
-    others = len(invoice.lines) - len(lines)
-    return lines, f"Lines of other months are not compared: {others:,}." if others else None
+    others = [each.month for each in invoice.lines if each.month not in (None, month)]
+    named = ", ".join(sorted({each for each in others if each}))
+    note = f"Lines of other months are not compared: {len(others):,} ({named})." if others else None
+    return lines, note
 
 
 def currency_of_invoice(
@@ -156,29 +177,54 @@ def compare(
     """
     found: dict[tuple[tuple[str, ...], str], Comparison] = {}
 
-    def comparison(product: str, country: str, of: str) -> Comparison:
-        key = tuple({"product": product, "country": country}[name] for name in by)
+    def key_of(product: str, country: str) -> tuple[str, ...]:
+        return tuple({"product": product, "country": country}[name] for name in by)
+
+    def comparison(key: tuple[str, ...], of: str) -> Comparison:
         return found.setdefault((key, of), Comparison(key, of))
 
     ours = {group.product for group in groups if group.with_price}
     for group in groups:
-        country = str(group.key[1] or "")
-        place = country_of(country) if country else ""
-        # The records of one group may lack a price and so a currency. They are no other line.
-        comparison(group.product, place or country, group.currency or currency).groups.append(group)
+        if group.currency:
+            comparison(key_of(*_place(group)), group.currency.upper()).groups.append(group)
     for line in lines:
         matched = renamed.get(_folded(line.product)) or product_of(line.product, ours)
         place = country_of(line.country) if line.country else ""
-        at = comparison(
-            matched or line.product, line.country if place is None else place,
-            line.currency or currency,
-        )  # fmt: skip
+        key = key_of(matched or line.product, line.country if place is None else place)
+        at = comparison(key, line.currency or currency)
         at.invoiced_lines.append(line)
         if matched is None:
             at.unknown.append(f"unknown product word {line.product!r} (--product names it)")
         if place is None and "country" in by:
             at.unknown.append(f"unknown country {line.country!r}")
+    for group in groups:
+        if not group.currency:
+            _explain(group, key_of(*_place(group)), found.values())
     return sorted(found.values(), key=lambda each: (-abs(each.difference), each.key, each.currency))
+
+
+def _place(group: Group) -> tuple[str, str]:
+    """Return the product and the country of a group's line."""
+    country = str(group.key[1] or "")
+    return group.product, (country_of(country) if country else None) or country
+
+
+def _explain(group: Group, key: tuple[str, ...], comparisons: Iterable[Comparison]) -> None:
+    """Add records without a currency, and so without a price, to the line that lacks them."""
+    of_key = next((each for each in comparisons if each.key == key), None)
+    if of_key is not None:
+        of_key.groups.append(group)
+
+
+def without_currency(groups: Iterable[Group]) -> str | None:
+    """Return a sentence about the records that have no price and no currency, None without any."""
+    found = [each for each in groups if not each.currency]
+    if not found:
+        return None
+    products = ", ".join(dict.fromkeys(each.product for each in found))
+    records = sum(each.records for each in found)
+    noun = "record counts" if records == 1 else "records count"
+    return f"Without a price and a currency, {records:,} {noun} as 0 ({products})."
 
 
 def sums_of(comparisons: Sequence[Comparison]) -> list[Sum]:
@@ -191,9 +237,16 @@ def sums_of(comparisons: Sequence[Comparison]) -> list[Sum]:
             currency,
             total(each.ours or Decimal(0) for each in found),
             total(each.invoiced or Decimal(0) for each in found),
+            total(each.difference for each in found if each.is_rounding),
         )
         for currency, found in sorted(by_currency.items())
     ]
+
+
+def _most_of_rounding(amount: Decimal, currency: str) -> Decimal:
+    """Return the most that rounding can have changed in an amount: half of its last digit."""
+    digits = max(digits_of(currency), -int(amount.as_tuple().exponent))
+    return Decimal(5).scaleb(-digits - 1)
 
 
 def shown(amount: Decimal | None, currency: str) -> str:

@@ -1,8 +1,11 @@
 """Rows of an answer: as lines of a terminal, as a CSV file, as values of JSON."""
 
 import csv
+import errno
+import io
 import json
-from collections.abc import Collection, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from math import isfinite
@@ -75,6 +78,19 @@ def json_value(value: object) -> object:
     return text_of(value)
 
 
+def target_of(text: str, *, inputs: Iterable[Path]) -> Path:
+    """Return the file of --csv. Raises BadInput if it, or the file beside it, is an input."""
+    path = Path(text)
+    for each in inputs:
+        for output in (path, _beside(path)):
+            if output.exists() and each.exists() and output.samefile(each):
+                raise BadInput(
+                    f"--csv {path} would write over {each}, which the command reads; name another "
+                    "file"
+                )
+    return path
+
+
 def write_csv(
     path: Path,
     columns: Sequence[str],
@@ -86,19 +102,51 @@ def write_csv(
     """Write the rows, and the facts about them as JSON into `<path>.json` beside it.
 
     A cell that a spreadsheet might evaluate gets an apostrophe, unless `is_exact`. Raises BadInput
-    if a file cannot be written.
+    if a file cannot be written, and leaves an earlier file as it is then.
     """
     cell = text_of if is_exact else _harmless
-    beside = path.with_name(f"{path.name}.json")
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(map(cell, row) for row in (columns, *rows))
     try:
-        with path.open("w", newline="", encoding="utf-8", errors="surrogatepass") as file:
-            csv.writer(file).writerows(map(cell, row) for row in (columns, *rows))
-        # A device, such as /dev/stdout, has nothing beside it.
-        if path.is_file():
-            beside.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        _write(path, text.getvalue())
+        if not _is_device(path):
+            _write(_beside(path), json.dumps(facts, indent=1) + "\n")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise BadInput(f"--csv {path} cannot be written: {reason}") from error
+
+
+def _beside(path: Path) -> Path:
+    # `with_name` would refuse a folder such as ".".
+    return path.parent / f"{path.name}.json"
+
+
+def _is_device(path: Path) -> bool:
+    """Tell whether a path is a device such as /dev/stdout, which may also be a file's."""
+    return path.parts[:2] in (("/", "dev"), ("/", "proc")) or (
+        path.exists() and not path.is_file() and not path.is_dir()
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file as a whole, or not at all. A link stays a link, and the permissions stay."""
+    content = text.encode("utf-8", errors="surrogatepass")
+    if _is_device(path):
+        path.write_bytes(content)
+        return
+    path = path.resolve()
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        if path.exists():
+            path.open("ab").close()  # raises if the file is read-only
+        partial.write_bytes(content)
+        if path.exists():
+            partial.chmod(path.stat().st_mode)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def written(path: Path, rows: int) -> str:

@@ -124,10 +124,16 @@ def act_options() -> list[click.Option]:
     ]
 
 
-def verb(*, acts: bool = False, **attributes: Any) -> Callable[..., click.Command]:  # noqa: ANN401 - click's own attributes
+def verb(
+    *,
+    acts: bool = False,
+    cls: type[click.Command] = click.Command,
+    **attributes: Any,  # noqa: ANN401 - click's own attributes
+) -> Callable[..., click.Command]:
     """Declare a verb. Its function takes the Session first and returns an exit code or None.
 
-    `acts`: the verb changes something, so that it has --dry-run and --yes.
+    `acts`: the verb changes something, so that it has --dry-run and --yes. `cls` reads its
+    arguments.
     """
 
     def declare(function: Callable[..., int | None]) -> click.Command:
@@ -137,7 +143,7 @@ def verb(*, acts: bool = False, **attributes: Any) -> Callable[..., click.Comman
             return function(session, *arguments, **options)
 
         command = click.command(
-            cls=click.Command,
+            cls=cls,
             context_settings={"help_option_names": ["-h", "--help"]},
             **attributes,
         )(with_session)

@@ -1,6 +1,8 @@
 """`bill`: what to charge for the records of a period."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from vonage_reports.domain.printable import printable
 from vonage_reports_cli.bill import (
     OWN_REPORTS,
     UNPRICED,
+    Group,
     Line,
     Total,
     cautions_of,
@@ -102,10 +105,28 @@ def bill(  # noqa: D103 - the help is the docstring
         found = read_groups(connection, period, keys, currency=of_others)
     groups = [each for each in found if each.product not in (OWN_REPORTS, *UNPRICED)]
     require_currency(groups)
-    by_line = joined(groups, lambda each: (each.key, each.currency))
+    by_line = joined(_with_currency(groups), lambda each: (each.key, each.currency))
     lines = list(lines_of(by_line, mark_up=fraction, rounding=places))
     answer.show(lines, [*cautions_of(groups), *unpriced_of(found)], target)
     return Exit.DONE
+
+
+def _with_currency(groups: Sequence[Group]) -> Iterator[Group]:
+    """Give records without a price and a currency that of their line, or else the bill's only one.
+
+    Leave them out if there are several. They cost nothing, and the cautions count them.
+    """
+    of_all = {each.currency for each in groups} - {None}
+    of_key: dict[object, set[str | None]] = defaultdict(set)
+    for group in groups:
+        of_key[group.key].add(group.currency)
+    for group in groups:
+        of_line = of_key[group.key] - {None}
+        found = of_line if len(of_line) == 1 else of_all
+        if group.currency is not None:
+            yield group
+        elif len(found) == 1:
+            yield replace(group, currency=next(iter(found)))
 
 
 class _Answer:
@@ -159,12 +180,13 @@ class _Answer:
             self._table(lines)
         for each in totals:
             of = f" {each.currency}" if each.currency else ""
+            noun = "record" if each.records == 1 else "records"
             screen.say(
-                f"Total {grouped(each.amount)}{of} for {each.records:,} records; exact "
+                f"Total {grouped(each.amount)}{of} for {each.records:,} {noun}; exact "
                 f"{grouped(shortened(each.exact))}, difference {plain(each.difference)}"
             )
         if not lines:
-            screen.say("No records.")
+            screen.say("No record has a price." if cautions else "No records.")
         screen.say(*map(printable, cautions))
         if not self._completeness.is_complete:
             screen.say(*map(printable, self._completeness.lines()))

@@ -291,7 +291,7 @@ def _show_put(
     screen.say(*(f"  {line}" for line in described(lines, price)))
     for label, new, old in (
         ("next schedule", outlook.next, before.next),
-        (f"{outlook.days} days", outlook.period, before.period),
+        (count(outlook.days, "day"), outlook.period, before.period),
     ):
         now, then = Total.of(new).words(price), Total.of(old).words(price)
         screen.say(f"  {label}: {now}" + (f" (before: {then})" if now != then else ""))

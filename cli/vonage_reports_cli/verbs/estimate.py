@@ -72,7 +72,7 @@ def _show(session: Session, outlook: Outlook) -> None:
     screen.say(
         "",
         f"next schedule: {Total.of(outlook.next).words(price)}",
-        f"{outlook.days} days: {Total.of(outlook.period).words(price)}",
+        f"{count(outlook.days, 'day')}: {Total.of(outlook.period).words(price)}",
     )
     if outlook.open:
         screen.say(f"open already, with or without the schedule: {count(outlook.open, 'report')}")

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from vonage_reports.domain.printable import printable
-from vonage_reports_cli.errors import Exit
+from vonage_reports_cli.errors import BadInput, Exit
 from vonage_reports_cli.page import NAME, Page, make_page
 from vonage_reports_cli.page.document import Origin
 from vonage_reports_cli.page.windows import STATES
@@ -18,6 +18,8 @@ from vonage_reports_cli.stack import DeployedStack
 from vonage_reports_cli.status.model import Content
 from vonage_reports_cli.status.sources import content_of
 
+_BEGIN = b"<!DOCTYPE HTML>"
+
 
 @verb(help="Write a page of usage and cost, for a browser.")
 @click.option("--month", metavar="MONTH", help="Only this month of UTC, such as 2026-11.")
@@ -27,6 +29,7 @@ from vonage_reports_cli.status.sources import content_of
 def page(session: Session, *, month: str | None, output: str) -> Exit:
     """Write the page, and say what it rests on."""
     period = None if month is None else month_of(month)
+    _require_page(Path(output))
     target, screen = session.target, session.screen
     origin = Origin(target.source, target.is_simulated, datetime.now(UTC))
     made = make_page(source_of(session, period), origin, content=_content_of(session), month=period)
@@ -39,6 +42,16 @@ def page(session: Session, *, month: str | None, output: str) -> Exit:
     records = records_in_words(made.numbers.records)
     screen.say(printable(f"{output}: {records}{of}; {made.words}"))
     return Exit.DONE
+
+
+def _require_page(path: Path) -> None:
+    """Raise BadInput for another file in the page's place, such as an invoice."""
+    if not path.is_file():
+        return  # A folder fails with a reason when the page is written.
+    with path.open("rb") as file:
+        begin = file.read(len(_BEGIN))
+    if begin and begin.upper() != _BEGIN:
+        raise BadInput(f"-o {path} is a file and no page; name another file, or remove it")
 
 
 def _content_of(session: Session) -> Content:

@@ -1,5 +1,6 @@
 """`query`: SQL on the delivered records."""
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,13 +10,16 @@ import click
 import duckdb
 
 from vonage_reports_cli.errors import BadInput, Exit
-from vonage_reports_cli.rows import json_value, lines_of, write_csv, written
+from vonage_reports_cli.rows import json_value, lines_of, target_of, write_csv, written
 from vonage_reports_cli.session import Session, verb
 from vonage_reports_cli.sql.dataset import open_dataset, source_of
 from vonage_reports_cli.sql.named_queries import named_queries, values_of
 
 MOST_ROWS = 1000
 """How many rows of a statement are printed at most. --csv and --json have all rows."""
+
+_COMMENT = re.compile(r"--[^\s=]*\s")
+"""The begin of a comment. No option has a blank in its name."""
 
 _SOURCE = "source"
 _SAVED = ("billing", "reconciliation", "customers")
@@ -27,7 +31,17 @@ product (sms, voice_call, ...), and the table `manifests`. `query "SHOW TABLES"`
 """
 
 
-@verb(help=_HELP)
+class _Command(click.Command):
+    """Takes SQL that begins with a comment for SQL, and not for an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put a blank before a comment."""
+        return super().parse_args(
+            ctx, [f" {each}" if _COMMENT.match(each) else each for each in args]
+        )
+
+
+@verb(help=_HELP, cls=_Command)
 @click.argument("sql", required=False, metavar="SQL")
 @click.option("-f", "--file", metavar="FILE", help="Read the SQL from a file; - is standard input.")
 @click.option("--saved", type=click.Choice(_SAVED), help="Run one of Athena's saved queries.")
@@ -65,7 +79,8 @@ def query(  # noqa: D103 - the help is the docstring
     else:
         values = values_of(saved, since=since, until=until, currency=currency)
         text = named_queries()[saved].render(values)
-    path = None if target is None else Path(target)
+    inputs = [Path(each) for each in (file, invoice) if each is not None]
+    path = None if target is None else target_of(target, inputs=inputs)
     try:
         with open_dataset(
             source_of(session),
@@ -116,11 +131,15 @@ class _Answer:
         for number, statement in enumerate(statements):
             result = connection.execute(statement)
             columns = [each[0] for each in result.description or ()]
-            if self._path is not None and number == len(statements) - 1:
-                self._write(columns, result.fetchall(), statement.query)
-            elif screen.as_json:
-                rows = [[json_value(each) for each in row] for row in result.fetchall()]
-                found.append({"columns": columns, "rows": rows})
+            is_written = self._path is not None and number == len(statements) - 1
+            if is_written or screen.as_json:
+                rows = result.fetchall()
+                cells = (
+                    [[json_value(each) for each in row] for row in rows] if screen.as_json else []
+                )
+                found.append({"columns": columns, "rows": cells})
+                if is_written:
+                    self._write(columns, rows, statement.query)
             else:
                 if number:
                     screen.say("")

@@ -1,6 +1,7 @@
 """`reconcile`: an invoice of Vonage beside the delivered records."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from vonage_reports_cli.bill import UNPRICED, read_groups, require_currency
 from vonage_reports_cli.completeness import Completeness
 from vonage_reports_cli.errors import Exit
 from vonage_reports_cli.finance import checked_completeness, facts_of, made_at, require_real
-from vonage_reports_cli.invoice import mapping_of, read_invoice
+from vonage_reports_cli.invoice import OwnTotal, mapping_of, read_invoice
 from vonage_reports_cli.money import checked_currency, padded, plain
 from vonage_reports_cli.period import Period, month_of
 from vonage_reports_cli.reconcile import (
@@ -25,16 +26,19 @@ from vonage_reports_cli.reconcile import (
     shown,
     sums_of,
     tolerance_of,
+    without_currency,
 )
-from vonage_reports_cli.rows import lines_of, split_common, write_csv, written
+from vonage_reports_cli.rows import lines_of, split_common, target_of, write_csv, written
 from vonage_reports_cli.session import Session, verb
 from vonage_reports_cli.sql.dataset import open_dataset, source_of
 
 _HELP = """Compare an invoice of Vonage, a CSV file, with the delivered records of its month.
 
 The delimiter, the decimal sign and the columns are found in the file. Products are matched in any
-case, countries by name or code. The largest difference comes first. The exit code is 1 if a line
-differs by more than the tolerance.
+case, countries by name or code. The largest difference comes first.
+
+The exit code is 1 if a difference is larger than the tolerance: of a line, of the sum of a currency
+without what the rounding of lines explains, or between the invoice's own total and its lines.
 
 If a window of the month is missing, failed, held, preliminary or not due, nothing is compared: the
 windows are listed, and the exit code is 1. --incomplete goes on.
@@ -48,7 +52,11 @@ windows are listed, and the exit code is 1. --incomplete goes on.
     "--by", default="product,country", show_default=True, metavar="KEYS", help="Or: product."
 )
 @click.option(
-    "--tolerance", default="0.01", show_default=True, metavar="AMOUNT", help="For each line."
+    "--tolerance",
+    default="0.01",
+    show_default=True,
+    metavar="AMOUNT",
+    help="The most that a line or sum may differ.",
 )
 @click.option("--delimiter", metavar="CHAR", help="The delimiter of cells, such as ; or tab.")
 @click.option("--decimal", metavar="SIGN", help="The decimal sign of amounts: , or .")
@@ -91,6 +99,7 @@ def reconcile(  # noqa: D103 - the help is the docstring
     read = read_invoice(
         Path(invoice), delimiter=delimiter, decimal=decimal, columns=mapping_of(mapping)
     )
+    path = None if target is None else target_of(target, inputs=[Path(invoice)])
     lines, of_others = of_month(read, month)
     require_real(session, accepts_simulated=simulated)
     notes = [*read.notes, *([of_others] if of_others else [])]
@@ -108,7 +117,9 @@ def reconcile(  # noqa: D103 - the help is the docstring
     require_currency(groups)
     of_invoice = currency_of_invoice(lines, groups, given)
     comparisons = compare(groups, lines, by=keys, currency=of_invoice, renamed=renamed)
-    return answer.show(comparisons, notes, target)
+    without = without_currency(groups)
+    totals = [replace(each, currency=each.currency or of_invoice) for each in read.totals]
+    return answer.show(comparisons, totals, [*notes, *([without] if without else [])], path)
 
 
 class _Answer:
@@ -132,30 +143,41 @@ class _Answer:
         """Show that nothing is compared."""
         if self._session.as_json:
             self._session.screen.document(
-                {**self._facts(), "lines": None, "totals": None, "beyond": None, "notes": []}
+                {
+                    **self._facts(),
+                    "lines": None,
+                    "totals": None,
+                    "invoice_totals": None,
+                    "beyond": None,
+                    "notes": [],
+                }
             )
         return Exit.ATTENTION
 
     def show(
-        self, comparisons: Sequence[Comparison], notes: Sequence[str], target: str | None
+        self,
+        comparisons: Sequence[Comparison],
+        own: Sequence[OwnTotal],
+        notes: Sequence[str],
+        path: Path | None,
     ) -> Exit:
-        """Show the lines, or write them to the file `target`, and the totals."""
+        """Show the lines, or write them to the file `path`, the totals and the invoice's own."""
         screen = self._session.screen
-        beyond = [each for each in comparisons if self._is_beyond(each)]
+        beyond = [each for each in comparisons if self._is_beyond(each.difference)]
         totals = sums_of(comparisons)
         if screen.as_json:
             screen.document(
                 {
                     **self._facts(),
                     "lines": [self._line(each) for each in comparisons],
-                    "totals": [_total(each) for each in totals],
+                    **self._totals(totals, own),
                     "beyond": len(beyond),
                     "notes": list(notes),
                 }
             )
         screen.note(*map(printable, notes))
-        if target is not None:
-            self._write(Path(target), comparisons, totals, notes)
+        if path is not None:
+            self._write(path, comparisons, self._totals(totals, own), notes)
         else:
             self._table(comparisons)
         for each in totals:
@@ -164,17 +186,70 @@ class _Answer:
                 f"{padded(each.ours, each.currency)}, difference "
                 f"{padded(each.difference, each.currency)}"
             )
-        self._causes(beyond)
-        screen.say(
-            f"{len(beyond):,} of {len(comparisons):,} lines differ by more than "
-            f"{plain(self._tolerance)}."
-        )
+        screen.say(*(printable(_own_in_words(each)) for each in own))
+        self._causes([each for each in comparisons if each in beyond or each.is_unmatched])
+        screen.say(*self._verdict(comparisons, beyond, totals, own))
         if not self._completeness.is_complete:
             screen.say(*map(printable, self._completeness.lines()))
-        return Exit.ATTENTION if beyond else Exit.DONE
+        is_equal = not beyond and not any(
+            map(self._is_beyond, (*(each.unexplained for each in totals), *_differences(own)))
+        )
+        return Exit.DONE if is_equal else Exit.ATTENTION
 
-    def _is_beyond(self, comparison: Comparison) -> bool:
-        return abs(comparison.difference) > self._tolerance
+    def _verdict(
+        self,
+        comparisons: Sequence[Comparison],
+        beyond: Sequence[Comparison],
+        totals: Sequence[Sum],
+        own: Sequence[OwnTotal],
+    ) -> Iterator[str]:
+        """Yield a sentence on the lines, and one on each sum and own total that differs."""
+        more = f"by more than {plain(self._tolerance)}"
+        of = "line differs" if len(comparisons) == 1 else "lines differ"
+        yield f"{len(beyond):,} of {len(comparisons):,} {of} {more}."
+        for each in totals:
+            if self._is_beyond(each.unexplained):
+                besides = ", besides the rounding of lines" if each.rounding else ""
+                yield f"The sum of {each.currency} differs {more}{besides}."
+        for total, difference in zip(own, _differences(own), strict=True):
+            if difference is None:
+                yield (
+                    f"The invoice's total in line {total.number} names none of the lines' "
+                    "currencies, so it is not compared; write the currency beside it."
+                )
+            elif self._is_beyond(difference):
+                yield f"The invoice's total in line {total.number} differs from its lines {more}."
+
+    def _is_beyond(self, difference: Decimal | None) -> bool:
+        """Tell whether a difference is larger than the tolerance, or unknown."""
+        return difference is None or abs(difference) > self._tolerance
+
+    def _totals(self, totals: Sequence[Sum], own: Sequence[OwnTotal]) -> dict[str, object]:
+        """Return the totals and the invoice's own, for JSON."""
+        return {
+            "totals": [
+                {
+                    "currency": each.currency,
+                    "invoiced": plain(each.invoiced),
+                    "ours": plain(each.ours),
+                    "difference": plain(each.difference),
+                    "rounding": plain(each.rounding),
+                    "is_beyond": self._is_beyond(each.unexplained),
+                }
+                for each in totals
+            ],
+            "invoice_totals": [
+                {
+                    "line": each.number,
+                    "currency": each.currency,
+                    "amount": plain(each.amount),
+                    "lines": None if each.summed is None else plain(each.summed),
+                    "difference": None if each.difference is None else plain(each.difference),
+                    "is_beyond": self._is_beyond(each.difference),
+                }
+                for each in own
+            ],
+        }
 
     def _facts(self) -> dict[str, object]:
         return {
@@ -184,19 +259,20 @@ class _Answer:
         }
 
     def _line(self, comparison: Comparison) -> dict[str, object]:
+        is_beyond = self._is_beyond(comparison.difference)
         return {
             **dict(zip(self._keys, comparison.key, strict=True)),
             "currency": comparison.currency,
             "invoiced": None if comparison.invoiced is None else plain(comparison.invoiced),
             "ours": None if comparison.ours is None else plain(comparison.ours),
             "difference": plain(comparison.difference),
-            "is_beyond": self._is_beyond(comparison),
+            "is_beyond": is_beyond,
             "records": comparison.count("records"),
             "records_without_price": comparison.count("without_price"),
             "records_without_time": comparison.count("without_time"),
             "preliminary_records": comparison.count("preliminary"),
             "invoice_lines": [each.number for each in comparison.invoiced_lines],
-            "causes": comparison.causes() if self._is_beyond(comparison) else [],
+            "causes": comparison.causes() if is_beyond or comparison.is_unmatched else [],
         }
 
     def _table(self, comparisons: Sequence[Comparison]) -> None:
@@ -212,8 +288,8 @@ class _Answer:
             screen.say(printable(f"In every line: {said}"))
         screen.say(*lines_of(columns, cells, right=_AMOUNTS))
 
-    def _causes(self, beyond: Sequence[Comparison]) -> None:
-        explained = [(each, each.causes()) for each in beyond]
+    def _causes(self, named: Sequence[Comparison]) -> None:
+        explained = [(each, each.causes()) for each in named]
         if any(causes for _, causes in explained):
             self._session.screen.say("Possible causes:")
         for each, causes in explained:
@@ -225,7 +301,7 @@ class _Answer:
         self,
         path: Path,
         comparisons: Sequence[Comparison],
-        totals: Sequence[Sum],
+        totals: Mapping[str, object],
         notes: Sequence[str],
     ) -> None:
         label = self._session.target.label
@@ -235,13 +311,12 @@ class _Answer:
             [
                 *(line[name] for name in (*self._keys, *_COLUMNS[:-2])),
                 " ".join(map(str, (one.number for one in each.invoiced_lines))),
-                "; ".join(each.causes()) if line["is_beyond"] else "",
+                "; ".join(each.causes()) if line["causes"] else "",
                 label,
             ]
             for each, line in zip(comparisons, lines, strict=True)
         ]
-        facts = {**self._facts(), **made_at(), "totals": [_total(each) for each in totals],
-                 "notes": list(notes)}  # fmt: skip
+        facts = {**self._facts(), **made_at(), **totals, "notes": list(notes)}
         write_csv(path, columns, rows, facts)
         self._session.screen.say(written(path, len(rows)))
 
@@ -263,10 +338,17 @@ _COLUMNS = (
 """The columns of a CSV file after the keys."""
 
 
-def _total(total: Sum) -> dict[str, object]:
-    return {
-        "currency": total.currency,
-        "invoiced": plain(total.invoiced),
-        "ours": plain(total.ours),
-        "difference": plain(total.difference),
-    }
+def _differences(own: Sequence[OwnTotal]) -> list[Decimal | None]:
+    return [each.difference for each in own]
+
+
+def _own_in_words(own: OwnTotal) -> str:
+    """Return the line about a total of the invoice's own."""
+    of = f" {own.currency}" if own.currency else ""
+    said = f"The invoice's own total{of} (line {own.number}): {padded(own.amount, own.currency)}"
+    if own.summed is None or own.difference is None:
+        return said
+    return (
+        f"{said}, its lines {padded(own.summed, own.currency)}, difference "
+        f"{padded(own.difference, own.currency)}"
+    )

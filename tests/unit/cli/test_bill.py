@@ -461,3 +461,66 @@ def test_large_mark_up_needs_a_second_word(
     [total] = billed(capsys, *WEEK, "--mark-up", "150 %", "--large-mark-up")["totals"]
 
     assert total["amount"] == "1.75"
+
+
+def without_price(id_: str, country: str) -> dict[str, str]:
+    return sms(id_, DAYS[0], "", currency="", country=country)
+
+
+@pytest.mark.parametrize(
+    ("others", "lines"),
+    [
+        # The currency of their line, then the only one of the bill, then no line.
+        ([("GB", "EUR"), ("US", "USD")], [("GB", "EUR", 2), ("US", "USD", 1)]),
+        ([("GB", "EUR")], [("FR", "EUR", 1), ("GB", "EUR", 2)]),
+        ([], []),
+    ],
+)
+def test_record_without_price_and_currency_is_no_line_of_its_own(
+    run: Delivered,
+    capsys: pytest.CaptureFixture[str],
+    others: list[tuple[str, str]],
+    lines: list[tuple[str, str, int]],
+) -> None:
+    deliver_week(run, but=tuple(DAYS))
+    records = [without_price("z1", "GB"), without_price("z2", "FR")]
+    records += [
+        sms(country, DAYS[0], currency=currency, country=country) for country, currency in others
+    ]
+    run.deliver("SMS", records, definition="sms", day=DAYS[0])
+    asked = ("--from", DAYS[0], "--until", DAYS[1], "--by", "country")
+
+    found = billed(capsys, *asked)
+    assert bill(*asked) == 0
+
+    assert [
+        (each["country"], each["currency"], each["records"]) for each in found["lines"]
+    ] == lines
+    assert all(each["currency"] for each in found["totals"])
+    output = capsys.readouterr().out.splitlines()
+    assert f"SMS: no price, or only a part of it, in 2 of {len(records)} records." in output
+    assert ("No record has a price." in output) == (not others)
+    assert "No records." not in output
+
+
+def test_rounding_makes_no_negative_zero(
+    run: Delivered, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deliver_week(run, but=tuple(DAYS))
+    run.deliver("SMS", [sms("n", DAYS[0], "-0.3")], definition="sms", day=DAYS[0])
+
+    assert bill("--from", DAYS[0], "--until", DAYS[1], "--round", "0", "--by", "product") == 0
+    output = capsys.readouterr().out.splitlines()
+    assert output[3].split() == ["SMS", "EUR", "1", "0"]
+    assert output[4].startswith("Total 0 EUR for 1 record;")
+
+
+def test_code_in_lower_case_has_the_digits_of_its_currency(
+    run: Delivered, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deliver_week(run, but=tuple(DAYS))
+    run.deliver("SMS", [sms("j", DAYS[0], "12.4", currency="jpy")], definition="sms", day=DAYS[0])
+
+    found = billed(capsys, "--from", DAYS[0], "--until", DAYS[1])
+
+    assert [each["amount"] for each in found["totals"]] == ["12"]

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 
 from tests.support.delivered import Delivered
+from tests.support.last_run import save_run
 from tests.support.unsafe_text import ANY_TEXT, unsafe_in
 from vonage_reports_cli.errors import BadInput
+from vonage_reports_cli.main import main
 from vonage_reports_cli.page import Page, make_page
 from vonage_reports_cli.page.chart import Chart, Kind, Series, Value
 from vonage_reports_cli.page.document import Origin
@@ -456,3 +458,21 @@ def test_page_that_cannot_be_written_leaves_the_earlier_one(out: Delivered, tmp_
         with pytest.raises(BadInput, match=rf"^cannot write \S+{target}: {reason}"):
             page.write(tmp_path / target)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "out"]
+
+
+def test_page_replaces_a_page_and_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(save_run(tmp_path))
+    monkeypatch.delenv("VONAGE_REPORTS_STACK", raising=False)
+    Delivered(tmp_path / "out").deliver("SMS", [], definition="sms")
+    invoice, empty = tmp_path / "invoice.csv", tmp_path / "empty.html"
+    invoice.write_text("product,amount\nSMS,1\n")
+    empty.touch()
+
+    assert main(["--local", "page", "-o", "invoice.csv"]) == 2
+    assert capsys.readouterr().err == (
+        "vonage-reports: -o invoice.csv is a file and no page; name another file, or remove it\n"
+    )
+    assert invoice.read_text() == "product,amount\nSMS,1\n"
+    assert [main(["--local", "page", "-o", "empty.html"]) for _ in range(2)] == [0, 0]

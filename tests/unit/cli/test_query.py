@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from tests.support.cli import program_environment
 from tests.support.delivered import Delivered
 from tests.support.last_run import save_run
 from tests.support.paths import ROOT
@@ -143,6 +146,75 @@ def test_facts_lie_beside_the_csv(run: Path) -> None:
         "source": SOURCE, "simulated": False, "sql": "SELECT 1 AS n", "rows": 1, "period": None,
         "completeness": None,
     }  # fmt: skip
+
+
+def test_document_has_the_rows_of_the_file_too(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert query("SELECT 1 AS n; SELECT 2 AS m", "--csv", run / "m.csv", "--json") == 0
+    assert csv_cells(run / "m.csv") == [["m"], ["2"]]
+    assert document(capsys)["statements"] == [
+        {"columns": ["n"], "rows": [[1]]},
+        {"columns": ["m"], "rows": [[2]]},
+    ]
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize("sql", ["-- how many\nSELECT 1 AS n", "--how many\nSELECT 1 AS n"])
+def test_sql_may_begin_with_a_comment(capsys: pytest.CaptureFixture[str], sql: str) -> None:
+    assert query(sql) == 0
+    assert printed(capsys) == ["n", "1"]
+
+
+def test_file_that_is_read_is_never_written_over(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    invoice, sql = run / "invoice.csv", run / "mine.sql.json"
+    invoice.write_text("month,product,country,currency,amount\n")
+    sql.write_text("SELECT 1 AS n")
+
+    assert query("SELECT 1", "--invoice", invoice, "--csv", invoice) == 2
+    assert query("-f", sql, "--csv", run / "mine.sql") == 2
+    assert "would write over" in capsys.readouterr().err
+    assert invoice.read_text() == "month,product,country,currency,amount\n"
+    assert sql.read_text() == "SELECT 1 AS n"
+
+
+def test_csv_that_fails_leaves_the_earlier_one(run: Path) -> None:
+    target = run / "rows.csv"
+    assert query("SELECT 1 AS n", "--csv", target) == 0
+    target.chmod(0o600)
+    (run / "link.csv").symlink_to(target)
+
+    assert query("SELECT 2 AS n", "--csv", run / "link.csv") == 0
+    assert query("SELECT 1 AS n; SELECT * FROM absent", "--csv", target) == 2
+    assert csv_cells(target) == [["n"], ["2"]]
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert (run / "link.csv").is_symlink()
+    assert not list(run.glob(".*.partial"))
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize("target", [".", "out", "/"])
+def test_folder_is_no_csv_file(capsys: pytest.CaptureFixture[str], target: str) -> None:
+    assert query("SELECT 1", "--csv", target) == 2
+    assert capsys.readouterr().err == (
+        f"vonage-reports: --csv {target} cannot be written: Is a directory\n"
+    )
+
+
+def test_device_gets_the_rows_and_nothing_beside_it(run: Path) -> None:
+    with (run / "redirected.txt").open("w") as file:
+        ended = subprocess.run(
+            [sys.executable, "-m", "vonage_reports_cli", "--local", "query", "SELECT 7 AS n",
+             "--csv", "/dev/stdout"],
+            stdout=file, stderr=subprocess.PIPE, text=True, cwd=run, check=False,
+            env=program_environment(None),
+        )  # fmt: skip
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "n\n7\n" in (run / "redirected.txt").read_text()
+    assert not Path("/dev/stdout.json").exists()
 
 
 def test_simulated_rows_name_their_source(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,6 @@ from vonage_reports.domain.windows import WindowLength
 from vonage_reports_cli.errors import BadInput
 from vonage_reports_cli.invoice import read_invoice
 from vonage_reports_cli.main import main
-from vonage_reports_cli.names import country_of, product_of
 
 SCHEMA = json.loads((ROOT / "docs/schemas/cli/reconcile.schema.json").read_text())
 MONTH = ("--month", "2026-11")
@@ -78,7 +77,8 @@ def compared(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> dict
     assert code in (0, 1), output.err
     found: dict[str, Any] = json.loads(output.out)
     Draft202012Validator(SCHEMA).validate(found)
-    assert code == (1 if found["beyond"] else 0)
+    sums = [*found["totals"], *found["invoice_totals"]]
+    assert code == (1 if found["beyond"] or any(each["is_beyond"] for each in sums) else 0)
     return found
 
 
@@ -118,11 +118,13 @@ def test_invoice_with_semicolons_and_decimal_commas(
         "SMS         GB       1234.50    1234.50        0.00",
         "VOICE-CALL  DE          2.75       2.75        0.00",
         "Total EUR: invoice 1237.45, our total 1237.50, difference -0.05",
+        "The invoice's own total EUR (line 7): 1237.45, its lines 1237.45, difference 0.00",
         "1 of 3 lines differ by more than 0.01.",
+        "The sum of EUR differs by more than 0.01.",
     ]
     assert output.err.splitlines() == [
         "Read 3 lines; delimiter ; and decimal sign ,; amount from the column 'Betrag (EUR)'.",
-        "Totals are not compared: line 7.",
+        "Totals are no charges: line 7.",
     ]
 
 
@@ -216,8 +218,9 @@ def test_unmatched_lines_are_named_largest_first(
         ("VOICE-CALL", "0", []),
     ]
     assert found["totals"] == [
-        {"currency": "EUR", "invoiced": "1268", "ours": "1237.5", "difference": "30.5"}
-    ]
+        {"currency": "EUR", "invoiced": "1268", "ours": "1237.5", "difference": "30.5",
+         "rounding": "0", "is_beyond": True}
+    ]  # fmt: skip
     assert found["beyond"] == 3
 
 
@@ -267,14 +270,238 @@ def test_month_with_a_hole_is_not_compared(
     assert found["lines"]
 
 
+TWO_LINES = "product,amount\nSMS,1234.75\nVoice,2.75\n"
+
+
 def test_own_total_of_the_invoice_is_checked(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    invoice = written(tmp_path, "product,amount\nSMS,1234.75\nVoice,2.75\nTotal,1240.00\n")
+    invoice = written(tmp_path, f"{TWO_LINES}Total EUR,1240.00\n")
 
-    notes = compared(capsys, invoice, *MONTH)["notes"]
+    assert reconcile(invoice, *MONTH) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3:] == [
+        "The invoice's own total EUR (line 4): 1240.00, its lines 1237.50, difference 2.50",
+        "0 of 2 lines differ by more than 0.01.",
+        "The invoice's total in line 4 differs from its lines by more than 0.01.",
+    ]
+    assert compared(capsys, invoice, *MONTH)["invoice_totals"] == [
+        {"line": 4, "currency": "EUR", "amount": "1240", "lines": "1237.5", "difference": "2.5",
+         "is_beyond": True}
+    ]  # fmt: skip
+    assert reconcile(invoice, *MONTH, "--tolerance", "2.5") == 0
 
-    assert "Line 4 says 1,240.00, and the lines add up to 1,237.50." in notes
+
+@pytest.mark.parametrize(
+    ("rows", "differences"),
+    [
+        ("Total,1237.50", {"5": "0"}),
+        ("Subtotal,1000\nGrand Total:,1237.50", {"6": "0"}),
+        ("Gesamt (EUR),1237.50", {"5": "0"}),
+        ("Subtotal,1238.50", {"5": "1"}),
+        ("Sub-total,1237.50\nVAT,0.50\nTOTAL,1238.00", {"7": "0"}),
+        ("Subtotal,1237.50\nVAT,0.50\nSubtotal,0.50", {"7": "0"}),
+        ("Net total,1237.50\nVAT,0.50", {"5": "0"}),
+        ("Total,", {}),
+    ],
+)
+def test_last_total_is_about_the_lines_above_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, rows: str, differences: dict[str, str]
+) -> None:
+    lines = "product,amount\nSMS,1000\nSMS,234.75\nVoice,2.75\n"
+    invoice = written(tmp_path, lines + rows)
+
+    found = compared(capsys, invoice, *MONTH)
+
+    totals = {str(each["line"]): each["difference"] for each in found["invoice_totals"]}
+    assert totals == differences
+    assert "Total" not in {each["product"].title() for each in found["lines"]}
+
+
+def test_totals_of_two_currencies_are_checked_each(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    lines = "product,currency,amount\nSMS,EUR,5\nSMS,USD,7\n"
+
+    found = compared(capsys, written(tmp_path, f"{lines}Total,EUR,5\nTotal,USD,8\n"), *MONTH)
+    assert [each["difference"] for each in found["invoice_totals"]] == ["0", "1"]
+    unclear = compared(capsys, written(tmp_path, f"{lines}Total,,12\n"), *MONTH)
+    assert unclear["invoice_totals"][0]["is_beyond"] is True
+    assert unclear["invoice_totals"][0]["difference"] is None
+
+
+@pytest.mark.parametrize(
+    ("product", "country"),
+    [
+        ("Total surcharge", "GB"), ("Total surcharge", ""), ("Sum of fees", ""), ("Total", "GB"),
+        ("Net total correction", ""), ("Summe der Gebuehren", ""), ("SMS Total", ""),
+        ("Gesamtgebuehr", ""), ("Total 2", ""),
+    ],
+)  # fmt: skip
+def test_charge_that_is_named_like_a_total_is_compared(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, product: str, country: str
+) -> None:
+    invoice = written(
+        tmp_path,
+        f"product,country,amount\nSMS,GB,1234.50\nSMS,DE,0.25\nVoice,DE,2.75\n"
+        f"{product},{country},50.00\nTotal,,1287.50\n",
+    )
+
+    found = compared(capsys, invoice, *MONTH)
+
+    assert (found["lines"][0]["product"], found["lines"][0]["difference"]) == (product, "50")
+    assert found["invoice_totals"][0]["difference"] == "0"
+
+
+def test_small_differences_add_up(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    invoice = written(
+        tmp_path, "product,country,amount\nSMS,GB,1234.51\nSMS,DE,0.26\nVoice,DE,2.75"
+    )
+
+    assert reconcile(invoice, *MONTH) == 1
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "Total EUR: invoice 1237.52, our total 1237.50, difference 0.02",
+        "0 of 3 lines differ by more than 0.01.",
+        "The sum of EUR differs by more than 0.01.",
+    ]
+
+
+def test_rounding_of_lines_is_no_difference_of_the_sum(
+    run: Delivered, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    countries = ("GB", "DE", "FR", "ES", "IT")
+    deliver(run, {"sms": [record(each, "0.0054", each) for each in countries]})
+    rows = "".join(f"SMS,{each},0.01\n" for each in countries)
+
+    rounded = compared(capsys, written(tmp_path, f"product,country,amount\n{rows}"), *MONTH)
+    exact = rows.replace("0.01", "0.0100")
+    not_rounded = compared(capsys, written(tmp_path, f"product,country,amount\n{exact}"), *MONTH)
+
+    assert [each["beyond"] for each in (rounded, not_rounded)] == [0, 0]
+    [one], [other] = rounded["totals"], not_rounded["totals"]
+    assert (one["difference"], one["rounding"], one["is_beyond"]) == ("0.023", "0.023", False)
+    assert (other["difference"], other["rounding"], other["is_beyond"]) == ("0.023", "0", True)
+
+
+def test_unknown_word_is_named_within_the_tolerance(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    invoice = written(tmp_path, f"{TWO_LINES}Rental,0.00\nMessages,0.01\n")
+
+    assert reconcile(invoice, *MONTH) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-4:] == [
+        "Possible causes:",
+        "  MESSAGES EUR: no records: is a definition missing?",
+        "  Rental EUR: unknown product word 'Rental' (--product names it)",
+        "0 of 4 lines differ by more than 0.01.",
+    ]
+
+
+def test_records_without_price_and_currency_are_no_line(
+    run: Delivered, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    deliver(run, {
+        "sms": [record("s1", "1", "GB"), record("s2", "", "GB", currency=""),
+                record("s3", "", "FR", currency="")],
+    })  # fmt: skip
+    invoice = written(tmp_path, "product,country,currency,amount\nSMS,GB,EUR,2.00\n")
+
+    found = compared(capsys, invoice, *MONTH)
+
+    [line] = found["lines"]
+    assert (line["currency"], line["records"]) == ("EUR", 2)
+    assert line["causes"] == ["1 of 2 records without a price or a part of it"]
+    assert "Without a price and a currency, 2 records count as 0 (SMS)." in found["notes"]
+    assert [each["currency"] for each in found["totals"]] == ["EUR"]
+
+
+@pytest.mark.parametrize(
+    ("header", "column", "currency"),
+    [
+        ("Product,Country,Price,Total EUR", "Total EUR", "EUR"),
+        ("Product,Country,Unit,Amount EUR", "Amount EUR", "EUR"),
+        ("Product,Country,Unit,Amount in EUR", "Amount in EUR", "EUR"),
+        ("Product,Country,Unit,EUR amount", "EUR amount", "EUR"),
+        ("Product,Country,Unit,amount_eur", "amount_eur", "EUR"),
+        ("Product,Country,Unit,Amount (A$)", "Amount (A$)", "AUD"),
+        ("Product,Country,Unit,Amount $", "Amount $", "USD"),
+        ("Produkt,Land,Einzelpreis,Gesamtpreis", "Gesamtpreis", ""),
+        ("Producto,Pa\u00eds,Precio,Importe", "Importe", ""),
+        ("Product,Country,Unit,Line Total:", "Line Total:", ""),
+    ],
+)
+def test_amount_is_that_of_the_line(
+    tmp_path: Path, header: str, column: str, currency: str
+) -> None:
+    read = read_invoice(written(tmp_path, f"{header}\nSMS,GB,10,300\n"))
+
+    [line] = read.lines
+    assert (line.amount, line.currency) == (Decimal(300), currency)
+    assert f"amount from the column {column!r}" in read.notes[0]
+
+
+def test_text_below_the_lines_is_left_out(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    invoice = written(tmp_path, f"{TWO_LINES}Total,1237.50\nThank you\n Page 1 of 1,\n")
+
+    found = compared(capsys, invoice, *MONTH)
+
+    assert found["beyond"] == 0
+    assert "Text below the charges is left out: line 5, 6." in found["notes"]
+
+
+@pytest.mark.parametrize(
+    ("text", "month"),
+    [
+        ("2026-11", "2026-11"), ("2026-11-01", "2026-11"), ("11/2026", "2026-11"),
+        ("30/11/2026", "2026-11"), ("11/30/2026", "2026-11"), ("11/11/2026", "2026-11"),
+        ("01.11.2026", "2026-11"), ("Nov 2026", "2026-11"), ("November 2026", "2026-11"),
+    ],
+)  # fmt: skip
+def test_month_has_many_forms(tmp_path: Path, text: str, month: str) -> None:
+    [line] = read_invoice(written(tmp_path, f"product,month,amount\nSMS,{text},1\n")).lines
+
+    assert line.month == month
+
+
+def test_months_that_are_left_out_are_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    invoice = written(
+        tmp_path,
+        "product,month,amount\nSMS,2026-11,1234.75\nVoice,2026-11,2.75\n"
+        "SMS,2026-10,1\nSMS,2026-09,1\nSMS,2026-10,1\nTotal,,1240.50\n",
+    )
+
+    found = compared(capsys, invoice, *MONTH)
+
+    assert "Lines of other months are not compared: 3 (2026-09, 2026-10)." in found["notes"]
+    assert found["invoice_totals"][0]["is_beyond"] is False
+
+
+@pytest.mark.parametrize("target", ["invoice.csv", "out/../invoice.csv", "link.csv", "hard.csv"])
+def test_invoice_is_never_written_over(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, target: str
+) -> None:
+    invoice = written(tmp_path, TWO_LINES)
+    (tmp_path / "link.csv").symlink_to(invoice)
+    (tmp_path / "hard.csv").hardlink_to(invoice)
+
+    assert reconcile(invoice, *MONTH, "--csv", target) == 2
+    assert capsys.readouterr().err == (
+        f"vonage-reports: --csv {target} would write over {invoice}, which the command reads; name "
+        "another file\n"
+    )
+    assert invoice.read_text() == TWO_LINES
+
+
+def test_invoice_is_never_written_over_by_the_facts(tmp_path: Path) -> None:
+    invoice = written(tmp_path, TWO_LINES).rename(tmp_path / "result.csv.json")
+
+    assert reconcile(invoice, *MONTH, "--csv", "result.csv") == 2
+    assert invoice.read_text() == TWO_LINES
 
 
 def test_csv_has_causes_and_facts(tmp_path: Path) -> None:
@@ -322,6 +549,22 @@ def test_simulated_records_need_a_word(capsys: pytest.CaptureFixture[str], tmp_p
         ('product,amount\n"SMS,1\n', [], "cannot be read: "),
         ("PK\x03\x04", [], "is no CSV file; export the invoice"),
         ("product,amount\nSMS,1\n", ["--map", "country=Wo"], "has no column 'Wo'"),
+        ("product,amount\nSMS,(5.00\n", [], "line 2, column 'amount': '(5.00' is no amount"),
+        ("product,currency,amount\nSMS,EUR,$5\n", [],
+         "line 2, column 'amount': '$5' is in another currency than its line or its column's"),
+        ("product,currency,Amount (EUR)\nSMS,USD,5\n", [],
+         "line 2, column 'Amount (EUR)': '5' is in another currency than its line"),
+        ("product,month,amount\nSMS,11/01/2026,1\n", [],
+         "'11/01/2026' may be in November or in January; write 2026-11 or 2026-01, or leave"),
+        ("product,Quantity,Price\nSMS,30,10\n", [],
+         "'Price' may be the price of one unit, because there are numbers in 'Quantity' too"),
+        ("product,Amount (USD),Total (EUR)\nSMS,33,30\n", [],
+         "'Amount (USD)' and 'Total (EUR)' may each be the amount; choose one with --map"),
+        ("product,amount\nSMS,1\n", ["--map", "amount=Sum"],
+         "line 1 has no column 'Sum'; its columns are 'product', 'amount'"),
+        ("product,Price,Charged\nSMS,10,300\n", [],
+         "choose the column of the line's amount with --map amount='...'"),
+        ("product,amount\nThank you,\nSMS,1.50\n", [], "line 2, column 'amount': empty"),
         ("product,amount,Amount (net)\nSMS,1,2\n", [],
          "'amount' and 'Amount (net)' may each be the amount"),
     ],
@@ -434,33 +677,3 @@ def amounts_found(path: Path, decimal: str | None = None) -> list[Decimal] | Non
         if "add --decimal" not in str(error):
             raise
         return None
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("gb", "GB"), ("GBR", "GB"), ("United Kingdom", "GB"), ("U.K.", "GB"),
-        ("Côte d\u2019Ivoire", "CI"), ("Deutschland", "DE"), ("Allemagne", "DE"),
-        ("Germany (Mobile)", "DE"), ("Germany - Mobile", "DE"), ("south korea", "KR"),
-        ("Korea, Republic of", "KR"), ("CURACAO", "CW"), ("Russia", "RU"), ("NA", "NA"),
-        ("Türkiye", "TR"), ("turkey", "TR"), ("Atlantis", None), ("", None),
-    ],
-)  # fmt: skip
-def test_country_has_names_and_codes(text: str, code: str | None) -> None:
-    assert country_of(text) == code
-
-
-@pytest.mark.parametrize(
-    ("word", "ours", "product"),
-    [
-        ("sms", (), "SMS"), ("SMS Outbound", (), "SMS"), ("Voice API", (), "VOICE-CALL"),
-        ("Verify", {"VERIFY-V2"}, "VERIFY-V2"), ("Verify", {"VERIFY-API", "VERIFY-V2"}, None),
-        ("verify api", (), "VERIFY-API"), ("Number Insight", (), "NUMBER-INSIGHT"),
-        ("Messages API", (), "MESSAGES"), ("Video", (), "VIDEO-API"), ("Numbers", (), None),
-        ("IN_APP VOICE", (), "IN-APP-VOICE"), ("new-api", {"NEW-API"}, "NEW-API"),
-    ],
-)  # fmt: skip
-def test_product_has_words_in_any_case(
-    word: str, ours: set[str] | tuple[()], product: str | None
-) -> None:
-    assert product_of(word, ours) == product

@@ -147,6 +147,13 @@ def test_last_run_is_estimated(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[-1] == "7 days: 16 reports, about 1,920 records and an unknown number of records"
 
 
+def test_one_day_is_estimated(capsys: pytest.CaptureFixture[str]) -> None:
+    last_run(VERIFY, rows_per_hour=10)
+
+    assert main(["--local", "estimate", "--days", "1"]) == 0
+    assert any(line.startswith("1 day: ") for line in capsys.readouterr().out.splitlines())
+
+
 def test_estimate_of_a_refused_file_is_no_estimate(capsys: pytest.CaptureFixture[str]) -> None:
     last_run(VERIFY)
 
