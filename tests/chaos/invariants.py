@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from local.simulator import control
 from local.simulator.reports import FILE_LIFETIME
 from local.simulator.reports import Report as AtVonage
-from tests.chaos.campaign import API_KEY, Outcome
+from tests.chaos.campaign import API_KEY, OTHER_KEY, SUBACCOUNT, Outcome
 from tests.chaos.s3 import Objects, read_json
 from vonage_dataset.glue import table_name
 from vonage_reports.domain.calendar import due_windows
@@ -30,6 +30,9 @@ from vonage_reports.domain.waits import NOT_FOUND_PATIENCE
 from vonage_reports.domain.windows import Window
 from vonage_reports.submit_reports.read_definitions import parse_definitions
 from vonage_reports.submit_reports.requests import parse_event
+
+_KEYS = (API_KEY, SUBACCOUNT, OTHER_KEY)
+"""The accounts that Vonage knows."""
 
 Key = tuple[str, str, datetime, datetime]
 """A report at Vonage: product, account, start and end."""
@@ -101,6 +104,9 @@ def _due(outcome: Outcome) -> Iterator[tuple[str, str, int, Window]]:
                     planned.setdefault(key, []).append((run.at, definition, index))
     begun: dict[tuple[str, str], datetime] = {}
     for (name, account_id, days), runs in planned.items():
+        if account_id not in _KEYS and len(runs) == 1:
+            # A conflict leaves a window to the next run. No next run has a mistyped key.
+            continue
         (at, definition, index) = runs[0]
         last = max(at for at, *_ in runs)
         (first,) = due_windows(definition, index, None, at)
