@@ -85,6 +85,12 @@ def _is_told_as_too_late(name: str, window: Window, outcome: Outcome) -> bool:
     return any(found and found[1] <= f"{window.first_date}" <= found[2] for found in told)
 
 
+def _has_a_next_run(planned: tuple[tuple[str, str, int], Sequence[Any]]) -> bool:
+    """Whether a later run plans a window that a conflict left. A mistyped key has one run only."""
+    (_, account_id, _), runs = planned
+    return account_id in _KEYS or len(runs) > 1
+
+
 def _due(outcome: Outcome) -> Iterator[tuple[str, str, int, Window]]:
     """Yield the windows due between the first and the last run that planned their definition.
 
@@ -103,10 +109,7 @@ def _due(outcome: Outcome) -> Iterator[tuple[str, str, int, Window]]:
                     key = (definition.name, account_id, days)
                     planned.setdefault(key, []).append((run.at, definition, index))
     begun: dict[tuple[str, str], datetime] = {}
-    for (name, account_id, days), runs in planned.items():
-        if account_id not in _KEYS and len(runs) == 1:
-            # A conflict leaves a window to the next run. No next run has a mistyped key.
-            continue
+    for (name, account_id, days), runs in filter(_has_a_next_run, planned.items()):
         (at, definition, index) = runs[0]
         last = max(at for at, *_ in runs)
         (first,) = due_windows(definition, index, None, at)
