@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
@@ -56,6 +56,25 @@ def objects_of(session: Session) -> Objects:
     if isinstance(target, DeployedStack):
         return StackObjects(target.bucket)
     return FolderObjects(target.out)
+
+
+_EXPIRY_SETTINGS = {
+    "archives/": "ArchiveExpiryDays",
+    "data/": "DatasetExpiryDays",
+    "unreadable/": "DatasetExpiryDays",
+}
+
+
+def expires_before(session: Session) -> Mapping[str, datetime]:
+    """Return the ends of the windows whose objects may have expired, by prefix of their keys."""
+    target = session.target
+    if not isinstance(target, DeployedStack):
+        return {}
+    days = {
+        prefix: int(target.parameters.get(name, "0")) for prefix, name in _EXPIRY_SETTINGS.items()
+    }
+    now = datetime.now(UTC)
+    return {prefix: now - timedelta(days=number) for prefix, number in days.items() if number}
 
 
 def manifests_in(objects: Objects, period: Period | None = None) -> list[dict[str, Any]]:

@@ -45,9 +45,8 @@ _HELP = """Add up what to charge for a month, in lines, with a mark-up.
 Each line is rounded to its currency's digits, and the total is the sum of the rounded lines. Days
 and months are UTC. The records of your own reports (REPORTS-USAGE) are no part of a bill.
 
-If a window of the period is missing, failed, held, preliminary or not due, there is no bill: the
-windows are listed, and the exit code is 1. With --incomplete, both are printed, and the exit code
-is 0.
+If a window of the period is not delivered and final, there is no bill: the windows are listed with
+their flaws, and the exit code is 1. With --incomplete, both are printed, and the exit code is 0.
 """
 
 

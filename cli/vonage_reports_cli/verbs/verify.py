@@ -1,8 +1,7 @@
 """`verify`: prove again what was delivered, from the bucket alone."""
 
 import sys
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
 from decimal import Decimal
 
 import click
@@ -12,19 +11,13 @@ from rich.progress import track
 from vonage_reports.domain.printable import printable
 from vonage_reports_cli.errors import Exit
 from vonage_reports_cli.money import plain
-from vonage_reports_cli.objects import objects_of
+from vonage_reports_cli.objects import expires_before, objects_of
 from vonage_reports_cli.period import month_of
 from vonage_reports_cli.proof.model import Difference, Proof
 from vonage_reports_cli.proof.prove import prove
 from vonage_reports_cli.session import Session, verb
-from vonage_reports_cli.stack import DeployedStack
 
 _MB = 1_000_000
-_EXPIRY_SETTINGS = {
-    "archives/": "ArchiveExpiryDays",
-    "data/": "DatasetExpiryDays",
-    "unreadable/": "DatasetExpiryDays",
-}
 _HELP = """Prove again what was delivered, from the bucket alone.
 
 Archives: SHA-256 and CRCs against receipt and manifest. Datasets: SHA-256, rows and totals against
@@ -45,7 +38,7 @@ def verify(session: Session, *, month: str | None) -> Exit:  # noqa: D103 - the 
     proof = prove(
         objects_of(session),
         period,
-        expires_before=_expires_before(session),
+        expires_before=expires_before(session),
         track=lambda proofs, count: _tracked(session, proofs, count),
     )
     if screen.as_json:
@@ -94,18 +87,6 @@ def _list(session: Session, head: str, found: list[Difference]) -> None:
             printable(f"  {each.definition}, {each.account_id}, {each.window}"),
             printable(f"    {each.key}: {each.reason}" if each.key else f"    {each.reason}"),
         )
-
-
-def _expires_before(session: Session) -> Mapping[str, datetime]:
-    """Return the ends of the windows whose objects may have expired, by prefix of their keys."""
-    target = session.target
-    if not isinstance(target, DeployedStack):
-        return {}
-    days = {
-        prefix: int(target.parameters.get(name, "0")) for prefix, name in _EXPIRY_SETTINGS.items()
-    }
-    now = datetime.now(UTC)
-    return {prefix: now - timedelta(days=number) for prefix, number in days.items() if number}
 
 
 def _tracked(session: Session, proofs: Iterator[Proof], count: int) -> Iterator[Proof]:

@@ -274,8 +274,12 @@ def test_removed_definition_is_complete_between_its_windows(
         deliver([sms(day, day)], day=day)
 
     assert bill(*WEEK) == 1
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[2:] == ["  missing      old, efgh5678: 2026-11-18"]
+    _, caution, *lines = capsys.readouterr().out.splitlines()
+    assert caution == (
+        "old, efgh5678: not in the report definitions any more; the last window is of 2026-11-19, "
+        "and later usage is not collected."
+    )
+    assert lines[1:] == ["  missing      old, efgh5678: 2026-11-18"]
     deliver([], day="2026-11-18")
     assert bill(*WEEK) == 0
 
@@ -310,6 +314,47 @@ def test_windows_of_a_zone_reach_into_the_period(
     assert bill(*WEEK) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[2] == "  missing      sms, abcd1234: week of 2026-11-16 to 2026-11-23"
+
+
+def test_dataset_without_a_manifest_is_not_billed_in_silence(
+    run: Delivered, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    deliver_week(run)
+    for file in (tmp_path / "out" / "manifests").rglob("2026/11/18/*.json"):
+        file.unlink()
+
+    assert bill(*WEEK) == 1
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "  without manifest  sms, abcd1234: 2026-11-18"
+    ]
+
+
+def test_accepted_losses_are_named_beside_the_bill(
+    run: Delivered, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    deliver_week(run)
+    [file] = (tmp_path / "out" / "manifests").rglob("2026/11/18/*.json")
+    manifest = json.loads(file.read_text())
+    accepted = [{"name": "unreadable_rows", "rows": 2}]
+    file.write_text(json.dumps({**manifest, "accepted": accepted, "row_check": "different"}))
+    sentence = (
+        "SMS: 1 window was delivered although rows lack (sms, abcd1234, 2026-11-18): 2 unreadable "
+        "rows, which are in no table."
+    )
+
+    assert bill(*WEEK) == 0
+    assert capsys.readouterr().out.splitlines()[1] == sentence
+    assert billed(capsys, *WEEK)["completeness"]["cautions"] == [sentence]
+
+
+def test_changed_definition_is_refused(
+    run: Delivered, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    deliver_week(run)
+    save_run(tmp_path, definitions=[daily(time_zone="Asia/Tokyo")], planned=[daily()])
+
+    assert bill(*WEEK) == 1
+    assert "  refused      sms, time_zone: changed under the same name; " in capsys.readouterr().out
 
 
 # Imperfect records, and the source
