@@ -325,6 +325,7 @@ def completeness_of(
             without_table.append(name)
         for account_id, each in found:
             incomplete += history.flaws(account_id, each, there)
+            # A list without readable names tells nothing of removals.
             if listing is not None and not listing.has(pair_of(name, account_id)):
                 removed += history.end(account_id, period)
     order = list(Flaw)
@@ -430,7 +431,7 @@ class _History:
 
     def end(self, account_id: str, period: Period) -> Iterator[str]:
         """Yield a sentence if the last window of a removed account is before the period's end."""
-        if not self._known[account_id]:
+        if not self._known[account_id] or account_id in self._listed():
             return
         last = max(self._known[account_id], key=lambda each: each.end)
         if last.end < period.end:

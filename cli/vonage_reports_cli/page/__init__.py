@@ -35,6 +35,8 @@ class Page:
 
     def write(self, target: Path) -> None:
         """Write the page. Raises BadInput, and leaves an earlier page as it is then."""
+        if not target.name or target.is_dir():
+            raise BadInput(f"cannot write {target}: Is a directory")
         partial = target.with_name(f".{target.name}.partial")
         try:
             partial.write_text(self.html, encoding="utf-8")

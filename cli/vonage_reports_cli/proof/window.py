@@ -105,6 +105,12 @@ class WindowProof:
             self._prove()
         except KeyError as error:
             self._differs(self._delivery.key, f"the manifest has no {error}; send reconvert")
+        except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            self._differs(
+                self._delivery.key,
+                f"the manifest or a receipt has a value that is none of ours: {error}; send "
+                "reconvert",
+            )
         return self._proof
 
     def _prove(self) -> None:

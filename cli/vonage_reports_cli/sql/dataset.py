@@ -147,6 +147,9 @@ def open_dataset(
     connection = duckdb.connect()
     # Stored times are UTC. By default, a cast would convert them to the machine's time zone.
     connection.execute("SET TimeZone = 'UTC'")
+    # DuckDB would fetch an extension, over plain http, when SQL first uses it.
+    connection.execute("SET autoinstall_known_extensions = false")
+    connection.execute("SET autoload_known_extensions = false")
     for product, table in TABLES.items():
         relation = source.relation(product, connection)
         there = _names_in(relation, connection)

@@ -24,6 +24,7 @@ from vonage_reports_cli.bill import (
 )
 from vonage_reports_cli.completeness import Completeness
 from vonage_reports_cli.errors import Exit
+from vonage_reports_cli.files import file_to_write
 from vonage_reports_cli.finance import checked_completeness, facts_of, made_at, require_real
 from vonage_reports_cli.money import (
     checked_currency,
@@ -89,6 +90,7 @@ def bill(  # noqa: D103 - the help is the docstring
     keys = keys_of(by)
     fraction = mark_up_of(mark_up, is_confirmed=large_mark_up)
     places = rounding_of(rounding)
+    path = None if target is None else file_to_write("--csv", target)
     of_others = checked_currency(currency)
     require_real(session, accepts_simulated=simulated)
     session.screen.say(session.target.source)
@@ -103,7 +105,7 @@ def bill(  # noqa: D103 - the help is the docstring
     require_currency(groups)
     by_line = joined(groups, lambda each: (each.key, each.currency))
     lines = list(lines_of(by_line, mark_up=fraction, rounding=places))
-    answer.show(lines, [*cautions_of(groups), *unpriced_of(found)], target)
+    answer.show(lines, [*cautions_of(groups), *unpriced_of(found)], path)
     return Exit.DONE
 
 
@@ -135,7 +137,7 @@ class _Answer:
         self,
         lines: Sequence[Line],
         cautions: Sequence[str],
-        target: str | None,
+        target: Path | None,
     ) -> None:
         """Show the lines, or write them to the file `target`, and the totals."""
         screen = self._session.screen
@@ -153,7 +155,7 @@ class _Answer:
             percent = f", mark-up {plain(self._mark_up * 100)} %" if self._mark_up else ""
             screen.say(f"Bill of {self._period.label}{percent}")
         if target is not None:
-            self._write(Path(target), lines, totals, list(cautions))
+            self._write(target, lines, totals, list(cautions))
         elif lines:
             self._table(lines)
         for each in totals:

@@ -347,6 +347,36 @@ def test_accepted_losses_are_named_beside_the_bill(
     assert billed(capsys, *WEEK)["completeness"]["cautions"] == [sentence]
 
 
+@pytest.mark.parametrize("damage", ["data", "manifests"])
+def test_damaged_object_is_one_sentence(
+    run: Delivered, capsys: pytest.CaptureFixture[str], tmp_path: Path, damage: str
+) -> None:
+    deliver_week(run)
+    file = next(path for path in (tmp_path / "out" / damage).rglob("*2026*18*") if path.is_file())
+    file.write_text("{}")
+
+    assert bill(*WEEK) == 1
+    complaint = capsys.readouterr().err
+    assert file.name in complaint
+    assert "`verify` names every damaged " in complaint
+    assert len(complaint.splitlines()) == 1
+
+
+def test_damage_inside_a_file_is_one_sentence(
+    run: Delivered, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    deliver_week(run)
+    file = next((tmp_path / "out" / "data").rglob("*.parquet"))
+    content = bytearray(file.read_bytes())
+    content[4:400] = b"\xff" * 396
+    file.write_bytes(content)
+
+    assert bill(*WEEK) == 1
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("vonage-reports: a file of the dataset cannot be read: ")
+    assert complaint.endswith("; `verify` names every damaged file\n")
+
+
 def test_changed_definition_is_refused(
     run: Delivered, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -483,6 +513,7 @@ def test_csv_has_its_facts_beside_it(
         ([*WEEK, "--mark-up", "-100%"], "--mark-up is -100%, and a discount is less than 100 %"),
         ([*WEEK, "--currency", "EURO"], "--currency is 'EURO'; use a code of ISO 4217, like EUR"),
         ([*WEEK, "--round", "9"], "--round is '9'; use 0 to 8 decimal places, or none"),
+        ([*WEEK, "--csv", "."], "--csv . cannot be written: Is a directory"),
         ([*WEEK, "--csv", "/nowhere/x.csv"], "--csv /nowhere/x.csv cannot be written: "),
         ([*WEEK, "--markup", "15%"], "No such option '--markup'"),
     ],

@@ -178,6 +178,22 @@ CHANGES: dict[str, tuple[Callable[[Delivered], object], str, str]] = {
         lambda out: edit(only(out, MANIFEST), lambda value: value.pop("totals")), "manifests/",
         "the manifest has no 'totals'; send reconvert",
     ),
+    "definition of the manifest": (
+        lambda out: edit(only(out, MANIFEST), lambda value: value.pop("definition")), "manifests/",
+        "the manifest is unreadable: its definition is missing or unreadable; restore its last",
+    ),
+    "times of the manifest": (
+        lambda out: edit(only(out, MANIFEST), lambda value: value.pop("times")), "manifests/",
+        "the manifest is unreadable: its times is missing or unreadable; restore its last",
+    ),
+    "member of the manifest": (
+        lambda out: edit(only(out, MANIFEST), lambda value: value["archives"][0].update(members=3)),
+        "manifests/", "the manifest or a receipt has a value that is none of ours: ",
+    ),
+    "archive of the receipt": (
+        lambda out: edit(only(out, RECEIPT), lambda value: value.update(archive=3)),
+        "manifests/", "the manifest or a receipt has a value that is none of ours: ",
+    ),
     "garbled manifest": (
         lambda out: only(out, MANIFEST).write_text("[]"), "manifests/",
         "the manifest is unreadable: ",
