@@ -43,11 +43,11 @@ def strays_of(
     """
     named = {each["dataset"]["key"] for each in manifests if each["dataset"] is not None}
     for key in sorted(set(datasets) - named):
-        window = _window_of(key)
+        window = window_of(key)
         if window is None and period is not None:
             window = Window(period.start, period.end, "UTC")
         if window is None or period is None or touches(window, period):
-            parts = dict(part.partition("=")[::2] for part in key.split("/") if "=" in part)
+            parts = parts_of(key)
             yield Stray(
                 key,
                 product_of(key) or "",
@@ -62,7 +62,13 @@ def touches(window: Window, period: Period) -> bool:
     return window.start < period.end and window.end > period.start
 
 
-def _window_of(key: str) -> Window | None:
+def parts_of(key: str) -> dict[str, str]:
+    """Return the partition keys of a dataset's key."""
+    return dict(part.partition("=")[::2] for part in key.split("/") if "=" in part)
+
+
+def window_of(key: str) -> Window | None:
+    """Return the window of a dataset's key, or its whole date, or None without a date."""
     start, _, end = key.rsplit("/", 1)[-1].removesuffix(".parquet").partition("_")
     try:
         return Window(parse_instant(start), parse_instant(end), "UTC")

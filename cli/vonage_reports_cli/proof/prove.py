@@ -54,7 +54,7 @@ def _deliveries(
     objects: Objects, keys: Sequence[str], period: Period | None, whole: Proof
 ) -> Iterator[Delivery]:
     """Yield the manifests of the period and around it, oldest window first."""
-    manifests = {}
+    manifests: dict[str, Mapping[str, Any]] = {}
     for key in keys:
         day = date_of(key)
         if period is not None and day is not None:

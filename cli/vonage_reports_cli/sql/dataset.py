@@ -51,6 +51,9 @@ class Source(Protocol):
     def manifests(self) -> Sequence[Mapping[str, Any]]:
         """Return the content of the manifests."""
 
+    def datasets(self) -> list[str]:
+        """Return the keys of the files."""
+
 
 class Folder:
     """A copy of the bucket on this machine. Raises BadInput if the copy has no dataset.
@@ -75,6 +78,10 @@ class Folder:
             f"read_parquet([{names}], union_by_name = true, hive_partitioning = true, "
             "hive_types_autocast = false)"
         )
+
+    def datasets(self) -> list[str]:
+        """Return the keys of the files."""
+        return [key for keys in self._keys.values() for key in keys]
 
     def manifests(self) -> list[dict[str, Any]]:
         """Read the manifests."""
@@ -122,6 +129,10 @@ class StackBucket:
         name = f"files_of_{table_name(product)}"
         connection.register(name, found)
         return name
+
+    def datasets(self) -> list[str]:
+        """Return the keys of the files."""
+        return [key for keys in self._keys.values() for key in keys]
 
     def manifests(self) -> list[dict[str, Any]]:
         """Read the manifests."""

@@ -18,6 +18,7 @@ from vonage_reports_cli.bill import (
     keys_of,
     lines_of,
     read_groups,
+    read_outside,
     require_currency,
     totals_of,
     unpriced_of,
@@ -99,13 +100,15 @@ def bill(  # noqa: D103 - the help is the docstring
     if not goes_on:
         answer.refuse()
         return Exit.ATTENTION
-    with open_dataset(source_of(session, period), with_manifests=False) as connection:
+    source = source_of(session, period)
+    with open_dataset(source, with_manifests=False) as connection:
         found = read_groups(connection, period, keys, currency=of_others)
+        outside = read_outside(connection, period, source.datasets())
     groups = [each for each in found if each.product not in (OWN_REPORTS, *UNPRICED)]
     require_currency(groups)
     by_line = joined(groups, lambda each: (each.key, each.currency))
     lines = list(lines_of(by_line, mark_up=fraction, rounding=places))
-    answer.show(lines, [*cautions_of(groups), *unpriced_of(found)], path)
+    answer.show(lines, [*cautions_of(groups), *unpriced_of(found), *outside], path)
     return Exit.DONE
 
 

@@ -419,6 +419,35 @@ def test_records_without_price_or_time_are_counted(
     ]
 
 
+def test_records_dated_outside_their_window_and_the_period_are_counted(
+    run: Delivered, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deliver_week(run, but=("2026-11-16", "2026-11-22"))
+    first = [
+        sms("a", "2026-11-16"),
+        sms("early", "2025-03-01"),
+        sms("before", "2026-11-15"),
+        # In the period, though not in its window: this bill has it.
+        sms("later", "2026-11-20"),
+        sms("none", "2026-11-16", date_received=""),
+    ]
+    run.deliver("SMS", first, definition="sms", day="2026-11-16")
+    run.deliver("SMS", first, definition="copy", day="2026-11-16")
+    run.deliver("SMS", [sms("b", "2026-11-22")], definition="sms", day="2026-11-22")
+    # Its window begins before the period, and it is in that window.
+    run.deliver("SMS", [sms("c", "2026-11-13")], definition="weekly", day="2026-11-12", days=7)
+    # The window is of another period.
+    run.deliver("SMS", [sms("d", "2026-12-24")], definition="copy", day="2026-11-15")
+
+    found = billed(capsys, *WEEK, "--incomplete")
+
+    assert found["totals"][0]["records"] == 9
+    assert found["cautions"][-1] == (
+        "SMS: a time outside both window and period in 2 of these windows' records, so that no "
+        "line has them."
+    )
+
+
 def test_records_without_currency_need_one(
     run: Delivered, capsys: pytest.CaptureFixture[str]
 ) -> None:
