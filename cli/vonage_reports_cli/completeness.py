@@ -23,13 +23,12 @@ from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_
 from vonage_reports.domain.removal import listing_of, pair_of
 from vonage_reports.domain.report import Report, Revision, State
 from vonage_reports.domain.windows import (
-    SECOND,
     Window,
     WindowLength,
     tiled,
     windows_ending_after,
 )
-from vonage_reports_cli.deliveries import Stray, losses_of, strays_of, touches
+from vonage_reports_cli.deliveries import Stray, last_date, losses_of, strays_of, touches
 from vonage_reports_cli.objects import Objects, by_product, expires_before, manifests_in
 from vonage_reports_cli.period import Period
 from vonage_reports_cli.session import Session
@@ -89,7 +88,7 @@ class Incomplete:
             "backfill": {
                 "definition": self.definition,
                 "start": dates[0].isoformat(),
-                "end": (_last_date(self.windows[-1]) + timedelta(days=1)).isoformat(),
+                "end": (last_date(self.windows[-1]) + timedelta(days=1)).isoformat(),
             }
         }
 
@@ -129,7 +128,7 @@ class Incomplete:
             label = "week" if self.length is WindowLength.WEEK else "month"
             more = f" to {last.first_date}" if len(windows) > 1 else ""
             return f"{label} of {first.first_date}{more}"
-        dates = dict.fromkeys((first.first_date, _last_date(last)))
+        dates = dict.fromkeys((first.first_date, last_date(last)))
         return " to ".join(map(str, dates))
 
     def to_dict(self) -> dict[str, object]:
@@ -145,10 +144,6 @@ class Incomplete:
                 for each in (window.to_dict() for window in self.windows)
             ],
         }
-
-
-def _last_date(window: Window) -> date:
-    return (window.end.astimezone(ZoneInfo(window.time_zone)) - SECOND).date()
 
 
 @dataclass(frozen=True)
@@ -437,7 +432,7 @@ class _History:
         if last.end < period.end:
             yield (
                 f"{self._name}, {account_id}: not in the report definitions any more; the last "
-                f"window is of {_last_date(last)}, and later usage is not collected."
+                f"window is of {last_date(last)}, and later usage is not collected."
             )
 
     def _withdrawn(self, account_id: str, windows: Sequence[Window]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from vonage_reports_cli.errors import CommandError
 from vonage_reports_cli.objects import Objects, date_of, manifest_fault
 from vonage_reports_cli.period import Period
 from vonage_reports_cli.proof.model import Delivery, Difference, Proof, is_in
-from vonage_reports_cli.proof.shape import shape_of, without_manifest
+from vonage_reports_cli.proof.shape import accounts_of, shape_of, without_manifest
 from vonage_reports_cli.proof.window import WindowProof
 
 _AT_ONCE = 2
@@ -38,6 +38,7 @@ def prove(
     whole = Proof()
     read = list(_deliveries(objects, keys, period, whole))
     of_period = [each for each in read if is_in(each.window, period)]
+    whole.accounts = accounts_of(of_period)
     whole.differences += shape_of(read, keys, period)
     whole.differences += without_manifest(datasets, read, period)
     with duckdb.connect() as engine, ThreadPoolExecutor(_AT_ONCE) as pool:
