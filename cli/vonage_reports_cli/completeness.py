@@ -258,7 +258,12 @@ def read_completeness(session: Session, objects: Objects, period: Period) -> Com
         for report in ledger.finished_reports(name, since=first, unreadable=unreadable):
             reports[report.report_id] = report
     # List the datasets first: the manifest of a window is written after its dataset.
-    datasets = [key for keys in by_product(objects.keys("data/", period)).values() for key in keys]
+    datasets = _datasets_in(objects, period)
+    manifests = manifests_in(objects, period)
+    named = {each["dataset"]["key"] for each in manifests if each["dataset"] is not None}
+    if not named <= datasets:
+        # A window may have been delivered between the two reads.
+        datasets |= named & _datasets_in(objects, period)
     collected = Collected(
         as_of,
         loaded.definitions,
@@ -267,7 +272,12 @@ def read_completeness(session: Session, objects: Objects, period: Period) -> Com
         tuple(reports.values()),
         datasets_expire_before=expires_before(session).get("data/"),
     )
-    return completeness_of(period, collected, manifests_in(objects, period), datasets=datasets)
+    return completeness_of(period, collected, manifests, datasets=datasets)
+
+
+def _datasets_in(objects: Objects, period: Period) -> set[str]:
+    by = by_product(objects.keys("data/", period))
+    return {key for keys in by.values() for key in keys}
 
 
 def completeness_of(
@@ -294,11 +304,7 @@ def completeness_of(
     strays: dict[str, list[Stray]] = defaultdict(list)
     for stray in strays_of(there, [each for found in by_name.values() for each in found], period):
         strays[stray.definition].append(stray)
-    changes = [
-        change_of(each, collected.calendar.collects.get(each.name))
-        for each in collected.definitions
-    ]
-    refusals = [*collected.refusals, *(each for each in changes if each is not None)]
+    refusals = refusals_of(collected.definitions, collected.refusals, collected.calendar)
     windows = 0
     incomplete: list[Incomplete] = []
     without_table = []
@@ -332,6 +338,14 @@ def completeness_of(
         without_table,
         [*removed, *losses_of(chain.from_iterable(by_name.values()), period)],
     )
+
+
+def refusals_of(
+    definitions: Sequence[ReportDefinition], refusals: Sequence[Refusal], calendar: Calendar
+) -> list[Refusal]:
+    """Return the refusals, and those of definitions that were changed under the same name."""
+    changes = (change_of(each, calendar.collects.get(each.name)) for each in definitions)
+    return [*refusals, *(each for each in changes if each is not None)]
 
 
 class _History:

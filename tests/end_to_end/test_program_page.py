@@ -49,7 +49,10 @@ def test_page_of_the_last_run_is_written_and_named(last_run: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines() == [
         "SIMULATED: the last make run, against http://127.0.0.1:1, as of 2026-11-26 11:00:00 UTC",
-        "usage.html: 1 record; windows: 1 delivered, 0 of them preliminary; none is missing",
+        (
+            "usage.html: 1 record; windows: 1 delivered, 0 of them preliminary; none known to be "
+            "missing"
+        ),
     ]
     text = (last_run / "usage.html").read_text()
     assert "<strong>SIMULATED.</strong>" in text

@@ -69,7 +69,7 @@ def _deliveries(
             fault = manifest_fault(manifest) or _time_fault(manifest)
         except CommandError as error:
             fault = str(error)
-        if fault is None:
+        if fault is None and manifest is not None:
             manifests[key] = manifest
             continue
         name, account_id, *_ = (*key.split("/")[1:3], "", "")
