@@ -98,8 +98,8 @@ def windows_of(
     known = _of_ledger(content)
     if completeness is not None:
         known = _of_completeness(completeness, known)
-    for each in doubtful:
-        known[each.definition, each.account_id].append(_Known(each.window, each.state, None))
+    for doubt in doubtful:
+        known[doubt.definition, doubt.account_id].append(_Known(doubt.window, doubt.state, None))
     return [
         _windows(
             *key,
