@@ -134,15 +134,14 @@ def read_outside(
         # A record without an id is no copy of another. Several definitions may collect the others.
         is_counted = "id IS NULL" if "id" in {each.name for each in table.all_columns} else "true"
         distinct = "count(DISTINCT id)" if is_counted != "true" else "0"
-        row = connection.execute(
+        [(count,)] = connection.execute(
             f"SELECT {distinct} + count(*) FILTER (WHERE {is_counted}) "  # noqa: S608 - names of our own tables
             f"FROM {table_name(product)} "
             'JOIN spans USING (definition, account, "date") '
             f'WHERE ({time} < spans."start" OR {time} >= spans."end") '
             f"AND ({time} < ? OR {time} >= ?)",
             [period.since, period.until],
-        ).fetchone()
-        count = 0 if row is None else row[0]
+        ).fetchall()
         if count:
             sentences.append(
                 f"{product}: a time outside both window and period in {count:,} of these windows' "

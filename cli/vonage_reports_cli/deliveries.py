@@ -115,15 +115,15 @@ def _losses(manifest: Manifest) -> list[tuple[str, int | None]]:
 
 
 _KINDS: Mapping[str, str] = {
-    Acceptable.ROW_COUNT: "rows more or fewer than Vonage counted",
-    Acceptable.UNREADABLE_ROWS: "unreadable rows, which are in no table",
-    Acceptable.MISSING_COLUMNS: "rows without the columns of price, currency or time",
+    Acceptable.ROW_COUNT: "more or fewer than Vonage counted",
+    Acceptable.UNREADABLE_ROWS: "left out as unreadable",
+    Acceptable.MISSING_COLUMNS: "without the columns of price, currency or time",
 }
 
 
 def _kind(name: str) -> str:
     # A later version may accept more.
-    return _KINDS.get(name, name)
+    return _KINDS.get(name, f"accepted as {name}")
 
 
 def _sentence(product: str, manifests: Sequence[Manifest]) -> str:
@@ -134,8 +134,12 @@ def _sentence(product: str, manifests: Sequence[Manifest]) -> str:
             rows[name] += number or 0
             if number is None:
                 unknown[name] = None
-    said = [f"{number:,} {_kind(name)}" for name, number in rows.items() if number]
-    said += [f"an unknown number of {_kind(name)}" for name in unknown]
+    said = [
+        f"{number:,} {'row' if number == 1 else 'rows'} {_kind(name)}"
+        for name, number in rows.items()
+        if number
+    ]
+    said += [f"an unknown number of rows {_kind(name)}" for name in unknown]
     windows = sorted(
         (each["definition"], each["account_id"], str(Window.from_dict(each["window"]).first_date))
         for each in manifests
@@ -146,5 +150,5 @@ def _sentence(product: str, manifests: Sequence[Manifest]) -> str:
     is_one = len(windows) == 1
     return (
         f"{product}: {len(windows):,} {'window was' if is_one else 'windows were'} delivered "
-        f"although rows lack ({' '.join(named)}): {'; '.join(said)}."
+        f"with losses ({' '.join(named)}): {'; '.join(said)}."
     )

@@ -53,6 +53,10 @@ def test_page_of_the_last_run_is_written_and_named(last_run: Path) -> None:
             "usage.html: 1 record; windows: 1 delivered, 0 of them preliminary; none known to be "
             "missing"
         ),
+        (
+            "SMS: 1 window was delivered with losses (sms, abcd1234, 2026-11-19): 1 row without "
+            "the columns of price, currency or time."
+        ),
     ]
     text = (last_run / "usage.html").read_text()
     assert "<strong>SIMULATED.</strong>" in text

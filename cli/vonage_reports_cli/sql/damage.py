@@ -5,14 +5,24 @@ import pyarrow as pa
 
 from vonage_reports_cli.errors import CommandError
 
-_OF_SQL = (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException)
+_OF_CONTENT = (
+    duckdb.InvalidInputException,
+    duckdb.IOException,
+    duckdb.DataError,
+    duckdb.SerializationException,
+    duckdb.InternalException,
+    pa.ArrowException,
+)
 _OF_THE_DATASET = ("data/product=", "files_of_")
 """A message has one of them: the key of a file, or the name of the stream of a product's files."""
 
 
 def damage_of(error: Exception) -> CommandError | None:
-    """Return an error of the engine in our own SQL as the end of a command, or None for others."""
-    if isinstance(error, _OF_SQL) or not isinstance(error, (duckdb.Error, pa.ArrowException)):
+    """Return an error on the content of a file, in our own SQL, as the end of a command.
+
+    Return None for any other error.
+    """
+    if not isinstance(error, _OF_CONTENT):
         return None
     # The lines below the first one show the SQL.
     first = str(error).split("\n")[0].rstrip(".")

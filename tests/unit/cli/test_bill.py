@@ -338,8 +338,8 @@ def test_accepted_losses_are_named_beside_the_bill(
     accepted = [{"name": "unreadable_rows", "rows": 2}]
     file.write_text(json.dumps({**manifest, "accepted": accepted, "row_check": "different"}))
     sentence = (
-        "SMS: 1 window was delivered although rows lack (sms, abcd1234, 2026-11-18): 2 unreadable "
-        "rows, which are in no table."
+        "SMS: 1 window was delivered with losses (sms, abcd1234, 2026-11-18): 2 rows left out as "
+        "unreadable."
     )
 
     assert bill(*WEEK) == 0
@@ -436,16 +436,19 @@ def test_records_dated_outside_their_window_and_the_period_are_counted(
     run.deliver("SMS", [sms("b", "2026-11-22")], definition="sms", day="2026-11-22")
     # Its window begins before the period, and it is in that window.
     run.deliver("SMS", [sms("c", "2026-11-13")], definition="weekly", day="2026-11-12", days=7)
+    call = {"id": "v", "date_start": "2024-01-01T10:00:00Z", "total_price": "1", "currency": "EUR"}
+    run.deliver("VOICE-CALL", [call], definition="calls", day="2026-11-18")
     # The window is of another period.
     run.deliver("SMS", [sms("d", "2026-12-24")], definition="copy", day="2026-11-15")
 
     found = billed(capsys, *WEEK, "--incomplete")
 
     assert found["totals"][0]["records"] == 9
-    assert found["cautions"][-1] == (
-        "SMS: a time outside both window and period in 2 of these windows' records, so that no "
-        "line has them."
-    )
+    sentence = "a time outside both window and period in {} of these windows' records, so that "
+    assert found["cautions"][-2:] == [
+        f"SMS: {sentence.format(2)}no line has them.",
+        f"VOICE-CALL: {sentence.format(1)}no line has them.",
+    ]
 
 
 def test_records_without_currency_need_one(

@@ -351,9 +351,9 @@ def test_accepted_losses_are_named_by_product() -> None:
     assert found.is_complete
     assert found.cautions == [
         (
-            "VOICE-CALL: 4 windows were delivered although rows lack (calls, abcd1234, 2026-11-01; "
-            "calls, abcd1234, 2026-11-02; calls, abcd1234, 2026-11-03 and 1 more): 3 unreadable "
-            "rows, which are in no table; 3 rows more or fewer than Vonage counted; an "
-            "unknown number of rows more or fewer than Vonage counted."
+            "VOICE-CALL: 4 windows were delivered with losses (calls, abcd1234, 2026-11-01; calls, "
+            "abcd1234, 2026-11-02; calls, abcd1234, 2026-11-03 and 1 more): 3 rows left out as "
+            "unreadable; 3 rows more or fewer than Vonage counted; an unknown number of rows more "
+            "or fewer than Vonage counted."
         ),
     ]

@@ -146,6 +146,6 @@ def test_losses_and_refusals_are_named(
 
     assert [each.partition(" (")[0] for each in cautions] == [
         "calls, time_zone: changed under the same name; restore 'UTC', or use a new name",
-        "VOICE-CALL: 1 window was delivered although rows lack",
+        "VOICE-CALL: 1 window was delivered with losses",
     ]
-    assert "VOICE-CALL: 1 window was delivered although rows lack" in Path("usage.html").read_text()
+    assert "VOICE-CALL: 1 window was delivered with losses" in Path("usage.html").read_text()
