@@ -5,14 +5,17 @@ import pyarrow as pa
 
 from vonage_reports_cli.errors import CommandError
 
-_OF_CONTENT = (
-    duckdb.InvalidInputException,
-    duckdb.IOException,
-    duckdb.DataError,
-    duckdb.SerializationException,
-    duckdb.InternalException,
-    pa.ArrowException,
+_OTHERS = (
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.ParserException,
+    duckdb.ResourceInUseException,
+    duckdb.OutOfMemoryException,
+    duckdb.InterruptException,
 )
+"""Errors with another cause than a file's content. For some damage, the engine raises the base
+class of all its errors."""
+
 _OF_THE_DATASET = ("data/product=", "files_of_")
 """A message has one of them: the key of a file, or the name of the stream of a product's files."""
 
@@ -22,7 +25,7 @@ def damage_of(error: Exception) -> CommandError | None:
 
     Return None for any other error.
     """
-    if not isinstance(error, _OF_CONTENT):
+    if isinstance(error, _OTHERS) or not isinstance(error, (duckdb.Error, pa.ArrowException)):
         return None
     # The lines below the first one show the SQL.
     first = str(error).split("\n")[0].rstrip(".")
