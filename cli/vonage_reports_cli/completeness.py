@@ -403,7 +403,7 @@ class _History:
         listed = self._listed()
         for account_id in dict.fromkeys((*listed, *sorted({*self._known, *self._strays}))):
             known = sorted(
-                (each for each in self._known[account_id] if touches(each, period)),
+                (each for each in self._known.get(account_id, ()) if touches(each, period)),
                 key=lambda each: each.start,
             )
             if account_id in listed and self._length is not None:
@@ -415,7 +415,7 @@ class _History:
             else:
                 found = list(_without_gaps(known))
             there = {(each.start, each.end) for each in found}
-            found += [each for each in self._strays[account_id]
+            found += [each for each in self._strays.get(account_id, ())
                       if (each.start, each.end) not in there]  # fmt: skip
             found.sort(key=lambda each: (each.start, each.end))
             if found:
@@ -440,7 +440,7 @@ class _History:
 
     def end(self, account_id: str, period: Period) -> Iterator[str]:
         """Yield a sentence if the last window of a removed account is before the period's end."""
-        if not self._known[account_id] or account_id in self._listed():
+        if account_id not in self._known or account_id in self._listed():
             return
         last = max(self._known[account_id], key=lambda each: each.end)
         if last.end < period.end:
@@ -472,7 +472,7 @@ class _History:
         keys = {each["dataset"]["key"] for each in manifests if each["dataset"] is not None}
         reports = self._reports.get((account_id, window.start), ())
         is_open = any(not each.is_at_end for each in reports)
-        strays = {(each.start, each.end) for each in self._strays[account_id]}
+        strays = {(each.start, each.end) for each in self._strays.get(account_id, ())}
         if not is_open and (window.start, window.end) in strays:
             return Flaw.WITHOUT_MANIFEST
         if not keys <= datasets:
