@@ -3,14 +3,19 @@
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
 
 import duckdb
+import pyarrow as pa
 
+from vonage_dataset.glue import table_name
 from vonage_dataset.tables import TABLES
+from vonage_reports_cli.deliveries import parts_of, touches, window_of
 from vonage_reports_cli.errors import BadInput
 from vonage_reports_cli.money import EXACT, rounded, total
+from vonage_reports_cli.objects import by_product
 from vonage_reports_cli.period import Period
 
 Key = TypeVar("Key", bound=Hashable)
@@ -109,6 +114,59 @@ def read_groups(
     found = connection.execute(sql, [currency, period.since, period.until]).fetchall()
     keys = len(by)
     return [Group(row[:keys], *row[keys:]) for row in found]
+
+
+def read_outside(
+    connection: duckdb.DuckDBPyConnection, period: Period, datasets: Iterable[str]
+) -> list[str]:
+    """Count the records of the period's windows that are dated elsewhere, by product.
+
+    Such a time is neither in the record's window nor in the period, so the record is in no line.
+    Each product is a sentence. `datasets` has the keys of the files.
+    """
+    sentences = []
+    for product, keys in sorted(by_product(list(datasets)).items()):
+        table = TABLES.get(product)
+        if table is None or product in (OWN_REPORTS, *UNPRICED):
+            continue
+        connection.register("spans", _spans(keys, period))
+        time = f"coalesce({', '.join(table.times)})"
+        # A record without an id is no copy of another. Several definitions may collect the others.
+        is_counted = "id IS NULL" if "id" in {each.name for each in table.all_columns} else "true"
+        distinct = "count(DISTINCT id)" if is_counted != "true" else "0"
+        [(count,)] = connection.execute(
+            f"SELECT {distinct} + count(*) FILTER (WHERE {is_counted}) "  # noqa: S608 - names of our own tables
+            f"FROM {table_name(product)} "
+            'JOIN spans USING (definition, account, "date") '
+            f'WHERE ({time} < spans."start" OR {time} >= spans."end") '
+            f"AND ({time} < ? OR {time} >= ?)",
+            [period.since, period.until],
+        ).fetchall()
+        if count:
+            sentences.append(
+                f"{product}: a time outside both window and period in {count:,} of these windows' "
+                "records, so that no line has them."
+            )
+    return sentences
+
+
+def _spans(keys: Iterable[str], period: Period) -> pa.Table:
+    """Return the time of the windows of each definition, account and date."""
+    spans: dict[tuple[str, str, str], tuple[datetime, datetime]] = {}
+    for key in keys:
+        window = window_of(key)
+        if window is not None and touches(window, period):
+            parts = parts_of(key)
+            of = (parts.get("definition", ""), parts.get("account", ""), parts.get("date", ""))
+            start, end = spans.get(of, (window.start, window.end))
+            spans[of] = (min(start, window.start), max(end, window.end))
+    rows = [
+        (*of, *(each.replace(tzinfo=None) for each in between)) for of, between in spans.items()
+    ]
+    types = (pa.string(), pa.string(), pa.string(), pa.timestamp("us"), pa.timestamp("us"))
+    names = ("definition", "account", "date", "start", "end")
+    schema = pa.schema(list(zip(names, types, strict=True)))
+    return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema)
 
 
 def joined(groups: Iterable[Group], key: Callable[[Group], Key]) -> list[Group]:

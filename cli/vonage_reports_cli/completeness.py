@@ -4,36 +4,41 @@ Pure but for `read_completeness`.
 """
 
 import json
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from vonage_dataset.tables import TABLES
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
+from vonage_reports.domain.backfill import oldest_date
 from vonage_reports.domain.calendar import due_at
 from vonage_reports.domain.commands import command_for
-from vonage_reports.domain.definitions import Refusal, ReportDefinition
+from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
+from vonage_reports.domain.removal import listing_of, pair_of
 from vonage_reports.domain.report import Report, Revision, State
 from vonage_reports.domain.windows import (
-    SECOND,
     Window,
     WindowLength,
     tiled,
     windows_ending_after,
 )
-from vonage_reports.submit_reports.read_definitions import accepted_definitions
-from vonage_reports_cli.objects import Objects, by_product, manifests_in
+from vonage_reports_cli.deliveries import Stray, last_date, losses_of, strays_of, touches
+from vonage_reports_cli.objects import Objects, by_product, expires_before, manifests_in
 from vonage_reports_cli.period import Period
 from vonage_reports_cli.session import Session
 from vonage_reports_cli.stack import DeployedStack
 from vonage_reports_cli.status.model import THE_API_KEY
+from vonage_reports_cli.status.sources import loaded_definitions
 
 _MOST_RANGES = 4
+_NARROWEST = 11
+"""The least width of the column of flaws."""
 
 
 class Flaw(StrEnum):
@@ -41,9 +46,15 @@ class Flaw(StrEnum):
 
     LOST = "lost"
     """Delivered, but the bucket lacks its manifest or its dataset."""
+    WITHOUT_MANIFEST = "without manifest"
+    """The bucket has a dataset that no manifest names. Its rows are visible, and unproved."""
     FAILED = "failed"
     HELD = "held"
     MISSING = "missing"
+    WITHDRAWN = "withdrawn"
+    """The report was withdrawn. Only a recollection collects the window."""
+    EXPIRED = "expired"
+    """Delivered, but so long ago that the bucket's lifecycle has deleted the dataset."""
     PRELIMINARY = "preliminary"
     """Only a preliminary revision is delivered: its prices may still change."""
     UNDER_WAY = "under way"
@@ -60,33 +71,52 @@ class Incomplete:
     flaw: Flaw
     windows: tuple[Window, ...]
     length: WindowLength | None
-    is_scheduled: bool = False
-    """Whether the schedule collects the account, so that a backfill can."""
+    backfill_from: date | None = None
+    """The first date that a backfill can collect. None if it can collect no window."""
+    report_ids: tuple[str, ...] = ()
+    """The withdrawn reports of the windows."""
 
     @property
     def event(self) -> dict[str, Any] | None:
         """The event that collects missing windows. It skips those that are delivered."""
-        if self.flaw is not Flaw.MISSING or not self.is_scheduled:
+        if self.flaw is not Flaw.MISSING or self.backfill_from is None:
             return None
-        first, last = self.windows[0], self.windows[-1]
+        dates = [each.first_date for each in self.windows if each.first_date >= self.backfill_from]
+        if not dates:
+            return None
         return {
             "backfill": {
                 "definition": self.definition,
-                "start": first.first_date.isoformat(),
-                "end": (_last_date(last) + timedelta(days=1)).isoformat(),
+                "start": dates[0].isoformat(),
+                "end": (last_date(self.windows[-1]) + timedelta(days=1)).isoformat(),
             }
         }
+
+    def command(self, stack: str | None) -> str | None:
+        """Return the command that collects the windows, or None if there is none."""
+        if self.event is not None:
+            return command_for(self.event, stack=stack)
+        if not self.report_ids:
+            return None
+        first, *others = self.report_ids
+        command = command_for({"recollect": {"report_id": first}}, stack=stack)
+        return command and shlex.join([*shlex.split(command), *others])
 
     @property
     def ranges(self) -> list[str]:
         """The windows' first dates. Adjacent windows are one range."""
+        return [self._range(each) for each in self.runs]
+
+    @property
+    def runs(self) -> list[list[Window]]:
+        """The windows. Adjacent ones are together."""
         found: list[list[Window]] = []
         for window in self.windows:
             if found and found[-1][-1].end == window.start:
                 found[-1].append(window)
             else:
                 found.append([window])
-        return [self._range(each) for each in found]
+        return found
 
     def _range(self, windows: Sequence[Window]) -> str:
         first, last = windows[0], windows[-1]
@@ -98,7 +128,7 @@ class Incomplete:
             label = "week" if self.length is WindowLength.WEEK else "month"
             more = f" to {last.first_date}" if len(windows) > 1 else ""
             return f"{label} of {first.first_date}{more}"
-        dates = dict.fromkeys((first.first_date, _last_date(last)))
+        dates = dict.fromkeys((first.first_date, last_date(last)))
         return " to ".join(map(str, dates))
 
     def to_dict(self) -> dict[str, object]:
@@ -108,15 +138,12 @@ class Incomplete:
             "account_id": self.account_id,
             "flaw": self.flaw,
             "event": self.event,
+            "report_ids": list(self.report_ids),
             "windows": [
                 {"start": each["start"], "end": each["end"]}
                 for each in (window.to_dict() for window in self.windows)
             ],
         }
-
-
-def _last_date(window: Window) -> date:
-    return (window.end.astimezone(ZoneInfo(window.time_zone)) - SECOND).date()
 
 
 @dataclass(frozen=True)
@@ -129,6 +156,8 @@ class Completeness:
     refusals: Sequence[Refusal] = ()
     without_table: Sequence[str] = ()
     """The definitions of products whose records have no table, so that `usage` lacks them."""
+    cautions: Sequence[str] = ()
+    """What is delivered and final, and yet not whole: accepted losses, removed accounts."""
 
     @property
     def is_complete(self) -> bool:
@@ -151,26 +180,28 @@ class Completeness:
                 f"{self.period.label} is incomplete: {self.final:,} of {self.windows:,} windows "
                 "are delivered and final."
             )
+        width = max([_NARROWEST, *(len(each.flaw) for each in self.incomplete)])
         return [
             head,
             *(
-                f"  {each.flaw:<11}  {each.definition}, {each.account_id}: {_shown(each.ranges)}"
+                f"  {each.flaw:<{width}}  "
+                f"{', '.join(filter(None, (each.definition, each.account_id)))}: "
+                f"{_shown(each.ranges)}"
                 for each in self.incomplete
             ),
             *(
-                f"  {'refused':<11}  {each.definition}, {each.field}: {each.reason}"
+                f"  {'refused':<{width}}  {each.definition}, {each.field}: {each.reason}"
                 for each in self.refusals
             ),
             *(
-                f"  {'no table':<11}  {name}: the product is unknown, so these lines lack it"
+                f"  {'no table':<{width}}  {name}: the product is unknown, so these lines lack it"
                 for name in self.without_table
             ),
         ]
 
     def commands(self, stack: str | None) -> list[str]:
-        """Return the commands that collect missing windows, one for each definition."""
-        events = [each.event for each in self.incomplete if each.event is not None]
-        found = (command_for(event, stack=stack) for event in events)
+        """Return the commands that collect missing and withdrawn windows, each once."""
+        found = (each.command(stack) for each in self.incomplete)
         return list(dict.fromkeys(command for command in found if command is not None))
 
     def to_dict(self) -> dict[str, object]:
@@ -182,6 +213,7 @@ class Completeness:
             "incomplete": [each.to_dict() for each in self.incomplete],
             "refused": [each.to_dict() for each in self.refusals],
             "without_table": list(self.without_table),
+            "cautions": list(self.cautions),
         }
 
 
@@ -192,13 +224,17 @@ def _shown(ranges: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Collected:
-    """The ledger and the definitions at an instant. `reports` are of whole windows or parts."""
+    """The ledger and the definitions at an instant. `reports` are of whole windows or parts.
+
+    `datasets_expire_before`: the datasets of windows that end before it may have expired.
+    """
 
     as_of: datetime
     definitions: Sequence[ReportDefinition]
     refusals: Sequence[Refusal]
     calendar: Calendar
     reports: Sequence[Report]
+    datasets_expire_before: datetime | None = None
 
 
 def read_completeness(session: Session, objects: Objects, period: Period) -> Completeness:
@@ -206,14 +242,15 @@ def read_completeness(session: Session, objects: Objects, period: Period) -> Com
     target = session.target
     if isinstance(target, DeployedStack):
         ledger: Any = target.ledger
-        definitions, as_of = target.definitions.read(), datetime.now(UTC)
+        definitions: Any = target.definitions
+        as_of = datetime.now(UTC)
     else:
         ledger = target.ledger
         definitions, as_of = ledger.definitions, ledger.as_of
     # Read open work first: a report that finishes meanwhile is then read twice, not missed.
     work: OpenWork = ledger.open_work()
     calendar: Calendar = ledger.calendar()
-    loaded = accepted_definitions(definitions, work, calendar, api_key=THE_API_KEY)
+    loaded, _ = loaded_definitions(definitions, work, calendar)
     first = datetime.combine(period.window_dates[0], datetime.min.time(), UTC)
     unreadable: list[str] = []
     reports = {report.report_id: report for report in work.reports}
@@ -221,13 +258,26 @@ def read_completeness(session: Session, objects: Objects, period: Period) -> Com
         for report in ledger.finished_reports(name, since=first, unreadable=unreadable):
             reports[report.report_id] = report
     # List the datasets first: the manifest of a window is written after its dataset.
-    datasets = [key for keys in by_product(objects.keys("data/", period)).values() for key in keys]
-    return completeness_of(
-        period,
-        Collected(as_of, loaded.definitions, loaded.refusals, calendar, tuple(reports.values())),
-        manifests_in(objects, period),
-        datasets=datasets,
+    datasets = _datasets_in(objects, period)
+    manifests = manifests_in(objects, period)
+    named = {each["dataset"]["key"] for each in manifests if each["dataset"] is not None}
+    if not named <= datasets:
+        # A window may have been delivered between the two reads.
+        datasets |= named & _datasets_in(objects, period)
+    collected = Collected(
+        as_of,
+        loaded.definitions,
+        loaded.refusals,
+        calendar,
+        tuple(reports.values()),
+        datasets_expire_before=expires_before(session).get("data/"),
     )
+    return completeness_of(period, collected, manifests, datasets=datasets)
+
+
+def _datasets_in(objects: Objects, period: Period) -> set[str]:
+    by = by_product(objects.keys("data/", period))
+    return {key for keys in by.values() for key in keys}
 
 
 def completeness_of(
@@ -251,26 +301,51 @@ def completeness_of(
         reports[report.definition].append(report)
     definitions = {each.name: each for each in collected.definitions}
     there = frozenset(datasets)
+    strays: dict[str, list[Stray]] = defaultdict(list)
+    for stray in strays_of(there, [each for found in by_name.values() for each in found], period):
+        strays[stray.definition].append(stray)
+    refusals = refusals_of(collected.definitions, collected.refusals, collected.calendar)
     windows = 0
     incomplete: list[Incomplete] = []
     without_table = []
-    names = dict.fromkeys((*definitions, *sorted({*collected.calendar.collects, *by_name})))
-    for name in names:
-        history = _History(name, definitions.get(name), collected, reports[name], by_name[name])
+    removed: list[str] = []
+    listing = listing_of(collected.definitions, collected.refusals)
+    known = sorted({*collected.calendar.collects, *by_name, *strays})
+    for name in dict.fromkeys((*definitions, *known)):
+        history = _History(
+            name,
+            definitions.get(name),
+            collected,
+            reports=reports[name],
+            manifests=by_name[name],
+            strays=strays[name],
+        )
         found = list(history.windows(period))
         windows += sum(len(each) for _, each in found)
         if found and history.product not in TABLES:
             without_table.append(name)
         for account_id, each in found:
             incomplete += history.flaws(account_id, each, there)
+            # A list without readable names tells nothing of removals.
+            if listing is not None and not listing.has(pair_of(name, account_id)):
+                removed += history.end(account_id, period)
     order = list(Flaw)
     return Completeness(
         period,
         windows,
         sorted(incomplete, key=lambda each: order.index(each.flaw)),
-        collected.refusals,
+        refusals,
         without_table,
+        [*removed, *losses_of(chain.from_iterable(by_name.values()), period)],
     )
+
+
+def refusals_of(
+    definitions: Sequence[ReportDefinition], refusals: Sequence[Refusal], calendar: Calendar
+) -> list[Refusal]:
+    """Return the refusals, and those of definitions that were changed under the same name."""
+    changes = (change_of(each, calendar.collects.get(each.name)) for each in definitions)
+    return [*refusals, *(each for each in changes if each is not None)]
 
 
 class _History:
@@ -281,8 +356,10 @@ class _History:
         name: str,
         definition: ReportDefinition | None,
         collected: Collected,
+        *,
         reports: Sequence[Report],
         manifests: Sequence[Mapping[str, Any]],
+        strays: Sequence[Stray],
     ) -> None:
         self._name = name
         self._definition = definition
@@ -297,7 +374,12 @@ class _History:
         )
         self._length = WindowLength(first["window"]) if first else None
         self._time_zone = first.get("time_zone", "UTC")
-        self.product = first.get("product") or (manifests[0]["product"] if manifests else "")
+        products = (first.get("product"), *(each["product"] for each in manifests),
+                    *(each.product for each in strays))  # fmt: skip
+        self.product = next(filter(None, products), "")
+        self._expire_before = collected.datasets_expire_before
+        first_collects = collected.calendar.collects.get(name)
+        self._is_planned = definition is not None and change_of(definition, first_collects) is None
         self._parts = [each for each in reports if each.is_half]
         self._reports: dict[tuple[str, datetime], list[Report]] = defaultdict(list)
         self._manifests: dict[tuple[str, datetime], list[Mapping[str, Any]]] = defaultdict(list)
@@ -310,13 +392,18 @@ class _History:
             window = Window.from_dict(manifest["window"])
             self._manifests[manifest["account_id"], window.start].append(manifest)
             self._known[manifest["account_id"]].add(window)
+        self._strays: dict[str, list[Window]] = defaultdict(list)
+        for stray in strays:
+            if stray.window is not None:
+                window = replace(stray.window, time_zone=self._time_zone)
+                self._strays[stray.account_id].append(window)
 
     def windows(self, period: Period) -> Iterator[tuple[str, list[Window]]]:
         """Yield each account with its windows that have time of the period, oldest first."""
         listed = self._listed()
-        for account_id in dict.fromkeys((*listed, *sorted(self._known))):
+        for account_id in dict.fromkeys((*listed, *sorted({*self._known, *self._strays}))):
             known = sorted(
-                (each for each in self._known[account_id] if _touches(each, period)),
+                (each for each in self._known.get(account_id, ()) if touches(each, period)),
                 key=lambda each: each.start,
             )
             if account_id in listed and self._length is not None:
@@ -327,6 +414,10 @@ class _History:
                 found = list(tiled(cut, known))
             else:
                 found = list(_without_gaps(known))
+            there = {(each.start, each.end) for each in found}
+            found += [each for each in self._strays.get(account_id, ())
+                      if (each.start, each.end) not in there]  # fmt: skip
+            found.sort(key=lambda each: (each.start, each.end))
             if found:
                 yield account_id, found
 
@@ -339,11 +430,31 @@ class _History:
             flaw = self._flaw(account_id, window, datasets)
             if flaw is not None:
                 flawed[flaw].append(window)
+        can_backfill = self._is_planned and account_id in self._listed()
+        oldest = oldest_date(self.product, self._time_zone, self._as_of) if can_backfill else None
         for flaw, each in flawed.items():
-            is_scheduled = account_id in self._listed()
+            withdrawn = self._withdrawn(account_id, each) if flaw is Flaw.WITHDRAWN else ()
             yield Incomplete(
-                self._name, account_id, flaw, tuple(each), self._length, is_scheduled=is_scheduled
+                self._name, account_id, flaw, tuple(each), self._length, oldest, tuple(withdrawn)
             )
+
+    def end(self, account_id: str, period: Period) -> Iterator[str]:
+        """Yield a sentence if the last window of a removed account is before the period's end."""
+        if account_id not in self._known or account_id in self._listed():
+            return
+        last = max(self._known[account_id], key=lambda each: each.end)
+        if last.end < period.end:
+            yield (
+                f"{self._name}, {account_id}: not in the report definitions any more; the last "
+                f"window is of {last_date(last)}, and later usage is not collected."
+            )
+
+    def _withdrawn(self, account_id: str, windows: Sequence[Window]) -> Iterator[str]:
+        """Yield the last revision of each withdrawn window."""
+        for window in windows:
+            yield max(
+                self._reports[account_id, window.start], key=lambda each: each.delay_days
+            ).report_id
 
     def _listed(self) -> Sequence[str]:
         """Return the accounts that the schedule collects. The one planned last is the API key."""
@@ -359,18 +470,27 @@ class _History:
     def _flaw(self, account_id: str, window: Window, datasets: frozenset[str]) -> Flaw | None:
         manifests = self._manifests.get((account_id, window.start), ())
         keys = {each["dataset"]["key"] for each in manifests if each["dataset"] is not None}
+        reports = self._reports.get((account_id, window.start), ())
+        is_open = any(not each.is_at_end for each in reports)
+        strays = {(each.start, each.end) for each in self._strays.get(account_id, ())}
+        if not is_open and (window.start, window.end) in strays:
+            return Flaw.WITHOUT_MANIFEST
         if not keys <= datasets:
-            return Flaw.LOST
+            is_old = self._expire_before is not None and window.end < self._expire_before
+            return Flaw.EXPIRED if is_old else Flaw.LOST
         if any(each["revision"] == Revision.FINAL for each in manifests):
             return None
-        reports = self._reports.get((account_id, window.start), ())
         states = {each.state for each in self._with_parts(reports)}
+        latest = max(reports, key=lambda each: each.delay_days, default=None)
         found = {
             Flaw.HELD: State.HELD in states,
             Flaw.FAILED: State.FAILED in states,
             Flaw.PRELIMINARY: bool(manifests),
             Flaw.LOST: State.DELIVERED in states,
-            Flaw.UNDER_WAY: any(not each.is_at_end for each in reports),
+            Flaw.UNDER_WAY: is_open,
+            Flaw.WITHDRAWN: latest is not None
+            and latest.state is State.CANCELLED
+            and latest.withdrawn_at is not None,
             Flaw.NOT_DUE: self._is_not_due(window),
         }
         return next((flaw for flaw, is_so in found.items() if is_so), Flaw.MISSING)
@@ -384,10 +504,6 @@ class _History:
     def _is_not_due(self, window: Window) -> bool:
         delays = () if self._definition is None else self._definition.delay_days
         return due_at(window, max(delays, default=0), self.product) > self._as_of
-
-
-def _touches(window: Window, period: Period) -> bool:
-    return window.start < period.end and window.end > period.start
 
 
 def _without_gaps(known: Sequence[Window]) -> Iterator[Window]:

@@ -10,6 +10,14 @@ from vonage_reports_cli.errors import BadInput
 _STANDARD_INPUT = Path("-")
 
 
+def file_to_write(option: str, text: str) -> Path:
+    """Return the path of a file that an option names. Raises BadInput for a folder."""
+    path = Path(text)
+    if not path.name or path.is_dir():
+        raise BadInput(f"{option} {text} cannot be written: Is a directory")
+    return path
+
+
 def read_definitions(file: Path) -> WrittenDefinitions:
     """Read report definitions from a file, or from standard input if it is `-`.
 

@@ -25,10 +25,11 @@ def checked_completeness(
 ) -> tuple[Completeness, bool]:
     """Return the completeness of a period, and whether the command goes on.
 
-    If not, print the windows that are not final.
+    If not, print the windows that are not final. Print the cautions in any case.
     """
     completeness = read_completeness(session, objects_of(session), period)
     goes_on = completeness.is_complete or accepts_incomplete
+    session.screen.say(*map(printable, completeness.cautions))
     if not goes_on:
         session.screen.say(*map(printable, completeness.lines()))
         commands = [] if session.local else completeness.commands(session.stack)

@@ -146,7 +146,12 @@ def _complain(session: Session, error: Exception) -> Exit:
 def _explained(error: Exception) -> CommandError:
     from vonage_reports_cli.access import explained  # noqa: PLC0415 - botocore is slow to load
 
-    return explained(error) or CommandError(
+    known = explained(error)
+    if known is not None:
+        return known
+    from vonage_reports_cli.sql.damage import damage_of  # noqa: PLC0415 - duckdb is slow to load
+
+    return damage_of(error) or CommandError(
         f"{type(error).__name__}: {error}. This is a defect of the program. --debug shows the "
         "traceback."
     )

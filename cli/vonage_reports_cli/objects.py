@@ -2,15 +2,17 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vonage_reports.aws.bucket import Bucket
+from vonage_reports.domain.report import Revision
+from vonage_reports.domain.windows import Window
 from vonage_reports_cli.errors import CommandError
 from vonage_reports_cli.period import Period
 from vonage_reports_cli.session import Session
@@ -58,12 +60,74 @@ def objects_of(session: Session) -> Objects:
     return FolderObjects(target.out)
 
 
+_EXPIRY_SETTINGS = {
+    "archives/": "ArchiveExpiryDays",
+    "data/": "DatasetExpiryDays",
+    "unreadable/": "DatasetExpiryDays",
+}
+
+
+def expires_before(session: Session) -> Mapping[str, datetime]:
+    """Return the ends of the windows whose objects may have expired, by prefix of their keys."""
+    target = session.target
+    if not isinstance(target, DeployedStack):
+        return {}
+    days = {
+        prefix: int(target.parameters.get(name, "0")) for prefix, name in _EXPIRY_SETTINGS.items()
+    }
+    now = datetime.now(UTC)
+    return {prefix: now - timedelta(days=number) for prefix, number in days.items() if number}
+
+
 def manifests_in(objects: Objects, period: Period | None = None) -> list[dict[str, Any]]:
-    """Read the manifests in parallel, because they are many and small."""
+    """Read the manifests in parallel, because they are many and small.
+
+    Raises CommandError for a manifest that lacks a field.
+    """
     keys = [key for key in objects.keys("manifests/", period) if key.endswith(".json")]
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        found = list(pool.map(objects.read_json, keys))
-    return [manifest for manifest in found if manifest is not None]
+        found = list(zip(keys, pool.map(objects.read_json, keys), strict=True))
+    for key, manifest in found:
+        fault = None if manifest is None else manifest_fault(manifest)
+        if fault is not None:
+            raise CommandError(
+                f"{key} is no manifest: {fault}; `verify` names every damaged object"
+            )
+    return [manifest for _, manifest in found if manifest is not None]
+
+
+def manifest_fault(manifest: Mapping[str, Any]) -> str | None:
+    """Return the first fault of the fields that tell what a manifest is of, or None."""
+    for name, is_right in _NEEDED_FIELDS.items():
+        try:
+            fits = is_right(manifest[name])
+        except (KeyError, TypeError, ValueError, AttributeError):
+            fits = False
+        if not fits:
+            return f"its {name} is missing or unreadable"
+    return None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_window(value: Any) -> bool:  # noqa: ANN401 - of any JSON
+    window = Window.from_dict(value)
+    return window.start < window.end and window.first_date is not None
+
+
+def _is_dataset(value: Any) -> bool:  # noqa: ANN401 - of any JSON
+    return value is None or (isinstance(value["key"], str) and isinstance(value["rows"], int))
+
+
+_NEEDED_FIELDS: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("report_id", "definition", "product", "account_id"), _is_text),
+    "revision": lambda value: value in list(Revision),
+    "window": _is_window,
+    "rows": lambda value: isinstance(value, int),
+    "dataset": _is_dataset,
+}
 
 
 def date_of(key: str) -> date | None:

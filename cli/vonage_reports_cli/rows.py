@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vonage_reports.domain.printable import printable, without_formula
 from vonage_reports_cli.errors import BadInput
+from vonage_reports_cli.files import file_to_write
 
 Row = Sequence[object]
 
@@ -79,8 +80,8 @@ def json_value(value: object) -> object:
 
 
 def target_of(text: str, *, inputs: Iterable[Path]) -> Path:
-    """Return the file of --csv. Raises BadInput if it, or the file beside it, is an input."""
-    path = Path(text)
+    """Return the file of --csv. Raises BadInput for a folder, and for a file that is an input."""
+    path = file_to_write("--csv", text)
     for each in inputs:
         for output in (path, _beside(path)):
             if output.exists() and each.exists() and output.samefile(each):

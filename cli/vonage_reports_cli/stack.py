@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS = 10
 _LONGEST_PASS = 310
 """Seconds. The function's time-out is 300. A client that gives up earlier sends the event again."""
+
+_OF_VONAGE = "https://api.nexmo.com"
+_DOMAINS = ("nexmo.com", "vonage.com")
 
 _NEEDED = frozenset({"TableName", "BucketName", "SubmitReportsFunctionName"})
 
@@ -117,10 +121,20 @@ class DeployedStack:
 
     @property
     def label(self) -> str:
-        """Stack, account and region."""
-        return f"stack {self.name}, account {self.account}, {self.region}"
+        """Stack, account and region, with a word for simulated records."""
+        simulated = "SIMULATED: " if self.is_simulated else ""
+        return f"{simulated}stack {self.name}, account {self.account}, {self.region}"
 
-    is_simulated = False
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the stack asks another host than Vonage's, such as the simulator."""
+        url = self.parameters.get("VonageBaseUrl", _OF_VONAGE)
+        try:
+            host = (urlsplit(url).hostname or "").rstrip(".")
+        except ValueError:
+            # Such a host is nobody's.
+            return True
+        return not any(host == domain or host.endswith(f".{domain}") for domain in _DOMAINS)
 
     @cached_property
     def ledger(self) -> Ledger:

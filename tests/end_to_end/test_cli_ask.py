@@ -61,7 +61,7 @@ def document(ended: Ended, verb: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(ended.out)
     schema = json.loads((ROOT / f"docs/schemas/cli/{verb}.schema.json").read_text())
     Draft202012Validator(schema).validate(found)
-    assert found["source"].startswith("stack "), found["source"]
+    assert found["source"].startswith("SIMULATED: stack "), found["source"]
     return found
 
 
@@ -74,7 +74,9 @@ def test_answers_agree_with_the_manifests(local_stack: LocalStack, program: Run)
 
     sql = "SELECT count(*), sum(cost) FROM usage; SELECT sum(rows) FROM manifests"
     asked = program("query", sql, "--json")
-    billed = program("bill", *DAYS, "--by", "product,day", "--round", "none", "--json")
+    billed = program(
+        "bill", "--simulated", *DAYS, "--by", "product,day", "--round", "none", "--json"
+    )
     proved = program("verify", "--month", "2026-10", "--json")
 
     assert (asked.code, billed.code, proved.code) == (0, 0, 0), (asked, billed, proved)
@@ -92,12 +94,20 @@ def test_answers_agree_with_the_manifests(local_stack: LocalStack, program: Run)
     assert proof["differences"] == []
 
 
+def test_stack_on_the_simulator_is_billed_on_request_only(program: Run) -> None:
+    ended = program("bill", *DAYS)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("vonage-reports: SIMULATED: stack ")
+    assert "the records are simulated, no real usage; add --simulated for a trial" in ended.err
+
+
 def test_month_with_holes_is_not_billed(local_stack: LocalStack, program: Run) -> None:
-    ended = program("bill", "--month", "2026-10")
+    ended = program("bill", "--month", "2026-10", "--simulated")
 
     assert ended.code == 1
     source, *lines = ended.out.splitlines()
-    assert source.startswith("stack ")
+    assert source.startswith("SIMULATED: stack ")
     assert lines == [
         "2026-10-01 to 2026-10-31 (UTC) is incomplete: 6 of 62 windows are delivered and final.",
         *(
@@ -116,7 +126,7 @@ def test_month_with_holes_is_not_billed(local_stack: LocalStack, program: Run) -
 
 def test_invoice_of_the_stack_is_reconciled(program: Run, tmp_path: Path) -> None:
     ended = program("bill", "--month", "2026-10", "--by", "product,country", "--round", "none",
-                    "--incomplete", "--csv", str(tmp_path / "bill.csv"))  # fmt: skip
+                    "--incomplete", "--simulated", "--csv", str(tmp_path / "bill.csv"))  # fmt: skip
     assert ended.code == 0, ended
     with (tmp_path / "bill.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
@@ -126,7 +136,15 @@ def test_invoice_of_the_stack_is_reconciled(program: Run, tmp_path: Path) -> Non
     csv.writer(text, delimiter=";").writerows([["Produkt", "Land", "Betrag (EUR)"], *rows])
     invoice = tmp_path / "invoice.csv"
     invoice.write_text(text.getvalue(), encoding="utf-8-sig")
-    asked = ("reconcile", str(invoice), "--month", "2026-10", "--incomplete", "--json")
+    asked = (
+        "reconcile",
+        str(invoice),
+        "--month",
+        "2026-10",
+        "--incomplete",
+        "--simulated",
+        "--json",
+    )
 
     equal = program(*asked)
     assert equal.code == 0, equal.err

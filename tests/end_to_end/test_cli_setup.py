@@ -70,7 +70,7 @@ class Operator:
         """Run a verb with --json; return its document, which fits its schema."""
         ended = self.run(*verb.split("-"), *arguments, "--json", typed=typed)
         document = document_of(verb, ended.out)
-        assert document["source"].startswith(f"stack {STACK_NAME}, account ")
+        assert document["source"].startswith(f"SIMULATED: stack {STACK_NAME}, account ")
         return document
 
     def on_terminal(self, *arguments: str, answers: list[tuple[str, Answer]]) -> Ended:

@@ -49,7 +49,14 @@ def test_page_of_the_last_run_is_written_and_named(last_run: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines() == [
         "SIMULATED: the last make run, against http://127.0.0.1:1, as of 2026-11-26 11:00:00 UTC",
-        "usage.html: 1 record; windows: 1 delivered, 0 of them preliminary; none is missing",
+        (
+            "usage.html: 1 record; windows: 1 delivered, 0 of them preliminary; none known to be "
+            "missing"
+        ),
+        (
+            "SMS: 1 window was delivered with losses (sms, abcd1234, 2026-11-19): 1 row without "
+            "the columns of price, currency or time."
+        ),
     ]
     text = (last_run / "usage.html").read_text()
     assert "<strong>SIMULATED.</strong>" in text
@@ -76,6 +83,8 @@ def test_json_of_a_month_follows_its_schema(last_run: Path) -> None:
         (["--month", "november"], "--month is 'november'; use a month like 2026-11"),
         (["-o", "no/such/folder.html"], "cannot write no/such/folder.html: No such file or direct"),
         (["-o", "out"], "cannot write out: Is a directory"),
+        (["-o", "."], "cannot write .: Is a directory"),
+        (["-o", ""], "cannot write .: Is a directory"),
         (["november"], "Got unexpected extra argument (november)"),
     ],
 )
@@ -114,7 +123,7 @@ def delivered_window(case: Case, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_page_of_a_stack_has_its_windows_and_no_word_of_simulation(
+def test_page_of_a_stack_has_its_windows_and_says_that_it_is_simulated(
     case: Case, tmp_path: Path
 ) -> None:
     (report,) = case.all_delivered(case.collect())
@@ -128,8 +137,11 @@ def test_page_of_a_stack_has_its_windows_and_no_word_of_simulation(
     assert (done.code, done.err) == (0, "")
     document = json.loads(done.out)
     SCHEMA.validate(document)
-    assert document["source"].startswith(f"stack {STACK_NAME}, account 000000000000, eu-west-1, ")
-    assert not document["is_simulated"]
+    assert document["source"].startswith(
+        f"SIMULATED: stack {STACK_NAME}, account 000000000000, eu-west-1, "
+    )
+    # The stack asks the simulator.
+    assert document["is_simulated"]
     for definition in (report.definition, of_a_record):
         (windows,) = (each for each in document["windows"] if each["definition"] == definition)
         assert (windows["delivered"], windows["missing"], windows["held"]) == (1, 0, 0)
@@ -137,8 +149,7 @@ def test_page_of_a_stack_has_its_windows_and_no_word_of_simulation(
         "totals"
     ]
     text = (tmp_path / "usage.html").read_text()
-    assert f"Source: stack {STACK_NAME}, account 000000000000" in text
-    assert "SIMULATED" not in text
+    assert f"Source: SIMULATED: stack {STACK_NAME}, account 000000000000" in text
 
 
 def test_page_of_an_unreachable_stack_is_no_access(tmp_path: Path) -> None:

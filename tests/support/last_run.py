@@ -11,6 +11,7 @@ from boto3.dynamodb.types import TypeSerializer
 from vonage_reports.aws.ledger_items import collects_item, finished_item, open_item
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Report
+from vonage_reports.submit_reports.read_definitions import parse_definitions
 from vonage_reports_cli.status.sources import LastRun
 
 AS_OF = datetime(2026, 12, 5, tzinfo=UTC)
@@ -20,15 +21,37 @@ def save_run(
     root: Path,
     *,
     definitions: Sequence[ReportDefinition] = (),
+    planned: Sequence[ReportDefinition] | None = None,
     reports: Sequence[Report] = (),
     is_simulated: bool = False,
     as_of: datetime = AS_OF,
 ) -> Path:
-    """Save a ledger with these definitions, as first planned, and reports; return `root`."""
+    """Save a ledger with these definitions and reports; return `root`.
+
+    `planned` are the definitions as submit_reports planned them first, if they differ.
+    """
+    text = _text(definitions)
+    # submit_reports plans what it has read, with every default. A refused one was planned before.
+    first = definitions if planned is None else planned
+    read = {each.name: each for each in parse_definitions(_text(first), api_key="abcd1234")[0]}
+    collected = [read.get(each.name, each) for each in first]
     items: list[dict[str, Any]] = [
-        *(collects_item(each, dict.fromkeys(each.delay_days)) for each in definitions),
+        *(collects_item(each, dict.fromkeys(each.delay_days)) for each in collected),
         *(finished_item(each) if each.is_at_end else open_item(each) for each in reports),
     ]
+    serialize = TypeSerializer().serialize
+    (root / ".local").mkdir(parents=True, exist_ok=True)
+    LastRun(root / ".local").write(
+        [{name: serialize(value) for name, value in item.items()} for item in items],
+        source="the last make run",
+        is_simulated=is_simulated,
+        definitions=text,
+        as_of=as_of,
+    )
+    return root
+
+
+def _text(definitions: Sequence[ReportDefinition]) -> str:
     entries = [
         {
             "name": each.name,
@@ -41,13 +64,4 @@ def save_run(
         }
         for each in definitions
     ]
-    serialize = TypeSerializer().serialize
-    (root / ".local").mkdir(parents=True, exist_ok=True)
-    LastRun(root / ".local").write(
-        [{name: serialize(value) for name, value in item.items()} for item in items],
-        source="the last make run",
-        is_simulated=is_simulated,
-        definitions=json.dumps(entries),
-        as_of=as_of,
-    )
-    return root
+    return json.dumps(entries)

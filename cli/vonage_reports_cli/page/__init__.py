@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from vonage_reports_cli.errors import BadInput
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from vonage_reports_cli.page.document import Origin
     from vonage_reports_cli.page.numbers import Numbers
     from vonage_reports_cli.page.windows import Windows
@@ -20,21 +22,21 @@ NAME = "usage.html"
 
 @dataclass(frozen=True)
 class Page:
-    """The page as HTML, and the numbers in it."""
+    """The page as HTML, and the numbers in it. `words` has the windows as one line.
+
+    `cautions` are sentences on refused definitions and on accepted losses.
+    """
 
     html: str
     numbers: "Numbers"
     windows: Sequence["Windows"]
-
-    @property
-    def words(self) -> str:
-        """The windows as one line."""
-        from vonage_reports_cli.page.windows import words_of  # noqa: PLC0415 - slow to load
-
-        return words_of(self.windows)
+    words: str
+    cautions: Sequence[str]
 
     def write(self, target: Path) -> None:
         """Write the page. Raises BadInput, and leaves an earlier page as it is then."""
+        if not target.name or target.is_dir():
+            raise BadInput(f"cannot write {target}: Is a directory")
         partial = target.with_name(f".{target.name}.partial")
         try:
             partial.write_text(self.html, encoding="utf-8")
@@ -50,14 +52,19 @@ def make_page(
     *,
     content: "Content | None" = None,
     month: "Period | None" = None,
+    expire_before: "datetime | None" = None,
 ) -> Page:
-    """Make the page of a dataset, or of one of its months. `content` is the stack's ledger."""
+    """Make the page of a dataset, or of one of its months. `content` is the stack's ledger.
+
+    The datasets of windows that end before `expire_before` may have expired.
+    """
+    from vonage_reports_cli.page.basis import basis_of  # noqa: PLC0415 - slow to load
     from vonage_reports_cli.page.document import page_of  # noqa: PLC0415 - slow to load
     from vonage_reports_cli.page.numbers import numbers_of  # noqa: PLC0415 - slow to load
-    from vonage_reports_cli.page.windows import windows_of  # noqa: PLC0415 - slow to load
     from vonage_reports_cli.sql.dataset import open_dataset  # noqa: PLC0415 - slow to load
 
     with open_dataset(source, with_manifests=False) as connection:
         numbers = numbers_of(connection, month)
-    windows = windows_of(source.manifests(), content, month)
-    return Page(page_of(numbers, windows, origin, month), numbers, windows)
+    basis = basis_of(source, content, month, expire_before)
+    html = page_of(numbers, basis, origin, month)
+    return Page(html, numbers, basis.windows, basis.words, basis.cautions)

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from vonage_reports_cli.page import svg
+from vonage_reports_cli.page.basis import Basis
 from vonage_reports_cli.page.chart import Chart, Kind
 from vonage_reports_cli.page.numbers import Numbers
 from vonage_reports_cli.page.style import STYLE
-from vonage_reports_cli.page.windows import STATES, Undelivered, Windows, words_of
+from vonage_reports_cli.page.windows import STATES, Undelivered, Windows
 from vonage_reports_cli.page.words import aligned, escaped, records_in_words
 from vonage_reports_cli.period import Period
 
 _MOST_UNDELIVERED = 25
-_STATES = ("waiting", "held", "failed", "missing")
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,7 @@ class Origin:
     made_at: datetime
 
 
-def page_of(
-    numbers: Numbers, windows: Sequence[Windows], origin: Origin, month: Period | None
-) -> str:
+def page_of(numbers: Numbers, basis: Basis, origin: Origin, month: Period | None) -> str:
     """Return the page."""
     title = "Vonage usage" if month is None else f"Vonage usage, {month.since:%B %Y}"
     simulated = "SIMULATED: " if origin.is_simulated else ""
@@ -35,7 +33,7 @@ def page_of(
         (
             *_head(numbers, origin, title, month),
             '<div class="sections">',
-            *_windows(windows),
+            *_windows(basis),
             *_totals(numbers),
             *(_chart(each, number) for number, each in enumerate(numbers.charts)),
             "</div>",
@@ -100,11 +98,13 @@ def _day(day: date) -> str:
     return f"{day.day} {day:%B %Y}"
 
 
-def _windows(windows: Sequence[Windows]) -> Iterator[str]:
+def _windows(basis: Basis) -> Iterator[str]:
+    windows = basis.windows
     yield '<section>\n<h2 id="windows">Windows</h2>'
     lacking = {state for state in STATES if any(each.count(state) for each in windows)}
-    css = ' class="alert"' if lacking - {"waiting"} else ""
-    yield f"<p{css}>{words_of(windows).capitalize()}.</p>"
+    css = ' class="alert"' if lacking - {"waiting", "not due"} else ""
+    yield f"<p{css}>{escaped(basis.words.capitalize())}.</p>"
+    yield from (f'<p class="alert">{escaped(each)}</p>' for each in basis.cautions)
     states = [state for state in STATES if state in lacking or state == "missing"]
     if windows:
         heads = ("definition, account", "delivered", "preliminary", *states)

@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 
 from vonage_reports.domain.report import Report, Revision, State
 from vonage_reports.domain.windows import HOUR, Window, WindowLength, windows_ending_after
+from vonage_reports_cli.completeness import Completeness, Flaw
+from vonage_reports_cli.deliveries import strays_of
 from vonage_reports_cli.period import Period
 from vonage_reports_cli.status.model import Content, histories_of
 
@@ -20,13 +22,16 @@ _LENGTHS = (
 """The longest window of each length, clock changes included. A longer window is a month."""
 
 
-STATES = ("waiting", "held", "failed", "missing")
-"""The states of a window without a delivery of its last revision."""
+STATES = (
+    *("waiting", "not due", "held", "failed", "missing"),
+    *("withdrawn", "lost", "expired", "without manifest"),
+)
+"""The states of a window without a delivery of its last revision, or without its dataset."""
 
 
 @dataclass(frozen=True)
 class Undelivered:
-    """Windows in a row that have no delivery, or only an earlier revision.
+    """Windows in a row that have no delivery, only an earlier revision, or no dataset.
 
     `state` is one of STATES. `dates` names the windows in their time zone.
     """
@@ -60,13 +65,30 @@ class Windows:
         return sum(each.windows for each in self.undelivered if each.state == state)
 
 
+@dataclass(frozen=True)
+class Doubtful:
+    """A window whose dataset or manifest lacks. `state` is one of STATES."""
+
+    definition: str
+    account_id: str
+    window: Window
+    state: str
+
+
 def windows_of(
-    manifests: Iterable[Mapping[str, Any]], content: Content | None, month: Period | None
+    manifests: Iterable[Mapping[str, Any]],
+    content: Content | None,
+    month: Period | None,
+    *,
+    completeness: Completeness | None = None,
+    doubtful: Iterable[Doubtful] = (),
 ) -> list[Windows]:
     """Return the windows that overlap the month, or all, by definition and account.
 
-    The manifests tell what is delivered, and which windows are missing between two deliveries. The
-    ledger, if there is one, knows what waits, is held or failed, and what else is missing.
+    The manifests tell what is delivered. The `completeness` of the month tells what is not. Without
+    one, the manifests tell which windows are missing between two deliveries, the ledger, if there
+    is one, knows what waits, is held or failed, and what else is missing, and `doubtful` has the
+    windows whose dataset or manifest lacks.
     """
     delivered: dict[tuple[str, str], dict[Window, bool]] = defaultdict(dict)
     for each in manifests:
@@ -74,8 +96,18 @@ def windows_of(
         window = Window.from_dict(each["window"])
         windows[window] = windows.get(window, False) or each["revision"] == Revision.FINAL
     known = _of_ledger(content)
+    if completeness is not None:
+        known = _of_completeness(completeness, known)
+    for doubt in doubtful:
+        known[doubt.definition, doubt.account_id].append(_Known(doubt.window, doubt.state, None))
     return [
-        _windows(*key, delivered.get(key, {}), known.get(key, []), month)
+        _windows(
+            *key,
+            delivered.get(key, {}),
+            known.get(key, []),
+            month,
+            has_gaps=completeness is None,
+        )
         for key in sorted(delivered.keys() | {key for key, windows in known.items() if windows})
     ]
 
@@ -89,16 +121,53 @@ class _Known:
     reason: str | None
 
 
+def doubtful_of(
+    manifests: Sequence[Mapping[str, Any]],
+    datasets: Sequence[str],
+    expire_before: datetime | None,
+) -> Iterator[Doubtful]:
+    """Yield the windows of all time without their dataset, or whose dataset has no manifest."""
+    there = frozenset(datasets)
+    for each in manifests:
+        if each["dataset"] is not None and each["dataset"]["key"] not in there:
+            window = Window.from_dict(each["window"])
+            is_old = expire_before is not None and window.end < expire_before
+            state = Flaw.EXPIRED if is_old else Flaw.LOST
+            yield Doubtful(each["definition"], each["account_id"], window, state.value)
+    for stray in strays_of(datasets, manifests, None):
+        if stray.window is not None:
+            state = Flaw.WITHOUT_MANIFEST
+            yield Doubtful(stray.definition, stray.account_id, stray.window, state.value)
+
+
+def _of_completeness(
+    completeness: Completeness, ledger: Mapping[tuple[str, str], Sequence[_Known]]
+) -> dict[tuple[str, str], list[_Known]]:
+    """Return the windows of a month that are not delivered, with the reasons of the ledger."""
+    known: dict[tuple[str, str], list[_Known]] = defaultdict(list)
+    for each in completeness.incomplete:
+        if each.flaw is Flaw.PRELIMINARY:
+            continue
+        of = each.definition, each.account_id
+        state = "waiting" if each.flaw is Flaw.UNDER_WAY else each.flaw.value
+        reasons = {one.window.start: one.reason for one in ledger.get(of, ()) if one.state == state}
+        known[of] += [_Known(one, state, reasons.get(one.start)) for one in each.windows]
+    return known
+
+
 def _windows(
     definition: str,
     account_id: str,
     delivered: Mapping[Window, bool],
     known: Sequence[_Known],
     month: Period | None,
+    *,
+    has_gaps: bool,
 ) -> Windows:
     # A gap between two deliveries may begin before the month, so gaps are found among all of them.
     have = {each.window.start for each in known}
-    gaps = [_Known(each, "missing", None) for each in _gaps(delivered) if each.start not in have]
+    found = _gaps(delivered) if has_gaps else ()
+    gaps = [_Known(each, "missing", None) for each in found if each.start not in have]
     counted = {each: final for each, final in delivered.items() if _is_within(each, month)}
     dates = [each.first_date for each in counted]
     undelivered = [
@@ -198,15 +267,21 @@ def _dates(first: Window, last: Window) -> str:
     return " to ".join(dict.fromkeys(times))
 
 
-def words_of(windows: Sequence[Windows]) -> str:
-    """Return the sums of the windows as one line."""
-    delivered = sum(each.delivered for each in windows)
+def words_of(windows: Sequence[Windows], completeness: Completeness | None = None) -> str:
+    """Return the sums of the windows as one line. `completeness` is that of the page's month."""
     preliminary = sum(each.preliminary for each in windows)
     counts = {state: sum(each.count(state) for each in windows) for state in STATES}
-    return "; ".join(
-        (
-            f"windows: {delivered:,} delivered, {preliminary:,} of them preliminary",
-            *(f"{number:,} {state}" for state, number in counts.items() if number),
-            *(() if any(counts.values()) else ("none is missing",)),
+    lacking = [f"{number:,} {state}" for state, number in counts.items() if number]
+    if completeness is not None:
+        whole, final = completeness.windows, completeness.final
+        if whole and final == whole:
+            return f"windows: all {whole:,} final"
+        return "; ".join(
+            (f"windows: {final:,} of {whole:,} final, {preliminary:,} preliminary", *lacking)
         )
+    delivered = sum(each.delivered for each in windows)
+    # Without a month, the time before the first delivery and after the last one is unknown.
+    none = ["none known to be missing"] if delivered and not lacking else []
+    return "; ".join(
+        (f"windows: {delivered:,} delivered, {preliminary:,} of them preliminary", *lacking, *none)
     )

@@ -1,6 +1,6 @@
 """What a proof says: sums of what is right, and the differences."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -31,21 +31,46 @@ class Difference:
         }
 
 
+@dataclass(frozen=True)
+class Account:
+    """The windows of a definition and account, oldest first, and those that are not final."""
+
+    definition: str
+    account_id: str
+    windows: Sequence[Window]
+    preliminary: Sequence[Window]
+
+
 @dataclass
 class Proof:
-    """What was proved, the differences, and the objects that cannot be proved now."""
+    """What was proved, the differences, and the objects that cannot be proved now.
 
-    windows: int = 0
+    `rows` are those of proved archives, of the newest revision of each window, and `totals` those
+    of proved datasets. A record that several definitions collect counts in each.
+    """
+
+    accounts: list[Account] = field(default_factory=list)
     archives: int = 0
     bytes: int = 0
     rows: int = 0
+    datasets: int = 0
     totals: dict[str | None, Decimal] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
     unproved: list[Difference] = field(default_factory=list)
 
+    @property
+    def windows(self) -> int:
+        """How many windows were read."""
+        return sum(len(each.windows) for each in self.accounts)
+
+    @property
+    def preliminary(self) -> int:
+        """How many windows have no final manifest."""
+        return sum(len(each.preliminary) for each in self.accounts)
+
     def add(self, other: "Proof") -> None:
         """Add the proof of another window."""
-        self.windows += other.windows
+        self.datasets += other.datasets
         self.archives += other.archives
         self.bytes += other.bytes
         self.rows += other.rows

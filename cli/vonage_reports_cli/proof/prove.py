@@ -9,12 +9,11 @@ from typing import Any
 import duckdb
 
 from vonage_reports.domain.report import Revision
-from vonage_reports.domain.windows import Window
 from vonage_reports_cli.errors import CommandError
-from vonage_reports_cli.objects import Objects, date_of
+from vonage_reports_cli.objects import Objects, date_of, manifest_fault
 from vonage_reports_cli.period import Period
 from vonage_reports_cli.proof.model import Delivery, Difference, Proof, is_in
-from vonage_reports_cli.proof.shape import shape_of, without_manifest
+from vonage_reports_cli.proof.shape import accounts_of, shape_of, without_manifest
 from vonage_reports_cli.proof.window import WindowProof
 
 _AT_ONCE = 2
@@ -39,6 +38,7 @@ def prove(
     whole = Proof()
     read = list(_deliveries(objects, keys, period, whole))
     of_period = [each for each in read if is_in(each.window, period)]
+    whole.accounts = accounts_of(of_period)
     whole.differences += shape_of(read, keys, period)
     whole.differences += without_manifest(datasets, read, period)
     with duckdb.connect() as engine, ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -55,7 +55,7 @@ def _deliveries(
     objects: Objects, keys: Sequence[str], period: Period | None, whole: Proof
 ) -> Iterator[Delivery]:
     """Yield the manifests of the period and around it, oldest window first."""
-    manifests = {}
+    manifests: dict[str, Mapping[str, Any]] = {}
     for key in keys:
         day = date_of(key)
         if period is not None and day is not None:
@@ -64,18 +64,28 @@ def _deliveries(
                 continue
         try:
             manifest = objects.read_json(key)
-            if manifest is not None:
-                Window.from_dict(manifest["window"])
-                manifests[key] = manifest
-        except (CommandError, KeyError, ValueError) as error:
-            name, account_id = key.split("/")[1:3]
-            reason = f"the manifest is unreadable: {error!r}; restore its last version"
-            whole.differences.append(Difference(name, account_id, str(day), key, reason))
+            if manifest is None:
+                continue
+            fault = manifest_fault(manifest) or _time_fault(manifest)
+        except CommandError as error:
+            fault = str(error)
+        if fault is None and manifest is not None:
+            manifests[key] = manifest
+            continue
+        name, account_id, *_ = (*key.split("/")[1:3], "", "")
+        reason = f"the manifest is unreadable: {fault}; restore its last version"
+        whole.differences.append(Difference(name, account_id, str(day), key, reason))
     newest: dict[tuple[str, ...], str] = {}
     for key in sorted(manifests, key=lambda key: _rank(manifests[key])):
         newest[_window_key(manifests[key])] = key
     for key in sorted(manifests, key=lambda key: (_window_key(manifests[key]), key)):
         yield Delivery(key, manifests[key], newest[_window_key(manifests[key])] == key)
+
+
+def _time_fault(manifest: Mapping[str, Any]) -> str | None:
+    times = manifest.get("times")
+    has_times = isinstance(times, dict) and times.keys() >= {"submitted", "delivered"}
+    return None if has_times else "its times is missing or unreadable"
 
 
 def _rank(manifest: Mapping[str, Any]) -> tuple[object, ...]:

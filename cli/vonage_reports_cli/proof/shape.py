@@ -9,7 +9,7 @@ from vonage_reports.domain.report import Revision
 from vonage_reports.domain.windows import Window, parse_instant
 from vonage_reports_cli.objects import date_of
 from vonage_reports_cli.period import Period
-from vonage_reports_cli.proof.model import Delivery, Difference, is_in
+from vonage_reports_cli.proof.model import Account, Delivery, Difference, is_in
 
 _Account = tuple[str, str]
 """A definition and an account."""
@@ -37,6 +37,23 @@ def shape_of(
             if is_in(broken, period):
                 shown = _within(broken, period)
                 yield Difference(*of, shown.interval, None, reason)
+
+
+def accounts_of(deliveries: Iterable[Delivery]) -> list[Account]:
+    """Return the windows of each definition and account."""
+    windows: dict[_Account, dict[Window, bool]] = defaultdict(dict)
+    for each in deliveries:
+        is_final = each.manifest["revision"] == Revision.FINAL
+        found = windows[each.manifest["definition"], each.manifest["account_id"]]
+        found[each.window] = found.get(each.window, False) or is_final
+    return [
+        Account(
+            *of,
+            sorted(found, key=lambda each: each.start),
+            sorted((each for each in found if not found[each]), key=lambda each: each.start),
+        )
+        for of, found in sorted(windows.items())
+    ]
 
 
 def _doubled(

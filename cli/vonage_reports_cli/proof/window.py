@@ -97,7 +97,7 @@ class WindowProof:
         self._manifest = delivery.manifest
         self._delivery = delivery
         self._expires_before = expires_before
-        self._proof = Proof(windows=1)
+        self._proof = Proof()
 
     def prove(self) -> Proof:
         """Prove the archives, then the dataset against them and against the manifest."""
@@ -105,6 +105,12 @@ class WindowProof:
             self._prove()
         except KeyError as error:
             self._differs(self._delivery.key, f"the manifest has no {error}; send reconvert")
+        except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            self._differs(
+                self._delivery.key,
+                f"the manifest or a receipt has a value that is none of ours: {error}; send "
+                "reconvert",
+            )
         return self._proof
 
     def _prove(self) -> None:
@@ -156,6 +162,7 @@ class WindowProof:
         path = self._file(key, files)
         if path is None:
             return None
+        differences = len(self._proof.differences)
         self._receipt(key, said)
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -172,8 +179,9 @@ class WindowProof:
             return None
         if sha256 != said["sha256"]:
             return None
-        self._proof.archives += 1
-        self._proof.bytes += archive.bytes
+        if len(self._proof.differences) == differences:
+            self._proof.archives += 1
+            self._proof.bytes += archive.bytes
         return path
 
     def _receipt(self, key: str, said: Mapping[str, Any]) -> None:
@@ -195,6 +203,7 @@ class WindowProof:
     def _rows(self, archives: Sequence[tuple[Mapping[str, Any], Path]], scratch: Path) -> None:
         """Read the archives' CSV files again, and compare their rows and totals."""
         manifest = self._manifest
+        differences = len(self._proof.differences)
         accepted = {each["name"] for each in manifest.get("accepted", ())}
         with (scratch / "unreadable.csv").open("w+b") as file:
             unreadable = UnreadableRows(file)
@@ -240,7 +249,8 @@ class WindowProof:
                 f"the archives' prices add up to {_shown(found)}, and the manifest's totals are "
                 f"{_shown(self._said())}",
             )
-        self._proof.rows += dataset.rows if self._delivery.is_newest else 0
+        if self._delivery.is_newest and len(self._proof.differences) == differences:
+            self._proof.rows += dataset.rows
 
     def _said(self) -> dict[str | None, _Totals]:
         """Return the totals of the manifest."""
@@ -258,6 +268,7 @@ class WindowProof:
             )
             return
         key = said["key"]
+        differences = len(self._proof.differences)
         with ExitStack() as files:
             path = self._file(key, files)
             if path is None:
@@ -285,6 +296,9 @@ class WindowProof:
                 f"the dataset's prices add up to {_shown(found)}, and the manifest's totals are "
                 f"{_shown(self._said())}",
             )
+        if len(self._proof.differences) > differences:
+            return
+        self._proof.datasets += 1
         self._proof.totals = {currency: each.price for currency, each in found.items()}
 
 

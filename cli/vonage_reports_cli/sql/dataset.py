@@ -51,6 +51,9 @@ class Source(Protocol):
     def manifests(self) -> Sequence[Mapping[str, Any]]:
         """Return the content of the manifests."""
 
+    def datasets(self) -> list[str]:
+        """Return the keys of the files."""
+
 
 class Folder:
     """A copy of the bucket on this machine. Raises BadInput if the copy has no dataset.
@@ -75,6 +78,10 @@ class Folder:
             f"read_parquet([{names}], union_by_name = true, hive_partitioning = true, "
             "hive_types_autocast = false)"
         )
+
+    def datasets(self) -> list[str]:
+        """Return the keys of the files."""
+        return [key for keys in self._keys.values() for key in keys]
 
     def manifests(self) -> list[dict[str, Any]]:
         """Read the manifests."""
@@ -123,6 +130,10 @@ class StackBucket:
         connection.register(name, found)
         return name
 
+    def datasets(self) -> list[str]:
+        """Return the keys of the files."""
+        return [key for keys in self._keys.values() for key in keys]
+
     def manifests(self) -> list[dict[str, Any]]:
         """Read the manifests."""
         return manifests_in(self._objects, self._period)
@@ -147,6 +158,9 @@ def open_dataset(
     connection = duckdb.connect()
     # Stored times are UTC. By default, a cast would convert them to the machine's time zone.
     connection.execute("SET TimeZone = 'UTC'")
+    # DuckDB would fetch an extension, over plain http, when SQL first uses it.
+    connection.execute("SET autoinstall_known_extensions = false")
+    connection.execute("SET autoload_known_extensions = false")
     for product, table in TABLES.items():
         relation = source.relation(product, connection)
         there = _names_in(relation, connection)

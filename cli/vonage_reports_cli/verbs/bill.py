@@ -21,12 +21,14 @@ from vonage_reports_cli.bill import (
     keys_of,
     lines_of,
     read_groups,
+    read_outside,
     require_currency,
     totals_of,
     unpriced_of,
 )
 from vonage_reports_cli.completeness import Completeness
 from vonage_reports_cli.errors import Exit
+from vonage_reports_cli.files import file_to_write
 from vonage_reports_cli.finance import checked_completeness, facts_of, made_at, require_real
 from vonage_reports_cli.money import (
     checked_currency,
@@ -48,9 +50,8 @@ _HELP = """Add up what to charge for a month, in lines, with a mark-up.
 Each line is rounded to its currency's digits, and the total is the sum of the rounded lines. Days
 and months are UTC. The records of your own reports (REPORTS-USAGE) are no part of a bill.
 
-If a window of the period is missing, failed, held, preliminary or not due, there is no bill: the
-windows are listed, and the exit code is 1. With --incomplete, both are printed, and the exit code
-is 0.
+If a window of the period is not delivered and final, there is no bill: the windows are listed with
+their flaws, and the exit code is 1. With --incomplete, both are printed, and the exit code is 0.
 """
 
 
@@ -93,6 +94,7 @@ def bill(  # noqa: D103 - the help is the docstring
     keys = keys_of(by)
     fraction = mark_up_of(mark_up, is_confirmed=large_mark_up)
     places = rounding_of(rounding)
+    path = None if target is None else file_to_write("--csv", target)
     of_others = checked_currency(currency)
     require_real(session, accepts_simulated=simulated)
     session.screen.say(session.target.source)
@@ -101,13 +103,15 @@ def bill(  # noqa: D103 - the help is the docstring
     if not goes_on:
         answer.refuse()
         return Exit.ATTENTION
-    with open_dataset(source_of(session, period), with_manifests=False) as connection:
+    source = source_of(session, period)
+    with open_dataset(source, with_manifests=False) as connection:
         found = read_groups(connection, period, keys, currency=of_others)
+        outside = read_outside(connection, period, source.datasets())
     groups = [each for each in found if each.product not in (OWN_REPORTS, *UNPRICED)]
     require_currency(groups)
     by_line = joined(_with_currency(groups), lambda each: (each.key, each.currency))
     lines = list(lines_of(by_line, mark_up=fraction, rounding=places))
-    answer.show(lines, [*cautions_of(groups), *unpriced_of(found)], target)
+    answer.show(lines, [*cautions_of(groups), *unpriced_of(found), *outside], path)
     return Exit.DONE
 
 
@@ -157,7 +161,7 @@ class _Answer:
         self,
         lines: Sequence[Line],
         cautions: Sequence[str],
-        target: str | None,
+        target: Path | None,
     ) -> None:
         """Show the lines, or write them to the file `target`, and the totals."""
         screen = self._session.screen
@@ -175,7 +179,7 @@ class _Answer:
             percent = f", mark-up {plain(self._mark_up * 100)} %" if self._mark_up else ""
             screen.say(f"Bill of {self._period.label}{percent}")
         if target is not None:
-            self._write(Path(target), lines, totals, list(cautions))
+            self._write(target, lines, totals, list(cautions))
         elif lines:
             self._table(lines)
         for each in totals:

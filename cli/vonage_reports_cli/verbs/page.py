@@ -7,6 +7,7 @@ import click
 
 from vonage_reports.domain.printable import printable
 from vonage_reports_cli.errors import BadInput, Exit
+from vonage_reports_cli.objects import expires_before
 from vonage_reports_cli.page import NAME, Page, make_page
 from vonage_reports_cli.page.document import Origin
 from vonage_reports_cli.page.windows import STATES
@@ -32,7 +33,13 @@ def page(session: Session, *, month: str | None, output: str) -> Exit:
     _require_page(Path(output))
     target, screen = session.target, session.screen
     origin = Origin(target.source, target.is_simulated, datetime.now(UTC))
-    made = make_page(source_of(session, period), origin, content=_content_of(session), month=period)
+    made = make_page(
+        source_of(session, period),
+        origin,
+        content=_content_of(session),
+        month=period,
+        expire_before=expires_before(session).get("data/"),
+    )
     made.write(Path(output))
     if screen.as_json:
         screen.document(_document(made, origin, month, output))
@@ -41,6 +48,7 @@ def page(session: Session, *, month: str | None, output: str) -> Exit:
     of = "" if month is None else f" of {month}"
     records = records_in_words(made.numbers.records)
     screen.say(printable(f"{output}: {records}{of}; {made.words}"))
+    screen.say(*map(printable, made.cautions))
     return Exit.DONE
 
 
@@ -86,8 +94,9 @@ def _document(made: Page, origin: Origin, month: str | None, output: str) -> dic
                 "account_id": each.account_id,
                 "delivered": each.delivered,
                 "preliminary": each.preliminary,
-                **{state: each.count(state) for state in STATES},
+                **{state.replace(" ", "_"): each.count(state) for state in STATES},
             }
             for each in made.windows
         ],
+        "cautions": list(made.cautions),
     }

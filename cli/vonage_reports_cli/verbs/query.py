@@ -12,6 +12,7 @@ import duckdb
 from vonage_reports_cli.errors import BadInput, Exit
 from vonage_reports_cli.rows import json_value, lines_of, target_of, write_csv, written
 from vonage_reports_cli.session import Session, verb
+from vonage_reports_cli.sql.damage import damage_in
 from vonage_reports_cli.sql.dataset import open_dataset, source_of
 from vonage_reports_cli.sql.named_queries import named_queries, values_of
 
@@ -28,6 +29,8 @@ _HELP = """Run SQL (DuckDB) on the delivered records. Times are UTC.
 The view `usage` has the records of all products, each record once. There is also a table for each
 product (sms, voice_call, ...), and the table `manifests`. `query "SHOW TABLES"` lists them, and
 `query "DESCRIBE usage"` shows the columns.
+
+The SQL may read and write your own files, so run only SQL that you trust.
 """
 
 
@@ -93,6 +96,9 @@ def query(  # noqa: D103 - the help is the docstring
             session.screen.say(session.target.source)
             _Answer(session, path, is_exact=exact).run(connection, statements)
     except duckdb.Error as error:
+        damage = damage_in(error)
+        if damage is not None:
+            raise damage from error
         # The lines below the first one show hints and the place in the SQL.
         first, *more = str(error).rstrip().split("\n")
         session.screen.complain(first, *more)
@@ -115,6 +121,58 @@ def _text(sql: str | None, file: str | None) -> str:
         raise BadInput(f"-f {file} cannot be read: {error}") from error
 
 
+class _Result:
+    """The rows of a statement, which is executed once. Times are UTC, without a zone.
+
+    duckdb needs the package pytz for times with a zone. It is not installed, so such columns are
+    cast.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
+        self._relation = _without_zones(connection, statement)
+        if self._relation is None:
+            self._executed = connection.execute(statement)
+            self.columns = [each[0] for each in self._executed.description or ()]
+        else:
+            self.columns = self._relation.columns
+
+    def rows(self, most: int | None = None) -> list[tuple[Any, ...]]:
+        """Return the rows, at most `most`."""
+        if self._relation is not None:
+            relation = self._relation if most is None else self._relation.limit(most)
+            return relation.fetchall()
+        return self._executed.fetchall() if most is None else self._executed.fetchmany(most)
+
+
+_ZONED = "TIMESTAMP WITH TIME ZONE"
+
+
+def _without_zones(
+    connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement
+) -> duckdb.DuckDBPyRelation | None:
+    """Return a query with its times cast, or None if it has none with a zone."""
+    if statement.type is not duckdb.StatementType.SELECT:
+        return None
+    try:
+        found = connection.sql(statement)
+    except duckdb.Error:
+        # The execution raises it again, with the place in the SQL.
+        return None
+    types = [str(each) for each in found.types]
+    if not any(_ZONED in each for each in types):
+        return None
+    return found.project(
+        ", ".join(
+            f"CAST(#{place} AS {kind.replace(_ZONED, 'TIMESTAMP')}) AS {_quoted(name)}"
+            for place, (name, kind) in enumerate(zip(found.columns, types, strict=True), 1)
+        )
+    )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
 class _Answer:
     """Shows the rows of statements. The last statement's rows may go to a CSV file."""
 
@@ -129,11 +187,11 @@ class _Answer:
         screen = self._session.screen
         found = []
         for number, statement in enumerate(statements):
-            result = connection.execute(statement)
-            columns = [each[0] for each in result.description or ()]
+            result = _Result(connection, statement)
+            columns = result.columns
             is_written = self._path is not None and number == len(statements) - 1
             if is_written or screen.as_json:
-                rows = result.fetchall()
+                rows = result.rows()
                 cells = (
                     [[json_value(each) for each in row] for row in rows] if screen.as_json else []
                 )
@@ -143,7 +201,7 @@ class _Answer:
             else:
                 if number:
                     screen.say("")
-                self._show(columns, result.fetchmany(MOST_ROWS + 1))
+                self._show(columns, result.rows(MOST_ROWS + 1))
         if screen.as_json:
             screen.document({"source": self._session.target.source, "statements": found})
 

@@ -274,8 +274,12 @@ def test_removed_definition_is_complete_between_its_windows(
         deliver([sms(day, day)], day=day)
 
     assert bill(*WEEK) == 1
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[2:] == ["  missing      old, efgh5678: 2026-11-18"]
+    _, caution, *lines = capsys.readouterr().out.splitlines()
+    assert caution == (
+        "old, efgh5678: not in the report definitions any more; the last window is of 2026-11-19, "
+        "and later usage is not collected."
+    )
+    assert lines[1:] == ["  missing      old, efgh5678: 2026-11-18"]
     deliver([], day="2026-11-18")
     assert bill(*WEEK) == 0
 
@@ -312,6 +316,77 @@ def test_windows_of_a_zone_reach_into_the_period(
     assert lines[2] == "  missing      sms, abcd1234: week of 2026-11-16 to 2026-11-23"
 
 
+def test_dataset_without_a_manifest_is_not_billed_in_silence(
+    run: Delivered, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    deliver_week(run)
+    for file in (tmp_path / "out" / "manifests").rglob("2026/11/18/*.json"):
+        file.unlink()
+
+    assert bill(*WEEK) == 1
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "  without manifest  sms, abcd1234: 2026-11-18"
+    ]
+
+
+def test_accepted_losses_are_named_beside_the_bill(
+    run: Delivered, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    deliver_week(run)
+    [file] = (tmp_path / "out" / "manifests").rglob("2026/11/18/*.json")
+    manifest = json.loads(file.read_text())
+    accepted = [{"name": "unreadable_rows", "rows": 2}]
+    file.write_text(json.dumps({**manifest, "accepted": accepted, "row_check": "different"}))
+    sentence = (
+        "SMS: 1 window was delivered with losses (sms, abcd1234, 2026-11-18): 2 rows left out as "
+        "unreadable."
+    )
+
+    assert bill(*WEEK) == 0
+    assert capsys.readouterr().out.splitlines()[1] == sentence
+    assert billed(capsys, *WEEK)["completeness"]["cautions"] == [sentence]
+
+
+@pytest.mark.parametrize("damage", ["data", "manifests"])
+def test_damaged_object_is_one_sentence(
+    run: Delivered, capsys: pytest.CaptureFixture[str], tmp_path: Path, damage: str
+) -> None:
+    deliver_week(run)
+    file = next(path for path in (tmp_path / "out" / damage).rglob("*2026*18*") if path.is_file())
+    file.write_text("{}")
+
+    assert bill(*WEEK) == 1
+    complaint = capsys.readouterr().err
+    assert file.name in complaint
+    assert "`verify` names every damaged " in complaint
+    assert len(complaint.splitlines()) == 1
+
+
+def test_damage_inside_a_file_is_one_sentence(
+    run: Delivered, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    deliver_week(run)
+    file = next((tmp_path / "out" / "data").rglob("*.parquet"))
+    content = bytearray(file.read_bytes())
+    content[4:400] = b"\xff" * 396
+    file.write_bytes(content)
+
+    assert bill(*WEEK) == 1
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("vonage-reports: a file of the dataset cannot be read: ")
+    assert complaint.endswith("; `verify` names every damaged file\n")
+
+
+def test_changed_definition_is_refused(
+    run: Delivered, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    deliver_week(run)
+    save_run(tmp_path, definitions=[daily(time_zone="Asia/Tokyo")], planned=[daily()])
+
+    assert bill(*WEEK) == 1
+    assert "  refused      sms, time_zone: changed under the same name; " in capsys.readouterr().out
+
+
 # Imperfect records, and the source
 
 
@@ -341,6 +416,38 @@ def test_records_without_price_or_time_are_counted(
             "VOICE-FAILED: no price in 1 of its records, which Vonage bills as another product, "
             "or not at all."
         ),
+    ]
+
+
+def test_records_dated_outside_their_window_and_the_period_are_counted(
+    run: Delivered, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deliver_week(run, but=("2026-11-16", "2026-11-22"))
+    first = [
+        sms("a", "2026-11-16"),
+        sms("early", "2025-03-01"),
+        sms("before", "2026-11-15"),
+        # In the period, though not in its window: this bill has it.
+        sms("later", "2026-11-20"),
+        sms("none", "2026-11-16", date_received=""),
+    ]
+    run.deliver("SMS", first, definition="sms", day="2026-11-16")
+    run.deliver("SMS", first, definition="copy", day="2026-11-16")
+    run.deliver("SMS", [sms("b", "2026-11-22")], definition="sms", day="2026-11-22")
+    # Its window begins before the period, and it is in that window.
+    run.deliver("SMS", [sms("c", "2026-11-13")], definition="weekly", day="2026-11-12", days=7)
+    call = {"id": "v", "date_start": "2024-01-01T10:00:00Z", "total_price": "1", "currency": "EUR"}
+    run.deliver("VOICE-CALL", [call], definition="calls", day="2026-11-18")
+    # The window is of another period.
+    run.deliver("SMS", [sms("d", "2026-12-24")], definition="copy", day="2026-11-15")
+
+    found = billed(capsys, *WEEK, "--incomplete")
+
+    assert found["totals"][0]["records"] == 9
+    sentence = "a time outside both window and period in {} of these windows' records, so that "
+    assert found["cautions"][-2:] == [
+        f"SMS: {sentence.format(2)}no line has them.",
+        f"VOICE-CALL: {sentence.format(1)}no line has them.",
     ]
 
 
@@ -438,6 +545,7 @@ def test_csv_has_its_facts_beside_it(
         ([*WEEK, "--mark-up", "-100%"], "--mark-up is -100%, and a discount is less than 100 %"),
         ([*WEEK, "--currency", "EURO"], "--currency is 'EURO'; use a code of ISO 4217, like EUR"),
         ([*WEEK, "--round", "9"], "--round is '9'; use 0 to 8 decimal places, or none"),
+        ([*WEEK, "--csv", "."], "--csv . cannot be written: Is a directory"),
         ([*WEEK, "--csv", "/nowhere/x.csv"], "--csv /nowhere/x.csv cannot be written: "),
         ([*WEEK, "--markup", "15%"], "No such option '--markup'"),
     ],

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.reports import make_report
 from vonage_reports.aws.ledger_items import Calendar
 from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.report import State
 from vonage_reports.domain.windows import Window, WindowLength, windows_within
 from vonage_reports_cli.completeness import Collected, Completeness, Flaw, completeness_of
 from vonage_reports_cli.period import Period, month_of
@@ -130,9 +132,11 @@ def test_definition_without_accounts_has_the_one_of_its_cursor() -> None:
         ("calls", "abcd1234", 3): datetime(2026, 11, 30, tzinfo=UTC),
     }
 
-    found = complete(of, days, known=calendar(cursors=cursors))
+    found = complete(of, days[:20], known=calendar(cursors=cursors))
 
-    assert found.is_complete
+    assert [each.account_id for each in found.incomplete] == ["abcd1234"]
+    assert found.cautions == []
+    assert complete(of, days, known=calendar(cursors=cursors)).is_complete
 
 
 def test_new_definition_without_accounts_is_named() -> None:
@@ -171,3 +175,185 @@ def test_dataset_of_a_final_manifest_must_be_there() -> None:
     found = complete(of, [day], period=period, dataset={"key": "data/x.parquet"})
 
     assert [each.flaw for each in found.incomplete] == [Flaw.LOST]
+
+
+KEY = "data/product=VOICE-CALL/definition={}/account={}/date={}/{}_{}.parquet"
+
+
+def dataset_of(window: Window, *, name: str = "calls", account: str = "abcd1234") -> str:
+    start, end = (f"{at:%Y%m%dT%H%M%SZ}" for at in (window.start, window.end))
+    return KEY.format(name, account, window.first_date, start, end)
+
+
+def found_in(
+    of: ReportDefinition, manifests: Sequence[dict[str, Any]], datasets: Sequence[str]
+) -> Completeness:
+    collected = Collected(LATER, [of], [], calendar(), [])
+    return completeness_of(NOVEMBER, collected, manifests, datasets=datasets)
+
+
+def flaws_of(found: Completeness) -> list[tuple[str, str, str, list[str]]]:
+    return [(e.definition, e.account_id, e.flaw, e.ranges) for e in found.incomplete]
+
+
+def test_dataset_that_no_manifest_names_is_a_flaw() -> None:
+    of = definition()
+    days = windows_of(of, "2026-11-01", "2026-12-01")
+    manifests = [
+        manifest(of, day, dataset={"key": dataset_of(day)}) for day in (*days[:4], *days[5:])
+    ]
+
+    found = found_in(of, manifests, [dataset_of(day) for day in days])
+
+    assert flaws_of(found) == [("calls", "abcd1234", "without manifest", ["2026-11-05"])]
+    assert (found.windows, found.final) == (30, 29)
+
+
+def test_dataset_of_no_known_window_is_a_flaw() -> None:
+    of = definition()
+    days = windows_of(of, "2026-11-01", "2026-12-01")
+    manifests = [manifest(of, day, dataset={"key": dataset_of(day)}) for day in days]
+    half = Window(days[3].start, days[3].start + timedelta(hours=12), "UTC")
+    [december] = windows_of(of, "2026-12-01", "2026-12-02")
+    strays = [
+        dataset_of(half),
+        dataset_of(days[6], account="efgh5678"),
+        dataset_of(days[7], name="gone"),
+        dataset_of(december, name="of-december"),
+        "data/product=SMS/definition=x/account=y/date=2026-11-09/copy.parquet",
+        "data/product=SMS/copy.parquet",
+    ]
+
+    found = found_in(of, manifests, [*map(dataset_of, days), *strays])
+
+    assert flaws_of(found) == [
+        ("calls", "abcd1234", "without manifest", ["2026-11-04"]),
+        ("calls", "efgh5678", "without manifest", ["2026-11-07"]),
+        ("data/product=SMS/copy.parquet", "", "without manifest", ["2026-11-01 to 2026-11-30"]),
+        ("gone", "abcd1234", "without manifest", ["2026-11-08"]),
+        ("x", "y", "without manifest", ["2026-11-09"]),
+    ]
+    assert (found.windows, found.final) == (35, 30)
+
+
+def test_dataset_of_an_open_report_is_under_way() -> None:
+    of = definition()
+    days = windows_of(of, "2026-11-01", "2026-12-01")
+    manifests = [manifest(of, day, dataset={"key": dataset_of(day)}) for day in days[1:]]
+    open_report = make_report(
+        definition="calls", window=days[0], state=State.CONVERTING, product=of.product
+    )
+    collected = Collected(LATER, [of], [], calendar(), [open_report])
+
+    found = completeness_of(NOVEMBER, collected, manifests, datasets=map(dataset_of, days))
+
+    assert [each.flaw for each in found.incomplete] == [Flaw.UNDER_WAY]
+
+
+def test_expired_dataset_is_not_lost() -> None:
+    of = definition()
+    days = windows_of(of, "2026-11-01", "2026-12-01")
+    manifests = [manifest(of, day, dataset={"key": dataset_of(day)}) for day in days]
+    collected = Collected(
+        LATER, [of], [], calendar(), [], datasets_expire_before=days[3].start + timedelta(hours=1)
+    )
+
+    found = completeness_of(NOVEMBER, collected, manifests, datasets=map(dataset_of, days[5:]))
+
+    assert flaws_of(found) == [
+        ("calls", "abcd1234", "lost", ["2026-11-04 to 2026-11-05"]),
+        ("calls", "abcd1234", "expired", ["2026-11-01 to 2026-11-03"]),
+    ]
+
+
+def test_withdrawn_window_is_collected_by_recollect_only() -> None:
+    of = definition()
+    days = windows_of(of, "2026-11-01", "2026-12-01")
+    reports = [
+        make_report(definition="calls", window=day, state=State.CANCELLED, withdrawn_at=LATER)
+        for day in days[2:4]
+    ]
+    collected = Collected(LATER, [of], [], calendar(), reports)
+    manifests = [manifest(of, day) for day in (*days[:2], *days[4:])]
+
+    found = completeness_of(NOVEMBER, collected, manifests, datasets=[])
+
+    assert flaws_of(found) == [("calls", "abcd1234", "withdrawn", ["2026-11-03 to 2026-11-04"])]
+    first, second = (each.report_id for each in reports)
+    assert found.commands("prod") == [f"vonage-reports --stack prod recollect {first} {second}"]
+
+
+def test_backfill_is_offered_for_no_window_that_it_would_refuse() -> None:
+    of = definition()
+    days = windows_of(of, "2026-11-01", "2026-12-01")
+    changed = calendar(collects={"calls": definition(filters={"country": "GB"}).collects})
+    much_later = datetime(2028, 6, 1, tzinfo=UTC)
+
+    assert complete(of, days[3:], known=changed).commands("prod") == []
+    assert complete(of, days[3:], as_of=much_later).commands("prod") == []
+
+
+def test_changed_definition_is_refused_as_in_status() -> None:
+    of = definition()
+    changed = calendar(collects={"calls": definition(time_zone="Europe/Paris").collects})
+
+    found = complete(of, windows_of(of, "2026-10-31", "2026-12-02"), known=changed)
+
+    assert found.lines()[-1] == (
+        "  refused      calls, time_zone: changed under the same name; restore 'Europe/Paris', or "
+        "use a new name"
+    )
+
+
+def test_removed_account_and_definition_are_named_with_their_last_window() -> None:
+    of = definition(account_ids=("abcd1234",))
+    days = windows_of(of, "2026-11-01", "2026-12-01")
+    gone = [manifest(of, day, account_id="efgh5678") for day in days[:20]]
+    old = [manifest(definition(name="old"), day) for day in days[:3]]
+    ended = [manifest(definition(name="whole"), day) for day in days]
+    collected = Collected(LATER, [of], [], calendar(), [])
+    manifests = [*(manifest(of, day) for day in days), *gone, *old, *ended]
+
+    found = completeness_of(NOVEMBER, collected, manifests, datasets=[])
+
+    assert found.is_complete
+    assert found.cautions == [
+        (
+            "calls, efgh5678: not in the report definitions any more; the last window is of "
+            "2026-11-20, and later usage is not collected."
+        ),
+        (
+            "old, abcd1234: not in the report definitions any more; the last window is of "
+            "2026-11-03, and later usage is not collected."
+        ),
+    ]
+
+
+def test_accepted_losses_are_named_by_product() -> None:
+    of = definition()
+    days = windows_of(of, "2026-11-01", "2026-12-01")
+    accepted: list[dict[str, Any]] = [
+        {"accepted": [{"name": "unreadable_rows", "rows": 2}], "row_check": "different"},
+        {"accepted": [{"name": "row_count", "rows": 3}, {"name": "unreadable_rows", "rows": 1}]},
+        {"accepted": [{"name": "row_count", "rows": None}]},
+        {"row_check": "different"},
+        {"revision": "preliminary", "accepted": [{"name": "row_count", "rows": 9}]},
+    ]
+    manifests = [
+        *(manifest(of, day, **changes) for day, changes in zip(days, accepted, strict=False)),
+        *(manifest(of, day) for day in days[4:]),
+    ]
+
+    found = completeness_of(
+        NOVEMBER, Collected(LATER, [of], [], calendar(), []), manifests, datasets=[]
+    )
+
+    assert found.is_complete
+    assert found.cautions == [
+        (
+            "VOICE-CALL: 4 windows were delivered with losses (calls, abcd1234, 2026-11-01; calls, "
+            "abcd1234, 2026-11-02; calls, abcd1234, 2026-11-03 and 1 more): 3 rows left out as "
+            "unreadable; 3 rows more or fewer than Vonage counted; an unknown number of rows more "
+            "or fewer than Vonage counted."
+        ),
+    ]

@@ -17,11 +17,12 @@ from tests.support.unsafe_text import ANY_TEXT, unsafe_in
 from vonage_reports_cli.errors import BadInput
 from vonage_reports_cli.main import main
 from vonage_reports_cli.page import Page, make_page
+from vonage_reports_cli.page.basis import Basis
 from vonage_reports_cli.page.chart import Chart, Kind, Series, Value
 from vonage_reports_cli.page.document import Origin
 from vonage_reports_cli.page.document import page_of as document
 from vonage_reports_cli.page.numbers import Numbers, Total
-from vonage_reports_cli.page.windows import Undelivered, Windows
+from vonage_reports_cli.page.windows import Undelivered, Windows, words_of
 from vonage_reports_cli.period import month_of
 from vonage_reports_cli.sql.dataset import Folder
 
@@ -408,7 +409,8 @@ def with_everywhere(text: str) -> str:
     numbers = Numbers(1, 0, None, None, [Total(text, text, 1, Decimal(1))], charts)
     undelivered = Undelivered(text, text, "failed", text, 2, text)
     windows = [Windows(text, text, None, None, 0, 0, [undelivered])]
-    return document(numbers, windows, replace(ORIGIN, source=text), None)
+    basis = Basis(windows, words_of(windows), [text])
+    return document(numbers, basis, replace(ORIGIN, source=text), None)
 
 
 PLAIN = Reader(with_everywhere("plain"))
@@ -437,7 +439,7 @@ def test_page_of_an_empty_delivery_says_so(out: Delivered) -> None:
     page = page_of(out)
 
     assert "No records were delivered." in page.text
-    assert "Windows: 1 delivered, 0 of them preliminary; none is missing." in page.text
+    assert "Windows: 1 delivered, 0 of them preliminary; none known to be missing." in page.text
 
 
 def test_credit_is_in_the_table_and_has_no_bar(out: Delivered) -> None:

@@ -257,6 +257,8 @@ def test_empty_result_says_no_rows(capsys: pytest.CaptureFixture[str]) -> None:
         (["--saved", "billing", "--since", "May"], "--since is 'May'; use a date like "),
         (["-f", "/nowhere/x.sql"], "-f /nowhere/x.sql cannot be read: "),
         (["-f", "/nowhere/\x1b\n"], r"-f /nowhere/\u001b\n cannot be read: "),
+        (["SELECT 1", "--csv", "."], "--csv . cannot be written: Is a directory"),
+        (["SELECT 1", "--csv", ""], "--csv  cannot be written: "),
         (["SELECT 1", "--csv", "/nowhere/x.csv"], "--csv /nowhere/x.csv cannot be written: "),
         (["SELECT 1", "--invoice", "/nowhere/x"], "/nowhere/x cannot be read: "),
     ],
@@ -330,6 +332,67 @@ def test_missing_dataset_error_names_make_run(
     assert query("SELECT 1") == 2
     assert capsys.readouterr().err == (
         "vonage-reports: out/ has no dataset yet; `make run` delivers one\n"
+    )
+
+
+@pytest.mark.usefixtures("run")
+def test_time_with_a_zone_is_shown_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
+    sql = """
+        SELECT '2026-11-19 10:00:00+02'::TIMESTAMPTZ AS t, [t] AS a, {'b': t} AS a, 1::HUGEINT AS n
+    """
+    assert query(sql) == 0
+    header, row = printed(capsys)
+    assert header.split() == ["t", "a", "a", "n"]
+    assert row.startswith("2026-11-19 08:00:00")
+    assert query(sql, "--json") == 0
+    [statement] = document(capsys)["statements"]
+    assert statement["rows"] == [
+        ["2026-11-19T08:00:00", ["2026-11-19T08:00:00"], {"b": "2026-11-19T08:00:00"}, 1]
+    ]
+
+
+@pytest.mark.usefixtures("run")
+def test_time_of_now_needs_no_other_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert query("SELECT now() AS n UNION ALL SELECT now() ORDER BY 1") == 0
+    assert len(printed(capsys)) == 3
+
+
+@pytest.mark.usefixtures("run")
+def test_no_extension_is_fetched(capsys: pytest.CaptureFixture[str]) -> None:
+    sql = """
+        SELECT name, value FROM duckdb_settings()
+        WHERE name IN ('autoinstall_known_extensions', 'autoload_known_extensions')
+    """
+    assert query(sql, "--json") == 0
+    [statement] = document(capsys)["statements"]
+    assert {value for _, value in statement["rows"]} == {"false"}
+
+
+def test_damaged_file_is_named_with_verify(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [file] = (run / "out" / "data").rglob("*.parquet")
+    file.write_bytes(b"no Parquet at all")
+
+    assert query("SELECT count(*) FROM usage") == 1
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("vonage-reports: a file of the dataset cannot be read: ")
+    assert file.relative_to(run).as_posix() in complaint
+    assert complaint.endswith("; `verify` names every damaged file\n")
+    assert len(complaint.splitlines()) == 1
+
+
+@pytest.mark.parametrize("change", [{"window": None}, {"definition": 1}, {"dataset": {}}])
+def test_manifest_without_a_field_is_named_with_verify(
+    run: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any]
+) -> None:
+    [file] = (run / "out" / "manifests").rglob("*.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    [name] = change
+
+    assert query("SELECT * FROM manifests") == 1
+    key = file.relative_to(run / "out").as_posix()
+    assert capsys.readouterr().err == (
+        f"vonage-reports: {key} is no manifest: its {name} is missing or unreadable; `verify` "
+        "names every damaged object\n"
     )
 
 

@@ -263,7 +263,7 @@ def test_month_with_a_hole_is_not_compared(
 
     assert reconcile(invoice, *MONTH) == 1
     output = capsys.readouterr()
-    assert "  missing      calls, abcd1234: month of 2026-11-01" in output.out.splitlines()
+    assert "  without manifest  calls, abcd1234: month of 2026-11-01" in output.out.splitlines()
     assert "Total" not in output.out
     found = compared(capsys, invoice, *MONTH, "--incomplete")
     assert found["completeness"]["final"] == 1

@@ -52,7 +52,8 @@ def verified(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, A
     assert code in (0, 1), output.err
     found: dict[str, Any] = json.loads(output.out)
     Draft202012Validator(SCHEMA).validate(found)
-    assert code == (1 if found["differences"] else 0)
+    is_empty = bool(arguments) and not found["windows"]
+    assert code == (1 if found["differences"] or is_empty else 0)
     return found
 
 
@@ -85,9 +86,16 @@ def test_intact_deliveries_are_proved(out: Delivered, capsys: pytest.CaptureFixt
     assert main(["--local", "verify"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "the last make run, as of 2026-12-05 00:00:00 UTC",
-        f"Proved for all time: 6 windows, 6 archives ({sum(sizes) / 1e6:.1f} MB), 9 rows.",
-        "Total 1.5 EUR",
-        "Total 0.51 GBP",
+        (
+            f"6 windows of all time. Proved: 6 archives ({sum(sizes) / 1e6:.1f} MB) with 9 rows, "
+            "and 6 datasets."
+        ),
+        "Total of the proved datasets 1.5 EUR",
+        "Total of the proved datasets 0.51 GBP",
+        (
+            "The sums are of whole windows. A record that several definitions collect counts in "
+            "each."
+        ),
         "Nothing differs.",
     ]
     found = verified(capsys, "--month", "2026-11")
@@ -97,8 +105,63 @@ def test_intact_deliveries_are_proved(out: Delivered, capsys: pytest.CaptureFixt
 
 @pytest.mark.usefixtures("out")
 def test_month_without_windows_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--local", "verify", "--month", "2026-08"]) == 0
+    assert main(["--local", "verify", "--month", "2026-08"]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "No window is delivered here."
+
+
+@pytest.mark.usefixtures("out")
+def test_days_of_the_month_without_windows_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--local", "verify", "--month", "2026-11"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-4:] == [
+        (
+            "Windows of a part of the month only. `status` and `bill` know whether the rest is "
+            "missing:"
+        ),
+        "  sms, abcd1234: 2026-11-18 to 2026-11-20",
+        "  verify, efgh5678: 2026-11-18 to 2026-11-20",
+        "Nothing differs.",
+    ]
+
+
+def test_windows_without_a_final_manifest_are_listed(
+    out: Delivered, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for day in ("2026-11-21", "2026-11-22", "2026-11-23"):
+        out.deliver("SMS", [sms(day)], definition="sms", day=day, revision="preliminary")
+    out.deliver("SMS", [sms("2026-11-22")], definition="sms", day="2026-11-22")
+
+    assert main(["--local", "verify"]) == 0
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "Without a final manifest, so that prices may still change:",
+        "  sms, abcd1234: 2026-11-21, 2026-11-23",
+        "Nothing differs, but 2 of 9 windows are not final.",
+    ]
+    assert verified(capsys)["preliminary"] == [
+        {
+            "definition": "sms",
+            "account_id": "abcd1234",
+            "windows": [
+                {"start": "2026-11-21T00:00:00Z", "end": "2026-11-22T00:00:00Z"},
+                {"start": "2026-11-23T00:00:00Z", "end": "2026-11-24T00:00:00Z"},
+            ],
+        }
+    ]
+
+
+def test_sums_have_only_what_was_proved(out: Delivered, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(only(out, MANIFEST), lambda value: value["totals"][0].update(total_price="0.51"))
+    for path in out.root.glob("archives/verify/**/*.zip"):
+        path.unlink()
+
+    found = verified(capsys)
+
+    assert (found["windows"], found["archives"], found["datasets"]) == (6, 3, 5)
+    # The rows of the archives whose totals differ are not proved.
+    assert found["rows"] == 4
+    assert found["totals"] == [
+        {"currency": "EUR", "total_price": "1"}, {"currency": "GBP", "total_price": "0.51"},
+    ]  # fmt: skip
 
 
 def change_row(out: Delivered) -> None:
@@ -178,6 +241,22 @@ CHANGES: dict[str, tuple[Callable[[Delivered], object], str, str]] = {
         lambda out: edit(only(out, MANIFEST), lambda value: value.pop("totals")), "manifests/",
         "the manifest has no 'totals'; send reconvert",
     ),
+    "definition of the manifest": (
+        lambda out: edit(only(out, MANIFEST), lambda value: value.pop("definition")), "manifests/",
+        "the manifest is unreadable: its definition is missing or unreadable; restore its last",
+    ),
+    "times of the manifest": (
+        lambda out: edit(only(out, MANIFEST), lambda value: value.pop("times")), "manifests/",
+        "the manifest is unreadable: its times is missing or unreadable; restore its last",
+    ),
+    "member of the manifest": (
+        lambda out: edit(only(out, MANIFEST), lambda value: value["archives"][0].update(members=3)),
+        "manifests/", "the manifest or a receipt has a value that is none of ours: ",
+    ),
+    "archive of the receipt": (
+        lambda out: edit(only(out, RECEIPT), lambda value: value.update(archive=3)),
+        "manifests/", "the manifest or a receipt has a value that is none of ours: ",
+    ),
     "garbled manifest": (
         lambda out: only(out, MANIFEST).write_text("[]"), "manifests/",
         "the manifest is unreadable: ",
@@ -209,11 +288,11 @@ def test_difference_is_printed_with_its_object(
     assert main(["--local", "verify"]) == 1
     lines = capsys.readouterr().out.splitlines()
     key = only(out, ARCHIVE).relative_to(out.root)
-    assert "Proved for all time: 6 windows, 5 archives" in lines[1]
-    assert lines[4] == "2 differences:"
-    assert lines[5] == "  sms, abcd1234, 2026-11-19T00:00:00Z/2026-11-20T00:00:00Z"
-    assert lines[6].startswith(f"    {key}: its SHA-256 is ")
-    assert lines[8].startswith(f"    {key}: ")
+    assert "6 windows of all time. Proved: 5 archives" in lines[1]
+    assert lines[5] == "2 differences:"
+    assert lines[6] == "  sms, abcd1234, 2026-11-19T00:00:00Z/2026-11-20T00:00:00Z"
+    assert lines[7].startswith(f"    {key}: its SHA-256 is ")
+    assert lines[9].startswith(f"    {key}: ")
 
 
 # The shape of what was delivered
@@ -282,7 +361,7 @@ def test_newest_revision_is_compared_with_the_dataset(
     found = verified(capsys)
 
     assert found["differences"] == []
-    assert (found["windows"], found["rows"]) == (8, 11)
+    assert (found["windows"], found["rows"]) == (7, 11)
 
 
 @pytest.mark.parametrize("product", ["VOICE-FAILED", "NEW-API", "MESSAGES"])
