@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from vonage_reports.domain.printable import printable
-from vonage_reports_cli.bill import UNPRICED, read_groups, require_currency
+from vonage_reports_cli.bill import UNPRICED, read_groups, read_outside, require_currency
 from vonage_reports_cli.completeness import Completeness
 from vonage_reports_cli.errors import Exit
 from vonage_reports_cli.finance import checked_completeness, facts_of, made_at, require_real
@@ -111,15 +111,18 @@ def reconcile(  # noqa: D103 - the help is the docstring
     answer = _Answer(session, period, keys, most, completeness)
     if not goes_on:
         return answer.refuse()
-    with open_dataset(source_of(session, period), with_manifests=False) as connection:
+    source = source_of(session, period)
+    with open_dataset(source, with_manifests=False) as connection:
         found = read_groups(connection, period, ["product", "country"], currency=given)
+        outside = read_outside(connection, period, source.datasets())
     groups = [each for each in found if each.product not in UNPRICED]
     require_currency(groups)
     of_invoice = currency_of_invoice(lines, groups, given)
     comparisons = compare(groups, lines, by=keys, currency=of_invoice, renamed=renamed)
     without = without_currency(groups)
     totals = [replace(each, currency=each.currency or of_invoice) for each in read.totals]
-    return answer.show(comparisons, totals, [*notes, *([without] if without else [])], path)
+    notes += [*([without] if without else []), *outside]
+    return answer.show(comparisons, totals, notes, path)
 
 
 class _Answer:
