@@ -52,6 +52,12 @@ class Action:
         return self.value.get("report_id") if isinstance(self.value, Mapping) else None
 
     @property
+    def subject(self) -> str:
+        """What the event is about, such as a report_id."""
+        backfill = self.value.get("backfill") if isinstance(self.value, Mapping) else None
+        return self.report_id or backfill or self.key
+
+    @property
     def _payload(self) -> Mapping[str, Any]:
         payload = self.event.get("requestPayload", self.event)
         return payload if isinstance(payload, Mapping) else {}
@@ -165,6 +171,14 @@ def _refuse(screen: Screen, refused: Iterable[Refused]) -> Exit:
 
 
 def _send_all(session: Session, actions: Sequence[Action], send: Send, outcome: _Outcome) -> None:
+    try:
+        _send_each(session, actions, send, outcome)
+    except KeyboardInterrupt:
+        _explain_interruption(session.screen, actions, done=len(outcome.answers))
+        raise
+
+
+def _send_each(session: Session, actions: Sequence[Action], send: Send, outcome: _Outcome) -> None:
     screen = session.screen
     for number, action in enumerate(actions):
         try:
@@ -186,11 +200,25 @@ def _send_all(session: Session, actions: Sequence[Action], send: Send, outcome: 
         _tell(screen, action, answer, outcome)
 
 
+def _explain_interruption(screen: Screen, actions: Sequence[Action], *, done: int) -> None:
+    """Say which events were sent when the operator interrupted the command."""
+    names = [each.subject for each in actions]
+    parts = [("Sent", names[:done]), ("Perhaps carried out", names[done : done + 1])]
+    parts += [("Not sent", names[done + 1 :])]
+    said = "".join(f" {what}: {', '.join(some)}." for what, some in parts if some)
+    if any(each.key == "recollect" for each in actions[: done + 1]):
+        said += (
+            " The same command buys nothing twice. With --again, the same command buys the sent "
+            "ones once more."
+        )
+    screen.complain(f"interrupted.{said}")
+
+
 def _explain_stop(screen: Screen, error: Exception, *, left: int) -> None:
     if not isinstance(error, ClientError | CommandError):
         screen.complain(
             "the event may have been carried out all the same; the same command again buys "
-            "nothing twice"
+            "nothing twice, except with --again"
         )
     if left:
         screen.complain(f"{left:,} more events were not sent")

@@ -3,16 +3,18 @@
 It reads the ledger and asks submit_reports for the outlook (`dry_run`). It changes nothing.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from vonage_reports.aws.ledger_items import OpenWork, UnreadableItem
 from vonage_reports.domain.backfill import Backfill
+from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.products import billed_records
 from vonage_reports.domain.report import Report, State, report_id
 from vonage_reports.domain.slots import SLOTS, may_be_submitted
 from vonage_reports.domain.windows import format_instant, parse_instant
+from vonage_reports.submit_reports.plan import require_records
 from vonage_reports.submit_reports.split_windows import parts_of
 from vonage_reports_cli.acting import Action, Refused, Step, cost, known_report
 from vonage_reports_cli.definitions import checked, known_api_key
@@ -335,6 +337,10 @@ def _most_records(reports: Iterable[Report], number: int) -> int | None:
 
 def _scheduled(stack: DeployedStack, value: str) -> Step:
     at, now = datetime.fromisoformat(value), datetime.now(UTC)
+    try:
+        require_records(at, now)
+    except InvalidRequest as error:
+        return Refused("scheduled_time", str(error))
     written = stack.definitions.read()
     work, calendar = stack.ledger.open_work(), stack.ledger.calendar()
     found = checked(written, work, calendar, api_key=known_api_key(written, calendar))
@@ -345,8 +351,22 @@ def _scheduled(stack: DeployedStack, value: str) -> Step:
         *(f"refused: {each.definition}, {each.field}: {each.reason}" for each in found.refusals),
         *left_out(late(found.definitions, calendar, at=at, now=now)),
         f"in all {total.words(stack.price)}" if lines else "no report is due",
+        *_already_waiting(stack, work, now),
     ]
     return Action({"scheduled_time": value}, preview, None if total.unknown else total.records)
+
+
+def _already_waiting(stack: DeployedStack, work: OpenWork, now: datetime) -> Iterator[str]:
+    """Describe the planned reports, which each pass requests. They are no part of the total."""
+    waiting = [each for each in work.reports if may_be_submitted(each, now)]
+    if waiting:
+        number = count(len(waiting), "report")
+        wait, they = ("waits", "it bills") if len(waiting) == 1 else ("wait", "they bill")
+        records = _most_records(waiting, len(waiting))
+        yield (
+            f"besides, requests {number} that {wait} already, as the next sweep would; "
+            f"{they} {cost(stack, records)}"
+        )
 
 
 _PREVIEWS: Mapping[str, Callable[[DeployedStack, Any], Step]] = {

@@ -772,3 +772,76 @@ def test_bill_so_far_has_the_parts(stack: Stack, program: Program, part: Report)
     assert ended.code == 0
     assert "billed so far: about 30 records (1.20 EUR), in 3 requests" in ended.out
     assert len(stack.created()) == 3
+
+
+@pytest.mark.parametrize("command", [["collect", "--at", "{at}"], ["events", "replay"]])
+def test_schedule_is_previewed_with_windows_and_cost(
+    stack: Stack, program: Program, queue: str, command: list[str]
+) -> None:
+    delivered(stack)
+    at = f"{stack.now:%Y-%m-%dT%H:%M:%SZ}"
+    put(queue, undelivered({"scheduled_time": at}))
+
+    shown = program(*(each.format(at=at) for each in command), "--dry-run")
+
+    lines = [line.strip() for line in shown.out.splitlines()]
+    (due,) = (line for line in lines if line.startswith("d0: VERIFY-V2 of abcd1234, "))
+    assert due.endswith(" EUR)")
+    assert any(line.startswith("in all ") and "about " in line for line in lines)
+
+
+@pytest.mark.parametrize("command", [["collect", "--at", "{at}"], ["events", "replay"]])
+def test_preview_of_a_schedule_that_died_after_planning_shows_what_waits(
+    stack: Stack, program: Program, queue: str, command: list[str]
+) -> None:
+    stack.plan(3)
+    put(queue, undelivered({"scheduled_time": "2026-11-22T02:15:00Z"}))
+
+    at = "2026-11-22T02:15:00Z"
+    shown = program(*(each.format(at=at) for each in command), "--dry-run")
+
+    assert "no report is due\n" in shown.out
+    assert "besides, requests 3 reports that wait already, as the next sweep would" in shown.out
+    assert "they bill an unknown number of records" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("at", "says"),
+    [("2030-01-01T00:00:00Z", "is in the future"), ("2019-01-01T00:00:00Z", "is too old")],
+)
+def test_time_that_no_schedule_may_have_is_refused_in_the_preview(
+    program: Program, queue: str, at: str, says: str
+) -> None:
+    put(queue, undelivered({"scheduled_time": at}))
+
+    collected = program("collect", "--at", at, "--dry-run")
+    replayed = program("events", "replay", "--dry-run")
+
+    for ended in (collected, replayed):
+        assert (ended.code, says in ended.err, len(ended.err.splitlines())) == (2, True, 1)
+
+
+@pytest.mark.parametrize("during", [False, True])
+def test_interruption_names_what_was_sent(
+    stack: Stack, program: Program, monkeypatch: pytest.MonkeyPatch, *, during: bool
+) -> None:
+    first, second, third = delivered(stack, 3)
+    send = HandledStack.send
+
+    def interrupted(self: HandledStack, event: dict[str, Any]) -> dict[str, Any]:
+        asked = event["recollect"]
+        is_second = asked["report_id"] == second and "dry_run" not in asked
+        answer = send(self, event) if during or not is_second else {}
+        if is_second:
+            raise KeyboardInterrupt
+        return answer
+
+    monkeypatch.setattr(HandledStack, "send", interrupted)
+    ended = program("recollect", first, second, third, "--again", "--yes")
+
+    assert ended.code == 130
+    assert f"{first}: requested from Vonage" in ended.out
+    assert f"interrupted. Sent: {first}." in ended.err
+    assert f"Perhaps carried out: {second}." in ended.err
+    assert f"Not sent: {third}." in ended.err
+    assert "With --again, the same command buys the sent ones once more." in ended.err

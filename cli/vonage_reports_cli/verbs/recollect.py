@@ -15,7 +15,7 @@ from vonage_reports_cli.session import Session, verb
 @verb(
     acts=True,
     help="Collect windows again. Vonage bills them again. "
-    "The same command again buys nothing more.",
+    "The same command again buys nothing more, except with --again.",
 )
 @click.argument("report_ids", nargs=-1, required=True, metavar="ID...")
 @click.option(
