@@ -210,13 +210,14 @@ def _withdraw(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
         return Refused(name, f"{name} is a part. Withdraw its window, {report.root}")
     if report.state is State.CANCELLED and report.withdrawn_at is not None:
         return Refused(name, f"{name}: is withdrawn already", Exit.DONE)
-    if report.is_at_end:
+    if report.is_at_end and report.state is not State.FAILED:
         return Refused(name, f"{name} is {report.state.value}, which is finished")
     if report.state is State.CONVERTING:
         return Refused(name, f"{name} is stored already, and Vonage is asked for nothing more")
     lines = [
         *title(report),
         f"  {_AFTER_WITHDRAWAL[report.state]}",
+        *(["  the earlier delivery stays"] if report.delivered_from else []),
         f"  {billed(stack, of_one_window(stack, report))}",
         "  this is free",
     ]
@@ -235,6 +236,7 @@ _AFTER_WITHDRAWAL: Mapping[State, str] = {
     State.HELD: (
         "ends now. If Vonage has the request, it has billed it, and the slot stays taken for a day"
     ),
+    State.FAILED: "counts as failed no more, and its window not as missing",
     State.SPLIT: "its parts end where Vonage has not finished them; what Vonage took is billed",
 }
 

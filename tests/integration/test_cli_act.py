@@ -361,10 +361,47 @@ def submitted(stack: Stack) -> str:
     return name
 
 
+def refused(stack: Stack) -> str:
+    """Return a window whose product Vonage does not know, so that it failed."""
+    (name,) = stack.plan()
+    stack.simulator.fault("create", "status", status=422)
+    stack.submit()
+    return name
+
+
+def test_refusal_of_a_definition_names_the_way_out(stack: Stack, program: Program) -> None:
+    name = refused(stack)
+
+    shown = program("retry", "--dry-run")
+    (told,) = (each for each in stack.announced() if each["event"] == "report.failed")
+
+    assert f"  {name}\n" in shown.out
+    for said in (shown.out, json.dumps(told)):
+        assert "`definitions edit`" in said
+        assert "under a new name" in said
+        assert "`withdraw`" in said
+
+
+def test_failed_recollection_is_withdrawn_and_its_earlier_delivery_stays(
+    stack: Stack, program: Program
+) -> None:
+    (name,) = delivered(stack)
+    stack.simulator.fault("create", "status", status=422)
+    program("recollect", name, "--yes")
+    assert stack.known(name).state is State.FAILED
+
+    ended = program("withdraw", name, "--yes")
+
+    assert ended.code == 0
+    assert "the earlier delivery stays" in ended.out
+    assert stack.known(name).delivered_from
+
+
 @pytest.mark.parametrize(
     ("make", "consequence"),
     [
         (planned, "ends now, and Vonage is not asked for it"),
+        (refused, "counts as failed no more, and its window not as missing"),
         (submitted, "Vonage is asked to stop it"),
         (held, "If Vonage has the request, it has billed it"),
     ],

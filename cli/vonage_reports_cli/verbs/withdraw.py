@@ -1,4 +1,4 @@
-"""`withdraw`: end open reports that nobody needs any more."""
+"""`withdraw`: end open and failed reports that nobody needs any more."""
 
 import click
 
@@ -11,8 +11,8 @@ from vonage_reports_cli.session import Session, verb
 
 @verb(
     acts=True,
-    help="End open reports. Their windows stay uncollected, and only `recollect` collects them. "
-    "This is free, but Vonage bills what it has finished.",
+    help="End open and failed reports. Then only `recollect` collects their windows, and an "
+    "earlier delivery stays. This is free, but Vonage bills what it has finished.",
 )
 @click.argument("report_ids", nargs=-1, required=True, metavar="ID...")
 def withdraw(session: Session, report_ids: tuple[str, ...]) -> Exit:
