@@ -12,6 +12,7 @@ from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.products import billed_records
 from vonage_reports.domain.report import Report, State, report_id
+from vonage_reports.domain.report_at_vonage import sought
 from vonage_reports.domain.slots import SLOTS, may_be_submitted
 from vonage_reports.domain.windows import format_instant, parse_instant
 from vonage_reports.submit_reports.plan import require_records
@@ -177,9 +178,13 @@ def _resolve(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
         return Refused(
             name,
             f"hold {hold} of {name} is over, and the report is held again: look in Vonage's "
-            f"dashboard again, then answer with --hold {report.holds}",
+            f"dashboard again for {sought(report)}, then answer with --hold {report.holds}",
         )
-    lines = [*title(report), f"  held for the {_ordinal(report.holds)} time: {report.reason}"]
+    lines = [
+        *title(report),
+        f"  held for the {_ordinal(report.holds)} time: {report.reason}",
+        f"  the dashboard would show it as {sought(report)}",
+    ]
     so_far = billed(stack, of_one_window(stack, report))
     if value["request_id"] is not None:
         lines += [
@@ -298,7 +303,13 @@ def _cancel(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
         each.state is State.PLANNED and each.attempt == each.attempts_before for each in reports
     )
     if name not in running and not waiting:
-        return Refused(name, f"backfill {name}: is over already", Exit.DONE)
+        done = "is over already"
+        if reports:
+            done = (
+                f"all of its windows are requested, and {count(len(reports), 'report')} still in "
+                "flight; `withdraw ID` ends one of them, and `status` names them"
+            )
+        return Refused(name, f"backfill {name}: {done}", Exit.DONE)
     left = sum(1 for _ in backfill.left()) if name in running else 0
     in_flight = len(reports) - waiting
     lines = [
@@ -322,12 +333,36 @@ def _sweep(stack: DeployedStack, value: object) -> Step:
     if work.backfills and free > 0:
         records = None
         requests += f" and windows of {count(len(work.backfills), 'backfill')}"
+    effect = [f"requests {requests}, as the next sweep would"]
+    if pause := list(_pause(work, now)):
+        records, effect = 0, pause
+    later = [
+        each.not_before
+        for each in work.reports
+        if each.state is State.PLANNED and each.not_before is not None and each.not_before > now
+    ]
+    if later:
+        wait = "waits" if len(later) == 1 else "wait"
+        effect.append(
+            f"{count(len(later), 'other report')} {wait} at least until "
+            f"{format_instant(min(later))}, after an answer of Vonage"
+        )
+    opened = count(len(work.reports), "report")
     lines = [
-        f"{count(len(work.reports), 'report')} open, {len(waiting):,} waiting, {free} slots free",
-        f"  requests {requests}, as the next sweep would",
+        f"{opened} open, {len(waiting):,} waiting, {count(free, 'slot')} free",
+        *(f"  {each}" for each in effect),
         _going_to_bill(stack, records),
     ]
     return Action({"sweep": value}, lines, records)
+
+
+def _pause(work: OpenWork, now: datetime) -> Iterator[str]:
+    """Say until when nothing is requested, if Vonage asked for a pause (429)."""
+    if work.paused_until is not None and work.paused_until > now:
+        yield (
+            f"requests nothing before {format_instant(work.paused_until)}: Vonage asked to pause "
+            "all requests"
+        )
 
 
 def _most_records(reports: Iterable[Report], number: int) -> int | None:
@@ -354,6 +389,7 @@ def _scheduled(stack: DeployedStack, value: str) -> Step:
         *left_out(late(found.definitions, calendar, at=at, now=now)),
         f"in all {total.words(stack.price)}" if lines else "no report is due",
         *_already_waiting(stack, work, now),
+        *_pause(work, now),
     ]
     return Action({"scheduled_time": value}, preview, None if total.unknown else total.records)
 

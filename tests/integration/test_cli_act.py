@@ -5,6 +5,7 @@ import os
 import pty
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import boto3
@@ -479,7 +480,7 @@ def test_expensive_backfill_needs_a_second_yes(
 ) -> None:
     (name,) = delivered(stack)
     report = stack.known(name)
-    # MAX_BILLED_RECORDS is 10,000.
+    # MaxBilledRecords is 10,000.
     stack.services.ledger.write(report, replace(report, rows=50_000))
     arguments = ["backfill", "d0", *days(stack, 60, 30), "--yes"]
 
@@ -767,7 +768,7 @@ def test_terminal_confirms_an_expensive_backfill(
     ended = program("backfill", "d0", *days(stack, 60, 30))
 
     assert ended.code == code
-    assert ("more than MAX_BILLED_RECORDS (10,000)" in ended.err) is (answers != "n\n")
+    assert ("more than the setting MaxBilledRecords (10,000)" in ended.err) is (answers != "n\n")
     assert bool(stack.services.ledger.open_work().backfills) is (code == 0)
 
 
@@ -882,3 +883,137 @@ def test_interruption_names_what_was_sent(
     assert f"Perhaps carried out: {second}." in ended.err
     assert f"Not sent: {third}." in ended.err
     assert "With --again, the same command buys the sent ones once more." in ended.err
+
+
+def test_retry_leaves_the_choice_between_an_imperfection_and_a_purchase(
+    stack: Stack, program: Program, sent: list[dict[str, Any]]
+) -> None:
+    reason = f"10 rows, but Vonage counted 11. {advice(['row_count'])}"
+    name = failed(stack, "RowsMismatch", reason)
+
+    unasked = program("retry", "--yes")
+    after, wrong = list(sent), program("retry", "--accept", "rows", "--yes")
+    asked = program("retry", "--accept", "row_count", "--yes")
+
+    assert (unasked.code, after, wrong.code, asked.code) == (1, [], 2, 0)
+    free = unasked.err.index(f"vonage-reports --stack usage reconvert {name} --accept row_count")
+    assert free < unasked.err.index(f"vonage-reports --stack usage recollect {name}")
+    assert sent == [{"reconvert": {"report_id": name, "accept": ["row_count"]}}]
+    assert len(stack.created()) == 1
+
+
+@pytest.mark.parametrize(
+    "paste", ["{0},{1}", " {0}\n{1} ", "'{0}' \"{1}\"", "`{0}`, {1},", "{0}; {1}"]
+)
+def test_pasted_ids_are_split_and_cleaned(
+    stack: Stack, program: Program, sent: list[dict[str, Any]], paste: str
+) -> None:
+    first, second = delivered(stack, 2)
+
+    ended = program("reconvert", paste.format(first, second), "--yes")
+
+    assert ended.code == 0
+    assert [each["reconvert"]["report_id"] for each in sent] == [first, second]
+
+
+@pytest.mark.parametrize("verb", ["recollect", "withdraw", "reconvert", "show", "resolve"])
+def test_empty_id_is_refused(program: Program, verb: str) -> None:
+    more = ["--not-there"] if verb == "resolve" else []
+
+    ended = program(verb, " ", *more)
+
+    assert (ended.code, "the argument is empty" in ended.err) == (2, True)
+    assert len(ended.err.splitlines()) == 1
+
+
+def test_pasted_request_is_cleaned(
+    stack: Stack, program: Program, sent: list[dict[str, Any]]
+) -> None:
+    name = held(stack)
+    (request,) = stack.created()
+
+    ended = program("resolve", f" {name}\n", "--found", f"'{request['request_id']}' ", "--yes")
+
+    assert ended.code == 0
+    (event,) = sent
+    assert event["resolve"]["request_id"] == request["request_id"]
+
+
+def test_preview_of_a_hold_says_which_report_to_look_for(stack: Stack, program: Program) -> None:
+    name = held(stack)
+    report = stack.known(name)
+    (told,) = (each for each in stack.announced() if each["event"] == "report.held")
+
+    shown = program("resolve", name, "--not-there", "--dry-run")
+
+    window = f"{report.window.start:%Y-%m-%dT%H:%M:%SZ} to {report.window.end:%Y-%m-%dT%H:%M:%SZ}"
+    assert report.submitted_at is not None
+    sent_at = f"requested at {report.submitted_at:%Y-%m-%dT%H:%M:%SZ}"
+    for said in (shown.out, json.dumps(told)):
+        assert f"VERIFY-V2 of account abcd1234, {window}, {sent_at}" in said
+
+
+def test_pause_is_named_instead_of_a_free_slot(stack: Stack, program: Program) -> None:
+    (name,) = delivered(stack)
+    stack.plan(2)
+    until = stack.now + timedelta(minutes=10)
+    stack.services.ledger.pause(until)
+    at = f"{until:%Y-%m-%dT%H:%M:%SZ}"
+
+    swept = program("sweep", "--yes")
+    again = program("recollect", name, "--yes")
+
+    assert f"requests nothing before {at}: Vonage asked to pause all requests" in swept.out
+    assert "this is going to bill no records" in swept.out
+    assert "nothing was settled or requested; 1 report waits" in swept.out
+    assert f"{name}: planned, waits until {at}: Vonage asked to pause all requests" in again.out
+
+
+def test_sweep_names_the_time_of_a_report_that_was_put_back(stack: Stack, program: Program) -> None:
+    stack.plan()
+    stack.simulator.fault("create", "status", status=403)
+    stack.submit()
+    (report,) = stack.open()
+    assert report.not_before is not None
+
+    shown = program("sweep", "--dry-run")
+
+    at = f"{report.not_before:%Y-%m-%dT%H:%M:%SZ}"
+    assert "1 report open, 0 waiting" in shown.out
+    assert f"1 other report waits at least until {at}" in shown.out
+
+
+def test_cancelled_backfill_whose_windows_are_requested_is_not_over(
+    stack: Stack, program: Program
+) -> None:
+    program("backfill", "d1", *days(stack, 30, 28), "--yes")
+    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=3600, times=None)
+    while stack.services.ledger.open_work().backfills:
+        program("sweep", "--yes")
+    (name,) = {each.backfill for each in stack.open()}
+
+    ended = program("cancel", name or "", "--yes")
+
+    assert ended.code == 0
+    assert "all of its windows are requested, and 2 reports still in flight" in ended.out
+    assert "`withdraw ID` ends one of them" in ended.out
+
+
+def test_recollection_of_another_operator_is_named(
+    stack: Stack, handler: Handler, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (name,) = delivered(stack)
+    send = HandledStack.send
+
+    def after_another(self: HandledStack, event: dict[str, Any]) -> dict[str, Any]:
+        if "dry_run" not in event["recollect"]:
+            handler(event, "of-another")
+        return send(self, event)
+
+    monkeypatch.setattr(HandledStack, "send", after_another)
+    ended = program("recollect", name, "--yes")
+
+    assert ended.code == 2
+    assert f"{name}: another operator has just collected it again" in ended.err
+    assert "token" not in ended.err
+    assert len(stack.created()) == 2

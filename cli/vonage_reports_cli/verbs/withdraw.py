@@ -5,6 +5,7 @@ import click
 from vonage_reports_cli.acting import Action, carry_out
 from vonage_reports_cli.errors import Exit
 from vonage_reports_cli.estimate import count
+from vonage_reports_cli.pasted import names
 from vonage_reports_cli.previews import step_for
 from vonage_reports_cli.session import Session, verb
 
@@ -18,8 +19,7 @@ from vonage_reports_cli.session import Session, verb
 def withdraw(session: Session, report_ids: tuple[str, ...]) -> Exit:
     """Preview the reports and the consequences, ask, and send a withdraw event for each."""
     steps = [
-        step_for(session.deployed, {"withdraw": {"report_id": each}})
-        for each in dict.fromkeys(report_ids)
+        step_for(session.deployed, {"withdraw": {"report_id": each}}) for each in names(report_ids)
     ]
     number = sum(isinstance(each, Action) for each in steps)
     return carry_out(
