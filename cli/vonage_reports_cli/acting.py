@@ -1,8 +1,10 @@
 """The way of every verb that changes something: preview, question, events, result."""
 
+import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -10,9 +12,10 @@ from botocore.exceptions import ClientError
 from vonage_reports.domain.commands import PROGRAM
 from vonage_reports.domain.printable import printable
 from vonage_reports.domain.report import Report
+from vonage_reports.domain.windows import format_instant
 from vonage_reports_cli.access import explained
 from vonage_reports_cli.errors import BadInput, CommandError, Exit, NoAccess
-from vonage_reports_cli.estimate import words
+from vonage_reports_cli.estimate import count, words
 from vonage_reports_cli.screen import Screen
 from vonage_reports_cli.session import Session
 from vonage_reports_cli.stack import DeployedStack
@@ -52,6 +55,12 @@ class Action:
         return self.value.get("report_id") if isinstance(self.value, Mapping) else None
 
     @property
+    def subject(self) -> str:
+        """What the event is about, such as a report_id."""
+        backfill = self.value.get("backfill") if isinstance(self.value, Mapping) else None
+        return self.report_id or backfill or self.key
+
+    @property
     def _payload(self) -> Mapping[str, Any]:
         payload = self.event.get("requestPayload", self.event)
         return payload if isinstance(payload, Mapping) else {}
@@ -80,6 +89,8 @@ class _Outcome:
     code: Exit
     answers: list[dict[str, Any]] = field(default_factory=list)
     sent: int = 0
+    knows_pause: bool = False
+    paused_until: datetime | None = None
 
 
 def carry_out(
@@ -165,6 +176,14 @@ def _refuse(screen: Screen, refused: Iterable[Refused]) -> Exit:
 
 
 def _send_all(session: Session, actions: Sequence[Action], send: Send, outcome: _Outcome) -> None:
+    try:
+        _send_each(session, actions, send, outcome)
+    except KeyboardInterrupt:
+        _explain_interruption(session.screen, actions, done=len(outcome.answers))
+        raise
+
+
+def _send_each(session: Session, actions: Sequence[Action], send: Send, outcome: _Outcome) -> None:
     screen = session.screen
     for number, action in enumerate(actions):
         try:
@@ -183,27 +202,42 @@ def _send_all(session: Session, actions: Sequence[Action], send: Send, outcome: 
             continue
         outcome.answers.append({"event": action.event, "answer": answer})
         outcome.sent += 1
-        _tell(screen, action, answer, outcome)
+        _tell(session, action, answer, outcome)
+
+
+def _explain_interruption(screen: Screen, actions: Sequence[Action], *, done: int) -> None:
+    """Say which events were sent when the operator interrupted the command."""
+    names = [each.subject for each in actions]
+    parts = [("Sent", names[:done]), ("Perhaps carried out", names[done : done + 1])]
+    parts += [("Not sent", names[done + 1 :])]
+    said = "".join(f" {what}: {', '.join(some)}." for what, some in parts if some)
+    if any(each.key == "recollect" for each in actions[: done + 1]):
+        said += (
+            " The same command buys nothing twice. With --again, the same command buys the sent "
+            "ones once more."
+        )
+    screen.complain(f"interrupted.{said}")
 
 
 def _explain_stop(screen: Screen, error: Exception, *, left: int) -> None:
     if not isinstance(error, ClientError | CommandError):
         screen.complain(
             "the event may have been carried out all the same; the same command again buys "
-            "nothing twice"
+            "nothing twice, except with --again"
         )
     if left:
         screen.complain(f"{left:,} more events were not sent")
 
 
-def _tell(screen: Screen, action: Action, answer: Mapping[str, Any], outcome: _Outcome) -> None:
+def _tell(session: Session, action: Action, answer: Mapping[str, Any], outcome: _Outcome) -> None:
     """Print the answer of submit_reports to one event."""
+    screen = session.screen
     own = own_faults(action, answer)
     for fault in own:
-        screen.complain(fault)
+        screen.complain(_in_words(action, fault))
         outcome.code = max(outcome.code, code_of_fault(action))
     if not own:
-        screen.say(*map(printable, _result(action, answer)))
+        screen.say(*map(printable, _result(session.deployed, action, answer, outcome)))
     for fault in answer.get("faults", ()):
         if fault not in own:
             screen.note(printable(f"beside this, of another report: {fault}"))
@@ -235,7 +269,19 @@ _SAID: Mapping[str, str] = {
 """What is said after the success of an event."""
 
 
-def _result(action: Action, answer: Mapping[str, Any]) -> list[str]:
+_OPERATORS_TOKEN = re.compile(r"token operator-\d+ was followed before")
+
+
+def _in_words(action: Action, fault: str) -> str:
+    """Return a refusal of submit_reports, without the token that operators never see."""
+    if action.key == "recollect" and _OPERATORS_TOKEN.search(fault):
+        return f"{action.report_id}: another operator has just collected it again"
+    return fault
+
+
+def _result(
+    stack: DeployedStack, action: Action, answer: Mapping[str, Any], outcome: _Outcome
+) -> list[str]:
     """Describe the answer of submit_reports in lines."""
     name = action.report_id
     if action.done is not None:
@@ -243,7 +289,7 @@ def _result(action: Action, answer: Mapping[str, Any]) -> list[str]:
     if name is not None and name in answer.get("submitted", ()):
         return [f"{name}: requested from Vonage"]
     if name is not None and name in answer.get("planned", ()):
-        return [f"{name}: planned, waits for a free slot"]
+        return [f"{name}: planned, {_why_it_waits(stack, name, outcome)}"]
     said = _SAID.get(action.key)
     if said is not None:
         return [f"{name or action.value.get('backfill')}: {said}"]
@@ -261,7 +307,28 @@ def _result(action: Action, answer: Mapping[str, Any]) -> list[str]:
         f"refused: {each['definition']}, {each['field']}: {each['reason']}"
         for each in answer.get("refused", [])
     ]
+    waiting = answer.get("waiting", 0)
+    if not lines and waiting:
+        wait = "waits" if waiting == 1 else "wait"
+        return [f"nothing was settled or requested; {count(waiting, 'report')} {wait}"]
     return lines or ["done"]
+
+
+def _why_it_waits(stack: DeployedStack, name: str, outcome: _Outcome) -> str:
+    """Say why a planned report was not requested at once."""
+    now = datetime.now(UTC)
+    report = stack.ledger.report(name)
+    if report is not None and report.not_before is not None and report.not_before > now:
+        return f"waits at least until {format_instant(report.not_before)}: {report.reason}"
+    if not outcome.knows_pause:
+        outcome.knows_pause = True
+        outcome.paused_until = stack.ledger.open_work().paused_until
+    if outcome.paused_until is not None and outcome.paused_until > now:
+        return (
+            f"waits until {format_instant(outcome.paused_until)}: Vonage asked to pause all "
+            "requests"
+        )
+    return "waits for a free slot"
 
 
 def _next(actions: Sequence[Action]) -> str:

@@ -34,7 +34,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "recollect": "Collect windows again. Vonage bills them again.",
         "reconvert": "Make dataset and manifest again from the stored archives, for free.",
         "resolve": "Answer a held report: which request it has at Vonage, or none.",
-        "withdraw": "End open reports that are not needed any more.",
+        "withdraw": "End open and failed reports that are not needed any more.",
         "retry": "Retry everything that failed, each report in its own way.",
         "sweep": "Settle what ended, and request what waits, now.",
         "events": "List, send or delete the events that submit_reports failed to handle.",

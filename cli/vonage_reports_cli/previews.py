@@ -3,16 +3,19 @@
 It reads the ledger and asks submit_reports for the outlook (`dry_run`). It changes nothing.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from vonage_reports.aws.ledger_items import OpenWork, UnreadableItem
 from vonage_reports.domain.backfill import Backfill
+from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.products import billed_records
 from vonage_reports.domain.report import Report, State, report_id
+from vonage_reports.domain.report_at_vonage import sought
 from vonage_reports.domain.slots import SLOTS, may_be_submitted
 from vonage_reports.domain.windows import format_instant, parse_instant
+from vonage_reports.submit_reports.plan import require_records
 from vonage_reports.submit_reports.split_windows import parts_of
 from vonage_reports_cli.acting import Action, Refused, Step, cost, known_report
 from vonage_reports_cli.definitions import checked, known_api_key
@@ -175,9 +178,13 @@ def _resolve(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
         return Refused(
             name,
             f"hold {hold} of {name} is over, and the report is held again: look in Vonage's "
-            f"dashboard again, then answer with --hold {report.holds}",
+            f"dashboard again for {sought(report)}, then answer with --hold {report.holds}",
         )
-    lines = [*title(report), f"  held for the {_ordinal(report.holds)} time: {report.reason}"]
+    lines = [
+        *title(report),
+        f"  held for the {_ordinal(report.holds)} time: {report.reason}",
+        f"  the dashboard would show it as {sought(report)}",
+    ]
     so_far = billed(stack, of_one_window(stack, report))
     if value["request_id"] is not None:
         lines += [
@@ -208,13 +215,14 @@ def _withdraw(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
         return Refused(name, f"{name} is a part. Withdraw its window, {report.root}")
     if report.state is State.CANCELLED and report.withdrawn_at is not None:
         return Refused(name, f"{name}: is withdrawn already", Exit.DONE)
-    if report.is_at_end:
+    if report.is_at_end and report.state is not State.FAILED:
         return Refused(name, f"{name} is {report.state.value}, which is finished")
     if report.state is State.CONVERTING:
         return Refused(name, f"{name} is stored already, and Vonage is asked for nothing more")
     lines = [
         *title(report),
         f"  {_AFTER_WITHDRAWAL[report.state]}",
+        *(["  the earlier delivery stays"] if report.delivered_from else []),
         f"  {billed(stack, of_one_window(stack, report))}",
         "  this is free",
     ]
@@ -233,6 +241,7 @@ _AFTER_WITHDRAWAL: Mapping[State, str] = {
     State.HELD: (
         "ends now. If Vonage has the request, it has billed it, and the slot stays taken for a day"
     ),
+    State.FAILED: "counts as failed no more, and its window not as missing",
     State.SPLIT: "its parts end where Vonage has not finished them; what Vonage took is billed",
 }
 
@@ -294,7 +303,13 @@ def _cancel(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
         each.state is State.PLANNED and each.attempt == each.attempts_before for each in reports
     )
     if name not in running and not waiting:
-        return Refused(name, f"backfill {name}: is over already", Exit.DONE)
+        done = "is over already"
+        if reports:
+            done = (
+                f"all of its windows are requested, and {count(len(reports), 'report')} still in "
+                "flight; `withdraw ID` ends one of them, and `status` names them"
+            )
+        return Refused(name, f"backfill {name}: {done}", Exit.DONE)
     left = sum(1 for _ in backfill.left()) if name in running else 0
     in_flight = len(reports) - waiting
     lines = [
@@ -318,12 +333,36 @@ def _sweep(stack: DeployedStack, value: object) -> Step:
     if work.backfills and free > 0:
         records = None
         requests += f" and windows of {count(len(work.backfills), 'backfill')}"
+    effect = [f"requests {requests}, as the next sweep would"]
+    if pause := list(_pause(work, now)):
+        records, effect = 0, pause
+    later = [
+        each.not_before
+        for each in work.reports
+        if each.state is State.PLANNED and each.not_before is not None and each.not_before > now
+    ]
+    if later:
+        wait = "waits" if len(later) == 1 else "wait"
+        effect.append(
+            f"{count(len(later), 'other report')} {wait} at least until "
+            f"{format_instant(min(later))}, after an answer of Vonage"
+        )
+    opened = count(len(work.reports), "report")
     lines = [
-        f"{count(len(work.reports), 'report')} open, {len(waiting):,} waiting, {free} slots free",
-        f"  requests {requests}, as the next sweep would",
+        f"{opened} open, {len(waiting):,} waiting, {count(free, 'slot')} free",
+        *(f"  {each}" for each in effect),
         _going_to_bill(stack, records),
     ]
     return Action({"sweep": value}, lines, records)
+
+
+def _pause(work: OpenWork, now: datetime) -> Iterator[str]:
+    """Say until when nothing is requested, if Vonage asked for a pause (429)."""
+    if work.paused_until is not None and work.paused_until > now:
+        yield (
+            f"requests nothing before {format_instant(work.paused_until)}: Vonage asked to pause "
+            "all requests"
+        )
 
 
 def _most_records(reports: Iterable[Report], number: int) -> int | None:
@@ -335,6 +374,10 @@ def _most_records(reports: Iterable[Report], number: int) -> int | None:
 
 def _scheduled(stack: DeployedStack, value: str) -> Step:
     at, now = datetime.fromisoformat(value), datetime.now(UTC)
+    try:
+        require_records(at, now)
+    except InvalidRequest as error:
+        return Refused("scheduled_time", str(error))
     written = stack.definitions.read()
     work, calendar = stack.ledger.open_work(), stack.ledger.calendar()
     found = checked(written, work, calendar, api_key=known_api_key(written, calendar))
@@ -345,8 +388,23 @@ def _scheduled(stack: DeployedStack, value: str) -> Step:
         *(f"refused: {each.definition}, {each.field}: {each.reason}" for each in found.refusals),
         *left_out(late(found.definitions, calendar, at=at, now=now)),
         f"in all {total.words(stack.price)}" if lines else "no report is due",
+        *_already_waiting(stack, work, now),
+        *_pause(work, now),
     ]
     return Action({"scheduled_time": value}, preview, None if total.unknown else total.records)
+
+
+def _already_waiting(stack: DeployedStack, work: OpenWork, now: datetime) -> Iterator[str]:
+    """Describe the planned reports, which each pass requests. They are no part of the total."""
+    waiting = [each for each in work.reports if may_be_submitted(each, now)]
+    if waiting:
+        number = count(len(waiting), "report")
+        wait, they = ("waits", "it bills") if len(waiting) == 1 else ("wait", "they bill")
+        records = _most_records(waiting, len(waiting))
+        yield (
+            f"besides, requests {number} that {wait} already, as the next sweep would; "
+            f"{they} {cost(stack, records)}"
+        )
 
 
 _PREVIEWS: Mapping[str, Callable[[DeployedStack, Any], Step]] = {

@@ -506,8 +506,11 @@ class Campaign:
         self.aws.define(json.dumps(self.current))
 
     def _withdrawal(self) -> dict[str, Any] | None:
-        open_states = (State.PLANNED, State.SUBMITTING, State.SUBMITTED, State.HELD, State.SPLIT)
-        name = self._some_report(*open_states, of_whole_windows=True)
+        states = (
+            *(State.PLANNED, State.SUBMITTING, State.SUBMITTED, State.HELD, State.SPLIT),
+            State.FAILED,
+        )
+        name = self._some_report(*states, of_whole_windows=True)
         return {"withdraw": {"report_id": name}} if name else None
 
     def _rotate(self) -> None:
@@ -703,7 +706,7 @@ class Campaign:
     def _refusal_of_withdrawal(self, report: Report) -> str | None:
         try:
             services: Any = SimpleNamespace(ledger=self.ledger)
-            withdraw._require_open(report, services, now=self.virtual_time.now)
+            withdraw._require_unfinished(report, services, now=self.virtual_time.now)
         except InvalidRequest as error:
             return str(error)
         return None

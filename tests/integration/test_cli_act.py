@@ -5,6 +5,7 @@ import os
 import pty
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import boto3
@@ -361,10 +362,47 @@ def submitted(stack: Stack) -> str:
     return name
 
 
+def refused(stack: Stack) -> str:
+    """Return a window whose product Vonage does not know, so that it failed."""
+    (name,) = stack.plan()
+    stack.simulator.fault("create", "status", status=422)
+    stack.submit()
+    return name
+
+
+def test_refusal_of_a_definition_names_the_way_out(stack: Stack, program: Program) -> None:
+    name = refused(stack)
+
+    shown = program("retry", "--dry-run")
+    (told,) = (each for each in stack.announced() if each["event"] == "report.failed")
+
+    assert f"  {name}\n" in shown.out
+    for said in (shown.out, json.dumps(told)):
+        assert "`definitions edit`" in said
+        assert "under a new name" in said
+        assert "`withdraw`" in said
+
+
+def test_failed_recollection_is_withdrawn_and_its_earlier_delivery_stays(
+    stack: Stack, program: Program
+) -> None:
+    (name,) = delivered(stack)
+    stack.simulator.fault("create", "status", status=422)
+    program("recollect", name, "--yes")
+    assert stack.known(name).state is State.FAILED
+
+    ended = program("withdraw", name, "--yes")
+
+    assert ended.code == 0
+    assert "the earlier delivery stays" in ended.out
+    assert stack.known(name).delivered_from
+
+
 @pytest.mark.parametrize(
     ("make", "consequence"),
     [
         (planned, "ends now, and Vonage is not asked for it"),
+        (refused, "counts as failed no more, and its window not as missing"),
         (submitted, "Vonage is asked to stop it"),
         (held, "If Vonage has the request, it has billed it"),
     ],
@@ -442,7 +480,7 @@ def test_expensive_backfill_needs_a_second_yes(
 ) -> None:
     (name,) = delivered(stack)
     report = stack.known(name)
-    # MAX_BILLED_RECORDS is 10,000.
+    # MaxBilledRecords is 10,000.
     stack.services.ledger.write(report, replace(report, rows=50_000))
     arguments = ["backfill", "d0", *days(stack, 60, 30), "--yes"]
 
@@ -730,7 +768,7 @@ def test_terminal_confirms_an_expensive_backfill(
     ended = program("backfill", "d0", *days(stack, 60, 30))
 
     assert ended.code == code
-    assert ("more than MAX_BILLED_RECORDS (10,000)" in ended.err) is (answers != "n\n")
+    assert ("more than the setting MaxBilledRecords (10,000)" in ended.err) is (answers != "n\n")
     assert bool(stack.services.ledger.open_work().backfills) is (code == 0)
 
 
@@ -772,3 +810,210 @@ def test_bill_so_far_has_the_parts(stack: Stack, program: Program, part: Report)
     assert ended.code == 0
     assert "billed so far: about 30 records (1.20 EUR), in 3 requests" in ended.out
     assert len(stack.created()) == 3
+
+
+@pytest.mark.parametrize("command", [["collect", "--at", "{at}"], ["events", "replay"]])
+def test_schedule_is_previewed_with_windows_and_cost(
+    stack: Stack, program: Program, queue: str, command: list[str]
+) -> None:
+    delivered(stack)
+    at = f"{stack.now:%Y-%m-%dT%H:%M:%SZ}"
+    put(queue, undelivered({"scheduled_time": at}))
+
+    shown = program(*(each.format(at=at) for each in command), "--dry-run")
+
+    lines = [line.strip() for line in shown.out.splitlines()]
+    (due,) = (line for line in lines if line.startswith("d0: VERIFY-V2 of abcd1234, "))
+    assert due.endswith(" EUR)")
+    assert any(line.startswith("in all ") and "about " in line for line in lines)
+
+
+@pytest.mark.parametrize("command", [["collect", "--at", "{at}"], ["events", "replay"]])
+def test_preview_of_a_schedule_that_died_after_planning_shows_what_waits(
+    stack: Stack, program: Program, queue: str, command: list[str]
+) -> None:
+    stack.plan(3)
+    put(queue, undelivered({"scheduled_time": "2026-11-22T02:15:00Z"}))
+
+    at = "2026-11-22T02:15:00Z"
+    shown = program(*(each.format(at=at) for each in command), "--dry-run")
+
+    assert "no report is due\n" in shown.out
+    assert "besides, requests 3 reports that wait already, as the next sweep would" in shown.out
+    assert "they bill an unknown number of records" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("at", "says"),
+    [("2030-01-01T00:00:00Z", "is in the future"), ("2019-01-01T00:00:00Z", "is too old")],
+)
+def test_time_that_no_schedule_may_have_is_refused_in_the_preview(
+    program: Program, queue: str, at: str, says: str
+) -> None:
+    put(queue, undelivered({"scheduled_time": at}))
+
+    collected = program("collect", "--at", at, "--dry-run")
+    replayed = program("events", "replay", "--dry-run")
+
+    for ended in (collected, replayed):
+        assert (ended.code, says in ended.err, len(ended.err.splitlines())) == (2, True, 1)
+
+
+@pytest.mark.parametrize("during", [False, True])
+def test_interruption_names_what_was_sent(
+    stack: Stack, program: Program, monkeypatch: pytest.MonkeyPatch, *, during: bool
+) -> None:
+    first, second, third = delivered(stack, 3)
+    send = HandledStack.send
+
+    def interrupted(self: HandledStack, event: dict[str, Any]) -> dict[str, Any]:
+        asked = event["recollect"]
+        is_second = asked["report_id"] == second and "dry_run" not in asked
+        answer = send(self, event) if during or not is_second else {}
+        if is_second:
+            raise KeyboardInterrupt
+        return answer
+
+    monkeypatch.setattr(HandledStack, "send", interrupted)
+    ended = program("recollect", first, second, third, "--again", "--yes")
+
+    assert ended.code == 130
+    assert f"{first}: requested from Vonage" in ended.out
+    assert f"interrupted. Sent: {first}." in ended.err
+    assert f"Perhaps carried out: {second}." in ended.err
+    assert f"Not sent: {third}." in ended.err
+    assert "With --again, the same command buys the sent ones once more." in ended.err
+
+
+def test_retry_leaves_the_choice_between_an_imperfection_and_a_purchase(
+    stack: Stack, program: Program, sent: list[dict[str, Any]]
+) -> None:
+    reason = f"10 rows, but Vonage counted 11. {advice(['row_count'])}"
+    name = failed(stack, "RowsMismatch", reason)
+
+    unasked = program("retry", "--yes")
+    after, wrong = list(sent), program("retry", "--accept", "rows", "--yes")
+    asked = program("retry", "--accept", "row_count", "--yes")
+
+    assert (unasked.code, after, wrong.code, asked.code) == (1, [], 2, 0)
+    free = unasked.err.index(f"vonage-reports --stack usage reconvert {name} --accept row_count")
+    assert free < unasked.err.index(f"vonage-reports --stack usage recollect {name}")
+    assert sent == [{"reconvert": {"report_id": name, "accept": ["row_count"]}}]
+    assert len(stack.created()) == 1
+
+
+@pytest.mark.parametrize(
+    "paste", ["{0},{1}", " {0}\n{1} ", "'{0}' \"{1}\"", "`{0}`, {1},", "{0}; {1}"]
+)
+def test_pasted_ids_are_split_and_cleaned(
+    stack: Stack, program: Program, sent: list[dict[str, Any]], paste: str
+) -> None:
+    first, second = delivered(stack, 2)
+
+    ended = program("reconvert", paste.format(first, second), "--yes")
+
+    assert ended.code == 0
+    assert [each["reconvert"]["report_id"] for each in sent] == [first, second]
+
+
+@pytest.mark.parametrize("verb", ["recollect", "withdraw", "reconvert", "show", "resolve"])
+def test_empty_id_is_refused(program: Program, verb: str) -> None:
+    more = ["--not-there"] if verb == "resolve" else []
+
+    ended = program(verb, " ", *more)
+
+    assert (ended.code, "the argument is empty" in ended.err) == (2, True)
+    assert len(ended.err.splitlines()) == 1
+
+
+def test_pasted_request_is_cleaned(
+    stack: Stack, program: Program, sent: list[dict[str, Any]]
+) -> None:
+    name = held(stack)
+    (request,) = stack.created()
+
+    ended = program("resolve", f" {name}\n", "--found", f"'{request['request_id']}' ", "--yes")
+
+    assert ended.code == 0
+    (event,) = sent
+    assert event["resolve"]["request_id"] == request["request_id"]
+
+
+def test_preview_of_a_hold_says_which_report_to_look_for(stack: Stack, program: Program) -> None:
+    name = held(stack)
+    report = stack.known(name)
+    (told,) = (each for each in stack.announced() if each["event"] == "report.held")
+
+    shown = program("resolve", name, "--not-there", "--dry-run")
+
+    window = f"{report.window.start:%Y-%m-%dT%H:%M:%SZ} to {report.window.end:%Y-%m-%dT%H:%M:%SZ}"
+    assert report.submitted_at is not None
+    sent_at = f"requested at {report.submitted_at:%Y-%m-%dT%H:%M:%SZ}"
+    for said in (shown.out, json.dumps(told)):
+        assert f"VERIFY-V2 of account abcd1234, {window}, {sent_at}" in said
+
+
+def test_pause_is_named_instead_of_a_free_slot(stack: Stack, program: Program) -> None:
+    (name,) = delivered(stack)
+    stack.plan(2)
+    until = stack.now + timedelta(minutes=10)
+    stack.services.ledger.pause(until)
+    at = f"{until:%Y-%m-%dT%H:%M:%SZ}"
+
+    swept = program("sweep", "--yes")
+    again = program("recollect", name, "--yes")
+
+    assert f"requests nothing before {at}: Vonage asked to pause all requests" in swept.out
+    assert "this is going to bill no records" in swept.out
+    assert "nothing was settled or requested; 1 report waits" in swept.out
+    assert f"{name}: planned, waits until {at}: Vonage asked to pause all requests" in again.out
+
+
+def test_sweep_names_the_time_of_a_report_that_was_put_back(stack: Stack, program: Program) -> None:
+    stack.plan()
+    stack.simulator.fault("create", "status", status=403)
+    stack.submit()
+    (report,) = stack.open()
+    assert report.not_before is not None
+
+    shown = program("sweep", "--dry-run")
+
+    at = f"{report.not_before:%Y-%m-%dT%H:%M:%SZ}"
+    assert "1 report open, 0 waiting" in shown.out
+    assert f"1 other report waits at least until {at}" in shown.out
+
+
+def test_cancelled_backfill_whose_windows_are_requested_is_not_over(
+    stack: Stack, program: Program
+) -> None:
+    program("backfill", "d1", *days(stack, 30, 28), "--yes")
+    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=3600, times=None)
+    while stack.services.ledger.open_work().backfills:
+        program("sweep", "--yes")
+    (name,) = {each.backfill for each in stack.open()}
+
+    ended = program("cancel", name or "", "--yes")
+
+    assert ended.code == 0
+    assert "all of its windows are requested, and 2 reports still in flight" in ended.out
+    assert "`withdraw ID` ends one of them" in ended.out
+
+
+def test_recollection_of_another_operator_is_named(
+    stack: Stack, handler: Handler, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (name,) = delivered(stack)
+    send = HandledStack.send
+
+    def after_another(self: HandledStack, event: dict[str, Any]) -> dict[str, Any]:
+        if "dry_run" not in event["recollect"]:
+            handler(event, "of-another")
+        return send(self, event)
+
+    monkeypatch.setattr(HandledStack, "send", after_another)
+    ended = program("recollect", name, "--yes")
+
+    assert ended.code == 2
+    assert f"{name}: another operator has just collected it again" in ended.err
+    assert "token" not in ended.err
+    assert len(stack.created()) == 2

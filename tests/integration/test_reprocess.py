@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -401,6 +402,62 @@ def test_preliminary_with_a_delivered_final_says_so(stack: Stack) -> None:
         with pytest.raises(InvalidRequest, match=rf"later revision.* recollect {last}"):
             ask()
     assert stack.table() == before
+
+
+def held_again(stack: Stack, delivered: Report) -> Report:
+    """Return a delivered window whose second collection Vonage took without an answer."""
+    stack.simulator.fault("create", "accept_then_cut")
+    assert recollect(
+        delivered.report_id, "token", stack.services, now=stack.now, confirmed=True
+    ).report_ids
+    stack.submit()
+    stack.simulator.fault("list", "status", status=404, times=1)
+    stack.later(minutes=10)
+    assert stack.submit().held == [delivered.report_id]
+    return stack.known(delivered.report_id)
+
+
+def test_request_of_an_earlier_collection_does_not_resolve_a_hold(
+    stack: Stack, delivered: Report
+) -> None:
+    report = held_again(stack, delivered)
+    earlier, present = (each["request_id"] for each in stack.created())
+    before = stack.table()
+
+    with pytest.raises(InvalidRequest, match=f"{earlier} is an earlier request of"):
+        resolve(report.report_id, earlier, stack.services, now=stack.now)
+    assert stack.table() == before
+    resolve(report.report_id, present, stack.services, now=stack.now)
+
+    assert stack.known(report.report_id).request_id == present
+
+
+def test_request_from_before_the_held_post_does_not_resolve_it(
+    stack: Stack, delivered: Report
+) -> None:
+    report = held_again(stack, delivered)
+    _, present = (each["request_id"] for each in stack.created())
+    # Vonage received it two hours before this POST.
+    late = replace(report, submitted_at=stack.now + timedelta(hours=2))
+    report = stack.services.ledger.write(report, late)
+
+    with pytest.raises(InvalidRequest, match=r"Vonage received .* before .* was requested at"):
+        resolve(report.report_id, present, stack.services, now=stack.now)
+
+
+@pytest.mark.parametrize("earlier", [{"unheard": True}, {"refused_since": SCHEDULED}])
+def test_request_of_an_earlier_post_of_this_collection_resolves_a_hold(
+    stack: Stack, delivered: Report, earlier: dict[str, Any]
+) -> None:
+    report = held_again(stack, delivered)
+    _, present = (each["request_id"] for each in stack.created())
+    since = {**earlier, "planned_at": SCHEDULED}
+    late = replace(report, submitted_at=stack.now + timedelta(hours=2), **since)
+    report = stack.services.ledger.write(report, late)
+
+    resolve(report.report_id, present, stack.services, now=stack.now)
+
+    assert stack.known(report.report_id).request_id == present
 
 
 def test_resolve_of_another_hold_is_refused(stack: Stack) -> None:

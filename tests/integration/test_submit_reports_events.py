@@ -170,7 +170,7 @@ def test_backfill_above_the_limit_needs_confirm(stack: Stack, handler: Handler) 
     stack.runs.end(report, rows=2400)
     stack.settle()
     before = stack.table()
-    with pytest.raises(InvalidRequest, match="MAX_BILLED_RECORDS"):
+    with pytest.raises(InvalidRequest, match="the setting MaxBilledRecords"):
         handler(backfill(stack, 20, 4))
     assert stack.table() == before
     dry = handler(backfill(stack, 20, 4, dry_run=True))["dry_run"]

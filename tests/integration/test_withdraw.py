@@ -396,6 +396,49 @@ def test_recollection_takes_another_slot_than_the_one_left(stack: Stack) -> None
     assert set(stack.services.ledger.open_work().slots) == {2}
 
 
+def refused(stack: Stack) -> Report:
+    """Return a report whose product Vonage does not know, so that it failed."""
+    stack.plan()
+    stack.simulator.fault("create", "status", status=422)
+    stack.submit()
+    return the_window(stack)
+
+
+def test_refused_report_is_withdrawn_and_requested_no_more(stack: Stack) -> None:
+    report = refused(stack)
+    assert (report.state, stack.created()) == (State.FAILED, [])
+    (told,) = (each for each in stack.announced() if each["event"] == "report.failed")
+
+    result = ask(stack, report)
+
+    after = ended(stack, result)
+    assert ask(stack, after) == StepResult()
+    day = report.window.first_date
+    stack.begin(stack.backfill(definition(filters={"country": "X0"}), day, day + timedelta(days=1)))
+    assert stack.plan_backfills() == []
+    late = recollect(
+        report.report_id, told["run_again"]["recollect"]["token"], stack.services, now=stack.now
+    )
+    assert late.report_ids == []
+    again = recollect(report.report_id, "token", stack.services, now=stack.now)
+    assert again.report_ids == [report.report_id]
+
+
+def test_failure_of_a_split_window_is_withdrawn_with_its_parts(stack: Stack) -> None:
+    stack.plan()
+    stack.collect("TRUNCATED")
+    stack.collect("SUCCESS", "FAILED")
+    for _ in range(3):
+        stack.later(hours=1)
+        if the_window(stack).state is State.FAILED:
+            break
+        stack.collect("FAILED")
+    window = the_window(stack)
+    assert window.state is State.FAILED
+
+    ended(stack, ask(stack, window))
+
+
 OPEN: dict[State, Callable[[Stack], Report]] = {
     State.PLANNED: planned,
     State.SUBMITTING: submitting,

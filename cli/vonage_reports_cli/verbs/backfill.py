@@ -10,6 +10,7 @@ import click
 from vonage_reports_cli.acting import Action, carry_out, cost, total
 from vonage_reports_cli.dates import Date, require_order
 from vonage_reports_cli.errors import BadInput, Exit
+from vonage_reports_cli.pasted import name
 from vonage_reports_cli.previews import step_for
 from vonage_reports_cli.session import Session, verb
 
@@ -78,7 +79,7 @@ def cancel(session: Session, backfill: str) -> Exit:
     """Preview the windows that stay uncollected, ask, and send the cancellation."""
     return carry_out(
         session,
-        [step_for(session.deployed, {"cancel": {"backfill": backfill}})],
+        [step_for(session.deployed, {"cancel": {"backfill": name(backfill)}})],
         question="Cancel this backfill? [y/N]",
         following="status",
     )

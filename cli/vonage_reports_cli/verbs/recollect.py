@@ -8,6 +8,7 @@ from vonage_reports.domain.report import Report, State, failure_token
 from vonage_reports_cli.acting import Action, Refused, Step, carry_out, cost, known_report, total
 from vonage_reports_cli.errors import BadInput, Exit
 from vonage_reports_cli.estimate import count
+from vonage_reports_cli.pasted import names
 from vonage_reports_cli.previews import step_for
 from vonage_reports_cli.session import Session, verb
 
@@ -15,7 +16,7 @@ from vonage_reports_cli.session import Session, verb
 @verb(
     acts=True,
     help="Collect windows again. Vonage bills them again. "
-    "The same command again buys nothing more.",
+    "The same command again buys nothing more, except with --again.",
 )
 @click.argument("report_ids", nargs=-1, required=True, metavar="ID...")
 @click.option(
@@ -23,7 +24,7 @@ from vonage_reports_cli.session import Session, verb
 )
 def recollect(session: Session, report_ids: tuple[str, ...], *, again: bool) -> Exit:
     """Preview the windows and their cost, ask, and send a recollect event for each."""
-    steps = [_step(session, each, again=again) for each in dict.fromkeys(report_ids)]
+    steps = [_step(session, each, again=again) for each in names(report_ids)]
     number = sum(isinstance(each, Action) for each in steps)
     price = cost(session.deployed, total(steps))
     return carry_out(

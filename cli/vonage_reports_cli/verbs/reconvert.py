@@ -14,6 +14,8 @@ from vonage_reports_cli.acting import FREE, Action, Step, carry_out
 from vonage_reports_cli.dates import Date, require_order
 from vonage_reports_cli.errors import BadInput, Exit
 from vonage_reports_cli.estimate import count
+from vonage_reports_cli.pasted import name as one_name
+from vonage_reports_cli.pasted import names
 from vonage_reports_cli.previews import billed, reconversion, step_for
 from vonage_reports_cli.session import Session, verb
 from vonage_reports_cli.stack import DeployedStack
@@ -39,16 +41,13 @@ def reconvert(
     session: Session, targets: tuple[str, ...], start: date | None, end: date | None, accept: str
 ) -> Exit:
     """Preview the windows, ask, and send a reconvert event for each."""
-    accepted = _accepted(accept)
+    accepted = accepted_names(accept)
     stack = session.deployed
     if (start is None) != (end is None):
         raise BadInput("--from and --until belong together: give both, or none")
     steps: list[Step]
     if start is None or end is None:
-        steps = [
-            step_for(stack, {"reconvert": _value(each, accepted)})
-            for each in dict.fromkeys(targets)
-        ]
+        steps = [step_for(stack, {"reconvert": _value(each, accepted)}) for each in names(targets)]
     else:
         require_order(start, end)
         steps = list(_steps_of_range(session, targets, start, end, accepted))
@@ -61,7 +60,8 @@ def reconvert(
     )
 
 
-def _accepted(text: str) -> tuple[Acceptable, ...]:
+def accepted_names(text: str) -> tuple[Acceptable, ...]:
+    """Parse the names of imperfections, separated by commas. Raises BadInput."""
     names = [each.strip() for each in text.split(",") if each.strip()]
     unknown = [each for each in names if each not in set(Acceptable)]
     if unknown:
@@ -83,7 +83,7 @@ def _steps_of_range(
     stack = session.deployed
     if len(targets) != 1:
         raise BadInput("--from and --until take one DEFINITION, without report IDs")
-    (name,) = targets
+    name = one_name(targets[0])
     known = stack.ledger.calendar().collects
     if name not in known:
         raise BadInput(

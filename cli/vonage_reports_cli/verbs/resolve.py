@@ -7,6 +7,7 @@ import click
 from vonage_reports.domain.report import State
 from vonage_reports_cli.acting import carry_out, cost, total
 from vonage_reports_cli.errors import BadInput, Exit
+from vonage_reports_cli.pasted import name
 from vonage_reports_cli.previews import step_for
 from vonage_reports_cli.session import Session, verb
 
@@ -33,6 +34,8 @@ def resolve(
         raise BadInput("resolve takes either --found REQUEST_ID or --not-there")
     if found is not None and not found.strip(" ."):
         raise BadInput("--found takes the request_id that Vonage's dashboard shows")
+    report_id = name(report_id)
+    found = None if found is None else name(found)
     stack = session.deployed
     report = stack.ledger.report(report_id)
     value: dict[str, Any] = {"report_id": report_id, "request_id": found}

@@ -12,6 +12,7 @@ from vonage_reports.domain.report import Report
 from vonage_reports_cli.errors import Attention, BadInput
 from vonage_reports_cli.last_run import LastRunTarget
 from vonage_reports_cli.objects import Objects, objects_of
+from vonage_reports_cli.pasted import name
 from vonage_reports_cli.session import Session, verb
 from vonage_reports_cli.show.life import Life, Run, advice_on, life_of
 from vonage_reports_cli.show.text import show_life
@@ -22,6 +23,7 @@ from vonage_reports_cli.stack import DeployedStack
 @click.argument("report_id")
 def show(session: Session, report_id: str) -> None:
     """Print the life of a report."""
+    report_id = name(report_id)
     target, objects = session.target, objects_of(session)
     if isinstance(target, DeployedStack):
         life = _of_a_stack(target, objects, report_id)

@@ -726,7 +726,11 @@ def test_wait_after_each_refusal() -> None:
 def test_invalid_parameters_fail_the_report(status: int) -> None:
     answer = errors.VonageRejected("date_end: missing", status=status)
 
-    assert after_post(answer, now=NOW) == Fail("VonageRejected", "date_end: missing")
+    failure = after_post(answer, now=NOW)
+
+    assert isinstance(failure, Fail)
+    assert failure.error == "VonageRejected"
+    assert failure.reason.startswith("date_end: missing. If the definition is wrong, ")
 
 
 def test_unknown_outcome_is_never_resubmitted() -> None:

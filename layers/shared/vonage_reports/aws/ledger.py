@@ -339,6 +339,8 @@ class Ledger:
             yield self._put(finished_item(new)), VersionConflict
         elif was_open:
             yield self._put(open_item(new), unmoved), VersionConflict
+        elif new.is_at_end:
+            yield self._put(finished_item(new), unmoved), VersionConflict
         else:
             yield self._delete(finished_key(old.report_id), unmoved), VersionConflict
             yield self._put(open_item(new), _IF_ABSENT), VersionConflict

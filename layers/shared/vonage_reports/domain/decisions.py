@@ -202,6 +202,13 @@ def before_post(report: Report, *, leaves: int, later: State | None) -> Decision
     return Split() if is_too_large and can_be_split(report, leaves) else None
 
 
+_WRONG_DEFINITION = (
+    "If the definition is wrong, add it under a new name with `definitions edit`, and end this "
+    "report with `withdraw`"
+)
+"""The way out of a refusal of the parameters: a definition never changes under its name."""
+
+
 def after_post(
     answer: str | VonageReportsError, *, now: datetime, waits: Waits = UNSCALED
 ) -> Decision:
@@ -218,7 +225,7 @@ def after_post(
         wait = waits.rate_limit if asked is None else timedelta(seconds=asked)
         return PutBack(now + wait, error, reason)
     if isinstance(answer, VonageRejected) and answer.is_final:
-        return Fail(error, reason)
+        return Fail(error, f"{reason}. {_WRONG_DEFINITION}")
     # Vonage checks the key before anything else: a refusal of the key created nothing.
     is_of_the_key = isinstance(answer, VonageRejected) and answer.refuses_the_key
     is_denied = isinstance(answer, VonageRejected) and not answer.concerns_every_report

@@ -255,6 +255,7 @@ TRANSITIONS: Mapping[State | None, Mapping[type[Transition], State]] = {
         Replan: State.PLANNED,
         Reopen: State.SPLIT,
         Convert: State.CONVERTING,
+        GiveUp: State.CANCELLED,
     },
     State.CANCELLED: {
         Replan: State.PLANNED,

@@ -17,6 +17,7 @@ from vonage_reports.domain.lifecycle import Fail, Hold, Resubmit, Resume
 from vonage_reports.domain.objects import REFUSED
 from vonage_reports.domain.removal import withdrawn_at
 from vonage_reports.domain.report import Entry, Report, failure_token
+from vonage_reports.domain.report_at_vonage import sought
 from vonage_reports.domain.windows import format_instant
 
 FILTERABLE = ("event", "definition", "product", "account_id", "revision")
@@ -186,7 +187,8 @@ def held(report: Report, hold: Hold) -> dict[str, Any]:
         "report.held",
         report,
         "SubmissionUnknown",
-        f"{hold.reason}. Look in Vonage's dashboard for the report. If it is there, send a "
+        f"{hold.reason}. Look in Vonage's dashboard for the report: {sought(report)}. If it is "
+        "there, send a "
         f"resolve event with its request_id and hold {report.holds + 1}. Only if it is not there, "
         "create it, which is billed: "
         f"{json.dumps(create)}",

@@ -284,8 +284,8 @@ def stop(backfill: Backfill, reason: str, services: Services) -> None:
 
 def _too_expensive(records: int, limit: int) -> str:
     return (
-        f"about {records:,} records are expected to be billed, more than MAX_BILLED_RECORDS "
-        f'({limit:,}). To accept that, send the event again with "confirm": true'
+        f"about {records:,} records are expected to be billed, more than the setting "
+        f'MaxBilledRecords ({limit:,}). To accept that, send the event again with "confirm": true'
     )
 
 

@@ -18,7 +18,7 @@ from vonage_reports.vonage.comparison import Match, compare
 _CLOCK_DIFFERENCE = timedelta(seconds=60)
 """Vonage's clock is usually not further behind ours."""
 
-_CLOCK_ERROR = timedelta(hours=1)
+CLOCK_ERROR = timedelta(hours=1)
 """A wrong clock at Vonage may be this far behind ours. An entry that is early by up to this much
 may be our report."""
 
@@ -99,7 +99,7 @@ def _match(listed: ReportRequest, report: Report) -> Match:
     match = compare(listed, report)
     if received is None:
         return Match.OTHER if match is Match.OTHER else Match.UNCLEAR
-    if received < sent - _CLOCK_ERROR:
+    if received < sent - CLOCK_ERROR:
         return Match.OTHER
     if match is Match.SAME and received < sent - _CLOCK_DIFFERENCE:
         return Match.UNCLEAR

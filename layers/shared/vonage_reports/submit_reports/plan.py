@@ -84,7 +84,7 @@ def plan(
 
     Raises InvalidRequest if `at` is in the future, or so old that Vonage has deleted the records.
     """
-    _require_records(at, now)
+    require_records(at, now)
     calendar = calendar or services.ledger.calendar()
     cursors_of = by_definition(calendar.cursors)
     result, limits = StepResult(), _Limits(MOST_OPEN - len(work.reports), invocation)
@@ -403,7 +403,8 @@ def _ended_as(ends: frozenset[State], report: Report) -> bool:
     return report.state in ends and report.rows is None and report.withdrawn_at is None
 
 
-def _require_records(at: datetime, now: datetime) -> None:
+def require_records(at: datetime, now: datetime) -> None:
+    """Raise InvalidRequest for a schedule of the future, or one whose records Vonage deleted."""
     if at > now + _CLOCK_DIFFERENCE:
         raise InvalidRequest(
             f"scheduled_time {format_instant(at)} is in the future. Send the present time"

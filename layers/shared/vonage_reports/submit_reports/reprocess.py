@@ -21,9 +21,12 @@ from vonage_reports.domain.report import (
     failure_token,
     is_failure_token,
 )
+from vonage_reports.domain.windows import format_instant
 from vonage_reports.submit_reports.context import Services, StepResult
 from vonage_reports.submit_reports.execute import execute
+from vonage_reports.submit_reports.lost_requests import CLOCK_ERROR
 from vonage_reports.submit_reports.split_windows import is_part_of, parts_of
+from vonage_reports.vonage.answers import ReportRequest
 from vonage_reports.vonage.comparison import Match, compare
 
 Currencies = Mapping[str, str | None]
@@ -209,7 +212,7 @@ def resolve(
 
     Raises InvalidRequest, having written nothing, if the report is not held, or held for another
     time than the `hold`-th, or if Vonage does not have the request, or has it with other
-    parameters, or if it belongs to another report.
+    parameters, or if it belongs to another report or to an earlier collection of this one.
     """
     report = services.ledger.report(report_id)
     if report is None or report.state is not State.HELD:
@@ -228,6 +231,7 @@ def resolve(
             raise InvalidRequest(
                 f"resolve: {request_id} has other parameters than {report_id} at Vonage"
             )
+        _require_present(at_vonage, report, services)
     try:
         execute(report, resolved(request_id, now=now), services, now=now)
     except VersionConflict:
@@ -239,6 +243,32 @@ def resolve(
         raise InvalidRequest(
             f"resolve: {request_id} belongs to another report. Find the report of {report_id}"
         ) from None
+
+
+def _require_present(at_vonage: ReportRequest, report: Report, services: Services) -> None:
+    """Raise InvalidRequest for a request of an earlier collection of the report.
+
+    Its parameters are the same. If it was adopted, the paid request of the present collection would
+    be lost.
+    """
+    request_id = at_vonage.request_id
+    if request_id == report.request_id:
+        return
+    # A POST of this collection that got no answer was perhaps repeated.
+    first = report.planned_at if report.unheard else report.submitted_at
+    sent = report.refused_since or first
+    when = "" if sent is None else f" The held request was sent at {format_instant(sent)}"
+    if services.ledger.report_served_by(request_id) == report.report_id:
+        raise InvalidRequest(
+            f"resolve: {request_id} is an earlier request of {report.report_id}, not the held one."
+            f"{when}"
+        )
+    received = at_vonage.receive_time
+    if received is not None and sent is not None and received < sent - CLOCK_ERROR:
+        raise InvalidRequest(
+            f"resolve: Vonage received {request_id} at {format_instant(received)}, before "
+            f"{report.report_id} was requested at {format_instant(sent)}. Find the later request"
+        )
 
 
 def outlook(report_id: str, services: Services) -> dict[str, Any]:

@@ -188,7 +188,7 @@ class Reconversion(OperatorRequest):
 
 
 class Withdrawal(OperatorRequest):
-    """End an open report; only a recollection plans its window again."""
+    """End an open or failed report; only a recollection plans its window again."""
 
     key = "withdraw"
 

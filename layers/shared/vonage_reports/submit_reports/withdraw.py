@@ -1,4 +1,4 @@
-"""Withdraw: end an open report that the operator no longer wants."""
+"""Withdraw: end an open or failed report that the operator no longer wants."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -28,13 +28,13 @@ _NOT_YET = (
 
 
 def withdraw(report_id: str, services: Services, *, now: datetime) -> StepResult:
-    """End an open report, which is CANCELLED then, or say why it is not ended now.
+    """End an open or failed report, which is CANCELLED then, or say why it is not ended now.
 
     A report that Vonage had finished already is delivered as ever. A withdrawn report is not
     withdrawn again.
 
     Raises InvalidRequest, having written nothing, for an unknown report, a part of a window, a
-    finished report, and archives that are stored already.
+    report that is finished without a failure, and archives that are stored already.
     """
     report = services.ledger.report(report_id)
     if report is None:
@@ -43,7 +43,7 @@ def withdraw(report_id: str, services: Services, *, now: datetime) -> StepResult
         raise InvalidRequest(f"withdraw: {report_id} is a part. Withdraw its window: {report.root}")
     if report.state is State.CANCELLED and report.withdrawn_at is not None:
         return StepResult()
-    _require_open(report, services, now=now)
+    _require_unfinished(report, services, now=now)
     try:
         after, reason = end(report, services, now=now)
     except VersionConflict:
@@ -56,8 +56,8 @@ def withdraw(report_id: str, services: Services, *, now: datetime) -> StepResult
     return StepResult(errors=[InvalidRequest(f"withdraw: {report_id} is not ended: {reason}")])
 
 
-def _require_open(report: Report, services: Services, *, now: datetime) -> None:
-    if report.is_at_end:
+def _require_unfinished(report: Report, services: Services, *, now: datetime) -> None:
+    if report.is_at_end and report.state is not State.FAILED:
         raise InvalidRequest(f"withdraw: {report.report_id} is {report.state}, which is finished")
     stored = report.state is State.CONVERTING
     if report.state is State.SPLIT:
