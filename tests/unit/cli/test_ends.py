@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, InvalidRegionError, UnauthorizedSSOTokenError
@@ -140,13 +141,11 @@ def test_option_at_a_wrong_place_is_explained() -> None:
 
 
 def refusal(code: str, status: int = 400) -> ClientError:
-    return ClientError(
-        {
-            "Error": {"Code": code, "Message": "The service said so."},
-            "ResponseMetadata": {"HTTPStatusCode": status},  # type: ignore[typeddict-item] - the other fields are of no use
-        },
-        "GetItem",
-    )
+    answer: Any = {
+        "Error": {"Code": code, "Message": "The service said so."},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return ClientError(answer, "GetItem")
 
 
 @pytest.mark.parametrize(
