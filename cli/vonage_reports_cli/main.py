@@ -38,7 +38,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "reconvert": "Make dataset and manifest again from the stored archives, for free.",
         "resolve": "Answer a held report: which request it has at Vonage, or none.",
         "withdraw": "End open reports that are not needed any more.",
-        "retry": "Mend everything that failed, each report by its own way.",
+        "retry": "Mend what failed: convert again, for free, or collect again, billed.",
         "sweep": "Settle what ended, and request what waits, now.",
         "events": "List, send or delete the events that submit_reports failed to handle.",
     },
@@ -62,6 +62,24 @@ name, with `_` for `-`."""
 
 _MODULES: Mapping[str, str] = {"cancel": "backfill", "resume": "pause"}
 """The module of each verb that shares one with others."""
+
+
+_NAMES: Mapping[str, str] = {
+    "REPORT_ID, ID": "A report, such as sms-20261121T0000Z-0123456789ab. `status DEFINITION`, the "
+    "notifications and the manifests name reports.",
+    "BACKFILL": "DEFINITION-FROM-UNTIL, such as sms-20261101-20261201. `status` names backfills.",
+    "--at TIME": "The time of a schedule. `collect` requests the reports that were due then.",
+}
+"""What the verbs take, and where an operator finds it."""
+
+_EXITS: Mapping[Exit, str] = {
+    Exit.DONE: "done",
+    Exit.ATTENTION: "something asks for a person",
+    Exit.BAD_INPUT: "wrong input",
+    Exit.DECLINED: "you said no",
+    Exit.NO_ACCESS: "no access to AWS or Vonage, or no answer from them",
+    Exit.INTERRUPTED: "interrupted",
+}
 
 
 class Verbs(click.Group):
@@ -95,11 +113,19 @@ class Verbs(click.Group):
             with formatter.section(section):
                 formatter.write_dl(list(verbs.items()))
 
+    def format_epilog(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write where names come from, and the exit codes."""
+        with formatter.section("Names"):
+            formatter.write_dl(list(_NAMES.items()))
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(int(code)), meaning) for code, meaning in _EXITS.items()])
+
 
 def _program() -> Verbs:
     return Verbs(
         name="vonage-reports",
-        help="Operate a stack of Vonage usage reports, and bill and reconcile its usage.",
+        help="Operate a stack of Vonage usage reports, and bill and reconcile its usage.\n\n"
+        "The options of a verb go after the verb. `VERB --help` lists them.",
         params=[*target_options(), *common_options()],
         context_settings={"help_option_names": ["-h", "--help"]},
     )

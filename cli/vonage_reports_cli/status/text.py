@@ -8,6 +8,7 @@ from itertools import islice
 
 from vonage_reports.domain.commands import PROGRAM
 from vonage_reports.domain.printable import printable
+from vonage_reports_cli.definitions import told
 from vonage_reports_cli.progress_bar import bar_of, drawn
 from vonage_reports_cli.screen import Screen
 from vonage_reports_cli.status.model import Row, Standing
@@ -92,8 +93,7 @@ def _show_refusals(screen: Screen, status: Status, target: Target) -> None:
     if status.refusals:
         screen.say("", "refused definitions: not collected before you correct them", style="red")
         for each in status.refusals:
-            sentence = f"{each.definition}, {each.field}: {each.reason}"
-            screen.say(f"  {printable(sentence)}", style="red")
+            screen.say(f"  {printable(told(each))}", style="red")
         if not target.is_local:
             screen.say(f"    {printable(_command('definitions edit', target))}")
 

@@ -50,7 +50,12 @@ def get(session: Session, name: str | None) -> None:
             screen.say(printable(f"{'':{width}}  {each.description}"))
 
 
-@verb(name="set", acts=True, help="Change one setting, such as PricePerRecord '0.0004 EUR'.")
+@verb(
+    name="set",
+    acts=True,
+    help="Change one setting, such as PricePerRecord '0.0004 EUR'. The preview names what the "
+    "change deletes. `settings get NAME` describes the values.",
+)
 @click.argument("name")
 @click.argument("value")
 def set_(session: Session, name: str, value: str) -> Exit:

@@ -31,7 +31,10 @@ _SECONDS = 5
 """Between two drawings of `--watch`."""
 
 
-@verb(help="Show every problem with the command that mends it, and each definition.")
+@verb(
+    help="Show every problem with the command that mends it, and each definition. With a "
+    "DEFINITION, also the report_ids of its latest windows."
+)
 @click.argument("definition", required=False)
 @click.option(
     "--check",

@@ -1,6 +1,7 @@
 """How a command ends if its output, its options or AWS are not as they should be."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.support.last_run import save_run
 from tests.support.reports import DAILY, make_report
 from vonage_reports.domain.report import State
 from vonage_reports_cli.access import explained
-from vonage_reports_cli.errors import BadInput, NoAccess
+from vonage_reports_cli.errors import BadInput, Exit, NoAccess
 
 DELIVERED = make_report(state=State.DELIVERED, rows=10, attempt=1, request_id="r1")
 FAILED = make_report(
@@ -174,3 +175,16 @@ def test_region_that_is_none_is_bad_input() -> None:
 
     assert isinstance(found, BadInput)
     assert str(found).startswith("--region takes an AWS region such as eu-west-1: ")
+
+
+def test_help_says_what_an_operator_needs() -> None:
+    ended = run_program("--help", environment={"COLUMNS": "80"})
+
+    words = " ".join(ended.out.split())
+    assert "The options of a verb go after the verb." in words
+    assert "`status DEFINITION`, the notifications and the manifests name reports." in words
+    assert "DEFINITION-FROM-UNTIL" in words
+    for code in Exit:
+        assert re.search(rf"^  {int(code)} +\w", ended.out, re.MULTILINE)
+    assert "convert again, for free, or collect again, billed" in words
+    assert max(map(len, ended.out.splitlines())) <= 80
