@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code."""
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - stays open until the end
-    session = Session(stack=os.environ.get("VONAGE_REPORTS_STACK") or None)
+    session = Session(stack=os.environ.get("VONAGE_REPORTS_STACK", "").strip() or None)
     if sys.stdout is None:
         return _complain(session, BadInput("standard output is closed"))
     code: int = Exit.DONE

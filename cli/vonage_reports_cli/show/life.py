@@ -295,7 +295,7 @@ def _after_failure(life: Life, stack: str | None) -> Advice:
     if not commands:
         return Advice("A new report would fail again. Remove the cause first.")
     if any(len(each) > 1 for each in ways):
-        return Advice("Choose one way.", f"{CHOICE}:", commands)
+        return Advice("Deliver the window as it is, or collect it again.", f"{CHOICE}:", commands)
     is_free = all("reconvert" in event for event in events)
     cost = "nothing is requested from Vonage" if is_free else "Vonage bills it"
     return Advice("Remove the cause.", f"Then send the report again; {cost}:", commands)

@@ -4,7 +4,9 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import time
 from itertools import islice
+from zoneinfo import ZoneInfo
 
 from vonage_reports.domain.commands import PROGRAM
 from vonage_reports.domain.printable import printable
@@ -105,12 +107,17 @@ def _command(verb: str, target: Target) -> str:
 
 def _show_latest(screen: Screen, status: Status) -> None:
     screen.say("", "latest windows; `show REPORT_ID` tells the life of one")
+    starts = [
+        each.window.start.astimezone(ZoneInfo(each.window.time_zone)) for each in status.latest
+    ]
+    # Whole days need no time.
+    form = "%Y-%m-%d" if all(each.time() == time() for each in starts) else "%Y-%m-%d %H:%M"
     show_table(
         screen,
         [
             Column("report_id", [each.report_id for each in status.latest]),
+            Column("window", [f"{each:{form}}" for each in starts]),
             Column("account", [each.account_id for each in status.latest]),
-            Column("window", [each.window.interval for each in status.latest]),
             Column("revision", [each.revision for each in status.latest]),
             Column("state", [each.state for each in status.latest]),
         ],

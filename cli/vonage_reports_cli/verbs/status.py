@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from vonage_reports.domain.report import definition_of
 from vonage_reports_cli.access import explained
-from vonage_reports_cli.errors import BadInput, Exit, NoAccess
+from vonage_reports_cli.errors import Attention, BadInput, Exit, NoAccess
 from vonage_reports_cli.schedule import schedule_of
 from vonage_reports_cli.session import Session, verb
 from vonage_reports_cli.stack import DeployedStack
@@ -145,9 +145,10 @@ def _looked_up(
     """Return what a look at the stack finds. Without a check, a refused look is a note."""
     try:
         return look()
-    except ClientError as error:
-        refusal = explained(error)
-        if is_check or not isinstance(refusal, NoAccess):
+    except (ClientError, Attention) as error:
+        # Attention: a stack of another version of the template may lack the schedule.
+        refusal = error if isinstance(error, Attention) else explained(error)
+        if is_check or not isinstance(refusal, Attention | NoAccess):
             raise
         session.screen.note(f"{unknown}: {refusal}")
         return None

@@ -216,7 +216,7 @@ def test_rows_that_do_not_add_up_leave_the_choice(tmp_path: Path) -> None:
         f"vonage-reports --stack prod reconvert {failed.report_id} --accept row_count",
         f"vonage-reports --stack prod recollect {failed.report_id}",
     ]
-    assert told.sentence == "Choose one way."
+    assert told.sentence == "Deliver the window as it is, or collect it again."
     assert "for free and on the record" in (told.offer or "")
     assert "Vonage bills it" in (told.offer or "")
 
