@@ -24,6 +24,7 @@ from vonage_reports.domain.definitions import (
 from vonage_reports.domain.objects import DEFINITIONS_KEY
 from vonage_reports.domain.windows import format_instant
 from vonage_reports.submit_reports.read_definitions import (
+    EVERY_DEFINITION,
     accepted_definitions,
     parse_definitions,
 )
@@ -211,6 +212,16 @@ def checked(
     )
 
 
+_WHOLE = frozenset({EVERY_DEFINITION, "(JSON)", "(list)"})
+"""What a refusal names if it concerns no definition or no field, but the whole text or entry."""
+
+
+def told(refusal: Refusal) -> str:
+    """Return a refusal as a sentence that names the definition and the field, if it has them."""
+    names = [each for each in (refusal.definition, refusal.field) if each not in _WHOLE]
+    return f"{', '.join(names)}: {refusal.reason}" if names else refusal.reason
+
+
 def known_api_key(written: WrittenDefinitions, calendar: Calendar) -> str:
     """Return the API key, which is the account of a definition without account_ids.
 
@@ -263,7 +274,8 @@ def _by_name(text: str) -> dict[str, ReportDefinition | Refusal]:
 
 def _described(entry: ReportDefinition | Refusal) -> str:
     if isinstance(entry, Refusal):
-        return f"refused, {entry.field}: {entry.reason}"
+        field = "" if entry.field in _WHOLE else f", {entry.field}"
+        return f"refused{field}: {entry.reason}"
     direction = f", {entry.filters['direction']}" if "direction" in entry.filters else ""
     return f"{entry.product}{direction}, each {entry.window}"
 

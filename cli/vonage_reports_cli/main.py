@@ -3,7 +3,9 @@
 A verb is loaded when it is used, because boto3, DuckDB and pyarrow are slow to load.
 """
 
+import errno
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -11,7 +13,8 @@ from importlib import import_module
 import click
 from click.shell_completion import CompletionItem
 
-from vonage_reports_cli.errors import CommandError, Exit
+from vonage_reports_cli.errors import BadInput, CommandError, Exit
+from vonage_reports_cli.screen import discard
 from vonage_reports_cli.session import Session, common_options, target_options
 
 _PACKAGE = "vonage_reports_cli.verbs"
@@ -35,7 +38,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "reconvert": "Make dataset and manifest again from the stored archives, for free.",
         "resolve": "Answer a held report: which request it has at Vonage, or none.",
         "withdraw": "End open and failed reports that are not needed any more.",
-        "retry": "Retry everything that failed, each report in its own way.",
+        "retry": "Retry what failed: convert again, for free, or collect again, billed.",
         "sweep": "Settle what ended, and request what waits, now.",
         "events": "List, send or delete the events that submit_reports failed to handle.",
     },
@@ -59,6 +62,24 @@ name, with `_` for `-`."""
 
 _MODULES: Mapping[str, str] = {"cancel": "backfill", "resume": "pause"}
 """The module of each verb that shares one with others."""
+
+
+_NAMES: Mapping[str, str] = {
+    "REPORT_ID, ID": "A report, such as sms-20261121T0000Z-0123456789ab. `status DEFINITION`, the "
+    "notifications and the manifests name reports.",
+    "BACKFILL": "DEFINITION-FROM-UNTIL, such as sms-20261101-20261201. `status` names backfills.",
+    "--at TIME": "The time of a schedule. `collect` requests the reports that were due then.",
+}
+"""What the verbs take, and where an operator finds it."""
+
+_EXITS: Mapping[Exit, str] = {
+    Exit.DONE: "done",
+    Exit.ATTENTION: "something asks for a person",
+    Exit.BAD_INPUT: "wrong input",
+    Exit.DECLINED: "you said no",
+    Exit.NO_ACCESS: "no access to AWS or Vonage, or no answer from them",
+    Exit.INTERRUPTED: "interrupted",
+}
 
 
 class Verbs(click.Group):
@@ -92,25 +113,41 @@ class Verbs(click.Group):
             with formatter.section(section):
                 formatter.write_dl(list(verbs.items()))
 
+    def format_epilog(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write where names come from, and the exit codes."""
+        with formatter.section("Names"):
+            formatter.write_dl(list(_NAMES.items()))
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(int(code)), meaning) for code, meaning in _EXITS.items()])
+
 
 def _program() -> Verbs:
     return Verbs(
         name="vonage-reports",
-        help="Operate a stack of Vonage usage reports, and bill and reconcile its usage.",
+        help="Operate a stack of Vonage usage reports, and bill and reconcile its usage.\n\n"
+        "The options of a verb go after the verb. `VERB --help` lists them.",
         params=[*target_options(), *common_options()],
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
 
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+"""The errors of an output that takes no more bytes."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code."""
-    session = Session(stack=os.environ.get("VONAGE_REPORTS_STACK") or None)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - stays open until the end
+    session = Session(stack=os.environ.get("VONAGE_REPORTS_STACK", "").strip() or None)
+    if sys.stdout is None:
+        return _complain(session, BadInput("standard output is closed"))
     code: int = Exit.DONE
     try:
         code = _run(session, arguments)
-    except BrokenPipeError:
-        # A reader such as `head` has closed the pipe. Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit):
+        # A reader such as `head` has closed the pipe. click turns that into an exit with 1.
+        discard(sys.stdout)
     except (KeyboardInterrupt, click.Abort):
         code = Exit.INTERRUPTED
     except Exception as error:
@@ -128,19 +165,36 @@ def _run(session: Session, arguments: Sequence[str] | None) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
         return Exit.BAD_INPUT
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        session.screen.cut(sys.stdout)
     return code or Exit.DONE
 
 
 def _complain(session: Session, error: Exception) -> Exit:
     """Print the error as one sentence, and return the exit code that it leads to."""
     if isinstance(error, click.ClickException):
-        sentence, code = error.format_message(), Exit.BAD_INPUT
+        sentence, code = f"{error.format_message()}{_hint(error)}", Exit.BAD_INPUT
+    elif isinstance(error, OSError) and error.filename is None and error.errno in _UNWRITABLE:
+        discard(sys.stdout)
+        sentence, code = f"the output cannot be written: {error.strerror}", Exit.BAD_INPUT
     else:
         known = error if isinstance(error, CommandError) else _explained(error)
         sentence, code = str(known), known.code
     session.screen.complain(sentence)
     return code
+
+
+def _hint(error: click.ClickException) -> str:
+    """Return what to write instead of an option that does not exist there, or nothing."""
+    if not isinstance(error, click.NoSuchOption):
+        return ""
+    if error.ctx is not None and error.ctx.parent is None:
+        return " Options of a verb go after the verb."
+    if re.match("-[0-9.]", error.option_name):
+        return " A value that begins with - goes after --."
+    return ""
 
 
 def _explained(error: Exception) -> CommandError:

@@ -9,7 +9,7 @@ from vonage_reports.aws.definitions_source import WrittenDefinitions
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.printable import printable
 from vonage_reports.domain.windows import format_instant
-from vonage_reports_cli.definitions import Checked, checked, known_api_key
+from vonage_reports_cli.definitions import Checked, checked, known_api_key, told
 from vonage_reports_cli.estimate import (
     Line,
     Price,
@@ -68,7 +68,7 @@ class Outlook:
     def refused_lines(self) -> Iterator[str]:
         """Yield the refused definitions, as text."""
         for each in self.checked.refusals:
-            yield printable(f"refused: {each.definition}, {each.field}: {each.reason}")
+            yield printable(f"refused: {told(each)}")
 
     def to_dict(self) -> dict[str, object]:
         """Return the JSON form."""

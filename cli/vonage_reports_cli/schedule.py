@@ -1,5 +1,6 @@
 """The calendar's schedule of a stack: when it runs next, and whether it is on."""
 
+import re
 from calendar import monthrange
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -86,6 +87,74 @@ def switch(stack: "DeployedStack", schedule: Schedule, *, on: bool) -> None:
 def state_of(*, on: bool) -> str:
     """Return the value of the template's parameter ScheduleState."""
     return _ENABLED if on else _DISABLED
+
+
+_RATE = re.compile(r"(?:1 (?:minute|hour|day)|(?!1 )[1-9][0-9]{0,8} (?:minutes|hours|days))")
+_SPECIAL = (
+    (2, re.compile(r"L|LW|(?:[1-9]|[12][0-9]|3[01])W")),
+    (4, re.compile(r"L|(?:[1-7]|SUN|MON|TUE|WED|THU|FRI|SAT)(?:L|#[1-5])")),
+)
+"""The fields of a cron expression that take letters for the last day or the nearest weekday."""
+
+
+def problem_of_expression(text: str) -> str | None:
+    """Say what EventBridge Scheduler takes if `text` is no schedule expression of it, else None.
+
+    Source: https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
+    """
+    kind, _, rest = text.partition("(")
+    inner = rest.removesuffix(")")
+    if kind not in ("cron", "rate", "at") or rest != f"{inner})":
+        return "takes an expression such as cron(15 2 * * ? *)"
+    if kind == "rate":
+        fits = _RATE.fullmatch(inner) is not None
+        return None if fits else "takes a rate such as rate(1 day) or rate(12 hours)"
+    if kind == "at":
+        return None if _is_instant(inner) else "takes a time such as at(2026-11-27T02:15:00)"
+    return _problem_of_cron(inner)
+
+
+def _problem_of_cron(text: str) -> str | None:
+    fields = text.split()
+    if len(fields) != len(_FIELDS):
+        return (
+            "takes six fields in cron(...), minutes, hours, day of the month, month, day of the "
+            "week and year, such as cron(15 2 * * ? *)"
+        )
+    special = dict(_SPECIAL)
+    for number, (field, (low, high, names)) in enumerate(zip(fields, _FIELDS, strict=True)):
+        if number in special and (field == "?" or special[number].fullmatch(field)):
+            continue
+        try:
+            fits = _is_within(field, low, high, names)
+        except ValueError:
+            fits = False
+        if not fits:
+            what = ("minutes", "hours", "days of the month", "months", "days of the week", "years")
+            return f"takes {what[number]} from {low} to {high} in cron(...)"
+    if (fields[2] == "?") is (fields[4] == "?"):
+        return "takes ? for exactly one of day of the month and day of the week in cron(...)"
+    return None
+
+
+def _is_within(field: str, low: int, high: int, names: Collection[str]) -> bool:
+    """Return whether all numbers of a field of a cron expression are in range.
+
+    Raises ValueError for a text that is no field.
+    """
+    if not re.fullmatch(r"[0-9A-Za-z*,/-]+", field):
+        return False
+    found = _values(field, low, high, names)
+    # A step of 0, or a range from a higher to a lower number, has no value.
+    return bool(found) and min(found) >= low and max(found) <= high
+
+
+def _is_instant(text: str) -> bool:
+    try:
+        datetime.strptime(text, "%Y-%m-%dT%H:%M:%S")  # noqa: DTZ007 - local time of the schedule
+    except ValueError:
+        return False
+    return True
 
 
 def _times(text: str, now: datetime, zone: ZoneInfo) -> Iterator[datetime]:

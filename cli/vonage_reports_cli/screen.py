@@ -8,8 +8,9 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from vonage_reports.domain.printable import printable, printable_lines
 from vonage_reports_cli.errors import BadInput, Declined
@@ -22,6 +23,13 @@ _WIDE = 200
 """Width in columns if the output is no terminal: lines in a file are not folded."""
 
 
+def discard(stream: TextIO) -> None:
+    """Drop what is still to be written to a stream, so that Python does not complain at exit."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, stream.fileno())
+    os.close(devnull)
+
+
 class Screen:
     """Prints with control characters as escapes, without folding lines that can be copied."""
 
@@ -31,6 +39,8 @@ class Screen:
         self.as_json = as_json
         self._quiet = quiet
         self._no_color = no_color or bool(os.environ.get("NO_COLOR"))
+        self.is_cut = False
+        """Whether the reader of standard output, such as `head`, has closed the pipe."""
 
     @cached_property
     def console(self) -> "Console":
@@ -44,11 +54,25 @@ class Screen:
     def _console(self, *, stderr: bool) -> "Console":
         from rich.console import Console  # noqa: PLC0415 - slow to load
 
+        screen = self
+
+        class CuttableConsole(Console):
+            """Goes on without a reader, because a verb that acts must finish what it began."""
+
+            def on_broken_pipe(self) -> None:
+                """Drop the output. rich would end the program."""
+                screen.cut(sys.stderr if stderr else sys.stdout)
+
         # With emoji, rich would replace parts of an ARN, such as :secret:.
-        console = Console(emoji=False, stderr=stderr, no_color=self._no_color or None)
+        console = CuttableConsole(emoji=False, stderr=stderr, no_color=self._no_color or None)
         if not console.is_terminal:
             console.width = _WIDE
         return console
+
+    def cut(self, stream: TextIO) -> None:
+        """Go on without the reader of a stream, which has closed the pipe."""
+        self.is_cut = self.is_cut or stream is sys.stdout
+        discard(stream)
 
     def say(self, *lines: str, style: str | None = None) -> None:
         """Print lines of the result. Pass text from elsewhere through `printable` first."""
@@ -75,12 +99,17 @@ class Screen:
 
     def document(self, value: Mapping[str, object] | Sequence[object]) -> None:
         """Print the JSON document of a command that was called with --json."""
-        print(printable_lines(json.dumps(value, indent=1, default=str)))
+        try:
+            print(printable_lines(json.dumps(value, indent=1, default=str)), flush=True)
+        except BrokenPipeError:
+            self.cut(sys.stdout)
 
     def complain(self, sentence: str, *more: str) -> None:
         """Print an error as one line on standard error, and more lines of it below."""
         for line in (f"vonage-reports: {sentence}", *more):
-            print(printable(line), file=sys.stderr)
+            # Without a reader of its errors, a command still ends with its exit code.
+            with suppress(OSError):
+                print(printable(line), file=sys.stderr, flush=True)
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Ask the operator. Raises Declined, and BadInput without a terminal and without --yes."""

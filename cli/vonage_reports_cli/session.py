@@ -70,6 +70,8 @@ class Session:
 def _stored(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
     def store(context: click.Context, _parameter: click.Parameter, value: object) -> None:
         # The group and the verb both take these options. A default never replaces a given value.
+        if isinstance(value, str) and not value.strip():
+            raise BadInput(f"--{name} needs a name, not an empty text")
         if value not in (None, False):
             setattr(context.ensure_object(Session), name, value)
 

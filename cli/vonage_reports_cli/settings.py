@@ -6,10 +6,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from zoneinfo import available_timezones
 
 import yaml
 
+from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.vonage.client import require_safe_url
 from vonage_reports_cli.errors import Attention, BadInput
+from vonage_reports_cli.schedule import problem_of_expression
 
 if TYPE_CHECKING:
     from vonage_reports_cli.session import Session
@@ -57,6 +61,15 @@ class Setting:
         problem = self._problem(value)
         if problem is not None:
             raise BadInput(f"{self.name} {problem}, not {value!r}")
+        pattern = self.declared.get("AllowedPattern")
+        if pattern is not None and not re.fullmatch(pattern, value):
+            raise BadInput(f"{self.name} does not take {value!r}. {self.description}")
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the number must be whole: the template names no fraction of it."""
+        named = (self.declared.get("Default", 0), self.declared.get("MinValue", 0))
+        return all(float(each).is_integer() for each in named)
 
     def _problem(self, value: str) -> str | None:
         allowed = self.declared.get("AllowedValues")
@@ -64,13 +77,25 @@ class Setting:
             return f"takes {' or '.join(map(str, allowed))}"
         if self.declared.get("Type") == "Number":
             least = self.declared.get("MinValue")
-            is_number = re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", value) is not None
+            form = r"-?[0-9]{1,9}" if self._is_whole else r"-?[0-9]{1,9}(\.[0-9]{1,9})?"
+            is_number = re.fullmatch(form, value) is not None
             if not is_number or (least is not None and float(value) < float(least)):
-                return "takes a number" + ("" if least is None else f" of at least {least}")
-        pattern = self.declared.get("AllowedPattern")
-        if pattern is not None and not re.fullmatch(pattern, value):
-            return f"takes text that fits {pattern}: {self.description}"
+                kind = "a whole number" if self._is_whole else "a number"
+                return f"takes {kind}" + ("" if least is None else f" of at least {least}")
+        if self.name == "ScheduleExpression":
+            return problem_of_expression(value)
+        if self.name == "ScheduleTimeZone":
+            return _problem_of_time_zone(value)
         return None
+
+
+def _problem_of_time_zone(value: str) -> str | None:
+    zones = available_timezones()
+    if value in zones:
+        return None
+    close = difflib.get_close_matches(value, zones, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"takes an IANA time zone such as Europe/London{hint}"
 
 
 class _Loader(yaml.SafeLoader):
@@ -85,11 +110,15 @@ def settings_of(stack: "DeployedStack") -> dict[str, Setting]:
     body: Any = stack.client("cloudformation").get_template(
         StackName=stack.name, TemplateStage="Original"
     )["TemplateBody"]
-    # botocore parses a template that is JSON.
+    return settings_in(body, stack.parameters)
+
+
+def settings_in(body: Any, values: Mapping[str, str]) -> dict[str, Setting]:  # noqa: ANN401 - botocore parses a template that is JSON
+    """Return the parameters of a template, YAML or parsed, with these values or the defaults."""
     template = yaml.load(body, _Loader) if isinstance(body, str) else body  # noqa: S506 - a SafeLoader
     declared: Mapping[str, Mapping[str, Any]] = template.get("Parameters", {})
     return {
-        name: Setting(name, stack.parameters.get(name, str(each.get("Default", ""))), each)
+        name: Setting(name, values.get(name, str(each.get("Default", ""))), each)
         for name, each in declared.items()
     }
 
@@ -104,11 +133,67 @@ def named(settings: Mapping[str, Setting], name: str) -> Setting:
     raise BadInput(f"{name}: the template has no such setting{hint}")
 
 
-def require_settable(setting: Setting, value: str) -> None:
-    """Raise BadInput if a setting cannot be set, or not to this value."""
+def require_settable(settings: Mapping[str, Setting], setting: Setting, value: str) -> None:
+    """Raise BadInput if a setting cannot be set, or not to this value beside the others."""
     if setting.name in _ELSEWHERE:
         raise BadInput(f"{setting.name} holds {_ELSEWHERE[setting.name]}")
     setting.require(value)
+    if setting.name == "VonageBaseUrl":
+        try:
+            require_safe_url(value)
+        except InvalidRequest:
+            raise BadInput(
+                f"VonageBaseUrl does not take {value!r}, because the API secret goes there: set an "
+                "https URL, or http on a loopback address"
+            ) from None
+    values = {**{name: each.value for name, each in settings.items()}, setting.name: value}
+    if setting.name in _RETENTION and (problem := _problem_of_retention(values)):
+        raise BadInput(f"{setting.name} {value}: {problem}")
+
+
+_RETENTION = frozenset({"ArchiveColdDays", "ArchiveColdClass", "ArchiveExpiryDays"})
+"""The settings that S3 takes only together, because they are one lifecycle of the archives."""
+
+_LEAST_COLD_DAYS = 30
+"""S3 moves no object to STANDARD_IA earlier.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-transition-general-considerations.html
+"""
+
+
+def _problem_of_retention(values: Mapping[str, str]) -> str | None:
+    cold, expiry = int(values["ArchiveColdDays"]), int(values["ArchiveExpiryDays"])
+    if 0 < expiry <= cold:
+        return (
+            f"ArchiveExpiryDays {expiry} must be greater than ArchiveColdDays {cold}, or 0, which "
+            "deletes no archive"
+        )
+    if 0 < cold < _LEAST_COLD_DAYS and values["ArchiveColdClass"] == "STANDARD_IA":
+        return f"STANDARD_IA needs ArchiveColdDays of at least {_LEAST_COLD_DAYS}, or 0"
+    return None
+
+
+_DELETIONS = {
+    "ArchiveExpiryDays": "S3 deletes each archive {} days after its collection, also archives that "
+    "are stored already. Vonage billed them, `reconvert` and `verify` need them, and `settings` "
+    "does not bring them back",
+    "DatasetExpiryDays": "S3 deletes each file of the dataset {} days after its conversion, also "
+    "files that are stored already. `bill`, `reconcile` and `query` then lack these records",
+    "OldVersionDays": "S3 deletes replaced and deleted objects after {} days, also those that it "
+    "still keeps",
+    "LogRetentionDays": "CloudWatch deletes logs after {} days, also those that it still keeps",
+}
+"""The deletions that a setting brings about, by its name."""
+
+
+def consequences(setting: Setting, value: str) -> list[str]:
+    """Name what an update deletes for good, or where it sends the API secret."""
+    if setting.name == "VonageBaseUrl" and value != setting.value:
+        return [f"Every request goes to {value} then, with the API key and the API secret."]
+    if setting.name not in _DELETIONS or value in ("0", setting.value):
+        return []
+    is_earlier = setting.value in ("", "0") or int(value) < int(setting.value)
+    return [f"{_DELETIONS[setting.name].format(value)}."] if is_earlier else []
 
 
 def update(session: "Session", values: Mapping[str, str]) -> None:

@@ -216,7 +216,7 @@ def test_secret_of_a_pipeline_is_written_and_checked(operator: Operator) -> None
     checked = operator.document("secret-check")
 
     assert (missing.code, unasked.code) == (1, 2)
-    assert "vonage-reports secret put" in missing.err
+    assert f"vonage-reports --stack {STACK_NAME} secret put" in missing.err
     assert "add --yes" in unasked.err
     assert (preview["written"], written["written"]) == (False, True)
     assert written["outlook"]["next"]["total"]["reports"] == 8
@@ -325,8 +325,8 @@ def test_deployment_keeps_the_pause(operator: Operator) -> None:
         ("scheduleState", "ENABLED", "did you mean ScheduleState?"),
         ("Price", "1", "the template has no such setting"),
         ("ScheduleState", "off", "ScheduleState takes ENABLED or DISABLED, not 'off'"),
-        ("OverdueHours", "0", "OverdueHours takes a number of at least 1, not '0'"),
-        ("OverdueHours", "soon", "OverdueHours takes a number of at least 1, not 'soon'"),
+        ("OverdueHours", "0", "OverdueHours takes a whole number of at least 1, not '0'"),
+        ("OverdueHours", "soon", "OverdueHours takes a whole number of at least 1, not 'soon'"),
         ("PricePerRecord", "0,0004", "such as 0.0004 EUR"),
         ("ReportDefinitions", "[]", "`definitions put` writes them"),
         ("Architecture", "arm64", "sam build and sam deploy"),
@@ -339,6 +339,19 @@ def test_unfit_setting_is_one_sentence(
 
     assert (ended.code, ended.out, len(ended.err.splitlines())) == (2, "", 1)
     assert sentence in ended.err
+
+
+def test_deletion_is_named_before_the_question(operator: Operator) -> None:
+    preview = operator.run("settings", "set", "ArchiveExpiryDays", "100", "--dry-run")
+    document = operator.document("settings-set", "ArchiveExpiryDays", "100", "--dry-run")
+    too_early = operator.run("settings", "set", "ArchiveExpiryDays", "30", "--yes")
+
+    (told,) = document["consequences"]
+    assert f"  {told}" in preview.out.splitlines()
+    assert "deletes each archive 100 days after" in told
+    assert (too_early.code, too_early.out) == (2, "")
+    assert "must be greater than ArchiveColdDays 90" in too_early.err
+    assert operator.parameter("ArchiveExpiryDays") == "0"
 
 
 def test_setting_is_shown_before_and_after(operator: Operator) -> None:
@@ -379,6 +392,9 @@ def test_mistyped_definition_is_never_written(operator: Operator) -> None:
             " sms, filters.direction",
         ]
     assert operator.document("definitions-check", file)["refused"][1]["definition"] == "sms"
+    refused = operator.document("definitions-put", file, "--yes")
+    assert [each["definition"] for each in refused["refused"]] == ["verify", "sms"]
+    assert refused["written"] is False
     assert operator.document("definitions-get")["is_object"] is False
 
 
@@ -441,11 +457,13 @@ def test_edit_takes_the_way_of_put(operator: Operator) -> None:
     same = operator.run("definitions", "edit", EDITOR="true")
     wrong = operator.run("definitions", "edit", EDITOR="sed -i s/VOICE-CALL/SMS/")
     failed = operator.run("definitions", "edit", EDITOR="false")
+    alone = operator.run("definitions", "edit", EDITOR="", VISUAL="")
     kept = sorted(operator.folder.glob("report-definitions-*.json"))
     right = operator.run("definitions", "edit", "--yes", EDITOR="sed -i s/VOICE-CALL/VOICE-FAILED/")
 
     assert (same.code, same.out.splitlines()[-1]) == (0, "Nothing was changed.")
-    assert (wrong.code, failed.code) == (2, 2)
+    assert (wrong.code, failed.code, alone.code) == (2, 2, 2)
+    assert "definitions edit needs a terminal, or the command of an editor" in alone.err
     assert "voice, filters.direction: SMS needs a direction" in wrong.err
     for ended in (wrong, failed):
         assert any(f"Your text is kept in {path}" in ended.err for path in kept)

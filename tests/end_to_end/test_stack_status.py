@@ -100,8 +100,18 @@ def test_mistyped_definition_stands_as_refused(local_stack: LocalStack) -> None:
     assert "removed" not in ended.out
 
 
+def set_schedule(local_stack: LocalStack, state: str) -> None:
+    scheduler = local_stack.emulator.client("scheduler")
+    name = local_stack.stack.physical_id("SubmitReportsFunctionCalendar")
+    schedule = scheduler.get_schedule(Name=name)
+    settable = scheduler.meta.service_model.operation_model("UpdateSchedule").input_shape
+    same = {key: schedule[key] for key in settable.members if key in schedule}
+    scheduler.update_schedule(**{**same, "State": state})
+
+
 def test_check_fails_until_an_alarm_reaches_somebody(local_stack: LocalStack) -> None:
     check = ("status", "--check", "--quiet", "--since", "2026-11-01")
+    set_schedule(local_stack, "ENABLED")
     topic = local_stack.stack.outputs["AlarmTopicArn"]
 
     unheard = run(local_stack, *check)
@@ -110,12 +120,17 @@ def test_check_fails_until_an_alarm_reaches_somebody(local_stack: LocalStack) ->
         TopicArn=topic, Protocol="email", Endpoint="operator@example.com"
     )
     heard = run(local_stack, *check)
+    set_schedule(local_stack, "DISABLED")
+    paused = run(local_stack, *check)
 
     local_stack.emulator.client("sns").unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])
     assert unheard.code == 1
     assert "the topic of the alarms has no subscription" in unheard.out
     assert f"aws sns subscribe --topic-arn {topic}" in unheard.out
     assert (heard.code, heard.out, heard.err) == (0, "", "")
+    assert (paused.code, paused.err) == (1, "")
+    assert "Look at: the schedule is paused." in paused.out
+    assert f"    vonage-reports --stack {STACK_NAME} resume" in paused.out.splitlines()
 
 
 def test_unknown_stack_is_one_sentence(local_stack: LocalStack) -> None:

@@ -14,7 +14,7 @@ from vonage_reports.domain.products import billed_records
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.splitting import halves_of
 from vonage_reports.domain.windows import format_instant, parse_instant
-from vonage_reports_cli.status.problems import mending_event, resolving
+from vonage_reports_cli.status.problems import CHOICE, resolving, ways_to_mend
 
 
 class Reports(Protocol):
@@ -90,19 +90,40 @@ class Life:
         return max(attempts - len(self.requests), 0)
 
     @property
+    def unanswered(self) -> int:
+        """How many requests, of the window or its parts, may have been billed without an answer.
+
+        A hold begins with such a request. The operator may have found it, or answered that Vonage
+        does not have it.
+        """
+        return sum(each.holds + each.unheard for each in (self.report, *self.parts))
+
+    @property
     def billed_records(self) -> int:
         """The records that Vonage billed, as far as the receipts have them."""
         return sum(each.records or 0 for each in self.requests)
 
     @property
     def times(self) -> dict[str, datetime | None]:
-        """When the window was planned, last requested, ready, stored and delivered."""
+        """When the window was planned, last requested, ready, stored and delivered.
+
+        Each time is of the present collection. The time of a step that is still to come is None.
+        """
+        report = self.report
         written = {} if self.manifest is None else self.manifest["times"]
-        delivered = written.get("delivered")
-        last = self.requests[-1] if self.requests else Request(self.report.report_id, None, None)
+        delivered = written.get("delivered") if report.state is State.DELIVERED else None
+        # Receipts have whole seconds.
+        began = report.planned_at.replace(microsecond=0)
+        submitted = report.submitted_at
+        requested = submitted if submitted is not None and submitted >= began else None
+        since = began if requested is None else requested.replace(microsecond=0)
+        last = Request(report.report_id, None, None)
+        for each in self.requests:
+            if each.requested is not None and each.requested >= since:
+                last = each
         return {
-            "planned": self.report.planned_at,
-            "requested": self.report.submitted_at or last.requested,
+            "planned": report.planned_at,
+            "requested": requested or last.requested,
             "ready": last.ready,
             "stored": last.stored,
             "delivered": None if delivered is None else parse_instant(delivered),
@@ -119,6 +140,7 @@ class Life:
             **{name: getattr(report, name) for name in ("attempt", "failures", "holds", "rows")},
             "requests": [each.to_dict() for each in self.requests],
             "requests_without_receipt": self.unexplained,
+            "requests_without_answer": self.unanswered,
             "billed_records": self.billed_records,
             "cost": self.cost,
             "parts": [
@@ -252,8 +274,11 @@ def advice_on(life: Life, *, stack: str | None) -> Advice:
             offer = "To collect the window again, which Vonage bills:"
             return Advice("Nothing.", offer, _commands(recollect, stack))
         case State.CANCELLED:
+            sentence = "Nothing is collected."
+            if report.delivered_from:
+                sentence = "Nothing is collected again. The earlier delivery stays."
             offer = "To collect the window, which Vonage bills:"
-            return Advice("Nothing is collected.", offer, _commands(recollect, stack))
+            return Advice(sentence, offer, _commands(recollect, stack))
         case State.PLANNED if report.reason is not None:
             offer = "To end the report instead:"
             sentence = "Nothing. submit_reports tries again."
@@ -264,11 +289,14 @@ def advice_on(life: Life, *, stack: str | None) -> Advice:
 def _after_failure(life: Life, stack: str | None) -> Advice:
     failed = [part for part in life.parts if part.state is State.FAILED]
     named = [part for part in failed if part.report_id in (life.report.reason or "")]
-    events = [mending_event(each) for each in named or (life.report,)]
+    ways = [ways_to_mend(each) for each in named or (life.report,)]
+    events = [event for each in ways for event in each]
     commands = [each for event in events for each in _commands(event, stack)]
     if not commands:
         return Advice("A new report would fail again. Remove the cause first.")
-    is_free = all(event is None or "reconvert" in event for event in events)
+    if any(len(each) > 1 for each in ways):
+        return Advice("Deliver the window as it is, or collect it again.", f"{CHOICE}:", commands)
+    is_free = all("reconvert" in event for event in events)
     cost = "nothing is requested from Vonage" if is_free else "Vonage bills it"
     return Advice("Remove the cause.", f"Then send the report again; {cost}:", commands)
 

@@ -100,6 +100,12 @@ def _bill(life: Life) -> Iterator[str]:
     unknown = sum(each.records is None for each in life.requests)
     if unknown:
         yield f"For {unknown:,} of these requests, the number is unknown."
+    if life.unanswered:
+        more = "one more request" if life.unanswered == 1 else f"{life.unanswered:,} more requests"
+        yield (
+            f"Perhaps Vonage billed {more}, because Vonage did not answer. Vonage's dashboard "
+            "shows whether it did."
+        )
     if life.unexplained:
         requests = "more requests" if life.unexplained > 1 else "more request"
         yield (

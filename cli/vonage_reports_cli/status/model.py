@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from functools import cached_property
+from heapq import nlargest
 from itertools import takewhile
 from zoneinfo import ZoneInfo
 
@@ -26,6 +27,9 @@ only the secret holds."""
 
 _IN_FLIGHT = frozenset({State.SUBMITTING, State.SUBMITTED, State.SPLIT, State.CONVERTING})
 _UNCOLLECTED = frozenset({State.CANCELLED, State.SUPERSEDED})
+_LATEST = 10
+"""How many reports of a definition a status names, besides those with problems."""
+
 _COUNTS = ("delivered", "in_flight", "waiting", "held", "failed", "missing")
 
 
@@ -99,7 +103,8 @@ class Delivered:
 class Row:
     """One definition and account, with the number of windows in each state.
 
-    Parts of split windows count only in `held`, the reports that the operator must resolve.
+    A delivered window that is collected again counts in `delivered` too, because its delivery
+    stays. Parts of split windows count only in `held`, the reports that the operator must resolve.
     """
 
     definition: str
@@ -316,6 +321,19 @@ class DefinitionHistory:
         return sorted(is_open, key=lambda each: each.window.start)
 
     @property
+    def was_planned(self) -> bool:
+        """Whether a window was ever planned, also one before the span."""
+        earlier = self.span is not None and bool(self.span.collected_before)
+        return bool(self.reports or self.cursors) or earlier
+
+    @property
+    def latest(self) -> list[Report]:
+        """The reports of the latest windows, newest first, without the parts of split windows."""
+        whole = (each for each in self.reports if each.root is None)
+        order = nlargest(_LATEST, whole, key=lambda each: (each.window.start, each.report_id))
+        return list(order)
+
+    @property
     def scheduled_accounts(self) -> Sequence[str]:
         """The accounts that the schedule plans. The account that it planned last is the API key."""
         if THE_API_KEY not in self._account_ids or not self.cursors:
@@ -331,7 +349,7 @@ class DefinitionHistory:
     def row(self, account: AccountReports, missing: Sequence[MissingWindow]) -> Row:
         """Count the windows of an account."""
         states = Counter(report.state for report in account.whole)
-        delivered = [report for report in account.whole if report.state is State.DELIVERED]
+        delivered = [report for report in account.whole if is_delivered(report)]
         newest = max(delivered, key=lambda each: (each.window.end, each.delay_days), default=None)
         return Row(
             definition=self.name,
@@ -388,11 +406,15 @@ class DefinitionHistory:
             latest = max(reports, key=lambda report: report.delay_days, default=None)
             if latest is not None and latest.state is State.CANCELLED and latest.withdrawn_at:
                 continue
-            collected = [report for report in reports if report.state not in _UNCOLLECTED]
+            collected = [
+                report
+                for report in reports
+                if report.state not in _UNCOLLECTED or is_delivered(report)
+            ]
             if not collected:
                 yield window, "cancelled" if reports else None
             elif all(
-                report.state is State.DELIVERED and report.revision is Revision.PRELIMINARY
+                is_delivered(report) and report.revision is Revision.PRELIMINARY
                 for report in collected
             ) and self._skipped_final(account.account_id, window, collected):
                 yield window, "only the preliminary revision is delivered"
@@ -429,6 +451,11 @@ class DefinitionHistory:
 
     def _is_listed(self, account_id: str) -> bool:
         return account_id in self._account_ids or THE_API_KEY in self._account_ids
+
+
+def is_delivered(report: Report) -> bool:
+    """Whether a report's window is delivered, also while or after it was collected again."""
+    return report.state is State.DELIVERED or bool(report.delivered_from)
 
 
 def _delivered(report: Report) -> Delivered:

@@ -58,8 +58,9 @@ class Problem:
 
     `kind` is held, failed, removed (not listed any more), refused (Vonage refuses the account or
     the product), late (open for too long, or due and not planned) or missing. `event` is None if no
-    event helps or if the operator must investigate first; `reason` then says why. `hold` is the
-    number of the hold that the operator must resolve.
+    event helps or if the operator must investigate or choose first; `reason` then says why.
+    `choices` are the events of which the operator chooses one. `hold` is the number of the hold
+    that the operator must resolve.
     """
 
     kind: str
@@ -72,14 +73,20 @@ class Problem:
     report_id: str | None = None
     reason: str | None = None
     event: Mapping[str, Any] | None = None
+    choices: Sequence[Mapping[str, Any]] = ()
     hold: int | None = None
 
     def commands(self, stack: str | None) -> list[str]:
-        """Return the commands that mend the problem. After a hold, only one of the two is right."""
+        """Return the commands that mend the problem. Of several, only one is right."""
         if self.hold is not None and self.report_id is not None:
             return resolving(self.report_id, self.hold, stack=stack)
-        command = self.event and command_for(self.event, stack=stack)
-        return [command] if command else []
+        commands = [command_for(each, stack=stack) for each in self.events]
+        return [each for each in commands if each]
+
+    @property
+    def events(self) -> Sequence[Mapping[str, Any]]:
+        """The event that mends the problem, or those of which the operator chooses one."""
+        return self.choices if self.event is None else [self.event]
 
     def to_dict(self, stack: str | None = None) -> dict[str, object]:
         """Return the JSON form, with the commands for a stack."""
@@ -125,7 +132,7 @@ def warnings_about(content: Content, histories: Iterable[DefinitionHistory]) -> 
     for history in histories:
         yield from _rescued_cells(history)
         yield from _accepted(history)
-        if not history.reports:
+        if not history.was_planned:
             unplanned.append(history.name)
     if unplanned:
         yield f"nothing planned yet for {', '.join(unplanned)}"
@@ -153,7 +160,10 @@ def why_stopped(backfill: Backfill, *, at: datetime, is_listed: bool = True) -> 
     elif window.first_date < oldest:
         reason = f"Vonage has {definition.product} records only since {oldest}"
     else:
-        reason = 'it would bill more than MAX_BILLED_RECORDS; send it again with "confirm": true'
+        reason = (
+            "it would bill more records than the setting MaxBilledRecords; send it again with "
+            "--confirm-cost"
+        )
     return (
         f"backfill {backfill.name} stopped with {left:,} of {backfill.total:,} windows left: "
         f"{reason}"
@@ -179,21 +189,41 @@ def _failed(
         if part.report_id in (report.reason or "")
     ]
     for each in parts or (report,):
+        ways = ways_to_mend(each)
         reason = f"{each.error}: {each.reason}"
-        yield _problem("failed", history, each, reason=reason, event=mending_event(each))
+        if len(ways) > 1:
+            problem = _problem("failed", history, each, reason=f"{reason} {CHOICE}")
+            yield replace(problem, choices=ways)
+        else:
+            event = next(iter(ways), None)
+            yield _problem("failed", history, each, reason=reason, event=event)
 
 
-def mending_event(report: Report) -> Mapping[str, Any] | None:
-    """Return the event that mends a failed report, or None if the report would fail again."""
+CHOICE = (
+    "The first command delivers the window as it is, for free and on the record. The second one "
+    "collects the window again, and Vonage bills it"
+)
+"""Explains the commands for a window whose rows do not add up to Vonage's count."""
+
+
+def ways_to_mend(report: Report) -> list[Mapping[str, Any]]:
+    """Return the event that mends a failed report, or several of which the operator chooses one.
+
+    Return none if the report would fail again.
+    """
     if fails_again(report.error, report.reason):
-        return None
+        return []
+    accept = advised(report.reason)
+    if report.error == "RowsMismatch" and accept:
+        # Neither an imperfection nor a purchase is the operator's wish unless the operator says so.
+        return [reconvert(report.report_id, accept), recollect(report.report_id, report.failures)]
     # To convert a stored archive again costs nothing.
     is_stored = report.error == "RowsUnreadable" or (
         bool(report.receipts) and report.error not in _ARCHIVE_ERRORS
     )
     if is_stored:
-        return reconvert(report.report_id, advised(report.reason))
-    return recollect(report.report_id, report.failures)
+        return [reconvert(report.report_id, accept)]
+    return [recollect(report.report_id, report.failures)]
 
 
 def _waiting(history: DefinitionHistory, account_id: str) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from vonage_reports.domain.definitions import Refusal
+from vonage_reports.domain.report import Report
 from vonage_reports.domain.windows import format_instant
 from vonage_reports_cli.status.hearing import Unheard
 from vonage_reports_cli.status.model import Advance, Content, Row, advance_of, histories_of
@@ -35,6 +36,10 @@ class Status:
     unheard: Unheard | None = None
     unreadable: int = 0
     """How many items of the ledger this code cannot read. Each may be a problem."""
+    is_paused: bool | None = None
+    """Whether the stack's schedule is paused, None if unknown."""
+    latest: Sequence[Report] = ()
+    """The reports of each definition's latest windows, newest first."""
 
     @property
     def attention(self) -> list[str]:
@@ -48,6 +53,8 @@ class Status:
             found.append(_counted(self.unreadable, "unreadable item") + " of the ledger")
         if self.unheard:
             found.append("no alarm reaches anybody")
+        if self.is_paused:
+            found.append("the schedule is paused")
         return found
 
     def to_dict(self, stack: str | None = None) -> dict[str, object]:
@@ -57,9 +64,19 @@ class Status:
             "since": None if self.since is None else self.since.isoformat(),
             "attention": self.attention,
             "refusals": [each.to_dict() for each in self.refusals],
+            "is_paused": self.is_paused,
             "unheard": None if self.unheard is None else self.unheard.to_dict(),
             "problems": [problem.to_dict(stack) for problem in self.problems],
             "definitions": [row.to_dict() for row in self.rows],
+            "latest": [
+                {
+                    **{name: getattr(each, name) for name in ("report_id", "definition")},
+                    "account_id": each.account_id,
+                    "window": each.window.to_dict(),
+                    **{name: getattr(each, name) for name in ("revision", "state", "rows")},
+                }
+                for each in self.latest
+            ],
             "backfills": [
                 {
                     "backfill": advance.name,
@@ -104,6 +121,7 @@ def status_of(content: Content) -> Status:
         refusals=[*content.refusals, *(each.change for each in histories if each.change)],
         since=content.since,
         unreadable=len(content.unreadable),
+        latest=[each for history in histories for each in history.latest],
     )
 
 

@@ -1,12 +1,16 @@
 """The status as text: the problems first, then a table of definitions and the backfills."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import time
 from itertools import islice
+from zoneinfo import ZoneInfo
 
 from vonage_reports.domain.commands import PROGRAM
 from vonage_reports.domain.printable import printable
+from vonage_reports_cli.definitions import told
 from vonage_reports_cli.progress_bar import bar_of, drawn
 from vonage_reports_cli.screen import Screen
 from vonage_reports_cli.status.model import Row, Standing
@@ -40,13 +44,19 @@ class Target:
         """Return the commands that mend a problem."""
         if not self.is_local:
             return problem.commands(self.stack)
-        if self.is_kept and problem.event:
-            return [f"make run EVENT=event.json   with {json.dumps(problem.event)} in event.json"]
-        return []
+        events = problem.events if self.is_kept else []
+        return [
+            f"make run EVENT=event.json   with {json.dumps(each)} in event.json" for each in events
+        ]
 
 
-def show_status(status: Status, source: str, screen: Screen, target: Target) -> None:
-    """Print the status. `source` names the ledger."""
+def show_status(
+    status: Status, source: str, screen: Screen, target: Target, *, definition: str | None = None
+) -> None:
+    """Print the status. `source` names the ledger.
+
+    `definition` is the only one of the status, whose latest reports are printed, or None.
+    """
     screen.say(printable(source))
     if status.since is not None:
         screen.say(
@@ -63,6 +73,9 @@ def show_status(status: Status, source: str, screen: Screen, target: Target) -> 
     if status.unheard:
         screen.say("", "no alarm reaches anybody", f"  {printable(status.unheard.reason)}")
         screen.say(f"    {printable(status.unheard.command)}")
+    if status.is_paused:
+        screen.say("", "the schedule is paused: no schedule requests due windows before `resume`")
+        screen.say(f"    {printable(_command('resume', target))}")
     if status.warnings:
         screen.say("", "warnings")
         screen.say(*(f"  {printable(warning)}" for warning in status.warnings))
@@ -71,6 +84,8 @@ def show_status(status: Status, source: str, screen: Screen, target: Target) -> 
         show_table(screen, _columns(status.rows))
     else:
         screen.say("No report definition has been collected.")
+    if definition is not None and status.latest:
+        _show_latest(screen, status)
     if status.backfills:
         screen.say("")
         screen.show(drawn(bar_of(*each) for each in status.backfills))
@@ -80,11 +95,33 @@ def _show_refusals(screen: Screen, status: Status, target: Target) -> None:
     if status.refusals:
         screen.say("", "refused definitions: not collected before you correct them", style="red")
         for each in status.refusals:
-            sentence = f"{each.definition}, {each.field}: {each.reason}"
-            screen.say(f"  {printable(sentence)}", style="red")
+            screen.say(f"  {printable(told(each))}", style="red")
         if not target.is_local:
-            stack = f" --stack {target.stack}" if target.stack else ""
-            screen.say(f"    {PROGRAM}{stack} definitions edit")
+            screen.say(f"    {printable(_command('definitions edit', target))}")
+
+
+def _command(verb: str, target: Target) -> str:
+    stack = ["--stack", target.stack] if target.stack else []
+    return shlex.join([PROGRAM, *stack, *verb.split()])
+
+
+def _show_latest(screen: Screen, status: Status) -> None:
+    screen.say("", "latest windows; `show REPORT_ID` tells the life of one")
+    starts = [
+        each.window.start.astimezone(ZoneInfo(each.window.time_zone)) for each in status.latest
+    ]
+    # Whole days need no time.
+    form = "%Y-%m-%d" if all(each.time() == time() for each in starts) else "%Y-%m-%d %H:%M"
+    show_table(
+        screen,
+        [
+            Column("report_id", [each.report_id for each in status.latest]),
+            Column("window", [f"{each:{form}}" for each in starts]),
+            Column("account", [each.account_id for each in status.latest]),
+            Column("revision", [each.revision for each in status.latest]),
+            Column("state", [each.state for each in status.latest]),
+        ],
+    )
 
 
 def _columns(rows: Sequence[Row]) -> list[Column]:

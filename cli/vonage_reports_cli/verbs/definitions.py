@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from vonage_reports_cli.definitions import (
     line_diff,
     read_live,
     read_version,
+    told,
     versions,
     write,
 )
@@ -165,7 +167,13 @@ def put(session: Session, file: Path, if_version: str | None, *, replace_all: bo
 @_put_options
 def edit(session: Session, if_version: str | None, *, replace_all: bool) -> Exit:
     """Open the live definitions in the editor. A text that is not written is kept."""
-    live = read_live(session.deployed)
+    stack = session.deployed
+    if not (os.environ.get("VISUAL") or os.environ.get("EDITOR") or sys.stdin.isatty()):
+        raise BadInput(
+            "definitions edit needs a terminal, or the command of an editor in VISUAL or EDITOR; "
+            "definitions put takes a file"
+        )
+    live = read_live(stack)
     handle, name = tempfile.mkstemp(prefix="report-definitions-", suffix=".json")
     path = Path(name)
     with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as opened:
@@ -221,15 +229,32 @@ def _put(
         ledger=ledger,
     )
     found = outlook.checked
+    differences = changes(live.written.text, written.text)
+
+    def document(version_id: str | None, *, is_written: bool) -> None:
+        if screen.as_json:
+            screen.document(
+                {
+                    "source": stack.source,
+                    "dry_run": session.dry_run,
+                    "changes": [each.to_dict() for each in differences],
+                    "refused": [each.to_dict() for each in found.refusals],
+                    "warnings": list(found.warnings),
+                    "outlook": outlook.to_dict(),
+                    "written": is_written,
+                    "version_id": version_id,
+                }
+            )
+
     if found.refusals:
         _complain(session, found)
+        document(live.version_id, is_written=False)
         return Exit.BAD_INPUT
     if found.needs_replace_all and session.yes and not replace_all:
         raise BadInput(
             f"{written.place} has none of the definitions that were collected so far; add "
             "--replace-all to end them all"
         )
-    differences = changes(live.written.text, written.text)
     is_same = live.written.is_object and live.written.text.strip() == written.text.strip()
     screen.say(printable(stack.source))
     version_id = live.version_id
@@ -240,18 +265,7 @@ def _put(
         _show_put(session, outlook, before, differences, live=live, text=written.text)
         if not session.dry_run:
             version_id = _confirm_and_write(session, written, live, found, replace_all=replace_all)
-    if screen.as_json:
-        screen.document(
-            {
-                "source": stack.source,
-                "dry_run": session.dry_run,
-                "changes": [each.to_dict() for each in differences],
-                "warnings": list(found.warnings),
-                "outlook": outlook.to_dict(),
-                "written": not is_same and not session.dry_run,
-                "version_id": version_id,
-            }
-        )
+    document(version_id, is_written=not is_same and not session.dry_run)
     return Exit.DONE
 
 
@@ -329,7 +343,7 @@ def _checked(session: Session, written: WrittenDefinitions) -> Checked:
 
 def _complain(session: Session, found: Checked) -> None:
     for each in found.refusals:
-        session.screen.complain(f"{each.definition}, {each.field}: {each.reason}")
+        session.screen.complain(told(each))
 
 
 def _warnings(found: Checked) -> list[str]:

@@ -67,7 +67,7 @@ def logs(
         session.screen.note(
             f"Lambda's own lines about an error name no report: show {report_id} has the error."
         )
-    while follow:
+    while follow and not session.screen.is_cut:
         time.sleep(_POLL_SECONDS)
         for line in reader.new_lines():
             _print(session, line)

@@ -1,11 +1,13 @@
 """`secret`: write the Vonage credentials, and check them. The API secret is never printed."""
 
 import json
+import shlex
 import sys
 
 import click
 
 from vonage_reports.aws.secrets import cached_credentials, credentials_of
+from vonage_reports.domain.commands import PROGRAM
 from vonage_reports.domain.errors import (
     InvalidRequest,
     RateLimited,
@@ -41,7 +43,8 @@ def check(session: Session) -> Exit:
     try:
         credentials = read(False)  # noqa: FBT003 - the function takes it by place
     except InvalidRequest as error:
-        raise Attention(str(error)) from error
+        named = f"{PROGRAM} {shlex.join(['--stack', stack.name])} secret put"
+        raise Attention(str(error).replace(f"{PROGRAM} secret put", named)) from error
     problem, reports = _ask_vonage(session, credentials)
     if problem is not None:
         raise problem

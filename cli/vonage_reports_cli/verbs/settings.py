@@ -10,6 +10,7 @@ from vonage_reports_cli.session import Session, verb
 from vonage_reports_cli.settings import (
     SCHEDULE_STATE,
     Setting,
+    consequences,
     named,
     require_settable,
     settings_of,
@@ -49,14 +50,21 @@ def get(session: Session, name: str | None) -> None:
             screen.say(printable(f"{'':{width}}  {each.description}"))
 
 
-@verb(name="set", acts=True, help="Change one setting, such as PricePerRecord '0.0004 EUR'.")
+@verb(
+    name="set",
+    acts=True,
+    help="Change one setting, such as PricePerRecord '0.0004 EUR'. The preview names what the "
+    "change deletes. `settings get NAME` describes the values.",
+)
 @click.argument("name")
 @click.argument("value")
 def set_(session: Session, name: str, value: str) -> Exit:
     """Show the value before and after, ask, update the stack, and wait."""
     stack, screen = session.deployed, session.screen
-    setting = named(settings_of(stack), name)
-    require_settable(setting, value)
+    known = settings_of(stack)
+    setting = named(known, name)
+    require_settable(known, setting, value)
+    told = consequences(setting, value)
     screen.say(printable(stack.source))
     if name == SCHEDULE_STATE and value == state_of(on=True):
         outlook = outlook_of(stack, stack.definitions.read())
@@ -67,6 +75,7 @@ def set_(session: Session, name: str, value: str) -> Exit:
         screen.say(printable(f"  {name} is {before} already."))
     else:
         screen.say(printable(f"  {name}: {before} -> {value or 'empty'}"))
+        screen.say(*(f"  {printable(each)}" for each in told), style="red")
         if not session.dry_run:
             screen.confirm("Update the stack? [y/N]", yes=session.yes)
             update(session, {name: value})
@@ -80,6 +89,7 @@ def set_(session: Session, name: str, value: str) -> Exit:
                 "name": name,
                 "before": setting.value,
                 "after": value,
+                "consequences": told,
                 "changed": not is_set and not session.dry_run,
             }
         )

@@ -19,7 +19,10 @@ from vonage_reports_cli.show.text import show_life
 from vonage_reports_cli.stack import DeployedStack
 
 
-@verb(help="Show the life of one report, and the command that helps.")
+@verb(
+    help="Show the life of one report, and the command that helps. `status DEFINITION`, the "
+    "notifications and the manifests name reports."
+)
 @click.argument("report_id")
 def show(session: Session, report_id: str) -> None:
     """Print the life of a report."""
@@ -68,7 +71,7 @@ def _of_the_last_run(target: LastRunTarget, objects: Objects, report_id: str) ->
 def _known(report: Report | None, report_id: str, label: str) -> Report:
     if report is None:
         raise BadInput(
-            f"{label} has no report {report_id!r}; status --json, the notifications and the "
-            "manifests name reports"
+            f"{label} has no report {report_id!r}; status DEFINITION, the notifications and "
+            "the manifests name reports"
         )
     return report

@@ -2,20 +2,22 @@
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import TypeVar
 
 import click
 from botocore.exceptions import ClientError
 
 from vonage_reports.domain.report import definition_of
 from vonage_reports_cli.access import explained
-from vonage_reports_cli.errors import BadInput, Exit, NoAccess
+from vonage_reports_cli.errors import Attention, BadInput, Exit, NoAccess
+from vonage_reports_cli.schedule import schedule_of
 from vonage_reports_cli.session import Session, verb
 from vonage_reports_cli.stack import DeployedStack
-from vonage_reports_cli.status.hearing import Unheard, why_unheard
+from vonage_reports_cli.status.hearing import why_unheard
 from vonage_reports_cli.status.sources import content_of
 from vonage_reports_cli.status.summary import Status, status_of
 from vonage_reports_cli.status.text import Target, show_status
@@ -23,11 +25,16 @@ from vonage_reports_cli.status.text import Target, show_status
 USUAL_DAYS = 35
 """How far back the status goes: a month, and some days to close it."""
 
+_Found = TypeVar("_Found")
+
 _SECONDS = 5
 """Between two drawings of `--watch`."""
 
 
-@verb(help="Show every problem with the command that solves it, and each definition.")
+@verb(
+    help="Show every problem with the command that solves it, and each definition. With a "
+    "DEFINITION, also the report_ids of its latest windows."
+)
 @click.argument("definition", required=False)
 @click.option(
     "--check",
@@ -51,7 +58,7 @@ def status(
         source = session.target.source
         session.screen.document({"source": source, **found.to_dict(session.stack)})
     elif not (check and session.quiet and code is Exit.DONE):
-        _show(session, found)
+        _show(session, found, definition)
     return code
 
 
@@ -63,18 +70,19 @@ def _watch(session: Session, definition: str | None, since: date | None) -> None
     while True:
         found = _status_of(session, definition, since)
         console.clear()
-        _show(session, found)
+        _show(session, found, definition)
         session.screen.note("", f"Drawn again every {_SECONDS} s. Ctrl-C ends it.")
         time.sleep(_SECONDS)
 
 
-def _show(session: Session, found: Status) -> None:
+def _show(session: Session, found: Status, definition: str | None) -> None:
     target = session.target
     show_status(
         found,
         target.source,
         session.screen,
         Target(session.stack, is_local=session.local, is_kept=not target.is_simulated),
+        definition=definition,
     )
 
 
@@ -103,7 +111,21 @@ def _status_of(
             content = content_of(saved, saved.definitions, as_of=saved.as_of, since=first)
         found = status_of(content)
     if isinstance(target, DeployedStack):
-        found = replace(found, unheard=_unheard(session, target, is_check=is_check))
+        found = replace(
+            found,
+            unheard=_looked_up(
+                session,
+                "The subscriptions of the alarms are unknown",
+                lambda: why_unheard(target),
+                is_check=is_check,
+            ),
+            is_paused=_looked_up(
+                session,
+                "The state of the schedule is unknown",
+                lambda: not schedule_of(target).is_on,
+                is_check=is_check,
+            ),
+        )
     return found if definition is None else _only(found, definition)
 
 
@@ -117,15 +139,18 @@ def _without_garbage_collection() -> Iterator[None]:
         gc.enable()
 
 
-def _unheard(session: Session, stack: DeployedStack, *, is_check: bool) -> Unheard | None:
-    """Return why nobody would be told. Without a check, a refused look is a note."""
+def _looked_up(
+    session: Session, unknown: str, look: Callable[[], _Found], *, is_check: bool
+) -> _Found | None:
+    """Return what a look at the stack finds. Without a check, a refused look is a note."""
     try:
-        return why_unheard(stack)
-    except ClientError as error:
-        refusal = explained(error)
-        if is_check or not isinstance(refusal, NoAccess):
+        return look()
+    except (ClientError, Attention) as error:
+        # Attention: a stack of another version of the template may lack the schedule.
+        refusal = error if isinstance(error, Attention) else explained(error)
+        if is_check or not isinstance(refusal, Attention | NoAccess):
             raise
-        session.screen.note(f"The subscriptions of the alarms are unknown: {refusal}")
+        session.screen.note(f"{unknown}: {refusal}")
         return None
 
 
@@ -144,4 +169,5 @@ def _only(found: Status, definition: str) -> Status:
         warnings=[each for each in found.warnings if each.startswith(about)],
         refusals=[each for each in found.refusals if each.definition in (definition, "(all)")],
         unreadable=0,
+        latest=[each for each in found.latest if each.definition == definition],
     )

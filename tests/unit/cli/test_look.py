@@ -107,6 +107,19 @@ def test_status_of_one_definition_leaves_out_others(tmp_path: Path) -> None:
     assert "verify" not in ended.out
 
 
+def test_status_of_one_definition_names_its_reports(failed: Path) -> None:
+    one = run_program("--local", "status", "sms-outbound", folder=failed)
+    all_ = run_program("--local", "status", folder=failed)
+    document = document_of("status", run_program("--local", "status", "--json", folder=failed).out)
+
+    assert DELIVERED.report_id in one.out
+    assert DELIVERED.report_id not in all_.out
+    assert {each["report_id"] for each in document["latest"]} == {
+        DELIVERED.report_id,
+        FAILED.report_id,
+    }
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

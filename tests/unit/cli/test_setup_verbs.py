@@ -73,13 +73,13 @@ def test_file_alone_is_checked_without_a_stack(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[{", "(all), (JSON): the report definitions are not valid JSON"),
-        ("{}", "(all), (JSON): the report definitions must be a list, in [ ]"),
+        ("[{", "the report definitions are not valid JSON"),
+        ("{}", "the report definitions must be a list, in [ ]"),
         ('[{"name": "sms", "product": "SMS"}]', f"sms, filters.direction: {NO_DIRECTION}"),
         ('[{"product": "ASR"}]', "(entry 1), name: missing"),
         ('[{"name": "x", "name": "y", "product": "ASR"}]', "y, name: given twice"),
-        ('["x"]', "(entry 1), (JSON): must be an object, in { }"),
-        ("\xff", "(all), (JSON): the report definitions are not text in UTF-8"),
+        ('["x"]', "(entry 1): must be an object, in { }"),
+        ("\xff", "the report definitions are not text in UTF-8"),
     ],
 )
 def test_each_refused_definition_is_named(

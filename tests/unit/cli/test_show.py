@@ -140,6 +140,87 @@ def test_every_request_of_a_recollected_window_is_counted(tmp_path: Path) -> Non
     assert "1 more request left no archive" in printed(found)
 
 
+def test_new_collection_has_no_times_of_the_one_before(tmp_path: Path) -> None:
+    before = report()
+    receive(tmp_path, before, hour=2)
+    deliver(tmp_path, before)
+    again: dict[str, Any] = {
+        "delivered_from": (receipt_key(before),),
+        "planned_at": at("09:00"),
+    }
+
+    waiting = replace(before, state=State.PLANNED, request_id=None, **again)
+    asked = replace(
+        before, state=State.SUBMITTED, request_id="r2", attempt=2, submitted_at=at("09:16"), **again
+    )
+    failed = replace(asked, state=State.FAILED)
+
+    assert life(tmp_path, waiting).times == {
+        "planned": at("09:00"),
+        "requested": None,
+        "ready": None,
+        "stored": None,
+        "delivered": None,
+    }
+    for each in (asked, failed):
+        times = life(tmp_path, each).times
+        assert times["requested"] == at("09:16")
+        assert (times["ready"], times["stored"], times["delivered"]) == (None, None, None)
+    # The delivery itself is told.
+    assert "delivered before this collection: 1,000 rows" in printed(life(tmp_path, failed))
+
+
+def test_time_within_the_second_of_the_request_counts(tmp_path: Path) -> None:
+    # A receipt has no microseconds.
+    asked = report(submitted_at=at("02:16").replace(microsecond=300_000))
+    receive(tmp_path, asked, hour=2)
+
+    assert life(tmp_path, asked).times["stored"] == at("02:21")
+
+
+def test_request_without_an_answer_may_be_billed(tmp_path: Path) -> None:
+    # The operator answered --not-there, but Vonage had the request.
+    resolved = report(holds=1, attempt=1)
+    receive(tmp_path, resolved, hour=2)
+    repeated = report(State.SUBMITTED, unheard=True, holds=1, account_id="efgh5678")
+
+    once, twice = life(tmp_path, resolved), life(tmp_path, repeated)
+
+    assert (once.unanswered, twice.unanswered) == (1, 2)
+    assert once.to_dict(advice_on(once, stack=None))["requests_without_answer"] == 1
+    assert "Perhaps Vonage billed one more request, because Vonage did not" in printed(once)
+    assert "Perhaps Vonage billed 2 more requests" in printed(twice)
+    assert "Perhaps" not in printed(life(tmp_path, report()))
+
+
+def test_withdrawn_recollection_keeps_its_delivery(tmp_path: Path) -> None:
+    withdrawn = report(
+        State.CANCELLED, withdrawn_at=at("10:00"), delivered_from=("receipts/r1.json",)
+    )
+    deliver(tmp_path, withdrawn)
+
+    text = printed(life(tmp_path, withdrawn))
+
+    assert "What to do: Nothing is collected again. The earlier delivery stays." in text
+    assert "delivered before this collection" in text
+
+
+def test_rows_that_do_not_add_up_leave_the_choice(tmp_path: Path) -> None:
+    reason = f"1,000 counted, 999 found. {advice([Acceptable.ROW_COUNT])}"
+    failed = report(State.FAILED, error="RowsMismatch", reason=reason, failures=1)
+
+    told = advice_on(life(tmp_path, failed), stack="prod")
+
+    # The free way is first.
+    assert told.commands == [
+        f"vonage-reports --stack prod reconvert {failed.report_id} --accept row_count",
+        f"vonage-reports --stack prod recollect {failed.report_id}",
+    ]
+    assert told.sentence == "Deliver the window as it is, or collect it again."
+    assert "for free and on the record" in (told.offer or "")
+    assert "Vonage bills it" in (told.offer or "")
+
+
 def test_request_under_way_has_an_unknown_bill(tmp_path: Path) -> None:
     found = life(tmp_path, report(State.SUBMITTED))
 

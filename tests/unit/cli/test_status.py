@@ -385,7 +385,7 @@ def test_event_of_a_failure_accepts_its_cause() -> None:
     (problem,) = status(failed).problems
 
     accepting = {"report_id": failed.report_id, "accept": ["row_count"]}
-    assert problem.event == {"reconvert": accepting}
+    assert problem.choices[0] == {"reconvert": accepting}
 
 
 @pytest.mark.parametrize(
@@ -567,6 +567,57 @@ def test_definition_without_accounts_has_the_ledgers_accounts() -> None:
     assert new.warnings == ["nothing planned yet for sms"]
 
 
+def test_definition_that_was_planned_before_the_span_is_no_new_one() -> None:
+    cursor = {(DAILY.name, "abcd1234", 3): NOW}
+    calendar = Calendar(cursor, {}, {DAILY.name: DAILY.collects})
+    span = Span(NOW, frozenset({"abcd1234"}))
+
+    assert status(calendar=calendar).warnings == []
+    assert status(spans={DAILY.name: span}).warnings == []
+    assert status(spans={DAILY.name: Span(NOW)}).warnings == ["nothing planned yet for sms"]
+
+
+@pytest.mark.parametrize("state", [State.PLANNED, State.SUBMITTED, State.CANCELLED])
+def test_earlier_delivery_counts_while_and_after_a_recollection(state: State) -> None:
+    (day_,) = windows(DAILY, "2026-11-01", "2026-11-02")
+    again = report(DAILY, day_, state, delivered_from=("receipts/r1.json",))
+
+    result = status(again)
+
+    counted = row(result)
+    assert (counted.delivered, counted.missing, counted.failed) == (1, 0, 0)
+    assert counted.last_delivered is not None
+    assert not [each for each in result.problems if each.kind == "missing"]
+
+
+def test_latest_windows_are_named_newest_first() -> None:
+    days = windows(DAILY, "2026-11-01", "2026-11-21")
+    reports = [report(DAILY, each) for each in days]
+
+    result = status(*reports)
+
+    newest = [each.report_id for each in reversed(reports)][:10]
+    assert [each.report_id for each in result.latest] == newest
+    told: Any = result.to_dict()["latest"]
+    assert told[0]["report_id"] == newest[0]
+
+
+def test_rows_that_do_not_add_up_leave_the_choice() -> None:
+    (day_,) = windows(DAILY, "2026-11-01", "2026-11-02")
+    reason = f"1,000 counted, 999 found. {advice([Acceptable.ROW_COUNT])}"
+    failed = report(DAILY, day_, State.FAILED, error="RowsMismatch", reason=reason, failures=1)
+
+    (problem,) = status(failed).problems
+
+    # `retry` sends the event of a problem, and must neither accept nor buy unasked.
+    assert problem.event is None
+    assert problem.commands("prod") == [
+        f"vonage-reports --stack prod reconvert {failed.report_id} --accept row_count",
+        f"vonage-reports --stack prod recollect {failed.report_id}",
+    ]
+    assert "for free and on the record" in (problem.reason or "")
+
+
 def a_backfill(**changes: Any) -> Backfill:
     begun = Backfill(DAILY, day("2026-11-01"), day("2026-11-11"), NOW - timedelta(minutes=10))
     return replace(begun, **changes)
@@ -607,8 +658,9 @@ def test_stopped_backfill_warns_until_sent_again() -> None:
 
     (_, warning) = status(ended_backfills=[stopped]).warnings
     assert warning == (
-        "backfill sms-20261101-20261111 stopped with 6 of 10 windows left: it would bill more than "
-        'MAX_BILLED_RECORDS; send it again with "confirm": true'
+        "backfill sms-20261101-20261111 stopped with 6 of 10 windows left: it would bill more "
+        "records than the setting "
+        "MaxBilledRecords; send it again with --confirm-cost"
     )
     again = status(ended_backfills=[stopped], backfills=[a_backfill(confirmed=True)])
     assert again.warnings == ["nothing planned yet for sms"]
@@ -759,6 +811,7 @@ def test_everything_that_asks_for_a_person_is_named() -> None:
         "1 unreadable item of the ledger",
         "no alarm reaches anybody",
     ]
+    assert replace(result, is_paused=True).attention[-1] == "the schedule is paused"
     assert status(report(DAILY, days[0])).attention == []
 
 

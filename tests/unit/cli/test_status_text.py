@@ -251,3 +251,22 @@ def test_error_is_printed_with_escapes(capsys: pytest.CaptureFixture[str]) -> No
     Screen().complain("no \x1b[31mledger\n\u202e")
 
     assert capsys.readouterr().err == "vonage-reports: no \\u001b[31mledger\\n\\u202e\n"
+
+
+def test_paused_schedule_is_told_with_its_command() -> None:
+    text = printed(replace(STATUS, is_paused=True))
+
+    assert "Look at: the schedule is paused." in text
+    assert "    vonage-reports --stack prod resume\n" in text
+    assert "paused" not in printed(replace(STATUS, is_paused=False))
+
+
+def test_choice_has_the_events_of_the_last_make_run() -> None:
+    choices = ({"reconvert": {"report_id": "x"}}, {"recollect": {"report_id": "x"}})
+    choice = replace(GAP, event=None, choices=choices)
+
+    lines = Target(None, is_local=True).commands(choice)
+
+    assert [each.partition("with ")[2].partition(" in")[0] for each in lines] == [
+        json.dumps(each) for each in choices
+    ]
