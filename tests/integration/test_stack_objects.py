@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -9,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from tests.support.delivered import Delivered
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports_cli.errors import CommandError
 from vonage_reports_cli.objects import NotReadable, StackObjects, manifests_in
@@ -83,9 +85,13 @@ def test_empty_bucket_has_no_keys(bucket: Bucket) -> None:
     assert manifests_in(StackObjects(bucket), NOVEMBER) == []
 
 
-def test_manifests_of_the_period_are_read(bucket: Bucket) -> None:
+def test_manifests_of_the_period_are_read(bucket: Bucket, tmp_path: Path) -> None:
+    delivered = Delivered(tmp_path)
+    delivered.deliver("SMS", [{"id": "1"}], definition="sms")
+    (file,) = (tmp_path / "manifests").rglob("*.json")
+    manifest = json.loads(file.read_text())
     for day in DAYS:
-        put(bucket, manifest_key(day), json.dumps({"day": day}).encode())
+        put(bucket, manifest_key(day), json.dumps({**manifest, "day": day}).encode())
 
     found = manifests_in(StackObjects(bucket), NOVEMBER)
 
