@@ -113,4 +113,8 @@ details .scroll {{ margin-top: .4em; font-size: .95em; max-height: 26em; overflo
   .wide {{ display: none; }}
   section:not(.chart) tbody th {{ white-space: normal; min-width: 8em; }}
 }}
+@media (max-width: 430px) {{
+  th, td {{ padding-right: .5em; }}
+  table {{ font-size: max(.8em, 12px); }}
+}}
 """
