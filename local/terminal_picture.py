@@ -63,7 +63,8 @@ def output_of(arguments: list[str]) -> str:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
     command = [sys.executable, "-m", "vonage_reports_cli", "--local", *arguments]
-    process = subprocess.Popen(  # noqa: S603 - the developer's own arguments, without a shell
+    # The command is the running interpreter and the developer's own arguments, without a shell.
+    process = subprocess.Popen(  # noqa: S603
         command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment
     )
     os.close(theirs)

@@ -45,7 +45,7 @@ class Action:
         return next(iter(self._payload), "")
 
     @property
-    def value(self) -> Any:  # noqa: ANN401 - the JSON of an event
+    def value(self) -> object:
         """The value of the event's key."""
         return self._payload.get(self.key)
 
@@ -56,7 +56,7 @@ class Action:
 
     @property
     def subject(self) -> str:
-        """What the event is about, such as a report_id."""
+        """The subject of the event, such as a report_id."""
         backfill = self.value.get("backfill") if isinstance(self.value, Mapping) else None
         return self.report_id or backfill or self.key
 
@@ -109,7 +109,7 @@ def carry_out(
 
     Args:
         session: The command.
-        steps: What the command does, and what it refuses to do.
+        steps: The actions and the refusals of the command, in order.
         question: The question, with its answers `[y/N]`.
         effect: One sentence on the effect of all actions.
         send: Sends the event of an action, by default to submit_reports. Returns the answer.
@@ -266,7 +266,7 @@ _SAID: Mapping[str, str] = {
     "withdraw": "ended as CANCELLED",
     "cancel": "cancelled",
 }
-"""What is said after the success of an event."""
+"""The sentence after the success of each event."""
 
 
 _OPERATORS_TOKEN = re.compile(r"token operator-\d+ was followed before")
@@ -292,7 +292,7 @@ def _result(
         return [f"{name}: planned, {_why_it_waits(stack, name, outcome)}"]
     said = _SAID.get(action.key)
     if said is not None:
-        return [f"{name or action.value.get('backfill')}: {said}"]
+        return [f"{action.subject}: {said}"]
     lines = [
         f"{what}: {', '.join(answer[field_])}"
         for field_, what in (

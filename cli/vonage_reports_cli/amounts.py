@@ -85,7 +85,7 @@ def decimal_sign_in(cell: str) -> str | None:
     whole, _, fraction = digits.partition(sign)
     if sign in fraction:
         return "," if sign == "." else "."
-    is_thousands = len(fraction) == 3 and 1 <= len(whole) <= 3 and whole != "0"  # noqa: PLR2004 - thousands have three digits
+    is_thousands = re.fullmatch("[0-9]{3}", fraction) and re.fullmatch("(?!0$)[0-9]{1,3}", whole)
     return "?" if is_thousands and not has_spaced_thousands else sign
 
 

@@ -27,7 +27,7 @@ KEYS = {
     "country": "country",
     "day": "CAST(occurred_at AS date)",
 }
-"""What the lines of a bill may be grouped by, and its SQL."""
+"""The keys by which a bill groups its lines, with their SQL."""
 
 OWN_REPORTS = "REPORTS-USAGE"
 """The product of the operator's own reports, for which no customer pays."""
@@ -77,7 +77,7 @@ class Total:
 
     @property
     def difference(self) -> Decimal:
-        """What the rounding of the lines adds."""
+        """The sum that the rounding of the lines adds."""
         return EXACT.subtract(self.amount, self.exact)
 
 
@@ -104,7 +104,8 @@ def read_groups(
     columns = ", ".join(KEYS[key] for key in by)
     places = ", ".join(str(place) for place in range(1, len(by) + 3))
     sql = (
-        f"SELECT {columns}, product, coalesce(currency, ?), count(*), sum(duration), "  # noqa: S608 - the columns are constants
+        # The only inserted texts are columns, which are constants.
+        f"SELECT {columns}, product, coalesce(currency, ?), count(*), sum(duration), "  # noqa: S608
         "coalesce(sum(cost), 0), count(cost), "
         "count(*) FILTER (WHERE cost_is_incomplete), count(*) FILTER (WHERE price_is_rescued), "
         "count(*) FILTER (WHERE time_is_assumed), count(*) FILTER (WHERE revision = 'preliminary') "
@@ -135,7 +136,8 @@ def read_outside(
         is_counted = "id IS NULL" if "id" in {each.name for each in table.all_columns} else "true"
         distinct = "count(DISTINCT id)" if is_counted != "true" else "0"
         [(count,)] = connection.execute(
-            f"SELECT {distinct} + count(*) FILTER (WHERE {is_counted}) "  # noqa: S608 - names of our own tables
+            # The only inserted texts are names of our own tables and columns.
+            f"SELECT {distinct} + count(*) FILTER (WHERE {is_counted}) "  # noqa: S608
             f"FROM {table_name(product)} "
             'JOIN spans USING (definition, account, "date") '
             f'WHERE ({time} < spans."start" OR {time} >= spans."end") '

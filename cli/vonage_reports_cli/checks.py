@@ -208,7 +208,8 @@ class Doctor:
         arn = self._stack.outputs["SecretArn"]
         read = cached_credentials(self._stack.client("secretsmanager"), arn)
         try:
-            credentials = read(True)  # noqa: FBT003 - a callable's type names no keywords
+            # The type of `read`, a Callable, has no name for its argument.
+            credentials = read(True)  # noqa: FBT003
         except InvalidRequest as error:
             # The sentence names a command of AWS's CLI. The program has its own.
             raise Fault(str(error).partition(". Write it with")[0], put) from error
@@ -280,7 +281,7 @@ class Doctor:
         silent = [each["AlarmName"] for each in alarms if not each.get("ActionsEnabled", True)]
         if silent:
             raise Fault(
-                f"{len(silent)} alarms tell nobody, because their actions are off",
+                f"{len(silent)} alarms are silent, because their actions are off",
                 f"aws cloudwatch enable-alarm-actions --alarm-names {' '.join(silent)}",
             )
         ringing = [each["AlarmName"] for each in alarms if each["StateValue"] == "ALARM"]
@@ -289,10 +290,10 @@ class Doctor:
         return f"{len(alarms)} alarms, none in alarm"
 
     def _alarm_subscriptions(self) -> str:
-        return self._heard("AlarmTopicArn", "alarms reach nobody")
+        return self._heard("AlarmTopicArn", "no alarm has a reader")
 
     def _notifications(self) -> str:
-        return self._heard("TopicArn", "failed and held reports are announced to nobody")
+        return self._heard("TopicArn", "no announcement has a reader")
 
     def _heard(self, output: str, effect: str) -> str:
         topic = self._stack.outputs[output]

@@ -42,7 +42,7 @@ _NARROWEST = 11
 
 
 class Flaw(StrEnum):
-    """What keeps a window out of a complete period, worst first."""
+    """The reasons for an incomplete period, worst first."""
 
     LOST = "lost"
     """Delivered, but the bucket lacks its manifest or its dataset."""
@@ -157,7 +157,7 @@ class Completeness:
     without_table: Sequence[str] = ()
     """The definitions of products whose records have no table, so that `usage` lacks them."""
     cautions: Sequence[str] = ()
-    """What is delivered and final, and yet not whole: accepted losses, removed accounts."""
+    """Accepted losses, and removed accounts, of windows that are delivered and final."""
 
     @property
     def is_complete(self) -> bool:

@@ -213,7 +213,7 @@ def checked(
 
 
 _WHOLE = frozenset({EVERY_DEFINITION, "(JSON)", "(list)"})
-"""What a refusal names if it concerns no definition or no field, but the whole text or entry."""
+"""The names in a refusal of the whole text or of a whole entry."""
 
 
 def told(refusal: Refusal) -> str:

@@ -1,4 +1,4 @@
-"""What manifests and the keys of datasets tell: datasets without a manifest, and accepted losses.
+"""Datasets without a manifest, and accepted losses, from manifests and the keys of datasets.
 
 Pure.
 """

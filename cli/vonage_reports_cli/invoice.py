@@ -290,7 +290,9 @@ def _heading(cell: str) -> str:
     """Return a label in lower case and one line, without brackets, currencies and punctuation."""
     words = re.sub(r"[_:/-]", " ", _IN_BRACKETS.sub(" ", cell)).replace(".", "").split()
     while len(words) > 1 and currencies_in(words[-1]):
-        words = words[: -2 if words[-2].casefold() == "in" and len(words) > 2 else -1]  # noqa: PLR2004 - "Amount in EUR" has three words
+        words.pop()
+        if len(words) > 1 and words[-1].casefold() == "in":
+            words.pop()
     while len(words) > 1 and currencies_in(words[0]):
         words = words[1:]
     return " ".join(words).casefold()

@@ -4,6 +4,7 @@ A verb is loaded when it is used, because boto3, DuckDB and pyarrow are slow to 
 """
 
 import errno
+import io
 import os
 import re
 import sys
@@ -138,7 +139,7 @@ _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, err
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code."""
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - stays open until the end
+        sys.stderr = io.StringIO()
     session = Session(stack=os.environ.get("VONAGE_REPORTS_STACK", "").strip() or None)
     if sys.stdout is None:
         return _complain(session, BadInput("standard output is closed"))
@@ -198,12 +199,14 @@ def _hint(error: click.ClickException) -> str:
 
 
 def _explained(error: Exception) -> CommandError:
-    from vonage_reports_cli.access import explained  # noqa: PLC0415 - botocore is slow to load
+    # Here, because botocore takes longer to load than the whole help.
+    from vonage_reports_cli.access import explained  # noqa: PLC0415
 
     known = explained(error)
     if known is not None:
         return known
-    from vonage_reports_cli.sql.damage import damage_of  # noqa: PLC0415 - duckdb is slow to load
+    # Here, because DuckDB takes longer to load than the whole help.
+    from vonage_reports_cli.sql.damage import damage_of  # noqa: PLC0415
 
     return damage_of(error) or CommandError(
         f"{type(error).__name__}: {error}. This is a defect of the program. --debug shows the "

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Context, Decimal
 
+import pycountry
+
 from vonage_reports_cli.errors import BadInput
 
 EXACT = Context(prec=60)
@@ -30,8 +32,6 @@ def checked_currency(code: str | None) -> str | None:
     """Return a currency's code in capitals. Raises BadInput for an unknown one."""
     if code is None:
         return None
-    import pycountry  # noqa: PLC0415 - needed only here
-
     if pycountry.currencies.get(alpha_3=code.upper()) is None:
         raise BadInput(f"--currency is {code!r}; use a code of ISO 4217, like EUR")
     return code.upper()

@@ -112,19 +112,18 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _is_window(value: Any) -> bool:  # noqa: ANN401 - of any JSON
-    window = Window.from_dict(value)
+def _is_interval(window: Window) -> bool:
     return window.start < window.end and window.first_date is not None
 
 
-def _is_dataset(value: Any) -> bool:  # noqa: ANN401 - of any JSON
+def _is_dataset(value: Mapping[str, object] | None) -> bool:
     return value is None or (isinstance(value["key"], str) and isinstance(value["rows"], int))
 
 
 _NEEDED_FIELDS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("report_id", "definition", "product", "account_id"), _is_text),
     "revision": lambda value: value in list(Revision),
-    "window": _is_window,
+    "window": lambda value: _is_interval(Window.from_dict(value)),
     "rows": lambda value: isinstance(value, int),
     "dataset": _is_dataset,
 }

@@ -56,12 +56,16 @@ def _subject(value: object) -> str | None:
     return next((each for each in names if isinstance(each, str)), None)
 
 
+_SHORTEST_DAY = 23
+"""Hours of the local day on which a clock is put forward."""
+
+
 def window_of(report: Report) -> str:
     """Describe a report's window, such as `SMS of abcd1234, 2026-11-19`."""
     part = f", a part of {report.window.hours:g} h" if report.is_half else ""
     first = report.window.first_date
-    long = report.window.hours
-    start = format_instant(report.window.start) if long < 23 else str(first)  # noqa: PLR2004 - the shortest local day
+    is_day = report.window.hours >= _SHORTEST_DAY
+    start = str(first) if is_day else format_instant(report.window.start)
     return f"{report.product} of {report.account_id}, {start}{part}"
 
 

@@ -11,6 +11,8 @@ from decimal import Decimal
 from math import isfinite
 from pathlib import Path
 
+from rich.cells import cell_len
+
 from vonage_reports.domain.printable import printable, without_formula
 from vonage_reports_cli.errors import BadInput
 from vonage_reports_cli.files import file_to_write
@@ -25,8 +27,6 @@ def lines_of(
 
     Numbers and the columns in `right` are aligned right.
     """
-    from rich.cells import cell_len  # noqa: PLC0415 - slow to load
-
     lines = [[printable(text_of(value)) for value in row] for row in (columns, *rows)]
     for place in range(len(columns)):
         width = max(cell_len(line[place]) for line in lines)

@@ -23,6 +23,8 @@ _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT",
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 _FIELDS = ((0, 59, ()), (0, 23, ()), (1, 31, ()), (1, 12, _MONTHS), (1, 7, _DAYS), (1970, 2199, ()))
 """The lowest and highest value of each field of a cron expression, and its words."""
+_DAY_OF_MONTH = 2
+"""The place of the field in which `L` and `?` are possible."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,10 @@ def _is_within(field: str, low: int, high: int, names: Collection[str]) -> bool:
 
 
 def _is_instant(text: str) -> bool:
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}", text):
+        return False
     try:
-        datetime.strptime(text, "%Y-%m-%dT%H:%M:%S")  # noqa: DTZ007 - local time of the schedule
+        datetime.fromisoformat(text)
     except ValueError:
         return False
     return True
@@ -165,10 +169,11 @@ def _times(text: str, now: datetime, zone: ZoneInfo) -> Iterator[datetime]:
     fields = text.split()
     if len(fields) != len(_FIELDS):
         raise ValueError(text)
-    is_last_day = fields[2] == "L"
+    is_last_day = fields[_DAY_OF_MONTH] == "L"
+    if fields[_DAY_OF_MONTH] in ("L", "?"):
+        fields[_DAY_OF_MONTH] = "*"
     minutes, hours, days, months, weekdays, years = (
-        _values("*" if field in ("L", "?") and number == 2 else field, *_FIELDS[number])  # noqa: PLR2004 - the day of the month
-        for number, field in enumerate(fields)
+        _values(field, *range_of) for field, range_of in zip(fields, _FIELDS, strict=True)
     )
     today = now.astimezone(zone).date()
     for day in (today + timedelta(days=number) for number in range(_MOST_DAYS)):

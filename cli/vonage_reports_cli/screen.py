@@ -52,7 +52,8 @@ class Screen:
         return self._console(stderr=True)
 
     def _console(self, *, stderr: bool) -> "Console":
-        from rich.console import Console  # noqa: PLC0415 - slow to load
+        # Here, because rich takes as long to load as the rest of the help.
+        from rich.console import Console  # noqa: PLC0415
 
         screen = self
 

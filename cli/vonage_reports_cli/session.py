@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import click
 
@@ -45,7 +45,8 @@ class Session:
     @cached_property
     def deployed(self) -> "DeployedStack":
         """The stack on AWS. Raises BadInput with `--local`, and NoAccess."""
-        from vonage_reports_cli.stack import DeployedStack  # noqa: PLC0415 - boto3 is slow to load
+        # Here, because boto3 takes longer to load than the whole help.
+        from vonage_reports_cli.stack import DeployedStack  # noqa: PLC0415
 
         if self.local:
             _, _, verb = click.get_current_context().command_path.partition(" ")
@@ -62,7 +63,8 @@ class Session:
     @property
     def last_run(self) -> "LastRunTarget":
         """The last `make run` in this folder or above it. Raises BadInput if there is none."""
-        from vonage_reports_cli.last_run import LastRunTarget  # noqa: PLC0415 - loaded if needed
+        # Here, because its module loads boto3, as above.
+        from vonage_reports_cli.last_run import LastRunTarget  # noqa: PLC0415
 
         return LastRunTarget.find()
 
@@ -78,7 +80,24 @@ def _stored(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
     return store
 
 
-def _option(name: str, *declarations: str, **attributes: Any) -> click.Option:  # noqa: ANN401 - click's own attributes
+class _OptionAttributes(TypedDict, total=False):
+    """The attributes of click's options that are used here."""
+
+    help: str
+    is_flag: bool
+    metavar: str
+
+
+class _VerbAttributes(TypedDict, total=False):
+    """The attributes of click's commands that the verbs use."""
+
+    name: str
+    help: str
+    epilog: str
+    short_help: str
+
+
+def _option(name: str, *declarations: str, **attributes: Unpack[_OptionAttributes]) -> click.Option:
     return click.Option([*declarations], expose_value=False, callback=_stored(name), **attributes)
 
 
@@ -130,7 +149,7 @@ def verb(
     *,
     acts: bool = False,
     cls: type[click.Command] = click.Command,
-    **attributes: Any,  # noqa: ANN401 - click's own attributes
+    **attributes: Unpack[_VerbAttributes],
 ) -> Callable[..., click.Command]:
     """Declare a verb. Its function takes the Session first and returns an exit code or None.
 
@@ -140,7 +159,7 @@ def verb(
 
     def declare(function: Callable[..., int | None]) -> click.Command:
         @wraps(function)
-        def with_session(*arguments: Any, **options: Any) -> int | None:  # noqa: ANN401 - click's own arguments
+        def with_session(*arguments: object, **options: object) -> int | None:
             session = click.get_current_context().ensure_object(Session)
             return function(session, *arguments, **options)
 

@@ -16,6 +16,8 @@ from vonage_reports_cli.errors import Attention, BadInput
 from vonage_reports_cli.schedule import problem_of_expression
 
 if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+
     from vonage_reports_cli.session import Session
     from vonage_reports_cli.stack import DeployedStack
 
@@ -113,9 +115,12 @@ def settings_of(stack: "DeployedStack") -> dict[str, Setting]:
     return settings_in(body, stack.parameters)
 
 
-def settings_in(body: Any, values: Mapping[str, str]) -> dict[str, Setting]:  # noqa: ANN401 - botocore parses a template that is JSON
-    """Return the parameters of a template, YAML or parsed, with these values or the defaults."""
-    template = yaml.load(body, _Loader) if isinstance(body, str) else body  # noqa: S506 - a SafeLoader
+def settings_in(body: str | Mapping[str, Any], values: Mapping[str, str]) -> dict[str, Setting]:
+    """Return the parameters of a template with these values or the defaults.
+
+    `body` is YAML, or the content of a template in JSON, which botocore has parsed.
+    """
+    template = _Loader(body).get_single_data() if isinstance(body, str) else body
     declared: Mapping[str, Mapping[str, Any]] = template.get("Parameters", {})
     return {
         name: Setting(name, values.get(name, str(each.get("Default", ""))), each)
@@ -229,11 +234,11 @@ def update(session: "Session", values: Mapping[str, str]) -> None:
     stack.forget()
 
 
-def _status(cloudformation: Any, name: str) -> str:  # noqa: ANN401 - boto3's client
+def _status(cloudformation: "CloudFormationClient", name: str) -> str:
     return str(cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"])
 
 
-def _cause(cloudformation: Any, name: str) -> str:  # noqa: ANN401 - boto3's client
+def _cause(cloudformation: "CloudFormationClient", name: str) -> str:
     """Return the first failure of the last update, which caused the others."""
     events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
     cause = "CloudFormation's console shows why"

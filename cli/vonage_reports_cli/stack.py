@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _CONNECT_SECONDS = 10
+_READ_SECONDS = 60.0
 _LONGEST_PASS = 310
 """Seconds. The function's time-out is 300. A client that gives up earlier sends the event again."""
 
@@ -46,10 +47,11 @@ class DeployedStack:
             raise NoRegionError
         self.region: str = self.session.region_name
 
-    def client(self, service: Any, *, read_seconds: float = 60) -> Any:  # noqa: ANN401 - boto3's overloads
+    # boto3's stubs have an overload for each literal name of a service, and none for a variable.
+    def client(self, service: Any, *, read_seconds: float = _READ_SECONDS) -> Any:  # noqa: ANN401
         """Return a client of an AWS service."""
         # Without retries of a long call, because the SDK would send an event again.
-        attempts = 1 if read_seconds > 60 else 5  # noqa: PLR2004 - botocore's default timeout
+        attempts = 1 if read_seconds > _READ_SECONDS else 5
         return self.session.client(
             service,
             config=Config(

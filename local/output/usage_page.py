@@ -5,15 +5,13 @@ from datetime import UTC, datetime
 from vonage_reports_cli.errors import BadInput
 from vonage_reports_cli.last_run import LastRunTarget
 from vonage_reports_cli.page import NAME, make_page
+from vonage_reports_cli.page.document import Origin
+from vonage_reports_cli.sql.dataset import Folder
 from vonage_reports_cli.status.sources import content_of
 
 
 def write_usage_page(run: LastRunTarget) -> bool:
     """Write the page into `out/`, and return whether there is a dataset to show."""
-    # DuckDB is slow to load, and a run without a delivery does not need it.
-    from vonage_reports_cli.page.document import Origin  # noqa: PLC0415
-    from vonage_reports_cli.sql.dataset import Folder  # noqa: PLC0415
-
     try:
         dataset = Folder(run.out)
     except BadInput:

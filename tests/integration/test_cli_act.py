@@ -604,9 +604,9 @@ def undelivered(event: object, request_id: str = "of its first invocation") -> s
 
 
 @pytest.fixture
-def queue(stack: Stack) -> str:  # noqa: ARG001 - moto must run
+def queue(stack: Stack) -> str:
     """The URL of the dead-letter queue."""
-    return str(boto3.client("sqs").create_queue(QueueName="undelivered")["QueueUrl"])
+    return stack.sqs.create_queue(QueueName="undelivered")["QueueUrl"]
 
 
 def put(queue: str, *bodies: str, **attributes: str) -> None:

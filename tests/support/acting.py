@@ -33,16 +33,18 @@ class _Lambda:
         self._handler = handler
         self._sent = sent
 
-    def invoke(self, *, FunctionName: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803 - boto3's names
+    def invoke(self, **request: Any) -> dict[str, Any]:
         """Invoke the function, as Lambda does: an error is an answer too."""
-        assert FunctionName == OUTPUTS["SubmitReportsFunctionName"]
-        event = json.loads(Payload)
+        assert request.keys() == {"FunctionName", "Payload"}
+        assert request["FunctionName"] == OUTPUTS["SubmitReportsFunctionName"]
+        event = json.loads(request["Payload"])
         self._sent.append(event)
         try:
             # The function's logs and metrics are no output of the program.
             with contextlib.redirect_stdout(io.StringIO()):
                 answer, more = self._handler(event), {}
-        except Exception as error:  # noqa: BLE001 - Lambda catches all
+        # Lambda answers any error of a function.
+        except Exception as error:  # noqa: BLE001
             answer = {"errorType": type(error).__name__, "errorMessage": str(error)}
             more = {"FunctionError": "Unhandled"}
         return {"Payload": io.BytesIO(json.dumps(answer).encode()), **more}

@@ -34,7 +34,8 @@ def run_on_terminal(
     if pid == 0:
         os.chdir(folder or Path.cwd())
         command = [sys.executable, "-m", "vonage_reports_cli", *arguments]
-        os.execve(sys.executable, command, variables)  # noqa: S606 - our own interpreter
+        # The command is the running interpreter and the arguments of a test, without a shell.
+        os.execve(sys.executable, command, variables)  # noqa: S606
     try:
         shown = _converse(terminal, list(answers))
     except BaseException:

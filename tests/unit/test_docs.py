@@ -21,7 +21,7 @@ from local.stack.template import read_template
 from tests.support.paths import ROOT
 from vonage_reports.domain.metrics import UNITS
 from vonage_reports.domain.settings import Settings
-from vonage_reports_cli.main import VERBS, main
+from vonage_reports_cli.main import VERBS, Verbs, main
 
 TEMPLATE = read_template(ROOT / "template.yaml")
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -125,8 +125,6 @@ def test_make_commands_in_the_text_exist() -> None:
 
 
 def _loaded(name: str) -> click.Command:
-    from vonage_reports_cli.main import Verbs  # noqa: PLC0415 - beside its only use
-
     group = Verbs("vonage-reports")
     command = group.get_command(click.Context(group), name)
     assert command is not None

@@ -2,20 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vonage_reports_cli.errors import BadInput
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from vonage_reports_cli.page.document import Origin
-    from vonage_reports_cli.page.numbers import Numbers
-    from vonage_reports_cli.page.windows import Windows
-    from vonage_reports_cli.period import Period
-    from vonage_reports_cli.sql.dataset import Source
-    from vonage_reports_cli.status.model import Content
+from vonage_reports_cli.page.basis import basis_of
+from vonage_reports_cli.page.document import Origin, page_of
+from vonage_reports_cli.page.numbers import Numbers, numbers_of
+from vonage_reports_cli.page.windows import Windows
+from vonage_reports_cli.period import Period
+from vonage_reports_cli.sql.dataset import Source, open_dataset
+from vonage_reports_cli.status.model import Content
 
 NAME = "usage.html"
 
@@ -28,8 +25,8 @@ class Page:
     """
 
     html: str
-    numbers: "Numbers"
-    windows: Sequence["Windows"]
+    numbers: Numbers
+    windows: Sequence[Windows]
     words: str
     cautions: Sequence[str]
 
@@ -47,22 +44,17 @@ class Page:
 
 
 def make_page(
-    source: "Source",
-    origin: "Origin",
+    source: Source,
+    origin: Origin,
     *,
-    content: "Content | None" = None,
-    month: "Period | None" = None,
-    expire_before: "datetime | None" = None,
+    content: Content | None = None,
+    month: Period | None = None,
+    expire_before: datetime | None = None,
 ) -> Page:
     """Make the page of a dataset, or of one of its months. `content` is the stack's ledger.
 
     The datasets of windows that end before `expire_before` may have expired.
     """
-    from vonage_reports_cli.page.basis import basis_of  # noqa: PLC0415 - slow to load
-    from vonage_reports_cli.page.document import page_of  # noqa: PLC0415 - slow to load
-    from vonage_reports_cli.page.numbers import numbers_of  # noqa: PLC0415 - slow to load
-    from vonage_reports_cli.sql.dataset import open_dataset  # noqa: PLC0415 - slow to load
-
     with open_dataset(source, with_manifests=False) as connection:
         numbers = numbers_of(connection, month)
     basis = basis_of(source, content, month, expire_before)

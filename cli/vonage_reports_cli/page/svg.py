@@ -97,12 +97,16 @@ def _axis(chart: Chart) -> str:
     )
 
 
+_HALF_A_LABEL = 0.08
+"""Half the width of a label, as a part of a chart on a narrow screen."""
+
+
 def _anchor(place: int, number: int) -> str:
     """Keep the first and the last label inside the chart."""
     middle = (place + 0.5) / number
-    if middle < 0.08:  # noqa: PLR2004 - half a label on a narrow screen
+    if middle < _HALF_A_LABEL:
         return ' style="text-anchor:start"'
-    return ' style="text-anchor:end"' if middle > 0.92 else ""  # noqa: PLR2004 - as above
+    return ' style="text-anchor:end"' if middle > 1 - _HALF_A_LABEL else ""
 
 
 def _bars(chart: Chart) -> Iterator[str]:

@@ -75,7 +75,7 @@ their flaws, and the exit code is 1. With --incomplete, both are printed, and th
 @click.option("--incomplete", is_flag=True, help="Bill the period although windows are not final.")
 @click.option("--simulated", is_flag=True, help="Accept simulated records, for a trial.")
 @click.option("--csv", "target", metavar="FILE", help="Write the lines to a file, not the screen.")
-def bill(  # noqa: D103 - the help is the docstring
+def bill(
     session: Session,
     *,
     month: str | None,
@@ -90,6 +90,7 @@ def bill(  # noqa: D103 - the help is the docstring
     simulated: bool,
     target: str | None,
 ) -> Exit:
+    """Print the bill, or write it as CSV, after the check of completeness."""
     period = period_of(month, since, until)
     keys = keys_of(by)
     fraction = mark_up_of(mark_up, is_confirmed=large_mark_up)

@@ -4,9 +4,9 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import click
 
@@ -140,7 +140,10 @@ def diff(session: Session, file: Path) -> Exit:
     return Exit.ATTENTION if lines else Exit.DONE
 
 
-def _put_options(command: Any) -> Any:  # noqa: ANN401 - click's decorators have no static type
+_Function = TypeVar("_Function", bound=Callable[..., int | None])
+
+
+def _put_options(command: _Function) -> _Function:
     replace_all = click.option(
         "--replace-all",
         is_flag=True,

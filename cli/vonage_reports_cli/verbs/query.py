@@ -58,7 +58,7 @@ class _Command(click.Command):
     "--csv", "target", metavar="FILE", help="Write the rows of the last statement to a file."
 )
 @click.option("--exact", is_flag=True, help="Leave text unchanged in the CSV file, also formulas.")
-def query(  # noqa: D103 - the help is the docstring
+def query(
     session: Session,
     sql: str | None,
     *,
@@ -71,6 +71,7 @@ def query(  # noqa: D103 - the help is the docstring
     target: str | None,
     exact: bool,
 ) -> Exit:
+    """Run each statement, and print or write its rows."""
     if saved is None and (since, until, currency) != (None, None, None):
         raise BadInput("--since, --until and --currency belong to --saved; write them as SQL")
     if saved is None:

@@ -78,7 +78,7 @@ windows are listed, and the exit code is 1. --incomplete goes on.
 @click.option("--incomplete", is_flag=True, help="Compare although windows are not final.")
 @click.option("--simulated", is_flag=True, help="Accept simulated records, for a trial.")
 @click.option("--csv", "target", metavar="FILE", help="Write the lines to a file, not the screen.")
-def reconcile(  # noqa: D103 - the help is the docstring
+def reconcile(
     session: Session,
     invoice: str,
     *,
@@ -94,6 +94,7 @@ def reconcile(  # noqa: D103 - the help is the docstring
     simulated: bool,
     target: str | None,
 ) -> Exit:
+    """Print each difference, or write them as CSV, after the check of completeness."""
     period, keys, most = month_of(month), keys_of(by), tolerance_of(tolerance)
     given, renamed = checked_currency(currency), renamed_of(products)
     read = read_invoice(

@@ -41,7 +41,8 @@ def check(session: Session) -> Exit:
     stack = session.deployed
     read = cached_credentials(stack.client("secretsmanager"), stack.outputs["SecretArn"])
     try:
-        credentials = read(False)  # noqa: FBT003 - the function takes it by place
+        # The type of `read`, a Callable, has no name for its argument.
+        credentials = read(False)  # noqa: FBT003
     except InvalidRequest as error:
         named = f"{PROGRAM} {shlex.join(['--stack', stack.name])} secret put"
         raise Attention(str(error).replace(f"{PROGRAM} secret put", named)) from error

@@ -34,7 +34,8 @@ proved. Which windows are due, only the ledger knows: `status` and `bill` compar
 
 @verb(help=_HELP)
 @click.option("--month", metavar="MONTH", help="Only the windows of a month, like 2026-11.")
-def verify(session: Session, *, month: str | None) -> Exit:  # noqa: D103 - the help is the docstring
+def verify(session: Session, *, month: str | None) -> Exit:
+    """Print the sums of what is right, and each difference."""
     period = None if month is None else month_of(month)
     screen, target = session.screen, session.target
     screen.say(target.source)

@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -353,10 +354,10 @@ def test_second_final_manifest_of_a_window_is_found(
 def test_newest_revision_is_compared_with_the_dataset(
     out: Delivered, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    day = {"definition": "m", "day": "2026-11-19"}
+    deliver = partial(out.deliver, "SMS", definition="m", day="2026-11-19")
     early = datetime(2026, 11, 20, tzinfo=UTC)
-    out.deliver("SMS", [sms("a")], revision="preliminary", collected_at=early, **day)  # type: ignore[arg-type]  # texts
-    out.deliver("SMS", [sms("a"), sms("b")], **day)  # type: ignore[arg-type]  # texts
+    deliver([sms("a")], revision="preliminary", collected_at=early)
+    deliver([sms("a"), sms("b")])
 
     found = verified(capsys)
 

@@ -30,8 +30,8 @@ class FakeEmulator:
     def get_paginator(self, _operation: str) -> "FakeEmulator":
         return self
 
-    def paginate(self, *, Bucket: str) -> Iterator[dict[str, Any]]:  # noqa: N803 - boto3's
-        assert Bucket == "bucket"
+    def paginate(self, **request: str) -> Iterator[dict[str, Any]]:
+        assert request == {"Bucket": "bucket"}
         yield {"Contents": [{"Key": key, "ETag": "1"} for key in self._objects]}
 
     def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803 - boto3's
