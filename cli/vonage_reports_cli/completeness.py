@@ -1,4 +1,4 @@
-"""Which windows of a period are delivered and final, and which are not, from manifests and ledger.
+"""The final windows of a period, and the flaws of the others, from manifests and ledger.
 
 Pure but for `read_completeness`.
 """

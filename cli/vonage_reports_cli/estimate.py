@@ -1,4 +1,4 @@
-"""What the calendar is going to request from Vonage, and what it costs.
+"""The next requests of the calendar, and their cost.
 
 Pure: it uses the domain and the content of the ledger, but no clock and no AWS.
 """
@@ -80,18 +80,11 @@ def due(
     Leaves out open reports, and definitions that changed under their name. Some others may be in
     the ledger already, and are not requested again.
     """
-    stopped, cursors_of = work.planning_stopped, by_definition(calendar.cursors)
+    stopped = work.planning_stopped
+    since = None if stopped is None else stopped.since
     return [
         report
-        for definition in definitions
-        for each in _due(
-            definition,
-            calendar,
-            cursors_of.get(definition.name, {}),
-            at=at,
-            now=now,
-            stopped_since=None if stopped is None else stopped.since,
-        )
+        for _, each in _each_due(definitions, calendar, at=at, now=now, stopped_since=since)
         for report in _new(each, work)
     ]
 
@@ -103,18 +96,9 @@ def late(
 
     They became due more than 7 days before.
     """
-    cursors_of = by_definition(calendar.cursors)
     return [
         Line(definition.name, definition.product, each.account_id, each.late, None)
-        for definition in definitions
-        for each in _due(
-            definition,
-            calendar,
-            cursors_of.get(definition.name, {}),
-            at=at,
-            now=now,
-            stopped_since=None,
-        )
+        for definition, each in _each_due(definitions, calendar, at=at, now=now, stopped_since=None)
         if each.late
     ]
 
@@ -146,6 +130,24 @@ def forecast(
 
 
 _Cursors = Mapping[tuple[str, str, int], datetime]
+
+
+def _each_due(
+    definitions: Iterable[ReportDefinition],
+    calendar: Calendar,
+    *,
+    at: datetime,
+    now: datetime,
+    stopped_since: datetime | None,
+) -> Iterator[tuple[ReportDefinition, Due]]:
+    """Yield each definition with the due windows of its accounts, by the calendar's cursors."""
+    cursors_of = by_definition(calendar.cursors)
+    for definition in definitions:
+        cursors = cursors_of.get(definition.name, {})
+        for each in _due(
+            definition, calendar, cursors, at=at, now=now, stopped_since=stopped_since
+        ):
+            yield definition, each
 
 
 def _due(

@@ -71,7 +71,7 @@ _NAMES: Mapping[str, str] = {
     "BACKFILL": "DEFINITION-FROM-UNTIL, such as sms-20261101-20261201. `status` names backfills.",
     "--at TIME": "The time of a schedule. `collect` requests the reports that were due then.",
 }
-"""What the verbs take, and where an operator finds it."""
+"""The arguments of the verbs, and their places in the program's output."""
 
 _EXITS: Mapping[Exit, str] = {
     Exit.DONE: "done",
@@ -188,7 +188,7 @@ def _complain(session: Session, error: Exception) -> Exit:
 
 
 def _hint(error: click.ClickException) -> str:
-    """Return what to write instead of an option that does not exist there, or nothing."""
+    """Return a hint at the right option for one that does not exist there, or nothing."""
     if not isinstance(error, click.NoSuchOption):
         return ""
     if error.ctx is not None and error.ctx.parent is None:

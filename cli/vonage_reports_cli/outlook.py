@@ -32,7 +32,7 @@ _MOST_SHOWN = 20
 
 @dataclass(frozen=True)
 class Outlook:
-    """What the calendar requests at its next schedule, at the instant `at`, and in `days`.
+    """The calendar's requests at its next schedule, at the instant `at`, and in `days`.
 
     `late` has the windows that the calendar leaves to the operator. `open` is how many reports are
     open. They go on without the calendar.

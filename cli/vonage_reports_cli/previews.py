@@ -1,4 +1,4 @@
-"""The preview of each event of an operator: its subject, what was billed, and what it bills.
+"""The preview of each event of an operator: its subject, and the cost so far and to come.
 
 It reads the ledger and asks submit_reports for the outlook (`dry_run`). It changes nothing.
 """
@@ -76,7 +76,7 @@ def title(report: Report) -> list[str]:
 
 
 def billed(stack: DeployedStack, reports: Sequence[Report]) -> str:
-    """Say what Vonage has billed for reports so far, as far as the ledger knows.
+    """Describe the records that Vonage has billed for reports, as far as the ledger knows.
 
     A report's earlier requests count with the rows of its last one.
     """

@@ -24,7 +24,7 @@ class Comparison:
     groups: list[Group] = field(default_factory=list)
     invoiced_lines: list[InvoiceLine] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
-    """What of the invoice's lines matches nothing that we know, as phrases."""
+    """The words of the invoice that match no product or country, as phrases."""
 
     @property
     def ours(self) -> Decimal | None:

@@ -100,7 +100,7 @@ _SPECIAL = (
 
 
 def problem_of_expression(text: str) -> str | None:
-    """Say what EventBridge Scheduler takes if `text` is no schedule expression of it, else None.
+    """Return a sentence about the fault of a schedule expression, or None for a right one.
 
     Source: https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
     """

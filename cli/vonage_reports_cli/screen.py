@@ -24,7 +24,7 @@ _WIDE = 200
 
 
 def discard(stream: TextIO) -> None:
-    """Drop what is still to be written to a stream, so that Python does not complain at exit."""
+    """Drop the unwritten rest of a stream, so that Python does not complain at exit."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, stream.fileno())
     os.close(devnull)
@@ -128,7 +128,7 @@ class Screen:
         if self.as_json:
             raise BadInput("--json cannot ask: add --yes, or --dry-run for the preview alone")
         if not sys.stdin.isatty():
-            raise BadInput("add --yes: standard input is no terminal, so nobody can answer")
+            raise BadInput("add --yes: without a terminal, the question gets no answer")
         self._errors.print(printable(question), markup=False, highlight=False, end=" ")
         try:
             return input().strip().lower()

@@ -134,7 +134,7 @@ class DeployedStack:
         try:
             host = (urlsplit(url).hostname or "").rstrip(".")
         except ValueError:
-            # Such a host is nobody's.
+            # Vonage has no such host.
             return True
         return not any(host == domain or host.endswith(f".{domain}") for domain in _DOMAINS)
 

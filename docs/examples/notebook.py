@@ -17,7 +17,7 @@ db = duckdb.connect()
 db.execute("SET TimeZone = 'UTC'")
 
 # %% [markdown]
-# Only what has a manifest is delivered. Of several revisions of a window, one dataset object is
+# Only a window with a manifest is delivered. Of several revisions of a window, one dataset object is
 # left: that of its newest manifest with a dataset.
 
 # %%

@@ -96,7 +96,7 @@ def summary(lines: Sequence[Line], delivery: Delivery, *, with_keys: bool = Fals
 
 
 def result(windows: Sequence[Line], seconds: float) -> str:
-    """Return what the run delivered, as one line."""
+    """Return the delivered windows, rows and bytes of the run as one line."""
     delivered = [line for line in windows if line.state is State.DELIVERED]
     rows = sum(line.rows or 0 for line in delivered)
     parts = [

@@ -1,4 +1,4 @@
-"""`out/usage.html`: the page of what a run delivered."""
+"""`out/usage.html`: the page of a run's deliveries."""
 
 from datetime import UTC, datetime
 

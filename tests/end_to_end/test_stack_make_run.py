@@ -84,7 +84,7 @@ def at(simulator: Simulator) -> dict[str, str]:
 
 
 STATUS = ("--local", "status", "--since", "2026-09-01")
-"""The windows of these tests, whatever the present date is."""
+"""Shows the windows of these tests at any present date."""
 
 
 def status_of(tree: Path) -> dict[str, Any]:

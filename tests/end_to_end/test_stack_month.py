@@ -166,7 +166,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Month:
-    """What the simulator served, and what the stack made of it."""
+    """The month as the simulator served it, and as the stack delivered it."""
 
     served: dict[str, list[Served]]
     manifests: dict[str, dict[str, Any]]

@@ -1,4 +1,4 @@
-"""What the subscribers of the topic get: the JSON, and for mail a text."""
+"""The topic's subscribers get the JSON, and those by mail a text."""
 
 import json
 from typing import Any

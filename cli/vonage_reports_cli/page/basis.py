@@ -1,4 +1,4 @@
-"""What the page's numbers rest on: its windows, and the cautions about them."""
+"""The windows behind the page's numbers, and the cautions about them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Basis:
 def basis_of(
     source: Source, content: Content | None, month: Period | None, expire_before: datetime | None
 ) -> Basis:
-    """Return what the page of a month, or of all time, rests on."""
+    """Return the windows and cautions of the page of a month, or of all time."""
     manifests, datasets = source.manifests(), source.datasets()
     refusals: Sequence[Refusal] = ()
     if content is not None:

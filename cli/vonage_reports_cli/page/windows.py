@@ -85,10 +85,10 @@ def windows_of(
 ) -> list[Windows]:
     """Return the windows that overlap the month, or all, by definition and account.
 
-    The manifests tell what is delivered. The `completeness` of the month tells what is not. Without
-    one, the manifests tell which windows are missing between two deliveries, the ledger, if there
-    is one, knows what waits, is held or failed, and what else is missing, and `doubtful` has the
-    windows whose dataset or manifest lacks.
+    The manifests name the delivered windows, and the `completeness` of the month names the others.
+    Without it, the manifests show the windows that are missing between two deliveries. The ledger,
+    if there is one, names those that wait, are held, failed, or are missing otherwise. `doubtful`
+    has the windows that lack their dataset or their manifest.
     """
     delivered: dict[tuple[str, str], dict[Window, bool]] = defaultdict(dict)
     for each in manifests:

@@ -1,4 +1,4 @@
-"""What a proof says: sums of what is right, and the differences."""
+"""The result of a proof: the sums of the right windows, and the differences."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class Account:
 
 @dataclass
 class Proof:
-    """What was proved, the differences, and the objects that cannot be proved now.
+    """The proved sums, the differences, and the objects that cannot be proved now.
 
     `rows` are those of proved archives, of the newest revision of each window, and `totals` those
     of proved datasets. A record that several definitions collect counts in each.

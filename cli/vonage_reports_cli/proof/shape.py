@@ -21,8 +21,8 @@ def shape_of(
     """Yield the doubled manifests, the gaps and the overlaps of each definition and account.
 
     `read` has the manifests of the period and around it, `keys` those of all time. Before the first
-    window and after the last one of all time there is no gap: what is due there, only the ledger
-    knows.
+    window and after the last one of all time there is no gap. Only the ledger knows the windows
+    that are due there.
     """
     by_account: dict[_Account, list[Delivery]] = defaultdict(list)
     for each in read:

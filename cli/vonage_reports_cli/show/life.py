@@ -232,7 +232,7 @@ def _stored(report: Report, receipt: Mapping[str, Any]) -> Request:
 
 @dataclass(frozen=True)
 class Advice:
-    """What the operator has to do, and what the commands offer."""
+    """The operator's next step, and the commands for it."""
 
     sentence: str
     offer: str | None = None
@@ -257,7 +257,7 @@ _WAITING = {
 
 
 def advice_on(life: Life, *, stack: str | None) -> Advice:
-    """Return what to do now, with the commands for a stack."""
+    """Return the operator's next step, with the commands for a stack."""
     report = life.report
     if report.state is State.HELD:
         return Advice(

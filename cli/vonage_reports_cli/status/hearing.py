@@ -52,7 +52,7 @@ def subscriptions_of(stack: "DeployedStack", topic_arn: str) -> Subscriptions:
 
 
 def why_unheard(stack: "DeployedStack") -> Unheard | None:
-    """Return why an alarm of a stack reaches nobody, or None if it has a confirmed subscription.
+    """Return why an alarm of a stack has no reader, or None if a subscription is confirmed.
 
     Raises botocore's errors.
     """

@@ -54,7 +54,7 @@ class Content:
     since: date | None = None
     """The first date of every span, in the time zone of its definition."""
     pending: str | None = None
-    """What becomes of the definitions in the next pass of submit_reports."""
+    """The change of the definitions by the next pass of submit_reports."""
 
     @property
     def backfills(self) -> tuple[Backfill, ...]:

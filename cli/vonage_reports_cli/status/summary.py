@@ -23,7 +23,7 @@ class Status:
     """The status of a ledger at an instant. Each backfill has the estimated seconds left.
 
     `rows` count windows from `since` on, of all time if None. `unheard` says why an alarm would
-    reach nobody, or is None.
+    have no reader, or is None.
     """
 
     as_of: datetime

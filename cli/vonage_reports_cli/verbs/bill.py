@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -134,27 +134,20 @@ def _with_currency(groups: Sequence[Group]) -> Iterator[Group]:
             yield replace(group, currency=next(iter(found)))
 
 
+@dataclass(frozen=True)
 class _Answer:
     """Shows a bill: on the screen, as a CSV file or as JSON."""
 
-    def __init__(
-        self,
-        session: Session,
-        period: Period,
-        keys: Sequence[str],
-        mark_up: Decimal,
-        completeness: Completeness,
-    ) -> None:
-        self._session = session
-        self._period = period
-        self._keys = keys
-        self._mark_up = mark_up
-        self._completeness = completeness
+    session: Session
+    period: Period
+    keys: Sequence[str]
+    mark_up: Decimal
+    completeness: Completeness
 
     def refuse(self) -> None:
         """Show that there is no bill."""
-        if self._session.as_json:
-            self._session.screen.document(
+        if self.session.as_json:
+            self.session.screen.document(
                 {**self._facts(), "lines": None, "totals": None, "cautions": []}
             )
 
@@ -165,7 +158,7 @@ class _Answer:
         target: Path | None,
     ) -> None:
         """Show the lines, or write them to the file `target`, and the totals."""
-        screen = self._session.screen
+        screen = self.session.screen
         totals = totals_of(lines)
         if screen.as_json:
             screen.document(
@@ -177,8 +170,8 @@ class _Answer:
                 }
             )
         else:
-            percent = f", mark-up {plain(self._mark_up * 100)} %" if self._mark_up else ""
-            screen.say(f"Bill of {self._period.label}{percent}")
+            percent = f", mark-up {plain(self.mark_up * 100)} %" if self.mark_up else ""
+            screen.say(f"Bill of {self.period.label}{percent}")
         if target is not None:
             self._write(target, lines, totals, list(cautions))
         elif lines:
@@ -193,30 +186,30 @@ class _Answer:
         if not lines:
             screen.say("No record has a price." if cautions else "No records.")
         screen.say(*map(printable, cautions))
-        if not self._completeness.is_complete:
-            screen.say(*map(printable, self._completeness.lines()))
+        if not self.completeness.is_complete:
+            screen.say(*map(printable, self.completeness.lines()))
 
     def _facts(self) -> dict[str, object]:
         return {
-            **facts_of(self._session, self._period, self._completeness),
-            "by": list(self._keys),
-            "mark_up": plain(self._mark_up),
+            **facts_of(self.session, self.period, self.completeness),
+            "by": list(self.keys),
+            "mark_up": plain(self.mark_up),
         }
 
     def _line(self, line: Line) -> dict[str, object]:
-        keys = zip(self._keys, line.group.key, strict=True)
+        keys = zip(self.keys, line.group.key, strict=True)
         cells = (*keys, *zip(_COLUMNS, _cells(line), strict=True))
         return {name: json_value(value) for name, value in cells}
 
     def _table(self, lines: Sequence[Line]) -> None:
-        columns = [*self._keys, "currency", "records", "amount"]
+        columns = [*self.keys, "currency", "records", "amount"]
         rows = [
             [*each.group.key, each.group.currency, f"{each.group.records:,}", grouped(each.amount)]
             for each in lines
         ]
-        of = [*self._keys, "currency"]
+        of = [*self.keys, "currency"]
         common, columns, cells = split_common(columns, rows, of=of)
-        screen = self._session.screen
+        screen = self.session.screen
         if common:
             said = ", ".join(f"{name} {value or '(none)'}" for name, value in common.items())
             screen.say(printable(f"In every line: {said}"))
@@ -229,7 +222,7 @@ class _Answer:
         totals: Sequence[Total],
         cautions: Sequence[str],
     ) -> None:
-        target = self._session.target
+        target = self.session.target
         rows = [[*each.group.key, *_cells(each), target.label] for each in lines]
         facts: Mapping[str, Any] = {
             **self._facts(),
@@ -237,8 +230,8 @@ class _Answer:
             "totals": [_total(each) for each in totals],
             "cautions": list(cautions),
         }
-        write_csv(path, [*self._keys, *_COLUMNS, "source"], rows, facts)
-        self._session.screen.say(written(path, len(rows)))
+        write_csv(path, [*self.keys, *_COLUMNS, "source"], rows, facts)
+        self.session.screen.say(written(path, len(rows)))
 
 
 _COLUMNS = (

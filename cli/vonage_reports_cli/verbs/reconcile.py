@@ -1,7 +1,7 @@
 """`reconcile`: an invoice of Vonage beside the delivered records."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -126,27 +126,20 @@ def reconcile(
     return answer.show(comparisons, totals, notes, path)
 
 
+@dataclass(frozen=True)
 class _Answer:
     """Shows a comparison: on the screen, as a CSV file or as JSON."""
 
-    def __init__(
-        self,
-        session: Session,
-        period: Period,
-        keys: Sequence[str],
-        tolerance: Decimal,
-        completeness: Completeness,
-    ) -> None:
-        self._session = session
-        self._period = period
-        self._keys = keys
-        self._tolerance = tolerance
-        self._completeness = completeness
+    session: Session
+    period: Period
+    keys: Sequence[str]
+    tolerance: Decimal
+    completeness: Completeness
 
     def refuse(self) -> Exit:
         """Show that nothing is compared."""
-        if self._session.as_json:
-            self._session.screen.document(
+        if self.session.as_json:
+            self.session.screen.document(
                 {
                     **self._facts(),
                     "lines": None,
@@ -166,7 +159,7 @@ class _Answer:
         path: Path | None,
     ) -> Exit:
         """Show the lines, or write them to the file `path`, the totals and the invoice's own."""
-        screen = self._session.screen
+        screen = self.session.screen
         beyond = [each for each in comparisons if self._is_beyond(each.difference)]
         totals = sums_of(comparisons)
         if screen.as_json:
@@ -193,8 +186,8 @@ class _Answer:
         screen.say(*(printable(_own_in_words(each)) for each in own))
         self._causes([each for each in comparisons if each in beyond or each.is_unmatched])
         screen.say(*self._verdict(comparisons, beyond, totals, own))
-        if not self._completeness.is_complete:
-            screen.say(*map(printable, self._completeness.lines()))
+        if not self.completeness.is_complete:
+            screen.say(*map(printable, self.completeness.lines()))
         is_equal = not beyond and not any(
             map(self._is_beyond, (*(each.unexplained for each in totals), *_differences(own)))
         )
@@ -208,7 +201,7 @@ class _Answer:
         own: Sequence[OwnTotal],
     ) -> Iterator[str]:
         """Yield a sentence on the lines, and one on each sum and own total that differs."""
-        more = f"by more than {plain(self._tolerance)}"
+        more = f"by more than {plain(self.tolerance)}"
         of = "line differs" if len(comparisons) == 1 else "lines differ"
         yield f"{len(beyond):,} of {len(comparisons):,} {of} {more}."
         for each in totals:
@@ -226,7 +219,7 @@ class _Answer:
 
     def _is_beyond(self, difference: Decimal | None) -> bool:
         """Tell whether a difference is larger than the tolerance, or unknown."""
-        return difference is None or abs(difference) > self._tolerance
+        return difference is None or abs(difference) > self.tolerance
 
     def _totals(self, totals: Sequence[Sum], own: Sequence[OwnTotal]) -> dict[str, object]:
         """Return the totals and the invoice's own, for JSON."""
@@ -257,15 +250,15 @@ class _Answer:
 
     def _facts(self) -> dict[str, object]:
         return {
-            **facts_of(self._session, self._period, self._completeness),
-            "by": list(self._keys),
-            "tolerance": plain(self._tolerance),
+            **facts_of(self.session, self.period, self.completeness),
+            "by": list(self.keys),
+            "tolerance": plain(self.tolerance),
         }
 
     def _line(self, comparison: Comparison) -> dict[str, object]:
         is_beyond = self._is_beyond(comparison.difference)
         return {
-            **dict(zip(self._keys, comparison.key, strict=True)),
+            **dict(zip(self.keys, comparison.key, strict=True)),
             "currency": comparison.currency,
             "invoiced": None if comparison.invoiced is None else plain(comparison.invoiced),
             "ours": None if comparison.ours is None else plain(comparison.ours),
@@ -280,13 +273,13 @@ class _Answer:
         }
 
     def _table(self, comparisons: Sequence[Comparison]) -> None:
-        columns = [*self._keys, "currency", *_AMOUNTS]
+        columns = [*self.keys, "currency", *_AMOUNTS]
         rows = [
             [*each.key, each.currency, *(shown(amount, each.currency) for amount in _amounts(each))]
             for each in comparisons
         ]  # fmt: skip
-        common, columns, cells = split_common(columns, rows, of=[*self._keys, "currency"])
-        screen = self._session.screen
+        common, columns, cells = split_common(columns, rows, of=[*self.keys, "currency"])
+        screen = self.session.screen
         if common:
             said = ", ".join(f"{name} {value or '(none)'}" for name, value in common.items())
             screen.say(printable(f"In every line: {said}"))
@@ -295,11 +288,11 @@ class _Answer:
     def _causes(self, named: Sequence[Comparison]) -> None:
         explained = [(each, each.causes()) for each in named]
         if any(causes for _, causes in explained):
-            self._session.screen.say("Possible causes:")
+            self.session.screen.say("Possible causes:")
         for each, causes in explained:
             if causes:
                 name = " ".join(filter(None, (*each.key, each.currency)))
-                self._session.screen.say(printable(f"  {name}: {'; '.join(causes)}"))
+                self.session.screen.say(printable(f"  {name}: {'; '.join(causes)}"))
 
     def _write(
         self,
@@ -308,12 +301,12 @@ class _Answer:
         totals: Mapping[str, object],
         notes: Sequence[str],
     ) -> None:
-        label = self._session.target.label
+        label = self.session.target.label
         lines = [self._line(each) for each in comparisons]
-        columns = [*self._keys, *_COLUMNS, "source"]
+        columns = [*self.keys, *_COLUMNS, "source"]
         rows = [
             [
-                *(line[name] for name in (*self._keys, *_COLUMNS[:-2])),
+                *(line[name] for name in (*self.keys, *_COLUMNS[:-2])),
                 " ".join(map(str, (one.number for one in each.invoiced_lines))),
                 "; ".join(each.causes()) if line["causes"] else "",
                 label,
@@ -322,7 +315,7 @@ class _Answer:
         ]
         facts = {**self._facts(), **made_at(), **totals, "notes": list(notes)}
         write_csv(path, columns, rows, facts)
-        self._session.screen.say(written(path, len(rows)))
+        self.session.screen.say(written(path, len(rows)))
 
 
 _AMOUNTS = ("invoice", "our total", "difference")

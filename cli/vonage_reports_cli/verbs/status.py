@@ -142,7 +142,7 @@ def _without_garbage_collection() -> Iterator[None]:
 def _looked_up(
     session: Session, unknown: str, look: Callable[[], _Found], *, is_check: bool
 ) -> _Found | None:
-    """Return what a look at the stack finds. Without a check, a refused look is a note."""
+    """Return the finding of a look at the stack. Without a check, a refused look is a note."""
     try:
         return look()
     except (ClientError, Attention) as error:

@@ -28,7 +28,7 @@ dataset without a manifest, and no gap between the windows of a definition and a
 
 Every archive is downloaded. The exit code is 1 if anything differs, or if the month has no window.
 Windows without a final manifest are listed. Objects that have expired or are cold are listed as not
-proved. Which windows are due, only the ledger knows: `status` and `bill` compare with it.
+proved. Only the ledger knows the windows that are due. `status` and `bill` compare with it.
 """
 
 

@@ -1,4 +1,4 @@
-"""`withdraw`: end open and failed reports that nobody needs any more."""
+"""`withdraw`: end open and failed reports that are not needed any more."""
 
 import click
 
