@@ -5,16 +5,18 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from vonage_reports.aws.ledger_items import UnreadableItem
 from vonage_reports.domain.commands import PROGRAM
 from vonage_reports.domain.printable import printable
 from vonage_reports.domain.report import Report
 from vonage_reports.domain.windows import format_instant
 from vonage_reports_cli.access import explained
-from vonage_reports_cli.errors import BadInput, CommandError, Exit, NoAccess
+from vonage_reports_cli.errors import Attention, BadInput, CommandError, Exit, NoAccess
 from vonage_reports_cli.estimate import count, words
 from vonage_reports_cli.screen import Screen
 from vonage_reports_cli.session import Session
@@ -197,7 +199,7 @@ def _send_each(session: Session, actions: Sequence[Action], send: Send, outcome:
             outcome.code = max(outcome.code, known.code)
             if isinstance(known, NoAccess):
                 # The others would fail in the same way.
-                _explain_stop(screen, error, left=len(actions) - number - 1)
+                _explain_stop(screen, error, action, left=len(actions) - number - 1)
                 return
             continue
         outcome.answers.append({"event": action.event, "answer": answer})
@@ -219,14 +221,23 @@ def _explain_interruption(screen: Screen, actions: Sequence[Action], *, done: in
     screen.complain(f"interrupted.{said}")
 
 
-def _explain_stop(screen: Screen, error: Exception, *, left: int) -> None:
-    if not isinstance(error, ClientError | CommandError):
+def _explain_stop(screen: Screen, error: Exception, action: Action, *, left: int) -> None:
+    if not _is_refusal(error):
+        again = ", except with --again" if action.key == "recollect" else ""
         screen.complain(
             "the event may have been carried out all the same; the same command again buys "
-            "nothing twice, except with --again"
+            f"nothing twice{again}"
         )
     if left:
         screen.complain(f"{left:,} more events were not sent")
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether AWS refused the event. After an error of its own, AWS may have taken the event."""
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return 0 < status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return isinstance(error, CommandError)
 
 
 def _tell(session: Session, action: Action, answer: Mapping[str, Any], outcome: _Outcome) -> None:
@@ -338,8 +349,14 @@ def _next(actions: Sequence[Action]) -> str:
 
 
 def known_report(stack: DeployedStack, name: str) -> Report:
-    """Return a report of the ledger. Raises BadInput for an unknown one."""
-    report = stack.ledger.report(name)
+    """Return a report of the ledger. Raises BadInput for an unknown one.
+
+    Raises Attention if this code cannot read the report's item.
+    """
+    try:
+        report = stack.ledger.report(name)
+    except UnreadableItem as error:
+        raise Attention(str(error)) from error
     if report is None:
         raise BadInput(
             f"{name}: the stack {stack.name} has no such report; `status` and the notifications "

@@ -15,7 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from vonage_dataset.tables import TABLES
-from vonage_reports.aws.ledger_items import Calendar, OpenWork
+from vonage_reports.aws.ledger_items import Calendar, OpenWork, UnreadableItem
 from vonage_reports.domain.backfill import oldest_date
 from vonage_reports.domain.calendar import due_at
 from vonage_reports.domain.commands import command_for
@@ -156,13 +156,18 @@ class Completeness:
     refusals: Sequence[Refusal] = ()
     without_table: Sequence[str] = ()
     """The definitions of products whose records have no table, so that `usage` lacks them."""
+    unreadable: Sequence[str] = ()
+    """The ledger's items that this code cannot read. Each may be a window of the period."""
     cautions: Sequence[str] = ()
     """Accepted losses, and removed accounts, of windows that are delivered and final."""
+    datasets: frozenset[str] = frozenset()
+    """The keys of the datasets that were seen."""
 
     @property
     def is_complete(self) -> bool:
         """Whether every window is delivered and final, and every definition is collected."""
-        return not (self.incomplete or self.refusals or self.without_table) and self.windows > 0
+        flaws = (self.incomplete, self.refusals, self.without_table, self.unreadable)
+        return not any(flaws) and self.windows > 0
 
     @property
     def final(self) -> int:
@@ -197,6 +202,7 @@ class Completeness:
                 f"  {'no table':<{width}}  {name}: the product is unknown, so these lines lack it"
                 for name in self.without_table
             ),
+            *(f"  {'unreadable':<{width}}  {UnreadableItem(name)}" for name in self.unreadable),
         ]
 
     def commands(self, stack: str | None) -> list[str]:
@@ -213,6 +219,7 @@ class Completeness:
             "incomplete": [each.to_dict() for each in self.incomplete],
             "refused": [each.to_dict() for each in self.refusals],
             "without_table": list(self.without_table),
+            "unreadable": list(self.unreadable),
             "cautions": list(self.cautions),
         }
 
@@ -235,6 +242,8 @@ class Collected:
     calendar: Calendar
     reports: Sequence[Report]
     datasets_expire_before: datetime | None = None
+    unreadable: Sequence[str] = ()
+    """The ledger's items that this code cannot read. Each may be a window of the period."""
 
 
 def read_completeness(session: Session, objects: Objects, period: Period) -> Completeness:
@@ -252,7 +261,7 @@ def read_completeness(session: Session, objects: Objects, period: Period) -> Com
     calendar: Calendar = ledger.calendar()
     loaded, _ = loaded_definitions(definitions, work, calendar)
     first = datetime.combine(period.window_dates[0], datetime.min.time(), UTC)
-    unreadable: list[str] = []
+    unreadable = [*work.unreadable, *calendar.unreadable]
     reports = {report.report_id: report for report in work.reports}
     for name in calendar.collects:
         for report in ledger.finished_reports(name, since=first, unreadable=unreadable):
@@ -271,6 +280,7 @@ def read_completeness(session: Session, objects: Objects, period: Period) -> Com
         calendar,
         tuple(reports.values()),
         datasets_expire_before=expires_before(session).get("data/"),
+        unreadable=unreadable,
     )
     return completeness_of(period, collected, manifests, datasets=datasets)
 
@@ -336,7 +346,9 @@ def completeness_of(
         sorted(incomplete, key=lambda each: order.index(each.flaw)),
         refusals,
         without_table,
+        collected.unreadable,
         [*removed, *losses_of(chain.from_iterable(by_name.values()), period)],
+        there,
     )
 
 

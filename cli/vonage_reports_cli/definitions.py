@@ -13,6 +13,7 @@ from vonage_reports.aws.definitions_source import (
     MOST_BYTES,
     WrittenDefinitions,
     replacing_metadata,
+    text_of,
 )
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.definitions import (
@@ -60,7 +61,7 @@ def read_live(stack: "DeployedStack") -> Live:
     if found is None:
         return Live(stack.definitions.read(), None, None)
     with found["Body"] as body:
-        text = body.read(MOST_BYTES + 1).decode(errors="surrogateescape")
+        text = text_of(body.read(MOST_BYTES + 1))
     written = WrittenDefinitions(
         text, found["LastModified"], f"the object {stack.definitions.uri}", is_object=True
     )
@@ -81,7 +82,7 @@ def read_version(stack: "DeployedStack", version_id: str) -> Live:
             "lists them"
         )
     with found["Body"] as body:
-        text = body.read(MOST_BYTES + 1).decode(errors="surrogateescape")
+        text = text_of(body.read(MOST_BYTES + 1))
     place = f"version {version_id} of the object {stack.definitions.uri}"
     written = WrittenDefinitions(text, found["LastModified"], place, is_object=True)
     return Live(written, found["ETag"], version_id)

@@ -4,7 +4,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vonage_reports.aws.definitions_source import MOST_BYTES, WrittenDefinitions
+from vonage_reports.aws.definitions_source import MOST_BYTES, WrittenDefinitions, text_of
 from vonage_reports_cli.errors import BadInput
 
 _STANDARD_INPUT = Path("-")
@@ -31,7 +31,5 @@ def read_definitions(file: Path) -> WrittenDefinitions:
                 content = opened.read(MOST_BYTES + 1)
     except OSError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror}") from error
-    # A byte order mark at the beginning is of the editor, not of the operator.
-    text = content.decode("utf-8-sig", errors="surrogateescape")
     place = "standard input" if file == _STANDARD_INPUT else str(file)
-    return WrittenDefinitions(text, datetime.now(UTC), place, is_object=True)
+    return WrittenDefinitions(text_of(content), datetime.now(UTC), place, is_object=True)

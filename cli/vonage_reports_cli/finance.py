@@ -1,11 +1,11 @@
 """The start of `bill` and `reconcile`: is the source real, and is the period complete?"""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from vonage_reports.domain.printable import printable
 from vonage_reports_cli.completeness import Completeness, read_completeness
-from vonage_reports_cli.errors import BadInput
+from vonage_reports_cli.errors import BadInput, CommandError
 from vonage_reports_cli.objects import objects_of
 from vonage_reports_cli.period import Period
 from vonage_reports_cli.session import Session
@@ -40,6 +40,12 @@ def checked_completeness(
             "the period is incomplete; `status` shows all problems, and --incomplete goes on"
         )
     return completeness, goes_on
+
+
+def require_unchanged(completeness: Completeness, datasets: Iterable[str]) -> None:
+    """Raise CommandError if the datasets to add up are others than those of the completeness."""
+    if set(datasets) != completeness.datasets:
+        raise CommandError("a window was delivered while the command read; run it again")
 
 
 def facts_of(session: Session, period: Period, completeness: Completeness) -> dict[str, object]:

@@ -97,7 +97,7 @@ def manifests_in(objects: Objects, period: Period | None = None) -> list[dict[st
 
 
 def manifest_fault(manifest: Mapping[str, Any]) -> str | None:
-    """Return the first fault of the fields that tell what a manifest is of, or None."""
+    """Return the first fault of the fields that identify a manifest's window, or None."""
     for name, is_right in _NEEDED_FIELDS.items():
         try:
             fits = is_right(manifest[name])

@@ -1,7 +1,7 @@
 """The options that every verb shares, and the target that they name."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -30,7 +30,6 @@ class Session:
     debug: bool = False
     dry_run: bool = False
     yes: bool = False
-    closers: list[Callable[[], None]] = field(default_factory=list)
 
     @cached_property
     def screen(self) -> Screen:

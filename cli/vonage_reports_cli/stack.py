@@ -50,14 +50,14 @@ class DeployedStack:
     # boto3's stubs have an overload for each literal name of a service, and none for a variable.
     def client(self, service: Any, *, read_seconds: float = _READ_SECONDS) -> Any:  # noqa: ANN401
         """Return a client of an AWS service."""
-        # Without retries of a long call, because the SDK would send an event again.
+        # A long call once, because the SDK would send an event again.
         attempts = 1 if read_seconds > _READ_SECONDS else 5
         return self.session.client(
             service,
             config=Config(
                 connect_timeout=_CONNECT_SECONDS,
                 read_timeout=read_seconds,
-                retries={"mode": "standard", "max_attempts": attempts},
+                retries={"mode": "standard", "total_max_attempts": attempts},
             ),
         )
 

@@ -6,11 +6,12 @@ import pty
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from tests.support.acting import HandledStack, Program, program_on, without_outlooks
 from tests.support.handlers import Handler
@@ -51,6 +52,13 @@ def delivered(stack: Stack, count: int = 1) -> list[str]:
     for report in reports:
         stack.services.bucket.write_json(receipt_key(report), {})
     return sorted(report.report_id for report in reports)
+
+
+def spoil(stack: Stack, name: str) -> None:
+    """Make the item of a finished report unreadable."""
+    table = boto3.resource("dynamodb").Table("ledger")
+    (item,) = (each for each in stack.table() if each["sk"] == name)
+    table.put_item(Item={**item, "state": "UNKNOWN"})
 
 
 def failed(stack: Stack, error: str, reason: str | None = None) -> str:
@@ -194,6 +202,55 @@ def test_unreachable_aws_stops_the_others(
     assert "AWS cannot be reached" in ended.err
     assert "may have been carried out all the same" in ended.err
     assert "1 more events were not sent" in ended.err
+
+
+@pytest.mark.parametrize(("status", "is_doubtful"), [(400, False), (500, True)])
+def test_error_of_lambda_may_hide_a_purchase(
+    stack: Stack,
+    program: Program,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    status: int,
+    is_doubtful: bool,
+) -> None:
+    (name,) = delivered(stack)
+
+    def refuse(*_: object) -> None:
+        answer: Any = {
+            "Error": {"Code": "ServiceException", "Message": "x"},
+            "ResponseMetadata": {"HTTPStatusCode": status},
+        }
+        raise ClientError(answer, "Invoke")
+
+    monkeypatch.setattr(HandledStack, "send", refuse)
+    ended = program("reconvert", name, "--yes")
+
+    assert ("may have been carried out all the same" in ended.err) is is_doubtful
+    # Only recollect has this option.
+    assert "--again" not in ended.err
+
+
+def test_unreadable_report_does_not_stop_the_others(stack: Stack, program: Program) -> None:
+    name, spoiled = delivered(stack, 2)
+    spoil(stack, spoiled)
+
+    ended = program("recollect", spoiled, name, "--yes")
+    resolved = program("resolve", spoiled, "--not-there", "--yes")
+
+    assert (ended.code, "defect" in ended.err) == (1, False)
+    assert f"{name}: requested from Vonage" in ended.out
+    assert (resolved.code, "cannot be read" in resolved.err) == (1, True)
+
+
+def test_object_with_a_byte_order_mark_is_read(program: Program, tmp_path: Path) -> None:
+    text = json.dumps([{"name": "verify", "product": "VERIFY-V2"}], indent=2)
+    key = "definitions/report-definitions.json"
+    boto3.client("s3").put_object(Bucket="reports", Key=key, Body=f"\ufeff{text}".encode())
+    (tmp_path / "d.json").write_text(text)
+
+    ended = program("definitions", "diff", str(tmp_path / "d.json"))
+
+    assert (ended.code, ended.err) == (0, "")
 
 
 def test_error_of_another_report_is_a_note(stack: Stack, program: Program) -> None:
@@ -677,6 +734,26 @@ def test_replay_of_a_followed_recollection_buys_nothing(
 
     assert (ended.code, left(queue), len(stack.created())) == (0, 0, 2)
     assert "this was carried out already, and buys nothing more" in ended.out
+
+
+def test_message_that_sqs_keeps_is_not_taken_for_deleted(
+    program: Program, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(queue, undelivered({"sweep": True}))
+    client = HandledStack.client
+
+    def refusing(self: HandledStack, service: Any, **more: Any) -> Any:
+        made = client(self, service, **more)
+        if service == "sqs":
+            failed = {"Id": "0", "Code": "InternalError", "SenderFault": False}
+            monkeypatch.setattr(made, "delete_message_batch", lambda **_: {"Failed": [failed]})
+        return made
+
+    monkeypatch.setattr(HandledStack, "client", refusing)
+    ended = program("events", "purge", "--yes")
+
+    assert (ended.code, left(queue)) == (1, 1)
+    assert "SQS did not delete 1 event" in ended.err
 
 
 def test_failed_replay_leaves_the_event(

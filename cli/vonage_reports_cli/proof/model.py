@@ -12,7 +12,7 @@ from vonage_reports_cli.period import Period
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that is not as it should be. `key` is the object, if it is one."""
+    """One fault that a proof found. `key` is the object, if it is one."""
 
     definition: str
     account_id: str

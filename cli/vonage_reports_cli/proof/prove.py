@@ -66,14 +66,14 @@ def _deliveries(
             manifest = objects.read_json(key)
             if manifest is None:
                 continue
-            fault = manifest_fault(manifest) or _time_fault(manifest)
+            fault = manifest_fault(manifest) or _time_fault(manifest) or _key_fault(key, manifest)
         except CommandError as error:
             fault = str(error)
         if fault is None and manifest is not None:
             manifests[key] = manifest
             continue
         name, account_id, *_ = (*key.split("/")[1:3], "", "")
-        reason = f"the manifest is unreadable: {fault}; restore its last version"
+        reason = f"the manifest cannot be used: {fault}; restore its last version"
         whole.differences.append(Difference(name, account_id, str(day), key, reason))
     newest: dict[tuple[str, ...], str] = {}
     for key in sorted(manifests, key=lambda key: _rank(manifests[key])):
@@ -86,6 +86,20 @@ def _time_fault(manifest: Mapping[str, Any]) -> str | None:
     times = manifest.get("times")
     has_times = isinstance(times, dict) and times.keys() >= {"submitted", "delivered"}
     return None if has_times else "its times is missing or unreadable"
+
+
+def _key_fault(key: str, manifest: Mapping[str, Any]) -> str | None:
+    """Return the first field that differs from the key, which names the report."""
+    definition, account_id, *_ = (*key.split("/")[1:], "")
+    of_key = {
+        "definition": definition,
+        "account_id": account_id,
+        "report_id": key.rpartition("/")[2].removesuffix(".json"),
+    }
+    for field, value in of_key.items():
+        if manifest.get(field) != value:
+            return f"its {field} is not that of its key"
+    return None
 
 
 def _rank(manifest: Mapping[str, Any]) -> tuple[object, ...]:

@@ -97,8 +97,8 @@ def _around(days: Iterable[date], period: Period | None) -> Iterator[Window]:
         return
     first, last = period.window_dates
     dates = list(days)
-    # A time zone's window of that date may begin half a day earlier or later. Never mind: an
-    # edge lies a month away from the period.
+    # A time zone's window of that date may begin half a day earlier or later. An edge lies a month
+    # away from the period, so half a day decides nothing.
     for edge, is_beyond in ((first, min(dates) < first), (last, max(dates) > last)):
         if is_beyond:
             at = datetime(edge.year, edge.month, edge.day, tzinfo=UTC)

@@ -121,7 +121,7 @@ def _delivery(manifest: Mapping[str, Any], place: str, *, is_last: bool) -> Iter
         if each:
             yield f"  {place or 's3://' + each['bucket'] + '/'}{each['key']}"
     if manifest.get("accepted"):
-        yield f"  accepted: {', '.join(manifest['accepted'])}"
+        yield f"  accepted: {', '.join(each['name'] for each in manifest['accepted'])}"
 
 
 def _totals(manifest: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Whether a notification reaches anybody: the subscriptions of a stack's topics."""
+"""The subscriptions of a stack's topics: whether a notification has a reader."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ class Subscriptions:
 
 @dataclass(frozen=True)
 class Unheard:
-    """Why no alarm reaches anybody, and the command that mends it."""
+    """The reason why no alarm has a reader, and the command that mends it."""
 
     reason: str
     command: str

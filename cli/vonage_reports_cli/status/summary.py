@@ -52,7 +52,7 @@ class Status:
         if self.unreadable:
             found.append(_counted(self.unreadable, "unreadable item") + " of the ledger")
         if self.unheard:
-            found.append("no alarm reaches anybody")
+            found.append("no alarm has a reader")
         if self.is_paused:
             found.append("the schedule is paused")
         return found

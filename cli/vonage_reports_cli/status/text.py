@@ -71,7 +71,7 @@ def show_status(
         of_kind = [each for each in status.problems if each.kind == kind]
         _section(screen, _HEADINGS[kind], of_kind, target)
     if status.unheard:
-        screen.say("", "no alarm reaches anybody", f"  {printable(status.unheard.reason)}")
+        screen.say("", "no alarm has a reader", f"  {printable(status.unheard.reason)}")
         screen.say(f"    {printable(status.unheard.command)}")
     if status.is_paused:
         screen.say("", "the schedule is paused: no schedule requests due windows before `resume`")

@@ -29,7 +29,13 @@ from vonage_reports_cli.bill import (
 from vonage_reports_cli.completeness import Completeness
 from vonage_reports_cli.errors import Exit
 from vonage_reports_cli.files import file_to_write
-from vonage_reports_cli.finance import checked_completeness, facts_of, made_at, require_real
+from vonage_reports_cli.finance import (
+    checked_completeness,
+    facts_of,
+    made_at,
+    require_real,
+    require_unchanged,
+)
 from vonage_reports_cli.money import (
     checked_currency,
     grouped,
@@ -105,6 +111,7 @@ def bill(
         answer.refuse()
         return Exit.ATTENTION
     source = source_of(session, period)
+    require_unchanged(completeness, source.datasets())
     with open_dataset(source, with_manifests=False) as connection:
         found = read_groups(connection, period, keys, currency=of_others)
         outside = read_outside(connection, period, source.datasets())

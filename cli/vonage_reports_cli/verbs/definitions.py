@@ -29,7 +29,7 @@ from vonage_reports_cli.definitions import (
     versions,
     write,
 )
-from vonage_reports_cli.errors import Attention, BadInput, CommandError, Exit
+from vonage_reports_cli.errors import Attention, BadInput, Exit
 from vonage_reports_cli.estimate import Total, count
 from vonage_reports_cli.files import read_definitions
 from vonage_reports_cli.outlook import Outlook, described, outlook_of
@@ -190,7 +190,8 @@ def edit(session: Session, if_version: str | None, *, replace_all: bool) -> Exit
             session.screen.say(printable(session.deployed.source), "Nothing was changed.")
             return Exit.DONE
         code = _put(session, written, live, if_version, replace_all=replace_all)
-    except (CommandError, click.ClickException, KeyboardInterrupt):
+    except BaseException:
+        # Also Ctrl-C, and an expired login.
         session.screen.note(f"Your text is kept in {path}")
         raise
     if code is Exit.DONE and not session.dry_run:

@@ -14,7 +14,7 @@ from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.printable import printable
 from vonage_reports.submit_reports.requests import parse_event
 from vonage_reports_cli.acting import Action, Refused, Step, carry_out, cost, own_faults, total
-from vonage_reports_cli.errors import Exit
+from vonage_reports_cli.errors import Attention, Exit
 from vonage_reports_cli.estimate import count
 from vonage_reports_cli.previews import step_for
 from vonage_reports_cli.session import Session, verb
@@ -129,8 +129,14 @@ class _Queue:
                 {"Id": str(number), "ReceiptHandle": each.receipt}
                 for number, each in enumerate(some)
             ]
-            self.client.delete_message_batch(QueueUrl=self.url, Entries=entries)
-            self.received = [each for each in self.received if each not in some]
+            answer = self.client.delete_message_batch(QueueUrl=self.url, Entries=entries)
+            kept = {int(each["Id"]) for each in answer.get("Failed", ())}
+            deleted = [each for number, each in enumerate(some) if number not in kept]
+            self.received = [each for each in self.received if each not in deleted]
+            if kept:
+                raise Attention(
+                    f"SQS did not delete {count(len(kept), 'event')}; run the command again"
+                )
 
     def give_back(self) -> None:
         """Let other readers see the messages again."""

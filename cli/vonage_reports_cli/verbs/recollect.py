@@ -6,7 +6,7 @@ import click
 
 from vonage_reports.domain.report import Report, State, failure_token
 from vonage_reports_cli.acting import Action, Refused, Step, carry_out, cost, known_report, total
-from vonage_reports_cli.errors import BadInput, Exit
+from vonage_reports_cli.errors import Attention, BadInput, Exit
 from vonage_reports_cli.estimate import count
 from vonage_reports_cli.pasted import names
 from vonage_reports_cli.previews import step_for
@@ -39,8 +39,8 @@ def _step(session: Session, name: str, *, again: bool) -> Step:
     stack = session.deployed
     try:
         report = known_report(stack, name)
-    except BadInput as error:
-        return Refused(name, str(error))
+    except (BadInput, Attention) as error:
+        return Refused(name, str(error), error.code)
     whole = report if report.root is None else stack.ledger.report(report.root)
     is_delivered = whole is not None and whole.state is State.DELIVERED
     if is_delivered and report.tokens and not again:

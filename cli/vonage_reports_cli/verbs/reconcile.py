@@ -11,7 +11,13 @@ from vonage_reports.domain.printable import printable
 from vonage_reports_cli.bill import UNPRICED, read_groups, read_outside, require_currency
 from vonage_reports_cli.completeness import Completeness
 from vonage_reports_cli.errors import Exit
-from vonage_reports_cli.finance import checked_completeness, facts_of, made_at, require_real
+from vonage_reports_cli.finance import (
+    checked_completeness,
+    facts_of,
+    made_at,
+    require_real,
+    require_unchanged,
+)
 from vonage_reports_cli.invoice import OwnTotal, mapping_of, read_invoice
 from vonage_reports_cli.money import checked_currency, padded, plain
 from vonage_reports_cli.period import Period, month_of
@@ -113,6 +119,7 @@ def reconcile(
     if not goes_on:
         return answer.refuse()
     source = source_of(session, period)
+    require_unchanged(completeness, source.datasets())
     with open_dataset(source, with_manifests=False) as connection:
         found = read_groups(connection, period, ["product", "country"], currency=given)
         outside = read_outside(connection, period, source.datasets())

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from vonage_reports.domain.report import State
-from vonage_reports_cli.acting import carry_out, cost, total
+from vonage_reports_cli.acting import carry_out, cost, known_report, total
 from vonage_reports_cli.errors import BadInput, Exit
 from vonage_reports_cli.pasted import name
 from vonage_reports_cli.previews import step_for
@@ -37,11 +37,11 @@ def resolve(
     report_id = name(report_id)
     found = None if found is None else name(found)
     stack = session.deployed
-    report = stack.ledger.report(report_id)
+    report = known_report(stack, report_id)
     value: dict[str, Any] = {"report_id": report_id, "request_id": found}
     if hold is not None:
         value["hold"] = hold
-    elif report is not None and report.state is State.HELD:
+    elif report.state is State.HELD:
         # The answer to this preview must not answer a later hold.
         value["hold"] = report.holds
     step = step_for(stack, {"resolve": value})

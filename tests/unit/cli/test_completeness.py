@@ -357,3 +357,14 @@ def test_accepted_losses_are_named_by_product() -> None:
             "or fewer than Vonage counted."
         ),
     ]
+
+
+def test_unreadable_item_of_the_ledger_leaves_the_period_incomplete() -> None:
+    daily = definition()
+    windows = windows_of(daily, "2026-11-01", "2026-12-01")
+    manifests = [manifest(daily, window) for window in windows]
+    for unreadable, is_complete in (((), True), (("finished#calls/calls-x",), False)):
+        collected = Collected(LATER, [daily], [], calendar(), [], unreadable=unreadable)
+        found = completeness_of(NOVEMBER, collected, manifests, datasets=[])
+        assert found.is_complete is is_complete
+        assert any("calls-x" in line for line in found.lines()) is not is_complete

@@ -71,12 +71,13 @@ def receive(
     )
 
 
-def deliver(folder: Path, of: Report) -> None:
+def deliver(folder: Path, of: Report, **more: object) -> None:
     """Write the manifest of the report."""
     totals = [{"currency": "EUR", "total_price": "12.5", "rows": 1000}]
     dataset = {"bucket": "reports", "key": "data/x.parquet"}
     times = {"delivered": "2026-11-25T02:30:00Z"}
     manifest = {"rows": 1000, "totals": totals, "dataset": dataset, "archives": [], "times": times}
+    manifest |= more
     write(folder, manifest_key(of), manifest)
 
 
@@ -114,6 +115,13 @@ def test_delivered_report_has_all_times_and_its_bill(tmp_path: Path) -> None:
         "What to do: Nothing. To collect the window again, which Vonage bills:\n"
         f"  vonage-reports --stack prod recollect {delivered.report_id}\n"
     )
+
+
+def test_accepted_imperfections_are_named(tmp_path: Path) -> None:
+    accepted = [{"name": "row_count", "rows": 1}, {"name": "unreadable_rows", "rows": 20}]
+    deliver(tmp_path, report(), accepted=accepted)
+
+    assert "  accepted: row_count, unreadable_rows\n" in printed(life(tmp_path, report()))
 
 
 def test_price_of_a_record_turns_the_bill_into_money(tmp_path: Path) -> None:

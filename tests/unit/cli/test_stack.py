@@ -48,3 +48,15 @@ def test_stack_elsewhere_is_simulated_and_says_so(url: str) -> None:
     assert found.is_simulated
     assert found.label == "SIMULATED: stack prod, account 123456789012, eu-west-1"
     assert found.source.startswith(f"{found.label}, as of ")
+
+
+def test_event_is_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK would repeat a call that timed out, though Lambda may have carried it out."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    found = stack(None)
+
+    once = found.client("lambda", read_seconds=310).meta.config.retries
+    usual = found.client("s3").meta.config.retries
+
+    assert (once["total_max_attempts"], usual["total_max_attempts"]) == (1, 5)

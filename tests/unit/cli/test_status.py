@@ -809,7 +809,7 @@ def test_everything_that_asks_for_a_person_is_named() -> None:
         "1 held",
         "1 failed",
         "1 unreadable item of the ledger",
-        "no alarm reaches anybody",
+        "no alarm has a reader",
     ]
     assert replace(result, is_paused=True).attention[-1] == "the schedule is paused"
     assert status(report(DAILY, days[0])).attention == []

@@ -244,11 +244,11 @@ CHANGES: dict[str, tuple[Callable[[Delivered], object], str, str]] = {
     ),
     "definition of the manifest": (
         lambda out: edit(only(out, MANIFEST), lambda value: value.pop("definition")), "manifests/",
-        "the manifest is unreadable: its definition is missing or unreadable; restore its last",
+        "the manifest cannot be used: its definition is missing or unreadable; restore its last",
     ),
     "times of the manifest": (
         lambda out: edit(only(out, MANIFEST), lambda value: value.pop("times")), "manifests/",
-        "the manifest is unreadable: its times is missing or unreadable; restore its last",
+        "the manifest cannot be used: its times is missing or unreadable; restore its last",
     ),
     "member of the manifest": (
         lambda out: edit(only(out, MANIFEST), lambda value: value["archives"][0].update(members=3)),
@@ -260,7 +260,7 @@ CHANGES: dict[str, tuple[Callable[[Delivered], object], str, str]] = {
     ),
     "garbled manifest": (
         lambda out: only(out, MANIFEST).write_text("[]"), "manifests/",
-        "the manifest is unreadable: ",
+        "the manifest cannot be used: ",
     ),
 }  # fmt: skip
 
@@ -332,6 +332,18 @@ def test_month_between_two_others_is_a_gap(
     assert gaps(verified(capsys, "--month", "2026-06")) == []
 
 
+def test_manifest_under_the_key_of_another_report_is_found(
+    out: Delivered, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = only(out, MANIFEST)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "definition": "another"}))
+
+    found = verified(capsys, "--month", "2026-11")
+
+    reason = "its definition is not that of its key"
+    assert any(reason in each["reason"] for each in found["differences"])
+
+
 def test_overlapping_windows_are_found(out: Delivered, capsys: pytest.CaptureFixture[str]) -> None:
     out.deliver("SMS", [], definition="sms", day="2026-11-20", days=2)
 
@@ -344,7 +356,8 @@ def test_second_final_manifest_of_a_window_is_found(
     out: Delivered, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = only(out, MANIFEST)
-    first.with_name("sms-20261119T0000Z-000000000000.json").write_bytes(first.read_bytes())
+    second = first.with_name("sms-20261119T0000Z-000000000000.json")
+    second.write_text(json.dumps({**json.loads(first.read_text()), "report_id": second.stem}))
 
     reasons = [each["reason"] for each in verified(capsys)["differences"]]
 

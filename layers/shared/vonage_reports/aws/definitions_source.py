@@ -44,6 +44,11 @@ class WrittenDefinitions:
     taken_over: str | None = None
 
 
+def text_of(body: bytes) -> str:
+    """Decode definitions. Drop a byte order mark, which Windows' editors write."""
+    return body.decode("utf-8-sig", errors="surrogateescape")
+
+
 def replacing_metadata() -> dict[str, str]:
     """Return the metadata of an object that may lack every earlier definition."""
     return {_REPLACE_ALL: "true"}
@@ -75,8 +80,7 @@ class DefinitionsSource:
         if found is None:
             return None
         return WrittenDefinitions(
-            # Windows' editors write a byte order mark.
-            found.body.decode("utf-8-sig", errors="surrogateescape"),
+            text_of(found.body),
             found.changed_at,
             f"the object {self.uri}",
             is_object=True,
