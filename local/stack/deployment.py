@@ -187,8 +187,9 @@ def deploy(
     """Deploy the template of `root`, or update the stack `name` if it exists.
 
     `folder` gets the file that paces the requests of all functions. `environment` adds variables to
-    every function, and `parameters` sets parameters of the template. `request_interval` is the time between two requests, in seconds. The secret of a
-    new stack is empty, and all schedules are disabled.
+    every function, and `parameters` sets parameters of the template. `request_interval` is the time
+    between two requests, in seconds. The secret of a new stack is empty, and all schedules are
+    disabled.
 
     Raises DeploymentFailed.
     """
