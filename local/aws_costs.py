@@ -6,6 +6,7 @@ Free tiers are not subtracted. Each estimate of `Usage` says where it is from.
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from local.stack.emulator import ROOT
@@ -84,15 +85,20 @@ USAGES: Mapping[str, Usage] = {
 }
 
 
+@cache
+def _template() -> Mapping[str, Any]:
+    return read_template(ROOT / "template.yaml")
+
+
 def everything_off() -> dict[str, str]:
     """Return the parameters that turn every optional part of the template off."""
-    declared = read_template(ROOT / "template.yaml")["Parameters"].items()
+    declared = _template()["Parameters"].items()
     return {name: "off" for name, each in declared if each.get("AllowedValues") == ["on", "off"]}
 
 
 def resources_of(parameters: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
     """Return the template's resources that a stack with these parameters has, by logical id."""
-    template = read_template(ROOT / "template.yaml")
+    template = _template()
     defaults = {name: each["Default"] for name, each in template["Parameters"].items()}
     values = {**defaults, **parameters}
     holds = {name: _holds(each, values) for name, each in template["Conditions"].items()}
