@@ -225,7 +225,7 @@ def is_too_long_a_wait(case: Case, reference: Outcome, other: Outcome) -> bool:
 
 
 DIFFERENCES: dict[str, Callable[[Case, Outcome, Outcome], bool]] = {
-    # Harmless: the largest whole number of a run is a count of records.
+    # Harmless: filters with such a number are refused, and counts of records are smaller.
     "whole numbers above 2**53 stay exact": is_beyond_a_double,
     # Harmless: both functions return a boolean, which their own tests assert.
     "a choice takes any value for true or false": is_truth_of_any_value,
