@@ -22,6 +22,7 @@ _FIELDS = {
     "Succeed": {"Output"},
     "Fail": {"Error", "Cause"},
 }
+_LONGEST_WAIT = 99_999_999
 _RULE = {"Comment", "Condition", "Assign", "Next"}
 _RETRIER = {
     *("Comment", "ErrorEquals", "IntervalSeconds", "BackoffRate", "MaxAttempts"),
@@ -87,26 +88,26 @@ class Workflow:
                 case "Choice":
                     assigning: Mapping[str, Any] = {"Next": state["Default"]}
                     for rule in state["Choices"]:
-                        if _evaluated(rule["Condition"], states, variables) is True:
+                        if field_value("Condition", rule["Condition"], states, variables):
                             assigning = rule
                             break
                     output, name = value, assigning["Next"]
                 case "Wait":
                     assigning = state
-                    yield Wait(_evaluated(state["Seconds"], states, variables))
+                    yield Wait(field_value("Seconds", state["Seconds"], states, variables))
                     output, name = value, state["Next"]
                 case "Task":
                     assigning = state
-                    arguments = _evaluated(state["Arguments"], states, variables)
+                    arguments = evaluated(state["Arguments"], states, variables)
                     result = yield from _task(state, arguments, random)
                     states = {**states, "result": result}
-                    output = _evaluated(state["Output"], states, variables)
+                    output = evaluated(state["Output"], states, variables)
                     name = state["Next"]
                 case "Succeed":
-                    return _evaluated(state["Output"], states, variables)
+                    return evaluated(state["Output"], states, variables)
                 case _:
                     raise StateError(state["Error"], state["Cause"])
-            variables |= _evaluated(assigning.get("Assign", {}), states, variables)
+            variables |= evaluated(assigning.get("Assign", {}), states, variables)
             value = output
 
 
@@ -143,18 +144,42 @@ def _expression(text: str) -> jsonata.Jsonata:
     return jsonata.Jsonata(text)
 
 
-def _evaluated(template: Any, states: Mapping[str, Any], variables: Mapping[str, Any]) -> Any:
+def fits(field: str, value: Any) -> bool:
+    """Whether the value has the type that Step Functions requires of the field."""
+    if field == "Condition":
+        return isinstance(value, bool)
+    if field == "Seconds":
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and value == int(value) and 0 <= value <= _LONGEST_WAIT
+    return True
+
+
+def field_value(
+    field: str, template: Any, states: Mapping[str, Any], variables: Mapping[str, Any]
+) -> Any:
+    """Return the value of a field. Raises StateError for a value of the wrong type, too."""
+    value = evaluated(template, states, variables)
+    if not fits(field, value):
+        raise StateError("States.QueryEvaluationError", f"{field} cannot be {value}: {template}")
+    return value
+
+
+def evaluated(template: Any, states: Mapping[str, Any], variables: Mapping[str, Any]) -> Any:
+    """Return the template with each expression replaced by its value. Raises StateError."""
     if isinstance(template, dict):
-        return {name: _evaluated(each, states, variables) for name, each in template.items()}
+        return {name: evaluated(each, states, variables) for name, each in template.items()}
     if isinstance(template, list):
-        return [_evaluated(each, states, variables) for each in template]
+        return [evaluated(each, states, variables) for each in template]
     if not isinstance(template, str) or not template.startswith("{%"):
         return template
     text = template.removeprefix("{%").removesuffix("%}").strip()
     null = jsonata.utils.Utils.NULL_VALUE
     bound = {name: null if each is None else each for name, each in variables.items()}
     bound["states"] = states
-    value = _expression(text).evaluate(None, bound)
+    try:
+        value = _expression(text).evaluate(None, bound)
+    except jsonata.JException as error:
+        raise StateError("States.QueryEvaluationError", str(error)) from error
     if value is None and not _expression(f"$exists({text})").evaluate(None, bound):
         raise StateError("States.QueryEvaluationError", f"{text} did not return a result")
     # jsonata returns lists of its own classes.

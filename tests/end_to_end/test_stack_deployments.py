@@ -1,15 +1,18 @@
-"""Deployments: two stacks side by side, and a new version with a report in flight."""
+"""Deployments: two stacks side by side, and a new version with reports in flight."""
 
 import json
 import re
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from local.simulator.process import Simulator
-from local.stack.deployment import DeploymentFailed, deploy
+from local.stack.deployment import DeploymentFailed, InvocationFailed, deploy
 from local.stack.emulator import ROOT
 from tests.end_to_end.conftest import WAIT_SCALE, LocalStack, copy_of_the_tree
 from tests.support.alarms import ALARMS, metrics_in
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
+MISMATCH = "Runtime.ImportModuleError"
+"""The error of Lambda's Python runtime if an import of code and layer does not fit."""
+LAYER = "layers/shared/vonage_reports"
 SECOND = "vonage-usage-reports-second"
 EVERYTHING_OFF = {"WorkflowLogs": "off", "DetailedMetrics": "off", "Dashboard": "off"}
 LEFT_OUT = {"WorkflowLogGroup", "ReportsDashboard"}
@@ -85,17 +91,28 @@ def test_two_stacks_share_no_resource(local_stack: LocalStack, second_stack: Loc
     assert of_first.isdisjoint(of_second)
 
 
+FIRST = {"calls": "VOICE-CALL"}
+PRODUCTS = {**FIRST, "speech": "ASR"}
+
+
+def definitions_of(products: dict[str, str]) -> str:
+    return json.dumps([{"name": name, "product": each} for name, each in products.items()])
+
+
 @pytest.fixture(scope="module")
-def in_flight(local_stack: LocalStack) -> str:
-    """Submit a report that Vonage generates until its clock is advanced."""
-    local_stack.stack.set_definitions(json.dumps([{"name": "mine", "product": "VOICE-CALL"}]))
-    local_stack.simulator.settings(seconds_per_report=3600)
-    [report_id] = local_stack.scheduled()["planned"]
-    return str(report_id)
+def in_flight(local_stack: LocalStack) -> list[str]:
+    """Submit a report that Vonage generates for an hour of its clock, and one for two hours."""
+    planned = []
+    for hours, products in ((1, FIRST), (2, PRODUCTS)):
+        local_stack.stack.set_definitions(definitions_of(products))
+        local_stack.simulator.settings(seconds_per_report=hours * 3600)
+        planned += local_stack.scheduled()["planned"]
+    assert len(planned) == len(PRODUCTS)
+    return planned
 
 
 def test_second_stack_delivers_beside_the_first(
-    local_stack: LocalStack, in_flight: str, second_stack: LocalStack
+    local_stack: LocalStack, in_flight: list[str], second_stack: LocalStack
 ) -> None:
     second_stack.stack.set_definitions(json.dumps([{"name": "theirs", "product": "VERIFY-V2"}]))
     (report,) = second_stack.until_finished(second_stack.scheduled()["planned"]).values()
@@ -105,7 +122,7 @@ def test_second_stack_delivers_beside_the_first(
     assert len(second_stack.objects(f"archives/theirs/{key}/")) == 2
     assert local_stack.notifications() == []
     assert list(local_stack.objects("")) == [DEFINITIONS_KEY]
-    assert local_stack.states() == {in_flight: State.SUBMITTED}
+    assert local_stack.states() == dict.fromkeys(in_flight, State.SUBMITTED)
     assert local_stack.undelivered() == second_stack.undelivered() == []
 
 
@@ -145,39 +162,188 @@ def changed_values(stack: "Stack", local_stack: LocalStack) -> dict[str, Any]:
     }
 
 
-def test_deployment_in_flight_loses_nothing(
-    local_stack: LocalStack, in_flight: str, tmp_path: Path
-) -> None:
-    before = local_stack.stack
-    set_by_the_operator = before.definitions()
-    tree = copy_of_the_tree(tmp_path)
+LATE_SECONDS = 3
+TIME_LIMIT = LATE_SECONDS - 1
+"""The time limit of a task in the next version, in seconds. A started function needs less."""
+LATE = """
+import contextlib
+import pathlib
+import time
+
+_in_time = lambda_handler
+
+
+def lambda_handler(event, context):
+    # The test writes the file to make one invocation late.
+    with contextlib.suppress(FileNotFoundError):
+        pathlib.Path({late!r}).unlink()
+        time.sleep({seconds})
+    return _in_time(event, context)
+"""
+REFUSALS = 3
+NEEDS_NEW_LAYER = """
+_without_layer = lambda_handler
+
+
+def lambda_handler(event, context):
+    try:
+        import vonage_reports.for_check_report
+    except ModuleNotFoundError:
+        # The new layer comes after a few invocations.
+        with pathlib.Path({refused!r}).open("a") as refused:
+            if refused.write("x") and refused.tell() >= {refusals}:
+                pathlib.Path({layer!r}, "for_check_report.py").touch()
+        raise
+    return _without_layer(event, context)
+"""
+
+
+@dataclass(frozen=True)
+class NextVersion:
+    """The deployed next version, and what went wrong before it was complete."""
+
+    stack: "Stack"
+    folder: Path
+    failures: Counter[tuple[str, str]]
+
+    def make_late(self, function: str) -> None:
+        """Make the next invocation of a function take longer than its task may."""
+        (self.folder / f"{function} is late").touch()
+
+
+def write_next_version(tree: Path) -> None:
+    """Change the tree as a new version does: workflow, settings, code and layer."""
     template, workflow = tree / "template.yaml", tree / "functions/report_workflow.asl.yaml"
     template.write_text(template.read_text().replace("MemorySize: 256", "MemorySize: 320"))
-    workflow.write_text(workflow.read_text().replace("Where To Begin?", "Where To Start?"))
-    after = deploy(
+    text = workflow.read_text().replace("Where To Begin?", "Where To Start?")
+    limits = re.compile(r"(TimeoutSeconds:) (150|960)\b")
+    workflow.write_text(limits.sub(rf"\1 {TIME_LIMIT}", text))
+    for function in ("check_report", "store_report", "convert_report"):
+        late = str(tree.parent / f"{function} is late")
+        append_code(tree, function, LATE.format(late=late, seconds=LATE_SECONDS))
+    code = NEEDS_NEW_LAYER.format(
+        refused=str(tree.parent / "refused"), refusals=REFUSALS, layer=str(tree / LAYER)
+    )
+    append_code(tree, "check_report", code)
+    append_code(tree, "submit_reports", "\nimport vonage_reports.for_submit_reports\n")
+
+
+def append_code(tree: Path, function: str, code: str) -> None:
+    with (tree / "functions" / function / "app.py").open("a") as app:
+        app.write(code)
+
+
+def failures_of(local_stack: LocalStack) -> Counter[tuple[str, str]]:
+    """Count the failed invocations of all runs by state and error."""
+    failures: Counter[tuple[str, str]] = Counter()
+    for events in local_stack.histories().values():
+        state = ""
+        for event in events:
+            if "stateEnteredEventDetails" in event:
+                state = event["stateEnteredEventDetails"]["name"]
+            elif "taskFailedEventDetails" in event:
+                failed = event["taskFailedEventDetails"]
+                # The emulator names the error of a failed start in the cause only.
+                error = MISMATCH if MISMATCH in failed["cause"] else failed["error"]
+                failures[state, error] += 1
+    return failures
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait without sweeps, which fail while submit_reports does."""
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def next_version(
+    local_stack: LocalStack, in_flight: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> NextVersion:
+    """Deploy a new version with reports in flight, in the steps that AWS may take.
+
+    First new code meets the old layer, in submit_reports and check_report. Then old code meets a
+    new layer, in store_report.
+    """
+    assert local_stack.states() == dict.fromkeys(in_flight, State.SUBMITTED)
+    folder = tmp_path_factory.mktemp("next")
+    tree = copy_of_the_tree(folder)
+    write_next_version(tree)
+    layer = tree / LAYER
+    (layer / "store_report.py").rename(layer / "stored_report.py")
+    stack = deploy(
         local_stack.emulator,
-        tmp_path,
+        folder,
         vonage_base_url=local_stack.simulator.url,
         wait_scale=WAIT_SCALE,
         root=tree,
     )
-
-    assert changed_values(after, local_stack) == {"memory": 320, "start": "Where To Start?"}
-    assert after.outputs == before.outputs
-    assert after.definitions() == set_by_the_operator
-    assert local_stack.states() == {in_flight: State.SUBMITTED}
+    with pytest.raises(InvocationFailed, match=MISMATCH):
+        local_stack.sweep()
+    (layer / "for_submit_reports.py").touch()
+    wait_until((layer / "for_check_report.py").exists)
     local_stack.simulator.advance(3600)
-    (report,) = local_stack.until_finished([in_flight]).values()
-    assert (report.state, report.attempt, report.run) == (State.DELIVERED, 1, 1)
-    assert [body["report_id"] for _, body in local_stack.notifications()] == [in_flight]
-    assert len(local_stack.simulator.state()["reports"]) == 1
+    # The emulator would kill other starts of the function, so only one report gets here.
+    wait_until(lambda: failures_of(local_stack)["Store Report", MISMATCH] > 0)
+    (layer / "stored_report.py").rename(layer / "store_report.py")
+    local_stack.simulator.advance(3600)
+    local_stack.until_finished(in_flight)
+    return NextVersion(stack, folder, failures_of(local_stack))
+
+
+def test_deployment_in_flight_loses_nothing(
+    local_stack: LocalStack, in_flight: list[str], next_version: NextVersion
+) -> None:
+    assert changed_values(next_version.stack, local_stack) == {
+        "memory": 320,
+        "start": "Where To Start?",
+    }
+    assert next_version.stack.outputs == local_stack.stack.outputs
+    assert next_version.stack.definitions() == definitions_of(PRODUCTS)
+    reports = local_stack.until_finished(in_flight)
+    for report in reports.values():
+        assert (report.state, report.attempt, report.run) == (State.DELIVERED, 1, 1)
+    delivered = [body["report_id"] for _, body in local_stack.notifications()]
+    assert sorted(delivered) == sorted(in_flight)
+    assert len(local_stack.simulator.state()["reports"]) == len(in_flight)
+    assert local_stack.undelivered() == []
+
+    print("failed invocations:", dict(next_version.failures))
+    assert next_version.failures["Check Report", "ModuleNotFoundError"] >= REFUSALS
+    assert next_version.failures["Store Report", MISMATCH] > 0
+    # A task is tried seven times at most; otherwise its run would have failed.
+    assert next_version.failures.total() <= 7 * 2 * len(in_flight)
     # A run keeps its version of the workflow; the next run has the new version.
-    assert "Where To Begin?" in states_of(local_stack, report.execution_name)
-    local_stack.stack.submit({"reconvert": {"report_id": in_flight}})
+    for report in reports.values():
+        assert "Where To Begin?" in states_of(local_stack, report.execution_name)
+    local_stack.stack.submit({"reconvert": {"report_id": in_flight[0]}})
     local_stack.until(lambda: not local_stack.ledger.open_reports(), "the conversion")
-    again = local_stack.ledger.finished_report(in_flight)
+    again = local_stack.ledger.finished_report(in_flight[0])
     assert again is not None
     assert "Where To Start?" in states_of(local_stack, again.execution_name)
+
+
+LATE_TASKS = ("Check Report", "Store Report", "Convert Report")
+
+
+def test_late_task_times_out_and_is_repeated(
+    local_stack: LocalStack, next_version: NextVersion
+) -> None:
+    before = failures_of(local_stack)
+    local_stack.simulator.settings(seconds_per_report=0.5)
+    local_stack.stack.set_definitions(definitions_of({"late": "VERIFY-V2", **PRODUCTS}))
+    for name in LATE_TASKS:
+        next_version.make_late(name.lower().replace(" ", "_"))
+
+    (report,) = local_stack.until_finished(local_stack.scheduled()["planned"]).values()
+
+    assert (report.state, report.attempt, report.run) == (State.DELIVERED, 1, 1)
+    late = failures_of(local_stack) - before
+    assert {state for state, error in late if error == "States.Timeout"} == set(LATE_TASKS)
+    announced = [body["report_id"] for _, body in local_stack.notifications()]
+    assert announced.count(report.report_id) == 1
+    assert len(local_stack.simulator.state()["reports"]) == len(PRODUCTS) + 1
 
 
 def states_of(local_stack: LocalStack, execution_name: str) -> list[str]:
@@ -243,10 +409,10 @@ def roll_back(local_stack: LocalStack, tmp_path: Path) -> None:
 def test_deployment_that_writes_the_parameter_keeps_the_definitions(
     update: Callable[[LocalStack, Path], None],
     local_stack: LocalStack,
-    in_flight: str,
+    next_version: NextVersion,
     tmp_path: Path,
 ) -> None:
-    local_stack.until(lambda: in_flight not in local_stack.states(), "the end of the report")
+    assert next_version.failures
     ssm = local_stack.emulator.client("ssm")
     name = local_stack.stack.outputs["DefinitionsParameterName"]
     of_template = ssm.get_parameter(Name=f"{name}-of-template")["Parameter"]["Value"]

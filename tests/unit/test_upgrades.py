@@ -90,6 +90,19 @@ def test_run_in_flight_finds_its_stored_objects() -> None:
     )
 
 
+def test_fields_of_a_later_version_are_ignored() -> None:
+    """During a deployment, and after its rollback, the old code meets what the new code wrote."""
+    run_input = json.loads(RUN_INPUT)
+    later = {
+        **run_input,
+        "later": 1,
+        "definition": {**run_input["definition"], "later": 1},
+        "window": {**run_input["window"], "later": 1},
+    }
+    assert RunInput.from_input(later) == RunInput.from_input(run_input)
+    assert report_of({**ITEM, "later": 1}) == report_of(ITEM)
+
+
 @pytest.mark.parametrize("function", PAYLOADS)
 def test_functions_need_only_fields_of_runs_in_flight(function: str) -> None:
     module = ast.parse((ROOT / "functions" / function / "app.py").read_text())

@@ -171,6 +171,16 @@ def test_refusal_names_the_filter(value: object) -> None:
     assert refusal_of({**CALLS, "filters": {"country": value}}).field == "filters.country"
 
 
+@pytest.mark.parametrize("number", [2**53, -(2**53), 10**400])
+def test_number_that_the_workflow_would_round_is_refused(number: int) -> None:
+    assert accepted({**CALLS, "filters": {"orbit": 2**53 - 1}}).filters == {"orbit": 2**53 - 1}
+
+    refusal = refusal_of({**CALLS, "filters": {"orbit": number}})
+
+    assert refusal.field == "filters.orbit"
+    assert "in quotes" in refusal.reason
+
+
 @pytest.mark.parametrize(
     "name", ["", "SMS", "sms_outbound", "sms outbound", "sms/outbound", "x" * 31, "sms\n", 5]
 )

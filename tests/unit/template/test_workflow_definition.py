@@ -292,8 +292,8 @@ ANSWERS: dict[str, dict[str, Any]] = {
 }
 
 
-@every_task
-def test_task_without_an_answer_is_repeated_with_the_same_input(name: str) -> None:
+def run_at(name: str) -> tuple[Steps, Wait | Call]:
+    """Return a run that is at its task `name`, and the call of the task."""
     run = a_run(None)
     next(run)
     call = run.send(None)
@@ -301,12 +301,57 @@ def test_task_without_an_answer_is_repeated_with_the_same_input(name: str) -> No
         if earlier == name:
             break
         call = run.send({"Payload": answer})
+    return run, call
 
-    pause = run.throw(StateError("States.Timeout", "no answer"))
 
-    assert isinstance(call, Call)
-    assert isinstance(pause, Wait)
-    assert run.send(None) == call
+def waits_until_it_fails(name: str, error: str) -> list[float]:
+    """Return the waits of a task that always ends with this error."""
+    run, call = run_at(name)
+    paused: list[float] = []
+    while True:
+        try:
+            pause = run.throw(StateError(error, "again"))
+        except StateError as failure:
+            if failure.name != error:
+                raise
+            return paused
+        assert isinstance(pause, Wait)
+        paused.append(pause.seconds)
+        assert run.send(None) == call
+
+
+@every_task
+def test_task_without_an_answer_is_repeated_with_the_same_input(name: str) -> None:
+    assert isinstance(run_at(name)[1], Call)
+    assert len(waits_until_it_fails(name, "States.Timeout")) >= 6
+
+
+def test_lost_answers_do_not_use_up_the_time_of_a_run() -> None:
+    """Vonage may generate for 48 hours. Then every try of every task may lose its answer."""
+    lost = 0.0
+    for name, task in TASKS.items():
+        paused = waits_until_it_fails(name, "States.Timeout")
+        lost += sum(paused) + (len(paused) + 1) * task["TimeoutSeconds"]
+
+    assert waits.DEADLINE.total_seconds() + lost < WORKFLOW["TimeoutSeconds"]
+
+
+@every_lambda_task
+@pytest.mark.parametrize(
+    "error",
+    [
+        # The first three are names of Lambda's runtime client (awslambdaric, FaultException).
+        "Runtime.ImportModuleError",
+        "Runtime.HandlerNotFound",
+        "Runtime.UserCodeSyntaxError",
+        "ImportError",
+        "ModuleNotFoundError",
+        "AttributeError",
+        "TypeError",
+    ],
+)
+def test_task_outlasts_a_deployment_in_which_code_and_layer_differ(name: str, error: str) -> None:
+    assert sum(waits_until_it_fails(name, error)) >= 15 * 60
 
 
 def test_no_arn_names_a_partition() -> None:

@@ -160,7 +160,8 @@ _TRANSIENT = frozenset(
         # AWS refuses a resource of the stack. An administrator can mend that.
         "ResourceUnusable",
         "States.TaskFailed",
-        "Runtime.ExitError",
+        # Lambda's answer got lost: a slow function ends a minute earlier, as Sandbox.Timedout.
+        "States.Timeout",
         # The run was stopped, or waited until the file expired.
         "ABORTED",
         "TIMED_OUT",
@@ -169,8 +170,9 @@ _TRANSIENT = frozenset(
 """Errors that may be gone in a later run. Any other error is a defect in our code, and recurs in
 every later run."""
 
-_OF_AWS = ("Lambda.", "SNS.")
-"""How the names of errors begin that AWS's services raise. An administrator can mend these too."""
+_OF_AWS = ("Lambda.", "Runtime.", "SNS.")
+"""How the names of errors begin that AWS's services and Lambda's runtime raise. An administrator or
+the next deployment can mend these too."""
 
 
 def is_leased(report: Report, now: datetime) -> bool:

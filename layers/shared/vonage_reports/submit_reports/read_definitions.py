@@ -46,6 +46,9 @@ MOST_DEFINITIONS = 2_000
 
 _MOST_QUOTED = 60
 
+_LARGEST_NUMBER = 2**53 - 1
+"""The workflow's expressions round larger numbers, as JSONata's numbers are doubles."""
+
 
 _NO_ZONES = re.compile(r"(posix|right)/.*|localtime|posixrules|Factory", re.DOTALL)
 """Files beside the IANA zones: copies, links to a machine's own zone, and a placeholder."""
@@ -79,6 +82,8 @@ def _filter_value(value: object) -> object:
         raise ValueError("takes a string, a whole number, true or false")  # noqa: TRY004 - pydantic reports ValueError alone
     if isinstance(value, str) and not value.isprintable():
         raise ValueError("takes printable characters only")
+    if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
+        raise ValueError(f"takes numbers up to {_LARGEST_NUMBER}; write a longer one in quotes")
     return value
 
 
@@ -144,7 +149,11 @@ def definitions_schema() -> dict[str, Any]:
     product["anyOf"] = [{"enum": sorted(PRODUCTS)}, {"pattern": product.pop("pattern")}]
     filters["additionalProperties"] = False
     for name in filters["patternProperties"]:
-        filters["patternProperties"][name] = {"type": ["string", "boolean", "integer"]}
+        filters["patternProperties"][name] = {
+            "type": ["string", "boolean", "integer"],
+            "minimum": -_LARGEST_NUMBER,
+            "maximum": _LARGEST_NUMBER,
+        }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Report definitions",
