@@ -3,11 +3,15 @@
 Free tiers are not subtracted. Each estimate of `Usage` says where it is from.
 """
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 from local.stack.emulator import ROOT
 from local.stack.template import read_template
+from vonage_reports.domain.metrics import ALARMING_GAUGES, CHARTED_GAUGES
 
 PRICES_ARE = "list prices of eu-west-1 in USD, as published in 2025"
 
@@ -30,14 +34,17 @@ STORED_GB = 0.023
 DAYS, HOURS = 30, 720
 SWEEPS = DAYS * 24 * 12
 
-GAUGES = 7
-"""Metrics of each sweep."""
-BY_DEFINITION = (
+COUNTERS = (
     *("BilledRecords", "Deliveries", "GenerationSeconds", "HoursToDelivery"),
-    *("ReportsBoughtAgain", "ReportsRequested", "RescuedCells", "RowsDelivered"),
-    "VolumeDeviation",
+    *("ReportsRequested", "RowsDelivered", "VolumeDeviation"),
 )
-"""Metrics of each delivered report, by stack, and by stack and definition."""
+"""Metrics of each delivered report, by stack, and by stack and definition.
+
+ReportsBoughtAgain, ReportsFailed and RescuedCells are 0 for a usual report, so they are not sent.
+"""
+
+FREE_ALARMS, FREE_METRICS = 10, 10
+"""What CloudWatch's free tier has for an account, in all its regions together."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +77,6 @@ class Usage:
         convert = 1.769 * (self.reports * 3 + rows / 150_000)
         return submit + check + store + convert
 
-    @property
-    def metric_months(self) -> float:
-        """Metrics of the stack. A metric without data in an hour costs nothing in that hour."""
-        return GAUGES + len(BY_DEFINITION) * self.schedules / HOURS
-
-    @property
-    def detailed_metric_months(self) -> float:
-        """Metrics by definition."""
-        return len(BY_DEFINITION) * self.definitions * self.schedules / HOURS
-
 
 USAGES: Mapping[str, Usage] = {
     "8 daily": Usage(8, DAYS),
@@ -88,10 +85,74 @@ USAGES: Mapping[str, Usage] = {
 }
 
 
-def costs_of(usage: Usage) -> dict[str, float]:
-    """Return the costs of a month by part, in USD, without the metrics by definition."""
-    resources = read_template(ROOT / "template.yaml")["Resources"].values()
-    alarms = sum(each["Type"] == "AWS::CloudWatch::Alarm" for each in resources)
+@cache
+def _template() -> Mapping[str, Any]:
+    return read_template(ROOT / "template.yaml")
+
+
+def everything_off() -> dict[str, str]:
+    """Return the parameters that turn every optional part of the template off."""
+    declared = _template()["Parameters"].items()
+    return {name: "off" for name, each in declared if each.get("AllowedValues") == ["on", "off"]}
+
+
+def resources_of(parameters: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
+    """Return the template's resources that a stack with these parameters has, by logical id."""
+    template = _template()
+    defaults = {name: each["Default"] for name, each in template["Parameters"].items()}
+    values = {**defaults, **parameters}
+    holds = {name: _holds(each, values) for name, each in template["Conditions"].items()}
+    return {
+        name: each
+        for name, each in template["Resources"].items()
+        if "Condition" not in each or holds[each["Condition"]]
+    }
+
+
+def _holds(condition: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """Evaluate a condition of the template, made of Not, Equals and Ref. Raises ValueError."""
+    ((name, arguments),) = condition.items()
+    if name == "Fn::Not":
+        return not _holds(arguments[0], values)
+    if name != "Fn::Equals":
+        raise ValueError(f"a condition of template.yaml has {name}, which this module cannot read")
+    first, second = (
+        str(values[each["Ref"]]) if isinstance(each, Mapping) else str(each) for each in arguments
+    )
+    return first == second
+
+
+@dataclass(frozen=True)
+class Watched:
+    """How many alarms and dashboards a stack has, and how many metrics in a month."""
+
+    alarms: int
+    dashboards: int
+    gauges: int
+    counters: float
+    by_definition: float
+
+    @classmethod
+    def of(cls, usage: Usage, parameters: Mapping[str, str]) -> "Watched":
+        """Count what a stack with these parameters has."""
+        found = resources_of(parameters).values()
+        alarms = [each["Properties"] for each in found if each["Type"] == "AWS::CloudWatch::Alarm"]
+        read = {each["MetricName"] for each in alarms} & {*ALARMING_GAUGES}
+        is_detailed = parameters.get("DetailedMetrics") != "off"
+        # CloudWatch does not bill a metric in an hour without data.
+        counters = len(COUNTERS) * usage.schedules / HOURS
+        return cls(
+            alarms=len(alarms),
+            dashboards=sum(each["Type"] == "AWS::CloudWatch::Dashboard" for each in found),
+            gauges=len(read) + (len(CHARTED_GAUGES) if is_detailed else 0),
+            counters=counters,
+            by_definition=usage.definitions * counters if is_detailed else 0,
+        )
+
+
+def costs_of(usage: Usage, parameters: Mapping[str, str] | None = None) -> dict[str, float]:
+    """Return the costs of a month by part, in USD, with parameters of the template."""
+    watched = Watched.of(usage, parameters or {})
     # `make bench PART=ledger`: 3 units for a sweep, 12 for a planned report. Settling and
     # submitting write about ten items in transactions, which count twice.
     read, written = 3 * usage.invocations, (12 + 30) * usage.reports
@@ -106,25 +167,48 @@ def costs_of(usage: Usage) -> dict[str, float]:
         # Archive and dataset have about 130 bytes for each record.
         "each kept month of archives and dataset": usage.records * 130 / 1e9 * STORED_GB,
         "logs and traces": usage.invocations * (3e3 / 1e9 * LOG_GB + TRACE),
-        f"{alarms} alarms": alarms * ALARM,
-        "dashboard": DASHBOARD,
-        "metrics of the stack": usage.metric_months * METRIC,
+        "alarms": watched.alarms * ALARM,
+        "gauges": watched.gauges * METRIC,
+        "counters of the stack": watched.counters * METRIC,
+        "counters by definition": watched.by_definition * METRIC,
+        "dashboard": watched.dashboards * DASHBOARD,
     }
 
 
 def aws_costs() -> Iterator[str]:
-    """Yield the table of costs."""
+    """Yield the table of costs, and the sum of a stack with everything optional off."""
+    off = everything_off()
     columns = {name: costs_of(usage) for name, usage in USAGES.items()}
-    yield f"| part | {' | '.join(USAGES)} |"
-    yield f"|---|{'---|' * len(USAGES)}"
+    for name in ("8 daily", "83 hourly"):
+        columns[f"{name}, all off"] = costs_of(USAGES[name], off)
+    yield f"| part | {' | '.join(columns)} |"
+    yield f"|---|{'---|' * len(columns)}"
     for part in next(iter(columns.values())):
         yield _row(part, *(costs[part] for costs in columns.values()))
     yield _row("**total**", *(sum(costs.values()) for costs in columns.values()))
-    yield _row(
-        "metrics by definition, added to the total",
-        *(usage.detailed_metric_months * METRIC for usage in USAGES.values()),
-    )
+    yield ""
+    yield from textwrap.wrap(_further_stack(USAGES["8 daily"], off), _WIDTH)
+
+
+_WIDTH = 128
 
 
 def _row(name: str, *costs: float) -> str:
     return f"| {name} | {' | '.join(f'{cost:,.2f}' for cost in costs)} |"
+
+
+def _further_stack(usage: Usage, off: Mapping[str, str]) -> str:
+    costs, watched = costs_of(usage, off), Watched.of(usage, off)
+    total = sum(costs.values())
+    settings = ", ".join(f"`{name}`" for name in off)
+    fixed = sum(costs[part] for part in ("alarms", "gauges", "secret"))
+    free = min(watched.alarms, FREE_ALARMS) * ALARM
+    free += min(watched.gauges + watched.counters, FREE_METRICS) * METRIC
+    return (
+        f"**All off** means `off` for {settings}. A further stack with all off and 8 daily "
+        f"definitions costs {total:.2f} USD a month. Of these, {fixed:.2f} USD do "
+        f"not depend on its reports: {watched.alarms} alarms ({costs['alarms']:.2f}), the "
+        f"{watched.gauges} gauges that they read ({costs['gauges']:.2f}), and the secret with its "
+        f"reads ({costs['secret']:.2f}). No setting turns off an alarm. In an account with an "
+        f"unused free tier of CloudWatch, the same stack costs {total - free:.2f} USD."
+    )

@@ -26,8 +26,13 @@ from vonage_reports_cli.errors import Exit, NoAccess
 from vonage_reports_cli.stack import DeployedStack
 from vonage_reports_cli.status.hearing import (
     CONFIRMED_WITHIN_HOURS,
+    NoTopic,
+    Subscriptions,
+    confirming,
+    operators_topic,
     subscribing,
     subscriptions_of,
+    subscriptions_of_operators_topic,
 )
 from vonage_reports_cli.status.sources import loaded_definitions
 
@@ -290,20 +295,43 @@ class Doctor:
         return f"{len(alarms)} alarms, none in alarm"
 
     def _alarm_subscriptions(self) -> str:
-        return self._heard("AlarmTopicArn", "no alarm has a reader")
+        topic, yours = self._stack.outputs["AlarmTopicArn"], operators_topic(self._stack)
+        if yours is None:
+            return self._heard(topic, "no alarm has a reader")
+        of_yours = self._operators_topic(yours)
+        own = subscriptions_of(self._stack, topic)
+        if own.pending:
+            return self._heard(topic, "no alarm has a reader")
+        confirmed = f"{own.confirmed} confirmed of the stack's own topic"
+        if of_yours is None:
+            sentence = f"{confirmed}. You may not list those of {yours}"
+            if own.confirmed:
+                return sentence
+            raise Fault(sentence, None, Verdict.UNKNOWN)
+        sentence = f"{confirmed}, {of_yours.confirmed} of {yours}"
+        if not own.confirmed + of_yours.confirmed:
+            raise Fault(f"{sentence}: no alarm has a reader", subscribing(yours))
+        return sentence
+
+    def _operators_topic(self, topic: str) -> Subscriptions | None:
+        try:
+            return subscriptions_of_operators_topic(self._stack, topic)
+        except NoTopic as error:
+            raise Fault(
+                str(error), self._command("settings", "set", "AlarmTopicArn", "ARN")
+            ) from error
 
     def _notifications(self) -> str:
-        return self._heard("TopicArn", "no announcement has a reader")
+        return self._heard(self._stack.outputs["TopicArn"], "no announcement has a reader")
 
-    def _heard(self, output: str, effect: str) -> str:
-        topic = self._stack.outputs[output]
+    def _heard(self, topic: str, effect: str) -> str:
         found = subscriptions_of(self._stack, topic)
         if found.pending:
             raise Fault(
                 f"{len(found.pending)} of {found.confirmed + len(found.pending)} subscriptions "
-                f"wait for a confirmation ({', '.join(found.pending)}). Open the link in the "
-                f"message. SNS deletes them after {CONFIRMED_WITHIN_HOURS} h",
-                subscribing(topic),
+                f"wait for a confirmation ({', '.join(found.pending)}). Confirm each with the "
+                f"token in its message's link. SNS deletes them after {CONFIRMED_WITHIN_HOURS} h",
+                confirming(topic),
             )
         if not found.confirmed:
             raise Fault(f"{topic} has no subscription: {effect}", subscribing(topic))

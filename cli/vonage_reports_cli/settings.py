@@ -156,6 +156,26 @@ def require_settable(settings: Mapping[str, Setting], setting: Setting, value: s
         raise BadInput(f"{setting.name} {value}: {problem}")
 
 
+def require_topic_beside(stack: "DeployedStack", setting: Setting, value: str) -> None:
+    """Raise BadInput if AlarmTopicArn names the stack's own topic, or a topic of another region.
+
+    The output of this name is the stack's own topic. CloudWatch refuses another region, but later.
+    """
+    if setting.name != "AlarmTopicArn" or not value:
+        return
+    if value == stack.outputs.get(setting.name):
+        raise BadInput(
+            f"AlarmTopicArn {value}: this is the stack's own topic, to which the alarms go anyway; "
+            "name another topic"
+        )
+    region = value.split(":")[3]
+    if region != stack.region:
+        raise BadInput(
+            f"AlarmTopicArn {value}: the topic is in {region}, and the alarms are in "
+            f"{stack.region}; name a topic of their region"
+        )
+
+
 _RETENTION = frozenset({"ArchiveColdDays", "ArchiveColdClass", "ArchiveExpiryDays"})
 """The settings that S3 takes only together, because they are one lifecycle of the archives."""
 
@@ -195,6 +215,8 @@ def consequences(setting: Setting, value: str) -> list[str]:
     """Name what an update deletes for good, or where it sends the API secret."""
     if setting.name == "VonageBaseUrl" and value != setting.value:
         return [f"Every request goes to {value} then, with the API key and the API secret."]
+    if setting.name == "WorkflowLogs" and (setting.value, value) == ("on", "off"):
+        return ["CloudFormation deletes the log group of the workflow, with the errors in it."]
     if setting.name not in _DELETIONS or value in ("0", setting.value):
         return []
     is_earlier = setting.value in ("", "0") or int(value) < int(setting.value)

@@ -18,6 +18,7 @@ from vonage_reports.domain import waits
 from vonage_reports.domain.errors import RateLimited
 from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.run_input import RunInput
+from vonage_reports.domain.settings import Settings
 from vonage_reports.store_report import store_report
 from vonage_reports.vonage.client import VonageClient
 
@@ -70,7 +71,8 @@ def _bucket() -> Bucket:
 
 
 def _metrics() -> Metrics:
-    return Metrics(os.environ["STACK_NAME"])
+    settings = Settings.from_environment(os.environ)
+    return Metrics(os.environ["STACK_NAME"], is_detailed=settings.detailed_metrics)
 
 
 def _now() -> datetime:

@@ -181,13 +181,15 @@ def deploy(
     request_interval: float = LOCAL_PACE,
     root: Path = ROOT,
     environment: Mapping[str, str] | None = None,
+    parameters: Mapping[str, str] | None = None,
     name: str = STACK_NAME,
 ) -> Stack:
     """Deploy the template of `root`, or update the stack `name` if it exists.
 
     `folder` gets the file that paces the requests of all functions. `environment` adds variables to
-    every function. `request_interval` is the time between two requests, in seconds. The secret of a
-    new stack is empty, and all schedules are disabled.
+    every function, and `parameters` sets parameters of the template. `request_interval` is the time
+    between two requests, in seconds. The secret of a new stack is empty, and all schedules are
+    disabled.
 
     Raises DeploymentFailed.
     """
@@ -212,14 +214,15 @@ def deploy(
         )
     for key, content in package.artifacts.items():
         s3.put_object(Bucket=_ARTIFACTS, Key=key, Body=content)
-    parameters = {
+    values = {
         "VonageBaseUrl": vonage_base_url,
         "Architecture": _architecture(),
         # No window may count as overdue, even if the scheduled time lies far in the past.
         "OverdueHours": "1000000",
+        **(parameters or {}),
     }
     s3.put_object(Bucket=_ARTIFACTS, Key=_TEMPLATE, Body=json.dumps(package.template))
-    _create_or_update(emulator, name, parameters)
+    _create_or_update(emulator, name, values)
     stack = Stack(emulator, name)
     stack.stop_schedules()
     return stack

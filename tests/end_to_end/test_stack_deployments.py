@@ -12,6 +12,8 @@ from local.simulator.process import Simulator
 from local.stack.deployment import DeploymentFailed, deploy
 from local.stack.emulator import ROOT
 from tests.end_to_end.conftest import WAIT_SCALE, LocalStack, copy_of_the_tree
+from tests.support.alarms import ALARMS, metrics_in
+from vonage_reports.domain.metrics import ALARMING_GAUGES
 from vonage_reports.domain.objects import DEFINITIONS_KEY
 from vonage_reports.domain.report import State
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 SECOND = "vonage-usage-reports-second"
+EVERYTHING_OFF = {"WorkflowLogs": "off", "DetailedMetrics": "off", "Dashboard": "off"}
+LEFT_OUT = {"WorkflowLogGroup", "ReportsDashboard"}
 SCHEDULED = {"scheduled_time": "2026-11-23T02:15:00Z"}
 IMPORTED = {
     "ReportsBucket": ("AWS::S3::Bucket", "BucketName"),
@@ -37,7 +41,11 @@ def simulator_settings() -> dict[str, Any]:
 def second_stack(
     local_stack: LocalStack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalStack]:
-    """Deploy a second stack for another API key, in the same account and region."""
+    """Deploy a second stack for another API key, in the same account and region.
+
+    It has everything optional off, and sends its alarms to the first stack's topic too.
+    """
+    topic = local_stack.stack.outputs["AlarmTopicArn"]
     folder = tmp_path_factory.mktemp("second")
     with Simulator(api_key="wxyz9876", seconds_per_report=0.5, rows_per_day=50) as simulator:
         stack = deploy(
@@ -45,6 +53,7 @@ def second_stack(
             folder,
             vonage_base_url=simulator.url,
             wait_scale=WAIT_SCALE,
+            parameters={**EVERYTHING_OFF, "AlarmTopicArn": topic},
             name=SECOND,
         )
         stack.set_credentials(simulator.api_key, simulator.api_secret)
@@ -66,7 +75,8 @@ def physical_ids(local_stack: LocalStack) -> dict[tuple[str, str], str]:
 
 def test_two_stacks_share_no_resource(local_stack: LocalStack, second_stack: LocalStack) -> None:
     first, second = physical_ids(local_stack), physical_ids(second_stack)
-    assert set(first.values()) == set(second.values())
+    assert set(first.values()) - set(second.values()) == LEFT_OUT
+    assert set(second.values()) <= set(first.values())
     assert {key: name for key, name in first.items() if key in second} == {}
     of_first, of_second = (
         {value for name, value in each.stack.outputs.items() if name != "Version"}
@@ -97,6 +107,28 @@ def test_second_stack_delivers_beside_the_first(
     assert list(local_stack.objects("")) == [DEFINITIONS_KEY]
     assert local_stack.states() == {in_flight: State.SUBMITTED}
     assert local_stack.undelivered() == second_stack.undelivered() == []
+
+
+def test_stack_with_everything_off_keeps_its_alarms(
+    local_stack: LocalStack, second_stack: LocalStack
+) -> None:
+    second_stack.sweep()
+    sent = metrics_in(second_stack.log_text())
+    of_stack = frozenset({("stack", SECOND)})
+    assert {each.series[2] for each in sent} == {of_stack}
+    assert {each.name for each in sent} >= {*ALARMING_GAUGES, "Deliveries"}
+    topics = [each.stack.outputs["AlarmTopicArn"] for each in (second_stack, local_stack)]
+    cloudwatch = local_stack.emulator.client("cloudwatch")
+    alarms = cloudwatch.describe_alarms(MaxRecords=100)["MetricAlarms"]
+    of_second = [each for each in alarms if each["AlarmName"].startswith(SECOND)]
+    assert len(of_second) == len(ALARMS)
+    for alarm in of_second:
+        assert alarm["AlarmActions"] == topics
+        assert alarm["OKActions"] in ([], topics)
+    machine = local_stack.emulator.client("stepfunctions").describe_state_machine(
+        stateMachineArn=second_stack.stack.outputs["StateMachineArn"]
+    )
+    assert machine.get("loggingConfiguration", {}).get("destinations", []) == []
 
 
 def changed_values(stack: "Stack", local_stack: LocalStack) -> dict[str, Any]:

@@ -366,9 +366,10 @@ def test_metric_counts_each_rescued_cell_once(month: Month) -> None:
         for cells in line.get("RescuedCells", []):
             found[line["definition"]] += int(cells)
 
-    assert found == {
-        name: sum(len(list(row.rescued())) for row in rows) for name, rows in month.served.items()
-    }
+    # A Counter takes a missing number as 0, and counters of 0 are not sent.
+    assert found == Counter(
+        {name: sum(len(list(row.rescued())) for row in rows) for name, rows in month.served.items()}
+    )
 
 
 def test_status_names_the_rescued_cells(month: Month) -> None:

@@ -125,7 +125,7 @@ def test_check_fails_until_an_alarm_reaches_somebody(local_stack: LocalStack) ->
 
     local_stack.emulator.client("sns").unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])
     assert unheard.code == 1
-    assert "the topic of the alarms has no subscription" in unheard.out
+    assert "the topic of the alarms has no confirmed subscription" in unheard.out
     assert f"aws sns subscribe --topic-arn {topic}" in unheard.out
     assert (heard.code, heard.out, heard.err) == (0, "", "")
     assert (paused.code, paused.err) == (1, "")

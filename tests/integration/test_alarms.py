@@ -12,12 +12,23 @@ import pytest
 import time_machine
 
 from tests.integration.conftest import as_moto_takes_it
-from tests.support.alarms import ALARMS, Datum, drawn_by, goes_off, metrics_in, widgets
+from tests.support.alarms import (
+    ALARMS,
+    STACK,
+    Datum,
+    drawn_by,
+    goes_off,
+    metrics_in,
+    series_of,
+    widgets,
+)
 from tests.support.handlers import Context, Handler, load_handler, set_secret
 from tests.support.stack import Stack, definition
+from vonage_reports.aws.cloudwatch import Metrics
 from vonage_reports.aws.ledger_items import finished_item
 from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.errors import InvalidRequest, VonageRejected
+from vonage_reports.domain.metrics import ALARMING_GAUGES, CHARTED_GAUGES
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.volume import alike_before
 from vonage_reports.domain.windows import Window
@@ -476,6 +487,12 @@ def test_rescued_cells_alarm_once(stack: Stack, handler: Handler, period: Period
 def test_every_dashboard_line_can_have_data(
     stack: Stack, handler: Handler, period: Period, steps: Steps
 ) -> None:
+    stack.now -= timedelta(hours=3)
+    stack.plan()
+    stack.collect("FAILED")
+    stack.later(hours=3)
+    (bought_again,) = stack.submit().report_ids
+    assert stack.known(bought_again).attempt == 2
     handler.define(DAILY, {"name": "unknown", "product": "NEW-PRODUCT"})
     stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0, times=None)
     stack.simulator.fault("create", "status", status=429, retry_after=0, times=1)
@@ -483,7 +500,9 @@ def test_every_dashboard_line_can_have_data(
         schedule(handler, stack, minutes=minutes)
     report = next(each for each in stack.open() if each.definition == "daily")
     record_history(stack, report, [10, 10, 10])
-    deliver(stack, {"daily": steps.store(report)})
+    stack.runs.start(report)
+    stack.runs.end(report, rows=steps.store(report), rescued={"total_price": 2})
+    stack.settle()
     set_secret(stack.simulator.api_key, "wrong")
     with pytest.raises(VonageRejected):
         steps.check(report)
@@ -498,3 +517,89 @@ def test_every_dashboard_line_can_have_data(
     assert [metric for metric, has_data in drawn.items() if has_data is False] == []
     assert sum(has_data is None for has_data in drawn.values()) == 8, "AWS's own metrics"
     assert {each.unit for each in data} == {"Count", "Seconds", "None"}
+
+
+# Fewer metrics
+
+
+@pytest.fixture
+def without_details(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turn off the optional metrics of the handlers and of the steps that the test calls."""
+    monkeypatch.setenv("DETAILED_METRICS", "off")
+    stack.services = replace(stack.services, metrics=Metrics(STACK, is_detailed=False))
+
+
+@pytest.mark.usefixtures("without_details")
+def test_every_alarm_has_its_metric_without_details(
+    stack: Stack, handler: Handler, period: Period, steps: Steps
+) -> None:
+    handler.define(DAILY, {"name": "unknown", "product": "NEW-PRODUCT"})
+    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0, times=None)
+    stack.simulator.fault("create", "status", status=429, retry_after=0, times=1)
+    for minutes in (2, 1):
+        schedule(handler, stack, minutes=minutes)
+    report = next(each for each in stack.open() if each.definition == "daily")
+    record_history(stack, report, [10, 10, 10])
+    rows = steps.store(report)
+    stack.runs.start(report)
+    stack.runs.end(report, rows=rows, rescued={"total_price": 2})
+    stack.settle()
+    data = period()
+    set_secret(stack.simulator.api_key, "wrong")
+    with pytest.raises(VonageRejected):
+        steps.check(report)
+    data += period()
+
+    sent = {each.series for each in data}
+    assert {name for name, alarm in OURS.items() if series_of(alarm) not in sent} == set()
+    assert {dimensions for _, _, dimensions in sent} == {frozenset({("stack", STACK)})}
+    values = {each.name: each.value for each in data}
+    assert values["RowsDelivered"] == values["BilledRecords"] == rows
+    assert not values.keys() & set(CHARTED_GAUGES)
+
+
+def names_of_zeros(data: list[Datum]) -> set[str]:
+    assert {each.value for each in data} == {0}
+    return {each.name for each in data}
+
+
+def test_idle_sweep_sends_all_gauges_and_no_counter(
+    stack: Stack, handler: Handler, period: Period
+) -> None:
+    handler.define(DAILY)
+    schedule(handler, stack, minutes=1)
+    deliver(stack)
+    period()
+
+    assert names_of_zeros(period()) == {*ALARMING_GAUGES, *CHARTED_GAUGES}
+
+
+@pytest.mark.usefixtures("without_details")
+def test_idle_sweep_without_details_sends_what_alarms_read(
+    stack: Stack, handler: Handler, period: Period
+) -> None:
+    handler.define(DAILY)
+    schedule(handler, stack, minutes=1)
+    deliver(stack)
+    period()
+
+    assert names_of_zeros(period()) == set(ALARMING_GAUGES)
+
+
+def test_log_names_the_definition_without_details(capsys: pytest.CaptureFixture[str]) -> None:
+    values = {"Deliveries": 1, "RescuedCells": 0}
+    Metrics(STACK, is_detailed=False).emit(values, definition="daily", report_id="daily-1")
+
+    (line,) = capsys.readouterr().out.splitlines()
+    document = json.loads(line)
+    assert (document["definition"], document["report_id"]) == ("daily", "daily-1")
+    assert [(each.name, each.series[2]) for each in metrics_in(line)] == [
+        ("Deliveries", frozenset({("stack", STACK)}))
+    ]
+    assert "RescuedCells" not in document
+
+
+def test_counters_of_zero_write_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Metrics(STACK).emit({"RescuedCells": 0}, definition="daily")
+
+    assert capsys.readouterr().out == ""

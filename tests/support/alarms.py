@@ -105,7 +105,7 @@ def goes_off(alarm: Mapping[str, Any], *periods: Sequence[Datum]) -> bool | None
 
 def dashboard() -> dict[str, Any]:
     """Return the dashboard, with references to resources as `Name` or `Name.Attribute`."""
-    text = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    text = RESOURCES["ReportsDashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
 
     def of_parameter(reference: re.Match[str]) -> str:
         name = reference[1]

@@ -1,7 +1,9 @@
-"""The subscriptions of a stack's topics: whether a notification has a reader."""
+"""The subscriptions of the topics: whether an alarm or a notification has a reader."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
     from vonage_reports_cli.stack import DeployedStack
@@ -11,10 +13,13 @@ _PENDING = "PendingConfirmation"
 
 _ENDED = "Deleted"
 
+_MISSING = frozenset({"NotFound", "NotFoundException"})
+_DENIED = frozenset({"AuthorizationError", "AuthorizationErrorException", "AccessDenied"})
+
 CONFIRMED_WITHIN_HOURS = 48
 """SNS deletes a subscription without a confirmation.
 
-Source: https://docs.aws.amazon.com/sns/latest/dg/sns-delete-subscription-topic.html
+Source: https://aws.amazon.com/about-aws/whats-new/2023/05/amazon-sns-automatic-deletion-unconfirmed-subscriptions/
 """
 
 
@@ -38,6 +43,10 @@ class Unheard:
         return {"reason": self.reason, "command": self.command}
 
 
+class NoTopic(Exception):
+    """The topic of the setting AlarmTopicArn does not exist."""
+
+
 def subscriptions_of(stack: "DeployedStack", topic_arn: str) -> Subscriptions:
     """Read the subscriptions of a topic. Raises botocore's errors."""
     pages = stack.client("sns").get_paginator("list_subscriptions_by_topic")
@@ -51,10 +60,36 @@ def subscriptions_of(stack: "DeployedStack", topic_arn: str) -> Subscriptions:
     return Subscriptions(len(found) - len(pending), tuple(pending))
 
 
-def why_unheard(stack: "DeployedStack") -> Unheard | None:
-    """Return why an alarm of a stack has no reader, or None if a subscription is confirmed.
+def operators_topic(stack: "DeployedStack") -> str | None:
+    """Return the setting AlarmTopicArn: the operator's own topic, to which each alarm goes too."""
+    return stack.parameters.get("AlarmTopicArn") or None
 
-    Raises botocore's errors.
+
+def subscriptions_of_operators_topic(stack: "DeployedStack", topic: str) -> Subscriptions | None:
+    """Read the subscriptions of the operator's topic, None if this role may not list them.
+
+    The topic of another account usually allows CloudWatch to publish, and no more. Raises NoTopic
+    and botocore's errors.
+    """
+    try:
+        return subscriptions_of(stack, topic)
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code")
+        if code in _MISSING:
+            raise NoTopic(
+                f"the topic {topic} of the setting AlarmTopicArn does not exist, so no alarm "
+                "reaches it"
+            ) from error
+        if code in _DENIED:
+            return None
+        raise
+
+
+def why_unheard(stack: "DeployedStack") -> Unheard | None:
+    """Return why an alarm of a stack has no reader, or None if it has one.
+
+    If this role may not list the subscriptions of the operator's topic, this counts as a reader:
+    the operator chose the topic. Raises botocore's errors.
     """
     topic = stack.outputs.get("AlarmTopicArn")
     if topic is None:
@@ -62,16 +97,38 @@ def why_unheard(stack: "DeployedStack") -> Unheard | None:
     found = subscriptions_of(stack, topic)
     if found.confirmed:
         return None
+    beside = ""
+    if (yours := operators_topic(stack)) is not None:
+        try:
+            of_yours = subscriptions_of_operators_topic(stack, yours)
+        except NoTopic as error:
+            beside = f". Also, {error}"
+        else:
+            if of_yours is None or of_yours.confirmed:
+                return None
+            beside = f". The topic {yours} of the setting AlarmTopicArn has none either"
     if found.pending:
         reason = (
-            "the subscription of the alarms is not confirmed. Open the link in its e-mail. SNS "
-            f"deletes the subscription after {CONFIRMED_WITHIN_HOURS} h. Then subscribe again"
+            "the subscription of the alarms is not confirmed. Confirm it with the token in the "
+            f"link of its e-mail. SNS deletes the subscription after {CONFIRMED_WITHIN_HOURS} h. "
+            "Then subscribe again"
         )
-    else:
-        reason = "the topic of the alarms has no subscription"
-    return Unheard(reason, subscribing(topic))
+        return Unheard(reason + beside, confirming(topic))
+    reason = "the topic of the alarms has no confirmed subscription"
+    return Unheard(reason + beside, subscribing(topic))
 
 
 def subscribing(topic: str) -> str:
     """Return the command that subscribes an e-mail address."""
     return f"aws sns subscribe --topic-arn {topic} --protocol email --notification-endpoint ADDRESS"
+
+
+def confirming(topic: str) -> str:
+    """Return the command that confirms a subscription, so that no link in a mail can end it.
+
+    Source: https://docs.aws.amazon.com/sns/latest/api/API_ConfirmSubscription.html
+    """
+    return (
+        f"aws sns confirm-subscription --topic-arn {topic} --token TOKEN "
+        "--authenticate-on-unsubscribe true"
+    )

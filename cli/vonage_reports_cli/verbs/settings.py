@@ -13,6 +13,7 @@ from vonage_reports_cli.settings import (
     consequences,
     named,
     require_settable,
+    require_topic_beside,
     settings_of,
     update,
 )
@@ -64,6 +65,7 @@ def set_(session: Session, name: str, value: str) -> Exit:
     known = settings_of(stack)
     setting = named(known, name)
     require_settable(known, setting, value)
+    require_topic_beside(stack, setting, value)
     told = consequences(setting, value)
     screen.say(printable(stack.source))
     if name == SCHEDULE_STATE and value == state_of(on=True):

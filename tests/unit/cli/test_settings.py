@@ -1,10 +1,20 @@
 """The values that `settings set` takes, and what it says before an update."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from tests.support.paths import ROOT
 from vonage_reports_cli.errors import BadInput
-from vonage_reports_cli.settings import consequences, named, require_settable, settings_in
+from vonage_reports_cli.settings import (
+    consequences,
+    named,
+    require_settable,
+    require_topic_beside,
+    settings_in,
+)
 
 _WHOLE = settings_in((ROOT / "template.yaml").read_text(), {})
 TEMPLATE = {"Parameters": {name: each.declared for name, each in _WHOLE.items()}}
@@ -79,6 +89,9 @@ def test_fit_value_is_taken(name: str, value: str) -> None:
         ("VolumeFactor", "1", "takes a number of at least 1.1"),
         ("PricePerRecord", "1", "such as 0.0004 EUR"),
         ("AlarmEmail", "nobody", "E-mail address for alarms"),
+        ("AlarmTopicArn", "pager", "ARN of an SNS topic of yours"),
+        ("AlarmTopicArn", "arn:aws:sns:eu-west-1:123456789012:a.fifo", "ARN of an SNS topic"),
+        ("DetailedMetrics", "no", "takes on or off"),
     ],
 )
 def test_unfit_value_is_refused_without_a_pattern(name: str, value: str, sentence: str) -> None:
@@ -111,6 +124,10 @@ def test_settings_of_one_lifecycle_are_checked_together() -> None:
         ("LogRetentionDays", "90", "7", "deletes logs after 7 days"),
         ("VonageBaseUrl", "https://a.example", "https://b.example", "goes to https://b.example"),
         ("OverdueHours", "30", "20", ""),
+        ("WorkflowLogs", "on", "off", "deletes the log group of the workflow"),
+        ("WorkflowLogs", "off", "on", ""),
+        ("WorkflowLogs", "off", "off", ""),
+        ("Dashboard", "on", "off", ""),
     ],
 )
 def test_deletion_is_told_before_the_update(name: str, before: str, after: str, told: str) -> None:
@@ -120,3 +137,27 @@ def test_deletion_is_told_before_the_update(name: str, before: str, after: str, 
 
     assert told in "".join(found)
     assert bool(found) is bool(told)
+
+
+OWN_TOPIC = "arn:aws:sns:eu-west-1:123456789012:usage-AlarmTopic"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("AlarmTopicArn", OWN_TOPIC, "this is the stack's own topic"),
+        ("AlarmTopicArn", "arn:aws:sns:us-east-1:123456789012:pager", "the topic is in us-east-1"),
+        ("AlarmTopicArn", "arn:aws:sns:eu-west-1:123456789012:pager", None),
+        ("AlarmTopicArn", "", None),
+        ("AlarmEmail", OWN_TOPIC, None),
+    ],
+)
+def test_topic_for_alarms_is_another_one_of_the_region(
+    name: str, value: str, sentence: str | None
+) -> None:
+    stack: Any = SimpleNamespace(outputs={"AlarmTopicArn": OWN_TOPIC}, region="eu-west-1")
+    setting = settings_in(TEMPLATE, {})[name]
+    expectation = nullcontext() if sentence is None else pytest.raises(BadInput, match=sentence)
+
+    with expectation:
+        require_topic_beside(stack, setting, value)

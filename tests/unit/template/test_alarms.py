@@ -1,5 +1,6 @@
 """The template's alarms and dashboard, read as data."""
 
+import itertools
 import re
 from typing import Any
 
@@ -18,7 +19,13 @@ from tests.support.alarms import (
     series_of,
     widgets,
 )
-from vonage_reports.domain.metrics import NAMESPACE, UNITS
+from vonage_reports.domain.metrics import (
+    ALARMING_GAUGES,
+    CHARTED_GAUGES,
+    NAMESPACE,
+    UNITS,
+    worth_sending,
+)
 from vonage_reports.domain.settings import Settings
 
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
@@ -72,8 +79,11 @@ def test_alarm_names_the_first_step_and_its_help(name: str) -> None:
 
 
 @every_alarm
-def test_alarm_notifies_the_alarm_topic(name: str) -> None:
-    assert ALARMS[name]["AlarmActions"] == [{"Ref": "AlarmTopic"}]
+def test_alarm_notifies_the_alarm_topic_and_the_operators(name: str) -> None:
+    yours = {"Fn::If": ["TellYourTopic", {"Ref": "AlarmTopicArn"}, {"Ref": "AWS::NoValue"}]}
+
+    assert ALARMS[name]["AlarmActions"] == [{"Ref": "AlarmTopic"}, yours]
+    assert ALARMS[name].get("OKActions") in (None, ALARMS[name]["AlarmActions"])
     # CloudWatch evaluates one day at most.
     assert ALARMS[name]["Period"] * ALARMS[name]["EvaluationPeriods"] <= 86_400
 
@@ -102,6 +112,29 @@ def test_every_dead_letter_reaches_the_monitored_queue() -> None:
     assert ALARMS["UndeliveredEvents"]["Dimensions"] == [
         {"Name": "QueueName", "Value": {"Fn::GetAtt": ["UndeliveredEventsQueue", "QueueName"]}}
     ]
+
+
+@pytest.mark.parametrize("name", [name for name in ALARMS if ALARMS[name]["Namespace"] == OURS])
+def test_alarm_needs_no_counter_of_zero(name: str) -> None:
+    alarm = ALARMS[name]
+    if alarm["MetricName"] in ALARMING_GAUGES:
+        assert worth_sending({alarm["MetricName"]: 0}, is_detailed=False), "it ends the alarm"
+        return
+    breach = [Datum(series_of(alarm), float(resolved(alarm["Threshold"])), "Count")]
+    zero = [Datum(series_of(alarm), 0, "Count")]
+    assert worth_sending({alarm["MetricName"]: 0}, is_detailed=True) == {}
+    for breaches in itertools.product([True, False], repeat=alarm["EvaluationPeriods"]):
+        with_zeros = [breach if each else zero for each in breaches]
+        without = [breach if each else [] for each in breaches]
+        assert goes_off(alarm, *without) is goes_off(alarm, *with_zeros)
+
+
+def test_gauges_without_an_alarm_are_those_of_the_charts() -> None:
+    read = {each["MetricName"] for each in ALARMS.values() if each["Namespace"] == OURS}
+
+    assert set(ALARMING_GAUGES) <= read
+    assert not set(CHARTED_GAUGES) & read
+    assert all(re.search(rf"\b{name}\b", str(METRIC_WIDGETS)) for name in CHARTED_GAUGES)
 
 
 @pytest.mark.parametrize("name", [name for name in ALARMS if ALARMS[name]["Namespace"] != OURS])
@@ -199,7 +232,7 @@ def test_every_metric_is_on_dashboard() -> None:
 
 
 def test_each_stack_has_its_own_dashboard() -> None:
-    name = RESOURCES["Dashboard"]["Properties"]["DashboardName"]["Fn::Sub"]
+    name = RESOURCES["ReportsDashboard"]["Properties"]["DashboardName"]["Fn::Sub"]
 
     assert {"${AWS::StackName}", "${AWS::Region}"} <= set(re.findall(r"\$\{[^}]+\}", name))
 

@@ -119,7 +119,7 @@ def statements(*conditions: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 STATEMENTS = [
     pytest.param(name, statement, id=f"{name}-{statement['Sid']}")
-    for name, statement in statements("HasKmsKey")
+    for name, statement in statements("HasKmsKey", "LogWorkflow")
     if statement["Effect"] == "Allow"
 ]
 every_statement = pytest.mark.parametrize(("name", "statement"), STATEMENTS)
@@ -337,10 +337,45 @@ def test_wildcard_principals_are_only_denied() -> None:
 
 
 def test_workflow_logs_errors_without_data() -> None:
-    logging = RESOURCES["ReportWorkflow"]["Properties"]["Logging"]
+    logging = resolved(RESOURCES["ReportWorkflow"]["Properties"], {"LogWorkflow"})["Logging"]
 
     # A definition's filters may hold phone numbers.
     assert (logging["Level"], logging["IncludeExecutionData"]) == ("ERROR", False)
+
+
+def test_workflow_without_logs_needs_no_log_delivery() -> None:
+    found = {
+        name: [each for each in statements(*conditions) if each[1]["Sid"] == "DeliverLogs"]
+        for name, conditions in {"on": ["LogWorkflow"], "off": []}.items()
+    }
+
+    assert [set(each["Action"]) for _, each in found["on"]] == [LOG_DELIVERY]
+    assert found["off"] == []
+    assert "Logging" not in resolved(RESOURCES["ReportWorkflow"]["Properties"], set())
+    assert RESOURCES["WorkflowLogGroup"]["Condition"] == "LogWorkflow"
+    # The setting is all that refers to the log group.
+    of_workflow = resolved(RESOURCES["ReportWorkflow"], set())
+    assert "WorkflowLogGroup" not in str(of_workflow)
+
+
+SWITCHES = {"WorkflowLogs": "LogWorkflow", "Dashboard": "ShowDashboard", "DetailedMetrics": None}
+
+
+@pytest.mark.parametrize(("name", "condition"), SWITCHES.items())
+def test_optional_parts_are_on_by_default(name: str, condition: str | None) -> None:
+    assert (PARAMETERS[name]["Default"], PARAMETERS[name]["AllowedValues"]) == ("on", ["on", "off"])
+    if condition is not None:
+        assert TEMPLATE["Conditions"][condition] == {"Fn::Equals": [{"Ref": name}, "on"]}
+
+
+def test_functions_that_name_a_definition_know_detailed_metrics() -> None:
+    names = {name for name in FUNCTIONS if "DETAILED_METRICS" in variables_set(name)}
+
+    assert names == {"SubmitReportsFunction", "StoreReportFunction"}
+    for name in names:
+        assert FUNCTIONS[name]["Environment"]["Variables"]["DETAILED_METRICS"] == {
+            "Ref": "DetailedMetrics"
+        }
 
 
 def test_data_is_encrypted_without_a_customer_key_too() -> None:

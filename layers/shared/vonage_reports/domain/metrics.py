@@ -2,6 +2,9 @@
 
 Each sweep measures the gauges. Every other metric is counted once, at its event. The alarms and the
 dashboard of `template.yaml` read the metrics. docs/metrics.md lists the metrics.
+
+CloudWatch bills a metric for each hour in which it has a value. So counters of 0 are not sent.
+Gauges of 0 are, because they end an alarm.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,6 +19,15 @@ from vonage_reports.domain.spend import CAPPED
 from vonage_reports.domain.windows import HOUR, parse_instant
 
 NAMESPACE = "VonageUsageReports"
+
+ALARMING_GAUGES = (
+    *("OldestUndeliveredHours", "DefinitionsRefused", "ReportsHeld"),
+    *("ArchivesExpiring", "LongestRunRatio"),
+)
+"""The gauges that an alarm reads. Every sweep sends them, also 0, whatever the settings are."""
+
+CHARTED_GAUGES = ("ReportsWaiting", "SlotsInUse")
+"""The gauges that only a chart shows."""
 
 UNITS: Mapping[str, str] = {
     # Gauges of each sweep
@@ -47,6 +59,18 @@ UNITS: Mapping[str, str] = {
 
 Ages are in hours, because the operator sets the alarm's threshold in hours.
 """
+
+
+def worth_sending(values: Mapping[str, float], *, is_detailed: bool) -> dict[str, float]:
+    """Return the values that CloudWatch gets: no counter of 0, and charted gauges only in detail.
+
+    An alarm on a counter treats missing data as 0, so it does not need the 0.
+    """
+    return {
+        name: value
+        for name, value in values.items()
+        if name in ALARMING_GAUGES or (is_detailed if name in CHARTED_GAUGES else value != 0)
+    }
 
 
 def of_transition(before: Report, after: Report, *, now: datetime) -> dict[str, float]:

@@ -27,6 +27,9 @@ class Settings:
     row_check: str = "enforce"
     """`ROW_CHECK`: if Vonage counted another number of rows, `enforce` fails the report, and `warn`
     notes the difference in the manifest."""
+    detailed_metrics: bool = True
+    """`DETAILED_METRICS`: whether the metrics of a definition also have the dimension `definition`.
+    `off` also leaves out the gauges that no alarm reads."""
     account_currency: str | None = None
     """`ACCOUNT_CURRENCY`: the default currency of rows, if their definition has no currency."""
     pacing_file: str | None = None
@@ -46,6 +49,7 @@ class Settings:
             ),
             overdue_hours=_number(environment, "OVERDUE_HOURS", cls.overdue_hours, 0, 10**6),
             row_check=_choice(environment, "ROW_CHECK", ("enforce", "warn")),
+            detailed_metrics=_choice(environment, "DETAILED_METRICS", ("on", "off")) == "on",
             account_currency=environment.get("ACCOUNT_CURRENCY") or None,
             pacing_file=environment.get("PACING_FILE") or None,
         )
