@@ -531,7 +531,11 @@ def without_details(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_details")
 def test_every_alarm_has_its_metric_without_details(
-    stack: Stack, handler: Handler, period: Period, steps: Steps
+    stack: Stack,
+    handler: Handler,
+    period: Period,
+    steps: Steps,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     handler.define(DAILY, {"name": "unknown", "product": "NEW-PRODUCT"})
     stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0, times=None)
@@ -545,6 +549,9 @@ def test_every_alarm_has_its_metric_without_details(
     stack.runs.end(report, rows=rows, rescued={"total_price": 2})
     stack.settle()
     data = period()
+    monkeypatch.setenv("MAX_BILLED_RECORDS_MONTH", "1")
+    handler({"recollect": {"report_id": report.report_id, "confirm": True}})
+    data += period()
     set_secret(stack.simulator.api_key, "wrong")
     with pytest.raises(VonageRejected):
         steps.check(report)

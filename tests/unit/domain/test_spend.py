@@ -20,7 +20,12 @@ SENT = datetime(2026, 11, 30, 23, 30, tzinfo=UTC)
 
 
 def requested(**changes: Any) -> Report:
-    standard: dict[str, Any] = {"state": State.SUBMITTED, "request_id": "r1", "submitted_at": SENT, "slot": 1}
+    standard: dict[str, Any] = {
+        "state": State.SUBMITTED,
+        "request_id": "r1",
+        "submitted_at": SENT,
+        "slot": 1,
+    }
     return replace(make_report(), **{**standard, **changes})
 
 

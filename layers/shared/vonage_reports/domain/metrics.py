@@ -35,10 +35,11 @@ UNITS: Mapping[str, str] = {
     "DefinitionsRefused": "Count",
     "ReportsHeld": "Count",
     "ReportsWaiting": "Count",
-    "ReportsCapped": "Count",
     "SlotsInUse": "Count",
     "ArchivesExpiring": "Count",
     "LongestRunRatio": "None",
+    # Counted in each sweep
+    "ReportsCapped": "Count",
     # Transitions in the ledger
     "ReportsRequested": "Count",
     "ReportsBoughtAgain": "Count",
