@@ -101,6 +101,14 @@ def _going_to_bill(stack: DeployedStack, records: int | None) -> str:
     return f"  this is going to bill {cost(stack, records)}"
 
 
+def _below_cap(outlook: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line on the month's cap, if there is one."""
+    # Functions of an earlier version know no cap.
+    left = outlook.get("records_left_this_month")
+    if left is not None:
+        yield f"  MaxBilledRecordsMonth leaves {count(left, 'record')} this month (UTC)"
+
+
 def of_one_window(stack: DeployedStack, report: Report) -> list[Report]:
     """Return a report, the other revisions of its window, and their parts."""
     if report.is_half:
@@ -136,12 +144,10 @@ def _recollect(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
             f"again before its end",
         )
     asked = {"report_id": report.report_id, "dry_run": True}
-    records = stack.send({"recollect": asked})["dry_run"]["expected_billed_records"]
-    return Action(
-        {"recollect": value},
-        [*title(report), f"  {so_far}", _going_to_bill(stack, records)],
-        records,
-    )
+    outlook = stack.send({"recollect": asked})["dry_run"]
+    records = outlook["expected_billed_records"]
+    lines = [*title(report), f"  {so_far}", _going_to_bill(stack, records), *_below_cap(outlook)]
+    return Action({"recollect": value}, lines, records)
 
 
 def _reconvert(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
@@ -278,6 +284,7 @@ def _backfill(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
         f"  requests {count(outlook['reports'], 'report')} from Vonage, newest first",
         f"  {billed(stack, known)}",
         _going_to_bill(stack, records),
+        *_below_cap(outlook),
     ]
     if outlook["skipped"]:
         lines.insert(2, f"  leaves out {outlook['skipped']:,} that are delivered or under way")

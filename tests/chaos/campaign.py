@@ -57,6 +57,7 @@ from vonage_reports.aws.ledger_items import OpenWork, report_of
 from vonage_reports.aws.secrets import cached_credentials
 from vonage_reports.domain.errors import InvalidRequest, VonageReportsError
 from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.spend import month_of
 from vonage_reports.submit_reports import read_definitions, withdraw
 from vonage_reports.vonage.answers import Deadline
 
@@ -310,6 +311,7 @@ class Campaign:
             accounts=(API_KEY, SUBACCOUNT),
             products=[each["product"] for each in self.definitions],
         )
+        self.cap = Random(f"{self.seed} cap").choice([*[0] * 7, 40, 150])
         self.workflow = Workflow.of_file(
             ROOT / "functions/report_workflow.asl.yaml",
             {
@@ -330,6 +332,9 @@ class Campaign:
         self._schedule_calendar()
         self._schedule_operator_events()
         self._schedule_changes()
+        # The operator raises the cap after the faults.
+        os.environ[_CAP] = str(self.cap)
+        self.virtual_time.at(self.faults_end, lambda: os.environ.update({_CAP: "0"}))
         self.virtual_time.after(300, self._sweep)
         end = self.faults_end + PATIENCE
         at_rest = False
@@ -699,6 +704,10 @@ class Campaign:
             n: {name: read(value) for name, value in each.items()} for n, each in slots.items()
         }
         self.watch.slots(reports, items, now)
+        if self.cap and now < self.faults_end:
+            month = month_of(now)
+            counted = self.ledger.counted_records(month)
+            self.watch.cap(counted, self.cap, self.vonage.records_of_requests(month))
         if self._sweeps % 20 == 0:
             self.watch.ends(reports, self._refusal_of_withdrawal)
             self.watch.items(self.aws.table.items)
@@ -914,6 +923,8 @@ class Campaign:
 
 _EXPECTED = (VonageReportsError, ClientError, BotoCoreError)
 """The errors that a function may raise. Any other error is a defect."""
+
+_CAP = "MAX_BILLED_RECORDS_MONTH"
 
 _TRACES = bool(os.environ.get("TRACE"))
 

@@ -81,6 +81,8 @@ class Table:
                 self.items[key] = write["Item"]
             elif kind == "Delete":
                 self.items.pop(key, None)
+            elif kind == "Update":
+                self.items[key] = _added(self.items.get(key) or _of(*key), write)
             elif kind != "ConditionCheck":
                 raise KeyError(kind)
         return {}
@@ -117,6 +119,16 @@ def _key(item: Mapping[str, Any]) -> tuple[str, str]:
 
 def _of(pk: str, sk: str) -> Item:
     return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+def _added(item: Item, update: Mapping[str, Any]) -> Item:
+    """Return an item with numbers added: `ADD name :value, ...`."""
+    result = dict(item)
+    for term in update["UpdateExpression"].removeprefix("ADD ").split(", "):
+        name, value = term.split(" ")
+        before = int(result.get(name, {"N": "0"})["N"])
+        result[name] = {"N": str(before + int(update["ExpressionAttributeValues"][value]["N"]))}
+    return result
 
 
 def _named(expression: str, request: Mapping[str, Any]) -> str:

@@ -45,12 +45,19 @@ def transaction(random: Random) -> dict[str, Any]:
         end = random.choice(["2026-11-21", "2026-11-22", "2026-11-23"])
         item = {**key, "version": {"N": random.choice("123")}, "end": {"S": end}}
         checks = {"TableName": "ledger", "Key": key, **CONDITIONS[1]}
+        counts = {
+            "UpdateExpression": "ADD records :records, requests :requests",
+            "ExpressionAttributeValues": {
+                ":records": {"N": random.choice("057")}, ":requests": {"N": "1"},
+            },
+        }  # fmt: skip
         items.append(
             random.choice(
                 [
                     {"Put": {"TableName": "ledger", "Item": item, **more}},
                     {"Delete": {"TableName": "ledger", "Key": key, **more}},
                     {"ConditionCheck": checks},
+                    {"Update": {"TableName": "ledger", "Key": key, **counts}},
                 ]
             )
         )

@@ -42,6 +42,14 @@ def test_slot_without_an_end_is_seen(
     assert (seen.broken == []) is is_kept
 
 
+def test_month_far_above_its_cap_is_seen() -> None:
+    seen = Watch()
+    seen.cap(40 + 5 * 60, 40, [60] * 9)
+    assert seen.broken == []
+    seen.cap(40 + 5 * 60 + 1, 40, [60] * 9)
+    assert len(seen.broken) == 1
+
+
 def test_report_that_no_event_ends_is_seen() -> None:
     seen = Watch()
     seen.ends([replace(make_report(), state=State.CONVERTING)], lambda _: "refused")

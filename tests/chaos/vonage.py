@@ -97,6 +97,16 @@ class Vonage:
         worlds = [each.world for each in (self.simulation, self._another) if each is not None]
         return max(each.max_in_flight for each in worlds)
 
+    def records_of_requests(self, month: str) -> list[int]:
+        """Return the records of each ended request that Vonage received in a UTC month."""
+        bill = self.simulation.world.bill.records_by_report
+        clock = self.simulation.world.clock
+        return [
+            bill[name]
+            for name, each in self.reports.items()
+            if name in bill and f"{clock.at(each.received):%Y-%m}" == month
+        ]
+
     def send(
         self, adapter: HTTPAdapter, request: requests.PreparedRequest, **_: Any
     ) -> requests.Response:

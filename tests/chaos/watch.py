@@ -8,6 +8,7 @@ from typing import Any
 
 from vonage_reports.domain.calendar import due_at
 from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.slots import SLOTS
 
 OVERDUE_HOURS = 30
 ITEM_BYTES = 8_000
@@ -60,6 +61,15 @@ class Watch:
                 holder.look_after is None or holder.look_after > now + SLOT_KEPT
             ):
                 self.add(f"slot {slot} is held without an end: {name} waits for the operator")
+
+    def cap(self, counted: int, cap: int, sizes: Sequence[int]) -> None:
+        """Check that a month exceeds its cap only by the five requests in flight.
+
+        `sizes` are the records of the month's requests.
+        """
+        most = cap + sum(sorted(sizes)[-len(SLOTS) :])
+        if counted > most:
+            self.add(f"{counted} records are counted, but the cap {cap} allows {most}")
 
     def ends(self, reports: list[Report], refusal: Callable[[Report], str | None]) -> None:
         """Check that each open report has an event that ends it, or ends by itself.

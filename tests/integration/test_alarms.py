@@ -484,8 +484,18 @@ def test_rescued_cells_alarm_once(stack: Stack, handler: Handler, period: Period
     assert stack.known(report.report_id).rescued == {"total_price": 2, "date_received": 1}
 
 
+def wait_for_the_cap(report: Report, handler: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a delivered report be collected again, above the month's cap."""
+    monkeypatch.setenv("MAX_BILLED_RECORDS_MONTH", "1")
+    handler({"recollect": {"report_id": report.report_id, "confirm": True}})
+
+
 def test_every_dashboard_line_can_have_data(
-    stack: Stack, handler: Handler, period: Period, steps: Steps
+    stack: Stack,
+    handler: Handler,
+    period: Period,
+    steps: Steps,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stack.now -= timedelta(hours=3)
     stack.plan()
@@ -503,6 +513,7 @@ def test_every_dashboard_line_can_have_data(
     stack.runs.start(report)
     stack.runs.end(report, rows=steps.store(report), rescued={"total_price": 2})
     stack.settle()
+    wait_for_the_cap(report, handler, monkeypatch)
     set_secret(stack.simulator.api_key, "wrong")
     with pytest.raises(VonageRejected):
         steps.check(report)
@@ -531,7 +542,11 @@ def without_details(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_details")
 def test_every_alarm_has_its_metric_without_details(
-    stack: Stack, handler: Handler, period: Period, steps: Steps
+    stack: Stack,
+    handler: Handler,
+    period: Period,
+    steps: Steps,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     handler.define(DAILY, {"name": "unknown", "product": "NEW-PRODUCT"})
     stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0, times=None)
@@ -545,6 +560,8 @@ def test_every_alarm_has_its_metric_without_details(
     stack.runs.end(report, rows=rows, rescued={"total_price": 2})
     stack.settle()
     data = period()
+    wait_for_the_cap(report, handler, monkeypatch)
+    data += period()
     set_secret(stack.simulator.api_key, "wrong")
     with pytest.raises(VonageRejected):
         steps.check(report)

@@ -163,7 +163,9 @@ def test_dry_run_writes_and_requests_nothing(stack: Stack, handler: Handler) -> 
     assert stack.simulator.state()["requests"]["total"] == 0
 
 
-def test_backfill_above_the_limit_needs_confirm(stack: Stack, handler: Handler) -> None:
+def test_backfill_above_the_limit_needs_confirm(
+    stack: Stack, handler: Handler, monkeypatch: pytest.MonkeyPatch
+) -> None:
     handler(backfill(stack, 5, 4))
     (report,) = stack.open()
     stack.runs.start(report)
@@ -175,6 +177,11 @@ def test_backfill_above_the_limit_needs_confirm(stack: Stack, handler: Handler) 
     assert stack.table() == before
     dry = handler(backfill(stack, 20, 4, dry_run=True))["dry_run"]
     assert (dry["skipped"], dry["expected_billed_records"]) == (1, 15 * 2400)
+    assert dry["records_left_this_month"] is None
+    monkeypatch.setenv("MAX_BILLED_RECORDS_MONTH", "3000")
+    capped = handler(backfill(stack, 20, 4, dry_run=True))["dry_run"]
+    assert capped["records_left_this_month"] == 3000 - 2400
+    monkeypatch.delenv("MAX_BILLED_RECORDS_MONTH")
     assert len(handler(backfill(stack, 20, 4, confirm=True))["submitted"]) == 4
 
 

@@ -876,3 +876,10 @@ def test_window_withdrawn_only_as_preliminary_is_missing() -> None:
     )
 
     assert [each.reason for each in result.problems] == ["cancelled"]
+
+
+def test_reports_that_wait_for_the_cap_are_named() -> None:
+    result = status(work=OpenWork((), {}, frozenset({"spend#2026-11#5000000"})))
+
+    says = "the records of 2026-11 would exceed MaxBilledRecordsMonth (5,000,000)"
+    assert any(says in each for each in result.warnings)

@@ -19,6 +19,8 @@ calendar                cursor#<definition>#<account>#<delay days>     the end o
 calendar                volume#<definition>#<account>   rows per hour of the newest delivered window
 calendar                collects#<definition>           the fields of a definition that never
                                                         change, and its delays as last planned
+spend                   <yyyy-mm>                       the requests of a UTC month, and the records
+                                                        that Vonage counted in them
 ======================  ==============================  ======================================
 
 All open work is one partition, so reads do not grow with the number of finished reports.
@@ -59,6 +61,7 @@ from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.calendar import Delays, Relabelling
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Report, State, report_ids_from
+from vonage_reports.domain.spend import Spending
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -76,7 +79,8 @@ _CONDITION = frozenset({"ConditionalCheckFailed"})
 _LOST = _CONDITION | {"TransactionConflict"}
 """The codes of a write that lost to another invocation. A later pass settles the report again."""
 
-_READS = 5
+_READS = _COUNTS = 5
+"""How often a transaction is tried that meets another one."""
 
 _PLANNING: Mapping[str, str] = {"pk": "open", "sk": "planning#"}
 
@@ -286,19 +290,29 @@ class Ledger:
         }
         self._transact(self._put(item, _forwards("end", end)))
 
-    def write(self, old: Report | None, new: Report) -> Report:
+    def counted_records(self, month: str) -> int:
+        """Return how many records the requests of a UTC month have, as far as they are known."""
+        key = {"pk": "spend", "sk": month}
+        item = self._table.get_item(Key=key, ConsistentRead=True).get("Item")
+        return int(str(item["records"])) if item else 0
+
+    def write(self, old: Report | None, new: Report, *, spending: Spending | None = None) -> Report:
         """Write one change and return the report as written. See `write_all`."""
-        return self.write_all([(old, new)])[0]
+        return self.write_all([(old, new)], spending=spending)[0]
 
     def write_all(
-        self, changes: Sequence[Change], backfill: tuple[Backfill | None, Backfill] | None = None
+        self,
+        changes: Sequence[Change],
+        backfill: tuple[Backfill | None, Backfill] | None = None,
+        *,
+        spending: Spending | None = None,
     ) -> list[Report]:
         """Write changes of reports in one transaction. Return the reports as written.
 
         Takes a slot that only the new report has, frees a slot that only the old report has (or
         leaves it taken until `slot_until`), and claims a new request_id. A report that finishes
         leaves the open partition; a report that is planned again returns to it. The transaction
-        includes the backfill that plans the reports.
+        includes the backfill that plans the reports, and the records of a request that it counts.
 
         Raises VersionConflict, SlotTaken or RequestAlreadyClaimed, without having written.
         """
@@ -312,7 +326,13 @@ class Ledger:
         ]
         if backfill is not None:
             writes += self._writes_of_backfill(*backfill)
-        refusals = self._transact(*(write for write, _ in writes), refusals=_LOST)
+        if spending is not None:
+            writes.append((self._add(spending), VersionConflict))
+        for _ in range(_COUNTS):
+            refusals = self._transact(*(write for write, _ in writes), refusals=_LOST)
+            # Invocations that count other requests share the item. They take milliseconds.
+            if spending is None or any(refusals[:-1]) or refusals[-1] is None:
+                break
         for refusal, (_, error) in zip(refusals, writes, strict=True):
             if refusal is not None:
                 names = ", ".join(new.report_id for new in written)
@@ -463,6 +483,15 @@ class Ledger:
     ) -> "TransactWriteItemTypeDef":
         put: Any = {"TableName": self._name, "Item": item, **condition}
         return {"Put": put}
+
+    def _add(self, spending: Spending) -> "TransactWriteItemTypeDef":
+        update: Any = {
+            "TableName": self._name,
+            "Key": {"pk": "spend", "sk": spending.month},
+            "UpdateExpression": "ADD records :records, requests :requests",
+            "ExpressionAttributeValues": {":records": spending.records, ":requests": 1},
+        }
+        return {"Update": update}
 
     def _delete(
         self, key: Mapping[str, str], condition: Mapping[str, Any]

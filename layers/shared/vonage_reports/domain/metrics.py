@@ -15,6 +15,7 @@ from typing import Any
 from vonage_reports.domain import waits
 from vonage_reports.domain.products import FREE
 from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.spend import CAPPED
 from vonage_reports.domain.windows import HOUR, parse_instant
 
 NAMESPACE = "VonageUsageReports"
@@ -37,6 +38,8 @@ UNITS: Mapping[str, str] = {
     "SlotsInUse": "Count",
     "ArchivesExpiring": "Count",
     "LongestRunRatio": "None",
+    # Counted in each sweep
+    "ReportsCapped": "Count",
     # Transitions in the ledger
     "ReportsRequested": "Count",
     "ReportsBoughtAgain": "Count",
@@ -103,6 +106,7 @@ def of_open_work(
     return {
         "ReportsHeld": states.count(State.HELD),
         "ReportsWaiting": states.count(State.PLANNED),
+        "ReportsCapped": sum(each.error == CAPPED for each in reports),
         "SlotsInUse": slots,
         "ArchivesExpiring": expiring,
         "LongestRunRatio": max((_run_ratio(each, now) for each in reports), default=0),

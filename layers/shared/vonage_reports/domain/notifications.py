@@ -18,6 +18,7 @@ from vonage_reports.domain.objects import REFUSED
 from vonage_reports.domain.removal import withdrawn_at
 from vonage_reports.domain.report import Entry, Report, failure_token
 from vonage_reports.domain.report_at_vonage import sought
+from vonage_reports.domain.spend import SHARE_OF_BACKFILLS, Budget
 from vonage_reports.domain.windows import format_instant
 
 FILTERABLE = ("event", "definition", "product", "account_id", "revision")
@@ -39,6 +40,9 @@ _EXACT = Context(prec=60)
 
 _MONEY_AND_TIME = ("decimal(18,8)", "timestamp")
 """The types, in a manifest, of the columns that decide a record's cost and time."""
+
+CAP = "spend#"
+"""How the causes of the month's cap begin."""
 
 EVERY_REPORT = "every-report"
 """The cause that stops every submission: Vonage refuses the API key, or cannot be reached."""
@@ -236,6 +240,29 @@ def removed(definition: str, account_id: str, *, since: datetime) -> dict[str, A
             "only a recollect event collects a withdrawn window"
         ),
     }
+
+
+def spend_capped(budget: Budget, waiting: int) -> dict[str, Any]:
+    """Make the body of `spend.capped`: reports wait for the cap on the month's billed records."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "event": "spend.capped",
+        "month": budget.month,
+        "cap": budget.cap,
+        "records": budget.used,
+        "waiting": waiting,
+        "message": (
+            f"{budget.month}: {budget.used:,} records are billed or expected, of the "
+            f"{budget.cap:,} that MaxBilledRecordsMonth allows. {waiting:,} reports wait. They go "
+            "on next month (UTC), or once you raise the setting. Backfills wait from "
+            f"{SHARE_OF_BACKFILLS:.0%} of the cap on"
+        ),
+    }
+
+
+def cause_of_cap(budget: Budget) -> str:
+    """Return the cause under which a month's cap is announced. A raised cap is another cause."""
+    return f"{CAP}{budget.month}#{budget.cap}"
 
 
 def taken_over(version: str, uri: str) -> dict[str, Any]:

@@ -158,6 +158,8 @@ class Report:
     unheard: bool = False
     """Whether a POST of this attempt got no answer and was repeated."""
     request_id: str | None = None
+    counted: str | None = None
+    """The request whose records count already in the month's sum of billed records."""
     run: int = 0
     resumes: int = 0
     """How many runs failed since the present attempt began."""

@@ -20,6 +20,8 @@ class Settings:
     """`REQUEST_INTERVAL`: how many seconds lie between two requests. Vonage allows 5 a second."""
     max_billed_records: int = 10_000_000
     """`MAX_BILLED_RECORDS`: how many records a backfill may bill without a confirmation."""
+    max_billed_records_month: int = 0
+    """`MAX_BILLED_RECORDS_MONTH`: how many records Vonage may bill in a month (UTC). 0: no cap."""
     overdue_hours: float = 30.0
     """`OVERDUE_HOURS`: how many hours a due window may be undelivered before it is announced."""
     row_check: str = "enforce"
@@ -41,6 +43,9 @@ class Settings:
             request_interval=_number(environment, "REQUEST_INTERVAL", cls.request_interval, 0, 60),
             max_billed_records=int(
                 _number(environment, "MAX_BILLED_RECORDS", cls.max_billed_records, 0, 10**12)
+            ),
+            max_billed_records_month=int(
+                _number(environment, "MAX_BILLED_RECORDS_MONTH", 0, 0, 10**12)
             ),
             overdue_hours=_number(environment, "OVERDUE_HOURS", cls.overdue_hours, 0, 10**6),
             row_check=_choice(environment, "ROW_CHECK", ("enforce", "warn")),

@@ -26,6 +26,7 @@ from vonage_reports.domain.lifecycle import (
 )
 from vonage_reports.domain.metrics import of_transition
 from vonage_reports.domain.report import Report
+from vonage_reports.domain.spend import spending_of
 from vonage_reports.domain.splitting import MAX_LEAVES, halves_of
 from vonage_reports.domain.volume import deviation, reports_before
 from vonage_reports.domain.waits import TOLD_AT_RESUME
@@ -46,10 +47,18 @@ def collect_errors(errors: list[Exception]) -> Iterator[None]:
         errors.append(error)
 
 
-def execute(report: Report, decision: Decision, services: Services, *, now: datetime) -> Report:
+def execute(
+    report: Report,
+    decision: Decision,
+    services: Services,
+    *,
+    now: datetime,
+    records: int | None = None,
+) -> Report:
     """Carry out a decision and return the changed report.
 
-    Announces a transition before writing it, so that the announcement is sent at least once.
+    Announces a transition before writing it, so that the announcement is sent at least once. If
+    Vonage counted `records` in the report's request, they count in its month, once.
 
     Raises:
         VersionConflict, RequestAlreadyClaimed: another invocation was faster.
@@ -64,12 +73,16 @@ def execute(report: Report, decision: Decision, services: Services, *, now: date
     if isinstance(decision, Cancel):
         raise TypeError("the caller must cancel the report at Vonage and decide again")
     if isinstance(decision, Split):
-        return _split(report, services, now=now)
+        return _split(report, services, now=now, records=records)
     # Refuse an illegal transition before it is announced.
     apply(report, decision, now=now)
     if _is_announced(report, decision):
         report = _announce(report, decision, services, now=now)
-    before, report = report, services.ledger.write(report, apply(report, decision, now=now))
+    spending = spending_of(report, records)
+    before, after = report, apply(report, decision, now=now)
+    if spending is not None:
+        after = replace(after, counted=report.request_id)
+    report = services.ledger.write(before, after, spending=spending)
     _emit(of_transition(before, report, now=now), report, services)
     if isinstance(decision, Adopt | Convert):
         services.executions.start(report)
@@ -96,12 +109,16 @@ def _compare_volume(report: Report, services: Services) -> None:
         _emit({"VolumeDeviation": found}, report, services)
 
 
-def _split(report: Report, services: Services, *, now: datetime) -> Report:
+def _split(report: Report, services: Services, *, now: datetime, records: int | None) -> Report:
     """Write the split, its halves and the new number of parts, in one transaction.
 
     If a window is collected again, halves of its first collection may exist. Replan these halves.
     """
-    changes: list[Change] = [(report, apply(report, Split(), now=now))]
+    spending = spending_of(report, records)
+    split = apply(report, Split(), now=now)
+    if spending is not None:
+        split = replace(split, counted=report.request_id)
+    changes: list[Change] = [(report, split)]
     for half in halves_of(report, now=now):
         before = services.ledger.finished_report(half.report_id)
         if before is None:
@@ -120,7 +137,7 @@ def _split(report: Report, services: Services, *, now: datetime) -> Report:
         if root is None or root.is_at_end or root.leaves >= MAX_LEAVES:
             raise VersionConflict(f"{report.root} changed since it was read")
         changes.append((root, replace(root, leaves=root.leaves + 1)))
-    return services.ledger.write_all(changes)[0]
+    return services.ledger.write_all(changes, spending=spending)[0]
 
 
 def _is_announced(report: Report, transition: Transition) -> bool:

@@ -118,7 +118,14 @@ def reconcile(
     def submit_reports() -> StepResult:
         nonlocal work
         work = services.ledger.reread(work)
-        return submit(services, invocation, clock=clock, work=work, removals=removals)
+        return submit(
+            services,
+            invocation,
+            clock=clock,
+            work=work,
+            removals=removals,
+            cap=settings.max_billed_records_month,
+        )
 
     submitted = _attempt(submit_reports)
     errors = [*settled.errors, *planned.errors, *submitted.errors]

@@ -36,6 +36,7 @@ from vonage_reports.submit_reports.read_definitions import (
     load_definitions,
 )
 from vonage_reports.submit_reports.reprocess import resolve
+from vonage_reports.submit_reports.spend_cap import records_left
 from vonage_reports.submit_reports.take_over import taken_over_definitions
 from vonage_reports.submit_reports.withdraw import withdraw
 
@@ -78,6 +79,13 @@ class RequestContext:
     settings: Settings
     token: str
     now: datetime
+
+
+def _left_this_month(context: RequestContext) -> dict[str, int | None]:
+    """Return the records that the month's cap leaves; None without a cap."""
+    cap = context.settings.max_billed_records_month
+    left = records_left(context.services.ledger, cap=cap, now=context.now)
+    return {"records_left_this_month": left}
 
 
 class Request(BaseModel):
@@ -164,7 +172,7 @@ class Recollection(OperatorRequest):
 
     def outlook(self, context: RequestContext) -> dict[str, Any]:
         """Return the cost of collecting the window again."""
-        return reprocess.outlook(self.report_id, context.services)
+        return {**reprocess.outlook(self.report_id, context.services), **_left_this_month(context)}
 
 
 class Reconversion(OperatorRequest):
@@ -221,7 +229,8 @@ class BackfillRequest(OperatorRequest):
     def outlook(self, context: RequestContext) -> dict[str, Any]:
         """Return the windows of the backfill and their cost."""
         loaded = load_definitions(context.services)
-        return backfills.outlook(self._backfill(loaded, context), context.services)
+        outlook = backfills.outlook(self._backfill(loaded, context), context.services)
+        return {**outlook, **_left_this_month(context)}
 
     def _backfill(self, loaded: LoadedDefinitions, context: RequestContext) -> Backfill:
         definition = loaded.named(self.definition)

@@ -96,10 +96,11 @@ def _settle(
         if ending is not None:
             return execute(report, ending, services, now=now)
     at_vonage: AtVonage | None = None
-    entry = Entry.CHECK
+    # A run that succeeded has counted the rows.
+    entry, records = Entry.CHECK, execution.rows
     if execution.status is ExecutionStatus.FAILED:
         if needs_vonage(report, execution):
-            at_vonage = _at_vonage(report, announced, services)
+            at_vonage, records = _at_vonage(report, announced, services)
         entry = _entry(report, services)
     decision = decide(
         report, execution, at_vonage, entry=entry, leaves=leaves, now=now, waits=services.waits
@@ -108,7 +109,7 @@ def _settle(
         decision = GiveUp()
     if isinstance(decision, Cancel):
         decision = _cancel(report, execution, decision, announced, services, leaves=leaves, now=now)
-    return execute(report, decision, services, now=now)
+    return execute(report, decision, services, now=now, records=records)
 
 
 def _settle_split(report: Report, services: Services, *, now: datetime) -> Report:
@@ -142,24 +143,30 @@ def _entry(report: Report, services: Services) -> Entry:
     return Entry.CONVERT if is_stored else Entry.CHECK
 
 
-def _at_vonage(report: Report, announced: frozenset[str], services: Services) -> AtVonage:
+def _at_vonage(
+    report: Report, announced: frozenset[str], services: Services
+) -> tuple[AtVonage, int | None]:
+    """Return a report's state at Vonage. If it has ended, return Vonage's count of records too."""
     try:
-        answer = services.vonage.get_report(_request_id(report))
-        return require_answer_to(report, answer).state
+        answer = require_answer_to(report, services.vonage.get_report(_request_id(report)))
+        state = answer.state
     except ReportExpired:
-        return Gone.GONE
+        return Gone.GONE, None
     except ReportFailed:
-        return Unreadable.UNKNOWN_STATUS
+        return Unreadable.UNKNOWN_STATUS, None
     except RateLimited:
-        return Unreadable.UNAVAILABLE
+        return Unreadable.UNAVAILABLE, None
     except VonageUnavailable as error:
         # Another report's answer, or none at all with a status of success, may come for good.
-        return Unreadable.REFUSED if error.is_unusable_answer else Unreadable.NO_ANSWER
+        is_for_good = error.is_unusable_answer
+        return (Unreadable.REFUSED if is_for_good else Unreadable.NO_ANSWER), None
     except VonageRejected as error:
         # With all slots taken, no POST is sent, and only this GET shows that the key is refused.
         announce_once(report, error, announced, services)
         # If the API key is refused, every report waits until the operator changes the secret.
-        return Unreadable.UNAVAILABLE if error.concerns_every_report else Unreadable.REFUSED
+        is_of_key = error.concerns_every_report
+        return (Unreadable.UNAVAILABLE if is_of_key else Unreadable.REFUSED), None
+    return state, answer.items_count if state.is_terminal else None
 
 
 def _cancel(
@@ -180,7 +187,7 @@ def _cancel(
     except (RateLimited, VonageRejected, VonageUnavailable):
         return Stay()
     # The report had ended before the DELETE, perhaps with a file.
-    at_vonage = _at_vonage(report, announced, services)
+    at_vonage, _ = _at_vonage(report, announced, services)
     again = decide(
         report,
         execution,

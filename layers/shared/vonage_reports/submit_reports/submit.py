@@ -38,6 +38,7 @@ from vonage_reports.domain.waits import DEADLINE, LIST_RELIABLE_FOR, REPORT_KEPT
 from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.execute import announce_once, collect_errors, execute
 from vonage_reports.submit_reports.lost_requests import find_request
+from vonage_reports.submit_reports.spend_cap import Capped, announce_cap, budget_of
 
 logger = Logger(service="submit_reports", child=True)
 
@@ -49,11 +50,12 @@ def submit(
     clock: Callable[[], datetime],
     work: OpenWork | None = None,
     removals: Removals = NONE_REMOVED,
+    cap: int = 0,
 ) -> StepResult:
     """Look up the requests of unanswered POSTs. Then submit due reports while slots are free.
 
     `work` is the open work, if the caller has read it. Reports of removed definitions and accounts
-    wait.
+    wait. So do reports that `cap`, the most records to be billed in a month, does not allow.
 
     Raises InvalidRequest if the secret cannot be used. Then nothing was sent.
     """
@@ -68,7 +70,7 @@ def submit(
                 with collect_errors(result.errors):
                     _find(report, services, invocation, result, now=clock())
         work = _listed(services.ledger.reread(work), removals)
-        _submit_planned(work, services, invocation, result, clock=clock, removals=removals)
+        _submit_planned(work, services, invocation, result, clock=clock, removals=removals, cap=cap)
     return result
 
 
@@ -86,14 +88,16 @@ def _cleared(
     others: int,
     clock: Callable[[], datetime],
     removals: Removals,
-) -> tuple[OpenWork, list[Report]]:
-    """Split and supersede reports before their POST. Return the open work and the queue.
+    cap: int,
+) -> tuple[OpenWork, list[Report], Capped]:
+    """Split and supersede reports before their POST. Return open work, queue and capped reports.
 
     The queue has only as many reports as there is room for, because each may cost a read of a later
     revision. `others` reports of other tools take slots too. Reads the open work again after a
     split, because a half may be too large itself.
     """
     while True:
+        capped = Capped(budget_of(work.reports, services.ledger, cap=cap, now=clock()))
         whole = {report.report_id: report for report in work.reports}
         room = len(_free_slots(work)) - others
         queue: list[Report] = []
@@ -103,16 +107,21 @@ def _cleared(
                 break
             if room - len(queue) < slots_needed(report):
                 continue
+            refusal = capped.budget.refusal(report)
+            if refusal is not None:
+                capped.reports.append((report, refusal))
+                continue
             with collect_errors(result.errors):
                 leaves = whole.get(report.root or "", report).leaves
                 decision = before_post(report, leaves=leaves, later=_later(report, services))
                 if decision is None:
                     queue.append(report)
+                    capped.budget = capped.budget.plus(report)
                 else:
                     execute(report, decision, services, now=clock())
                     has_split |= isinstance(decision, Split)
         if not has_split:
-            return work, queue
+            return work, queue, capped
         work = _listed(services.ledger.open_work(), removals)
 
 
@@ -152,6 +161,7 @@ def _submit_planned(
     *,
     clock: Callable[[], datetime],
     removals: Removals,
+    cap: int,
 ) -> None:
     if not _free_slots(work) or _is_paused(work, clock()) or not _unblocked(work, clock()):
         return
@@ -160,7 +170,7 @@ def _submit_planned(
     except RateLimited as error:
         services.ledger.pause(clock() + timedelta(seconds=waits.after_429(error)))
         return
-    work, queue = _cleared(
+    work, queue, capped = _cleared(
         work,
         services,
         invocation,
@@ -168,6 +178,7 @@ def _submit_planned(
         others=others or 0,
         clock=clock,
         removals=removals,
+        cap=cap,
     )
     free = _free_slots(work)
     room, is_list_refused = len(free) - (others or 0), others is None
@@ -186,6 +197,8 @@ def _submit_planned(
         room -= seen_free - len(free)
         if not go_on:
             break
+    with collect_errors(result.errors):
+        announce_cap(capped, work, services)
 
 
 def _is_paused(work: OpenWork, now: datetime) -> bool:

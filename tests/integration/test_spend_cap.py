@@ -1,0 +1,112 @@
+"""The cap on the month's billed records, with the simulator and the ledger in moto."""
+
+from datetime import UTC, datetime
+
+from tests.support.stack import LIFETIME, Stack, definition
+from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.spend import month_of
+from vonage_reports.submit_reports.context import Invocation, StepResult
+from vonage_reports.submit_reports.submit import submit
+
+
+def submit_below(stack: Stack, cap: int) -> StepResult:
+    done = submit(
+        stack.services, Invocation("one", lambda: LIFETIME), clock=lambda: stack.now, cap=cap
+    )
+    assert done.errors == []
+    return done
+
+
+def counted(stack: Stack) -> int:
+    return stack.services.ledger.counted_records(month_of(stack.now))
+
+
+def deliver(stack: Stack, rows: int) -> list[Report]:
+    """End the runs of all requested reports."""
+    requested = [each for each in stack.open() if each.state is State.SUBMITTED]
+    for report in requested:
+        stack.runs.end(report, rows=rows)
+    stack.settle()
+    return requested
+
+
+def next_day(stack: Stack, count: int) -> None:
+    """Plan the next window of each definition, whose rows are known from the last one."""
+    at = datetime(2026, 11, 23, 2, 15, tzinfo=UTC)
+    stack.now = max(stack.now, at)
+    wanted = [definition(name=f"d{n}", filters={"country": f"X{n}"}) for n in range(count)]
+    stack.plan_definitions(wanted, at)
+
+
+def test_delivered_records_count_once(stack: Stack) -> None:
+    stack.plan(2)
+    submit_below(stack, 0)
+    seen = stack.services.ledger.open_work()
+    (first, second) = deliver(stack, 10)
+    stack.settle_seen(seen)
+
+    assert counted(stack) == 20
+    assert stack.known(first.report_id).counted == first.request_id
+    assert second.request_id != first.request_id
+
+
+def test_truncated_and_failed_requests_count_with_vonages_count(stack: Stack) -> None:
+    stack.plan(filters={})
+    stack.collect("TRUNCATED")
+    (request,) = stack.created()
+
+    assert counted(stack) == request["items_count"] > 0
+
+
+def test_reports_above_the_cap_wait_with_the_reason_and_are_announced_once(stack: Stack) -> None:
+    stack.plan(3)
+    submit_below(stack, 0)
+    deliver(stack, 100)
+    stack.announced()
+    next_day(stack, 3)
+
+    done = submit_below(stack, 500)
+
+    assert len(done.report_ids) == 2
+    (capped,) = [each for each in stack.open() if each.state is State.PLANNED]
+    assert capped.error == "SpendCapped"
+    assert "MaxBilledRecordsMonth" in str(capped.reason)
+    (told,) = stack.announced()
+    assert (told["event"], told["cap"], told["records"]) == ("spend.capped", 500, 500)
+    submit_below(stack, 500)
+    assert stack.announced() == []
+
+
+def test_raised_cap_lets_the_reports_go_on(stack: Stack) -> None:
+    stack.plan(1)
+    submit_below(stack, 0)
+    deliver(stack, 100)
+    next_day(stack, 1)
+    assert submit_below(stack, 150).report_ids == []
+
+    assert len(submit_below(stack, 200).report_ids) == 1
+
+    (report,) = stack.open()
+    assert (report.error, report.reason) == (None, None)
+
+
+def test_next_month_lets_the_reports_go_on(stack: Stack) -> None:
+    stack.plan(1)
+    submit_below(stack, 0)
+    deliver(stack, 100)
+    next_day(stack, 1)
+    assert submit_below(stack, 100).report_ids == []
+
+    stack.later(days=31)
+
+    assert len(submit_below(stack, 100).report_ids) == 1
+    assert not [each for each in stack.services.ledger.open_work().announced if "spend" in each]
+
+
+def test_free_reports_pass_a_used_up_cap(stack: Stack) -> None:
+    stack.plan(1)
+    submit_below(stack, 0)
+    deliver(stack, 100)
+    stack.plan_definitions([definition(name="usage", product="REPORTS-USAGE")])
+
+    assert len(submit_below(stack, 100).report_ids) == 1
