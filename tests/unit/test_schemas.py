@@ -23,6 +23,7 @@ from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import InvalidRequest, VonageUnavailable
 from vonage_reports.domain.lifecycle import Fail, Hold, Resubmit, Resume
 from vonage_reports.domain.report import Entry
+from vonage_reports.domain.spend import Budget
 from vonage_reports.submit_reports.read_definitions import parse_definitions
 from vonage_reports.submit_reports.requests import parse_event
 
