@@ -6,14 +6,12 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import yaml
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
 
 from local.generate_template import BEGIN, END, with_generated_parts
 from local.stack.template import read_template
+from tests.support.expanded import SAMS_OWN, expanded_resources
 from tests.support.paths import ROOT
 from tests.support.run_input import RUN_INPUT
 from vonage_dataset.glue import table_name
@@ -664,16 +662,7 @@ def test_parameter_and_setting_accept_the_same_values(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def expanded() -> dict[str, dict[str, Any]]:
-    """Return the resources as CloudFormation gets them."""
-    template = read_template(ROOT / "template.yaml")
-    for resource in template["Resources"].values():
-        properties = resource.get("Properties", {})
-        for name in {"CodeUri", "ContentUri", "DefinitionUri"} & set(properties):
-            properties[name] = "s3://bucket/key"
-    managed = {name: f"arn:aws:iam::aws:policy/{name}" for name in SAMS_OWN}
-    translator = Translator(managed, Parser(), boto_session=boto3.Session(region_name="eu-west-1"))
-    resources: dict[str, dict[str, Any]] = translator.translate(template, {})["Resources"]
-    return resources
+    return expanded_resources()
 
 
 def policies(value: Any) -> Iterator[dict[str, Any]]:
@@ -701,10 +690,6 @@ def test_every_policy_has_the_current_version(expanded: dict[str, dict[str, Any]
 
 
 CREDENTIALS_POLICY = {"Ref": "ReadCredentialsPolicy"}
-SAMS_OWN = {
-    "AWSLambdaBasicExecutionRole",  # every log group; DenyOtherLogGroups denies all but one
-    "AWSXrayWriteOnlyAccess",  # its actions support no resource-level permissions
-}
 
 
 def test_sam_adds_only_known_permissions(expanded: dict[str, dict[str, Any]]) -> None:
