@@ -1,4 +1,8 @@
-"""The set-up verbs of `vonage-reports` against the deployed stack, as processes."""
+"""The set-up verbs of `vonage-reports` against the deployed stack, as processes.
+
+The tests share one stack and keep their order, as an operator sets a stack up: a later test finds
+the secret, the settings and the definitions that an earlier one wrote.
+"""
 
 import io
 import json

@@ -219,7 +219,9 @@ def test_deployments_name_an_environment_and_existing_parameters() -> None:
 def test_settings_in_commands_exist() -> None:
     named = re.findall(r"settings (?:get|set) (\w+)", "\n".join(PAGES.values()))
     # NAME and VALUE are placeholders.
-    assert set(named) - {"NAME"} <= TEMPLATE["Parameters"].keys()
+    settings = set(named) - {"NAME"}
+    assert settings
+    assert settings <= TEMPLATE["Parameters"].keys()
 
 
 # ---------------------------------------------------------------- Names
@@ -227,7 +229,9 @@ def test_settings_in_commands_exist() -> None:
 
 def test_every_named_output_and_resource_exists() -> None:
     text = "\n".join(PAGES.values())
-    assert set(re.findall(r"output `(\w+)`", text)) <= TEMPLATE["Outputs"].keys()
+    outputs = set(re.findall(r"output `(\w+)`", text))
+    assert outputs
+    assert outputs <= TEMPLATE["Outputs"].keys()
     named = set(re.findall(r"--logical-resource-id (\w+)", text))
     assert named
     assert named <= TEMPLATE["Resources"].keys()
