@@ -23,6 +23,8 @@ from vonage_reports.vonage.client import Credentials, VonageClient
 from vonage_reports.vonage.pacing import Pacer
 from vonage_reports_cli.access import explained
 from vonage_reports_cli.errors import Exit, NoAccess
+from vonage_reports_cli.schedule import GROUP
+from vonage_reports_cli.schedule import LOGICAL_ID as CALENDAR
 from vonage_reports_cli.stack import DeployedStack
 from vonage_reports_cli.status.hearing import (
     CONFIRMED_WITHIN_HOURS,
@@ -40,8 +42,7 @@ FUNCTIONS = (
     *("SubmitReportsFunction", "CheckReportFunction"),
     *("StoreReportFunction", "ConvertReportFunction"),
 )
-_CALENDAR = "SubmitReportsFunctionCalendar"
-_SWEEP = "SubmitReportsFunctionSweep"
+_SWEEP = "SubmitReportsFunctionSweepSchedule"
 
 _DROPS_METRICS = frozenset({"WARN", "WARNING", "ERROR", "FATAL", "CRITICAL"})
 """Above INFO. A line of metrics has no level, and Lambda treats it as INFO."""
@@ -255,7 +256,7 @@ class Doctor:
 
     def _schedule(self) -> str:
         return self._enabled(
-            _CALENDAR, "no window is planned", self._command("resume"), with_expression=True
+            CALENDAR, "no window is planned", self._command("resume"), with_expression=True
         )
 
     def _sweep(self) -> str:
@@ -265,7 +266,8 @@ class Doctor:
         self, logical_id: str, effect: str, command: str | None, *, with_expression: bool = False
     ) -> str:
         name = self._ids("AWS::Scheduler::Schedule")[logical_id]
-        schedule = self._stack.client("scheduler").get_schedule(Name=name)
+        group = self._ids("AWS::Scheduler::ScheduleGroup")[GROUP]
+        schedule = self._stack.client("scheduler").get_schedule(Name=name, GroupName=group)
         if schedule["State"] != "ENABLED":
             how = "" if command else ". Enable it in the console of EventBridge Scheduler"
             raise Fault(f"{name} is {schedule['State']}: {effect}{how}", command)

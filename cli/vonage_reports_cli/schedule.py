@@ -14,8 +14,11 @@ from vonage_reports_cli.errors import Attention
 if TYPE_CHECKING:
     from vonage_reports_cli.stack import DeployedStack
 
-LOGICAL_ID = "SubmitReportsFunctionCalendar"
+LOGICAL_ID = "SubmitReportsFunctionCalendarSchedule"
 """The logical id of the schedule's resource. SAM derives it from function and event."""
+
+GROUP = "ScheduleGroup"
+"""The logical id of the group that has the stack's schedules."""
 
 _ENABLED, _DISABLED = "ENABLED", "DISABLED"
 _MOST_DAYS = 366 * 5
@@ -32,6 +35,7 @@ class Schedule:
     """A schedule as EventBridge Scheduler has it."""
 
     name: str
+    group: str
     expression: str
     time_zone: str
     is_on: bool
@@ -62,25 +66,30 @@ class Schedule:
 
 def schedule_of(stack: "DeployedStack") -> Schedule:
     """Read the calendar's schedule. Raises Attention if the stack has none."""
-    resources = stack.client("cloudformation").describe_stack_resources(
-        StackName=stack.name, LogicalResourceId=LOGICAL_ID
-    )["StackResources"]
-    if not resources:
-        raise Attention(f"the stack {stack.name!r} has no schedule {LOGICAL_ID}: deploy it again")
-    name = resources[0]["PhysicalResourceId"]
-    found = stack.client("scheduler").get_schedule(Name=name)
+    name, group = _physical_id(stack, LOGICAL_ID), _physical_id(stack, GROUP)
+    found = stack.client("scheduler").get_schedule(Name=name, GroupName=group)
     return Schedule(
         name,
+        group,
         found["ScheduleExpression"],
         found.get("ScheduleExpressionTimezone", "UTC"),
         is_on=found.get("State", _ENABLED) == _ENABLED,
     )
 
 
+def _physical_id(stack: "DeployedStack", logical_id: str) -> str:
+    resources = stack.client("cloudformation").describe_stack_resources(
+        StackName=stack.name, LogicalResourceId=logical_id
+    )["StackResources"]
+    if not resources:
+        raise Attention(f"the stack {stack.name!r} has no {logical_id}: deploy it again")
+    return str(resources[0]["PhysicalResourceId"])
+
+
 def switch(stack: "DeployedStack", schedule: Schedule, *, on: bool) -> None:
     """Switch the schedule itself. A deployment that changes the schedule undoes it."""
     scheduler: Any = stack.client("scheduler")
-    found = scheduler.get_schedule(Name=schedule.name)
+    found = scheduler.get_schedule(Name=schedule.name, GroupName=schedule.group)
     settable = scheduler.meta.service_model.operation_model("UpdateSchedule").input_shape
     same = {name: found[name] for name in settable.members if name in found}
     scheduler.update_schedule(**{**same, "State": state_of(on=on)})

@@ -105,7 +105,7 @@ def _run(options: Options, display: Display, resources: ExitStack) -> int:
     event = options.event
     if event is None:
         event = stack.schedule_event(
-            "SubmitReportsFunctionCalendar", scheduled_time=options.scheduled_time
+            "SubmitReportsFunctionCalendarSchedule", scheduled_time=options.scheduled_time
         )
     if options.is_dry_run:
         answer = send(event, stack, say=display.say)

@@ -66,9 +66,7 @@ class Stack:
 
     def schedule_event(self, logical_id: str, *, scheduled_time: str = "") -> dict[str, Any]:
         """Return the event that EventBridge Scheduler would send for a schedule."""
-        name = self.physical_id(logical_id)
-        schedule = self._emulator.client("scheduler").get_schedule(Name=name)
-        text = schedule["Target"]["Input"]
+        text = self._schedule(logical_id)["Target"]["Input"]
         event = json.loads(text.replace("<aws.scheduler.scheduled-time>", scheduled_time))
         assert isinstance(event, dict)
         return event
@@ -159,13 +157,27 @@ class Stack:
 
     def stop_schedules(self) -> None:
         """Disable every schedule, because the caller sends the events itself."""
-        scheduler = self._emulator.client("scheduler")
-        settable = scheduler.meta.service_model.operation_model("UpdateSchedule").input_shape
         for resource in self._resources:
             if resource["ResourceType"] == "AWS::Scheduler::Schedule":
-                schedule = scheduler.get_schedule(Name=resource["PhysicalResourceId"])
-                same = {name: schedule[name] for name in settable.members if name in schedule}
-                scheduler.update_schedule(**{**same, "State": "DISABLED"})
+                self.set_schedule(resource["LogicalResourceId"], "DISABLED")
+
+    def set_schedule(self, logical_id: str, state: str) -> None:
+        """Set the state of a schedule, beside CloudFormation."""
+        scheduler = self._emulator.client("scheduler")
+        schedule = self._schedule(logical_id)
+        settable = scheduler.meta.service_model.operation_model("UpdateSchedule").input_shape
+        same = {name: schedule[name] for name in settable.members if name in schedule}
+        scheduler.update_schedule(**{**same, "State": state})
+
+    def state_of_schedule(self, logical_id: str) -> str:
+        """Return the state of a schedule, as EventBridge Scheduler has it."""
+        return str(self._schedule(logical_id)["State"])
+
+    def _schedule(self, logical_id: str) -> Mapping[str, Any]:
+        schedule: Mapping[str, Any] = self._emulator.client("scheduler").get_schedule(
+            Name=self.physical_id(logical_id), GroupName=self.physical_id("ScheduleGroup")
+        )
+        return schedule
 
 
 LOCAL_PACE = 0.3

@@ -39,7 +39,7 @@ class Scheduler:
     ) -> None:
         self._stack = stack
         self._say = say
-        self._sweep = stack.schedule_event("SubmitReportsFunctionSweep")
+        self._sweep = stack.schedule_event("SubmitReportsFunctionSweepSchedule")
         self._interval = sweep_seconds
         self._next_sweep = 0.0
         self._failures = 0

@@ -74,12 +74,14 @@ class LocalStack:
 
     def scheduled(self, time_: str = "2026-11-23T02:15:00Z") -> dict[str, Any]:
         """Send the event of the calendar's schedule at `time_`; return the answer."""
-        event = self.stack.schedule_event("SubmitReportsFunctionCalendar", scheduled_time=time_)
+        event = self.stack.schedule_event(
+            "SubmitReportsFunctionCalendarSchedule", scheduled_time=time_
+        )
         return self.stack.submit(event)
 
     def sweep(self) -> dict[str, Any]:
         """Send the event of the sweep's schedule; return the answer."""
-        return self.stack.submit(self.stack.schedule_event("SubmitReportsFunctionSweep"))
+        return self.stack.submit(self.stack.schedule_event("SubmitReportsFunctionSweepSchedule"))
 
     def until(
         self, is_so: Callable[[], bool], goal: str, *, within: float = _PATIENCE_SECONDS

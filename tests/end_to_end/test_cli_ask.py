@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
 from tests.end_to_end.conftest import UNLIMITED, LocalStack
 from tests.support.cli import Ended, run_program, stack_environment
-from tests.support.paths import ROOT
+from tests.support.schemas import document_of
 
 pytestmark = pytest.mark.slow
 
@@ -58,9 +57,7 @@ def program(local_stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def document(ended: Ended, verb: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(ended.out)
-    schema = json.loads((ROOT / f"docs/schemas/cli/{verb}.schema.json").read_text())
-    Draft202012Validator(schema).validate(found)
+    found = document_of(verb, ended.out)
     assert found["source"].startswith("SIMULATED: stack "), found["source"]
     return found
 

@@ -1,4 +1,8 @@
-"""The set-up verbs of `vonage-reports` against the deployed stack, as processes."""
+"""The set-up verbs of `vonage-reports` against the deployed stack, as processes.
+
+The tests share one stack and keep their order, as an operator sets a stack up: a later test finds
+the secret, the settings and the definitions that an earlier one wrote.
+"""
 
 import io
 import json
@@ -88,17 +92,10 @@ class Operator:
 
     def schedule(self, name: str = "Calendar") -> str:
         """Return the state of a schedule, as EventBridge Scheduler has it."""
-        scheduler = self.running.emulator.client("scheduler")
-        name = self.running.stack.physical_id(f"SubmitReportsFunction{name}")
-        return str(scheduler.get_schedule(Name=name)["State"])
+        return self.running.stack.state_of_schedule(f"SubmitReportsFunction{name}Schedule")
 
     def set_schedule(self, state: str, name: str = "Calendar") -> None:
-        scheduler = self.running.emulator.client("scheduler")
-        name = self.running.stack.physical_id(f"SubmitReportsFunction{name}")
-        schedule = scheduler.get_schedule(Name=name)
-        settable = scheduler.meta.service_model.operation_model("UpdateSchedule").input_shape
-        same = {key: schedule[key] for key in settable.members if key in schedule}
-        scheduler.update_schedule(**{**same, "State": state})
+        self.running.stack.set_schedule(f"SubmitReportsFunction{name}Schedule", state)
 
     def parameter(self, name: str) -> str:
         cloudformation = self.running.emulator.client("cloudformation")

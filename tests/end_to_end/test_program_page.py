@@ -1,24 +1,19 @@
 """`vonage-reports page`: of a last run, and of a stack on AWS."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from jsonschema import Draft202012Validator
 
 from local.stack.deployment import STACK_NAME
 from tests.end_to_end.faults import Case
 from tests.support.cli import Ended, run_program, stack_environment
 from tests.support.delivered import Delivered
-from tests.support.paths import ROOT
+from tests.support.schemas import document_of
 from vonage_reports_cli.status.sources import LastRun
 
-SCHEMA = Draft202012Validator(
-    json.loads((ROOT / "docs" / "schemas" / "cli" / "page.schema.json").read_text())
-)
 RECORD = {
     "id": "r", "date_received": "2026-11-19T10:00:00Z", "country": "GB", "total_price": "0.25",
 }  # fmt: skip
@@ -67,8 +62,7 @@ def test_json_of_a_month_follows_its_schema(last_run: Path) -> None:
     done = page(last_run, "--month", "2026-11", "-o", "november.html", "--json")
 
     assert (done.code, done.err) == (0, "")
-    document = json.loads(done.out)
-    SCHEMA.validate(document)
+    document = document_of("page", done.out)
     assert document["bytes"] == len((last_run / "november.html").read_bytes())
     assert document["totals"] == [
         {"product": "SMS", "currency": "EUR", "records": 1, "cost": "0.25000000"}
@@ -135,8 +129,7 @@ def test_page_of_a_stack_has_its_windows_and_says_that_it_is_simulated(
         )  # fmt: skip
 
     assert (done.code, done.err) == (0, "")
-    document = json.loads(done.out)
-    SCHEMA.validate(document)
+    document = document_of("page", done.out)
     assert document["source"].startswith(
         f"SIMULATED: stack {STACK_NAME}, account 000000000000, eu-west-1, "
     )

@@ -108,9 +108,9 @@ def test_schedules_are_disabled(deployed: tuple[Emulator, Stack]) -> None:
     emulator, stack = deployed
     schedules = emulator.client("scheduler").list_schedules()["Schedules"]
     assert {each["State"] for each in schedules} == {"DISABLED"}
-    assert stack.schedule_event("SubmitReportsFunctionSweep") == {"sweep": True}
+    assert stack.schedule_event("SubmitReportsFunctionSweepSchedule") == {"sweep": True}
     assert stack.schedule_event(
-        "SubmitReportsFunctionCalendar", scheduled_time="2026-11-22T02:15:00Z"
+        "SubmitReportsFunctionCalendarSchedule", scheduled_time="2026-11-22T02:15:00Z"
     ) == {"scheduled_time": "2026-11-22T02:15:00Z"}
 
 

@@ -329,13 +329,15 @@ def test_refused_event_leaves_out_unchanged(tree: Path) -> None:
 
 
 def test_unconfirmed_run_leaves_out_unchanged(tree: Path) -> None:
-    (tree / "out" / "manifests").mkdir(parents=True)
-    (tree / "out" / "manifests" / "of-an-earlier-run.json").touch()
+    out_of_an_earlier_run(tree)
+    # The run refuses a file of the operator even earlier, because out/ is going to be a link.
+    (tree / "out" / "own.txt").unlink()
     variables = {"VONAGE_API_KEY": "abcd1234", "VONAGE_API_SECRET": "x"}
     code, output = run(tree, VONAGE_BASE_URL="https://vonage.invalid", **variables)
     assert code == 2
     assert "set CONFIRM=yes" in output.strip().splitlines()[-1]
-    assert len(list((tree / "out").rglob("*.json"))) == 1
+    (tree / "out" / "own.txt").touch()
+    assert_out_is_unchanged(tree)
 
 
 def test_second_run_in_a_folder_is_refused(tree: Path) -> None:

@@ -250,7 +250,7 @@ def month(local_stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("out")
     local_stack.copy_dataset(folder)
     manifests = [json.loads(each.read_text()) for each in folder.glob("manifests/**/*.json")]
-    status = local_stack.program("status", "--json")
+    status = local_stack.program("status", "--json", "--since", "2026-10-01")
     assert (status.code, status.err) == (0, "")
     return Month(
         served={

@@ -13,6 +13,7 @@ from tests.end_to_end.faults import WRONG_SECRET
 from tests.support.cli import Ended, run_program, stack_environment
 from tests.support.schemas import document_of
 from vonage_reports.domain.report import State
+from vonage_reports_cli.schedule import LOGICAL_ID
 
 pytestmark = pytest.mark.slow
 
@@ -100,18 +101,9 @@ def test_mistyped_definition_stands_as_refused(local_stack: LocalStack) -> None:
     assert "removed" not in ended.out
 
 
-def set_schedule(local_stack: LocalStack, state: str) -> None:
-    scheduler = local_stack.emulator.client("scheduler")
-    name = local_stack.stack.physical_id("SubmitReportsFunctionCalendar")
-    schedule = scheduler.get_schedule(Name=name)
-    settable = scheduler.meta.service_model.operation_model("UpdateSchedule").input_shape
-    same = {key: schedule[key] for key in settable.members if key in schedule}
-    scheduler.update_schedule(**{**same, "State": state})
-
-
 def test_check_fails_until_an_alarm_reaches_somebody(local_stack: LocalStack) -> None:
     check = ("status", "--check", "--quiet", "--since", "2026-11-01")
-    set_schedule(local_stack, "ENABLED")
+    local_stack.stack.set_schedule(LOGICAL_ID, "ENABLED")
     topic = local_stack.stack.outputs["AlarmTopicArn"]
 
     unheard = run(local_stack, *check)
@@ -120,7 +112,7 @@ def test_check_fails_until_an_alarm_reaches_somebody(local_stack: LocalStack) ->
         TopicArn=topic, Protocol="email", Endpoint="operator@example.com"
     )
     heard = run(local_stack, *check)
-    set_schedule(local_stack, "DISABLED")
+    local_stack.stack.set_schedule(LOGICAL_ID, "DISABLED")
     paused = run(local_stack, *check)
 
     local_stack.emulator.client("sns").unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])

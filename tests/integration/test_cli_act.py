@@ -909,10 +909,10 @@ def test_schedule_is_previewed_with_windows_and_cost(
 def test_preview_of_a_schedule_that_died_after_planning_shows_what_waits(
     stack: Stack, program: Program, queue: str, command: list[str]
 ) -> None:
-    stack.plan(3)
-    put(queue, undelivered({"scheduled_time": "2026-11-22T02:15:00Z"}))
+    stack.plan(3, at=stack.now)
+    at = f"{stack.now:%Y-%m-%dT%H:%M:%SZ}"
+    put(queue, undelivered({"scheduled_time": at}))
 
-    at = "2026-11-22T02:15:00Z"
     shown = program(*(each.format(at=at) for each in command), "--dry-run")
 
     assert "no report is due\n" in shown.out

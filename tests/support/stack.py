@@ -99,13 +99,14 @@ class Stack:
     queue_url: str
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def plan(self, count: int = 1, **entry: Any) -> list[str]:
+    def plan(self, count: int = 1, *, at: datetime = SCHEDULED, **entry: Any) -> list[str]:
         """Plan one window for each of `count` definitions of the product VERIFY-V2."""
         return self.plan_definitions(
             [
                 definition(**{"filters": {"country": f"X{n}"}, **entry, "name": f"d{n}"})
                 for n in range(count)
-            ]
+            ],
+            at,
         )
 
     def plan_definitions(

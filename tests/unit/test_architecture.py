@@ -4,8 +4,10 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -144,10 +146,18 @@ def test_functions_do_not_import_each_other(path: Path) -> None:
     }
 
 
+DEPENDENCIES = {
+    re.split("[<>=]", each)[0]
+    for each in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+}
 THE_PROGRAMS_LIBRARIES = {
-    "boto3", "botocore", "click", "duckdb", "isal", "mypy_boto3", "pyarrow", "pycountry",
-    "pydantic", "rich", "yaml",
-}  # fmt: skip
+    module
+    for module, distributions in packages_distributions().items()
+    if DEPENDENCIES & {each.lower() for each in distributions}
+} | {
+    "botocore",  # of boto3
+    "mypy_boto3",  # for type checkers only
+}
 
 
 @pytest.mark.parametrize("path", PROGRAM, ids=label)

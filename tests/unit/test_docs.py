@@ -185,6 +185,11 @@ def test_every_aws_cli_command_has_valid_options() -> None:
         assert takes is not None
         known = {xform_name(member, "-") for member in takes.members} | CLI_OPTIONS
         known |= RENAMED.get(operation, set())
+        known |= {
+            f"no-{xform_name(name, '-')}"
+            for name, shape in takes.members.items()
+            if shape.type_name == "boolean"
+        }
         options = re.findall(r" --([a-z-]+)", re.sub(r'"[^"]*"', "", rest))
         unknown += [(operation, option) for option in options if option not in known]
     assert unknown == []
@@ -217,7 +222,9 @@ def test_deployments_name_an_environment_and_existing_parameters() -> None:
 def test_settings_in_commands_exist() -> None:
     named = re.findall(r"settings (?:get|set) (\w+)", "\n".join(PAGES.values()))
     # NAME and VALUE are placeholders.
-    assert set(named) - {"NAME"} <= TEMPLATE["Parameters"].keys()
+    settings = set(named) - {"NAME"}
+    assert settings
+    assert settings <= TEMPLATE["Parameters"].keys()
 
 
 # ---------------------------------------------------------------- Names
@@ -225,7 +232,9 @@ def test_settings_in_commands_exist() -> None:
 
 def test_every_named_output_and_resource_exists() -> None:
     text = "\n".join(PAGES.values())
-    assert set(re.findall(r"output `(\w+)`", text)) <= TEMPLATE["Outputs"].keys()
+    outputs = set(re.findall(r"output `(\w+)`", text))
+    assert outputs
+    assert outputs <= TEMPLATE["Outputs"].keys()
     named = set(re.findall(r"--logical-resource-id (\w+)", text))
     assert named
     assert named <= TEMPLATE["Resources"].keys()
@@ -251,7 +260,8 @@ def test_import_into_a_new_stack_matches_retained_resources() -> None:
     for name, resource in json.loads(text)["Resources"].items():
         kept = TEMPLATE["Resources"][name]
         assert resource["Type"] == kept["Type"]
-        assert resource["DeletionPolicy"] == kept["DeletionPolicy"] == "Retain"
+        assert resource["DeletionPolicy"] == "Retain"
+        assert kept["DeletionPolicy"] in ("Retain", "RetainExceptOnCreate")
         for key, value in resource.get("Properties", {}).items():
             assert kept["Properties"][key] == value
 

@@ -18,6 +18,7 @@ from typing import Any
 import boto3
 import duckdb
 import pytest
+import sqlglot
 import yaml
 from moto import mock_aws
 from mypy_boto3_s3 import S3Client
@@ -314,7 +315,6 @@ def test_snowflake_loads_what_is_pending(tmp_path: Path) -> None:
 
 
 def test_snowflake_is_read_by_its_grammar() -> None:
-    sqlglot = pytest.importorskip("sqlglot")
     _, others = parts_of("snowflake.sql")
     before, _, block = "\n".join(others).partition("EXECUTE IMMEDIATE $$")
 
@@ -374,14 +374,11 @@ def test_models_of_dbt_run_on_the_tables(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dialect", ["athena", "trino", "databricks", "snowflake"])
 def test_models_of_dbt_are_read_by_grammars(dialect: str) -> None:
-    sqlglot = pytest.importorskip("sqlglot")
-
     for name in ("usage_by_day", "incomplete_deliveries"):
         assert type(sqlglot.parse_one(model(name), read=dialect)).__name__ == "Select"
 
 
 def test_databricks_query_is_read_by_its_grammar() -> None:
-    sqlglot = pytest.importorskip("sqlglot")
     names = constants_of("databricks.py")
 
     assert type(sqlglot.parse_one(names["PENDING"], read="databricks")).__name__ == "Select"

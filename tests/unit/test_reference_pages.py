@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import sqlglot
 
 from local.generate_columns import with_columns
 from local.stack.package import NAMED_QUERY
@@ -198,10 +199,10 @@ def test_sql_for_athena_runs_on_the_tables(tmp_path: Path) -> None:
 
 
 def test_sql_in_pages_is_read_by_its_grammar() -> None:
-    sqlglot = pytest.importorskip("sqlglot")
-
     for heading in ("Athena", "Redshift", "BigQuery"):
-        for block in blocks(text_of("consume.md", heading), "sql"):
+        found = blocks(text_of("consume.md", heading), "sql")
+        assert found, heading
+        for block in found:
             # The grammar does not know external schemas of Redshift.
             known = re.sub(r"CREATE EXTERNAL SCHEMA .*?;", "", block, flags=re.DOTALL)
             parsed = sqlglot.parse(known, read=heading.lower())

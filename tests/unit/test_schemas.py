@@ -150,7 +150,6 @@ def test_wrong_definition_does_not_fit_the_schema(field: str, value: object) -> 
 
 
 STORED = Fail("RowsMismatch", 'send reconvert with "accept": ["row_count"].', is_stored=True)
-RESUME = Resume(Entry.CHECK, NOW, frees_slot=False, error="States.Timeout", reason="too long")
 KINDS = [
     notifications.failed(REPORT, STORED, execution="arn:aws:states:x"),
     notifications.failed(REPORT, Fail("ReportFailed", "Vonage failed"), execution=None),

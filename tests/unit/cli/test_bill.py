@@ -9,18 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
 from tests.support.delivered import Delivered
 from tests.support.last_run import save_run
-from tests.support.paths import ROOT
 from tests.support.reports import make_report
+from tests.support.schemas import document_of
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.windows import Window, WindowLength
 from vonage_reports_cli.main import main
 
-SCHEMA = json.loads((ROOT / "docs/schemas/cli/bill.schema.json").read_text())
 WEEK = ("--from", "2026-11-16", "--until", "2026-11-23")
 DAYS = [f"2026-11-{day}" for day in range(16, 23)]
 
@@ -69,13 +67,7 @@ def billed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any
     code = bill(*arguments, "--json")
     output = capsys.readouterr()
     assert code == 0, output.err
-    return document(output.out)
-
-
-def document(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(text)
-    Draft202012Validator(SCHEMA).validate(found)
-    return found
+    return document_of("bill", output.out)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -211,7 +203,7 @@ def test_each_flaw_has_its_name(
     save_run(tmp_path, definitions=[daily()], reports=reports)
 
     assert bill(*WEEK, "--json") == 1
-    found = document(capsys.readouterr().out)
+    found = document_of("bill", capsys.readouterr().out)
     assert found["lines"] is None
     flaws = {
         window["start"][:10]: each["flaw"]

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, InvalidRegionError, UnauthorizedSSOTokenError
+from botocore.exceptions import (
+    ClientError,
+    InvalidRegionError,
+    NoCredentialsError,
+    NoRegionError,
+    UnauthorizedSSOTokenError,
+)
 
 from tests.support.cli import program_environment, run_program
 from tests.support.last_run import save_run
@@ -159,6 +165,7 @@ def refusal(code: str, status: int = 400) -> ClientError:
         (refusal("ExpiredToken"), "The service said so. Log in again."),
         (refusal("AccessDenied", 403), "AWS refuses GetItem: The service said so."),
         (UnauthorizedSSOTokenError(), "Log in, or name a profile"),
+        (NoCredentialsError(), "AWS credentials: Unable to locate credentials. Log in, or name a"),
     ],
 )
 def test_aws_that_cannot_be_used_now_is_no_access(error: Exception, sentence: str) -> None:
@@ -175,6 +182,29 @@ def test_region_that_is_none_is_bad_input() -> None:
 
     assert isinstance(found, BadInput)
     assert str(found).startswith("--region takes an AWS region such as eu-west-1: ")
+
+
+def test_missing_region_is_bad_input() -> None:
+    found = explained(NoRegionError())
+
+    assert isinstance(found, BadInput)
+    assert str(found) == "name an AWS region with --region or AWS_DEFAULT_REGION"
+
+
+@pytest.mark.parametrize(
+    ("environment", "code", "sentence"),
+    [
+        ({}, 2, "name an AWS region with --region or AWS_DEFAULT_REGION"),
+        ({"AWS_DEFAULT_REGION": "eu-west-1"}, 4, "AWS credentials: Unable to locate credentials."),
+    ],
+)
+def test_computer_without_an_aws_configuration_gets_one_sentence(
+    environment: dict[str, str], code: int, sentence: str
+) -> None:
+    ended = run_program("--stack", "prod", "status", environment=environment)
+
+    assert (ended.code, ended.out, len(ended.err.splitlines())) == (code, "", 1)
+    assert ended.err.startswith(f"vonage-reports: {sentence}")
 
 
 def test_help_says_what_an_operator_needs() -> None:

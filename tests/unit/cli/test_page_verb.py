@@ -5,18 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
 from tests.support.delivered import Delivered
 from tests.support.last_run import save_run
-from tests.support.paths import ROOT
 from tests.support.reports import make_report
+from tests.support.schemas import document_of
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import State
 from vonage_reports.domain.windows import Window, WindowLength, parse_instant
 from vonage_reports_cli.main import main
 
-SCHEMA = json.loads((ROOT / "docs/schemas/cli/page.schema.json").read_text())
 DAYS = [f"2026-11-{day:02}" for day in range(1, 31)]
 MONTH = ("--month", "2026-11")
 
@@ -56,9 +54,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
     assert main(["--local", "page", *arguments, "--json"]) == 0
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    Draft202012Validator(SCHEMA).validate(found)
-    return found
+    return document_of("page", capsys.readouterr().out)
 
 
 def test_days_before_the_first_and_after_the_last_delivery_are_missing(

@@ -11,18 +11,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
 
 from tests.support.cli import program_environment
 from tests.support.delivered import Delivered
 from tests.support.last_run import save_run
-from tests.support.paths import ROOT
+from tests.support.schemas import document_of
 from tests.support.unsafe_text import ANY_TEXT, UNSAFE, unsafe_in
 from vonage_reports_cli.main import main
 from vonage_reports_cli.rows import lines_of
 
 SOURCE = "the last make run, as of 2026-12-05 00:00:00 UTC"
-SCHEMA = json.loads((ROOT / "docs/schemas/cli/query.schema.json").read_text())
 
 
 @pytest.fixture
@@ -54,9 +52,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def document(capsys: pytest.CaptureFixture[str]) -> Any:
-    found = json.loads(capsys.readouterr().out)
-    Draft202012Validator(SCHEMA).validate(found)
-    return found
+    return document_of("query", capsys.readouterr().out)
 
 
 @pytest.mark.usefixtures("run")

@@ -10,18 +10,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
 
 from tests.support.delivered import Delivered
 from tests.support.last_run import save_run
-from tests.support.paths import ROOT
+from tests.support.schemas import document_of
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.windows import WindowLength
 from vonage_reports_cli.errors import BadInput
 from vonage_reports_cli.invoice import read_invoice
 from vonage_reports_cli.main import main
 
-SCHEMA = json.loads((ROOT / "docs/schemas/cli/reconcile.schema.json").read_text())
 MONTH = ("--month", "2026-11")
 
 
@@ -75,8 +73,7 @@ def compared(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> dict
     code = reconcile(*arguments, "--json")
     output = capsys.readouterr()
     assert code in (0, 1), output.err
-    found: dict[str, Any] = json.loads(output.out)
-    Draft202012Validator(SCHEMA).validate(found)
+    found = document_of("reconcile", output.out)
     sums = [*found["totals"], *found["invoice_totals"]]
     assert code == (1 if found["beyond"] or any(each["is_beyond"] for each in sums) else 0)
     return found

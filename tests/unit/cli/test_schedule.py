@@ -1,8 +1,10 @@
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
-from vonage_reports_cli.schedule import Schedule
+from vonage_reports_cli.errors import Attention
+from vonage_reports_cli.schedule import GROUP, LOGICAL_ID, Schedule, schedule_of
 
 NOW = datetime(2026, 11, 26, 11, 0, tzinfo=UTC)  # a Thursday
 
@@ -28,7 +30,7 @@ NOW = datetime(2026, 11, 26, 11, 0, tzinfo=UTC)  # a Thursday
     ],
 )
 def test_next_run_of_a_schedule(expression: str, zone: str, at: str) -> None:
-    found = Schedule("s", expression, zone, is_on=True).next_after(NOW)
+    found = Schedule("s", "group", expression, zone, is_on=True).next_after(NOW)
 
     assert found == datetime.fromisoformat(f"{at}+00:00")
 
@@ -46,13 +48,49 @@ def test_next_run_of_a_schedule(expression: str, zone: str, at: str) -> None:
     ],
 )
 def test_unknown_or_ended_schedule_has_no_next_run(expression: str) -> None:
-    schedule = Schedule("s", expression, "UTC", is_on=True)
+    schedule = Schedule("s", "group", expression, "UTC", is_on=True)
 
     assert schedule.next_after(NOW) is None
     assert schedule.words(NOW) == expression
 
 
 def test_schedule_in_words() -> None:
-    schedule = Schedule("s", "cron(15 2 * * ? *)", "Europe/Berlin", is_on=True)
+    schedule = Schedule("s", "group", "cron(15 2 * * ? *)", "Europe/Berlin", is_on=True)
 
     assert schedule.words(NOW) == "2026-11-27 01:15 UTC, cron(15 2 * * ? *) in Europe/Berlin"
+
+
+class FakeStack:
+    """A stack with some resources, whose schedules are in its group only."""
+
+    name = "stack"
+
+    def __init__(self, *logical_ids: str) -> None:
+        self.logical_ids = logical_ids
+
+    def client(self, _service: str) -> "FakeStack":
+        return self
+
+    def describe_stack_resources(self, **named: str) -> dict[str, Any]:
+        found = [each for each in self.logical_ids if each == named["LogicalResourceId"]]
+        return {"StackResources": [{"PhysicalResourceId": f"name-of-{each}"} for each in found]}
+
+    def get_schedule(self, **named: str) -> dict[str, str]:
+        assert named == {"Name": f"name-of-{LOGICAL_ID}", "GroupName": f"name-of-{GROUP}"}
+        return {"ScheduleExpression": "rate(1 day)", "State": "DISABLED"}
+
+
+def test_schedule_is_read_in_the_group_of_its_stack() -> None:
+    stack: Any = FakeStack(LOGICAL_ID, GROUP)
+
+    assert schedule_of(stack) == Schedule(
+        f"name-of-{LOGICAL_ID}", f"name-of-{GROUP}", "rate(1 day)", "UTC", is_on=False
+    )
+
+
+@pytest.mark.parametrize("missing", [LOGICAL_ID, GROUP])
+def test_stack_of_an_earlier_version_has_to_be_deployed_again(missing: str) -> None:
+    stack: Any = FakeStack(*{LOGICAL_ID, GROUP} - {missing})
+
+    with pytest.raises(Attention, match=f"'stack' has no {missing}: deploy it again"):
+        schedule_of(stack)

@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
 from tests.support.delivered import Delivered
 from tests.support.last_run import save_run
-from tests.support.paths import ROOT
+from tests.support.schemas import document_of
 from vonage_reports_cli.main import main
 from vonage_reports_cli.objects import FolderObjects, NotReadable
 from vonage_reports_cli.period import month_of
 from vonage_reports_cli.proof.prove import prove
 
-SCHEMA = json.loads((ROOT / "docs/schemas/cli/verify.schema.json").read_text())
 DAYS = ("2026-11-18", "2026-11-19", "2026-11-20")
 
 
@@ -51,8 +49,7 @@ def verified(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, A
     code = main(["--local", "verify", *arguments, "--json"])
     output = capsys.readouterr()
     assert code in (0, 1), output.err
-    found: dict[str, Any] = json.loads(output.out)
-    Draft202012Validator(SCHEMA).validate(found)
+    found = document_of("verify", output.out)
     is_empty = bool(arguments) and not found["windows"]
     assert code == (1 if found["differences"] or is_empty else 0)
     return found

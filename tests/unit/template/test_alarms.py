@@ -102,13 +102,15 @@ def test_missing_data_alarms_only_where_every_sweep_emits() -> None:
 
 def test_every_dead_letter_reaches_the_monitored_queue() -> None:
     function = RESOURCES["SubmitReportsFunction"]["Properties"]
-    asynchronous = function["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]["Destination"]
+    invoked = RESOURCES["SubmitReportsFunctionEventInvokeConfig"]["Properties"]
+    asynchronous = invoked["DestinationConfig"]["OnFailure"]["Destination"]
     events = [each["Properties"]["DeadLetterConfig"]["Arn"] for each in function["Events"].values()]
 
     queue = {"Fn::GetAtt": ["UndeliveredEventsQueue", "Arn"]}
     assert [asynchronous, *events] == [queue] * 4
     # Retries absorb a throttled invocation.
-    assert function["EventInvokeConfig"]["MaximumRetryAttempts"] > 0
+    assert invoked["MaximumRetryAttempts"] > 0
+    assert invoked["FunctionName"] == {"Ref": "SubmitReportsFunction"}
     assert ALARMS["UndeliveredEvents"]["Dimensions"] == [
         {"Name": "QueueName", "Value": {"Fn::GetAtt": ["UndeliveredEventsQueue", "QueueName"]}}
     ]
