@@ -72,7 +72,7 @@ def test_licence_comes_from_the_metadata(fields: list[tuple[str, str]], licence:
     package = Metadata()
     for name, value in fields:
         package[name] = value
-    assert licence_of(package) == licence  # type: ignore[arg-type]  # only `json` is read
+    assert licence_of(package) == licence
 
 
 def test_every_locked_entry_is_listed() -> None:
