@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 WIDTH = 80
 UNKNOWN = "unknown"
 NOT_INSTALLED = "not installed, so its licence is unknown"
+_ALLOWED = "\0"  # stands for a part in parentheses; no licence has this name
 _LOCKED = ("requirements/*.txt", "layers/*/requirements.txt", "functions/*/requirements.txt")
 
 # SPDX identifiers of the texts in older metadata, which has no SPDX expression.
@@ -68,12 +69,12 @@ class Rules:
         """Return whether an SPDX expression is satisfied by allowed licences."""
         inner = re.search(r"\(([^()]*)\)", expression)
         if inner:
-            verdict = "allowed" if self.allows(inner[1]) else "refused"
+            verdict = _ALLOWED if self.allows(inner[1]) else UNKNOWN
             rest = expression[: inner.start()] + verdict + expression[inner.end() :]
             return self.allows(rest)
         # In SPDX, AND binds more strongly than OR.
         return any(
-            all(each.strip() in self.allow | {"allowed"} for each in way.split(" AND "))
+            all(each.strip() in self.allow | {_ALLOWED} for each in way.split(" AND "))
             for way in expression.split(" OR ")
         )
 
