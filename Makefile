@@ -27,7 +27,7 @@ WORKERS ?= $(shell echo $$(($(CORES) + 2)))
 PYTEST := $(NO_ACCOUNTS) $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-COMMANDS := help run unit quick test check fmt chaos fuzz bench audit lock clean sam
+COMMANDS := help run unit quick test check fmt chaos fuzz bench audit licences lock clean sam
 .PHONY: $(COMMANDS)
 
 # Refuse a mistyped command or variable, instead of running something else. A variable of the
@@ -80,7 +80,8 @@ help:
 	@echo 'make bench  Measure memory, speed and cold start: 10 minutes.'
 	@echo '            PART=store (or cli, coldstart, convert, ledger)   SIZES="100 1000" (MB)   RUNS=5'
 	@echo '            SETTINGS="open lambda"   VARIANTS="limit upload_fileobj ours"'
-	@echo 'make audit  Ask PyPI for known vulnerabilities of the locked dependencies.'
+	@echo 'make audit  Ask PyPI for known vulnerabilities of the locked dependencies. Offline, it says unchecked.'
+	@echo 'make licences  List the licences of the locked dependencies, and refuse any but the allowed.'
 	@echo 'make lock   Lock the dependencies of pyproject.toml again.'
 	@echo 'make clean  Remove everything that make created, except the records of paid reports in .local/.'
 
@@ -107,7 +108,11 @@ check: .venv/installed-dev .venv-security/installed
 
 LOCKED := $(wildcard requirements/*.txt layers/*/requirements.txt functions/*/requirements.txt)
 audit: .venv-security/installed
-	.venv-security/bin/pip-audit --strict --disable-pip --require-hashes $(addprefix -r ,$(LOCKED))
+	@.venv-security/bin/python -m local.audit $(LOCKED)
+
+# The metadata of a package is in the environment that has the package.
+licences: .venv/installed-dev .venv/installed-bench .venv/installed-fuzz .venv-sam/installed .venv-security/installed
+	@$(BIN)/python -m local.licences .venv .venv-sam .venv-security
 
 fmt: .venv/installed-dev
 	$(IMPORTS) $(BIN)/python -m local.generate_template

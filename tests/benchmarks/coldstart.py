@@ -1,6 +1,8 @@
 """Cold start: the import time of each handler in a fresh interpreter.
 
-The table shows the ratio to `import boto3, requests`, measured in turn in the same run.
+The first table shows the ratio to `import boto3, requests`, measured in turn in the same run. The
+second table compares places for the SDK, by CPU time. Modules without bytecode are compiled each
+time, as in a layer, which is mounted read-only.
 """
 
 import statistics
@@ -12,6 +14,34 @@ from tests.support.paths import ROOT
 RUNS = 15
 BASELINE = "import boto3, requests"
 GOALS = {"check_report": 1.3, "store_report": 1.3}
+
+# By place of the SDK, a pattern of the modules that have no bytecode there. Lambda's runtime has
+# bytecode; `sam build` compiles only the shared layer. pyarrow imports numpy if it finds it, but no
+# layer has numpy.
+BEFORE = "runtime"
+WITHOUT_BYTECODE = {
+    BEFORE: r"/functions/|/layers/"
+    r"|/site-packages/(?!(boto3|botocore|s3transfer|dateutil|jmespath|numpy)/|six\.py)",
+    "layer, not compiled": "/functions/|/layers/|/site-packages/(?!numpy/)",
+    "layer, compiled": r"/functions/|/layers/dataset/"
+    r"|/site-packages/(pyarrow|pydantic|pydantic_core|annotated_types|typing_inspection)/",
+}
+USE_SDK = 'import boto3; boto3.client("s3", region_name="eu-west-1")'
+
+# Hides the bytecode of modules. A loader that gets a NotImplementedError neither reads nor writes
+# bytecode.
+_HIDE = """
+import importlib._bootstrap_external as loader, re, time
+find = loader.cache_from_source
+def cache_from_source(path, *arguments, **named):
+    if re.search({pattern!r}, path):
+        raise NotImplementedError
+    return find(path, *arguments, **named)
+loader.cache_from_source = cache_from_source
+start = time.process_time()
+{statement}
+print(time.process_time() - start)
+"""
 
 
 def seconds_to_import(statement: str) -> float:
@@ -61,6 +91,33 @@ def measure() -> list[dict[str, object]]:
     ]
 
 
+def cpu_seconds(statement: str, pattern: str) -> float:
+    """Return the CPU seconds of an import, if modules that match the pattern have no bytecode."""
+    program = _HIDE.format(pattern=pattern, statement=statement)
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    return float(done.stdout)
+
+
+def measure_sdk() -> list[dict[str, object]]:
+    """Return a row for each handler: CPU ms by place of the SDK, with the ratio to the runtime."""
+    rows: list[dict[str, object]] = []
+    for function in sorted(each.parent.name for each in (ROOT / "functions").glob("*/app.py")):
+        statement = f"{statement_for(function)}; {USE_SDK}"
+        seconds: dict[str, list[float]] = {place: [] for place in WITHOUT_BYTECODE}
+        for _ in range(RUNS):
+            for place, pattern in WITHOUT_BYTECODE.items():
+                seconds[place].append(cpu_seconds(statement, pattern))
+        row: dict[str, object] = {"function": function}
+        for place, times in seconds.items():
+            ratios = [mine / other for mine, other in zip(times, seconds[BEFORE], strict=True)]
+            row[place] = round(statistics.median(times) * 1000)
+            row[f"{place}, ratio"] = round(statistics.median(ratios), 2)
+        rows.append(row)
+    return rows
+
+
 def main() -> list[dict[str, object]]:
     """Print the table and return its rows."""
     rows = measure()
@@ -72,4 +129,10 @@ def main() -> list[dict[str, object]]:
             f"{row['function']:<16}{row['import_ms']:>10}{row['baseline_ms']:>13}"
             f"{row['ratio']:>8}{goal:>7}"
         )
-    return rows
+    places = measure_sdk()
+    print(f"\nimport and a client of S3, CPU ms by place of the SDK, median of {RUNS} paired runs")
+    print(f"{'function':<16}" + "".join(f"{place:>28}" for place in WITHOUT_BYTECODE))
+    for row in places:
+        cells = (f"{row[place]} ({row[f'{place}, ratio']})" for place in WITHOUT_BYTECODE)
+        print(f"{row['function']:<16}" + "".join(f"{cell:>28}" for cell in cells))
+    return [*rows, *places]

@@ -10,13 +10,42 @@ import pytest
 
 from local.stack.emulator import ROOT, Emulator
 from local.stack.environment import child_environment
+from local.stack.package import FUNCTION
 from local.stack.template import read_template
+from tests.support.layers import called_services, locked_sdk
 
 pytestmark = pytest.mark.slow
 
 SAM = ROOT / ".venv-sam" / "bin" / "sam"
 STACK_NAME = "vonage-usage-reports-local"
 NAMED_QUERY = "AWS::Athena::NamedQuery"
+
+# Lambda refuses a function that is larger than 250 MB together with its layers.
+UNZIPPED_LIMIT = 230 * 2**20
+
+# Python's flag for bytecode that is valid whatever the date and the hash of its source.
+UNCHECKED_HASH = 0b01
+
+# Uses the SDK of a layer alone. The arguments are the layer's folder and the services.
+USE_SDK = """
+import importlib.util, json, sys
+
+sys.path.insert(0, sys.argv[1])
+import boto3, botocore, s3transfer
+
+clients = {name: boto3.client(name, region_name="eu-west-1") for name in sys.argv[2:]}
+table = boto3.resource("dynamodb", region_name="eu-west-1").Table("ledger")
+put = clients["s3"].meta.service_model.operation_model("PutObject")
+china = boto3.client("s3", region_name="cn-north-1")
+print(json.dumps({
+    "versions": {each.__name__: each.__version__ for each in (boto3, botocore, s3transfer)},
+    "files": [each.__file__ for each in (boto3, botocore, s3transfer)],
+    "services": sorted(clients),
+    "put_object": sorted(put.input_shape.members),
+    "china": china.meta.endpoint_url,
+    "magic": importlib.util.MAGIC_NUMBER.hex(),
+}))
+"""
 
 
 def python313() -> Path | None:
@@ -48,11 +77,44 @@ def sam(tree: Path, python: Path, *arguments: str, **variables: str) -> str:
     return result.stdout
 
 
-@pytest.mark.skipif(not SAM.exists(), reason="the SAM CLI is not installed: run make sam")
-@pytest.mark.skipif(
+def check_sizes(built: Path) -> None:
+    template = read_template(built / "template.yaml")
+    shared = template["Globals"]["Function"]["Layers"]
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == FUNCTION:
+            layers = [each["Ref"] for each in [*shared, *resource["Properties"].get("Layers", [])]]
+            files = (path for part in (name, *layers) for path in (built / part).rglob("*"))
+            size = sum(path.stat().st_size for path in files if path.is_file())
+            print(f"{name} and {', '.join(layers)}: {size / 2**20:.1f} MB unzipped")
+            assert 2**20 < size < UNZIPPED_LIMIT
+
+
+def check_sdk(layer: Path, python: Path) -> None:
+    command = [str(python), "-I", "-S", "-c", USE_SDK, str(layer), *called_services()]
+    used = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert used["versions"] == locked_sdk()
+    assert all(file.startswith(f"{layer}/") for file in used["files"])
+    assert set(used["services"]) == called_services()
+    assert "IfMatch" in used["put_object"]
+    assert used["china"] == "https://s3.cn-north-1.amazonaws.com.cn"
+    # Lambda's Python must accept the bytecode of each module, or would compile it at a cold start.
+    modules = list(layer.rglob("*.py"))
+    assert len(modules) > 500
+    for module in modules:
+        bytecode = module.parent / "__pycache__" / f"{module.stem}.cpython-313.pyc"
+        header = bytecode.read_bytes()[:8]
+        assert header[:4].hex() == used["magic"]
+        assert int.from_bytes(header[4:], "little") == UNCHECKED_HASH, module
+
+
+NEEDS_PYTHON = pytest.mark.skipif(
     python313() is None,
     reason="python3.13 is neither on PATH nor under pyenv, and sam build needs it",
 )
+
+
+@pytest.mark.skipif(not SAM.exists(), reason="the SAM CLI is not installed: run make sam")
+@NEEDS_PYTHON
 def test_sam_builds_and_deploys_the_template_twice(tmp_path: Path) -> None:
     python = python313()
     assert python is not None
@@ -67,10 +129,8 @@ def test_sam_builds_and_deploys_the_template_twice(tmp_path: Path) -> None:
     assert (built / "SharedLayer" / "python" / "requests").is_dir()
     assert (built / "DatasetLayer" / "python" / "vonage_dataset" / "convert_report.py").exists()
     assert (built / "DatasetLayer" / "python" / "pyarrow").is_dir()
-    # Lambda limits a function together with its layers.
-    parts = ("ConvertReportFunction", "SharedLayer", "DatasetLayer")
-    files = (path for part in parts for path in (built / part).rglob("*") if path.is_file())
-    assert sum(path.stat().st_size for path in files) < 250 * 2**20
+    check_sizes(built)
+    check_sdk(built / "SharedLayer" / "python", python)
 
     # The emulator has no named queries; cfn-lint checks them.
     template = read_template(built / "template.yaml")
@@ -103,3 +163,25 @@ def test_sam_builds_and_deploys_the_template_twice(tmp_path: Path) -> None:
             stateMachineArn=outputs["StateMachineArn"]
         )
         assert "${" not in json.dumps(machine["definition"])
+
+
+@NEEDS_PYTHON
+def test_shared_layer_is_built_for_arm64_on_any_machine(tmp_path: Path) -> None:
+    python = python313()
+    assert python is not None
+    source, artifacts = tmp_path / "shared", tmp_path / "artifacts"
+    shutil.copytree(ROOT / "layers" / "shared", source)
+    subprocess.run(
+        ["make", "--silent", "--makefile", "build/arm64/Makefile", "build-SharedLayer"],
+        cwd=source,
+        env={
+            **os.environ,
+            "ARTIFACTS_DIR": str(artifacts),
+            "PATH": f"{python.parent}:{os.environ['PATH']}",
+        },
+        check=True,
+        timeout=300,
+    )
+    libraries = list(artifacts.rglob("*.so"))
+    assert libraries
+    assert [each for each in libraries if "-aarch64-" not in each.name] == []
