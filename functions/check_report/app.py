@@ -26,8 +26,8 @@ logger = Logger(service="check_report")
 def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Return `{"ready", "wait_seconds", "download"}`.
 
-    The event has `report` (the workflow's input), `waited_seconds` (the wait before this check) and
-    `started` (the start of the run). After a 429, return a wait; raise only for faults.
+    The event has `report` (the workflow's input) and `started` (the start of the run). After a 429,
+    return a wait; raise only for faults.
     """
     run_input = RunInput.from_input(event["report"])
     assert run_input.request_id is not None  # a run without a request begins at Convert Report
@@ -40,7 +40,6 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
         return {"ready": False, "wait_seconds": wait, "download": None}
     result = check_report(
         answer,
-        waited=event["waited_seconds"],
         started=parse_instant(event["started"]),
         now=datetime.now(UTC),
     )

@@ -1000,7 +1000,7 @@ def _loggers_to(stream: io.StringIO) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def campaign(seed: int) -> Iterator[Campaign]:
+def campaign(seed: int, of: Callable[[int, Path], Campaign] = Campaign) -> Iterator[Campaign]:
     """Run the stack of a seed. The outcome is valid within the `with` block."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
@@ -1028,7 +1028,7 @@ def campaign(seed: int) -> Iterator[Campaign]:
         patch.dict(os.environ, environment, clear=True),
         contextlib.redirect_stdout(_LOGS),
     ):
-        made = Campaign(seed, Path(folder))
+        made = of(seed, Path(folder))
 
         def send(adapter: HTTPAdapter, request: Any, **more: Any) -> Any:
             return made.vonage.send(adapter, request, **more)

@@ -5,7 +5,7 @@ as AWS documents them. It refuses any other state or field at once.
 """
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -77,12 +77,23 @@ class Workflow:
             text = text.replace(f"${{{name}}}", value)
         return cls(yaml.safe_load(text))
 
-    def steps(self, value: Any, *, started: str, random: Random) -> Steps:
-        """Yield the waits and calls of an execution; return its output. Raises StateError."""
+    def steps(
+        self,
+        value: Any,
+        *,
+        started: str,
+        random: Random,
+        entered: Callable[[str], object] = lambda _: None,
+    ) -> Steps:
+        """Yield the waits and calls of an execution; return its output. Raises StateError.
+
+        Calls `entered` with the type of each state that the execution enters.
+        """
         variables: dict[str, Any] = {}
         name = self._start
         while True:
             state = self._states[name]
+            entered(state["Type"])
             states = {"input": value, "context": {"Execution": {"StartTime": started}}}
             match state["Type"]:
                 case "Choice":

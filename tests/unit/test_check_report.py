@@ -32,15 +32,17 @@ def answer(
     )
 
 
-def ask(
-    report: ReportRequest, *, waited: float = 20, running: timedelta = timedelta(minutes=6)
-) -> dict[str, object]:
-    return check_report(report, waited=waited, started=NOW - running, now=NOW)
+def ask(report: ReportRequest, *, running: timedelta = timedelta(minutes=6)) -> dict[str, object]:
+    return check_report(report, started=NOW - running, now=NOW)
 
 
 @pytest.mark.parametrize("word", ["PENDING", "PROCESSING"])
 def test_unfinished_report_is_waited_for(word: str) -> None:
-    assert ask(answer(word), waited=40) == {"ready": False, "wait_seconds": 60, "download": None}
+    assert ask(answer(word), running=timedelta(minutes=8)) == {
+        "ready": False,
+        "wait_seconds": 60,
+        "download": None,
+    }
 
 
 def test_link_of_an_unfinished_report_is_ignored() -> None:

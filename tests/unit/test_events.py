@@ -134,7 +134,7 @@ def test_store_report_gets_the_result_of_check_report() -> None:
         file_id="b003ed27-b4b2-4a7d-b4a5-6255ce08eea5",
         echo={},
     )
-    result = check_report(answer, waited=20, started=NOW, now=NOW)
+    result = check_report(answer, started=NOW, now=NOW)
 
     assert shape(EVENTS["store_report"]["download"]) == shape(result["download"])
 

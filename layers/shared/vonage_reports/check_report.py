@@ -10,14 +10,12 @@ from vonage_reports.domain.windows import format_instant
 from vonage_reports.vonage.answers import ReportRequest
 
 
-def check_report(
-    answer: ReportRequest, *, waited: float, started: datetime, now: datetime
-) -> dict[str, Any]:
+def check_report(answer: ReportRequest, *, started: datetime, now: datetime) -> dict[str, Any]:
     """Return `ready`, `wait_seconds` until the next check, and `download` if ready.
 
-    `waited` are the seconds before this check. `started`, the start of the run, replaces a missing
-    receive time. `download` has `file_id` (None if an empty report has no file), `items_count`,
-    `submitted` and `ready`, and `items_count_text` if Vonage's count cannot be read.
+    `started`, the start of the run, replaces a missing receive time. `download` has `file_id` (None
+    if an empty report has no file), `items_count`, `submitted` and `ready`, and `items_count_text`
+    if Vonage's count cannot be read.
 
     Raises:
         ReportFailed, ReportTruncated: waiting longer does not help.
@@ -27,7 +25,7 @@ def check_report(
     if not status.is_terminal:
         if now - (answer.receive_time or started) > waits.DEADLINE:
             raise ReportFailed(f"the report is still {status} at Vonage after {waits.DEADLINE}")
-        return {"ready": False, "wait_seconds": waits.next_poll(waited), "download": None}
+        return {"ready": False, "wait_seconds": waits.next_poll(now - started), "download": None}
     if status is RequestStatus.TRUNCATED:
         raise ReportTruncated(
             "Vonage truncated the report because of its size: use a shorter window"

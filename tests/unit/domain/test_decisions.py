@@ -542,7 +542,7 @@ def how_check_report_fails(
         echo={},
     )
     with pytest.raises(errors.VonageReportsError) as raised:
-        check_report(answer, waited=20, started=NOW - timedelta(hours=hours), now=NOW)
+        check_report(answer, started=NOW - timedelta(hours=hours), now=NOW)
     return Execution(
         ExecutionStatus.FAILED, error=type(raised.value).__name__, reason=str(raised.value)
     )
