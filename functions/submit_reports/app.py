@@ -13,6 +13,7 @@ from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.cloudwatch import Metrics
 from vonage_reports.aws.definitions_source import DefinitionsSource
 from vonage_reports.aws.error_messages import named_resources
+from vonage_reports.aws.glue import ONE_TRY, Catalogue
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.sns import Topic
 from vonage_reports.aws.ssm import DefinitionsParameter
@@ -61,6 +62,7 @@ def _services() -> Services:
     """Return the services, which a warm function caches."""
     bucket = Bucket(boto3.client("s3"), os.environ["BUCKET_NAME"])
     parameter = DefinitionsParameter(boto3.client("ssm"), os.environ["DEFINITIONS_PARAMETER"])
+    settings = Settings.from_environment(os.environ)
     return Services(
         ledger=Ledger(boto3.resource("dynamodb").Table(os.environ["TABLE_NAME"])),
         definitions=DefinitionsSource(bucket, parameter),
@@ -69,7 +71,17 @@ def _services() -> Services:
         topic=Topic(boto3.client("sns"), os.environ["TOPIC_ARN"], stack=os.environ["STACK_NAME"]),
         bucket=bucket,
         metrics=Metrics(os.environ["STACK_NAME"]),
-        waits=Waits(Settings.from_environment(os.environ).wait_scale),
+        waits=Waits(settings.wait_scale),
+        catalogue=_catalogue() if settings.catalogue == "on" else None,
+    )
+
+
+def _catalogue() -> Catalogue:
+    # Glue's client takes long to make, and few passes register a partition.
+    return Catalogue(
+        lambda: boto3.client("glue", config=ONE_TRY),
+        os.environ["DATABASE_NAME"],
+        warn=logger.warning,
     )
 
 

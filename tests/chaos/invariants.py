@@ -20,8 +20,8 @@ from local.simulator.reports import FILE_LIFETIME
 from local.simulator.reports import Report as AtVonage
 from tests.chaos.campaign import API_KEY, OTHER_KEY, SUBACCOUNT, Outcome
 from tests.chaos.s3 import Objects, read_json
-from vonage_dataset.glue import table_name
 from vonage_reports.domain.calendar import due_windows
+from vonage_reports.domain.catalogue import table_name
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.report import Report, Revision, State

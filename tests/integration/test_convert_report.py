@@ -18,6 +18,7 @@ import pytest
 from botocore.exceptions import ClientError
 from mypy_boto3_glue import GlueClient
 from mypy_boto3_s3 import S3Client
+from vonage_dataset.glue import Catalogue, storage
 
 from tests.integration.conftest import BUCKET, an_archive, instead_of, keys_in, refusal_of_aws
 from tests.support.contracts import check, check_notification
@@ -25,7 +26,6 @@ from tests.support.csvs import written
 from tests.support.run_input import DAY, MIDNIGHT, NOW, REPORT_ID, RUN_INPUT
 from tests.support.zips import DEFLATED, written_by_zipfile
 from vonage_dataset.convert_report import convert_report
-from vonage_dataset.glue import Catalogue, storage
 from vonage_dataset.tables import OURS
 from vonage_reports.archive.zip_proof import ArchiveProof
 from vonage_reports.aws.bucket import Bucket

@@ -16,10 +16,10 @@ from local.generate_template import BEGIN, END, with_generated_parts
 from local.stack.template import read_template
 from tests.support.paths import ROOT
 from tests.support.run_input import RUN_INPUT
-from vonage_dataset.glue import table_name
 from vonage_dataset.tables import TABLES
 from vonage_reports.aws.error_messages import VARIABLES
 from vonage_reports.aws.ssm import OF_TEMPLATE
+from vonage_reports.domain.catalogue import table_name
 from vonage_reports.domain.objects import DEFINITIONS_KEY, dataset_key
 from vonage_reports.domain.settings import Settings
 from vonage_reports.submit_reports.context import Invocation

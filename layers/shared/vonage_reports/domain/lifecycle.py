@@ -144,10 +144,15 @@ class Convert:
 
 @dataclass(frozen=True)
 class Deliver:
-    """The run succeeded. `rescued` counts price, currency and time cells that do not fit."""
+    """The run succeeded. `rescued` counts price, currency and time cells that do not fit.
+
+    `is_unregistered`: the catalogue does not have the window's partition yet. That is no matter of
+    the report, so the ledger has an item of its own.
+    """
 
     rows: int | None
     rescued: Mapping[str, int] | None = None
+    is_unregistered: bool = False
 
 
 @dataclass(frozen=True)

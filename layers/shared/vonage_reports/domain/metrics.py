@@ -25,6 +25,7 @@ UNITS: Mapping[str, str] = {
     "SlotsInUse": "Count",
     "ArchivesExpiring": "Count",
     "LongestRunRatio": "None",
+    "CatalogueWaiting": "Count",
     # Transitions in the ledger
     "ReportsRequested": "Count",
     "ReportsBoughtAgain": "Count",

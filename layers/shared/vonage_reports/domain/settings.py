@@ -27,6 +27,8 @@ class Settings:
     notes the difference in the manifest."""
     account_currency: str | None = None
     """`ACCOUNT_CURRENCY`: the default currency of rows, if their definition has no currency."""
+    catalogue: str = "on"
+    """`CATALOGUE`: `off` if the stack has no Glue database."""
     pacing_file: str | None = None
     """`PACING_FILE`: a file through which processes of one machine share `REQUEST_INTERVAL`."""
 
@@ -42,6 +44,7 @@ class Settings:
             overdue_hours=_number(environment, "OVERDUE_HOURS", cls.overdue_hours, 0, 10**6),
             row_check=_choice(environment, "ROW_CHECK", ("enforce", "warn")),
             account_currency=environment.get("ACCOUNT_CURRENCY") or None,
+            catalogue=_choice(environment, "CATALOGUE", ("on", "off")),
             pacing_file=environment.get("PACING_FILE") or None,
         )
 
