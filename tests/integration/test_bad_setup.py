@@ -319,11 +319,6 @@ OF_THE_WORKFLOW = {
     "the bucket's key is denied": refused(
         "PutObject", ("BUCKET_NAME", OF_A_KEY), status=403, code="AccessDenied", message=KEY_DENIED
     ),
-    "the database is gone": Cause(
-        lambda _: boto3.client("glue").delete_database(Name=DATABASE),
-        lambda _: make_database(),
-        ("the Glue database usage (DATABASE_NAME", "REVERT_DRIFT"),
-    ),
 }
 
 
@@ -368,6 +363,7 @@ VARIABLES = {
     "submit_reports": (
         *OF_VONAGE,
         *("TABLE_NAME", "BUCKET_NAME", "TOPIC_ARN", "STATE_MACHINE_ARN", "DEFINITIONS_PARAMETER"),
+        "DATABASE_NAME",
     ),
     "check_report": OF_VONAGE,
     "store_report": (*OF_VONAGE, "BUCKET_NAME"),

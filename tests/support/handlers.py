@@ -81,6 +81,7 @@ def set_environment(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
         "MAX_BILLED_RECORDS": "10000",
         "REQUEST_INTERVAL": "0",
         "STACK_NAME": STACK,
+        "DATABASE_NAME": "usage",
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -119,7 +119,7 @@ def statements(*conditions: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 STATEMENTS = [
     pytest.param(name, statement, id=f"{name}-{statement['Sid']}")
-    for name, statement in statements("HasKmsKey")
+    for name, statement in statements("HasKmsKey", "HasCatalogue")
     if statement["Effect"] == "Allow"
 ]
 every_statement = pytest.mark.parametrize(("name", "statement"), STATEMENTS)
@@ -793,20 +793,49 @@ def test_each_stack_has_its_own_database() -> None:
 def test_catalogue_changes_are_limited_to_new_partitions() -> None:
     found = [
         (name, action, resource)
-        for name, statement in statements()
+        for name, statement in statements("HasCatalogue")
         for action in many(statement["Action"])
         if action.startswith("glue:")
         for resource in many(statement["Resource"])
     ]
 
     assert {(name, action) for name, action, _ in found} == {
-        ("ConvertReportFunction", "glue:CreatePartition")
+        ("ConvertReportFunction", "glue:CreatePartition"),
+        ("SubmitReportsFunction", "glue:CreatePartition"),
     }
-    assert [resource["Fn::Sub"].rpartition("}:")[2] for *_, resource in found] == [
-        "catalog",
-        "database/${UsageDatabase}",
-        "table/${UsageDatabase}/*",
-    ]
+    resources = ["catalog", "database/${UsageDatabase}", "table/${UsageDatabase}/*"]
+    assert [each["Fn::Sub"].rpartition("}:")[2] for *_, each in found] == [*resources, *resources]
+
+
+OF_CATALOGUE = ("AWS::Glue::Database", "AWS::Glue::Table", "AWS::Athena::NamedQuery")
+
+
+def test_stack_without_catalogue_has_nothing_of_it() -> None:
+    conditional = {
+        name for name, each in RESOURCES.items() if each.get("Condition") == "HasCatalogue"
+    }
+    assert conditional == {name for name, each in RESOURCES.items() if each["Type"] in OF_CATALOGUE}
+    kept = {
+        section: {
+            name: resolved(each, set())
+            for name, each in TEMPLATE[section].items()
+            if each.get("Condition") != "HasCatalogue"
+        }
+        for section in ("Resources", "Outputs")
+    }
+    text = json.dumps(kept)
+    assert not [name for name in conditional if re.search(rf'"{name}"|\$\{{{name}[.}}]', text)]
+    assert "glue:" not in text
+
+
+@pytest.mark.parametrize("name", ["SubmitReportsFunction", "ConvertReportFunction"])
+def test_function_knows_whether_there_is_a_catalogue(name: str) -> None:
+    variables = FUNCTIONS[name]["Environment"]["Variables"]
+
+    assert variables["CATALOGUE"] == {"Ref": "Catalogue"}
+    assert PARAMETERS["Catalogue"]["AllowedValues"] == ["on", "off"]
+    assert Settings.from_environment({}).catalogue == PARAMETERS["Catalogue"]["Default"]
+    assert Settings.from_environment({"CATALOGUE": "off"}).catalogue == "off"
 
 
 def test_ledger_table_has_its_keys_and_can_be_restored() -> None:
