@@ -76,6 +76,7 @@ def _services() -> Services:
     )
 
 
+@cache
 def _catalogue() -> Catalogue:
     # Glue's client takes long to make, and few passes register a partition.
     return Catalogue(
