@@ -30,7 +30,7 @@ STORED_GB = 0.023
 DAYS, HOURS = 30, 720
 SWEEPS = DAYS * 24 * 12
 
-GAUGES = 7
+GAUGES = 8
 """Metrics of each sweep."""
 BY_DEFINITION = (
     *("BilledRecords", "Deliveries", "GenerationSeconds", "HoursToDelivery"),

@@ -12,8 +12,8 @@ import pytest
 import time_machine
 
 from tests.integration.conftest import as_moto_takes_it
-from tests.integration.test_registrations import make_catalogue
 from tests.support.alarms import ALARMS, Datum, drawn_by, goes_off, metrics_in, widgets
+from tests.support.catalogue import make_catalogue
 from tests.support.handlers import Context, Handler, load_handler, set_secret
 from tests.support.stack import Stack, definition
 from vonage_reports.aws.ledger_items import finished_item

@@ -11,26 +11,15 @@ import pytest
 from mypy_boto3_glue import GlueClient
 
 from tests.integration.conftest import instead_of, refusal_of_aws
+from tests.support.catalogue import DATABASE, make_catalogue
 from tests.support.handlers import Handler
 from tests.support.stack import LIFETIME, SCHEDULED, Stack
 from vonage_reports.aws.glue import Catalogue, storage
-from vonage_reports.domain.catalogue import PARTITION_KEYS, Registration, table_name
+from vonage_reports.domain.catalogue import Registration, table_name
 from vonage_reports.domain.objects import manifest_key, partition
 from vonage_reports.domain.report import State
 from vonage_reports.submit_reports.context import Invocation
 from vonage_reports.submit_reports.register import register_waiting
-
-DATABASE = "usage"
-
-
-def make_catalogue(*products: str) -> GlueClient:
-    client = boto3.client("glue")
-    client.create_database(DatabaseInput={"Name": DATABASE})
-    keys = [{"Name": name} for name in PARTITION_KEYS]
-    for product in products:
-        table: Any = {"Name": table_name(product), "PartitionKeys": keys}
-        client.create_table(DatabaseName=DATABASE, TableInput=table)
-    return client
 
 
 @dataclass
