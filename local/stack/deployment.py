@@ -182,12 +182,14 @@ def deploy(
     root: Path = ROOT,
     environment: Mapping[str, str] | None = None,
     name: str = STACK_NAME,
+    settings: Mapping[str, str] | None = None,
 ) -> Stack:
     """Deploy the template of `root`, or update the stack `name` if it exists.
 
     `folder` gets the file that paces the requests of all functions. `environment` adds variables to
-    every function. `request_interval` is the time between two requests, in seconds. The secret of a
-    new stack is empty, and all schedules are disabled.
+    every function. `request_interval` is the time between two requests, in seconds. `settings` are
+    parameters of the template that differ from their defaults. The secret of a new stack is empty,
+    and all schedules are disabled.
 
     Raises DeploymentFailed.
     """
@@ -217,6 +219,7 @@ def deploy(
         "Architecture": _architecture(),
         # No window may count as overdue, even if the scheduled time lies far in the past.
         "OverdueHours": "1000000",
+        **(settings or {}),
     }
     s3.put_object(Bucket=_ARTIFACTS, Key=_TEMPLATE, Body=json.dumps(package.template))
     _create_or_update(emulator, name, parameters)

@@ -22,7 +22,7 @@ from tests.chaos.s3 import Objects, Refused
 from tests.chaos.virtual_time import Invocation, VirtualTime
 from tests.integration.conftest import answer_of_aws, refusal_of_aws
 from vonage_reports.aws.definitions_source import replacing_metadata
-from vonage_reports.aws.glue import ONE_TRY
+from vonage_reports.aws.glue import READ_SECONDS
 from vonage_reports.domain.objects import DEFINITIONS_KEY
 
 REGION = "eu-west-1"
@@ -164,7 +164,7 @@ class FakeAws:
         if how == "unreachable":
             raise EndpointConnectionError(endpoint_url="https://aws")
         # Glue's client waits for less time than the others.
-        patience = ONE_TRY.read_timeout if service == "glue" else 60
+        patience = READ_SECONDS if service == "glue" else 60
         if how == "slow":
             invocation.spend(min(40, patience))
         context["lost"] = patience if how == "lost" else 0

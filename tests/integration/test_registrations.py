@@ -42,7 +42,7 @@ class Waiting:
                 name = f"{definition}-202611{day:02}T{hour:02}00Z-0123456789ab"
                 values = {"definition": definition, "account": "abcd1234", "date": f"2026-11-{day}"}
                 manifest = f"manifests/{name}.json"
-                item = {"product": product, "partition": values, "manifest": manifest}
+                item: Any = {"product": product, "partition": values, "manifest": manifest}
                 key = {"pk": "open", "sk": f"catalogue#{name}", "report_id": name}
                 table.put_item(Item={**key, **item, "since": self.stack.now.isoformat()})
                 columns = [{"name": "id", "type": "string"}]

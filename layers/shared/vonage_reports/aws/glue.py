@@ -19,8 +19,18 @@ if TYPE_CHECKING:
     from mypy_boto3_glue import GlueClient
     from mypy_boto3_glue.type_defs import StorageDescriptorTypeDef
 
-ONE_TRY = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1})
-"""The settings of Glue's client: a delivery waits for the catalogue for less than 10 seconds."""
+CONNECT_SECONDS, READ_SECONDS = 2, 5
+"""The patience of Glue's client: a delivery waits for the catalogue for less than 10 seconds.
+
+The handshake of TLS has the time of a connection too.
+"""
+
+ONE_TRY = Config(
+    connect_timeout=CONNECT_SECONDS,
+    read_timeout=READ_SECONDS,
+    retries={"total_max_attempts": 1},
+)
+"""The settings of Glue's client. No retries: the next sweep tries again."""
 
 _PARQUET = "org.apache.hadoop.hive.ql.io.parquet"
 
