@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from rich.console import Console
 
+from tests.support.schemas import document_of
 from tests.support.unsafe_text import ANY_TEXT, UNSAFE, unsafe_in
 from vonage_reports.domain.backfill import Progress
 from vonage_reports.domain.catalogue import Registration
@@ -230,6 +231,10 @@ def test_deliveries_that_glue_refuses_are_told_with_the_help() -> None:
     assert "3 delivered windows of sms, voice since 2026-11-22T03:00:00Z" in text
     assert "Lake Formation lacks a grant: docs/operate.md#cataloguewaitingalarm" in text
     assert "    vonage-reports --stack prod logs submit\n" in text
+    document = replace(STATUS, unregistered=Unregistered(waits)).to_dict("prod")
+    told = document_of("status", json.dumps({"source": "stack prod", **document}))["unregistered"]
+    assert (told["windows"], told["definitions"]) == (3, ["sms", "voice"])
+    assert told["command"] == "vonage-reports --stack prod logs submit"
     of_voice = Unregistered(waits).of("voice")
     assert of_voice is not None
     assert of_voice.reason.startswith("1 delivered window of voice since 2026-11-22T05")
