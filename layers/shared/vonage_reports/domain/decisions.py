@@ -354,7 +354,13 @@ def decide(
             return Store(execution.rows)
         if became_final(report):
             receipts = report.receipts or (receipt_key(report),)
-            return Convert(receipts, report.profile, relabels=True, accept=report.accept)
+            return Convert(
+                receipts,
+                report.profile,
+                relabels=True,
+                accept=report.accept,
+                is_unregistered=execution.is_unregistered,
+            )
         return Deliver(execution.rows, execution.rescued, execution.is_unregistered)
     if execution.status is ExecutionStatus.MISSING:
         due = report.not_before is None or report.not_before <= now

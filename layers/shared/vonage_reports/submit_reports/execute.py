@@ -84,7 +84,7 @@ def execute(report: Report, decision: Decision, services: Services, *, now: date
 
 def _registration(report: Report, decision: Transition, now: datetime) -> Registration | None:
     """Return what the catalogue lacks of a delivery, or None."""
-    if not isinstance(decision, Deliver) or not decision.is_unregistered:
+    if not isinstance(decision, Deliver | Convert) or not decision.is_unregistered:
         return None
     return Registration(
         report.report_id, report.product, partition(report), manifest_key(report), now
