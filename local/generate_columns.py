@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Iterator
 
 from local.stack.emulator import ROOT
-from vonage_dataset.glue import PARTITION_KEYS, table_name
 from vonage_dataset.tables import TABLES, Table, Type
+from vonage_reports.domain.catalogue import PARTITION_KEYS, table_name
 
 PAGE = ROOT / "docs" / "columns.md"
 BEGIN = "<!-- generated from vonage_dataset/tables.py by `make fmt` -->\n"

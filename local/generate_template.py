@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from local.stack.emulator import ROOT
-from vonage_dataset.glue import PARTITION_KEYS, storage, table_location, table_name
 from vonage_dataset.tables import TABLES
+from vonage_reports.aws.glue import storage
+from vonage_reports.domain.catalogue import PARTITION_KEYS, table_location, table_name
 from vonage_reports_cli.sql.named_queries import ACCOUNT_CURRENCY, NamedQuery, named_queries
 from vonage_reports_cli.sql.usage_view import COLUMNS, hive_type, parts, trino_type
 
@@ -44,6 +45,7 @@ def _query(name: str, query: NamedQuery) -> str:
     return _lines(
         f"  {name.title()}Query:",
         "    Type: AWS::Athena::NamedQuery",
+        "    Condition: HasCatalogue",
         "    Properties:",
         f"      Name: !Sub ${{AWS::StackName}}-{name}",
         f"      Description: {query.description}",
@@ -67,12 +69,16 @@ def _scalar(text: str) -> str:
 
 def _table(product: str) -> str:
     name = table_name(product)
-    described: dict[str, Any] = dict(storage(product, table_location(product, "${ReportsBucket}")))
+    all_columns = [(column.name, column.type.value) for column in TABLES[product].all_columns]
+    described: dict[str, Any] = dict(
+        storage(table_location(product, "${ReportsBucket}"), all_columns)
+    )
     location, columns = described.pop("Location"), described.pop("Columns")
     keys = [{"Name": key, "Type": type_} for key, type_ in PARTITION_KEYS.items()]
     return _lines(
         f"  {name.title().replace('_', '')}Table:",
         "    Type: AWS::Glue::Table",
+        "    Condition: HasCatalogue",
         "    Properties:",
         "      CatalogId: !Ref AWS::AccountId",
         "      DatabaseName: !Ref UsageDatabase",
@@ -100,6 +106,7 @@ def _view() -> str:
         "  # collect a record, the view has only the copy collected last.",
         "  UsageView:",
         "    Type: AWS::Glue::Table",
+        "    Condition: HasCatalogue",
         "    Properties:",
         "      CatalogId: !Ref AWS::AccountId",
         "      DatabaseName: !Ref UsageDatabase",

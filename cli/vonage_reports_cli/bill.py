@@ -10,8 +10,8 @@ from typing import TypeVar
 import duckdb
 import pyarrow as pa
 
-from vonage_dataset.glue import table_name
 from vonage_dataset.tables import TABLES
+from vonage_reports.domain.catalogue import table_name
 from vonage_reports_cli.deliveries import parts_of, touches, window_of
 from vonage_reports_cli.errors import BadInput
 from vonage_reports_cli.money import EXACT, rounded, total

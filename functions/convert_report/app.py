@@ -10,9 +10,9 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from vonage_dataset.convert_report import convert_report
-from vonage_dataset.glue import Catalogue
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.error_messages import named_resources
+from vonage_reports.aws.glue import ONE_TRY, Catalogue
 from vonage_reports.domain import mail
 from vonage_reports.domain.run_input import RunInput
 from vonage_reports.domain.settings import Settings
@@ -28,13 +28,14 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
     The event has `report` (the workflow's input) and `receipts` (the keys of all receipts).
     """
     run_input = RunInput.from_input(event["report"])
+    settings = Settings.from_environment(os.environ)
     logger.append_keys(**run_input.log_keys)
     notification = convert_report(
         run_input,
         event["receipts"],
         bucket=_bucket(),
-        catalogue=_catalogue(),
-        settings=Settings.from_environment(os.environ),
+        catalogue=_catalogue() if settings.catalogue == "on" else None,
+        settings=settings,
         clock=_now,
     )
     logger.info("converted", extra={"rows": notification["rows"]})
@@ -54,7 +55,11 @@ def _bucket() -> Bucket:
 
 @cache
 def _catalogue() -> Catalogue:
-    return Catalogue(boto3.client("glue"), os.environ["DATABASE_NAME"])
+    return Catalogue(
+        lambda: boto3.client("glue", config=ONE_TRY),
+        os.environ["DATABASE_NAME"],
+        warn=logger.warning,
+    )
 
 
 def _now() -> datetime:

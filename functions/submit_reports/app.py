@@ -13,6 +13,7 @@ from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.cloudwatch import Metrics
 from vonage_reports.aws.definitions_source import DefinitionsSource
 from vonage_reports.aws.error_messages import named_resources
+from vonage_reports.aws.glue import ONE_TRY, Catalogue
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.sns import Topic
 from vonage_reports.aws.ssm import DefinitionsParameter
@@ -71,6 +72,17 @@ def _services() -> Services:
         bucket=bucket,
         metrics=Metrics(os.environ["STACK_NAME"], is_detailed=settings.detailed_metrics),
         waits=Waits(settings.wait_scale),
+        catalogue=_catalogue() if settings.catalogue == "on" else None,
+    )
+
+
+@cache
+def _catalogue() -> Catalogue:
+    # Glue's client takes long to make, and few passes register a partition.
+    return Catalogue(
+        lambda: boto3.client("glue", config=ONE_TRY),
+        os.environ["DATABASE_NAME"],
+        warn=logger.warning,
     )
 
 

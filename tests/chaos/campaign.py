@@ -659,12 +659,13 @@ class Campaign:
         """Sweep as the schedule does, but less often while no report is open or changes."""
         self._react_to_notifications()
         before, states = self.aws.writes, self._open_states()
+        unregistered = sum(sk.startswith("catalogue#") for _, sk in self.aws.table.items)
         if not self._has_open_work():
             self.virtual_time.after(300, self._sweep)
             return
 
         def over(*, good: bool) -> None:
-            self._watch(states, good=good)
+            self._watch(states, unregistered, good=good)
             changed = self.aws.writes > before
             self._wait = 300 if changed else min(self._wait * 1.5, 3600)
             if self._only_refused or (self.kind.crowd and not self.aws.executions):
@@ -681,7 +682,7 @@ class Campaign:
         items = self.aws.table.items.items()
         return [each["state"]["S"] for (pk, _), each in items if pk == "open" and "state" in each]
 
-    def _watch(self, before: list[str], *, good: bool) -> None:
+    def _watch(self, before: list[str], unregistered: int, *, good: bool) -> None:
         """Check the promises that hold at any time."""
         self._sweeps += 1
         work = self.ledger.open_work()
@@ -690,7 +691,7 @@ class Campaign:
             each.error == "VonageRejected" for each in reports
         )
         waiting = before.count(State.PLANNED)
-        self.watch.sweep(self._ended.calls, len(before) - waiting, waiting)
+        self.watch.sweep(self._ended.calls, len(before) - waiting, waiting, unregistered)
         self.watch.overdue(
             reports,
             list(zip(self.aws.sent_at, self.aws.messages, strict=True)),
@@ -732,7 +733,11 @@ class Campaign:
             self._writes_seen = self.aws.writes
             work = self.ledger.open_work()
             self._open = bool(
-                work.reports or work.backfills or work.slots_until or work.relabellings
+                work.reports
+                or work.backfills
+                or work.slots_until
+                or work.relabellings
+                or work.registrations
             )
         return self._open
 

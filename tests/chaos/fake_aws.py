@@ -22,6 +22,7 @@ from tests.chaos.s3 import Objects, Refused
 from tests.chaos.virtual_time import Invocation, VirtualTime
 from tests.integration.conftest import answer_of_aws, refusal_of_aws
 from vonage_reports.aws.definitions_source import replacing_metadata
+from vonage_reports.aws.glue import READ_SECONDS
 from vonage_reports.domain.objects import DEFINITIONS_KEY
 
 REGION = "eu-west-1"
@@ -162,9 +163,11 @@ class FakeAws:
                 return refusal
         if how == "unreachable":
             raise EndpointConnectionError(endpoint_url="https://aws")
+        # Glue's client waits for less time than the others.
+        patience = READ_SECONDS if service == "glue" else 60
         if how == "slow":
-            invocation.spend(40)
-        context["lost"] = how == "lost"
+            invocation.spend(min(40, patience))
+        context["lost"] = patience if how == "lost" else 0
         return None
 
     def _refusal_of_ledger(
@@ -187,7 +190,7 @@ class FakeAws:
     def _after(self, context: dict[str, Any], **_: Any) -> None:
         if context.get("lost") and self.virtual_time.current is not None:
             self.definitions_read.pop(self.virtual_time.current.number, None)
-            self.virtual_time.current.spend(60)
+            self.virtual_time.current.spend(context["lost"])
             raise ReadTimeoutError(endpoint_url="https://aws")
 
     def _answer(self, service: str, operation: str, params: dict[str, Any]) -> Any:

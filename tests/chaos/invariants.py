@@ -20,8 +20,8 @@ from local.simulator.reports import FILE_LIFETIME
 from local.simulator.reports import Report as AtVonage
 from tests.chaos.campaign import API_KEY, OTHER_KEY, SUBACCOUNT, Outcome
 from tests.chaos.s3 import Objects, read_json
-from vonage_dataset.glue import table_name
 from vonage_reports.domain.calendar import due_windows
+from vonage_reports.domain.catalogue import table_name
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.report import Report, Revision, State
@@ -54,6 +54,8 @@ def _everything_is_finished(outcome: Outcome) -> Iterator[str]:
         yield f"slots are still taken: {dict(work.slots)}"
     if work.backfills or work.relabellings or work.unreadable:
         yield f"still in the ledger: {work.backfills} {work.relabellings} {work.unreadable}"
+    if work.registrations:
+        yield f"{len(work.registrations)} deliveries still wait for the catalogue"
 
 
 def _every_due_window_is_delivered_or_announced(outcome: Outcome) -> Iterator[str]:
@@ -383,6 +385,12 @@ def _readers_find_each_window_once(outcome: Outcome) -> Iterator[str]:
                 yield f"{key} is in no partition of its table"
 
 
+def _catalogue_hinders_no_delivery(outcome: Outcome) -> Iterator[str]:
+    for execution in outcome.aws.executions.values():
+        if "CreatePartition" in (execution.cause or ""):
+            yield f"{execution.name} failed because of the catalogue: {execution.cause}"
+
+
 def _every_archive_is_proven(outcome: Outcome) -> Iterator[str]:
     objects = outcome.aws.objects
     for key in objects.keys:
@@ -452,6 +460,7 @@ _CHECKS: tuple[Callable[[Outcome], Iterator[str]], ...] = (
     _every_delivered_window_ends_as_final,
     _nothing_was_broken_on_the_way,
     _readers_find_each_window_once,
+    _catalogue_hinders_no_delivery,
     _every_archive_is_proven,
     _notifications_can_be_acted_on,
     _no_secret_leaks,

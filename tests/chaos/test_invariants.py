@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from tests.chaos.campaign import Outcome, campaign
 from tests.chaos.fake_aws import FakeAws
 from tests.chaos.invariants import broken
 from tests.chaos.s3 import Objects, Version, read_json
+from vonage_reports.domain.catalogue import Registration
 from vonage_reports.domain.report import Revision, State
 
 TWICE = {"recollect": {"token": "failure-1"}}
+MIDNIGHT = datetime(2026, 11, 21, tzinfo=UTC)
 HELD = {"resolve": {"request_id": None, "hold": 1}}
 
 
@@ -202,6 +205,18 @@ def slot_taken(outcome: Outcome) -> Outcome:
     return replace(outcome, open_work=replace(outcome.open_work, slots={1: "sms"}))
 
 
+def unregistered(outcome: Outcome) -> Outcome:
+    waiting = Registration("sms-1", "SMS", {"definition": "sms"}, "manifests/sms-1.json", MIDNIGHT)
+    work = replace(outcome.open_work, registrations=(waiting,))
+    return replace(outcome, open_work=work)
+
+
+def failed_by_the_catalogue(outcome: Outcome) -> Outcome:
+    name, execution = next(iter(outcome.aws.executions.items()))
+    failed = replace(execution, cause="AWS refused CreatePartition with AccessDeniedException")
+    return aws(outcome, executions={**outcome.aws.executions, name: failed})
+
+
 def upload_open(outcome: Outcome) -> Outcome:
     objects = copy(outcome.aws.objects)
     objects.uploads = {"u1": None}  # type: ignore[dict-item]  # only counted
@@ -241,6 +256,8 @@ def upload_open(outcome: Outcome) -> Outcome:
         (lambda o: without(o, a_key(o, "archives/", ".zip")), "is missing"),
         (without_manifest_of_data, "is in no manifest"),
         (lambda o: aws(o, partitions=set()), "in no partition"),
+        (unregistered, "still wait for the catalogue"),
+        (failed_by_the_catalogue, "failed because of the catalogue"),
         (upload_open, "uploads are open"),
         (lambda o: announcing(o, {"recollect": {"report_id": "absent"}}), "an unknown report"),
         (lambda o: announcing(o, {"recollect": {}}), "is refused"),

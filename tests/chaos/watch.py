@@ -23,9 +23,13 @@ _WITH_SLOT = (State.SUBMITTING, State.HELD, State.SUBMITTED)
 Key = tuple[str, ...]
 
 
-def calls_allowed(at_work: int) -> int:
-    """Return how many calls a sweep may make, by its reports under way. Waiting ones cost none."""
-    return 120 + 15 * at_work
+def calls_allowed(at_work: int, unregistered: int = 0) -> int:
+    """Return how many calls a sweep may make, by its reports under way. Waiting ones cost none.
+
+    A delivery that waits for the catalogue costs a read of its manifest, a registration and a
+    write.
+    """
+    return 120 + 15 * at_work + 3 * unregistered
 
 
 @dataclass
@@ -82,9 +86,9 @@ class Watch:
             if why is not None and report.state not in (State.CONVERTING, State.SPLIT):
                 self.add(f"no event ends {report.report_id}, which is {report.state}: {why}")
 
-    def sweep(self, calls: int, at_work: int, waiting: int) -> None:
+    def sweep(self, calls: int, at_work: int, waiting: int, unregistered: int = 0) -> None:
         """Check the number of calls of a sweep."""
-        allowed = calls_allowed(at_work)
+        allowed = calls_allowed(at_work, unregistered)
         self.most_calls = max(self.most_calls, calls / allowed)
         if calls > allowed:
             self.add(

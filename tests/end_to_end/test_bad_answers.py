@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from tests.end_to_end import faults
 from tests.end_to_end.conftest import TEN_TIMES_FASTER, LocalStack
 from tests.end_to_end.faults import WRONG_SECRET
 from tests.end_to_end.permissions import idle
-from vonage_reports.domain.objects import DEFINITIONS_KEY
+from vonage_reports.domain.objects import DEFINITIONS_KEY, manifest_key, partition
 from vonage_reports.domain.report import Report, State
 from vonage_reports.submit_reports.take_over import CHECKED
 
@@ -282,6 +283,35 @@ def test_definitions_of_an_edited_parameter_are_taken_over(
     assert local_stack.objects(DEFINITIONS_KEY) == {DEFINITIONS_KEY: mine.encode()}
     told = [body["event"] for _, body in local_stack.notifications()]
     assert told == ["definition.refused", "definitions.taken_over"]
+
+
+def test_refusal_by_glue_hinders_no_delivery_and_a_sweep_registers_it(
+    outcome: Outcome, local_stack: LocalStack
+) -> None:
+    assert outcome.reports
+    case = faults.Case(local_stack, "of-glue")
+    with (
+        faults.refused(case, "ConvertReportFunctionRole", "glue:CreatePartition"),
+        faults.refused(case, "SubmitReportsFunctionRole", "glue:CreatePartition"),
+    ):
+        (report,) = local_stack.until_finished(case.collect()).values()
+        local_stack.sweep()
+        (waiting,) = local_stack.ledger.open_work().registrations
+    assert (report.state, report.run, waiting.report_id) == (State.DELIVERED, 1, report.report_id)
+    manifest = local_stack.objects("manifests/of-glue-0/")[manifest_key(report)]
+    assert json.loads(manifest)["catalogue"] == "pending"
+    local_stack.until(
+        lambda: not local_stack.ledger.open_work().registrations, "the registered partition"
+    )
+    found = local_stack.emulator.client("glue").get_partitions(
+        DatabaseName=local_stack.stack.outputs["DatabaseName"], TableName="verify_v2"
+    )["Partitions"]
+    assert list(partition(report).values()) in [each["Values"] for each in found]
+    assert local_stack.objects("manifests/of-glue-0/") == {manifest_key(report): manifest}
+    delivered = [
+        body for _, body in local_stack.notifications() if body["event"] == "report.delivered"
+    ]
+    assert [body["catalogue"] for body in delivered] == ["pending"]
 
 
 def test_no_role_allows_an_unused_action(outcome: Outcome, local_stack: LocalStack) -> None:

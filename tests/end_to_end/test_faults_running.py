@@ -43,20 +43,6 @@ def test_refusal_by_s3_is_retried_without_a_new_request(case: Case) -> None:
     assert (report.attempt, report.run > 1) == (1, True)
 
 
-def test_refusal_by_glue_is_retried_from_the_archive(case: Case) -> None:
-    with refused(case, "ConvertReportFunctionRole", "glue:CreatePartition"):
-        planned = case.collect()
-        case.stack.until(lambda: case.open().resumes > 0, "a failed run")
-        definition = case.open().definition
-        # The dataset exists, but is not announced.
-        assert len(case.stack.objects(f"data/product=VERIFY-V2/definition={definition}/")) == 1
-        assert not case.stack.objects(f"manifests/{definition}/")
-    (report,) = case.all_delivered(planned)
-    assert (report.attempt, report.run > 1) == (1, True)
-    assert case.events() == ["report.delivered"]
-    assert len(case.stack.objects(f"data/product=VERIFY-V2/definition={definition}/")) == 1
-
-
 def test_failure_is_announced_after_sns_recovers(case: Case) -> None:
     case.simulator.fault("create", "outcome", request_status="EXPLODED")
     with refused(case, "SubmitReportsFunctionRole", "sns:Publish"):

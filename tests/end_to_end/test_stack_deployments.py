@@ -29,8 +29,13 @@ MISMATCH = "Runtime.ImportModuleError"
 """The error of Lambda's Python runtime if an import of code and layer does not fit."""
 LAYER = "layers/shared/vonage_reports"
 SECOND = "vonage-usage-reports-second"
-EVERYTHING_OFF = {"WorkflowLogs": "off", "DetailedMetrics": "off", "Dashboard": "off"}
-LEFT_OUT = {"WorkflowLogGroup", "ReportsDashboard"}
+EVERYTHING_OFF = {
+    "WorkflowLogs": "off",
+    "DetailedMetrics": "off",
+    "Dashboard": "off",
+    "Catalogue": "off",
+}
+LEFT_OUT = {"WorkflowLogGroup", "ReportsDashboard", "UsageDatabase"}
 SCHEDULED = {"scheduled_time": "2026-11-23T02:15:00Z"}
 IMPORTED = {
     "ReportsBucket": ("AWS::S3::Bucket", "BucketName"),
@@ -118,7 +123,9 @@ def test_second_stack_delivers_beside_the_first(
     (report,) = second_stack.until_finished(second_stack.scheduled()["planned"]).values()
     key = second_stack.simulator.api_key
     assert (report.state, report.account_id) == (State.DELIVERED, key)
-    assert [body["report_id"] for _, body in second_stack.notifications()] == [report.report_id]
+    ((_, body),) = second_stack.notifications()
+    assert (body["report_id"], body["catalogue"]) == (report.report_id, "off")
+    assert not any("glue:" in each.action for each in second_stack.allowed())
     assert len(second_stack.objects(f"archives/theirs/{key}/")) == 2
     assert local_stack.notifications() == []
     assert list(local_stack.objects("")) == [DEFINITIONS_KEY]

@@ -22,6 +22,7 @@ from tests.support.alarms import (
     series_of,
     widgets,
 )
+from tests.support.catalogue import make_catalogue
 from tests.support.handlers import Context, Handler, load_handler, set_secret
 from tests.support.stack import Stack, definition
 from vonage_reports.aws.cloudwatch import Metrics
@@ -29,6 +30,7 @@ from vonage_reports.aws.ledger_items import finished_item
 from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.errors import InvalidRequest, VonageRejected
 from vonage_reports.domain.metrics import ALARMING_GAUGES, CHARTED_GAUGES
+from vonage_reports.domain.objects import manifest_key
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.volume import alike_before
 from vonage_reports.domain.windows import Window
@@ -423,6 +425,26 @@ def test_lasting_429_alarms(stack: Stack, handler: Handler, period: Period, step
     assert alarms_after(posting, well, well, well) == set()
     assert alarms_after(polling, posting, well, well) == set()
     assert alarms_after(polling, well, posting, polling) == {"Throttled"}
+
+
+def test_partition_that_glue_refuses_alarms_until_it_is_registered(
+    stack: Stack, handler: Handler, period: Period
+) -> None:
+    handler.define(DAILY)
+    schedule(handler, stack, minutes=1)
+    (report,) = stack.open()
+    stack.runs.start(report)
+    stack.runs.end(report, is_unregistered=True)
+    stack.settle()
+    stack.services.bucket.write_json(manifest_key(report), {"columns": []})
+    refused = period()
+    assert alarms_after(refused, []) == set()
+    assert alarms_after(refused, refused, refused) == {"CatalogueWaiting"}
+
+    make_catalogue("VERIFY-V2")
+    registered = period()
+    assert alarms_after(registered, refused, refused) == set()
+    assert [each.value for each in registered if each.name == "CatalogueWaiting"] == [0]
 
 
 def test_unusual_rows_alarm_if_history_suffices(

@@ -11,6 +11,7 @@ import boto3
 import pytest
 
 from tests.integration.conftest import answer_of_aws, as_moto_takes_it, refusal_of_aws
+from tests.support.catalogue import make_catalogue
 from tests.support.handlers import Handler, load_handler, set_environment, set_secret
 from tests.support.ledger_table import create_ledger_table
 from tests.support.paths import ROOT
@@ -22,9 +23,7 @@ from vonage_reports.domain.windows import format_instant
 
 EVENTS = ROOT / "events"
 VERIFY = {"name": "verify", "product": "VERIFY-V2"}
-DATABASE = "usage"
 NEW_SECRET = "n3w-secret-of-the-tests"
-TABLES_KEYS = [{"Name": name} for name in ("definition", "account", "date")]
 
 
 @dataclass
@@ -130,21 +129,13 @@ def world(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     session.events.register("before-call", answer)
     session.events.register_first("before-call.s3", as_moto_takes_it)
     set_environment(stack, monkeypatch)
-    monkeypatch.setenv("DATABASE_NAME", DATABASE)
     monkeypatch.setenv("WAIT_SCALE", "0")
     world = World(stack, answers)
     world.put_definitions()
-    make_database()
+    make_catalogue("VERIFY-V2")
     yield world
     session.events.unregister("before-call.s3", as_moto_takes_it)
     session.events.unregister("before-call", answer)
-
-
-def make_database() -> None:
-    glue = boto3.client("glue")
-    glue.create_database(DatabaseInput={"Name": DATABASE})
-    table: Any = {"Name": "verify_v2", "PartitionKeys": TABLES_KEYS}
-    glue.create_table(DatabaseName=DATABASE, TableInput=table)
 
 
 @dataclass(frozen=True)
@@ -319,11 +310,6 @@ OF_THE_WORKFLOW = {
     "the bucket's key is denied": refused(
         "PutObject", ("BUCKET_NAME", OF_A_KEY), status=403, code="AccessDenied", message=KEY_DENIED
     ),
-    "the database is gone": Cause(
-        lambda _: boto3.client("glue").delete_database(Name=DATABASE),
-        lambda _: make_database(),
-        ("the Glue database usage (DATABASE_NAME", "REVERT_DRIFT"),
-    ),
 }
 
 
@@ -368,6 +354,7 @@ VARIABLES = {
     "submit_reports": (
         *OF_VONAGE,
         *("TABLE_NAME", "BUCKET_NAME", "TOPIC_ARN", "STATE_MACHINE_ARN", "DEFINITIONS_PARAMETER"),
+        "DATABASE_NAME",
     ),
     "check_report": OF_VONAGE,
     "store_report": (*OF_VONAGE, "BUCKET_NAME"),

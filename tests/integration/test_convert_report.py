@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from urllib.parse import unquote
 import boto3
 import pyarrow.parquet as pq
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from mypy_boto3_glue import GlueClient
 from mypy_boto3_s3 import S3Client
@@ -25,10 +27,10 @@ from tests.support.csvs import written
 from tests.support.run_input import DAY, MIDNIGHT, NOW, REPORT_ID, RUN_INPUT
 from tests.support.zips import DEFLATED, written_by_zipfile
 from vonage_dataset.convert_report import convert_report
-from vonage_dataset.glue import Catalogue, storage
-from vonage_dataset.tables import OURS
+from vonage_dataset.tables import OURS, TABLES
 from vonage_reports.archive.zip_proof import ArchiveProof
 from vonage_reports.aws.bucket import Bucket
+from vonage_reports.aws.glue import CONNECT_SECONDS, ONE_TRY, READ_SECONDS, Catalogue, storage
 from vonage_reports.domain import notifications, objects
 from vonage_reports.domain.acceptance import Acceptable, advised
 from vonage_reports.domain.errors import (
@@ -91,13 +93,17 @@ class Convert:
     glue: GlueClient
     now: datetime = NOW
     settings: Settings = field(default_factory=Settings)
+    has_catalogue: bool = True
+    warnings: list[str] = field(default_factory=list)
 
     def __call__(self, run_input: RunInput = RUN_INPUT, *receipts: str) -> dict[str, Any]:
         body = convert_report(
             run_input,
             receipts or (receipt_key(run_input),),
             bucket=Bucket(self.s3, BUCKET),
-            catalogue=Catalogue(self.glue, DATABASE),
+            catalogue=Catalogue(lambda: self.glue, DATABASE, warn=self.warnings.append)
+            if self.has_catalogue
+            else None,
             settings=self.settings,
             clock=lambda: self.now,
         )
@@ -251,6 +257,7 @@ def test_manifest_describes_the_delivery(convert: Convert) -> None:
         "row_check": "equal",
         "accepted": [],
         "other_members": [],
+        "catalogue": "registered",
         "times": {
             "planned": "2026-11-22T02:15:00Z",
             "submitted": "2026-11-22T02:16:00Z",
@@ -874,7 +881,8 @@ def test_delivery_is_a_partition_of_its_products_table(convert: Convert) -> None
         DatabaseName=DATABASE, TableName="sms", PartitionValues=values
     )["Partition"]
     folder = DATASET.rpartition("/")[0]
-    assert partition["StorageDescriptor"] == storage("SMS", f"s3://{BUCKET}/{folder}/")
+    columns = [(each.name, each.type.value) for each in TABLES["SMS"].all_columns]
+    assert partition["StorageDescriptor"] == storage(f"s3://{BUCKET}/{folder}/", columns)
 
 
 def test_existing_partition_stays_unchanged(convert: Convert) -> None:
@@ -886,14 +894,66 @@ def test_existing_partition_stays_unchanged(convert: Convert) -> None:
 
 def test_partition_is_registered_before_the_manifest_is_written(convert: Convert) -> None:
     convert.stored()
-    refusals = iter([refusal_of_aws(400, "AccessDeniedException")])
-    instead_of(convert.glue, "CreatePartition", lambda **_: next(refusals, None))
-    with pytest.raises(ClientError):
-        convert()
-    assert convert.made() == [DATASET]
-    convert(replace(RUN_INPUT, run=2))
-    assert convert.partitions() != []
-    assert MANIFEST in convert.made()
+    made: list[list[str]] = []
+    instead_of(convert.glue, "CreatePartition", lambda **_: made.append(convert.made()))
+    convert()
+    assert made == [[DATASET]]
+    assert convert.manifest()["catalogue"] == "registered"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(400, "AccessDeniedException"), (400, "ThrottlingException"), (500, "InternalService")],
+)
+def test_refusal_by_glue_hinders_no_delivery(status: int, code: str, convert: Convert) -> None:
+    convert.stored()
+    calls = []
+
+    def refuse(**_: object) -> object:
+        calls.append(code)
+        return refusal_of_aws(status, code)
+
+    instead_of(convert.glue, "CreatePartition", refuse)
+    assert convert()["catalogue"] == convert.manifest()["catalogue"] == "pending"
+    assert len(calls) == 1
+    (warning,) = convert.warnings
+    assert f"AWS refused CreatePartition with {code}" in warning
+    assert ("Lake Formation" in warning) == (code == "AccessDeniedException")
+
+
+def test_announcing_run_repeats_the_pending_registration(convert: Convert) -> None:
+    convert.stored()
+    instead_of(convert.glue, "CreatePartition", lambda **_: refusal_of_aws(400, "Throttling"))
+    convert()
+    written = convert.read(MANIFEST)
+    assert convert(replace(RUN_INPUT, run=2, entry=Entry.ANNOUNCE))["catalogue"] == "pending"
+    assert convert.read(MANIFEST) == written
+
+
+def test_stack_without_catalogue_asks_glue_for_nothing(convert: Convert) -> None:
+    convert.stored()
+    convert.has_catalogue = False
+    instead_of(convert.glue, "CreatePartition", lambda **_: pytest.fail("it is off"))
+    assert convert()["catalogue"] == convert.manifest()["catalogue"] == "off"
+
+
+def test_silent_glue_is_waited_for_once_and_below_ten_seconds(convert: Convert) -> None:
+    assert 2 * CONNECT_SECONDS + READ_SECONDS < 10
+    convert.stored()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host, port = server.getsockname()
+        convert.glue = boto3.Session("key", "secret", region_name="eu-west-1").client(
+            "glue",
+            endpoint_url=f"http://{host}:{port}",
+            config=ONE_TRY.merge(Config(read_timeout=0.2)),
+        )
+        assert convert()["catalogue"] == "pending"
+        server.settimeout(0.1)
+        server.accept()[0].close()
+        with pytest.raises(TimeoutError):
+            server.accept()
+    (warning,) = convert.warnings
+    assert warning.startswith("the call to AWS failed: Read timeout")
 
 
 def test_unknown_product_is_delivered_without_the_catalogue(
@@ -903,6 +963,7 @@ def test_unknown_product_is_delivered_without_the_catalogue(
     convert.stored(run_input)
     instead_of(convert.glue, "CreatePartition", lambda **_: pytest.fail("it has no table"))
     notification = convert(run_input)
+    assert notification["catalogue"] == "off"
     assert notification["dataset"] == DATASET.replace("SMS", "BRAND-NEW")
     names = [column["name"] for column in convert.manifest()["columns"]]
     assert names == [*HEADER, *(column.name for column in OURS)]

@@ -28,6 +28,7 @@ from vonage_reports.aws.ledger import (
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.backfill import Backfill, Progress
 from vonage_reports.domain.calendar import Relabelling
+from vonage_reports.domain.catalogue import Registration
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Priority, Report, Revision, State
 from vonage_reports.domain.slots import SLOTS
@@ -714,6 +715,38 @@ def test_relabelling_advances_from_its_last_position_only(ledger: Ledger) -> Non
         assert ledger.open_work().relabellings == (second,)
     ledger.advance_relabelling(second, None)
     assert ledger.open_work().relabellings == ()
+
+
+# Deliveries that wait for the catalogue
+
+
+def waiting(report: Report) -> Registration:
+    values = {"definition": report.definition, "account": "abcd1234", "date": "2026-11-21"}
+    return Registration(report.report_id, "SMS", values, f"manifests/{report.report_id}.json", NOW)
+
+
+def test_delivery_and_its_missing_registration_are_written_together(ledger: Ledger) -> None:
+    report = submitted(ledger)
+    registration = waiting(report)
+    delivered = replace(report, state=State.DELIVERED, slot=None)
+    with pytest.raises(VersionConflict):
+        ledger.write(replace(report, version=7), delivered, registration)
+    assert ledger.open_work().registrations == ()
+    ledger.write(report, delivered, registration)
+    assert ledger.open_work().registrations == (registration,)
+    assert ledger.open_work().reports == ()
+    ledger.forget_registration(registration)
+    assert ledger.open_work().registrations == ()
+
+
+def test_unreadable_registration_is_named(ledger: Ledger, table: Table) -> None:
+    report = planned(ledger)
+    ledger.write(report, replace(report, state=State.DELIVERED), waiting(report))
+    key = {"pk": "open", "sk": f"catalogue#{report.report_id}"}
+    item = table.get_item(Key=key)["Item"]
+    for name, value in (("partition", {"definition": "sms"}), ("since", "today")):
+        table.put_item(Item={**item, name: value})
+        assert ledger.open_work().unreadable == (key["sk"],)
 
 
 # Backfills

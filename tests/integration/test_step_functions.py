@@ -170,6 +170,14 @@ def test_succeeded_run_has_its_rescued_cells(client: SFNClient) -> None:
     )
 
 
+@pytest.mark.parametrize("state", ["registered", "pending", "off"])
+def test_succeeded_run_tells_a_pending_registration(state: str, client: SFNClient) -> None:
+    output = json.dumps({"rows": 3, "notification": {"rows": 3, "catalogue": state}})
+    assert described(client, "SUCCEEDED", output=output) == Execution(
+        ExecutionStatus.SUCCEEDED, rows=3, is_unregistered=state == "pending"
+    )
+
+
 @pytest.mark.parametrize("rows", [0, 7_000_000])
 def test_succeeded_run_has_its_rows(rows: int, client: SFNClient) -> None:
     output = json.dumps({"rows": rows, "stored": True})

@@ -79,6 +79,7 @@ class Delivered:
             "totals": [total.to_dict() for total in dataset.totals],
             "rescued": dict(dataset.rescued),
             "row_check": "equal",
+            "catalogue": "registered",
             "accepted": [{"name": "missing_columns", "rows": dataset.rows_without_columns}]
             if dataset.rows_without_columns
             else [],

@@ -11,6 +11,7 @@ import boto3
 import pytest
 
 from tests.support.alarms import STACK
+from tests.support.catalogue import DATABASE
 from tests.support.paths import ROOT
 from tests.support.stack import Stack
 from vonage_reports.aws.definitions_source import replacing_metadata
@@ -81,6 +82,7 @@ def set_environment(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
         "MAX_BILLED_RECORDS": "10000",
         "REQUEST_INTERVAL": "0",
         "STACK_NAME": STACK,
+        "DATABASE_NAME": DATABASE,
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

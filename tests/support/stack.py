@@ -69,9 +69,16 @@ class Runs:
         rows: int = 10,
         rescued: Mapping[str, int] | None = None,
         reason: str | None = None,
+        *,
+        is_unregistered: bool = False,
     ) -> None:
         self.states[report.execution_name] = (
-            Execution(ExecutionStatus.SUCCEEDED, rows=rows, rescued=rescued)
+            Execution(
+                ExecutionStatus.SUCCEEDED,
+                rows=rows,
+                rescued=rescued,
+                is_unregistered=is_unregistered,
+            )
             if error is None
             else Execution(
                 ExecutionStatus.FAILED, error=error, reason=reason or f"because of {error}"

@@ -16,8 +16,8 @@ from pyarrow import dataset
 from pyarrow.fs import S3FileSystem
 
 from vonage_dataset.cells import arrow_schema
-from vonage_dataset.glue import PARTITION_KEYS, table_name
 from vonage_dataset.tables import TABLES, Table, Type
+from vonage_reports.domain.catalogue import PARTITION_KEYS, table_name
 from vonage_reports_cli.errors import BadInput, NoAccess
 from vonage_reports_cli.objects import FolderObjects, StackObjects, by_product, manifests_in
 from vonage_reports_cli.period import Period

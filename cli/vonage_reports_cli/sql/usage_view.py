@@ -7,8 +7,8 @@ collected last.
 
 from collections.abc import Iterator, Sequence
 
-from vonage_dataset.glue import PARTITION_KEYS, table_name
 from vonage_dataset.tables import TABLES, Table
+from vonage_reports.domain.catalogue import PARTITION_KEYS, table_name
 
 COLUMNS = [
     "occurred_at",

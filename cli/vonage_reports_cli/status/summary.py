@@ -16,6 +16,7 @@ from vonage_reports_cli.status.problems import (
     unplanned,
     warnings_about,
 )
+from vonage_reports_cli.status.unregistered import Unregistered, unregistered
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Status:
     """Whether the stack's schedule is paused, None if unknown."""
     latest: Sequence[Report] = ()
     """The reports of each definition's latest windows, newest first."""
+    unregistered: Unregistered | None = None
+    """The deliveries that wait for Glue's catalogue."""
 
     @property
     def attention(self) -> list[str]:
@@ -51,6 +54,8 @@ class Status:
         found += [f"{counts[kind]:,} {kind}" for kind in KINDS if counts[kind]]
         if self.unreadable:
             found.append(_counted(self.unreadable, "unreadable item") + " of the ledger")
+        if self.unregistered:
+            found.append(f"{len(self.unregistered.registrations):,} not in the catalogue")
         if self.unheard:
             found.append("no alarm has a reader")
         if self.is_paused:
@@ -66,6 +71,7 @@ class Status:
             "refusals": [each.to_dict() for each in self.refusals],
             "is_paused": self.is_paused,
             "unheard": None if self.unheard is None else self.unheard.to_dict(),
+            "unregistered": None if self.unregistered is None else self.unregistered.to_dict(stack),
             "problems": [problem.to_dict(stack) for problem in self.problems],
             "definitions": [row.to_dict() for row in self.rows],
             "latest": [
@@ -122,6 +128,7 @@ def status_of(content: Content) -> Status:
         since=content.since,
         unreadable=len(content.unreadable),
         latest=[each for history in histories for each in history.latest],
+        unregistered=unregistered(content.work.registrations),
     )
 
 

@@ -70,12 +70,7 @@ def show_status(
     for kind in KINDS:
         of_kind = [each for each in status.problems if each.kind == kind]
         _section(screen, _HEADINGS[kind], of_kind, target)
-    if status.unheard:
-        screen.say("", "no alarm has a reader", f"  {printable(status.unheard.reason)}")
-        screen.say(f"    {printable(status.unheard.command)}")
-    if status.is_paused:
-        screen.say("", "the schedule is paused: no schedule requests due windows before `resume`")
-        screen.say(f"    {printable(_command('resume', target))}")
+    _show_stack(screen, status, target)
     if status.warnings:
         screen.say("", "warnings")
         screen.say(*(f"  {printable(warning)}" for warning in status.warnings))
@@ -98,6 +93,21 @@ def _show_refusals(screen: Screen, status: Status, target: Target) -> None:
             screen.say(f"  {printable(told(each))}", style="red")
         if not target.is_local:
             screen.say(f"    {printable(_command('definitions edit', target))}")
+
+
+def _show_stack(screen: Screen, status: Status, target: Target) -> None:
+    """Print the problems of the stack itself."""
+    if status.unregistered:
+        reason = printable(status.unregistered.reason)
+        screen.say("", "not in the catalogue", f"  {reason}")
+        if not target.is_local:
+            screen.say(f"    {printable(status.unregistered.command(target.stack))}")
+    if status.unheard:
+        screen.say("", "no alarm has a reader", f"  {printable(status.unheard.reason)}")
+        screen.say(f"    {printable(status.unheard.command)}")
+    if status.is_paused:
+        screen.say("", "the schedule is paused: no schedule requests due windows before `resume`")
+        screen.say(f"    {printable(_command('resume', target))}")
 
 
 def _command(verb: str, target: Target) -> str:

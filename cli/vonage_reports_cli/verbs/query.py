@@ -47,7 +47,7 @@ class _Command(click.Command):
 @verb(help=_HELP, cls=_Command)
 @click.argument("sql", required=False, metavar="SQL")
 @click.option("-f", "--file", metavar="FILE", help="Read the SQL from a file; - is standard input.")
-@click.option("--saved", type=click.Choice(_SAVED), help="Run one of Athena's saved queries.")
+@click.option("--saved", type=click.Choice(_SAVED), help="Run a saved query.")
 @click.option("--since", metavar="DATE", help="The first day of a saved query, like 2026-11-01.")
 @click.option("--until", metavar="DATE", help="The first day after a saved query's period.")
 @click.option(

@@ -10,13 +10,15 @@ from typing import Any, BinaryIO
 
 from vonage_dataset.cells import Collection
 from vonage_dataset.csv_rows import UnreadableRows
-from vonage_dataset.glue import Catalogue
 from vonage_dataset.parquet import Dataset, convert
+from vonage_dataset.tables import TABLES
 from vonage_dataset.zip_members import CsvMember, csv_members, names_to_read
 from vonage_reports.archive.zip_directory import Reader
 from vonage_reports.aws.bucket import Bucket
+from vonage_reports.aws.glue import Catalogue
 from vonage_reports.domain import notifications, objects
 from vonage_reports.domain.acceptance import Acceptable, advice
+from vonage_reports.domain.catalogue import CatalogueState
 from vonage_reports.domain.errors import InvalidRequest, RowsMismatch, RowsUnreadable
 from vonage_reports.domain.objects import (
     Member,
@@ -40,7 +42,7 @@ def convert_report(
     receipt_keys: Sequence[str],
     *,
     bucket: Bucket,
-    catalogue: Catalogue,
+    catalogue: Catalogue | None,
     settings: Settings,
     clock: Callable[[], datetime],
 ) -> dict[str, Any]:
@@ -51,6 +53,9 @@ def convert_report(
     `receipt_keys` are the keys of the archives' receipts, oldest first, one for each archive.
     Idempotent: a repeated run writes the same objects. A run that only announces reads the
     manifest.
+
+    `catalogue` is None if the stack has none. The partition is registered before the manifest, and
+    no delivery waits for it: if Glue refuses, the manifest says `pending`.
 
     Never replaces newer data. If a later revision has already written the Parquet file, this run
     keeps that file, and its own manifest names no dataset. If a later collection of this report has
@@ -106,7 +111,7 @@ def convert_report(
         kept = None
         if version_id is not None:
             kept = _replace_unreadable(run_input, unreadable, unreadable_file, precedence, bucket)
-    catalogue.register(run_input.product, partition(run_input), bucket.name)
+    state = _register(run_input, dataset, catalogue, bucket)
     headers = _headers(run_input, dataset, bucket)
     content = {
         "rows": dataset.rows,
@@ -119,6 +124,7 @@ def convert_report(
         "row_check": row_check,
         "accepted": _accepted(run_input, dataset, unreadable, kept, receipts),
         "other_members": _other_members(receipts),
+        "catalogue": state,
     }
     manifest = objects.manifest(
         run_input, receipts, content, bucket=bucket.name, delivered=format_instant(clock())
@@ -308,6 +314,21 @@ def _accepted(
             each["bytes"] = unreadable.bytes
             each["sha256"] = unreadable.sha256.hexdigest()
     return accepted
+
+
+def _register(
+    run_input: RunInput, dataset: Dataset, catalogue: Catalogue | None, bucket: Bucket
+) -> CatalogueState:
+    """Register the window's partition, once."""
+    if catalogue is None or run_input.product not in TABLES:
+        return CatalogueState.OFF
+    is_registered = catalogue.register(
+        run_input.product,
+        partition(run_input),
+        [(column.name, column.type.value) for column in dataset.columns],
+        bucket=bucket.name,
+    )
+    return CatalogueState.REGISTERED if is_registered else CatalogueState.PENDING
 
 
 def _headers(run_input: RunInput, dataset: Dataset, bucket: Bucket) -> dict[str, Any] | None:

@@ -18,8 +18,8 @@ from local.stack.template import read_template
 from tests.support.delivered import Delivered
 from tests.support.paths import ROOT
 from tests.support.queries import run_named_query
-from vonage_dataset.glue import table_name
 from vonage_dataset.tables import TABLES, Type
+from vonage_reports.domain.catalogue import table_name
 from vonage_reports_cli.errors import BadInput
 from vonage_reports_cli.sql.dataset import Folder, open_dataset
 from vonage_reports_cli.sql.named_queries import named_queries, values_of

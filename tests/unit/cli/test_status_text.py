@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from rich.console import Console
 
+from tests.support.schemas import document_of
 from tests.support.unsafe_text import ANY_TEXT, UNSAFE, unsafe_in
 from vonage_reports.domain.backfill import Progress
+from vonage_reports.domain.catalogue import Registration
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.report import Revision
 from vonage_reports.domain.windows import Window, WindowLength
@@ -19,6 +21,7 @@ from vonage_reports_cli.status.model import Advance, Delivered, Row, Standing
 from vonage_reports_cli.status.problems import Problem
 from vonage_reports_cli.status.summary import Status
 from vonage_reports_cli.status.text import Target, show_status
+from vonage_reports_cli.status.unregistered import Unregistered
 
 NOW = datetime(2026, 11, 23, 6, tzinfo=UTC)
 ROW = Row(
@@ -213,6 +216,31 @@ def test_table_prints_markup_literally(text: str) -> None:
     assert " ".join(row.split()).startswith(f"{text} {text} day, {text} ")
 
 
+def registration(definition: str, hour: int = 3) -> Registration:
+    values = {"definition": definition, "account": "abcd1234", "date": "2026-11-21"}
+    since = datetime(2026, 11, 22, hour, tzinfo=UTC)
+    return Registration(f"{definition}-{hour}", "SMS", values, "manifests/m.json", since)
+
+
+def test_deliveries_that_glue_refuses_are_told_with_the_help() -> None:
+    waits = [registration("voice", 5), registration("sms"), registration("sms", 4)]
+
+    text = printed(replace(STATUS, unregistered=Unregistered(waits)))
+
+    assert "Look at: 3 not in the catalogue." in text
+    assert "3 delivered windows of sms, voice since 2026-11-22T03:00:00Z" in text
+    assert "Lake Formation lacks a grant: docs/operate.md#cataloguewaitingalarm" in text
+    assert "    vonage-reports --stack prod logs submit\n" in text
+    document = replace(STATUS, unregistered=Unregistered(waits)).to_dict("prod")
+    told = document_of("status", json.dumps({"source": "stack prod", **document}))["unregistered"]
+    assert (told["windows"], told["definitions"]) == (3, ["sms", "voice"])
+    assert told["command"] == "vonage-reports --stack prod logs submit"
+    of_voice = Unregistered(waits).of("voice")
+    assert of_voice is not None
+    assert of_voice.reason.startswith("1 delivered window of voice since 2026-11-22T05")
+    assert Unregistered(waits).of("verify") is None
+
+
 @given(ANY_TEXT)
 def test_no_text_leaves_its_place(text: str) -> None:
     advance = Advance(text, Progress.RUNNING, total=400, over=100, skipped=20, under_way=4)
@@ -227,13 +255,22 @@ def test_no_text_leaves_its_place(text: str) -> None:
         problems=[failed, replace(failed, event=None)],
         refusals=[Refusal(text, text, text)],
         unheard=Unheard(text, text),
+        unregistered=Unregistered([registration(text)]),
         warnings=[text],
     )
 
     everything = printed(status, source=text)
 
     assert not unsafe_in(everything)
-    sections = {"failed": 6, "refused": 4, "nobody hears": 4, "warnings": 3, "table": 3, "bars": 2}
+    sections = {
+        "failed": 6,
+        "not in the catalogue": 4,
+        "refused": 4,
+        "nobody hears": 4,
+        "warnings": 3,
+        "table": 3,
+        "bars": 2,
+    }
     assert everything.count("\n") == 3 + sum(sections.values())
 
 

@@ -1,4 +1,4 @@
-"""Imports of the dataset layer: the converter uses the domain and pyarrow, two modules use AWS."""
+"""Imports of the dataset layer: the converter uses the domain and pyarrow, one module uses AWS."""
 
 import ast
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-AT_THE_EDGE = {"convert_report.py", "glue.py"}
+AT_THE_EDGE = {"convert_report.py"}
 MODULES = sorted((ROOT / "layers/dataset/vonage_dataset").glob("*.py"))
 
 
@@ -33,7 +33,6 @@ def test_module_imports_the_domain_and_its_engine_alone(path: Path) -> None:
             "vonage_reports.archive",
             "vonage_reports.domain",
             "vonage_reports.aws",
-            "mypy_boto3_glue",
         ]
     # `_typeshed` has types of the standard library, for type checkers only.
     standard = {*sys.stdlib_module_names, "_typeshed"}
@@ -46,4 +45,4 @@ def test_module_imports_the_domain_and_its_engine_alone(path: Path) -> None:
 def test_converter_imports_no_aws_module() -> None:
     for path in MODULES:
         if path.name not in AT_THE_EDGE:
-            assert not imports(path) & {"vonage_dataset.convert_report", "vonage_dataset.glue"}
+            assert "vonage_dataset.convert_report" not in imports(path)

@@ -212,6 +212,21 @@ def test_successful_run_delivers_window_or_stores_half(
     assert after.is_at_end
 
 
+@pytest.mark.parametrize("is_unregistered", [True, False])
+def test_missing_registration_goes_on_with_the_decision(*, is_unregistered: bool) -> None:
+    run = Execution(ExecutionStatus.SUCCEEDED, rows=1200, is_unregistered=is_unregistered)
+    started = json.dumps({"revision": "preliminary"})
+    became_final = replace(REPORT, execution_input=started)
+
+    delivered = decide(REPORT, run, None, entry=Entry.CHECK, now=NOW)
+    again = decide(became_final, run, None, entry=Entry.CHECK, now=NOW)
+
+    assert (type(delivered), type(again)) == (Deliver, Convert)
+    for each in (delivered, again):
+        assert isinstance(each, Deliver | Convert)
+        assert each.is_unregistered is is_unregistered
+
+
 @pytest.mark.parametrize(
     ("not_before", "decision"),
     [

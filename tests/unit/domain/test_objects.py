@@ -68,6 +68,7 @@ CONTENT: dict[str, Any] = {
     "totals": [{"currency": "EUR", "total_price": "1.5", "rows": 42, "rows_without_price": 0}],
     "rescued": {},
     "row_check": "equal",
+    "catalogue": "registered",
 }
 
 
@@ -199,6 +200,7 @@ def test_manifest_describes_the_whole_delivery() -> None:
         "row_check": "equal",
         "accepted": [],
         "other_members": [],
+        "catalogue": "registered",
         "times": {
             "planned": "2026-11-25T02:15:00Z",
             "submitted": "2026-11-25T02:15:01Z",
@@ -336,6 +338,7 @@ def test_delivery_notification_has_keys_rows_and_bytes() -> None:
             "bytes": 1234,
             "totals": CONTENT["totals"],
             "schema_changed": True,
+            "catalogue": "registered",
             "manifest": manifest_key(RUN_INPUT),
             "archives": [archive_key(RUN_INPUT)],
             "dataset": dataset_key(RUN_INPUT),

@@ -14,10 +14,10 @@ from local.stack.template import read_template
 from tests.support.expanded import SAMS_OWN, expanded_resources
 from tests.support.paths import ROOT
 from tests.support.run_input import RUN_INPUT
-from vonage_dataset.glue import table_name
 from vonage_dataset.tables import TABLES
 from vonage_reports.aws.error_messages import VARIABLES
 from vonage_reports.aws.ssm import OF_TEMPLATE
+from vonage_reports.domain.catalogue import table_name
 from vonage_reports.domain.objects import DEFINITIONS_KEY, dataset_key
 from vonage_reports.domain.settings import Settings
 from vonage_reports.submit_reports.context import Invocation
@@ -117,7 +117,7 @@ def statements(*conditions: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 STATEMENTS = [
     pytest.param(name, statement, id=f"{name}-{statement['Sid']}")
-    for name, statement in statements("HasKmsKey", "LogWorkflow")
+    for name, statement in statements("HasKmsKey", "LogWorkflow", "HasCatalogue")
     if statement["Effect"] == "Allow"
 ]
 every_statement = pytest.mark.parametrize(("name", "statement"), STATEMENTS)
@@ -843,20 +843,49 @@ def test_each_stack_has_its_own_database() -> None:
 def test_catalogue_changes_are_limited_to_new_partitions() -> None:
     found = [
         (name, action, resource)
-        for name, statement in statements()
+        for name, statement in statements("HasCatalogue")
         for action in many(statement["Action"])
         if action.startswith("glue:")
         for resource in many(statement["Resource"])
     ]
 
     assert {(name, action) for name, action, _ in found} == {
-        ("ConvertReportFunction", "glue:CreatePartition")
+        ("ConvertReportFunction", "glue:CreatePartition"),
+        ("SubmitReportsFunction", "glue:CreatePartition"),
     }
-    assert [resource["Fn::Sub"].rpartition("}:")[2] for *_, resource in found] == [
-        "catalog",
-        "database/${UsageDatabase}",
-        "table/${UsageDatabase}/*",
-    ]
+    resources = ["catalog", "database/${UsageDatabase}", "table/${UsageDatabase}/*"]
+    assert [each["Fn::Sub"].rpartition("}:")[2] for *_, each in found] == [*resources, *resources]
+
+
+OF_CATALOGUE = ("AWS::Glue::Database", "AWS::Glue::Table", "AWS::Athena::NamedQuery")
+
+
+def test_stack_without_catalogue_has_nothing_of_it() -> None:
+    conditional = {
+        name for name, each in RESOURCES.items() if each.get("Condition") == "HasCatalogue"
+    }
+    assert conditional == {name for name, each in RESOURCES.items() if each["Type"] in OF_CATALOGUE}
+    kept = {
+        section: {
+            name: resolved(each, set())
+            for name, each in TEMPLATE[section].items()
+            if each.get("Condition") != "HasCatalogue"
+        }
+        for section in ("Resources", "Outputs")
+    }
+    text = json.dumps(kept)
+    assert not [name for name in conditional if re.search(rf'"{name}"|\$\{{{name}[.}}]', text)]
+    assert "glue:" not in text
+
+
+@pytest.mark.parametrize("name", ["SubmitReportsFunction", "ConvertReportFunction"])
+def test_function_knows_whether_there_is_a_catalogue(name: str) -> None:
+    variables = FUNCTIONS[name]["Environment"]["Variables"]
+
+    assert variables["CATALOGUE"] == {"Ref": "Catalogue"}
+    assert PARAMETERS["Catalogue"]["AllowedValues"] == ["on", "off"]
+    assert Settings.from_environment({}).catalogue == PARAMETERS["Catalogue"]["Default"]
+    assert Settings.from_environment({"CATALOGUE": "off"}).catalogue == "off"
 
 
 def test_ledger_table_has_its_keys_and_can_be_restored() -> None:

@@ -22,6 +22,7 @@ class Resource:
         operations: The AWS operations that the functions call on the resource.
         if_missing: The command that restores the resource. `{name}` stands for its name or ARN,
             and `{last}` for the last part of the ARN.
+        if_forbidden: The place of the permission that is missing.
     """
 
     variable: str
@@ -29,12 +30,20 @@ class Resource:
     logical_id: str
     operations: frozenset[str]
     if_missing: str
+    if_forbidden: str
 
 
 def _resource(
-    variable: str, kind: str, logical_id: str, operations: str, if_missing: str
+    variable: str,
+    kind: str,
+    logical_id: str,
+    operations: str,
+    if_missing: str,
+    *,
+    if_forbidden: str = ("Allow the access in the function's role and in the resource's policy"),
 ) -> Resource:
-    return Resource(variable, kind, logical_id, frozenset(operations.split()), if_missing)
+    names = frozenset(operations.split())
+    return Resource(variable, kind, logical_id, names, if_missing, if_forbidden)
 
 
 _REVERT_DRIFT = (
@@ -95,6 +104,8 @@ RESOURCES = (
         "UsageDatabase",
         "CreatePartition",
         _REVERT_DRIFT,
+        if_forbidden="If Lake Formation governs the account, grant the access there: the commands "
+        "are in docs/operate.md#cataloguewaitingalarm",
     ),
 )
 
@@ -122,14 +133,18 @@ def named_resources(environment: Mapping[str, str]) -> Iterator[None]:
         raise ResourceUnusable(
             f"the function has no environment variable {name}: run sam deploy, which sets it"
         ) from error
-    except ClientError as error:
-        raise ResourceUnusable(_sentence(error, environment)) from error
-    except BotoCoreError as error:
+    except (ClientError, BotoCoreError) as error:
+        raise ResourceUnusable(explain(error, environment)) from error
+
+
+def explain(error: ClientError | BotoCoreError, environment: Mapping[str, str]) -> str:
+    """Say which resource of the stack AWS refused, and the remedy.
+
+    `environment` has the names of the resources, by the variable of the functions.
+    """
+    if isinstance(error, BotoCoreError):
         # botocore's text names the cause: no connection, no credentials or an invalid name.
-        raise ResourceUnusable(f"the call to AWS failed: {error}") from error
-
-
-def _sentence(error: ClientError, environment: Mapping[str, str]) -> str:
+        return f"the call to AWS failed: {error}"
     operation = error.operation_name
     resource = next((each for each in RESOURCES if operation in each.operations), None)
     said = f"AWS refused {operation} with {_said(error)}"
@@ -160,10 +175,7 @@ def _meaning(error: ClientError, resource: Resource, name: str) -> str:
             "Enable the key, and allow the function's role to use it"
         )
     if any(word in code for word in _FORBIDDEN):
-        return (
-            "refuses this function. Allow the access in the function's role and in the "
-            "resource's policy"
-        )
+        return f"refuses this function. {resource.if_forbidden}"
     # AWS first marks a secret for deletion, and deletes it some days later.
     if any(word in code for word in _MISSING) or "marked" in said:
         last = name.rpartition(":")[2]

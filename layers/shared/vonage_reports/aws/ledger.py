@@ -12,6 +12,7 @@ open                    planning#                       since when planning has 
                                                         the definition at which it goes on
 open                    backfill#<name>                 a backfill with windows left to plan
 open                    relabelling#<definition>#<delay days>  deliveries that a change made final
+open                    catalogue#<report_id>           a delivery whose partition is not registered
 finished#<definition>   <report_id>                     a finished report
 request#<request_id>    request                         the report of a Vonage request
 backfills               <name>                          a backfill without windows left to plan
@@ -51,6 +52,8 @@ from vonage_reports.aws.ledger_items import (
     open_work_of,
     read_items,
     readable,
+    registration_item,
+    registration_key,
     relabelling_item,
     relabelling_key,
     report_of,
@@ -59,6 +62,7 @@ from vonage_reports.aws.ledger_items import (
 )
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.calendar import Delays, Relabelling
+from vonage_reports.domain.catalogue import Registration
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Report, State, report_ids_from
 from vonage_reports.domain.spend import Spending
@@ -296,14 +300,22 @@ class Ledger:
         item = self._table.get_item(Key=key, ConsistentRead=True).get("Item")
         return int(str(item["records"])) if item else 0
 
-    def write(self, old: Report | None, new: Report, *, spending: Spending | None = None) -> Report:
+    def write(
+        self,
+        old: Report | None,
+        new: Report,
+        registration: Registration | None = None,
+        *,
+        spending: Spending | None = None,
+    ) -> Report:
         """Write one change and return the report as written. See `write_all`."""
-        return self.write_all([(old, new)], spending=spending)[0]
+        return self.write_all([(old, new)], registration=registration, spending=spending)[0]
 
     def write_all(
         self,
         changes: Sequence[Change],
         backfill: tuple[Backfill | None, Backfill] | None = None,
+        registration: Registration | None = None,
         *,
         spending: Spending | None = None,
     ) -> list[Report]:
@@ -312,7 +324,8 @@ class Ledger:
         Takes a slot that only the new report has, frees a slot that only the old report has (or
         leaves it taken until `slot_until`), and claims a new request_id. A report that finishes
         leaves the open partition; a report that is planned again returns to it. The transaction
-        includes the backfill that plans the reports, and the records of a request that it counts.
+        includes the backfill that plans the reports, the registration that a delivery lacks, and
+        the records of a request that it counts.
 
         Raises VersionConflict, SlotTaken or RequestAlreadyClaimed, without having written.
         """
@@ -326,6 +339,8 @@ class Ledger:
         ]
         if backfill is not None:
             writes += self._writes_of_backfill(*backfill)
+        if registration is not None:
+            writes.append((self._put(registration_item(registration)), VersionConflict))
         if spending is not None:
             writes.append((self._add(spending), VersionConflict))
         for _ in range(_COUNTS):
@@ -406,6 +421,10 @@ class Ledger:
             yield self._put({"pk": "backfills", "sk": new.name, **item}), VersionConflict
         else:
             yield self._put({**key, **item}, unmoved), VersionConflict
+
+    def forget_registration(self, registration: Registration) -> None:
+        """Delete the item of a delivery that waits for the catalogue no more."""
+        self._delete_now(registration_key(registration.report_id))
 
     def free_slot(self, slot: int, until: datetime) -> None:
         """Free the slot that a withdrawn report reserved until the time `until`."""

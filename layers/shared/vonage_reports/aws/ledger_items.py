@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.calendar import Delays, Relabelling
+from vonage_reports.domain.catalogue import PARTITION_KEYS, Registration
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Priority, Report, Revision, State, definition_of
 from vonage_reports.domain.traffic_profile import TrafficProfile
@@ -62,6 +63,7 @@ class OpenWork:
     relabellings: tuple[Relabelling, ...] = ()
     planning_stopped: StoppedPlanning | None = None
     announced_at: Mapping[str, datetime] = field(default_factory=dict)
+    registrations: tuple[Registration, ...] = ()
     writes_before: int = field(default=0, compare=False)
     """How many writes the ledger had made when it read this work."""
 
@@ -151,6 +153,7 @@ def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
         tuple(found.relabellings),
         found.planning_stopped,
         found.announced_at,
+        tuple(found.registrations),
     )
 
 
@@ -166,6 +169,7 @@ class _OpenItems:
     relabellings: list[Relabelling] = field(default_factory=list)
     planning_stopped: StoppedPlanning | None = None
     announced_at: dict[str, datetime] = field(default_factory=dict)
+    registrations: list[Registration] = field(default_factory=list)
 
     def add(self, item: Mapping[str, Any]) -> None:
         """Read an item. Ignore kinds that only a later version of this code knows."""
@@ -177,6 +181,14 @@ class _OpenItems:
                 self.backfills.append(backfill_of(item))
             case "relabelling":
                 self.relabellings.append(relabelling_of_item(item))
+            case "catalogue":
+                self.registrations.append(registration_of_item(item))
+            case _:
+                self._add_state(kind, name, item)
+
+    def _add_state(self, kind: str, name: str, item: Mapping[str, Any]) -> None:
+        """Read an item about the stack as a whole."""
+        match kind:
             case "notice":
                 self.announced.add(name)
                 if "at" in item:
@@ -260,6 +272,28 @@ def relabelling_of_item(item: Mapping[str, Any]) -> Relabelling:
         until=_instant(item["until"]),
         before=str(item["before"]),
         again=bool(item["again"]),
+    )
+
+
+def registration_key(report_id: str) -> dict[str, str]:
+    """Return the key of a delivery that waits for the catalogue."""
+    return {"pk": "open", "sk": f"catalogue#{report_id}"}
+
+
+def registration_item(registration: Registration) -> dict[str, Any]:
+    """Return the item of a delivery that waits for the catalogue."""
+    since = registration.since.astimezone(UTC).isoformat()
+    return {**registration_key(registration.report_id), **asdict(registration), "since": since}
+
+
+def registration_of_item(item: Mapping[str, Any]) -> Registration:
+    """Read the item of a delivery that waits for the catalogue."""
+    return Registration(
+        report_id=str(item["report_id"]),
+        product=str(item["product"]),
+        partition={name: str(item["partition"][name]) for name in PARTITION_KEYS},
+        manifest=str(item["manifest"]),
+        since=_instant(item["since"]),
     )
 
 

@@ -4,6 +4,7 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from vonage_reports.domain.catalogue import CatalogueState
 from vonage_reports.domain.decisions import Execution, ExecutionStatus
 from vonage_reports.domain.report import Report
 
@@ -48,8 +49,13 @@ class Executions:
         if answer["status"] == "SUCCEEDED":
             output = json.loads(answer["output"])
             # A run that only stores has no notification.
-            rescued = (output.get("notification") or {}).get("rescued")
-            return Execution(ExecutionStatus.SUCCEEDED, rows=output["rows"], rescued=rescued)
+            notification = output.get("notification") or {}
+            return Execution(
+                ExecutionStatus.SUCCEEDED,
+                rows=output["rows"],
+                rescued=notification.get("rescued"),
+                is_unregistered=notification.get("catalogue") == CatalogueState.PENDING,
+            )
         return Execution(
             ExecutionStatus.FAILED,
             # A run that timed out or was aborted has no error of its own.

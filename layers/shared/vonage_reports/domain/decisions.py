@@ -64,7 +64,8 @@ class ExecutionStatus(Enum):
 class Execution:
     """A run as Step Functions describes it, with `rows` after success or `error` after failure.
 
-    `rescued` is that of the run's notification.
+    `rescued` is that of the run's notification. `is_unregistered`: the catalogue does not have the
+    window's partition yet.
     """
 
     status: ExecutionStatus
@@ -72,6 +73,7 @@ class Execution:
     error: str | None = None
     reason: str | None = None
     rescued: Mapping[str, int] | None = None
+    is_unregistered: bool = False
 
 
 class Gone(Enum):
@@ -354,8 +356,14 @@ def decide(
             return Store(execution.rows)
         if became_final(report):
             receipts = report.receipts or (receipt_key(report),)
-            return Convert(receipts, report.profile, relabels=True, accept=report.accept)
-        return Deliver(execution.rows, execution.rescued)
+            return Convert(
+                receipts,
+                report.profile,
+                relabels=True,
+                accept=report.accept,
+                is_unregistered=execution.is_unregistered,
+            )
+        return Deliver(execution.rows, execution.rescued, execution.is_unregistered)
     if execution.status is ExecutionStatus.MISSING:
         due = report.not_before is None or report.not_before <= now
         return Start() if due else Stay()

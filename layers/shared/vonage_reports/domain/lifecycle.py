@@ -133,21 +133,28 @@ class Convert:
 
     `profile` has the number of rows of each archive. `relabels`: the archives were collected as the
     preliminary revision, which a change of the definition made final. `accept`: the imperfections
-    that the operator accepts; the report forgets those of earlier conversions.
+    that the operator accepts; the report forgets those of earlier conversions. `is_unregistered`:
+    the run before wrote its manifest, and the catalogue does not have the partition yet.
     """
 
     receipts: tuple[str, ...]
     profile: TrafficProfile | None = None
     relabels: bool = False
     accept: tuple[str, ...] = ()
+    is_unregistered: bool = False
 
 
 @dataclass(frozen=True)
 class Deliver:
-    """The run succeeded. `rescued` counts price, currency and time cells that do not fit."""
+    """The run succeeded. `rescued` counts price, currency and time cells that do not fit.
+
+    `is_unregistered`: the catalogue does not have the window's partition yet. That is no matter of
+    the report, so the ledger has an item of its own.
+    """
 
     rows: int | None
     rescued: Mapping[str, int] | None = None
+    is_unregistered: bool = False
 
 
 @dataclass(frozen=True)

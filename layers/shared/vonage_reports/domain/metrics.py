@@ -22,7 +22,7 @@ NAMESPACE = "VonageUsageReports"
 
 ALARMING_GAUGES = (
     *("OldestUndeliveredHours", "DefinitionsRefused", "ReportsHeld"),
-    *("ArchivesExpiring", "LongestRunRatio"),
+    *("ArchivesExpiring", "LongestRunRatio", "CatalogueWaiting"),
 )
 """The gauges that an alarm reads. Every sweep sends them, also 0, whatever the settings are."""
 
@@ -38,6 +38,7 @@ UNITS: Mapping[str, str] = {
     "SlotsInUse": "Count",
     "ArchivesExpiring": "Count",
     "LongestRunRatio": "None",
+    "CatalogueWaiting": "Count",
     # Counted in each sweep
     "ReportsCapped": "Count",
     # Transitions in the ledger

@@ -11,6 +11,7 @@ from functools import reduce
 from typing import Any
 
 from vonage_reports.domain.acceptance import advised
+from vonage_reports.domain.catalogue import CatalogueState
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import VonageRejected, VonageReportsError
 from vonage_reports.domain.lifecycle import Fail, Hold, Resubmit, Resume
@@ -68,6 +69,8 @@ def delivered(manifest: Mapping[str, Any], *, manifest_key: str) -> dict[str, An
         # A manifest of an earlier version has no such list.
         "accepted": manifest.get("accepted", []),
         "schema_changed": manifest["schema_changed"],
+        # An earlier version wrote no manifest before the partition was registered.
+        "catalogue": manifest.get("catalogue", CatalogueState.REGISTERED),
         "manifest": manifest_key,
         "archives": [archive["key"] for archive in manifest["archives"]],
         "dataset": manifest["dataset"] and manifest["dataset"]["key"],

@@ -181,7 +181,7 @@ def manifest(
     """Make the manifest of a window from the receipts of its archives.
 
     `content` describes the rows: rows, columns, schema_changed, dataset, totals, rescued,
-    row_check, accepted, other_members.
+    row_check, accepted, other_members, catalogue.
     """
     times = {
         "submitted": _time(receipts, "submitted", min),
@@ -219,6 +219,7 @@ def manifest(
         "row_check": content["row_check"],
         "accepted": content.get("accepted", []),
         "other_members": content.get("other_members", []),
+        "catalogue": content["catalogue"],
         "times": {"planned": run_input.planned, **times, "delivered": delivered},
     }
 

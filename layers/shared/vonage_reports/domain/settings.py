@@ -32,6 +32,8 @@ class Settings:
     `off` also leaves out the gauges that no alarm reads."""
     account_currency: str | None = None
     """`ACCOUNT_CURRENCY`: the default currency of rows, if their definition has no currency."""
+    catalogue: str = "on"
+    """`CATALOGUE`: `off` if the stack has no Glue database."""
     pacing_file: str | None = None
     """`PACING_FILE`: a file through which processes of one machine share `REQUEST_INTERVAL`."""
 
@@ -51,6 +53,7 @@ class Settings:
             row_check=_choice(environment, "ROW_CHECK", ("enforce", "warn")),
             detailed_metrics=_choice(environment, "DETAILED_METRICS", ("on", "off")) == "on",
             account_currency=environment.get("ACCOUNT_CURRENCY") or None,
+            catalogue=_choice(environment, "CATALOGUE", ("on", "off")),
             pacing_file=environment.get("PACING_FILE") or None,
         )
 

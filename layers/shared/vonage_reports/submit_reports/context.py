@@ -7,6 +7,7 @@ from datetime import datetime
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.cloudwatch import Metrics
 from vonage_reports.aws.definitions_source import DefinitionsSource
+from vonage_reports.aws.glue import Catalogue
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.sns import Topic
 from vonage_reports.aws.step_functions import Executions
@@ -17,7 +18,7 @@ from vonage_reports.vonage.client import HTTP_TIMEOUT, VonageClient
 
 @dataclass(frozen=True)
 class Services:
-    """Vonage and the stack's resources."""
+    """Vonage and the stack's resources. `catalogue` is None if the stack has none."""
 
     ledger: Ledger
     definitions: DefinitionsSource
@@ -27,6 +28,7 @@ class Services:
     bucket: Bucket
     metrics: Metrics
     waits: Waits = UNSCALED
+    catalogue: Catalogue | None = None
 
 
 _TIME_TO_SUBMIT = 90.0
@@ -34,6 +36,10 @@ _TIME_TO_SUBMIT = 90.0
 
 _TIME_TO_PLAN = 15.0
 """How many seconds the requests for one window may take, with the retries of the AWS SDK."""
+
+
+_TIME_TO_MONITOR = 60.0
+"""How many seconds registering leaves for the end of the sweep."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,10 @@ class Invocation:
     def has_time_for_a_request(self) -> bool:
         """Whether there is time for a request to Vonage and a retry after a 401."""
         return self.seconds_left() > 2 * HTTP_TIMEOUT
+
+    def has_time_to_register(self) -> bool:
+        """Whether there is time to register one more partition and then to emit the gauges."""
+        return self.seconds_left() > _TIME_TO_MONITOR
 
     def lease_end(self, now: datetime, waits: Waits) -> datetime:
         """Return when this invocation's lease ends, certainly after its last request."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from vonage_reports.aws.ledger import Change, RequestAlreadyClaimed, VersionConflict
 from vonage_reports.domain import notifications
+from vonage_reports.domain.catalogue import Registration
 from vonage_reports.domain.decisions import Cancel, Decision, Start, Stay
 from vonage_reports.domain.errors import VonageReportsError
 from vonage_reports.domain.lifecycle import (
@@ -25,6 +26,7 @@ from vonage_reports.domain.lifecycle import (
     apply,
 )
 from vonage_reports.domain.metrics import of_transition
+from vonage_reports.domain.objects import manifest_key, partition
 from vonage_reports.domain.report import Report
 from vonage_reports.domain.spend import spending_of
 from vonage_reports.domain.splitting import MAX_LEAVES, halves_of
@@ -82,13 +84,24 @@ def execute(
     before, after = report, apply(report, decision, now=now)
     if spending is not None:
         after = replace(after, counted=report.request_id)
-    report = services.ledger.write(before, after, spending=spending)
+    report = services.ledger.write(
+        before, after, _registration(before, decision, now), spending=spending
+    )
     _emit(of_transition(before, report, now=now), report, services)
     if isinstance(decision, Adopt | Convert):
         services.executions.start(report)
     if isinstance(decision, Deliver) and before.rows is None and report.backfill is None:
         _compare_volume(report, services)
     return report
+
+
+def _registration(report: Report, decision: Transition, now: datetime) -> Registration | None:
+    """Return what the catalogue lacks of a delivery, or None."""
+    if not isinstance(decision, Deliver | Convert) or not decision.is_unregistered:
+        return None
+    return Registration(
+        report.report_id, report.product, partition(report), manifest_key(report), now
+    )
 
 
 def _emit(values: Mapping[str, float], report: Report, services: Services) -> None:

@@ -1,4 +1,4 @@
-"""One pass of the control loop: follow the request, settle, plan, submit, monitor.
+"""One pass of the control loop: follow the request, settle, plan, submit, register, monitor.
 
 A pass reads the definitions and the calendar once, for all its steps that need them. Backfills read
 the calendar again, because planning may record changed delays.
@@ -28,6 +28,7 @@ from vonage_reports.submit_reports.execute import collect_errors
 from vonage_reports.submit_reports.monitor import monitor
 from vonage_reports.submit_reports.plan import announce_refusals, clear_resolved_refusals, plan
 from vonage_reports.submit_reports.read_definitions import LoadedDefinitions
+from vonage_reports.submit_reports.register import register_waiting
 from vonage_reports.submit_reports.relabel import relabel
 from vonage_reports.submit_reports.removed import follow_removals
 from vonage_reports.submit_reports.requests import (
@@ -128,7 +129,8 @@ def reconcile(
         )
 
     submitted = _attempt(submit_reports)
-    errors = [*settled.errors, *planned.errors, *submitted.errors]
+    registered = _register(request, work, services, invocation, clock=clock)
+    errors = [*settled.errors, *planned.errors, *submitted.errors, *registered.errors]
     waiting = 0
     with collect_errors(errors):
         left = services.ledger.reread(work)
@@ -157,6 +159,20 @@ def reconcile(
         "faults": [str(error) for error in errors],
     }
     return PassResult(answer, errors)
+
+
+def _register(
+    request: Request,
+    work: OpenWork,
+    services: Services,
+    invocation: Invocation,
+    *,
+    clock: Callable[[], datetime],
+) -> StepResult:
+    """Register what waits for the catalogue, if the pass is a sweep: the next one is near."""
+    if not isinstance(request, Sweep):
+        return StepResult()
+    return _attempt(lambda: register_waiting(work, services, invocation, clock=clock))
 
 
 def _attempt(step: Callable[[], StepResult]) -> StepResult:

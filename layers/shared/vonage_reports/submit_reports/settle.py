@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from vonage_reports.aws.ledger_items import OpenWork
 from vonage_reports.domain.decisions import (
@@ -39,6 +40,8 @@ from vonage_reports.vonage.comparison import require_answer_to
 _SWEEP = timedelta(minutes=5)
 _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
+_Item = TypeVar("_Item")
+
 
 def settle(
     work: OpenWork, services: Services, invocation: Invocation, *, clock: Callable[[], datetime]
@@ -55,7 +58,7 @@ def settle(
                 services.ledger.free_slot(slot, until)
     whole = {report.report_id: report for report in work.reports if not report.is_half}
     still_open = {report.report_id for report in work.reports}
-    for report in _rotated(work.reports, clock()):
+    for report in rotated(work.reports, clock()):
         if not invocation.has_time_to_settle():
             break
         with collect_errors(result.errors):
@@ -76,10 +79,10 @@ def settle(
     return result
 
 
-def _rotated(reports: Sequence[Report], now: datetime) -> Sequence[Report]:
-    """Rotate the reports by time, so that slow reports do not always come first."""
-    first = (now - _LONG_AGO) // _SWEEP % max(1, len(reports))
-    return (*reports[first:], *reports[:first])
+def rotated(items: Sequence[_Item], now: datetime) -> Sequence[_Item]:
+    """Rotate items by time, so that those that take long or fail do not always come first."""
+    first = (now - _LONG_AGO) // _SWEEP % max(1, len(items))
+    return (*items[first:], *items[:first])
 
 
 def _settle(
