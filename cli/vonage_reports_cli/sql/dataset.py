@@ -1,4 +1,4 @@
-"""The dataset in DuckDB: one view per product, the view `usage`, and two more tables.
+"""The dataset in DuckDB: a view for each product, two of all products, and two more tables.
 
 Names, columns and types are the same as in Athena, so a query has the same answer in both.
 """
@@ -22,7 +22,7 @@ from vonage_reports_cli.errors import BadInput, NoAccess
 from vonage_reports_cli.objects import FolderObjects, StackObjects, by_product, manifests_in
 from vonage_reports_cli.period import Period
 from vonage_reports_cli.session import Session
-from vonage_reports_cli.sql.usage_view import usage_view
+from vonage_reports_cli.sql.usage_view import usage, usage_with_copies
 from vonage_reports_cli.stack import DeployedStack
 
 INVOICE_COLUMNS = ("month", "product", "country", "currency", "amount")
@@ -171,7 +171,8 @@ def open_dataset(
         )
         rows = "WHERE false" if relation is None else f"FROM {relation}"
         connection.execute(f"CREATE VIEW {table_name(product)} AS SELECT {select} {rows}")
-    connection.execute(f"CREATE VIEW usage AS {usage_view()}")
+    connection.execute(f"CREATE VIEW usage_with_copies AS {usage_with_copies()}")
+    connection.execute(f"CREATE VIEW usage AS {usage()}")
     _create_manifests(connection, source.manifests() if with_manifests else ())
     _create_invoice(connection, [] if invoice is None else _invoice_lines(invoice))
     return connection

@@ -74,6 +74,7 @@ def query(
     """Run each statement, and print or write its rows."""
     if saved is None and (since, until, currency) != (None, None, None):
         raise BadInput("--since, --until and --currency belong to --saved; write them as SQL")
+    period = None
     if saved is None:
         text = _text(sql, file)
     elif sql is not None or file is not None:
@@ -83,11 +84,12 @@ def query(
     else:
         values = values_of(saved, since=since, until=until, currency=currency)
         text = named_queries()[saved].render(values)
+        period = named_queries()[saved].period(values)
     inputs = [Path(each) for each in (file, invoice) if each is not None]
     path = None if target is None else target_of(target, inputs=inputs)
     try:
         with open_dataset(
-            source_of(session),
+            source_of(session, period),
             with_manifests="manifests" in text.lower(),
             invoice=None if invoice is None else Path(invoice),
         ) as connection:
