@@ -98,16 +98,25 @@ def _table(product: str) -> str:
 
 def _views() -> Iterator[str]:
     """Yield the two views in the form that Athena gives its own views."""
-    yield _view("usage", usage(), COLUMNS, "The records of all products, each record once.")
     yield _view(
         "usage_with_copies",
         usage_with_copies(),
         COLUMNS_WITH_COPIES,
         "The records of all products, in each copy that a definition collected.",
     )
+    yield _view(
+        "usage",
+        usage(),
+        COLUMNS,
+        "The records of all products, each record once.",
+        # A query during an update finds the view that this one reads.
+        "    DependsOn: UsageWithCopiesView",
+    )
 
 
-def _view(name: str, select: str, columns: Sequence[str], description: str) -> str:
+def _view(
+    name: str, select: str, columns: Sequence[str], description: str, *attributes: str
+) -> str:
     trino = [{"name": each, "type": trino_type(each)} for each in columns]
     hive = [{"Name": each, "Type": hive_type(each)} for each in columns]
     # All lines have the same indent, because YAML keeps the line break before a deeper line, and a
@@ -116,6 +125,7 @@ def _view(name: str, select: str, columns: Sequence[str], description: str) -> s
     return _lines(
         f"  {name.title().replace('_', '')}View:",
         "    Type: AWS::Glue::Table",
+        *attributes,
         "    Properties:",
         "      CatalogId: !Ref AWS::AccountId",
         "      DatabaseName: !Ref UsageDatabase",

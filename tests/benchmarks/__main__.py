@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable
 
-from tests.benchmarks import cli, coldstart, convert, ledger, store
+from tests.benchmarks import cli, coldstart, convert, ledger, queries, store
 from tests.support.paths import ROOT
 
 OUT = ROOT / "out"
@@ -17,6 +17,7 @@ PARTS: dict[str, Callable[[], object]] = {
     "coldstart": coldstart.main,
     "ledger": ledger.main,
     "convert": convert.main,
+    "queries": queries.main,
     "store": lambda: store.main(OUT),
 }
 

@@ -28,7 +28,8 @@ _HELP = """Run SQL (DuckDB) on the delivered records. Times are UTC.
 
 The view `usage` has the records of all products, each record once. There is also a table for each
 product (sms, voice_call, ...), and the table `manifests`. `query "SHOW TABLES"` lists them, and
-`query "DESCRIBE usage"` shows the columns.
+`query "DESCRIBE usage"` shows the columns. A query on `usage` reads every file, and a saved query
+those of its period.
 
 The SQL may read and write your own files, so run only SQL that you trust.
 """

@@ -216,7 +216,7 @@ def as_planned(name: str, values: dict[str, str]) -> Any:
     from sqlglot.optimizer.qualify import qualify  # noqa: PLC0415
 
     with open_dataset(InMemory()) as connection:
-        schema = {
+        schema: dict[str, object] = {
             view: dict(connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE {view})")
                        .fetchall())
             for view in ("usage_with_copies", "invoice")
