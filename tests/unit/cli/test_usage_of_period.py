@@ -13,13 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from pyarrow.fs import LocalFileSystem
 
 from tests.support.last_run import save_run
 from vonage_dataset.cells import arrow_schema
 from vonage_dataset.tables import TABLES
 from vonage_reports.domain.windows import Window, WindowLength, windows_ending_after
 from vonage_reports_cli.main import main
-from vonage_reports_cli.sql.dataset import Folder, open_dataset
+from vonage_reports_cli.sql.dataset import Folder, files_of, open_dataset
 from vonage_reports_cli.sql.named_queries import named_queries, values_of
 from vonage_reports_cli.sql.usage_view import COLUMNS, usage_of_period
 
@@ -197,16 +198,14 @@ class AllFiles(InMemory):
 
     def __init__(self, root: Path) -> None:
         files = sorted(root.rglob("*.parquet"), key=lambda file: f"date={OLDEST}" not in str(file))
-        self._names = ", ".join(f"'{file}'" for file in files)
+        self.files = [str(file) for file in files]
 
     def relation(self, product: str, connection: duckdb.DuckDBPyConnection) -> Any:
         """Read the files of SMS. The first one gives the columns."""
         del connection
         if product != "SMS":
             return None
-        return (
-            f"read_parquet([{self._names}], hive_partitioning = true, hive_types_autocast = false)"
-        )
+        return f"read_parquet({self.files}, hive_partitioning = true, hive_types_autocast = false)"
 
 
 def as_planned(name: str, values: dict[str, str]) -> Any:
@@ -277,6 +276,30 @@ def test_program_opens_the_files_of_a_saved_querys_period(years: Path, name: str
 
     assert len(source.datasets()) == 95
     assert len(found) == 1
+
+
+class Opened(AllFiles):
+    """All files of a folder, read as the program reads a bucket."""
+
+    def relation(self, product: str, connection: duckdb.DuckDBPyConnection) -> Any:
+        """Register the files of SMS."""
+        if product != "SMS":
+            return None
+        connection.register("files_of_sms", files_of(product, self.files, LocalFileSystem()))
+        return "files_of_sms"
+
+
+@pytest.mark.parametrize("table", ["sms", "usage_with_copies"])
+def test_condition_on_the_date_decides_the_opened_files(years: Path, table: str) -> None:
+    counted = f"SELECT count(*) FROM {table}"
+    november = "\"date\" >= DATE '2026-11-01' AND \"date\" < DATE '2026-12-01'"
+
+    with open_dataset(Opened(years)) as connection:
+        found = connection.execute(f"{counted} WHERE {november}").fetchall()
+        with pytest.raises(duckdb.Error, match=r"x\.parquet"):
+            connection.execute(counted).fetchall()
+
+    assert found == [(30,)]
 
 
 def test_query_reads_no_file_of_another_period(
