@@ -95,12 +95,12 @@ def test_usage_dates_each_product_by_its_window_column(out: Delivered, product: 
     )  # fmt: skip
 
 
-def test_catalogue_columns_match_the_view(out: Delivered) -> None:
+@pytest.mark.parametrize("resource", ["UsageView", "UsageWithCopiesView"])
+def test_catalogue_columns_match_the_view(out: Delivered, resource: str) -> None:
     out.deliver("SMS", [sms("r1")], definition="x")
-    is_so = {
-        name: kind for name, kind, *_ in rows(out, "SELECT * FROM (DESCRIBE SELECT * FROM usage)")
-    }
-    table = RESOURCES["UsageView"]["Properties"]["TableInput"]
+    table = RESOURCES[resource]["Properties"]["TableInput"]
+    described = rows(out, f"SELECT * FROM (DESCRIBE SELECT * FROM {table['Name']})")
+    is_so = {name: kind for name, kind, *_ in described}
     hive = {each["Name"]: each["Type"] for each in table["StorageDescriptor"]["Columns"]}
     view = table["ViewOriginalText"]["Fn::Sub"][1]["View"]["Fn::Base64"]["Fn::Sub"]
     trino = {each["name"]: each["type"] for each in json.loads(view)["columns"]}
