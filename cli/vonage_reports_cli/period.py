@@ -71,7 +71,7 @@ def period_of(month: str | None, since: str | None, until: str | None) -> Period
         return month_of(month)
     if since is None or until is None:
         raise BadInput("name the period: --month 2026-11, or --from and --until")
-    period = Period(_date("--from", since), _date("--until", until))
+    period = Period(date_of("--from", since), date_of("--until", until))
     if period.since >= period.until:
         raise BadInput(
             f"--from {since} is not before --until {until}, the first day after the period"
@@ -79,7 +79,8 @@ def period_of(month: str | None, since: str | None, until: str | None) -> Period
     return period
 
 
-def _date(option: str, text: str) -> date:
+def date_of(option: str, text: str) -> date:
+    """Read the date of an option. Raises BadInput."""
     try:
         day = date.fromisoformat(text)
     except ValueError as error:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable
 
-from tests.benchmarks import cli, coldstart, convert, latency, ledger, store
+from tests.benchmarks import cli, coldstart, convert, latency, ledger, queries, store
 from tests.support.paths import ROOT
 
 OUT = ROOT / "out"
@@ -18,6 +18,7 @@ PARTS: dict[str, Callable[[], object]] = {
     "latency": latency.main,
     "ledger": ledger.main,
     "convert": convert.main,
+    "queries": queries.main,
     "store": lambda: store.main(OUT),
 }
 

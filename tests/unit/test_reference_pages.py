@@ -114,6 +114,15 @@ def test_columns_of_the_view_are_those_of_the_template() -> None:
     assert documented == columns
 
 
+def test_columns_that_the_view_with_copies_adds_are_documented() -> None:
+    view = TEMPLATE["Resources"]["UsageWithCopiesView"]["Properties"]["TableInput"]
+    columns = [(each["Name"], each["Type"]) for each in view["StorageDescriptor"]["Columns"]]
+    of_usage = rows(text_of("columns.md", "The view `usage`"))
+    added = rows(text_of("columns.md", "The view `usage_with_copies`"))
+
+    assert [(name, kind) for name, kind, _ in (*of_usage, *added)] == columns
+
+
 def test_columns_of_ours_are_documented() -> None:
     documented = [(name, kind) for name, kind, _ in rows(text_of("columns.md", "Columns of ours"))]
 

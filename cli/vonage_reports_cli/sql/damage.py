@@ -30,7 +30,8 @@ def damage_of(error: Exception) -> CommandError | None:
     # The lines below the first one show the SQL.
     first = str(error).split("\n")[0].rstrip(".")
     return CommandError(
-        f"a file of the dataset cannot be read: {first}; `verify` names every damaged file"
+        f"a file of the dataset cannot be read: {first}; if a delivery has just replaced it, run "
+        "the command again; `verify` names every damaged file"
     )
 
 

@@ -1,4 +1,4 @@
-"""The dataset in DuckDB: one view per product, the view `usage`, and two more tables.
+"""The dataset in DuckDB: a view for each product, two of all products, and two more tables.
 
 Names, columns and types are the same as in Athena, so a query has the same answer in both.
 """
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import duckdb
 import pyarrow as pa
 from pyarrow import dataset
-from pyarrow.fs import S3FileSystem
+from pyarrow.fs import FileSystem, S3FileSystem
 
 from vonage_dataset.cells import arrow_schema
 from vonage_dataset.tables import TABLES, Table, Type
@@ -22,7 +22,7 @@ from vonage_reports_cli.errors import BadInput, NoAccess
 from vonage_reports_cli.objects import FolderObjects, StackObjects, by_product, manifests_in
 from vonage_reports_cli.period import Period
 from vonage_reports_cli.session import Session
-from vonage_reports_cli.sql.usage_view import usage_view
+from vonage_reports_cli.sql.usage_view import usage, usage_with_copies
 from vonage_reports_cli.stack import DeployedStack
 
 INVOICE_COLUMNS = ("month", "product", "country", "currency", "amount")
@@ -37,6 +37,7 @@ _MANIFEST_COLUMNS = {
     "rows": "BIGINT",
     "dataset": 'STRUCT("key" VARCHAR, "rows" BIGINT)',
 }
+_PARTITION_TYPES = {"string": pa.string(), "date": pa.date32()}
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 # The digits of a decimal(18,8). DuckDB would round away any further digits.
 _AMOUNT = re.compile(r"-?[0-9]{1,10}(\.[0-9]{1,8})?")
@@ -118,14 +119,8 @@ class StackBucket:
         """Register the product's files as a pyarrow dataset, which reads only the needed data."""
         if product not in self._keys:
             return None
-        parts = pa.schema([(name, pa.string()) for name in PARTITION_KEYS])
-        found = dataset.dataset(
-            [f"{self._bucket}/{key}" for key in self._keys[product]],
-            schema=pa.unify_schemas([arrow_schema(TABLES[product]), parts]),
-            format="parquet",
-            filesystem=self._files,
-            partitioning=dataset.partitioning(parts, flavor="hive"),
-        )
+        paths = [f"{self._bucket}/{key}" for key in self._keys[product]]
+        found = files_of(product, paths, self._files)
         name = f"files_of_{table_name(product)}"
         connection.register(name, found)
         return name
@@ -137,6 +132,21 @@ class StackBucket:
     def manifests(self) -> list[dict[str, Any]]:
         """Read the manifests."""
         return manifests_in(self._objects, self._period)
+
+
+def files_of(product: str, paths: Sequence[str], filesystem: FileSystem) -> dataset.Dataset:
+    """Return a product's files as a dataset, which opens a file when a query reads it.
+
+    A condition on `date` decides the files that a query reads, because `date` has its type here.
+    """
+    parts = pa.schema([(name, _PARTITION_TYPES[kind]) for name, kind in PARTITION_KEYS.items()])
+    return dataset.dataset(
+        paths,
+        schema=pa.unify_schemas([arrow_schema(TABLES[product]), parts]),
+        format="parquet",
+        filesystem=filesystem,
+        partitioning=dataset.partitioning(parts, flavor="hive"),
+    )
 
 
 def source_of(session: Session, period: Period | None = None) -> Source:
@@ -171,7 +181,8 @@ def open_dataset(
         )
         rows = "WHERE false" if relation is None else f"FROM {relation}"
         connection.execute(f"CREATE VIEW {table_name(product)} AS SELECT {select} {rows}")
-    connection.execute(f"CREATE VIEW usage AS {usage_view()}")
+    connection.execute(f"CREATE VIEW usage_with_copies AS {usage_with_copies()}")
+    connection.execute(f"CREATE VIEW usage AS {usage()}")
     _create_manifests(connection, source.manifests() if with_manifests else ())
     _create_invoice(connection, [] if invoice is None else _invoice_lines(invoice))
     return connection

@@ -7,11 +7,14 @@ template.yaml sets their values. Here, the caller sets them.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from importlib.resources import files
 from string import Template
 
+import duckdb
+
 from vonage_reports_cli.errors import BadInput
+from vonage_reports_cli.period import Period, date_of
+from vonage_reports_cli.sql.usage_view import usage_of_period
 
 ACCOUNT_CURRENCY = "AccountCurrency"
 """The variable for the currency of records without one; by default the stack's parameter."""
@@ -30,19 +33,43 @@ _DEFAULTS = {
 }
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _BY_MONTH = ("reconciliation",)
+_AS_SET = ("since", "until")
+_WHOLE_MONTHS = (
+    "date_trunc('month', since)",
+    "date_trunc('month', until - INTERVAL '1' DAY) + INTERVAL '1' MONTH",
+)
 
 
 @dataclass(frozen=True)
 class NamedQuery:
-    """A saved query. `defaults` has its parameters, with the values as SQL or as text in quotes."""
+    """A saved query. `defaults` has its parameters, with the values as SQL or as text in quotes.
+
+    `bounds` are SQL for the first instant of its records and for the first one after them, of the
+    columns `since` and `until`.
+    """
 
     description: str
     text: str
     defaults: Mapping[str, str]
+    bounds: tuple[str, str]
 
     def render(self, values: Mapping[str, str]) -> str:
         """Return the SQL with these values, and the defaults for the other parameters."""
         return Template(self.text).substitute({**self.defaults, **values})
+
+    def period(self, values: Mapping[str, str]) -> Period:
+        """Return the days of the records that the query with these values has."""
+        start, end = self.bounds
+        given = {**self.defaults, **values}
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            found = connection.execute(
+                # The inserted texts are constants, or dates that values_of wrote.
+                f"SELECT CAST({start} AS date), CAST({end} AS date) "  # noqa: S608
+                f"FROM (SELECT {given['Since']} AS since, {given['Until']} AS until)"
+            )
+            [(since, until)] = found.fetchall()
+        return Period(since, until)
 
 
 def named_queries() -> dict[str, NamedQuery]:
@@ -52,10 +79,11 @@ def named_queries() -> dict[str, NamedQuery]:
 
 def _named(name: str, description: str) -> NamedQuery:
     text = (files(__package__) / "queries" / f"{name}.sql").read_text(encoding="utf-8")
+    bounds = _WHOLE_MONTHS if name in _BY_MONTH else _AS_SET
+    text = Template(text).safe_substitute(UsageOfPeriod=usage_of_period(*bounds))
     used = set(Template(text).get_identifiers())
-    return NamedQuery(
-        description, text, {key: value for key, value in _DEFAULTS.items() if key in used}
-    )
+    defaults = {key: value for key, value in _DEFAULTS.items() if key in used}
+    return NamedQuery(description, text, defaults, bounds)
 
 
 def values_of(
@@ -82,10 +110,7 @@ def values_of(
 
 
 def _date(option: str, text: str, *, of_month: bool) -> str:
-    try:
-        day = date.fromisoformat(text)
-    except ValueError as error:
-        raise BadInput(f"{option} is {text!r}; use a date like 2026-11-01") from error
+    day = date_of(option, text)
     if of_month and day.day != 1:
         raise BadInput(
             f"{option} is {text!r}, but invoices cover whole months; use the first day of a "

@@ -1,14 +1,19 @@
-"""The SELECT of the view `usage`: the records of all products, with the columns that they share.
+"""The SELECTs of the views `usage` and `usage_with_copies`: the records of all products.
 
-Athena's view in template.yaml and DuckDB's view both have this text, which is a pure function of
-`vonage_dataset.tables.TABLES`. If several definitions collect a record, the view has only the copy
-collected last.
+They have the columns that the products share. Athena's views in template.yaml and DuckDB's views
+both have these texts, which are pure functions of `vonage_dataset.tables.TABLES`.
+
+If several definitions collect a record, `usage_with_copies` has each copy, and `usage` has only the
+copy collected last. That takes a window function, which no condition on the window's date passes.
+So a query on `usage` opens every file. A query on `usage_with_copies` opens only the files of the
+dates that it asks for. `usage_of_period` builds `usage` on it.
 """
 
 from collections.abc import Iterator, Sequence
 
 from vonage_dataset.tables import TABLES, Table
 from vonage_reports.domain.catalogue import PARTITION_KEYS, table_name
+from vonage_reports_cli.period import SLACK
 
 COLUMNS = [
     "occurred_at",
@@ -38,7 +43,20 @@ COLUMNS = [
     "cost_is_incomplete",
     "price_is_rescued",
 ]
-"""The view's columns, in their order."""
+"""The columns of `usage`, in their order."""
+
+COLUMNS_WITH_COPIES = [*COLUMNS, "recorded_at", "window_start"]
+"""The columns of `usage_with_copies`, in their order. The last two tell copies from each other."""
+
+_COPIES_OF = "PARTITION BY product, record_id, recorded_at"
+_LAST_FIRST = 'ORDER BY collected_at DESC NULLS LAST, definition, account, "date", window_start'
+"""The ranking of the copies of a record, of which those with rank 1 count.
+
+All rows of a file have the same rank. So copies exist between files, never inside one file. The
+time of a record without a readable time is its window's start, which differs by file.
+"""
+
+_COUNTS = "copy = 1 OR record_id IS NULL"
 
 _RECORD_COLUMNS = (
     "product definition account date account_id record_id recorded_at window_start direction from "
@@ -74,28 +92,72 @@ _HIVE_TYPES = {
     "latency": "bigint",
     "collected_at": "timestamp",
     "date": "date",
+    "recorded_at": "timestamp",
+    "window_start": "timestamp",
 }
-"""The types of the view's columns. A column without an entry is a string."""
+"""The types of the views' columns. A column without an entry is a string."""
 
 
-def usage_view() -> str:
-    """Return the SELECT of the view."""
-    return " ".join(parts())
+def usage() -> str:
+    """Return the SELECT of the view `usage`."""
+    return (
+        f"SELECT {', '.join(map(_quoted, COLUMNS))} "  # noqa: S608 - the inserted texts are constants
+        f"FROM (SELECT *, rank() OVER ({_COPIES_OF} {_LAST_FIRST}) AS copy "
+        f"FROM usage_with_copies) AS copies WHERE {_COUNTS}"
+    )
 
 
-def parts() -> Iterator[str]:
+def usage_with_copies() -> str:
+    """Return the SELECT of the view `usage_with_copies`."""
+    return " ".join(_parts())
+
+
+def usage_of_period(start: str, end: str) -> str:
+    """Return CTEs, the last of which is `usage_of_period`: `usage` between two times.
+
+    The CTEs have the variables `${Since}` and `${Until}` for two dates or timestamps, and name them
+    `since` and `until`. `start` and `end` are SQL for the times, of these two.
+    """
+    slack = f"INTERVAL '{SLACK.days}' DAY"
+    # Athena leaves out files only by conditions without a subquery or a join. So the variables
+    # become columns, in whose place its planner puts their values.
+    return f"""\
+all_records AS (
+  -- Set the period here: its first day, and the first day after it.
+  SELECT
+    *,
+    ${{Since}} AS since,
+    ${{Until}} AS until
+  FROM usage_with_copies
+),
+copies AS (
+  SELECT
+    *,
+    rank() OVER (
+      {_COPIES_OF}
+      {_LAST_FIRST}
+    ) AS copy
+  FROM all_records
+  -- Only the files of these dates are read: those of the period's records and of their copies.
+  WHERE "date" >= CAST({start} - {slack} AS date)
+    AND "date" <= CAST({end} + {slack} AS date)
+),
+usage_of_period AS (
+  SELECT *
+  FROM copies
+  WHERE ({_COUNTS})
+    AND occurred_at >= {start}
+    AND occurred_at < {end}
+)"""  # noqa: S608 - the inserted texts are constants
+
+
+def _parts() -> Iterator[str]:
     """Yield the parts of the SELECT, which spaces join."""
     yield "SELECT " + ", ".join(
-        f"CAST({_quoted(name)} AS {trino_type(name)}) AS {_quoted(name)}"
-        if name in ("product", "date", "cost")
+        f"CAST({name} AS {trino_type(name)}) AS {name}"
+        if name in ("product", "cost")
         else _quoted(name)
-        for name in COLUMNS
-    )
-    # All rows of a file have the same rank. So copies exist between files, never inside one file.
-    # The time of a record without a readable time is its window's start, which differs by file.
-    yield (
-        "FROM (SELECT *, rank() OVER (PARTITION BY product, record_id, recorded_at ORDER BY "
-        'collected_at DESC NULLS LAST, definition, account, "date", window_start) AS copy'
+        for name in COLUMNS_WITH_COPIES
     )
     # Files of before the column _window_start have the window's first date only.
     yield (
@@ -105,7 +167,7 @@ def parts() -> Iterator[str]:
     first, *others = TABLES
     yield _records(first, named=True)
     yield from ("UNION ALL " + _records(product) for product in others)
-    yield ") AS records) AS dated) AS copies WHERE copy = 1 OR record_id IS NULL"
+    yield ") AS records) AS dated"
 
 
 def _records(product: str, *, named: bool = False) -> str:

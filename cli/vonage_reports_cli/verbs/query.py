@@ -28,7 +28,8 @@ _HELP = """Run SQL (DuckDB) on the delivered records. Times are UTC.
 
 The view `usage` has the records of all products, each record once. There is also a table for each
 product (sms, voice_call, ...), and the table `manifests`. `query "SHOW TABLES"` lists them, and
-`query "DESCRIBE usage"` shows the columns.
+`query "DESCRIBE usage"` shows the columns. A query on `usage` reads every file, and a saved query
+those of its period.
 
 The SQL may read and write your own files, so run only SQL that you trust.
 """
@@ -74,6 +75,7 @@ def query(
     """Run each statement, and print or write its rows."""
     if saved is None and (since, until, currency) != (None, None, None):
         raise BadInput("--since, --until and --currency belong to --saved; write them as SQL")
+    period = None
     if saved is None:
         text = _text(sql, file)
     elif sql is not None or file is not None:
@@ -83,11 +85,12 @@ def query(
     else:
         values = values_of(saved, since=since, until=until, currency=currency)
         text = named_queries()[saved].render(values)
+        period = named_queries()[saved].period(values)
     inputs = [Path(each) for each in (file, invoice) if each is not None]
     path = None if target is None else target_of(target, inputs=inputs)
     try:
         with open_dataset(
-            source_of(session),
+            source_of(session, period),
             with_manifests="manifests" in text.lower(),
             invoice=None if invoice is None else Path(invoice),
         ) as connection:

@@ -366,7 +366,7 @@ def test_damage_inside_a_file_is_one_sentence(
     assert bill(*WEEK) == 1
     complaint = capsys.readouterr().err
     assert complaint.startswith("vonage-reports: a file of the dataset cannot be read: ")
-    assert complaint.endswith("; `verify` names every damaged file\n")
+    assert complaint.endswith("run the command again; `verify` names every damaged file\n")
 
 
 def test_changed_definition_is_refused(

@@ -23,7 +23,7 @@ from vonage_reports.domain.catalogue import table_name
 from vonage_reports_cli.errors import BadInput
 from vonage_reports_cli.sql.dataset import Folder, open_dataset
 from vonage_reports_cli.sql.named_queries import named_queries, values_of
-from vonage_reports_cli.sql.usage_view import usage_view
+from vonage_reports_cli.sql.usage_view import usage, usage_with_copies
 
 RESOURCES: dict[str, Any] = read_template(ROOT / "template.yaml")["Resources"]
 NOVEMBER = {"Since": "DATE '2026-11-01'", "Until": "DATE '2026-12-01'"}
@@ -95,12 +95,12 @@ def test_usage_dates_each_product_by_its_window_column(out: Delivered, product: 
     )  # fmt: skip
 
 
-def test_catalogue_columns_match_the_view(out: Delivered) -> None:
+@pytest.mark.parametrize("resource", ["UsageView", "UsageWithCopiesView"])
+def test_catalogue_columns_match_the_view(out: Delivered, resource: str) -> None:
     out.deliver("SMS", [sms("r1")], definition="x")
-    is_so = {
-        name: kind for name, kind, *_ in rows(out, "SELECT * FROM (DESCRIBE SELECT * FROM usage)")
-    }
-    table = RESOURCES["UsageView"]["Properties"]["TableInput"]
+    table = RESOURCES[resource]["Properties"]["TableInput"]
+    described = rows(out, f"SELECT * FROM (DESCRIBE SELECT * FROM {table['Name']})")
+    is_so = {name: kind for name, kind, *_ in described}
     hive = {each["Name"]: each["Type"] for each in table["StorageDescriptor"]["Columns"]}
     view = table["ViewOriginalText"]["Fn::Sub"][1]["View"]["Fn::Base64"]["Fn::Sub"]
     trino = {each["name"]: each["type"] for each in json.loads(view)["columns"]}
@@ -114,11 +114,14 @@ def test_catalogue_columns_match_the_view(out: Delivered) -> None:
     assert {name: (of_trino | both)[kind] for name, kind in trino.items()} == is_so
 
 
-def test_view_is_the_one_of_the_catalogue() -> None:
-    table = RESOURCES["UsageView"]["Properties"]["TableInput"]
+@pytest.mark.parametrize(
+    ("name", "sql"), [("UsageView", usage()), ("UsageWithCopiesView", usage_with_copies())]
+)
+def test_view_is_the_one_of_the_catalogue(name: str, sql: str) -> None:
+    table = RESOURCES[name]["Properties"]["TableInput"]
     view = table["ViewOriginalText"]["Fn::Sub"][1]["View"]["Fn::Base64"]["Fn::Sub"]
 
-    assert json.loads(view)["originalSql"].strip() == usage_view()
+    assert json.loads(view)["originalSql"].strip() == sql
 
 
 def test_named_queries_describe_their_columns(out: Delivered) -> None:

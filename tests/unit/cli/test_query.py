@@ -372,7 +372,7 @@ def test_damaged_file_is_named_with_verify(run: Path, capsys: pytest.CaptureFixt
     complaint = capsys.readouterr().err
     assert complaint.startswith("vonage-reports: a file of the dataset cannot be read: ")
     assert file.relative_to(run).as_posix() in complaint
-    assert complaint.endswith("; `verify` names every damaged file\n")
+    assert complaint.endswith("run the command again; `verify` names every damaged file\n")
     assert len(complaint.splitlines()) == 1
 
 

@@ -759,7 +759,7 @@ def test_only_the_rule_has_an_invoke_permission(
 
 # The catalogue
 
-BESIDE_THE_PRODUCTS = {"usage", "manifests", "invoice"}
+BESIDE_THE_PRODUCTS = {"usage", "usage_with_copies", "manifests", "invoice"}
 TABLES_OF_CATALOGUE = {
     each["TableInput"]["StorageDescriptor"]["Location"]["Fn::Sub"]: each
     for each in of_type("AWS::Glue::Table").values()
@@ -784,6 +784,7 @@ def test_generated_resources_come_last() -> None:
     assert after.startswith("\nOutputs:\n")
     assert set(re.findall(r"^  (\w+):$", generated, re.MULTILINE)) == {
         "UsageView",
+        "UsageWithCopiesView",
         *(f"{name.title().replace('_', '')}Table" for name in map(table_name, TABLES)),
     }
 

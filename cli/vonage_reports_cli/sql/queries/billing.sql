@@ -9,6 +9,7 @@
 -- records_with_rescued_price: those of them whose price does not fit its type
 -- records_without_time: records without a readable time, counted at their window's start
 -- preliminary_records: records with prices that may still change
+WITH ${UsageOfPeriod}
 SELECT
   CAST(date_trunc('${Period}', occurred_at) AS date) AS period,
   account_id,
@@ -27,9 +28,8 @@ SELECT
   count(*) FILTER (WHERE price_is_rescued) AS records_with_rescued_price,
   count(*) FILTER (WHERE time_is_assumed) AS records_without_time,
   count(*) FILTER (WHERE revision = 'preliminary') AS preliminary_records
-FROM usage
-WHERE occurred_at >= ${Since} AND occurred_at < ${Until}
-  -- These records are your own reports, which no customer pays for.
-  AND product <> 'REPORTS-USAGE'
+FROM usage_of_period
+-- These records are your own reports, which no customer pays for.
+WHERE product <> 'REPORTS-USAGE'
 GROUP BY 1, 2, 3, 4, 5, 6, 7
 ORDER BY 1, 2, 3, 4, 5, 6, 7

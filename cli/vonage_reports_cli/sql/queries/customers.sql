@@ -3,7 +3,8 @@
 -- records, delivered, cost: sums for each customer, product and currency
 -- records_without_time: records without a readable time, counted at their window's start
 -- last_used: time of the last record, UTC
-WITH customers (account_id, customer) AS (
+WITH ${UsageOfPeriod},
+customers (account_id, customer) AS (
   VALUES ('abcd1234', 'Example Ltd'), ('efgh5678', 'Sample GmbH')
 )
 SELECT
@@ -15,10 +16,9 @@ SELECT
   sum(cost) AS cost,
   count(*) FILTER (WHERE time_is_assumed) AS records_without_time,
   max(occurred_at) AS last_used
-FROM usage
-LEFT JOIN customers ON customers.account_id = usage.account_id
-WHERE occurred_at >= ${Since} AND occurred_at < ${Until}
-  -- These records are your own reports, which no customer pays for.
-  AND product <> 'REPORTS-USAGE'
+FROM usage_of_period AS used
+LEFT JOIN customers ON customers.account_id = used.account_id
+-- These records are your own reports, which no customer pays for.
+WHERE product <> 'REPORTS-USAGE'
 GROUP BY 1, 2, 3
 ORDER BY 1, 2, 3

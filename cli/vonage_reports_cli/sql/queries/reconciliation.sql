@@ -8,7 +8,8 @@
 -- records_with_rescued_price: those of them whose price does not fit its type
 -- records_without_time: records without a readable time, counted at their window's start
 -- preliminary_days: days (UTC) with preliminary records, whose prices may still change
-WITH ours AS (
+WITH ${UsageOfPeriod},
+ours AS (
   SELECT
     substr(CAST(occurred_at AS varchar), 1, 7) AS month,
     product,
@@ -21,11 +22,9 @@ WITH ours AS (
     count(*) FILTER (WHERE time_is_assumed) AS records_without_time,
     count(DISTINCT CASE WHEN revision = 'preliminary' THEN CAST(occurred_at AS date) END)
       AS preliminary_days
-  FROM usage
-  WHERE occurred_at >= date_trunc('month', ${Since})
-    AND occurred_at < date_trunc('month', ${Until} - INTERVAL '1' DAY) + INTERVAL '1' MONTH
-    -- These records have no price: Vonage bills them elsewhere or not at all.
-    AND product NOT IN ('SMS-TRAFFIC-CONTROL', 'VOICE-FAILED')
+  FROM usage_of_period
+  -- These records have no price: Vonage bills them elsewhere or not at all.
+  WHERE product NOT IN ('SMS-TRAFFIC-CONTROL', 'VOICE-FAILED')
   GROUP BY 1, 2, 3, 4
 ),
 theirs AS (
@@ -36,6 +35,7 @@ theirs AS (
     currency,
     sum(CAST(amount AS decimal(18,8))) AS invoiced
   FROM invoice
+  -- Set the same period here.
   WHERE CAST(month || '-01' AS date) >= date_trunc('month', ${Since})
     AND CAST(month || '-01' AS date)
       < date_trunc('month', ${Until} - INTERVAL '1' DAY) + INTERVAL '1' MONTH
