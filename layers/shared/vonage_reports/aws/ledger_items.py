@@ -13,8 +13,9 @@ from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.calendar import Delays, Relabelling
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Priority, Report, Revision, State, definition_of
+from vonage_reports.domain.subaccounts import Subaccounts
 from vonage_reports.domain.traffic_profile import TrafficProfile
-from vonage_reports.domain.windows import Window, parse_instant
+from vonage_reports.domain.windows import Window, format_instant, parse_instant
 
 OF_FINISHED_REPORTS = (
     *("report_id", "definition", "product", "account_id", "include_subaccounts", "filters"),
@@ -78,6 +79,7 @@ class Calendar:
         unreadable: The sort keys of the items that this code cannot read.
         delays: The delays of each definition as last planned. Absent for a definition that only an
             earlier version of this code planned.
+        subaccounts: Vonage's list of sub-accounts, or None if Vonage was never asked for it.
     """
 
     cursors: Mapping[tuple[str, str, int], datetime]
@@ -86,6 +88,7 @@ class Calendar:
     profiles: Mapping[tuple[str, str], TrafficProfile] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
     delays: Mapping[str, Delays] = field(default_factory=dict)
+    subaccounts: Subaccounts | None = None
 
     def require_readable(self, definition: str) -> None:
         """Raise UnreadableItem if a definition's cursor, or its fixed fields, cannot be read.
@@ -196,7 +199,7 @@ class _OpenItems:
 def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
     """Read the calendar's partition."""
     cursors, volumes, collects, profiles = {}, {}, {}, {}
-    delays, unreadable = {}, []
+    delays, unreadable, subaccounts = {}, [], None
     for item in items:
         kind, *rest = str(item["sk"]).split("#")
         try:
@@ -215,9 +218,11 @@ def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
                 collects[name] = fixed
                 if "delays" in item:
                     delays[name] = _delays_of(json.loads(str(item["delays"])))
+            elif kind == "subaccounts":
+                subaccounts = subaccounts_of_item(item)
         except _MALFORMED:
             unreadable.append(_name(item))
-    return Calendar(cursors, volumes, collects, profiles, tuple(unreadable), delays)
+    return Calendar(cursors, volumes, collects, profiles, tuple(unreadable), delays, subaccounts)
 
 
 def _instant(value: object) -> datetime:
@@ -227,6 +232,53 @@ def _instant(value: object) -> datetime:
 
 def _delays_of(value: Mapping[str, str | None]) -> Delays:
     return {int(days): None if at is None else _instant(at) for days, at in value.items()}
+
+
+SUBACCOUNTS_KEY: Mapping[str, str] = {"pk": "calendar", "sk": "subaccounts#"}
+
+
+def subaccounts_item(of: Subaccounts) -> dict[str, Any]:
+    """Return the item of Vonage's list of sub-accounts, without attributes that are None."""
+    item = {
+        **SUBACCOUNTS_KEY,
+        "primary": of.primary,
+        "tried_at": format_instant(of.tried_at),
+        "read_at": _text(of.read_at),
+        "failing_since": _text(of.failing_since),
+        "not_before": _text(of.not_before),
+        "reason": of.reason,
+        "is_expired": of.is_expired,
+        # One text each: thousands of attributes take longer to read.
+        "accounts": None
+        if of.accounts is None
+        else json.dumps({name: _text(at) for name, at in of.accounts.items()}),
+        "gone": json.dumps({name: _text(at) for name, at in of.gone.items()}),
+    }
+    return {name: value for name, value in item.items() if value is not None}
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else format_instant(at)
+
+
+def subaccounts_of_item(item: Mapping[str, Any]) -> Subaccounts:
+    """Read the item of Vonage's list of sub-accounts."""
+    accounts = json.loads(str(item["accounts"])) if "accounts" in item else None
+    return Subaccounts(
+        primary=str(item["primary"]),
+        tried_at=_instant(item["tried_at"]),
+        accounts=None if accounts is None else {name: _at(at) for name, at in accounts.items()},
+        gone={name: _instant(at) for name, at in json.loads(str(item["gone"])).items()},
+        read_at=_at(item.get("read_at")),
+        failing_since=_at(item.get("failing_since")),
+        not_before=_at(item.get("not_before")),
+        reason=str(item["reason"]),
+        is_expired=bool(item["is_expired"]),
+    )
+
+
+def _at(value: object) -> datetime | None:
+    return None if value is None else _instant(value)
 
 
 def collects_item(definition: ReportDefinition, delays: Delays) -> dict[str, Any]:

@@ -29,6 +29,7 @@ _WORDS = {
     "definition.refused": "refused",
     "definition.removed": "removed",
     "definitions.taken_over": "taken over",
+    "subaccounts.changed": "sub-accounts",
 }
 
 _COSTS = {

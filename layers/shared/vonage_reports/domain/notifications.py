@@ -32,6 +32,9 @@ SCHEMA_VERSION = 1
 MOST_TOTALS = 50
 """How many currencies a notification names. The manifest names all."""
 
+_MOST_NAMED = 20
+"""How many sub-accounts a message names. `added` and `gone` have them all."""
+
 _LONGEST_CURRENCY = 20
 """Longer texts in the currency column are no currencies, and could exceed the limit of SNS."""
 
@@ -235,6 +238,27 @@ def removed(definition: str, account_id: str, *, since: datetime) -> dict[str, A
             f"{withdrawn_at(since):%Y-%m-%d %H:%M} UTC. List it again, and they go on. Later, "
             "only a recollect event collects a withdrawn window"
         ),
+    }
+
+
+def subaccounts_changed(primary: str, added: Sequence[str], gone: Sequence[str]) -> dict[str, Any]:
+    """Make the body of `subaccounts.changed`: Vonage lists other sub-accounts of the API key."""
+    parts = [
+        f"{heading}: {', '.join(accounts[:_MOST_NAMED])}"
+        + (f" and {len(accounts) - _MOST_NAMED:,} more" if len(accounts) > _MOST_NAMED else "")
+        for heading, accounts in (
+            ("new, and collected from their first window on", added),
+            ("closed or suspended, and collected up to now", gone),
+        )
+        if accounts
+    ]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "event": "subaccounts.changed",
+        "account_id": primary,
+        "added": list(added),
+        "gone": list(gone),
+        "message": f"sub-accounts of {primary}: {'; '.join(parts)}",
     }
 
 
