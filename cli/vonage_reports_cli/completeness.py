@@ -22,6 +22,7 @@ from vonage_reports.domain.commands import command_for
 from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
 from vonage_reports.domain.removal import listing_of, pair_of
 from vonage_reports.domain.report import Report, Revision, State
+from vonage_reports.domain.subaccounts import ALWAYS
 from vonage_reports.domain.windows import (
     Window,
     WindowLength,
@@ -423,7 +424,11 @@ class _History:
                     lambda each: each.start < period.end,
                     windows_ending_after(period.start, self._length, self._time_zone),
                 )
-                found = list(tiled(cut, known))
+                span = ALWAYS if self._definition is None else self._definition.span_of(account_id)
+                there_already = set(known)
+                found = [
+                    each for each in tiled(cut, known) if each in there_already or span.has(each)
+                ]
             else:
                 found = list(_without_gaps(known))
             there = {(each.start, each.end) for each in found}

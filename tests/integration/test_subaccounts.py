@@ -1,7 +1,7 @@
 """Definitions that follow Vonage's list of sub-accounts, through the handler."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ import time_machine
 
 from tests.support.handlers import Handler, load_handler, set_secret
 from tests.support.stack import Stack
+from vonage_reports.aws.ledger_items import report_of
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.subaccounts import SubaccountList, after_answer
 from vonage_reports.domain.windows import format_instant
@@ -21,10 +22,9 @@ EVERY = ["abcd1234", "subacct1", "subacct2"]
 
 
 @pytest.fixture(autouse=True)
-def at_noon(stack: Stack) -> Iterator[None]:
+def at_noon(stack: Stack) -> None:
     """Begin at noon: whole days before the present."""
     stack.now = stack.now.replace(hour=12, minute=0, second=0, microsecond=0)
-    yield
 
 
 def schedule(stack: Stack, handler: Handler, **later: float) -> dict[str, Any]:
@@ -41,8 +41,7 @@ def sweep(stack: Stack, handler: Handler, **later: float) -> dict[str, Any]:
 
 def reports(stack: Stack) -> list[Report]:
     """Return every report of the ledger."""
-    names = [str(each["report_id"]) for each in stack.table() if "window" in each]
-    return [stack.known(name) for name in names]
+    return [report_of(each) for each in stack.table() if "window" in each]
 
 
 def planned(stack: Stack, name: str = "all") -> Counter[str]:
@@ -107,7 +106,7 @@ def test_new_account_begins_with_its_first_window(stack: Stack, handler: Handler
         each.window.start for each in reports(stack)
         if each.account_id == "newacct1" and each.delay_days == 2
     ]  # fmt: skip
-    assert sorted(finals)[0] == created.replace(hour=0), "no window is only preliminary"
+    assert min(finals) == created.replace(hour=0), "no window is only preliminary"
     assert events(stack, "subaccounts.changed") == []
     assert events(stack, "definition.removed") == []
 

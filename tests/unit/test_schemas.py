@@ -167,6 +167,7 @@ KINDS = [
     notifications.overdue(REPORT, since=NOW, is_planned=False),
     notifications.refused(Refusal("(all)", "(JSON)", "must be a list, in [ ]")),
     notifications.removed("sms-outbound", "abcd1234", since=NOW),
+    notifications.subaccounts_changed("abcd1234", ["subacct1"], []),
     notifications.taken_over("7", "s3://bucket/definitions/report-definitions.json"),
 ]
 

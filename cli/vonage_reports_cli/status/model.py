@@ -19,6 +19,7 @@ from vonage_reports.domain.backfill import Backfill, Progress, oldest_date
 from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
 from vonage_reports.domain.removal import listing_of
 from vonage_reports.domain.report import Report, Revision, State
+from vonage_reports.domain.subaccounts import ALWAYS
 from vonage_reports.domain.windows import Window, WindowLength, tiled, windows_ending_after
 
 THE_API_KEY = "(the API key)"
@@ -397,8 +398,13 @@ class DefinitionHistory:
             is_known = account.account_id.lower() in self.span.collected_before
             first = self.span.start if is_known else max(first, self.span.start)
         planned = [report.window for report in account.whole]
+        of = self.definition
+        collected_in = ALWAYS if of is None else of.span_of(account.account_id)
         for window in tiled(self.windows, planned):
             if not first <= window.start <= last:
+                continue
+            if window.start not in account.windows and not collected_in.has(window):
+                # Vonage did not list the sub-account then.
                 continue
             if (window.start, account.account_id) in self.to_come:
                 continue
