@@ -280,9 +280,9 @@ def test_pass_that_asked_at_the_same_time_follows_the_other_list(
     other = SubaccountList("abcd1234", {"subacct9": None})
     ask = VonageClient.list_subaccounts
 
-    def ask_too(client: VonageClient) -> SubaccountList:
+    def ask_too(client: VonageClient, account_id: str) -> SubaccountList:
         ledger.write_subaccounts(None, after_answer(None, other, stack.now))
-        return ask(client)
+        return ask(client, account_id)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(VonageClient, "list_subaccounts", ask_too)

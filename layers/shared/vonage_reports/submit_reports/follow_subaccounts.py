@@ -63,7 +63,7 @@ def _ask(known: Subaccounts | None, services: Services, now: datetime) -> Subacc
     primary = services.vonage.api_key
     not_before = None
     try:
-        return after_answer(known, services.vonage.list_subaccounts(), now)
+        return after_answer(known, services.vonage.list_subaccounts(primary), now)
     except RateLimited as error:
         not_before, reason = now + timedelta(seconds=waits.after_429(error)), str(error)
     except VonageRejected as error:

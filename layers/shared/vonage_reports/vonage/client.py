@@ -208,21 +208,20 @@ class VonageClient:
         limit = _MOST_BYTES_OF_A_LIST
         return report_list(self._json("GET", "/v2/reports", query=query, limit=limit))
 
-    def list_subaccounts(self) -> SubaccountList:
-        """List the sub-accounts of the API key (GET /accounts/{api_key}/subaccounts).
+    def list_subaccounts(self, account_id: str) -> SubaccountList:
+        """List the sub-accounts of a primary account (GET /accounts/{api_key}/subaccounts).
 
         Raises:
             VonageRejected: also for a 404, with which Vonage answers a key that is unknown to it.
             VonageUnavailable: also for a list that is not whole.
             RateLimited.
         """
-        primary = self.api_key
-        path = f"/accounts/{_path_segment(primary)}/subaccounts"
+        path = f"/accounts/{_path_segment(account_id)}/subaccounts"
         try:
             answer = self._json("GET", path, limit=_MOST_BYTES_OF_A_LIST)
         except ReportExpired as error:
             raise VonageRejected(str(error), status=HTTPStatus.NOT_FOUND) from error
-        return subaccount_list(answer, primary)
+        return subaccount_list(answer, account_id)
 
     def cancel_report(self, request_id: str) -> bool:
         """Cancel a report (DELETE /v2/reports/{request_id}); False if it had ended before (409).
