@@ -241,8 +241,8 @@ def known_api_key(written: WrittenDefinitions, calendar: Calendar) -> str:
         for (name, account_id, _), end in calendar.cursors.items()
         if name in names
     ]
-    if not ends and calendar.subaccounts is not None:
-        return calendar.subaccounts.primary
+    if not ends and calendar.latest_subaccounts is not None:
+        return calendar.latest_subaccounts.primary
     return max(ends)[1] if ends else THE_API_KEY
 
 

@@ -248,6 +248,13 @@ def test_list_of_another_key_does_not_count(stack: Stack, handler: Handler) -> N
     assert refused["field"] == "account_ids"
     assert planned(stack) == dict.fromkeys(EVERY, 1)
 
+    # Meanwhile, an account was created.
+    stack.simulator.settings(created_accounts={"newacct1": format_instant(stack.now)})
+    set_secret(stack.simulator.api_key, stack.simulator.api_secret)
+    handler.invoke = load_handler("submit_reports")
+    schedule(stack, handler, days=2)
+    assert planned(stack) == {**dict.fromkeys(EVERY, 4), "newacct1": 2}
+
 
 def test_backfill_collects_the_present_list(stack: Stack, handler: Handler) -> None:
     handler.define(ALL)

@@ -45,7 +45,14 @@ def test_new_account_is_listed_since_its_creation() -> None:
     assert after.followed().spans == {"sub3": Span(since=NOW + DAY, is_new=True)}
 
 
-@pytest.mark.parametrize("created", [None, NOW - DAY, NOW + 4 * DAY])
+def test_account_that_the_last_list_missed_is_listed_since_its_creation() -> None:
+    created = NOW - timedelta(hours=3)
+    after = after_answer(FIRST, answer("sub1", "sub2", sub3=created), NOW + DAY)
+    assert after.accounts is not None
+    assert after.accounts["sub3"] == created
+
+
+@pytest.mark.parametrize("created", [None, NOW - 2 * DAY, NOW + 4 * DAY])
 def test_creation_that_explains_nothing_gives_the_time_of_the_last_list(
     created: datetime | None,
 ) -> None:
@@ -131,14 +138,14 @@ def test_list_survives_the_ledger(lists: list[dict[str, datetime | None] | None]
             known = after_failure(known, "abcd1234", "no answer", at, not_before=at)
         else:
             known = after_answer(known, SubaccountList("abcd1234", created), at)
-        assert calendar_of([subaccounts_item(known)]).subaccounts == known
+        assert calendar_of([subaccounts_item(known)]).subaccounts == {"abcd1234": known}
         if known.accounts is not None:
             assert known.accounts.keys().isdisjoint(known.gone)
 
 
 def test_unreadable_item_of_the_list_is_named() -> None:
     found = calendar_of([{**subaccounts_item(FIRST), "accounts": "[1]"}])
-    assert (found.subaccounts, found.unreadable) == (None, ("subaccounts#",))
+    assert (found.latest_subaccounts, found.unreadable) == (None, ("subaccounts#abcd1234",))
 
 
 DAILY = ReportDefinition(

@@ -19,7 +19,7 @@ calendar                cursor#<definition>#<account>#<delay days>     the end o
 calendar                volume#<definition>#<account>   rows per hour of the newest delivered window
 calendar                collects#<definition>           the fields of a definition that never
                                                         change, and its delays as last planned
-calendar                subaccounts#                    Vonage's last good list of sub-accounts, and
+calendar                subaccounts#<primary account>   Vonage's last good list of sub-accounts, and
                                                         the result of the last request for it
 ======================  ==============================  ======================================
 

@@ -79,7 +79,7 @@ class Calendar:
         unreadable: The sort keys of the items that this code cannot read.
         delays: The delays of each definition as last planned. Absent for a definition that only an
             earlier version of this code planned.
-        subaccounts: Vonage's list of sub-accounts, or None if Vonage was never asked for it.
+        subaccounts: Vonage's lists of sub-accounts, by primary account in lower case.
     """
 
     cursors: Mapping[tuple[str, str, int], datetime]
@@ -88,7 +88,13 @@ class Calendar:
     profiles: Mapping[tuple[str, str], TrafficProfile] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
     delays: Mapping[str, Delays] = field(default_factory=dict)
-    subaccounts: Subaccounts | None = None
+    subaccounts: Mapping[str, Subaccounts] = field(default_factory=dict)
+
+    @property
+    def latest_subaccounts(self) -> Subaccounts | None:
+        """The list for which Vonage was asked last, which is that of the present API key."""
+        lists = self.subaccounts.values()
+        return max(lists, key=lambda each: each.tried_at, default=None)
 
     def require_readable(self, definition: str) -> None:
         """Raise UnreadableItem if a definition's cursor, or its fixed fields, cannot be read.
@@ -199,7 +205,7 @@ class _OpenItems:
 def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
     """Read the calendar's partition."""
     cursors, volumes, collects, profiles = {}, {}, {}, {}
-    delays, unreadable, subaccounts = {}, [], None
+    delays, unreadable, subaccounts = {}, [], {}
     for item in items:
         kind, *rest = str(item["sk"]).split("#")
         try:
@@ -219,7 +225,8 @@ def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
                 if "delays" in item:
                     delays[name] = _delays_of(json.loads(str(item["delays"])))
             elif kind == "subaccounts":
-                subaccounts = subaccounts_of_item(item)
+                (primary,) = rest
+                subaccounts[primary] = subaccounts_of_item(item)
         except _MALFORMED:
             unreadable.append(_name(item))
     return Calendar(cursors, volumes, collects, profiles, tuple(unreadable), delays, subaccounts)
@@ -234,13 +241,11 @@ def _delays_of(value: Mapping[str, str | None]) -> Delays:
     return {int(days): None if at is None else _instant(at) for days, at in value.items()}
 
 
-SUBACCOUNTS_KEY: Mapping[str, str] = {"pk": "calendar", "sk": "subaccounts#"}
-
-
 def subaccounts_item(of: Subaccounts) -> dict[str, Any]:
     """Return the item of Vonage's list of sub-accounts, without attributes that are None."""
     item = {
-        **SUBACCOUNTS_KEY,
+        "pk": "calendar",
+        "sk": f"subaccounts#{of.primary.lower()}",
         "primary": of.primary,
         "tried_at": format_instant(of.tried_at),
         "read_at": _text(of.read_at),

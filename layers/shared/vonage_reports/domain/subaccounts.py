@@ -13,6 +13,7 @@ from vonage_reports.domain.windows import Window, format_instant
 KEEP_FOR = timedelta(days=7)
 """How long the last good list counts while Vonage gives no other."""
 
+_LAG = timedelta(days=1)
 _NEW_FOR = timedelta(days=35)
 """How long an account counts as new. A schedule that runs once a month has planned it by then."""
 
@@ -149,8 +150,9 @@ def after_answer(before: Subaccounts | None, answer: SubaccountList, now: dateti
     """Return the list after a good answer.
 
     A new account is listed since its creation, or since the last good list if its creation is
-    unknown or earlier. So no record is missed. An account that Vonage does not list any more is
-    gone since `now`: until then, it may have had records.
+    unknown, or more than a day before that list. So no record is missed, even if Vonage's list
+    lags or its clock differs. An account that Vonage does not list any more is gone since `now`:
+    until then, it may have had records.
     """
     known: Mapping[str, datetime | None] = {}
     gone: dict[str, datetime] = {}
@@ -167,7 +169,7 @@ def after_answer(before: Subaccounts | None, answer: SubaccountList, now: dateti
         elif read_at is None:
             accounts[account_id] = None
         else:
-            is_since = created is not None and read_at < created <= now
+            is_since = created is not None and read_at - _LAG < created <= now
             accounts[account_id] = created if is_since else read_at
     for account_id in known:
         if account_id not in accounts:

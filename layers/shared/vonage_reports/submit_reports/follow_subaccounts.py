@@ -14,7 +14,6 @@ from vonage_reports.submit_reports.context import Invocation, Services
 from vonage_reports.submit_reports.read_definitions import (
     LoadedDefinitions,
     load_definitions,
-    subaccounts_of,
 )
 
 logger = Logger(service="submit_reports", child=True)
@@ -39,28 +38,28 @@ def follow_subaccounts(
 
     Raises botocore's errors. Then the list stays as it was.
     """
-    known = subaccounts_of(services.vonage.api_key, calendar)
+    primary = services.vonage.api_key
+    known = calendar.subaccounts.get(primary.lower())
     is_due = known is None or known.is_due(
         now, is_scheduled=is_scheduled, again_after=services.waits.refused
     )
     if not (loaded.follow_subaccounts and is_due and invocation.has_time_for_a_request()):
         return calendar, loaded
-    after = _ask(known, services, now)
+    after = _ask(primary, known, services, now)
     added, gone = news(known, after)
     if added or gone:
         services.topic.announce(notifications.subaccounts_changed(after.primary, added, gone))
     try:
-        services.ledger.write_subaccounts(calendar.subaccounts, after)
-        calendar = replace(calendar, subaccounts=after)
+        services.ledger.write_subaccounts(known, after)
+        calendar = replace(calendar, subaccounts={**calendar.subaccounts, primary.lower(): after})
     except VersionConflict:
         # Another invocation asked too. Its list is the ledger's.
         calendar = services.ledger.calendar()
     return calendar, load_definitions(services, work, calendar)
 
 
-def _ask(known: Subaccounts | None, services: Services, now: datetime) -> Subaccounts:
+def _ask(primary: str, known: Subaccounts | None, services: Services, now: datetime) -> Subaccounts:
     """Ask Vonage for the list. Return the list as it is then, good or not."""
-    primary = services.vonage.api_key
     not_before = None
     try:
         return after_answer(known, services.vonage.list_subaccounts(primary), now)

@@ -228,10 +228,11 @@ def load_definitions(
     """
     api_key = services.vonage.api_key
     calendar = calendar or services.ledger.calendar()
+    of_the_key = {key: each for key, each in calendar.subaccounts.items() if key == api_key.lower()}
     loaded = accepted_definitions(
         services.definitions.read(),
         work or services.ledger.open_work(),
-        replace(calendar, subaccounts=subaccounts_of(api_key, calendar)),
+        replace(calendar, subaccounts=of_the_key),
         api_key=api_key,
     )
     unknown = [each for each in loaded.definitions if each.followed and not each.followed.is_known]
@@ -239,12 +240,6 @@ def load_definitions(
     refusals = [Refusal(each.name, "account_ids", reason) for each in unknown]
     left = [each for each in loaded.definitions if each not in unknown]
     return replace(loaded, definitions=left, refusals=[*loaded.refusals, *refusals])
-
-
-def subaccounts_of(api_key: str, calendar: Calendar) -> Subaccounts | None:
-    """Return the ledger's list of sub-accounts, or None if it is that of another API key."""
-    known = calendar.subaccounts
-    return known if known is not None and known.primary.lower() == api_key.lower() else None
 
 
 def accepted_definitions(
@@ -257,7 +252,7 @@ def accepted_definitions(
     others.
     """
     definitions, refusals = parse_definitions(
-        written.text, api_key=api_key, subaccounts=calendar.subaccounts
+        written.text, api_key=api_key, subaccounts=calendar.latest_subaccounts
     )
     listed = {each.name for each in definitions} | {each.definition for each in refusals}
     known = collected_names(work, calendar)
