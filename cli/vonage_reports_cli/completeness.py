@@ -447,7 +447,10 @@ class _History:
             flaw = self._flaw(account_id, window, datasets)
             if flaw is not None:
                 flawed[flaw].append(window)
-        can_backfill = self._is_planned and account_id in self._listed()
+        of = self._definition
+        # A backfill leaves out a sub-account that is closed or suspended.
+        is_open = of is not None and of.span_of(account_id).until is None
+        can_backfill = self._is_planned and is_open and account_id in self._listed()
         oldest = oldest_date(self.product, self._time_zone, self._as_of) if can_backfill else None
         for flaw, each in flawed.items():
             withdrawn = self._withdrawn(account_id, each) if flaw is Flaw.WITHDRAWN else ()

@@ -447,8 +447,13 @@ class DefinitionHistory:
             return f"{self.name} was removed from the definitions"
         if self.change is not None:
             return f"{self.change.field}: {self.change.reason}"
-        if not self._is_listed(account_id):
-            return f"{account_id} was removed from the account_ids of {self.name}"
+        is_closed = self.definition.span_of(account_id).until is not None
+        if is_closed or not self._is_listed(account_id):
+            return (
+                f"{account_id} is closed or suspended, so a backfill leaves it out"
+                if is_closed
+                else f"{account_id} was removed from the account_ids of {self.name}"
+            )
         return None
 
     @property
