@@ -303,7 +303,7 @@ class Campaign:
             closed = Outage("vonage", {"fault": "unreachable"}, start, start + timedelta(days=5))
             self.fault_plan.outages.append(closed)
         elif self.kind.follows:
-            self._follow(Random(f"{self.seed} subaccounts"), start)
+            self._follow(Random(f"{self.seed} follows"), start)
         # An archive of more than 8 MB is uploaded in parts.
         is_large = self.random.random() < 0.08
         self.fault_plan.of_downloads = 0.5 if is_large else 0
@@ -360,7 +360,7 @@ class Campaign:
 
     def _schedule_sub_accounts(self) -> None:
         """Let Vonage create one sub-account and suspend another."""
-        random, start = Random(f"{self.seed} changes of subaccounts"), self.virtual_time.now
+        random, start = Random(f"{self.seed} changes of sub-accounts"), self.virtual_time.now
         if random.random() < 0.7:
             self._expect(start + timedelta(days=0.5 + DAYS * random.random()), self._create)
         if random.random() < 0.4:
