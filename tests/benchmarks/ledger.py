@@ -280,9 +280,9 @@ def measure_planning(
         for each in wanted:
             key = {"pk": "calendar", "sk": f"collects#{each.name}"}
             batch.put_item(Item={**key, "collects": each.collects})
-            for account_id, days in product(each.account_ids, delays):
-                sk = f"cursor#{each.name}#{account_id}#{days}"
-                end = (NOW - timedelta(days=days)).replace(hour=0, minute=0).isoformat()
+            for account_id, delay in product(each.account_ids, delays):
+                sk = f"cursor#{each.name}#{account_id}#{delay}"
+                end = (NOW - timedelta(days=delay)).replace(hour=0, minute=0).isoformat()
                 batch.put_item(Item={"pk": "calendar", "sk": sk, "end": end})
     days = iter(NOW + timedelta(days=day) for day in range(1, 3))
 
