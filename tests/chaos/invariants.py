@@ -141,7 +141,7 @@ def _runs(outcome: Outcome) -> tuple[_Runs, dict[tuple[str, str], datetime]]:
 
 def _span_of(account_id: str, outcome: Outcome) -> Span:
     """Return the time in which an account had records, by Vonage's clock."""
-    return Span(outcome.created.get(account_id), outcome.suspended.get(account_id))
+    return Span(((outcome.created.get(account_id), outcome.suspended.get(account_id)),))
 
 
 def _delivered_or_announced(report: Report, outcome: Outcome) -> Iterator[str]:

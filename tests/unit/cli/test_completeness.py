@@ -127,7 +127,7 @@ def test_command_collects_all_that_is_missing() -> None:
 
 def test_sub_account_has_the_windows_from_its_creation_to_its_end() -> None:
     noon = datetime(2026, 11, 10, 12, tzinfo=UTC)
-    spans = {"new00001": Span(since=noon), "gone0001": Span(until=noon)}
+    spans = {"new00001": Span(((noon, None),)), "gone0001": Span(((None, noon),))}
     of = definition(account_ids=("abcd1234", "new00001", "gone0001"), followed=Followed(spans))
     days = windows_of(of, "2026-11-01", "2026-12-01")
 

@@ -546,7 +546,9 @@ def test_removed_account_is_listed_without_backfill() -> None:
 def test_sub_account_misses_no_window_while_it_is_not_listed() -> None:
     days = windows(DAILY, "2026-11-01", "2026-11-07")
     back = days[3].start + timedelta(hours=9)
-    of = replace(DAILY, followed=Followed({"abcd1234": Listed(since=back)}))
+    of = replace(
+        DAILY, followed=Followed({"abcd1234": Listed(((None, days[1].start), (back, None)))})
+    )
     assert missing(status(report(of, days[0]), report(of, days[3]), definitions=[of])) == []
     (later,) = missing(status(report(of, days[0]), report(of, days[5]), definitions=[of]))
     assert later[:2] == ("2026-11-04 to 2026-11-05", 2)
@@ -554,7 +556,7 @@ def test_sub_account_misses_no_window_while_it_is_not_listed() -> None:
 
 def test_closed_sub_account_is_listed_without_backfill() -> None:
     days = windows(DAILY, "2026-11-01", "2026-11-04")
-    of = replace(DAILY, followed=Followed({"abcd1234": Listed(until=days[2].end)}))
+    of = replace(DAILY, followed=Followed({"abcd1234": Listed(((None, days[2].end),))}))
     (problem,) = status(report(of, days[0]), report(of, days[2]), definitions=[of]).problems
     assert problem.event is None
     assert problem.reason == "abcd1234 is closed or suspended, so a backfill leaves it out"

@@ -1,7 +1,7 @@
 """The items of the ledger: reports, backfills and cursors in DynamoDB's types."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,7 +13,7 @@ from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.calendar import Delays, Relabelling
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Priority, Report, Revision, State, definition_of
-from vonage_reports.domain.subaccounts import Subaccounts
+from vonage_reports.domain.subaccounts import Interval, Subaccounts
 from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window, format_instant, parse_instant
 
@@ -253,11 +253,15 @@ def subaccounts_item(of: Subaccounts) -> dict[str, Any]:
         "not_before": _text(of.not_before),
         "reason": of.reason,
         "is_expired": of.is_expired,
-        # One text each: thousands of attributes take longer to read.
+        # As text, because thousands of attributes take longer to read.
         "accounts": None
         if of.accounts is None
-        else json.dumps({name: _text(at) for name, at in of.accounts.items()}),
-        "gone": json.dumps({name: _text(at) for name, at in of.gone.items()}),
+        else json.dumps(
+            {
+                name: [[_text(since), _text(until)] for since, until in intervals]
+                for name, intervals in of.accounts.items()
+            }
+        ),
     }
     return {name: value for name, value in item.items() if value is not None}
 
@@ -268,18 +272,27 @@ def _text(at: datetime | None) -> str | None:
 
 def subaccounts_of_item(item: Mapping[str, Any]) -> Subaccounts:
     """Read the item of Vonage's list of sub-accounts."""
-    accounts = json.loads(str(item["accounts"])) if "accounts" in item else None
+    accounts = None
+    if "accounts" in item:
+        accounts = {
+            str(name): _intervals(intervals)
+            for name, intervals in json.loads(str(item["accounts"])).items()
+        }
     return Subaccounts(
         primary=str(item["primary"]),
         tried_at=_instant(item["tried_at"]),
-        accounts=None if accounts is None else {name: _at(at) for name, at in accounts.items()},
-        gone={name: _instant(at) for name, at in json.loads(str(item["gone"])).items()},
+        accounts=accounts,
         read_at=_at(item.get("read_at")),
         failing_since=_at(item.get("failing_since")),
         not_before=_at(item.get("not_before")),
         reason=str(item["reason"]),
         is_expired=bool(item["is_expired"]),
     )
+
+
+def _intervals(value: Sequence[Sequence[object]]) -> Sequence[Interval]:
+    *_, (_, _) = value  # An account has one at least.
+    return tuple((_at(since), _at(until)) for since, until in value)
 
 
 def _at(value: object) -> datetime | None:

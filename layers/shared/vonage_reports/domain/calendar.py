@@ -367,18 +367,10 @@ class _Ends:
         self._has_begun = any(each.lower() in self._ends for each in definition.account_ids)
 
     def planned_to(self, account_id: str, delay_index: int) -> datetime | None:
-        """Return the end of a revision's planned windows, or None for a new revision.
-
-        A sub-account that is listed again continues with the window of that time.
-        """
+        """Return the end of a revision's planned windows, or None for a new revision."""
         of = self._definition
         planned_to = _planned_to(of, account_id, delay_index, self._ends, self._delays)
-        if planned_to is None:
-            return self.begin_of(account_id)
-        since = of.span_of(account_id).since
-        if since is None or since <= planned_to:
-            return planned_to
-        return max(planned_to, _start_at(of, since))
+        return self.begin_of(account_id) if planned_to is None else planned_to
 
     def begin_of(self, account_id: str) -> datetime | None:
         """Return the start of the first window of a sub-account that is new, or None.

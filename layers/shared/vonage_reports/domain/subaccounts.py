@@ -4,7 +4,7 @@ A definition with `"account_ids": "subaccounts"` collects the primary account an
 that is not suspended. Only a whole answer of Vonage changes the list.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -20,26 +20,42 @@ _NEW_FOR = timedelta(days=35)
 MOST_GONE = 2_000
 """How many former accounts the ledger remembers. An item of DynamoDB has at most 400 KB."""
 
+_MOST_INTERVALS = 4
+"""How many times an account is remembered to have been listed. Only its last windows are open."""
+
 UNKNOWN = "Vonage's list of sub-accounts is not known"
 """How the reason begins for which a definition has no accounts."""
+
+Interval = tuple[datetime | None, datetime | None]
+"""The time from one list with an account to the next list without it. None: no limit."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """The time in which an account is collected. None: no limit.
+    """The time in which an account is collected: intervals, the oldest first.
 
     `is_new`: the account was listed lately, so a definition that was planned before begins with
     the window of `since`, and not with its latest due window.
     """
 
-    since: datetime | None = None
-    until: datetime | None = None
+    intervals: Sequence[Interval] = ((None, None),)
     is_new: bool = False
+
+    @property
+    def since(self) -> datetime | None:
+        """The begin of the last interval."""
+        return self.intervals[-1][0]
+
+    @property
+    def until(self) -> datetime | None:
+        """The end of the last interval, None while the account is listed."""
+        return self.intervals[-1][1]
 
     def has(self, window: Window) -> bool:
         """Whether a window has time of the span."""
-        return (self.since is None or window.end > self.since) and (
-            self.until is None or window.start < self.until
+        return any(
+            (since is None or window.end > since) and (until is None or window.start < until)
+            for since, until in self.intervals
         )
 
 
@@ -77,9 +93,8 @@ class Subaccounts:
 
     Attributes:
         primary: The API key whose sub-accounts these are.
-        accounts: The sub-accounts of the last good list, and since when each is listed: None for
-            those of the first list. None before the first list.
-        gone: The accounts that are not listed any more, and since when.
+        accounts: The intervals in which each sub-account was listed. The last interval of an
+            account on the last good list has no end. None before the first list.
         read_at: The time of the last good list.
         tried_at: The time of the last request.
         failing_since: The first failure since the last good list.
@@ -90,8 +105,7 @@ class Subaccounts:
 
     primary: str
     tried_at: datetime
-    accounts: Mapping[str, datetime | None] | None = None
-    gone: Mapping[str, datetime] = field(default_factory=dict)
+    accounts: Mapping[str, Sequence[Interval]] | None = None
     read_at: datetime | None = None
     failing_since: datetime | None = None
     not_before: datetime | None = None
@@ -127,23 +141,38 @@ class Subaccounts:
         has_failed = self.failing_since is not None
         return is_scheduled or (has_failed and now >= self.tried_at + again_after)
 
+    @property
+    def listed(self) -> list[str]:
+        """The sub-accounts of the last good list."""
+        return [name for name, intervals in (self.accounts or {}).items() if not intervals[-1][1]]
+
+    @property
+    def gone(self) -> dict[str, datetime]:
+        """The sub-accounts that are not listed any more, and since when."""
+        known = (self.accounts or {}).items()
+        return {name: until for name, intervals in known if (until := intervals[-1][1])}
+
     def account_ids(self, remember: timedelta) -> tuple[str, ...]:
         """Return the accounts to collect. A former account stays for the time `remember`."""
         assert self.read_at is not None
         last = self.read_at - remember
         gone = (account_id for account_id, at in self.gone.items() if at >= last)
-        return (self.primary, *(self.accounts or ()), *gone)
+        return (self.primary, *self.listed, *gone)
 
     def followed(self) -> Followed:
         """Return the spans of the accounts."""
         assert self.read_at is not None
-        listed = {
-            account_id.lower(): Span(since=since, is_new=since >= self.read_at - _NEW_FOR)
-            for account_id, since in (self.accounts or {}).items()
-            if since is not None
+        spans = {
+            account_id.lower(): Span(intervals, is_new=_is_new(intervals[-1], self.read_at))
+            for account_id, intervals in (self.accounts or {}).items()
+            if intervals != ALWAYS.intervals
         }
-        gone = {account_id.lower(): Span(until=at) for account_id, at in self.gone.items()}
-        return Followed({**listed, **gone}, doubt=self.doubt)
+        return Followed(spans, doubt=self.doubt)
+
+
+def _is_new(last: Interval, read_at: datetime) -> bool:
+    since, until = last
+    return since is not None and until is None and since >= read_at - _NEW_FOR
 
 
 def after_answer(before: Subaccounts | None, answer: SubaccountList, now: datetime) -> Subaccounts:
@@ -154,34 +183,44 @@ def after_answer(before: Subaccounts | None, answer: SubaccountList, now: dateti
     lags or its clock differs. An account that Vonage does not list any more is gone since `now`:
     until then, it may have had records.
     """
-    known: Mapping[str, datetime | None] = {}
-    gone: dict[str, datetime] = {}
+    known: Mapping[str, Sequence[Interval]] = {}
     read_at = None
     if before is not None and before.accounts is not None:
-        known, gone, read_at = before.accounts, dict(before.gone), before.read_at
-    spelled = {account_id.lower(): account_id for account_id in (*gone, *known)}
-    accounts: dict[str, datetime | None] = {}
-    for listed, created in answer.created.items():
+        known, read_at = before.accounts, before.read_at
+    spelled = {account_id.lower(): account_id for account_id in known}
+    listed: dict[str, Sequence[Interval]] = {}
+    for found, created in answer.created.items():
         # The ledger's reports have the first spelling.
-        account_id = spelled.get(listed.lower(), listed)
-        if account_id in known:
-            accounts[account_id] = known[account_id]
-        elif read_at is None:
-            accounts[account_id] = None
-        else:
-            is_since = created is not None and read_at - _LAG < created <= now
-            accounts[account_id] = created if is_since else read_at
-    for account_id in known:
-        if account_id not in accounts:
-            gone[account_id] = now
-    left = sorted((at, account_id) for account_id, at in gone.items() if account_id not in accounts)
+        account_id = spelled.get(found.lower(), found)
+        listed[account_id] = _listed(known.get(account_id, ()), created, read_at, now)
+    gone = {
+        account_id: intervals if intervals[-1][1] else (*intervals[:-1], (intervals[-1][0], now))
+        for account_id, intervals in known.items()
+        if account_id not in listed
+    }
+    latest = sorted(gone, key=lambda account_id: (gone[account_id][-1][1] or now, account_id))
     return Subaccounts(
         primary=answer.primary,
-        accounts=accounts,
-        gone={account_id: at for at, account_id in left[-MOST_GONE:]},
+        accounts={**listed, **{each: gone[each] for each in latest[-MOST_GONE:]}},
         read_at=now,
         tried_at=now,
     )
+
+
+def _listed(
+    before: Sequence[Interval], created: datetime | None, read_at: datetime | None, now: datetime
+) -> Sequence[Interval]:
+    """Return the intervals of an account that is on the list now."""
+    if before and before[-1][1] is None:
+        return before
+    if read_at is None:
+        return ALWAYS.intervals
+    is_told = created is not None and read_at - _LAG < created <= now
+    since = created if is_told and created is not None else read_at
+    if before and before[-1][1] is not None and since <= before[-1][1]:
+        # Only the list in between did not have it.
+        return (*before[:-1], (before[-1][0], None))
+    return (*before, (since, None))[-_MOST_INTERVALS:]
 
 
 def after_failure(
@@ -209,5 +248,5 @@ def news(before: Subaccounts | None, after: Subaccounts) -> tuple[list[str], lis
     """Return the accounts that are new in a list, and those that are gone; none at first sight."""
     if before is None or before.accounts is None or after.accounts is None:
         return [], []
-    added = sorted(after.accounts.keys() - before.accounts.keys())
-    return added, sorted(before.accounts.keys() - after.accounts.keys())
+    earlier, now = set(before.listed), set(after.listed)
+    return sorted(now - earlier), sorted(earlier - now)
