@@ -132,6 +132,8 @@ class Outcome:
     """When Vonage created a sub-account, by its own clock."""
     suspended: Mapping[str, datetime] = field(default_factory=dict)
     """When Vonage suspended a sub-account."""
+    reactivated: Mapping[str, datetime] = field(default_factory=dict)
+    """When Vonage ended the suspension."""
 
 
 @cache
@@ -258,6 +260,7 @@ class Campaign:
     watch: Watch = field(default_factory=Watch)
     created: dict[str, datetime] = field(default_factory=dict)
     suspended: dict[str, datetime] = field(default_factory=dict)
+    reactivated: dict[str, datetime] = field(default_factory=dict)
     unexpected_errors: list[str] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
     invocations: int = 0
@@ -364,7 +367,10 @@ class Campaign:
         if random.random() < 0.7:
             self._expect(start + timedelta(days=0.5 + DAYS * random.random()), self._create)
         if random.random() < 0.4:
-            self._expect(start + timedelta(days=0.5 + DAYS * random.random()), self._suspend)
+            when = start + timedelta(days=0.5 + DAYS * random.random())
+            self._expect(when, self._suspend)
+            if random.random() < 0.6:
+                self._expect(when + timedelta(days=3 * random.random()), self._reactivate)
 
     def _create(self) -> None:
         created = (self.virtual_time.now + self.kind.clock_error).replace(microsecond=0)
@@ -375,6 +381,10 @@ class Campaign:
         self.suspended[SUBACCOUNT] = self.virtual_time.now
         self._set_at_vonage(suspended_accounts=[SUBACCOUNT])
 
+    def _reactivate(self) -> None:
+        self.reactivated[SUBACCOUNT] = self.virtual_time.now
+        self._set_at_vonage(suspended_accounts=[])
+
     def _set_at_vonage(self, **changes: object) -> None:
         world = self.vonage.simulation.world
         world.settings = world.settings.changed(changes)
@@ -383,8 +393,8 @@ class Campaign:
         """Return the accounts that Vonage lists now."""
         if api_key != API_KEY:
             return [api_key]
-        listed = {API_KEY, SUBACCOUNT, *self.created} - self.suspended.keys()
-        return sorted(listed)
+        suspended = self.suspended.keys() - self.reactivated.keys()
+        return sorted({API_KEY, SUBACCOUNT, *self.created} - suspended)
 
     def run(self) -> Outcome:
         """Run a week, and then until every report is finished."""
@@ -429,6 +439,7 @@ class Campaign:
             invocations=self.invocations,
             created=self.created,
             suspended=self.suspended,
+            reactivated=self.reactivated,
         )
 
     # Events from outside.

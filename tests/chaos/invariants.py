@@ -110,10 +110,11 @@ def _due(outcome: Outcome) -> Iterator[tuple[str, str, int, Window]]:
         (first,) = due_windows(definition, index, None, at)
         span = _span_of(account_id, outcome)
         if at == planned_first[name, account_id]:
-            if span.since is not None and at > definition_first[name]:
+            created = outcome.created.get(account_id)
+            if created is not None and at > definition_first[name]:
                 # The account is new, and loses no record.
                 of = definition
-                first = next(windows_ending_after(span.since, of.window, of.time_zone))
+                first = next(windows_ending_after(created, of.window, of.time_zone))
             begun[name, account_id] = min(first.start, begun.get((name, account_id), first.start))
         for window in due_windows(definition, index, first.start, last):
             # Collecting begins once. A later change of the delay begins nothing.
@@ -141,7 +142,10 @@ def _runs(outcome: Outcome) -> tuple[_Runs, dict[tuple[str, str], datetime]]:
 
 def _span_of(account_id: str, outcome: Outcome) -> Span:
     """Return the time in which an account had records, by Vonage's clock."""
-    return Span(((outcome.created.get(account_id), outcome.suspended.get(account_id)),))
+    first = outcome.created.get(account_id), outcome.suspended.get(account_id)
+    if account_id not in outcome.reactivated:
+        return Span((first,))
+    return Span((first, (outcome.reactivated[account_id], None)))
 
 
 def _delivered_or_announced(report: Report, outcome: Outcome) -> Iterator[str]:

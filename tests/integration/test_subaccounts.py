@@ -11,6 +11,7 @@ import time_machine
 from tests.support.handlers import Handler, load_handler, set_secret
 from tests.support.stack import Stack
 from vonage_reports.aws.ledger_items import report_of
+from vonage_reports.domain.errors import ResourceUnusable
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.subaccounts import SubaccountList, after_answer
 from vonage_reports.domain.windows import format_instant
@@ -295,3 +296,20 @@ def test_pass_that_asked_at_the_same_time_follows_the_other_list(
         patch.setattr(VonageClient, "list_subaccounts", ask_too)
         schedule(stack, handler)
     assert planned(stack) == {"abcd1234": 1, "subacct9": 1}
+
+
+def test_change_that_is_not_announced_is_not_followed(stack: Stack, handler: Handler) -> None:
+    handler.define(ALL, OWN)
+    schedule(stack, handler)
+    stack.simulator.settings(created_accounts={"newacct1": format_instant(stack.now)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOPIC_ARN", "arn:aws:sns:eu-west-1:123456789012:gone")
+        broken = Handler(load_handler("submit_reports"))
+        with pytest.raises(ResourceUnusable):
+            schedule(stack, broken, days=1)
+    assert (planned(stack), planned(stack, "own")) == (dict.fromkeys(EVERY, 2), {"abcd1234": 2})
+    assert events(stack, "subaccounts.changed") == []
+    schedule(stack, handler, days=1)
+    (told,) = events(stack, "subaccounts.changed")
+    assert told["added"] == ["newacct1"]
+    assert planned(stack)["newacct1"] == 2
