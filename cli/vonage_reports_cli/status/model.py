@@ -371,7 +371,8 @@ class DefinitionHistory:
         """Return whether an account of the definition is collected."""
         if self.is_refused or self.change is not None:
             return Standing.REFUSED
-        return Standing.COLLECTED if self._is_listed(account_id) else Standing.REMOVED
+        is_over = not self._is_listed(account_id) or self._is_closed(account_id)
+        return Standing.REMOVED if is_over else Standing.COLLECTED
 
     def missing(self, account: AccountReports) -> list[MissingWindow]:
         """List the account's windows that are neither delivered nor open nor failed.
@@ -447,11 +448,10 @@ class DefinitionHistory:
             return f"{self.name} was removed from the definitions"
         if self.change is not None:
             return f"{self.change.field}: {self.change.reason}"
-        is_closed = self.definition.span_of(account_id).until is not None
-        if is_closed or not self._is_listed(account_id):
+        if self._is_closed(account_id) or not self._is_listed(account_id):
             return (
                 f"{account_id} is closed or suspended, so a backfill leaves it out"
-                if is_closed
+                if self._is_closed(account_id)
                 else f"{account_id} was removed from the account_ids of {self.name}"
             )
         return None
@@ -459,6 +459,11 @@ class DefinitionHistory:
     @property
     def _account_ids(self) -> Sequence[str]:
         return () if self.definition is None else self.definition.account_ids
+
+    def _is_closed(self, account_id: str) -> bool:
+        """Whether Vonage does not list a sub-account any more, or lists it as suspended."""
+        of = self.definition
+        return of is not None and of.span_of(account_id).until is not None
 
     def _is_listed(self, account_id: str) -> bool:
         return account_id in self._account_ids or THE_API_KEY in self._account_ids

@@ -557,7 +557,9 @@ def test_sub_account_misses_no_window_while_it_is_not_listed() -> None:
 def test_closed_sub_account_is_listed_without_backfill() -> None:
     days = windows(DAILY, "2026-11-01", "2026-11-04")
     of = replace(DAILY, followed=Followed({"abcd1234": Listed(((None, days[2].end),))}))
-    (problem,) = status(report(of, days[0]), report(of, days[2]), definitions=[of]).problems
+    result = status(report(of, days[0]), report(of, days[2]), definitions=[of])
+    assert row(result).standing is Standing.REMOVED
+    (problem,) = result.problems
     assert problem.event is None
     assert problem.reason == "abcd1234 is closed or suspended, so a backfill leaves it out"
 

@@ -48,8 +48,9 @@ MOST_DEFINITIONS = 2_000
 
 _MOST_QUOTED = 60
 
-_PLANNED_BY = timedelta(days=8)
-"""How long after the last due window of an account that is gone the calendar may still plan it."""
+_REMEMBERED = timedelta(days=70)
+"""How long a sub-account that is gone stays among the accounts, after its last window is due. The
+calendar may still plan its windows, and its last month may still be closed."""
 
 
 _NO_ZONES = re.compile(r"(posix|right)/.*|localtime|posixrules|Factory", re.DOTALL)
@@ -399,7 +400,7 @@ def _definition(
         followed = Followed(is_known=False)
         if subaccounts is not None and subaccounts.problem is None:
             days = value.window.most_days + value.delay_days[-1]
-            account_ids = subaccounts.account_ids(timedelta(days=days) + _PLANNED_BY)
+            account_ids = subaccounts.account_ids(timedelta(days=days) + _REMEMBERED)
             followed = subaccounts.followed()
     return ReportDefinition(
         name=value.name,
