@@ -22,6 +22,7 @@ from vonage_reports.domain.commands import command_for
 from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
 from vonage_reports.domain.removal import listing_of, pair_of
 from vonage_reports.domain.report import Report, Revision, State
+from vonage_reports.domain.subaccounts import ALWAYS
 from vonage_reports.domain.windows import (
     Window,
     WindowLength,
@@ -423,7 +424,11 @@ class _History:
                     lambda each: each.start < period.end,
                     windows_ending_after(period.start, self._length, self._time_zone),
                 )
-                found = list(tiled(cut, known))
+                span = ALWAYS if self._definition is None else self._definition.span_of(account_id)
+                there_already = set(known)
+                found = [
+                    each for each in tiled(cut, known) if each in there_already or span.has(each)
+                ]
             else:
                 found = list(_without_gaps(known))
             there = {(each.start, each.end) for each in found}
@@ -442,7 +447,10 @@ class _History:
             flaw = self._flaw(account_id, window, datasets)
             if flaw is not None:
                 flawed[flaw].append(window)
-        can_backfill = self._is_planned and account_id in self._listed()
+        of = self._definition
+        # A backfill leaves out a sub-account that is closed or suspended.
+        is_open = of is not None and of.span_of(account_id).until is None
+        can_backfill = self._is_planned and is_open and account_id in self._listed()
         oldest = oldest_date(self.product, self._time_zone, self._as_of) if can_backfill else None
         for flaw, each in flawed.items():
             withdrawn = self._withdrawn(account_id, each) if flaw is Flaw.WITHDRAWN else ()

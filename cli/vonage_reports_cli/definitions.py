@@ -17,6 +17,7 @@ from vonage_reports.aws.definitions_source import (
 )
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.definitions import (
+    SUBACCOUNTS,
     Refusal,
     ReportDefinition,
     change_of,
@@ -230,12 +231,18 @@ def known_api_key(written: WrittenDefinitions, calendar: Calendar) -> str:
     return a placeholder.
     """
     definitions, _ = parse_definitions(written.text, api_key=THE_API_KEY)
-    names = {each.name for each in definitions if THE_API_KEY in each.account_ids}
+    names = {
+        each.name
+        for each in definitions
+        if THE_API_KEY in each.account_ids and each.followed is None
+    }
     ends = [
         (end, account_id)
         for (name, account_id, _), end in calendar.cursors.items()
         if name in names
     ]
+    if not ends and calendar.latest_subaccounts is not None:
+        return calendar.latest_subaccounts.primary
     return max(ends)[1] if ends else THE_API_KEY
 
 
@@ -288,11 +295,19 @@ def _field_changes(
         if old != new:
             yield f"{_described(new)} (before: {_described(old)})"
         return
-    for field, after in asdict(new).items():
-        before = getattr(old, field)
+    former = _as_written(old)
+    for field, after in _as_written(new).items():
+        before = former[field]
         if before != after:
             # A filter's value may be a phone number.
             yield field if field == "filters" else f"{field} {_shown(before)} -> {_shown(after)}"
+
+
+def _as_written(definition: ReportDefinition) -> dict[str, Any]:
+    fields = asdict(definition)
+    if fields.pop("followed") is not None:
+        fields["account_ids"] = SUBACCOUNTS
+    return fields
 
 
 def _shown(value: object) -> str:

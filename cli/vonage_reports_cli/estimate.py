@@ -188,9 +188,8 @@ def _cursors_after(
     """Return the cursors of a definition after a schedule at the instant `at`."""
     name, delays = definition.name, calendar.delays.get(definition.name)
     after = dict(cursors)
-    final = definition.delay_days[-1]
-    for account_id, begin in where_finals_begin(definition, cursors, at, delays):
-        after[name, account_id, final] = begin
+    for account_id, delay_days, begin in where_finals_begin(definition, cursors, at, delays):
+        after[name, account_id, delay_days] = begin
     for each in _due(definition, calendar, cursors, at=at, now=now, stopped_since=None):
         windows = [*each.late, *(report.window for report in each.reports)]
         if windows:

@@ -34,9 +34,17 @@ def plan_of(
     request = parse_event(dict(event))
     if "scheduled_time" in event:
         at = parse_instant(event["scheduled_time"])
-        definitions, _ = parse_definitions(stack.definitions(), api_key=api_key)
+        definitions, _ = parse_definitions(
+            stack.definitions(), api_key=api_key, subaccounts=calendar.latest_subaccounts
+        )
         reports = due(definitions, calendar, work, at=at, now=now)
         lines += [f"request {_describe_report(report)}" for report in reports]
+        lines += [
+            f"request the same for each sub-account of {api_key}, which Vonage is asked for: "
+            f"{each.name}"
+            for each in definitions
+            if each.followed is not None and not each.followed.is_known
+        ]
     elif isinstance(request, BackfillRequest | Recollection):
         lines.append(f"request {describe_dry_run(stack.submit(as_dry_run(event)))}")
     else:

@@ -124,6 +124,26 @@ def forbidden() -> Problem:
     )
 
 
+def subaccounts_not_provisioned(api_key: str) -> Problem:
+    """403: the primary account may not use the Subaccounts API."""
+    return Problem(
+        HTTPStatus.FORBIDDEN,
+        f"{ERRORS}#unprovisioned",
+        "Authorisation error",
+        f"Account {api_key} is not provisioned to access Subaccount Provisioning API",
+    )
+
+
+def unknown_account(api_key: str) -> Problem:
+    """404: the Subaccounts API does not know the primary account, or it is another customer's."""
+    return Problem(
+        HTTPStatus.NOT_FOUND,
+        f"{ERRORS}#invalid-api-key",
+        "Invalid API Key",
+        f"API key '{api_key}' does not exist, or you do not have access",
+    )
+
+
 def unknown_report(request_id: str) -> Problem:
     """404: the report never existed, or is older than 4 days."""
     return Problem(

@@ -2,7 +2,7 @@
 
 It serves only the endpoints that asynchronous reports need. The synchronous GET
 /v2/reports/records is missing, and so are the info and the deletion of media. A callback_url is
-accepted but never called.
+accepted but never called. Of the Subaccounts API, it serves the list.
 """
 
 import base64
@@ -24,6 +24,7 @@ _ROUTES = tuple(
         ("GET", r"/v2/reports/([^/]+)", "get"),
         ("DELETE", r"/v2/reports/([^/]+)", "cancel"),
         ("GET", r"/v3/media/([^/]+)", "download"),
+        ("GET", r"/accounts/([^/]+)/subaccounts", "subaccounts"),
     )
 )
 
@@ -84,12 +85,14 @@ def _act(
             return simulation.create(request.body, hit.report)
         case "list":
             return simulation.list(urlsplit(request.target).query, hit.report)
-        case "get" if hit.answer and hit.answer.fault == "list_form":
-            return simulation.get_in_list_form(subject, hit.report)
         case "get":
-            return simulation.get(subject, hit.report)
+            is_in_list_form = hit.answer and hit.answer.fault == "list_form"
+            get = simulation.get_in_list_form if is_in_list_form else simulation.get
+            return get(subject, hit.report)
         case "cancel":
             return simulation.cancel(subject)
+        case "subaccounts":
+            return simulation.subaccounts(subject, hit.report)
         case _:
             return simulation.download(subject)
 

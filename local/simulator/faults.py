@@ -14,6 +14,9 @@ Defaults are in parentheses after each parameter. Report faults, with their oper
     no_link (create, get, list): SUCCESS has no download link.
     link_while_processing (create, get, list): PROCESSING has a link, but there is no file yet.
     lag (list): The list omits reports younger than `seconds` (60).
+    distorted (subaccounts): The list is not as documented. `how`: null_list, null_entry,
+        text_for_suspended, number_for_key, odd_key, twice, another_primary, pages (half of the
+        list, and a link to the next page), many (10,000 more accounts).
 
 Answer faults of every operation; "acting" means to perform the requested operation:
     status: Answer `status` (500) with `retry_after`, `body`, `content_type`, without acting.
@@ -48,6 +51,7 @@ REPORT_FAULTS: Mapping[str, tuple[str, ...]] = {
     "no_link": ("create", "get", "list"),
     "link_while_processing": ("create", "get", "list"),
     "lag": ("list",),
+    "distorted": ("subaccounts",),
 }
 ANSWER_FAULTS: Mapping[str, tuple[str, ...]] = {
     "status": OPERATIONS,
@@ -70,10 +74,15 @@ BODIES = (
     "chunked", "not_whole_chunked", "corrupt_byte_at",
 )  # fmt: skip
 EMPTY_REPORTS = ("header_only", "zero_bytes", "no_link")
+DISTORTED_LISTS = (
+    "null_list", "null_entry", "text_for_suspended", "number_for_key", "odd_key", "twice",
+    "another_primary", "pages", "many",
+)  # fmt: skip
 _HOW: Mapping[str, tuple[str, ...]] = {
     "body": BODIES,
     "empty": EMPTY_REPORTS,
     "imperfect": IMPERFECTIONS,
+    "distorted": DISTORTED_LISTS,
 }
 
 _PARAMETERS: Mapping[str, type | tuple[type, ...]] = {

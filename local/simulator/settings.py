@@ -1,6 +1,6 @@
 """The simulator's settings, which may change at its start and while it runs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 
 from .imperfections import IMPERFECTIONS
@@ -37,6 +37,12 @@ class Settings:
         secrets: The key's valid secrets. Vonage allows two during a rotation. If empty, the
             secret given at the simulator's start is valid.
         unprovisioned_products: Products that answer the 401 "not enabled for the account".
+        created_accounts: Sub-accounts beside those of the start, with the time of their creation.
+        suspended_accounts: Sub-accounts that the list of the Subaccounts API shows as suspended.
+        closed_accounts: Sub-accounts that this list shows no more. Whether Vonage lists a closed
+            account is unknown.
+        forbidden_accounts: Accounts for which a POST answers 403.
+        subaccounts_api: Whether the key may use the Subaccounts API. If not, it answers 403.
         empty_report: The form of a report without rows.
         extra_columns: Columns added at the end, as Vonage might add them.
         inserted_column: A column added in the middle, as Vonage might add it.
@@ -61,6 +67,11 @@ class Settings:
     max_records: int = 7_000_000
     secrets: tuple[str, ...] = ()
     unprovisioned_products: tuple[str, ...] = ()
+    created_accounts: Mapping[str, str] = field(default_factory=dict)
+    suspended_accounts: tuple[str, ...] = ()
+    closed_accounts: tuple[str, ...] = ()
+    forbidden_accounts: tuple[str, ...] = ()
+    subaccounts_api: bool = True
     empty_report: str = "header_only"
     extra_columns: tuple[str, ...] = ()
     inserted_column: str = ""
@@ -89,12 +100,18 @@ class Settings:
         return replace(self, **checked)  # type: ignore[arg-type]  # _checked checked the types
 
 
+_ENTRIES: Mapping[str, Callable[[object, object], bool]] = {
+    "rows_per_day_by_product": lambda product, rows: (
+        product in PRODUCTS and isinstance(rows, int) and not isinstance(rows, bool) and rows >= 0
+    ),
+    "created_accounts": lambda _, created_at: isinstance(created_at, str),
+}
+"""The settings that are objects: what an entry may be."""
+
+
 def _checked(name: str, default: object, value: object) -> object:
-    if name == "rows_per_day_by_product":
-        if isinstance(value, dict) and all(
-            product in PRODUCTS and type(rows) is int and rows >= 0
-            for product, rows in value.items()
-        ):
+    if name in _ENTRIES:
+        if isinstance(value, dict) and all(_ENTRIES[name](*entry) for entry in value.items()):
             return value
     elif isinstance(default, tuple):
         if isinstance(value, list | tuple) and all(

@@ -1,4 +1,4 @@
-"""The state of one simulated account, and the API's five operations on it."""
+"""The state of one simulated account, and the APIs' operations on it."""
 
 import sys
 import traceback
@@ -15,9 +15,12 @@ from .answers import (
     Answer,
     InvalidParameter,
     already_terminated,
+    forbidden,
     invalid_request_parameters,
     json_answer,
+    subaccounts_not_provisioned,
     too_many_requests,
+    unknown_account,
     unknown_file,
     unknown_report,
     wrong_credentials,
@@ -45,6 +48,8 @@ from .validation import parse_date, parse_json_object, parse_report_request
 _RENDERING_THREADS = 2
 _LISTED = timedelta(days=7)
 _OF_REPORTS = "REPORTS-USAGE"
+_CREATED_AT = "2018-03-02T16:34:49Z"
+"""The creation of the accounts of the start, as in the specification's example."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +240,7 @@ class Simulation:
                     received[name] = date
         if invalid:
             raise invalid_request_parameters(*invalid)
-        if parameters["account_id"] not in self.account.known:
+        if parameters["account_id"] not in self._known:
             raise wrong_credentials()
         lag = next((f.number("seconds", 60) for f in report_faults if f.fault == "lag"), 0.0)
         listed = [
@@ -267,7 +272,49 @@ class Simulation:
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
 
+    def subaccounts(self, api_key: str, report_faults: Sequence[Fault]) -> Answer:
+        """GET /accounts/{api_key}/subaccounts (Subaccounts API, OpenAPI text 1.0.8: no pages)."""
+        settings = self.world.settings
+        if api_key != self.account.api_key:
+            raise unknown_account(api_key)
+        if not settings.subaccounts_api:
+            raise subaccounts_not_provisioned(api_key)
+        listed = [
+            self._account_document(each)
+            for each in self._known
+            if each != api_key and each not in settings.closed_accounts
+        ]
+        primary = {**self._account_document(api_key), "balance": 100.25, "credit_limit": -100.25}
+        document: dict[str, object] = {
+            "_links": {"self": {"href": f"/accounts/{api_key}/subaccounts"}},
+            "total_balance": 100.25,
+            "total_credit_limit": -100.25,
+            "_embedded": {"primary_account": primary, "subaccounts": listed},
+        }
+        for fault in report_faults:
+            _distort_subaccounts(document, primary, listed, fault.text("how", ""))
+        return json_answer(document)
+
     # Internals.
+
+    @property
+    def _known(self) -> tuple[str, ...]:
+        created = self.world.settings.created_accounts
+        return (*self.account.known, *(each for each in created if each not in self.account.known))
+
+    def _account_document(self, api_key: str) -> dict[str, object]:
+        """Return an account as the Subaccounts API shows it. It shares the primary's balance."""
+        settings = self.world.settings
+        return {
+            "api_key": api_key,
+            "name": f"Account {api_key}",
+            "primary_account_api_key": self.account.api_key,
+            "use_primary_account_balance": True,
+            "created_at": settings.created_accounts.get(api_key, _CREATED_AT),
+            "suspended": api_key in settings.suspended_accounts,
+            "balance": None,
+            "credit_limit": None,
+        }
 
     def _accept(
         self,
@@ -283,9 +330,11 @@ class Simulation:
         request = parse_report_request(
             body,
             now=world.clock.at(now),
-            accounts=self.account.known,
+            accounts=self._known,
             unprovisioned_products=world.settings.unprovisioned_products,
         )
+        if request.account_id in world.settings.forbidden_accounts:
+            raise forbidden()
         in_flight = self._in_flight()
         world.max_in_flight = max(world.max_in_flight, in_flight + 1)
         full = in_flight >= world.settings.jobs_limit and not foreign
@@ -320,7 +369,7 @@ class Simulation:
     def _render(self, report: Report) -> None:
         request = report.request
         clock = self.world.clock
-        accounts = self.account.known if request.include_subaccounts else (request.account_id,)
+        accounts = self._known if request.include_subaccounts else (request.account_id,)
         rendering = Rendering(
             request=request,
             settings=report.settings,
@@ -423,6 +472,36 @@ def _distortion(report_faults: Sequence[Fault]) -> Distortion:
         no_link="no_link" in names,
         link_while_processing="link_while_processing" in names,
     )
+
+
+def _distort_subaccounts(
+    document: dict[str, object],
+    primary: dict[str, object],
+    listed: list[dict[str, object]],
+    how: str,
+) -> None:
+    """Change the list as no document of Vonage promises or excludes."""
+    first = listed[0] if listed else primary
+    match how:
+        case "null_list":
+            document["_embedded"] = {"primary_account": primary, "subaccounts": None}
+        case "null_entry":
+            first.update(dict.fromkeys(first))
+        case "text_for_suspended":
+            first["suspended"] = "no"
+        case "number_for_key":
+            first["api_key"] = 12345678
+        case "odd_key":
+            first["api_key"] = "../v2/reports"
+        case "twice":
+            listed.append({**first, "api_key": str(first["api_key"]).upper()})
+        case "another_primary":
+            primary["api_key"] = "other999"
+        case "pages":
+            document["_links"] = {"next": {"href": "/accounts/subaccounts?page=2"}}
+            del listed[len(listed) // 2 :]
+        case "many":
+            listed += [{**first, "api_key": f"many{each:05}"} for each in range(10_000)]
 
 
 def _set_outcome(report: Report, report_faults: Sequence[Fault]) -> None:

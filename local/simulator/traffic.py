@@ -6,7 +6,7 @@ from collections.abc import Callable
 from email.message import Message
 from urllib.parse import parse_qs, urlsplit
 
-OPERATIONS = ("create", "get", "list", "cancel", "download")
+OPERATIONS = ("create", "get", "list", "cancel", "download", "subaccounts")
 # HTTP libraries send these User-Agents if the client sets no other.
 _DEFAULT_AGENTS = ("python-requests/", "python-urllib", "python-httpx/", "aiohttp/")
 _CREDENTIAL_PARAMETERS = {"api_key", "api_secret", "apikey", "apisecret"}

@@ -4,7 +4,8 @@
   finished reports.
 - A run that plans windows of a backfill of 13 months of hours, at its beginning and at its end.
 - A whole sweep with 5, 500 and 5,000 open reports, of which five run and hold all slots.
-- A planning run with 8, 80 and 800 definitions, and with 8 definitions of 100 accounts each.
+- A planning run with 8, 80 and 800 definitions, with 8 definitions of 100 accounts each, and with
+  one definition of 301 accounts and three delays.
 
 The capacity of a Query is computed from its items, because the emulator counts one unit for each
 Query. CPU is the time of this process only, so it excludes the emulator. The memory is traced in a
@@ -15,11 +16,11 @@ import gc
 import io
 import json
 import tracemalloc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
@@ -49,8 +50,14 @@ from vonage_reports.submit_reports.take_over import CHECKED
 
 FINISHED = (10, 100_000)
 OPEN = (5, 500, 5_000)
-PLANNED = ((8, 1), (80, 1), (800, 1), (8, 100))
-"""The numbers of definitions, and of the accounts of each."""
+PLANNED = (
+    (8, 1, (3,)),
+    (80, 1, (3,)),
+    (800, 1, (3,)),
+    (8, 100, (3,)),
+    (1, 301, (0, 1, 3)),
+)
+"""The numbers of definitions, and of the accounts of each, and their delays."""
 
 MOST_READS, MOST_CPU_SECONDS = 25, 1.5
 """The goals for a sweep at 5,000 open reports, the CPU on one core of a current server."""
@@ -260,11 +267,12 @@ def measure_sweep(table: Any) -> dict[str, float]:
 
 
 def measure_planning(
-    empty_table: Callable[[str], Any], definitions: int, accounts: int
+    empty_table: Callable[[str], Any], definitions: int, accounts: int, delays: Sequence[int]
 ) -> dict[str, float]:
-    """Measure a run that plans one window of each account, a day after the first run."""
+    """Measure a run that plans one window of each account and delay, a day after the first run."""
     wanted = [
-        definition(number, accounts, window=WindowLength.DAY) for number in range(definitions)
+        definition(number, accounts, window=WindowLength.DAY, delay_days=delays)
+        for number in range(definitions)
     ]
     table = empty_table(f"planned-{definitions}-{accounts}")
     services = services_of(table)
@@ -272,16 +280,17 @@ def measure_planning(
         for each in wanted:
             key = {"pk": "calendar", "sk": f"collects#{each.name}"}
             batch.put_item(Item={**key, "collects": each.collects})
-            for account_id in each.account_ids:
-                sk = f"cursor#{each.name}#{account_id}#{each.delay_days[-1]}"
-                end = (NOW - timedelta(days=3)).replace(hour=0, minute=0).isoformat()
+            for account_id, delay in product(each.account_ids, delays):
+                sk = f"cursor#{each.name}#{account_id}#{delay}"
+                end = (NOW - timedelta(days=delay)).replace(hour=0, minute=0).isoformat()
                 batch.put_item(Item={"pk": "calendar", "sk": sk, "end": end})
     days = iter(NOW + timedelta(days=day) for day in range(1, 3))
 
     def planning() -> None:
         at = next(days)
         done = plan(wanted, services, at=at, now=at)
-        assert (len(done.report_ids), done.errors) == (definitions * accounts, [])
+        count = definitions * accounts * len(delays)
+        assert (len(done.report_ids), done.errors) == (count, [])
 
     # To count a small answer takes no time worth a run of its own.
     return measured(table, planning, is_timed_apart=False)
@@ -339,9 +348,9 @@ def measure() -> dict[str, Rows]:
             table = empty_table(f"open-{count_open}")
             fill_open(table, count_open)
             found["sweeps"].append({"open": count_open, **measure_sweep(table)})
-        for definitions, accounts in PLANNED:
-            row = {"definitions": definitions, "accounts": accounts}
-            planning = measure_planning(empty_table, definitions, accounts)
+        for definitions, accounts, delays in PLANNED:
+            row = {"definitions": definitions, "accounts": accounts, "delays": len(delays)}
+            planning = measure_planning(empty_table, definitions, accounts, delays)
             found["planning"].append({**row, **planning})
         for finished in FINISHED:
             table = empty_table(f"ledger-{finished}")
@@ -359,6 +368,7 @@ _COLUMNS: Mapping[str, tuple[str, str]] = {
     "open": ("open reports", ",.0f"),
     "definitions": ("definitions", ",.0f"),
     "accounts": ("accounts each", ",.0f"),
+    "delays": ("delays", ",.0f"),
     "planned": ("planned", ".0f"),
     "requests": ("requests", ",.0f"),
     "reads": ("reads", ",.0f"),

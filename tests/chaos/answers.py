@@ -38,6 +38,9 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
         *("gzip", "bomb"),
     ),
     "cancel": ("foreign", "another", "no_content"),
+    "subaccounts": (
+        *("foreign", "missing", "foreign_entry", "paged", "huge", "drip", "gzip", "bomb"),
+    ),
     "download": ("within", "elsewhere", "plain_http", "drip"),
 }
 _BOMB = zlib.compress(b" " * 60_000_000)
@@ -114,6 +117,8 @@ class StrangeAnswers:
             changed = self._another(document, self._random.choice(found))
         elif "reports" in document:
             changed = self._list(kind, document)
+        elif "_embedded" in document:
+            changed = self._accounts(kind, document)
         else:
             changed = self._report(kind, document)
         return Strange(replace(answer, body=json.dumps(changed).encode()), kind)
@@ -157,6 +162,21 @@ class StrangeAnswers:
         number = self._random.randrange(len(listed))
         entry = self._field(kind, listed[number])
         return {**document, "reports": [*listed[:number], entry, *listed[number + 1 :]]}
+
+    def _accounts(self, kind: str, document: dict[str, Any]) -> dict[str, Any]:
+        embedded = document["_embedded"]
+        listed = embedded["subaccounts"]
+        if kind == "paged":
+            links = {"next": {"href": f"{LINK_HOST}/accounts/subaccounts?page=2"}}
+            return {**document, "_links": links,
+                    "_embedded": {**embedded, "subaccounts": listed[:1]}}  # fmt: skip
+        name = self._random.choice(["api_key", "suspended"])
+        odd: Any = self._random.choice([None, 5, [], "x", {}])
+        if kind != "foreign_entry" and listed:
+            rest = _without(listed[0], name)
+            value = self._random.choice([*UNREADABLE, "../x", "a\nb"])
+            odd = rest if kind == "missing" else {**rest, name: value}
+        return {**document, "_embedded": {**embedded, "subaccounts": [*listed[1:], odd]}}
 
     def _field(self, kind: str, entry: dict[str, Any]) -> dict[str, Any]:
         name = self._random.choice([each for each in _FOREIGN if each in entry])

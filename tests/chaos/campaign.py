@@ -55,14 +55,16 @@ from tests.support.paths import ROOT
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.aws.ledger_items import OpenWork, report_of
 from vonage_reports.aws.secrets import cached_credentials
+from vonage_reports.domain.definitions import SUBACCOUNTS
 from vonage_reports.domain.errors import InvalidRequest, VonageReportsError
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.spend import month_of
+from vonage_reports.domain.subaccounts import UNKNOWN
 from vonage_reports.submit_reports import read_definitions, withdraw
 from vonage_reports.vonage.answers import Deadline
 
 FUNCTIONS = ("submit_reports", "check_report", "store_report", "convert_report")
-API_KEY, SUBACCOUNT, OTHER_KEY = "abcd1234", "subacct1", "other999"
+API_KEY, SUBACCOUNT, NEW_ACCOUNT, OTHER_KEY = "abcd1234", "subacct1", "newacct1", "other999"
 DAYS = 7
 FIRST_DAYS = (datetime(2026, 10, 21, tzinfo=UTC), datetime(2026, 11, 3, tzinfo=UTC))
 """London's clocks go back in the first of these weeks."""
@@ -97,6 +99,9 @@ class CalendarRun:
     at: datetime
     succeeded: bool
     definitions: str = ""
+    """With the accounts of each, those that Vonage listed at that time included."""
+    without_accounts: frozenset[str] = frozenset()
+    """The names that were refused because their sub-accounts were not known."""
 
 
 @dataclass
@@ -124,6 +129,12 @@ class Outcome:
     """How often store_report was killed, or S3 refused to abort an upload: each may stay open."""
     at_rest: bool
     invocations: int
+    created: Mapping[str, datetime] = field(default_factory=dict)
+    """When Vonage created a sub-account, by its own clock."""
+    suspended: Mapping[str, datetime] = field(default_factory=dict)
+    """When Vonage suspended a sub-account."""
+    reactivated: Mapping[str, datetime] = field(default_factory=dict)
+    """When Vonage ended the suspension."""
 
 
 @cache
@@ -156,6 +167,11 @@ def _recorded(reconcile: Callable[..., Any]) -> Callable[..., Any]:
         owner = arguments[3].owner
         _STEP_ERRORS[owner] = list(result.errors)
         _API_KEYS[owner] = getattr(of_thread, "api_key", "")
+        _WITHOUT_ACCOUNTS[owner] = frozenset(
+            each["definition"]
+            for each in result.answer["refused"]
+            if each["reason"].startswith(UNKNOWN)
+        )
         return result
 
     return go
@@ -166,6 +182,8 @@ _STEP_ERRORS: dict[str, list[Exception]] = {}
 """The errors that a pass collected, by the request id. The function raises only the first."""
 _API_KEYS: dict[str, str] = {}
 """The API key of a pass, by the request id. The secret may have changed since."""
+_WITHOUT_ACCOUNTS: dict[str, frozenset[str]] = {}
+"""The definitions that a pass refused because their sub-accounts were not known."""
 
 
 @cache
@@ -184,6 +202,8 @@ class SeedKind:
     wrong_secret: str | None
     clock_error: timedelta
     """How far Vonage's clock is ahead of ours."""
+    follows: bool = False
+    """Whether a definition follows Vonage's list of sub-accounts."""
 
     @classmethod
     def of(cls, random: Random) -> "SeedKind":
@@ -194,6 +214,7 @@ class SeedKind:
             crowd=crowd if random.random() < 0.015 else (),
             wrong_secret=random.choice([*[None] * 6, "mistyped", "mistyped_key", "other_key"]),
             clock_error=timedelta(seconds=random.choice(errors)),
+            follows=random.random() < 0.25,
         )
 
 
@@ -238,6 +259,9 @@ class Campaign:
     operator_events: list[dict[str, Any]] = field(default_factory=list)
     scheduled: list[CalendarRun] = field(default_factory=list)
     watch: Watch = field(default_factory=Watch)
+    created: dict[str, datetime] = field(default_factory=dict)
+    suspended: dict[str, datetime] = field(default_factory=dict)
+    reactivated: dict[str, datetime] = field(default_factory=dict)
     unexpected_errors: list[str] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
     invocations: int = 0
@@ -282,6 +306,8 @@ class Campaign:
             self.definitions = [{**_HOURLY, "account_ids": list(self.kind.crowd)}]
             closed = Outage("vonage", {"fault": "unreachable"}, start, start + timedelta(days=5))
             self.fault_plan.outages.append(closed)
+        elif self.kind.follows:
+            self._follow(Random(f"{self.seed} follows"), start)
         # An archive of more than 8 MB is uploaded in parts.
         is_large = self.random.random() < 0.08
         self.fault_plan.of_downloads = 0.5 if is_large else 0
@@ -320,6 +346,58 @@ class Campaign:
             },
         )
 
+    def _follow(self, random: Random, start: datetime) -> None:
+        """Let a daily definition follow the sub-accounts, whose list may be out for days."""
+        daily = [each for each in self.definitions if "window" not in each]
+        random.choice(daily or self.definitions)["account_ids"] = SUBACCOUNTS
+        if random.random() < 0.5:
+            begins = start + timedelta(days=DAYS * random.random())
+            ends = min(begins + timedelta(days=random.choice([0.5, 2, 4])), self.faults_end)
+            how = random.choice(
+                [
+                    {"fault": "status", "status": 503},
+                    {"fault": "status", "status": 403, "body": '{"title": "Forbidden"}'},
+                    {"fault": "status", "status": 429, "retry_after": 7200},
+                    {"fault": "distorted", "how": "pages"},
+                ]
+            )
+            self.fault_plan.outages.insert(0, Outage("vonage", how, begins, ends, "subaccounts"))
+
+    def _schedule_sub_accounts(self) -> None:
+        """Let Vonage create one sub-account and suspend another."""
+        random, start = Random(f"{self.seed} changes of sub-accounts"), self.virtual_time.now
+        if random.random() < 0.7:
+            self._expect(start + timedelta(days=0.5 + DAYS * random.random()), self._create)
+        if random.random() < 0.4:
+            when = start + timedelta(days=0.5 + DAYS * random.random())
+            self._expect(when, self._suspend)
+            if random.random() < 0.6:
+                self._expect(when + timedelta(days=3 * random.random()), self._reactivate)
+
+    def _create(self) -> None:
+        created = (self.virtual_time.now + self.kind.clock_error).replace(microsecond=0)
+        self.created[NEW_ACCOUNT] = created
+        self._set_at_vonage(created_accounts={NEW_ACCOUNT: f"{created:%Y-%m-%dT%H:%M:%SZ}"})
+
+    def _suspend(self) -> None:
+        self.suspended[SUBACCOUNT] = self.virtual_time.now
+        self._set_at_vonage(suspended_accounts=[SUBACCOUNT])
+
+    def _reactivate(self) -> None:
+        self.reactivated[SUBACCOUNT] = self.virtual_time.now
+        self._set_at_vonage(suspended_accounts=[])
+
+    def _set_at_vonage(self, **changes: object) -> None:
+        world = self.vonage.simulation.world
+        world.settings = world.settings.changed(changes)
+
+    def _listed(self, api_key: str) -> list[str]:
+        """Return the accounts that Vonage lists now."""
+        if api_key != API_KEY:
+            return [api_key]
+        suspended = self.suspended.keys() - self.reactivated.keys()
+        return sorted({API_KEY, SUBACCOUNT, *self.created} - suspended)
+
     def run(self) -> Outcome:
         """Run a week, and then until every report is finished."""
         self.current = list(self.definitions)
@@ -335,6 +413,8 @@ class Campaign:
         # The operator raises the cap after the faults.
         os.environ[_CAP] = str(self.cap)
         self.virtual_time.at(self.faults_end, lambda: os.environ.update({_CAP: "0"}))
+        if self.kind.follows:
+            self._schedule_sub_accounts()
         self.virtual_time.after(300, self._sweep)
         end = self.faults_end + PATIENCE
         at_rest = False
@@ -345,7 +425,9 @@ class Campaign:
         self.watch.items(self.aws.table.items)
         return Outcome(
             seed=self.seed,
-            definitions=self.current,
+            definitions=json.loads(
+                _with_accounts(json.dumps(self.current), API_KEY, self._listed(API_KEY))
+            ),
             aws=self.aws,
             vonage=self.vonage,
             reports=self._reports(),
@@ -360,6 +442,9 @@ class Campaign:
             unable_to_abort=self.killed_storing + self.aws.refused_aborts,
             at_rest=at_rest,
             invocations=self.invocations,
+            created=self.created,
+            suspended=self.suspended,
+            reactivated=self.reactivated,
         )
 
     # Events from outside.
@@ -393,8 +478,13 @@ class Campaign:
 
             def over(*, good: bool) -> None:
                 read = self.aws.definitions_read.get(self._ended.number, "")
-                written = _with_accounts(read, _API_KEYS[request_id]) if good else read
-                self.scheduled.append(CalendarRun(at, good, written))
+                if not good:
+                    self.scheduled.append(CalendarRun(at, good, read))
+                    return
+                key = _API_KEYS[request_id]
+                written = _with_accounts(read, key, self._listed(key))
+                refused = _WITHOUT_ACCOUNTS[request_id]
+                self.scheduled.append(CalendarRun(at, good, written, refused))
 
             event = {"scheduled_time": f"{at:%Y-%m-%dT%H:%M:%SZ}"}
             self._submit(event, over=over, request_id=request_id)
@@ -723,9 +813,12 @@ class Campaign:
 
     def _is_listed(self, report: Report) -> bool:
         return any(
-            each["name"] == report.definition
-            and report.account_id in each.get("account_ids", [API_KEY])
-            for each in self.current
+            each["name"] == report.definition and report.account_id in each["account_ids"]
+            for each in json.loads(
+                _with_accounts(
+                    json.dumps(self.current), API_KEY, [API_KEY, SUBACCOUNT, NEW_ACCOUNT]
+                )
+            )
         )
 
     def _has_open_work(self) -> bool:
@@ -938,11 +1031,16 @@ def _unchanged(event: dict[str, Any]) -> dict[str, Any]:
     return event
 
 
-def _with_accounts(definitions: str, api_key: str) -> str:
-    """Return definitions with the account of each: the API key is the default."""
+def _with_accounts(definitions: str, api_key: str, listed: list[str]) -> str:
+    """Return definitions with the accounts of each: the API key by default, or all `listed`."""
     try:
-        entries = json.loads(definitions)
-        return json.dumps([{"account_ids": [api_key], **each} for each in entries])
+        entries = [{"account_ids": [api_key], **each} for each in json.loads(definitions)]
+        return json.dumps(
+            [
+                {**each, "account_ids": listed} if each["account_ids"] == SUBACCOUNTS else each
+                for each in entries
+            ]
+        )
     except (ValueError, KeyError, TypeError):
         return definitions
 
@@ -959,6 +1057,8 @@ def _shorter(definition: dict[str, Any]) -> dict[str, Any]:
 def _wider(definition: dict[str, Any]) -> dict[str, Any]:
     """Add the sub-account, or remove it."""
     accounts = definition.get("account_ids", [API_KEY])
+    if accounts == SUBACCOUNTS:
+        return {**definition, "account_ids": [API_KEY, SUBACCOUNT, NEW_ACCOUNT]}
     return {**definition, "account_ids": [API_KEY, SUBACCOUNT][: 3 - len(accounts)]}
 
 

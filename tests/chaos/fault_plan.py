@@ -7,7 +7,7 @@ from http import HTTPStatus
 from random import Random
 from typing import Any
 
-from local.simulator.faults import Fault
+from local.simulator.faults import DISTORTED_LISTS, Fault
 
 AWS = ("dynamodb", "s3", "secrets-manager", "ssm", "sns", "sfn", "glue")
 
@@ -70,6 +70,11 @@ _OF_OPERATIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
         {"fault": "status", "status": 400},
     ),
     "cancel": _AFTER_THE_EFFECT,
+    "subaccounts": (
+        *_AFTER_THE_EFFECT,
+        {"fault": "status", "status": 404},
+        *({"fault": "distorted", "how": how} for how in DISTORTED_LISTS),
+    ),
     "download": (
         {"fault": "status", "status": 404},
         {"fault": "stall"},

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from local.simulator import control
 from local.simulator.reports import FILE_LIFETIME
 from local.simulator.reports import Report as AtVonage
-from tests.chaos.campaign import API_KEY, OTHER_KEY, SUBACCOUNT, Outcome
+from tests.chaos.campaign import API_KEY, NEW_ACCOUNT, OTHER_KEY, SUBACCOUNT, Outcome
 from tests.chaos.s3 import Objects, read_json
 from vonage_reports.domain.calendar import due_windows
 from vonage_reports.domain.catalogue import table_name
@@ -26,12 +26,13 @@ from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.report import Report, Revision, State
 from vonage_reports.domain.splitting import MAX_LEAVES
+from vonage_reports.domain.subaccounts import Span
 from vonage_reports.domain.waits import NOT_FOUND_PATIENCE
-from vonage_reports.domain.windows import Window
+from vonage_reports.domain.windows import Window, windows_ending_after
 from vonage_reports.submit_reports.read_definitions import parse_definitions
 from vonage_reports.submit_reports.requests import parse_event
 
-_KEYS = (API_KEY, SUBACCOUNT, OTHER_KEY)
+_KEYS = (API_KEY, SUBACCOUNT, NEW_ACCOUNT, OTHER_KEY)
 """The accounts that Vonage knows."""
 
 Key = tuple[str, str, datetime, datetime]
@@ -82,7 +83,7 @@ def _is_told_as_too_late(name: str, window: Window, outcome: Outcome) -> bool:
     told = [
         re.search(r"windows from (\S+) to (\S+) became due", message["message"])
         for message in outcome.aws.messages
-        if (message["event"], message["definition"]) == ("definition.refused", name)
+        if (message["event"], message.get("definition")) == ("definition.refused", name)
     ]
     return any(found and found[1] <= f"{window.first_date}" <= found[2] for found in told)
 
@@ -93,34 +94,60 @@ def _has_a_next_run(planned: tuple[tuple[str, str, int], Sequence[Any]]) -> bool
     return account_id in _KEYS or len(runs) > 1
 
 
+_Runs = dict[tuple[str, str, int], list[tuple[datetime, ReportDefinition, int]]]
+"""The runs that planned a definition, account and delay: their times, and the delay's index."""
+
+
 def _due(outcome: Outcome) -> Iterator[tuple[str, str, int, Window]]:
     """Yield the windows due between the first and the last run that planned their definition.
 
     A revision of which the delay changed counts from the run that read its present delay.
     """
-    planned: dict[tuple[str, str, int], list[tuple[datetime, ReportDefinition, int]]] = {}
-    planned_first: dict[tuple[str, str], datetime] = {}
-    # In order of completion: the first may have overtaken an earlier run.
-    for run in outcome.scheduled:
-        if not run.succeeded:
-            continue
-        for definition in _parsed(run.definitions):
-            for account_id in definition.account_ids:
-                planned_first.setdefault((definition.name, account_id), run.at)
-                for index, days in enumerate(definition.delay_days):
-                    key = (definition.name, account_id, days)
-                    planned.setdefault(key, []).append((run.at, definition, index))
+    planned, planned_first = _runs(outcome)
+    definition_first = {name: at for (name, _), at in reversed(planned_first.items())}
     begun: dict[tuple[str, str], datetime] = {}
     for (name, account_id, days), runs in filter(_has_a_next_run, planned.items()):
         (at, definition, index) = runs[0]
         last = max(at for at, *_ in runs)
         (first,) = due_windows(definition, index, None, at)
+        span = _span_of(account_id, outcome)
         if at == planned_first[name, account_id]:
+            created = outcome.created.get(account_id)
+            if created is not None and at > definition_first[name]:
+                # The account is new, and loses no record.
+                of = definition
+                first = next(windows_ending_after(created, of.window, of.time_zone))
             begun[name, account_id] = min(first.start, begun.get((name, account_id), first.start))
-        for window in [first, *due_windows(definition, index, first.end, last)]:
+        for window in due_windows(definition, index, first.start, last):
             # Collecting begins once. A later change of the delay begins nothing.
-            if window.start >= begun[name, account_id]:
+            if window.start >= begun[name, account_id] and span.has(window):
                 yield name, account_id, days, window
+
+
+def _runs(outcome: Outcome) -> tuple[_Runs, dict[tuple[str, str], datetime]]:
+    """Return the runs that planned, and the first one of each definition and account."""
+    planned: _Runs = {}
+    planned_first: dict[tuple[str, str], datetime] = {}
+    # In order of completion: the first may have overtaken an earlier run.
+    for run in filter(lambda each: each.succeeded, outcome.scheduled):
+        for definition in _parsed(run.definitions):
+            if definition.name in run.without_accounts:
+                # Announced: `definition.refused`.
+                continue
+            for account_id in definition.account_ids:
+                planned_first.setdefault((definition.name, account_id), run.at)
+                for index, days in enumerate(definition.delay_days):
+                    key = (definition.name, account_id, days)
+                    planned.setdefault(key, []).append((run.at, definition, index))
+    return planned, planned_first
+
+
+def _span_of(account_id: str, outcome: Outcome) -> Span:
+    """Return the time in which an account had records, by Vonage's clock."""
+    first = outcome.created.get(account_id), outcome.suspended.get(account_id)
+    if account_id not in outcome.reactivated:
+        return Span((first,))
+    return Span((first, (outcome.reactivated[account_id], None)))
 
 
 def _delivered_or_announced(report: Report, outcome: Outcome) -> Iterator[str]:

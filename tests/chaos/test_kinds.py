@@ -16,6 +16,7 @@ from tests.chaos import answers, refusals
 from tests.chaos.answers import DrippingBody, StrangeAnswers, documents_of_others
 from tests.chaos.campaign import (
     API_KEY,
+    NEW_ACCOUNT,
     OTHER_KEY,
     SUBACCOUNT,
     Campaign,
@@ -30,6 +31,7 @@ from tests.chaos.campaign import (
 )
 from tests.chaos.fault_plan import LedgerFaults
 from tests.chaos.refusals import Refusal
+from vonage_reports.domain.definitions import SUBACCOUNTS
 from vonage_reports.submit_reports.requests import Recollection, parse_event
 
 START = datetime(2026, 11, 3, tzinfo=UTC)
@@ -58,6 +60,8 @@ def document_for(running: Campaign, operation: str) -> Answer:
     first = next(iter(simulation.world.reports))
     if operation == "list":
         return simulation.list(f"account_id={API_KEY}&status=PENDING,PROCESSING,SUCCESS", ())
+    if operation == "subaccounts":
+        return simulation.subaccounts(API_KEY, ())
     return simulation.get(first, ())
 
 
@@ -144,6 +148,8 @@ def test_definitions_change_in_each_way() -> None:
     wider = _wider(before)
     assert wider["account_ids"] == [API_KEY, SUBACCOUNT]
     assert _wider(wider)["account_ids"] == [API_KEY]
+    listed = _wider({**before, "account_ids": SUBACCOUNTS})["account_ids"]
+    assert listed == [API_KEY, SUBACCOUNT, NEW_ACCOUNT]
     assert _absent(before) is None
 
 

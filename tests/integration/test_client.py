@@ -45,6 +45,7 @@ from vonage_reports.domain.errors import (
     VonageUnreachable,
 )
 from vonage_reports.domain.report import RequestStatus
+from vonage_reports.domain.subaccounts import SubaccountList
 from vonage_reports.domain.windows import Window, format_instant
 from vonage_reports.vonage.answers import ReportList, ReportRequest
 from vonage_reports.vonage.client import USER_AGENT, Credentials, VonageClient
@@ -86,19 +87,26 @@ def cancel(client: VonageClient) -> bool:
     return client.cancel_report(REQUEST_ID)
 
 
+def subaccounts(client: VonageClient) -> SubaccountList:
+    return client.list_subaccounts(API_KEY)
+
+
 def download(client: VonageClient) -> bytes:
     with client.download("file-1", 1000) as chunks:
         return b"".join(chunks)
 
 
 Call = Callable[[VonageClient], object]
-JSON_CALLS = (create, get, list_, cancel)
+JSON_CALLS = (create, get, list_, cancel, subaccounts)
 ALL_CALLS = (*JSON_CALLS, download)
 ANSWERS: dict[Call, Bytes] = {
     create: json_answer(CREATED),
     get: json_answer(PENDING),
     list_: json_answer({"reports": []}),
     cancel: json_answer(PENDING),
+    subaccounts: json_answer(
+        {"_embedded": {"primary_account": {"api_key": API_KEY}, "subaccounts": []}}
+    ),
     download: answer(body=b"bytes"),
 }
 
@@ -212,6 +220,31 @@ def test_list_asks_for_all_six_statuses(serve: Serve, connect: Connect) -> None:
     assert set(query["status"][0].split(",")) == {
         "PENDING", "PROCESSING", "SUCCESS", "TRUNCATED", "FAILED", "ABORTED",
     }  # fmt: skip
+
+
+def test_sub_accounts_are_those_of_the_account(serve: Serve, connect: Connect) -> None:
+    server = serve(ANSWERS[subaccounts])
+    assert subaccounts(connect(server.url)) == SubaccountList(API_KEY, {})
+    assert server.requests[0].target == f"/accounts/{API_KEY}/subaccounts"
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_key_that_is_unknown_to_the_sub_accounts_api_is_rejected(
+    status: int, serve: Serve, connect: Connect
+) -> None:
+    with pytest.raises(VonageRejected, match=f"answered {status} to GET") as error:
+        subaccounts(connect(serve(answer(status)).url))
+    assert error.value.status == 404
+
+
+def test_simulated_sub_accounts_are_listed(simulator: Simulator, connect: Connect) -> None:
+    simulator.settings(
+        created_accounts={"subacct1": "2026-11-20T10:00:00Z", "subacct2": "2026-11-20T10:00:00Z"},
+        suspended_accounts=["subacct2"],
+    )
+    listed = subaccounts(connect_to_simulator(simulator, connect))
+    assert listed.primary == simulator.api_key
+    assert listed.created == {"subacct1": datetime(2026, 11, 20, 10, tzinfo=UTC)}
 
 
 # A report's life cycle at the simulator

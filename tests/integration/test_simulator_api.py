@@ -16,9 +16,12 @@ import pytest
 import requests
 import yaml
 
+from local.simulator.faults import DISTORTED_LISTS
 from local.simulator.process import Simulator
 from local.simulator.products import PRODUCTS, Direction
 from tests.support.paths import ROOT
+from vonage_reports.domain.errors import VonageUnavailable
+from vonage_reports.vonage.answers import subaccount_list
 
 SPEC = ROOT.parent / "shared" / "spec"
 ACCOUNT, SUBACCOUNT = "abcd1234", "sub00001"
@@ -527,6 +530,61 @@ def test_requests_above_the_rate_limit_are_refused(vonage: Vonage) -> None:
     assert state["max_requests_per_second"] >= 2
     assert state["requests"]["by_operation"]["list"] == len(answers)
     assert state["requests"]["by_status"] == {"200": len(answers) - 1, "429": 1}
+
+
+# The Subaccounts API
+
+_ACCOUNT = {
+    "type": "object",
+    "required": ["api_key", "name", "created_at", "suspended"],
+    "properties": {
+        **{each: {"type": "string"} for each in ("api_key", "name", "primary_account_api_key")},
+        **{each: {"type": "boolean"} for each in ("use_primary_account_balance", "suspended")},
+        "created_at": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"},
+        **{each: {"type": ["number", "null"]} for each in ("balance", "credit_limit")},
+    },
+}
+"""SubaccountResponse of the OpenAPI text 1.0.8, whose example has the form of the time."""
+
+_ERROR = {"type": "object", "required": ["type", "title", "detail", "instance"]}
+
+
+def test_sub_accounts_are_listed_as_documented(vonage: Vonage) -> None:
+    vonage.simulator.settings(
+        created_accounts={"sub00002": "2026-11-20T10:00:00Z", "sub00003": "2026-11-20T10:00:00Z"},
+        suspended_accounts=[SUBACCOUNT],
+        closed_accounts=["sub00003"],
+    )
+    found = vonage.request("GET", f"/accounts/{ACCOUNT}/subaccounts").json()["_embedded"]
+    jsonschema.validate(found["primary_account"], _ACCOUNT)
+    for each in found["subaccounts"]:
+        jsonschema.validate(each, _ACCOUNT)
+    listed = {each["api_key"]: each["suspended"] for each in found["subaccounts"]}
+    assert listed == {SUBACCOUNT: True, "sub00002": False}
+    assert found["primary_account"]["api_key"] == ACCOUNT
+    assert vonage.post(**{**sms_day(), "account_id": "sub00002"}).status_code == 200
+    vonage.simulator.settings(forbidden_accounts=["sub00002"])
+    assert vonage.post(**{**sms_day(), "account_id": "sub00002"}).status_code == 403
+
+
+def test_sub_accounts_are_refused_as_documented(vonage: Vonage) -> None:
+    url = f"{vonage.simulator.url}/accounts/{ACCOUNT}/subaccounts"
+    unknown = vonage.request("GET", f"/accounts/{SUBACCOUNT}/subaccounts")
+    vonage.simulator.settings(subaccounts_api=False)
+    refused = [requests.get(url, timeout=30), vonage.request("GET", url.removeprefix(
+        vonage.simulator.url)), unknown]  # fmt: skip
+    assert [each.status_code for each in refused] == [401, 403, 404]
+    for each in refused:
+        jsonschema.validate(each.json(), _ERROR)
+    assert "is not provisioned to access" in refused[1].json()["detail"]
+
+
+@pytest.mark.parametrize("how", DISTORTED_LISTS)
+def test_every_distorted_list_is_refused_by_the_parser(vonage: Vonage, how: str) -> None:
+    vonage.simulator.fault("subaccounts", "distorted", how=how)
+    document = vonage.request("GET", f"/accounts/{ACCOUNT}/subaccounts").json()
+    with pytest.raises(VonageUnavailable, match="list of sub-accounts cannot be used"):
+        subaccount_list(document, ACCOUNT)
 
 
 # The OpenAPI text of 2.1.17

@@ -168,6 +168,7 @@ KINDS = [
     notifications.refused(Refusal("(all)", "(JSON)", "must be a list, in [ ]")),
     notifications.removed("sms-outbound", "abcd1234", since=NOW),
     notifications.spend_capped(Budget("2026-11", 5_000_000, 4_999_000), 2),
+    notifications.subaccounts_changed("abcd1234", ["subacct1"], []),
     notifications.taken_over("7", "s3://bucket/definitions/report-definitions.json"),
 ]
 

@@ -19,6 +19,7 @@ from vonage_reports.domain.backfill import Backfill, Progress, oldest_date
 from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
 from vonage_reports.domain.removal import listing_of
 from vonage_reports.domain.report import Report, Revision, State
+from vonage_reports.domain.subaccounts import ALWAYS
 from vonage_reports.domain.windows import Window, WindowLength, tiled, windows_ending_after
 
 THE_API_KEY = "(the API key)"
@@ -370,7 +371,8 @@ class DefinitionHistory:
         """Return whether an account of the definition is collected."""
         if self.is_refused or self.change is not None:
             return Standing.REFUSED
-        return Standing.COLLECTED if self._is_listed(account_id) else Standing.REMOVED
+        is_over = not self._is_listed(account_id) or self._is_closed(account_id)
+        return Standing.REMOVED if is_over else Standing.COLLECTED
 
     def missing(self, account: AccountReports) -> list[MissingWindow]:
         """List the account's windows that are neither delivered nor open nor failed.
@@ -397,8 +399,13 @@ class DefinitionHistory:
             is_known = account.account_id.lower() in self.span.collected_before
             first = self.span.start if is_known else max(first, self.span.start)
         planned = [report.window for report in account.whole]
+        of = self.definition
+        collected_in = ALWAYS if of is None else of.span_of(account.account_id)
         for window in tiled(self.windows, planned):
             if not first <= window.start <= last:
+                continue
+            if window.start not in account.windows and not collected_in.has(window):
+                # Vonage did not list the sub-account then.
                 continue
             if (window.start, account.account_id) in self.to_come:
                 continue
@@ -441,13 +448,22 @@ class DefinitionHistory:
             return f"{self.name} was removed from the definitions"
         if self.change is not None:
             return f"{self.change.field}: {self.change.reason}"
-        if not self._is_listed(account_id):
-            return f"{account_id} was removed from the account_ids of {self.name}"
+        if self._is_closed(account_id) or not self._is_listed(account_id):
+            return (
+                f"{account_id} is closed or suspended, so a backfill leaves it out"
+                if self._is_closed(account_id)
+                else f"{account_id} was removed from the account_ids of {self.name}"
+            )
         return None
 
     @property
     def _account_ids(self) -> Sequence[str]:
         return () if self.definition is None else self.definition.account_ids
+
+    def _is_closed(self, account_id: str) -> bool:
+        """Whether Vonage does not list a sub-account any more, or lists it as suspended."""
+        of = self.definition
+        return of is not None and of.span_of(account_id).until is not None
 
     def _is_listed(self, account_id: str) -> bool:
         return account_id in self._account_ids or THE_API_KEY in self._account_ids

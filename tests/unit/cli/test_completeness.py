@@ -10,6 +10,7 @@ from tests.support.reports import make_report
 from vonage_reports.aws.ledger_items import Calendar
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import State
+from vonage_reports.domain.subaccounts import Followed, Span
 from vonage_reports.domain.windows import Window, WindowLength, windows_within
 from vonage_reports_cli.completeness import Collected, Completeness, Flaw, completeness_of
 from vonage_reports_cli.period import Period, month_of
@@ -122,6 +123,22 @@ def test_command_collects_all_that_is_missing() -> None:
     assert found.commands("prod") == [
         "vonage-reports --stack prod backfill calls --from 2026-11-01 --until 2026-12-01"
     ]
+
+
+def test_sub_account_has_the_windows_from_its_creation_to_its_end() -> None:
+    noon = datetime(2026, 11, 10, 12, tzinfo=UTC)
+    spans = {"new00001": Span(((noon, None),)), "gone0001": Span(((None, noon),))}
+    of = definition(account_ids=("abcd1234", "new00001", "gone0001"), followed=Followed(spans))
+    days = windows_of(of, "2026-11-01", "2026-12-01")
+
+    found = complete(of, days)
+
+    assert found.windows == 30 + 21 + 10
+    assert [(each.account_id, each.ranges, each.event is None) for each in found.incomplete] == [
+        ("new00001", ["2026-11-10 to 2026-11-30"], False),
+        ("gone0001", ["2026-11-01 to 2026-11-10"], True),
+    ]
+    assert found.cautions == []
 
 
 def test_definition_without_accounts_has_the_one_of_its_cursor() -> None:

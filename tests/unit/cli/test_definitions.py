@@ -7,6 +7,7 @@ import pytest
 from vonage_reports.aws.definitions_source import WrittenDefinitions
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.removal import cause_of, pair_of
+from vonage_reports.domain.subaccounts import SubaccountList, after_answer
 from vonage_reports.submit_reports.read_definitions import parse_definitions
 from vonage_reports_cli.definitions import changes, checked, known_api_key, line_diff
 from vonage_reports_cli.status.model import THE_API_KEY
@@ -53,6 +54,27 @@ def test_order_and_defaults_are_no_difference() -> None:
     explicit = {**VERIFY, "window": "day", "delay_days": [3], "time_zone": "UTC"}
 
     assert shown(text(VERIFY, VOICE), text(VOICE, explicit)) == []
+
+
+def test_sub_accounts_are_told_as_written() -> None:
+    follows = {**VERIFY, "account_ids": "subaccounts"}
+    listed = {**VERIFY, "account_ids": ["wxyz9876"]}
+
+    told = 'changed verify: account_ids ["wxyz9876"] -> "subaccounts"'
+    assert shown(text(listed), text(follows)) == [told]
+    assert shown(text(follows), text(follows)) == []
+
+
+def test_definition_of_the_known_sub_accounts_is_checked() -> None:
+    known = after_answer(None, SubaccountList("abcd1234", {"sub1": None}), NOW)
+    calendar = Calendar({}, {}, {}, subaccounts={"abcd1234": known})
+    follows = written({**VERIFY, "account_ids": "subaccounts"})
+
+    assert known_api_key(follows, calendar) == "abcd1234"
+    found = checked(follows, calendar=calendar)
+    assert (found.definitions[0].account_ids, found.warnings) == (("abcd1234", "sub1"), [])
+    (warning,) = checked(follows).warnings
+    assert warning.startswith("verify, account_ids: only the primary account is counted here")
 
 
 def test_filter_s_value_is_not_quoted() -> None:

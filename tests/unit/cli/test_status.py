@@ -15,6 +15,8 @@ from vonage_reports.domain.definitions import Refusal, ReportDefinition
 from vonage_reports.domain.removal import DEFINITION_REMOVED
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.splitting import halves_of
+from vonage_reports.domain.subaccounts import Followed
+from vonage_reports.domain.subaccounts import Span as Listed
 from vonage_reports.domain.windows import Window, WindowLength, windows_within
 from vonage_reports_cli.status.hearing import Unheard
 from vonage_reports_cli.status.model import THE_API_KEY, Content, Row, Span, Standing
@@ -539,6 +541,27 @@ def test_removed_account_is_listed_without_backfill() -> None:
     (problem,) = result.problems
     assert problem.event is None
     assert problem.reason == "abcd1234 was removed from the account_ids of sms"
+
+
+def test_sub_account_misses_no_window_while_it_is_not_listed() -> None:
+    days = windows(DAILY, "2026-11-01", "2026-11-07")
+    back = days[3].start + timedelta(hours=9)
+    of = replace(
+        DAILY, followed=Followed({"abcd1234": Listed(((None, days[1].start), (back, None)))})
+    )
+    assert missing(status(report(of, days[0]), report(of, days[3]), definitions=[of])) == []
+    (later,) = missing(status(report(of, days[0]), report(of, days[5]), definitions=[of]))
+    assert later[:2] == ("2026-11-04 to 2026-11-05", 2)
+
+
+def test_closed_sub_account_is_listed_without_backfill() -> None:
+    days = windows(DAILY, "2026-11-01", "2026-11-04")
+    of = replace(DAILY, followed=Followed({"abcd1234": Listed(((None, days[2].end),))}))
+    result = status(report(of, days[0]), report(of, days[2]), definitions=[of])
+    assert row(result).standing is Standing.REMOVED
+    (problem,) = result.problems
+    assert problem.event is None
+    assert problem.reason == "abcd1234 is closed or suspended, so a backfill leaves it out"
 
 
 def test_changed_definition_counts_its_original_windows() -> None:

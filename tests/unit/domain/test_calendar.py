@@ -400,7 +400,7 @@ def test_windows_tile_time_when_local_midnight_moves(
         at += length.most_days * timedelta(hours=hours)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(windows, "ZoneInfo", lambda _, offset=offset: timezone(offset))
-            for account_id, begin in where_finals_begin(definition, cursors, at):
+            for account_id, _, begin in where_finals_begin(definition, cursors, at):
                 cursors[definition.name, account_id, 3] = begin
             for due in due_reports(
                 definition,

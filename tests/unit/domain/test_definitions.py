@@ -51,8 +51,8 @@ def test_subaccounts_in_one_report_warn_above_ten_accounts() -> None:
     assert warnings_of([together, of_accounts(10)]) == [
         (
             "together, include_subaccounts: the definitions name 11 accounts. For more than 10, "
-            "Vonage advises one report for each account: write the accounts into account_ids and "
-            "set include_subaccounts to false"
+            'Vonage advises one report for each account: set account_ids to "subaccounts" and '
+            "include_subaccounts to false"
         )
     ]
     assert warnings_of([together, of_accounts(9)]) == []

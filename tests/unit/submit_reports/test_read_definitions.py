@@ -11,6 +11,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from vonage_reports.domain.definitions import Refusal, ReportDefinition
 from vonage_reports.domain.errors import InvalidRequest
+from vonage_reports.domain.subaccounts import (
+    SubaccountList,
+    Subaccounts,
+    after_answer,
+    after_failure,
+)
 from vonage_reports.domain.windows import WindowLength
 from vonage_reports.submit_reports.read_definitions import (
     LoadedDefinitions,
@@ -241,7 +247,10 @@ def test_direction_is_refused_for_products_without_it(product: str) -> None:
         ),
         (
             {"account_ids": ["ab cd"]},
-            'account_ids.0: takes a list of account ids, such as ["abcd1234"], not "ab cd"',
+            (
+                "account_ids.0: takes a list of account ids, such as "
+                '["abcd1234"], or "subaccounts", not "ab cd"'
+            ),
         ),
         ({"include_subaccounts": "yes"}, 'include_subaccounts: takes true or false, not "yes"'),
         ({"window": "year"}, 'window: takes hour, day, week or month, not "year"'),
@@ -546,3 +555,52 @@ def test_unreadable_parameter_refuses_every_name() -> None:
     assert not loaded.is_readable
     with pytest.raises(InvalidRequest, match="the report definitions are not valid JSON"):
         loaded.named("calls")
+
+
+FOLLOWS = {**SMS, "account_ids": "subaccounts"}
+READ_AT = datetime(2026, 11, 22, tzinfo=UTC)
+LISTED = after_answer(None, SubaccountList(API_KEY, {"sub1": None, "sub2": None}), READ_AT)
+
+
+def following(
+    *entries: object, subaccounts: Subaccounts | None = LISTED
+) -> tuple[list[ReportDefinition], list[Refusal]]:
+    return parse_definitions(json.dumps(entries), api_key=API_KEY, subaccounts=subaccounts)
+
+
+def test_definition_follows_the_list_of_sub_accounts() -> None:
+    (found,), refused = following(FOLLOWS)
+    assert refused == []
+    assert found.account_ids == (API_KEY, "sub1", "sub2")
+    assert found.followed == LISTED.followed()
+
+
+def test_unknown_list_leaves_the_primary_account() -> None:
+    (found,), refused = following(FOLLOWS, subaccounts=None)
+    assert refused == []
+    assert found.account_ids == (API_KEY,)
+    assert found.followed is not None
+    assert not found.followed.is_known
+
+
+def test_list_that_does_not_count_refuses_the_definitions_that_follow_it() -> None:
+    failed = after_failure(None, API_KEY, "Vonage answered 403", READ_AT)
+    (calls,), (refusal,) = following(FOLLOWS, CALLS, subaccounts=failed)
+    assert calls.name == "calls"
+    assert refusal == Refusal("sms-outbound", "account_ids", str(failed.problem))
+
+
+def test_sub_accounts_in_two_ways_are_refused() -> None:
+    _, (refusal,) = following({**FOLLOWS, "include_subaccounts": True})
+    assert refusal.field == "include_subaccounts"
+    assert "bill its records twice" in refusal.reason
+
+
+def test_definition_of_a_listed_account_collects_the_same() -> None:
+    _, (refusal,) = following({**SMS, "name": "one", "account_ids": ["SUB2"]}, FOLLOWS)
+    assert (refusal.definition, refusal.field) == ("sms-outbound", "name")
+
+
+@pytest.mark.parametrize("value", ["SUBACCOUNTS", "subaccount", ["subaccounts", "sub1"][:0], 7])
+def test_other_words_for_the_sub_accounts_are_refused(value: object) -> None:
+    assert refusal_of({**SMS, "account_ids": value}).field == "account_ids"

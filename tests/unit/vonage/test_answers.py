@@ -1,6 +1,10 @@
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 
-from vonage_reports.vonage.answers import cleaned, report_request
+from vonage_reports.domain.errors import VonageUnavailable
+from vonage_reports.vonage.answers import cleaned, report_request, subaccount_list
 
 PERSONAL = [
     "447700900123",
@@ -101,3 +105,90 @@ LINK = {"href": "https://api.nexmo.com/v3/media/f1"}
 )
 def test_first_link_of_a_list_is_the_link(links: object, file_id: str | None) -> None:
     assert report_request({"_links": {"download_report": links}}).file_id == file_id
+
+
+def listed(**entry: Any) -> dict[str, Any]:
+    """Return an entry of the list of sub-accounts, as the OpenAPI text 1.0.8 has it."""
+    return {
+        "api_key": "bbe6222f",
+        "name": "Subaccount department A",
+        "primary_account_api_key": "acc6111f",
+        "use_primary_account_balance": True,
+        "created_at": "2018-03-02T16:34:49Z",
+        "suspended": False,
+        "balance": 100.25,
+        "credit_limit": -100.25,
+        **entry,
+    }
+
+
+def a_list(*entries: object, **more: Any) -> dict[str, Any]:
+    primary = {"api_key": "acc6111f", "name": "Primary", "suspended": False}
+    return {"_embedded": {"primary_account": primary, "subaccounts": list(entries)}, **more}
+
+
+def test_suspended_accounts_are_left_out_of_the_list() -> None:
+    found = subaccount_list(
+        a_list(
+            listed(),
+            listed(api_key="acc7", suspended=True),
+            listed(api_key="acc8", created_at="soon", name=None),
+        ),
+        "ACC6111f",
+    )
+    assert found.primary == "ACC6111f"
+    assert found.created == {"bbe6222f": datetime(2018, 3, 2, 16, 34, 49, tzinfo=UTC), "acc8": None}
+
+
+def test_list_without_sub_accounts_is_whole() -> None:
+    assert subaccount_list(a_list(), "acc6111f").created == {}
+
+
+ODD_LISTS: dict[str, Any] = {
+    "nothing": {},
+    "null": {"_embedded": None},
+    "a text": {"_embedded": "x"},
+    "no list": {"_embedded": {"primary_account": {"api_key": "acc6111f"}}},
+    "an object": {"_embedded": {"primary_account": {"api_key": "acc6111f"}, "subaccounts": {}}},
+    "no primary": {"_embedded": {"subaccounts": [listed()]}},
+    "null primary": {"_embedded": {"primary_account": None, "subaccounts": [listed()]}},
+    "a number as primary": {
+        "_embedded": {"primary_account": {"api_key": 7}, "subaccounts": [listed()]}
+    },
+    "another primary": {
+        "_embedded": {"primary_account": listed(api_key="other"), "subaccounts": [listed()]}
+    },
+    "null entry": a_list(listed(), None),
+    "text entry": a_list("bbe6222f"),
+    "entry without a key": a_list({"suspended": False}),
+    "number as key": a_list(listed(api_key=12345678)),
+    "empty key": a_list(listed(api_key="")),
+    "long key": a_list(listed(api_key="x" * 41)),
+    "path as key": a_list(listed(api_key="../../v2")),
+    "line as key": a_list(listed(api_key="bbe6222f\n")),
+    "foreign digits as key": a_list(listed(api_key="\u0663\u0664")),
+    "no suspended": a_list({"api_key": "bbe6222f"}),
+    "null suspended": a_list(listed(suspended=None)),
+    "text suspended": a_list(listed(suspended="false")),
+    "number suspended": a_list(listed(suspended=0)),
+    "twice": a_list(listed(), listed(api_key="BBE6222F")),
+    "suspended twice": a_list(listed(suspended=True), listed()),
+    "the primary too": a_list(listed(api_key="acc6111f")),
+    "next page": a_list(
+        listed(), _links={"next": {"href": "/accounts/acc6111f/subaccounts?page=2"}}
+    ),
+    "too many": a_list(*(listed(api_key=f"a{each}") for each in range(10_000))),
+}
+
+
+@pytest.mark.parametrize("answer", ODD_LISTS.values(), ids=ODD_LISTS)
+def test_list_that_is_not_whole_counts_as_no_answer(answer: dict[str, Any]) -> None:
+    with pytest.raises(VonageUnavailable, match="list of sub-accounts cannot be used: it") as error:
+        subaccount_list(answer, "acc6111f")
+    assert error.value.is_unusable_answer
+    assert str(error.value).isprintable()
+
+
+def test_list_of_two_thousand_sub_accounts_is_whole() -> None:
+    entries = [listed(api_key=f"a{each}") for each in range(2_000)]
+    assert len(subaccount_list(a_list(*entries), "acc6111f").created) == 2_000

@@ -22,6 +22,8 @@ calendar                collects#<definition>           the fields of a definiti
                                                         change, and its delays as last planned
 spend                   <yyyy-mm>                       the requests of a UTC month, and the records
                                                         that Vonage counted in them
+calendar                subaccounts#<primary account>   Vonage's last good list of sub-accounts, and
+                                                        the result of the last request for it
 ======================  ==============================  ======================================
 
 All open work is one partition, so reads do not grow with the number of finished reports.
@@ -59,6 +61,7 @@ from vonage_reports.aws.ledger_items import (
     report_of,
     request_key,
     slot_key,
+    subaccounts_item,
 )
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.calendar import Delays, Relabelling
@@ -66,6 +69,8 @@ from vonage_reports.domain.catalogue import Registration
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Report, State, report_ids_from
 from vonage_reports.domain.spend import Spending
+from vonage_reports.domain.subaccounts import Subaccounts
+from vonage_reports.domain.windows import format_instant
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -277,6 +282,15 @@ class Ledger:
         else:
             write = self._put(relabelling_item(new), unmoved)
         self._transact(write, refusals=_LOST)
+
+    def write_subaccounts(self, old: Subaccounts | None, new: Subaccounts) -> None:
+        """Write Vonage's list of sub-accounts, as it is after a request to Vonage.
+
+        Raises VersionConflict if another invocation wrote it since it was read.
+        """
+        unmoved = _IF_ABSENT if old is None else _still("tried_at", format_instant(old.tried_at))
+        if any(self._transact(self._put(subaccounts_item(new), unmoved), refusals=_LOST)):
+            raise VersionConflict("another invocation wrote the list of sub-accounts")
 
     def move_cursor(self, definition: str, account_id: str, delay_days: int, to: datetime) -> None:
         """Record that all windows that end by `to` are planned.

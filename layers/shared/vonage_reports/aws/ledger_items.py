@@ -1,7 +1,7 @@
 """The items of the ledger: reports, backfills and cursors in DynamoDB's types."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,8 +14,9 @@ from vonage_reports.domain.calendar import Delays, Relabelling
 from vonage_reports.domain.catalogue import PARTITION_KEYS, Registration
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Priority, Report, Revision, State, definition_of
+from vonage_reports.domain.subaccounts import Interval, Subaccounts
 from vonage_reports.domain.traffic_profile import TrafficProfile
-from vonage_reports.domain.windows import Window, parse_instant
+from vonage_reports.domain.windows import Window, format_instant, parse_instant
 
 OF_FINISHED_REPORTS = (
     *("report_id", "definition", "product", "account_id", "include_subaccounts", "filters"),
@@ -80,6 +81,7 @@ class Calendar:
         unreadable: The sort keys of the items that this code cannot read.
         delays: The delays of each definition as last planned. Absent for a definition that only an
             earlier version of this code planned.
+        subaccounts: Vonage's lists of sub-accounts, by primary account in lower case.
     """
 
     cursors: Mapping[tuple[str, str, int], datetime]
@@ -88,6 +90,13 @@ class Calendar:
     profiles: Mapping[tuple[str, str], TrafficProfile] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
     delays: Mapping[str, Delays] = field(default_factory=dict)
+    subaccounts: Mapping[str, Subaccounts] = field(default_factory=dict)
+
+    @property
+    def latest_subaccounts(self) -> Subaccounts | None:
+        """The list for which Vonage was asked last, which is that of the present API key."""
+        lists = self.subaccounts.values()
+        return max(lists, key=lambda each: each.tried_at, default=None)
 
     def require_readable(self, definition: str) -> None:
         """Raise UnreadableItem if a definition's cursor, or its fixed fields, cannot be read.
@@ -208,7 +217,7 @@ class _OpenItems:
 def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
     """Read the calendar's partition."""
     cursors, volumes, collects, profiles = {}, {}, {}, {}
-    delays, unreadable = {}, []
+    delays, unreadable, subaccounts = {}, [], {}
     for item in items:
         kind, *rest = str(item["sk"]).split("#")
         try:
@@ -227,9 +236,12 @@ def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
                 collects[name] = fixed
                 if "delays" in item:
                     delays[name] = _delays_of(json.loads(str(item["delays"])))
+            elif kind == "subaccounts":
+                (primary,) = rest
+                subaccounts[primary] = subaccounts_of_item(item)
         except _MALFORMED:
             unreadable.append(_name(item))
-    return Calendar(cursors, volumes, collects, profiles, tuple(unreadable), delays)
+    return Calendar(cursors, volumes, collects, profiles, tuple(unreadable), delays, subaccounts)
 
 
 def _instant(value: object) -> datetime:
@@ -239,6 +251,64 @@ def _instant(value: object) -> datetime:
 
 def _delays_of(value: Mapping[str, str | None]) -> Delays:
     return {int(days): None if at is None else _instant(at) for days, at in value.items()}
+
+
+def subaccounts_item(of: Subaccounts) -> dict[str, Any]:
+    """Return the item of Vonage's list of sub-accounts, without attributes that are None."""
+    item = {
+        "pk": "calendar",
+        "sk": f"subaccounts#{of.primary.lower()}",
+        "primary": of.primary,
+        "tried_at": format_instant(of.tried_at),
+        "read_at": _text(of.read_at),
+        "failing_since": _text(of.failing_since),
+        "not_before": _text(of.not_before),
+        "reason": of.reason,
+        "is_expired": of.is_expired,
+        # As text, because thousands of attributes take longer to read.
+        "accounts": None
+        if of.accounts is None
+        else json.dumps(
+            {
+                name: [[_text(since), _text(until)] for since, until in intervals]
+                for name, intervals in of.accounts.items()
+            }
+        ),
+    }
+    return {name: value for name, value in item.items() if value is not None}
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else format_instant(at)
+
+
+def subaccounts_of_item(item: Mapping[str, Any]) -> Subaccounts:
+    """Read the item of Vonage's list of sub-accounts."""
+    accounts = None
+    if "accounts" in item:
+        accounts = {
+            str(name): _intervals(intervals)
+            for name, intervals in json.loads(str(item["accounts"])).items()
+        }
+    return Subaccounts(
+        primary=str(item["primary"]),
+        tried_at=_instant(item["tried_at"]),
+        accounts=accounts,
+        read_at=_at(item.get("read_at")),
+        failing_since=_at(item.get("failing_since")),
+        not_before=_at(item.get("not_before")),
+        reason=str(item["reason"]),
+        is_expired=bool(item["is_expired"]),
+    )
+
+
+def _intervals(value: Sequence[Sequence[object]]) -> Sequence[Interval]:
+    *_, (_, _) = value  # An account has one at least.
+    return tuple((_at(since), _at(until)) for since, until in value)
+
+
+def _at(value: object) -> datetime | None:
+    return None if value is None else _instant(value)
 
 
 def collects_item(definition: ReportDefinition, delays: Delays) -> dict[str, Any]:

@@ -107,10 +107,13 @@ class Backfill:
 
     def to_json(self) -> str:
         """Return the JSON for the ledger."""
+        fields_of_definition = asdict(self.definition)
+        # A backfill has a fixed list of accounts.
+        del fields_of_definition["followed"]
         value = {
             **{name: getattr(self, name) for name in _COUNTS},
             "definition": {
-                **asdict(self.definition),
+                **fields_of_definition,
                 "account_ids": list(self.definition.account_ids),
                 "delay_days": list(self.definition.delay_days),
             },
@@ -164,7 +167,9 @@ def checked_backfill(
             f"{prefix}: start {start} is too early; write {oldest} or later. "
             f"Vonage has no older {definition.product} records"
         )
-    backfill = Backfill(definition, start, end, begun_at=now, confirmed=confirmed)
+    listed = [each for each in definition.account_ids if definition.span_of(each).until is None]
+    fixed = replace(definition, account_ids=tuple(listed), followed=None)
+    backfill = Backfill(fixed, start, end, begun_at=now, confirmed=confirmed)
     if not backfill.windows:
         raise InvalidRequest(
             f"{prefix}: {start} to {end} has no whole {definition.window} due; write earlier dates"

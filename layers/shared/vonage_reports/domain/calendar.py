@@ -10,6 +10,7 @@ from types import MappingProxyType
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.products import hour_settles, oldest_start
 from vonage_reports.domain.report import Priority, Report, Revision, report_id, report_ids_from
+from vonage_reports.domain.subaccounts import ALWAYS, Span
 from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import (
     Window,
@@ -32,18 +33,26 @@ def due_windows(
     cursor: datetime | None,
     at: datetime,
     planned: Sequence[Window] = (),
+    *,
+    span: Span = ALWAYS,
 ) -> Iterator[Window]:
     """Yield, oldest first, the windows after `cursor` that are due at the instant `at`.
 
     Without a cursor, yield only the latest due window, because a first run buys no history.
     `planned` are the account's windows in the ledger, perhaps planned by earlier rules of the zone.
+    `span` is the time in which the account is collected.
     """
     due_by = at - _delay(definition, delay_index)
     if cursor is None:
-        yield latest_window_ending_by(due_by, definition.window, definition.time_zone)
+        latest = latest_window_ending_by(due_by, definition.window, definition.time_zone)
+        yield from filter(span.has, [latest])
         return
-    windows = windows_after(cursor, definition.window, definition.time_zone, planned)
-    yield from takewhile(lambda window: window.end <= due_by, windows)
+    until = span.until
+    windows = takewhile(
+        lambda window: window.end <= due_by and (until is None or window.start < until),
+        windows_after(cursor, definition.window, definition.time_zone, planned),
+    )
+    yield from filter(span.has, windows)
 
 
 def last_due_revision(definition: ReportDefinition, window: Window, at: datetime) -> int | None:
@@ -125,14 +134,15 @@ def due_reports(
     whose records Vonage has deleted are late.
     """
     seen = seen_delays(definition, delays, at)
-    ends = _ends(definition, cursors)
+    ends = _Ends(definition, cursors, delays)
     counted_from = at if stopped_since is None else min(at, stopped_since)
     kept_from = None if stopped_since is None else oldest_start(definition.product, now)
     for account_id in definition.account_ids:
         for delay_index, delay_days in enumerate(definition.delay_days):
-            since = _planned_to(definition, account_id, delay_index, ends, delays)
+            since = ends.planned_to(account_id, delay_index)
             known = planned.get(account_id.lower(), ())
-            windows = list(due_windows(definition, delay_index, since, at, known))
+            span = definition.span_of(account_id)
+            windows = list(due_windows(definition, delay_index, since, at, known, span=span))
             changed_at = seen[delay_days]
             # A definition without a cursor has no late windows, because collecting begins with the
             # latest window.
@@ -174,12 +184,13 @@ def next_unplanned(
     its delay was changed. `delays` are those that an earlier run saw.
     """
     seen = seen_delays(definition, delays, defined_at)
-    ends = _ends(definition, cursors)
+    ends = _Ends(definition, cursors, delays)
     for account_id in definition.account_ids:
         for delay_index, delay_days in enumerate(definition.delay_days):
-            planned_to = _planned_to(definition, account_id, delay_index, ends, delays)
+            planned_to = ends.planned_to(account_id, delay_index)
             at = defined_at if planned_to is None else now
-            windows = due_windows(definition, delay_index, planned_to, at)
+            span = definition.span_of(account_id)
+            windows = due_windows(definition, delay_index, planned_to, at, span=span)
             window = next(windows, None)
             if window and planned_to and _is_within_a_window(definition, planned_to):
                 # New rules of the zone cut this window, unless an earlier revision has a longer
@@ -207,13 +218,15 @@ def first_unplanned(
     delays: Delays | None,
 ) -> datetime | None:
     """Return the oldest cursor of a definition, or None if it was never planned."""
-    by_account = _ends(definition, cursors)
+    by_account = _Ends(definition, cursors, delays)
     ends = (
-        _planned_to(definition, account_id, index, by_account, delays)
+        (definition.span_of(account_id).until, by_account.planned_to(account_id, index))
         for account_id in definition.account_ids
         for index in range(len(definition.delay_days))
     )
-    return min((end for end in ends if end is not None), default=None)
+    # An account that is gone, and planned to its end, is not planned any more.
+    left = (end for until, end in ends if end is not None and (until is None or end < until))
+    return min(left, default=None)
 
 
 def seen_delays(definition: ReportDefinition, before: Delays | None, at: datetime) -> Delays:
@@ -233,8 +246,10 @@ def where_finals_begin(
     cursors: Mapping[tuple[str, str, int], datetime],
     at: datetime,
     delays: Delays | None = None,
-) -> Iterator[tuple[str, datetime]]:
-    """Yield the account and the first cursor of each final revision without a cursor.
+) -> Iterator[tuple[str, int, datetime]]:
+    """Yield the account, the delay and the first cursor of each final revision without a cursor.
+
+    A sub-account that is new since the definition was planned has a first cursor for each delay.
 
     A delay that is final again, after another delay was, gets a new cursor too. `delays` are those
     that an earlier run saw.
@@ -245,12 +260,16 @@ def where_finals_begin(
     """
     index = len(definition.delay_days) - 1
     final = definition.delay_days[index]
-    ends = _ends(definition, cursors)
+    ends = _Ends(definition, cursors, delays)
     for account_id in definition.account_ids:
+        begin = ends.begin_of(account_id)
+        if begin is not None:
+            yield from ((account_id, days, begin) for days in definition.delay_days)
+            continue
         is_new = (definition.name, account_id, final) not in cursors
         if is_new or (delays is not None and max(delays) < final):
-            since = _planned_to(definition, account_id, index, ends, delays)
-            yield account_id, since or next(due_windows(definition, index, None, at)).start
+            since = ends.planned_to(account_id, index)
+            yield account_id, final, since or next(due_windows(definition, index, None, at)).start
 
 
 @dataclass(frozen=True)
@@ -331,6 +350,43 @@ def _ends(
             of_account = ends[account_id.lower()]
             of_account[days] = max(end, of_account.get(days, end))
     return ends
+
+
+class _Ends:
+    """The ends of a definition's planned windows, by account and by delay."""
+
+    def __init__(
+        self,
+        definition: ReportDefinition,
+        cursors: Mapping[tuple[str, str, int], datetime],
+        delays: Delays | None,
+    ) -> None:
+        self._definition = definition
+        self._delays = delays
+        self._ends = _ends(definition, cursors)
+        self._has_begun = any(each.lower() in self._ends for each in definition.account_ids)
+
+    def planned_to(self, account_id: str, delay_index: int) -> datetime | None:
+        """Return the end of a revision's planned windows, or None for a new revision."""
+        of = self._definition
+        planned_to = _planned_to(of, account_id, delay_index, self._ends, self._delays)
+        return self.begin_of(account_id) if planned_to is None else planned_to
+
+    def begin_of(self, account_id: str) -> datetime | None:
+        """Return the start of the first window of a sub-account that is new, or None.
+
+        None also for a definition that is new itself, which begins with the latest due window.
+        """
+        span = self._definition.span_of(account_id)
+        is_planned = account_id.lower() in self._ends
+        if span.since is None or not span.is_new or is_planned or not self._has_begun:
+            return None
+        return _start_at(self._definition, span.since)
+
+
+def _start_at(definition: ReportDefinition, instant: datetime) -> datetime:
+    """Return the start of the window that contains an instant."""
+    return next(windows_ending_after(instant, definition.window, definition.time_zone)).start
 
 
 def _planned_to(

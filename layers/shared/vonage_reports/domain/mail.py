@@ -30,6 +30,7 @@ _WORDS = {
     "definition.removed": "removed",
     "definitions.taken_over": "taken over",
     "spend.capped": "capped",
+    "subaccounts.changed": "sub-accounts",
 }
 
 _COSTS = {

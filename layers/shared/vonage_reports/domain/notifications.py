@@ -34,6 +34,9 @@ SCHEMA_VERSION = 1
 MOST_TOTALS = 50
 """How many currencies a notification names. The manifest names all."""
 
+_MOST_NAMED = 20
+"""How many sub-accounts a message names. `added` and `gone` have them all."""
+
 _LONGEST_CURRENCY = 20
 """Longer texts in the currency column are no currencies, and could exceed the limit of SNS."""
 
@@ -266,6 +269,27 @@ def spend_capped(budget: Budget, waiting: int) -> dict[str, Any]:
 def cause_of_cap(budget: Budget) -> str:
     """Return the cause under which a month's cap is announced. A raised cap is another cause."""
     return f"{CAP}{budget.month}#{budget.cap}"
+
+
+def subaccounts_changed(primary: str, added: Sequence[str], gone: Sequence[str]) -> dict[str, Any]:
+    """Make the body of `subaccounts.changed`: Vonage lists other sub-accounts of the API key."""
+    parts = [
+        f"{heading}: {', '.join(accounts[:_MOST_NAMED])}"
+        + (f" and {len(accounts) - _MOST_NAMED:,} more" if len(accounts) > _MOST_NAMED else "")
+        for heading, accounts in (
+            ("new, and collected from their first window on", added),
+            ("closed or suspended, and collected up to now", gone),
+        )
+        if accounts
+    ]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "event": "subaccounts.changed",
+        "account_id": primary,
+        "added": list(added),
+        "gone": list(gone),
+        "message": f"sub-accounts of {primary}: {'; '.join(parts)}",
+    }
 
 
 def taken_over(version: str, uri: str) -> dict[str, Any]:

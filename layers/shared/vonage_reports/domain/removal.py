@@ -62,7 +62,8 @@ def listing_of(
     """Return the names and accounts of the report definitions, or None if they are unknown.
 
     They are unknown if the list is empty or unreadable, and if an entry has no readable name. A
-    refused definition counts as listed, with every account.
+    refused definition counts as listed, with every account. So does a sub-account that is gone:
+    it ends by itself, and its planned reports are still collected.
     """
     refused = {each.definition for each in refusals}
     is_named = all(
@@ -71,10 +72,15 @@ def listing_of(
     )
     if not is_named or not (definitions or refusals):
         return None
-    accounts: dict[str, Collection[str] | None] = {
-        each.name: {account_id.lower() for account_id in each.account_ids} for each in definitions
-    }
+    accounts = {each.name: _accounts_of(each) for each in definitions}
     return Listing({**accounts, **dict.fromkeys(refused)})
+
+
+def _accounts_of(definition: ReportDefinition) -> Collection[str] | None:
+    listed = {account_id.lower() for account_id in definition.account_ids}
+    if definition.followed is None:
+        return listed
+    return listed.union(definition.followed.spans) if definition.followed.is_known else None
 
 
 @dataclass(frozen=True)

@@ -256,12 +256,12 @@ def _begin(
     is_known: bool,
     at: datetime,
 ) -> None:
-    """Record a new definition, and the first cursor of each new final revision."""
+    """Record a new definition, and the first cursor of each new revision that needs one now."""
     final = definition.delay_days[-1]
     if not is_known:
         services.ledger.record_collects(definition)
-    for account_id, begin in where_finals_begin(definition, cursors, at, delays):
-        services.ledger.move_cursor(definition.name, account_id, final, begin)
+    for account_id, delay_days, begin in where_finals_begin(definition, cursors, at, delays):
+        services.ledger.move_cursor(definition.name, account_id, delay_days, begin)
     if delays is not None and max(delays) < final:
         # Record a longer final delay before planning moves the cursor of the former final, from
         # which the new final's cursor was derived.

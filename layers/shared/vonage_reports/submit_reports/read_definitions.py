@@ -7,8 +7,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -27,6 +27,7 @@ from vonage_reports.domain.definitions import (
     DEFAULT_DELAY_DAYS,
     DEFAULT_MAX_RECORDS,
     GIVEN_TWICE,
+    SUBACCOUNTS,
     Refusal,
     ReportDefinition,
 )
@@ -38,6 +39,7 @@ from vonage_reports.domain.products import (
     retention_problem,
 )
 from vonage_reports.domain.removal import Listing, Pair, listing_of, pair_of, removals_of
+from vonage_reports.domain.subaccounts import UNKNOWN, Followed, Subaccounts
 from vonage_reports.domain.windows import WindowLength
 from vonage_reports.submit_reports.context import Services
 
@@ -48,6 +50,9 @@ _MOST_QUOTED = 60
 
 _LARGEST_NUMBER = 2**53 - 1
 """The workflow's expressions round larger numbers, as JSONata's numbers are doubles."""
+_REMEMBERED = timedelta(days=70)
+"""How long a sub-account that is gone stays among the accounts, after its last window is due. The
+calendar may still plan its windows, and its last month may still be closed."""
 
 
 _NO_ZONES = re.compile(r"(posix|right)/.*|localtime|posixrules|Factory", re.DOTALL)
@@ -104,7 +109,7 @@ class _Definition(BaseModel):
     ]
     account_ids: Annotated[
         Annotated[list[_AccountId], Field(min_length=1), AfterValidator(_distinct)] | None,
-        Field(description='a list of account ids, such as ["abcd1234"]'),
+        Field(description='a list of account ids, such as ["abcd1234"], or "subaccounts"'),
     ] = None
     include_subaccounts: Annotated[bool, Field(description="true or false")] = False
     filters: Annotated[
@@ -148,6 +153,8 @@ def definitions_schema() -> dict[str, Any]:
     # An unknown product passes, because Vonage may have added it. Editors offer the known ones.
     product["anyOf"] = [{"enum": sorted(PRODUCTS)}, {"pattern": product.pop("pattern")}]
     filters["additionalProperties"] = False
+    # `_definition` reads this value itself.
+    schema["properties"]["account_ids"]["anyOf"].insert(1, {"const": SUBACCOUNTS})
     for name in filters["patternProperties"]:
         filters["patternProperties"][name] = {
             "type": ["string", "boolean", "integer"],
@@ -193,6 +200,13 @@ class LoadedDefinitions:
         return all(each.definition != EVERY_DEFINITION for each in self.refusals)
 
     @property
+    def follow_subaccounts(self) -> bool:
+        """Whether a definition, perhaps a refused one, follows Vonage's list of sub-accounts."""
+        return any(each.followed is not None for each in self.definitions) or any(
+            each.reason.startswith(UNKNOWN) for each in self.refusals
+        )
+
+    @property
     def listing(self) -> Listing | None:
         """The listed names and accounts, or None if they are unknown."""
         return listing_of(self.definitions, self.refusals)
@@ -214,18 +228,27 @@ def load_definitions(
 ) -> LoadedDefinitions:
     """Read the definitions, uncached, because they change without a deployment.
 
-    Reads `work` and `calendar` from the ledger if the caller does not give them.
+    Reads `work` and `calendar` from the ledger if the caller does not give them. Refuses a
+    definition that follows the sub-accounts while no list of the API key's sub-accounts is known.
 
     Raises:
         InvalidRequest: the secret, whose API key is the default account, is unusable.
         ClientError, BotoCoreError: AWS refused a call.
     """
-    return accepted_definitions(
+    api_key = services.vonage.api_key
+    calendar = calendar or services.ledger.calendar()
+    of_the_key = {key: each for key, each in calendar.subaccounts.items() if key == api_key.lower()}
+    loaded = accepted_definitions(
         services.definitions.read(),
         work or services.ledger.open_work(),
-        calendar or services.ledger.calendar(),
-        api_key=services.vonage.api_key,
+        replace(calendar, subaccounts=of_the_key),
+        api_key=api_key,
     )
+    unknown = [each for each in loaded.definitions if each.followed and not each.followed.is_known]
+    reason = f"{UNKNOWN} yet; the next pass of submit_reports reads it, within minutes"
+    refusals = [Refusal(each.name, "account_ids", reason) for each in unknown]
+    left = [each for each in loaded.definitions if each not in unknown]
+    return replace(loaded, definitions=left, refusals=[*loaded.refusals, *refusals])
 
 
 def accepted_definitions(
@@ -237,7 +260,9 @@ def accepted_definitions(
     announced as removed. The metadata of an object may say that the operator replaces them all by
     others.
     """
-    definitions, refusals = parse_definitions(written.text, api_key=api_key)
+    definitions, refusals = parse_definitions(
+        written.text, api_key=api_key, subaccounts=calendar.latest_subaccounts
+    )
     listed = {each.name for each in definitions} | {each.definition for each in refusals}
     known = collected_names(work, calendar)
     reason = None
@@ -288,10 +313,13 @@ def load_currencies(services: Services) -> dict[str, str | None]:
     return {each.name: each.currency for each in definitions}
 
 
-def parse_definitions(text: str, *, api_key: str) -> tuple[list[ReportDefinition], list[Refusal]]:
+def parse_definitions(
+    text: str, *, api_key: str, subaccounts: Subaccounts | None = None
+) -> tuple[list[ReportDefinition], list[Refusal]]:
     """Parse the text of the list. Return the usable definitions and the refusals.
 
-    `api_key` is the account of a definition without account_ids.
+    `api_key` is the account of a definition without account_ids. `subaccounts` gives the accounts
+    of a definition that follows Vonage's list. Without it, that definition has only `api_key`.
     """
     try:
         entries = _entries(text)
@@ -305,11 +333,15 @@ def parse_definitions(text: str, *, api_key: str) -> tuple[list[ReportDefinition
             continue
         problem = _repetition(entry)
         try:
-            definition = _definition(entry, api_key)
+            definition = _definition(entry, api_key, subaccounts)
         except ValidationError as error:
             problem = problem or first_problem(error, _Definition)
         else:
-            problem = problem or _problem(definition, accepted)
+            problem = (
+                problem
+                or _problem_of_accounts(definition, subaccounts)
+                or _problem(definition, accepted)
+            )
         if problem:
             refused.append(Refusal(_name(entry, number), *problem))
         else:
@@ -362,16 +394,26 @@ def _repetition(entry: _Object) -> tuple[str, str] | None:
     return None
 
 
-def _definition(entry: Mapping[str, Any], api_key: str) -> ReportDefinition:
-    value = _Definition.model_validate(dict(entry))
+def _definition(
+    entry: Mapping[str, Any], api_key: str, subaccounts: Subaccounts | None
+) -> ReportDefinition:
+    follows = entry.get("account_ids") == SUBACCOUNTS
+    value = _Definition.model_validate({**entry, "account_ids": None} if follows else dict(entry))
     filters = value.filters
     if "include_message" in known_filters(value.product):
         # Message bodies are personal data, so collect them only on request.
         filters = {"include_message": False, **filters}
+    account_ids, followed = tuple(value.account_ids or [api_key]), None
+    if follows:
+        followed = Followed(is_known=False)
+        if subaccounts is not None and subaccounts.problem is None:
+            days = value.window.most_days + value.delay_days[-1]
+            account_ids = subaccounts.account_ids(timedelta(days=days) + _REMEMBERED)
+            followed = subaccounts.followed()
     return ReportDefinition(
         name=value.name,
         product=value.product,
-        account_ids=tuple(value.account_ids or [api_key]),
+        account_ids=account_ids,
         include_subaccounts=value.include_subaccounts,
         filters=filters,
         window=value.window,
@@ -379,6 +421,7 @@ def _definition(entry: Mapping[str, Any], api_key: str) -> ReportDefinition:
         delay_days=tuple(value.delay_days),
         max_records=value.max_records,
         currency=value.currency,
+        followed=followed,
     )
 
 
@@ -441,6 +484,22 @@ def _requests(definition: ReportDefinition) -> Iterator[tuple[Any, ...]]:
     request = (definition.collects, definition.include_subaccounts, definition.delay_days)
     for account_id in definition.account_ids:
         yield (account_id.lower(), *request)
+
+
+def _problem_of_accounts(
+    definition: ReportDefinition, subaccounts: Subaccounts | None
+) -> tuple[str, str] | None:
+    """Return the field and the reason for refusing to follow the sub-accounts, or None."""
+    if definition.followed is None:
+        return None
+    if definition.include_subaccounts:
+        reason = (
+            f'with account_ids "{SUBACCOUNTS}", each sub-account has a report of its own, and '
+            "Vonage would bill its records twice; set it to false"
+        )
+        return "include_subaccounts", reason
+    problem = None if subaccounts is None else subaccounts.problem
+    return ("account_ids", problem) if problem else None
 
 
 def _problem(definition: ReportDefinition, accepted: _Accepted) -> tuple[str, str] | None:

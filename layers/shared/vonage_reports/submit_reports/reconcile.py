@@ -25,6 +25,7 @@ from vonage_reports.domain.settings import Settings
 from vonage_reports.submit_reports.backfills import plan_backfills
 from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.execute import collect_errors
+from vonage_reports.submit_reports.follow_subaccounts import follow_subaccounts
 from vonage_reports.submit_reports.monitor import monitor
 from vonage_reports.submit_reports.plan import announce_refusals, clear_resolved_refusals, plan
 from vonage_reports.submit_reports.read_definitions import LoadedDefinitions
@@ -72,7 +73,14 @@ def reconcile(
         planned = request.carry_out(RequestContext(services, settings, invocation.owner, clock()))
     work = services.ledger.open_work()
     settled = settle(work, services, invocation, clock=clock)
-    calendar, loaded = _load(services, work)
+    calendar, loaded = _load(
+        services,
+        work,
+        invocation,
+        planned.errors,
+        is_scheduled=isinstance(request, ScheduledRun),
+        now=clock(),
+    )
     if isinstance(request, ScheduledRun):
         at = request.scheduled_time
         planned.add(
@@ -184,15 +192,29 @@ def _attempt(step: Callable[[], StepResult]) -> StepResult:
 
 
 def _load(
-    services: Services, work: OpenWork
+    services: Services,
+    work: OpenWork,
+    invocation: Invocation,
+    errors: list[Exception],
+    *,
+    is_scheduled: bool,
+    now: datetime,
 ) -> tuple[Calendar | None, LoadedDefinitions | Exception]:
-    """Read calendar and definitions once for all steps of the pass, or return the error."""
+    """Read calendar and definitions once for all steps of the pass, or return the error.
+
+    Append the error that leaves the list of sub-accounts as it was.
+    """
     calendar = None
     try:
         calendar = services.ledger.calendar()
-        return calendar, taken_over_definitions(services, work, calendar)
+        loaded = taken_over_definitions(services, work, calendar)
     except (ClientError, BotoCoreError, InvalidRequest) as error:
         return calendar, error
+    with collect_errors(errors):
+        return follow_subaccounts(
+            loaded, work, calendar, services, invocation, is_scheduled=is_scheduled, now=now
+        )
+    return calendar, loaded
 
 
 def _has_planned(work: OpenWork) -> bool:

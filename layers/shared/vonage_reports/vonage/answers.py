@@ -25,6 +25,7 @@ from vonage_reports.domain.errors import (
 )
 from vonage_reports.domain.printable import printable
 from vonage_reports.domain.report import RequestStatus
+from vonage_reports.domain.subaccounts import SubaccountList
 from vonage_reports.domain.windows import parse_instant
 
 # Nine digits and more are a phone number, or an id of a messenger's user; fewer are a count. Groups
@@ -43,6 +44,7 @@ _LONGEST_QUOTE = 700
 """Characters of Vonage's words in an error, whose whole text has at most 1,000."""
 _MOST_PARAMETERS = 20
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_ACCOUNT_ID = re.compile(r"[A-Za-z0-9]{1,40}")
 _LONGEST_TEXT = 100
 _MOST_ITEMS = 10**15
 _COUNT = re.compile(r"\s*(\d{1,15})(?:\.0{1,15})?\s*", re.ASCII)
@@ -97,6 +99,10 @@ class ReportList:
 
     reports: Sequence[ReportRequest]
     is_complete: bool
+
+
+MOST_SUBACCOUNTS = 2_000
+"""How many sub-accounts a list may have. Each is a report for each window of a definition."""
 
 
 class Deadline:
@@ -351,6 +357,53 @@ def report_list(answer: Mapping[str, Any]) -> ReportList:
     return ReportList(
         [report_request(each if isinstance(each, dict) else {}) for each in listed],
         is_complete=count is not None and count <= len(listed) and not has_next,
+    )
+
+
+def subaccount_list(answer: Mapping[str, Any], primary: str) -> SubaccountList:
+    """Parse the list of the sub-accounts of the account `primary`.
+
+    Source: the OpenAPI text 1.0.8 of the Subaccounts API, which has no pages and promises no field.
+    Half a list would leave accounts out without a word, so every entry has to be readable.
+
+    Raises VonageUnavailable for a list that is not whole.
+    """
+    embedded = answer.get("_embedded")
+    found = embedded if isinstance(embedded, dict) else {}
+    owner, entries = found.get("primary_account"), found.get("subaccounts")
+    key = owner.get("api_key") if isinstance(owner, dict) else None
+    if not isinstance(entries, list) or not isinstance(key, str):
+        raise _not_whole("it has no readable primary account and sub-accounts")
+    if key.lower() != primary.lower():
+        raise _not_whole("it is about another primary account")
+    links = answer.get("_links")
+    if isinstance(links, dict) and links.get("next"):
+        raise _not_whole("it has more than one page")
+    if len(entries) > MOST_SUBACCOUNTS:
+        raise _not_whole(
+            f"it has {len(entries):,} sub-accounts, and at most {MOST_SUBACCOUNTS:,} are possible. "
+            "List the accounts in account_ids, in several definitions or stacks"
+        )
+    created: dict[str, datetime | None] = {}
+    seen = {primary.lower()}
+    for number, entry in enumerate(entries, 1):
+        each = entry if isinstance(entry, dict) else {}
+        api_key, suspended = each.get("api_key"), each.get("suspended")
+        if not isinstance(api_key, str) or not _ACCOUNT_ID.fullmatch(api_key):
+            raise _not_whole(f"its entry {number} has no readable api_key")
+        if not isinstance(suspended, bool):
+            raise _not_whole(f"its entry {number}, {api_key}, is neither suspended nor active")
+        if api_key.lower() in seen:
+            raise _not_whole(f"it has the account {api_key} twice")
+        seen.add(api_key.lower())
+        if not suspended:
+            created[api_key] = _instant(each.get("created_at"))
+    return SubaccountList(primary, created)
+
+
+def _not_whole(reason: str) -> VonageUnavailable:
+    return VonageUnavailable(
+        f"Vonage's list of sub-accounts cannot be used: {reason}", is_unusable_answer=True
     )
 
 

@@ -1,5 +1,7 @@
 """The Reports API of Vonage over HTTP: create, get, list, cancel, download.
 
+And one call of the Subaccounts API, on the same host and with the same credentials.
+
 Uses no AWS and retries nothing: retries belong to the workflow. Waits only to pace requests.
 The source of facts about the API is its OpenAPI text 3.1.4, unless another version is named.
 """
@@ -27,6 +29,7 @@ from vonage_reports.domain.errors import (
     VonageUnreachable,
 )
 from vonage_reports.domain.report import RequestStatus
+from vonage_reports.domain.subaccounts import SubaccountList
 from vonage_reports.domain.windows import Window, format_instant
 from vonage_reports.vonage.answers import (
     Deadline,
@@ -42,6 +45,7 @@ from vonage_reports.vonage.answers import (
     report_request,
     request_id_of,
     status_and_problem,
+    subaccount_list,
     transport_errors,
 )
 from vonage_reports.vonage.pacing import Pacer
@@ -203,6 +207,21 @@ class VonageClient:
         query = {"account_id": account_id, "status": ",".join(RequestStatus)}
         limit = _MOST_BYTES_OF_A_LIST
         return report_list(self._json("GET", "/v2/reports", query=query, limit=limit))
+
+    def list_subaccounts(self, account_id: str) -> SubaccountList:
+        """List the sub-accounts of a primary account (GET /accounts/{api_key}/subaccounts).
+
+        Raises:
+            VonageRejected: also for a 404, with which Vonage answers a key that is unknown to it.
+            VonageUnavailable: also for a list that is not whole.
+            RateLimited.
+        """
+        path = f"/accounts/{_path_segment(account_id)}/subaccounts"
+        try:
+            answer = self._json("GET", path, limit=_MOST_BYTES_OF_A_LIST)
+        except ReportExpired as error:
+            raise VonageRejected(str(error), status=HTTPStatus.NOT_FOUND) from error
+        return subaccount_list(answer, account_id)
 
     def cancel_report(self, request_id: str) -> bool:
         """Cancel a report (DELETE /v2/reports/{request_id}); False if it had ended before (409).
