@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 
 from tests.support.stack import LIFETIME, Stack, definition
 from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.slots import room_for_backfills
 from vonage_reports.domain.spend import month_of
 from vonage_reports.submit_reports.context import Invocation, StepResult
 from vonage_reports.submit_reports.submit import submit
+from vonage_reports.submit_reports.withdraw import withdraw
 
 
 def submit_below(stack: Stack, cap: int) -> StepResult:
@@ -110,3 +112,97 @@ def test_free_reports_pass_a_used_up_cap(stack: Stack) -> None:
     stack.plan_definitions([definition(name="usage", product="REPORTS-USAGE")])
 
     assert len(submit_below(stack, 100).report_ids) == 1
+
+
+def test_capped_report_that_vonage_may_have_taken_is_adopted(stack: Stack) -> None:
+    stack.plan(1)
+    submit_below(stack, 0)
+    deliver(stack, 100)
+    next_day(stack, 1)
+    stack.simulator.fault("create", "accept_then_status", status=403)
+    submit_below(stack, 0)
+    (refused,) = stack.open()
+    assert refused.refused_since is not None
+
+    stack.later(minutes=16)
+    submit_below(stack, 100)
+
+    (adopted,) = stack.open()
+    assert (adopted.state, adopted.attempt) == (State.SUBMITTED, 1)
+    assert len(stack.created()) == 2
+
+
+def test_absent_report_of_a_refused_post_waits_for_the_cap(stack: Stack) -> None:
+    stack.plan(1)
+    submit_below(stack, 0)
+    deliver(stack, 100)
+    next_day(stack, 1)
+    stack.simulator.fault("create", "status", status=403, times=1)
+    submit_below(stack, 0)
+
+    stack.later(minutes=16)
+    submit_below(stack, 100)
+
+    (report,) = stack.open()
+    assert (report.state, report.slot) == (State.PLANNED, None)
+    assert "MaxBilledRecordsMonth" in str(report.reason)
+    assert len(stack.created()) == 1
+    stack.later(minutes=16)
+    assert len(submit_below(stack, 0).report_ids) == 1
+
+
+def test_window_that_was_truncated_counts_its_requests_alone(stack: Stack) -> None:
+    stack.plan(filters={})
+    stack.collect("TRUNCATED")
+    (truncated,) = [each["items_count"] for each in stack.created()]
+    submit_below(stack, 0)
+    deliver(stack, 50)
+    assert counted(stack) == truncated + 2 * 50
+
+    stack.settle()
+    (root,) = stack.open()
+    assert root.state is State.CONVERTING
+    stack.runs.end(root, rows=100)
+    stack.settle()
+
+    assert counted(stack) == truncated + 2 * 50
+
+
+def test_capped_calendar_leaves_room_for_backfills(stack: Stack) -> None:
+    stack.plan(4)
+    submit_below(stack, 0)
+    deliver(stack, 100)
+    next_day(stack, 4)
+    submit_below(stack, 400)
+    capped = stack.open()
+    assert {each.error for each in capped} == {"SpendCapped"}
+
+    assert room_for_backfills(capped, in_use=0, now=stack.now) == 4
+
+
+def test_report_that_no_month_has_room_for_says_so(stack: Stack) -> None:
+    stack.plan(1)
+    submit_below(stack, 0)
+    deliver(stack, 100)
+    next_day(stack, 1)
+
+    submit_below(stack, 50)
+
+    (report,) = stack.open()
+    assert "raise the setting, or withdraw the report" in str(report.reason)
+
+
+def test_cap_is_forgotten_once_nothing_waits(stack: Stack) -> None:
+    stack.plan(1)
+    submit_below(stack, 0)
+    deliver(stack, 100)
+    next_day(stack, 1)
+    submit_below(stack, 100)
+    assert stack.services.ledger.open_work().announced
+    (report,) = stack.open()
+    withdraw(report.report_id, stack.services, now=stack.now)
+    stack.plan_definitions([definition(name="usage", product="REPORTS-USAGE")])
+
+    submit_below(stack, 100)
+
+    assert not stack.services.ledger.open_work().announced

@@ -18,7 +18,7 @@ from vonage_reports.domain.calendar import due_reports
 from vonage_reports.domain.commands import PROGRAM, command_for
 from vonage_reports.domain.definitions import warnings_of
 from vonage_reports.domain.metrics import of_open_work
-from vonage_reports.domain.notifications import CAP, fails_again, recollect, reconvert
+from vonage_reports.domain.notifications import fails_again, recollect, reconvert
 from vonage_reports.domain.overdue import undelivered
 from vonage_reports.domain.removal import (
     DEFINITION_REMOVED,
@@ -27,6 +27,7 @@ from vonage_reports.domain.removal import (
     withdrawn_at,
 )
 from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.spend import CAPPED
 from vonage_reports.domain.waits import DENIED_FOR
 from vonage_reports.domain.windows import SECOND, Window, format_instant
 from vonage_reports_cli.status.model import (
@@ -136,13 +137,13 @@ def warnings_about(content: Content, histories: Iterable[DefinitionHistory]) -> 
             unplanned.append(history.name)
     if unplanned:
         yield f"nothing planned yet for {', '.join(unplanned)}"
-    for cause in sorted(content.work.announced):
-        if cause.startswith(CAP):
-            month, cap = cause.removeprefix(CAP).split("#")
-            yield (
-                f"reports wait: the records of {month} would exceed MaxBilledRecordsMonth "
-                f"({int(cap):,}). They go on next month (UTC), or once you raise the setting"
-            )
+    capped = [each for each in content.work.reports if each.error == CAPPED]
+    if capped:
+        first = capped[0]
+        yield (
+            f"reports wait for MaxBilledRecordsMonth: {len(capped):,}, such as "
+            f"{first.definition} {first.window.first_date}, because {first.reason}"
+        )
     for backfill in content.backfills:
         is_recent = backfill.begun_at > content.as_of - _RECENTLY
         if backfill.progress is Progress.STOPPED and is_recent:

@@ -902,7 +902,12 @@ def test_window_withdrawn_only_as_preliminary_is_missing() -> None:
 
 
 def test_reports_that_wait_for_the_cap_are_named() -> None:
-    result = status(work=OpenWork((), {}, frozenset({"spend#2026-11#5000000"})))
+    (window,) = windows(DAILY, "2026-11-20", "2026-11-21")
+    reason = "MaxBilledRecordsMonth is 5,000,000"
 
-    says = "the records of 2026-11 would exceed MaxBilledRecordsMonth (5,000,000)"
-    assert any(says in each for each in result.warnings)
+    result = status(report(DAILY, window, State.PLANNED, error="SpendCapped", reason=reason))
+
+    assert (
+        f"reports wait for MaxBilledRecordsMonth: 1, such as sms 2026-11-20, because {reason}"
+        in result.warnings
+    )

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from vonage_reports.domain.report import Priority, Report, State
+from vonage_reports.domain.spend import CAPPED
 
 SLOTS = range(1, 6)
 """The numbers of the slots. Vonage documented 5 concurrent reports per API key until 2019."""
@@ -46,10 +47,11 @@ def room_for_backfills(reports: Iterable[Report], *, in_use: int, now: datetime)
     """Return how many reports of backfills may be planned now. `in_use` slots are taken.
 
     Leaves a slot for every report that can be submitted now, but none for a report that Vonage
-    refused before.
+    refused before, or that waits for the month's cap.
     """
     waiting = sum(
-        may_be_submitted(report, now) and report.refused_since is None for report in reports
+        may_be_submitted(report, now) and report.refused_since is None and report.error != CAPPED
+        for report in reports
     )
     return len(SLOTS) - in_use - LEFT_TO_THE_CALENDAR - waiting
 

@@ -39,10 +39,13 @@ class Budget:
     cap: int
     used: int = 0
 
-    @property
-    def left(self) -> int | None:
-        """How many records are left, or None without a cap."""
-        return max(0, self.cap - self.used) if self.cap else None
+    def limit(self, *, is_backfill: bool) -> int:
+        """Return the most records that may be used before a report has to wait."""
+        return int(self.cap * SHARE_OF_BACKFILLS) if is_backfill else self.cap
+
+    def left(self, *, is_backfill: bool) -> int | None:
+        """Return how many records are left, or None without a cap."""
+        return max(0, self.limit(is_backfill=is_backfill) - self.used) if self.cap else None
 
     def refusal(self, report: "Report") -> str | None:
         """Return why a report has to wait for the cap, or None if it may be requested.
@@ -52,16 +55,18 @@ class Budget:
         if not self.cap or report.product in FREE:
             return None
         is_backfill = report.backfill is not None
-        limit = int(self.cap * SHARE_OF_BACKFILLS) if is_backfill else self.cap
+        limit = self.limit(is_backfill=is_backfill)
         expected = report.expected_rows or 0
         if self.used + expected <= limit and self.used < limit:
             return None
-        share = f"{SHARE_OF_BACKFILLS:.0%} of MaxBilledRecordsMonth" if is_backfill else ""
-        return (
+        share = f"{SHARE_OF_BACKFILLS:.0%} of " if is_backfill else ""
+        says = (
             f"{self.used:,} records of {self.month} are billed or expected, this report would add "
-            f"about {expected:,}, and {share or 'MaxBilledRecordsMonth'} is {limit:,}. It goes on "
-            "next month (UTC), or once you raise the setting"
+            f"about {expected:,}, and {share}MaxBilledRecordsMonth is {limit:,}"
         )
+        if expected > limit:
+            return f"{says}. No month has room for it: raise the setting, or withdraw the report"
+        return f"{says}. It goes on next month (UTC), or once you raise the setting"
 
     def plus(self, report: "Report") -> "Budget":
         """Return the budget after a request for a report."""

@@ -81,10 +81,14 @@ class RequestContext:
     now: datetime
 
 
-def _left_this_month(context: RequestContext) -> dict[str, int | None]:
+def _left_this_month(context: RequestContext, *, is_backfill: bool) -> dict[str, int | None]:
     """Return the records that the month's cap leaves; None without a cap."""
-    cap = context.settings.max_billed_records_month
-    left = records_left(context.services.ledger, cap=cap, now=context.now)
+    left = records_left(
+        context.services.ledger,
+        cap=context.settings.max_billed_records_month,
+        is_backfill=is_backfill,
+        now=context.now,
+    )
     return {"records_left_this_month": left}
 
 
@@ -172,7 +176,8 @@ class Recollection(OperatorRequest):
 
     def outlook(self, context: RequestContext) -> dict[str, Any]:
         """Return the cost of collecting the window again."""
-        return {**reprocess.outlook(self.report_id, context.services), **_left_this_month(context)}
+        outlook = reprocess.outlook(self.report_id, context.services)
+        return {**outlook, **_left_this_month(context, is_backfill=False)}
 
 
 class Reconversion(OperatorRequest):
@@ -230,7 +235,7 @@ class BackfillRequest(OperatorRequest):
         """Return the windows of the backfill and their cost."""
         loaded = load_definitions(context.services)
         outlook = backfills.outlook(self._backfill(loaded, context), context.services)
-        return {**outlook, **_left_this_month(context)}
+        return {**outlook, **_left_this_month(context, is_backfill=True)}
 
     def _backfill(self, loaded: LoadedDefinitions, context: RequestContext) -> Backfill:
         definition = loaded.named(self.definition)

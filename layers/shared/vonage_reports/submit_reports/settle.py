@@ -111,7 +111,12 @@ def _settle(
     if is_withdrawn and isinstance(decision, Cancel | Resubmit | Split):
         decision = GiveUp()
     if isinstance(decision, Cancel):
-        decision = _cancel(report, execution, decision, announced, services, leaves=leaves, now=now)
+        decision, records = _cancel(
+            report, execution, decision, announced, services, leaves=leaves, now=now
+        )
+    if report.state is not State.SUBMITTED:
+        # The parts of a split window count with their own requests.
+        records = None
     return execute(report, decision, services, now=now, records=records)
 
 
@@ -181,16 +186,17 @@ def _cancel(
     *,
     leaves: int,
     now: datetime,
-) -> Decision:
+) -> tuple[Decision, int | None]:
+    """Stop a report at Vonage, and decide for it. Return Vonage's count of its records too."""
     try:
         if services.vonage.cancel_report(_request_id(report)):
-            return cancel.then
+            return cancel.then, None
     except ReportExpired:
-        return cancel.then
+        return cancel.then, None
     except (RateLimited, VonageRejected, VonageUnavailable):
-        return Stay()
+        return Stay(), None
     # The report had ended before the DELETE, perhaps with a file.
-    at_vonage, _ = _at_vonage(report, announced, services)
+    at_vonage, records = _at_vonage(report, announced, services)
     again = decide(
         report,
         execution,
@@ -200,7 +206,7 @@ def _cancel(
         now=now,
         waits=services.waits,
     )
-    return again.then if isinstance(again, Cancel) else again
+    return again.then if isinstance(again, Cancel) else again, records
 
 
 def _request_id(report: Report) -> str:

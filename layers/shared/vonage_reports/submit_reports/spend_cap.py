@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 
 from vonage_reports.aws.ledger import Change, Ledger, VersionConflict
 from vonage_reports.aws.ledger_items import OpenWork
@@ -35,37 +36,48 @@ def budget_of(reports: Iterable[Report], ledger: Ledger, *, cap: int, now: datet
     return Budget(month, cap, ledger.counted_records(month) + expected_in_flight(reports, month))
 
 
-def records_left(ledger: Ledger, *, cap: int, now: datetime) -> int | None:
+def records_left(ledger: Ledger, *, cap: int, is_backfill: bool, now: datetime) -> int | None:
     """Return how many records may still be billed this month, or None without a cap."""
     if not cap:
         return None
-    return budget_of(ledger.open_reports(), ledger, cap=cap, now=now).left
+    budget = budget_of(ledger.open_reports(), ledger, cap=cap, now=now)
+    return budget.left(is_backfill=is_backfill)
+
+
+def release_capped(work: OpenWork, services: Services, *, cap: int, now: datetime) -> None:
+    """Take the reason from reports that need not wait any more. Forget a cap that holds none."""
+    waiting = [each for each in work.reports if each.error == CAPPED]
+    causes = [each for each in work.announced if each.startswith(notifications.CAP)]
+    if not waiting and not causes:
+        return
+    budget = budget_of(work.reports, services.ledger, cap=cap, now=now)
+    released = [each for each in waiting if budget.refusal(each) is None]
+    _write(((each, replace(each, error=None, reason=None)) for each in released), services)
+    present = {notifications.cause_of_cap(budget)} if len(released) < len(waiting) else set()
+    for cause in sorted({*causes} - present):
+        services.ledger.clear_announced(cause)
 
 
 def announce_cap(capped: Capped, work: OpenWork, services: Services) -> None:
-    """Announce the cap once for each month and cap, and give the reports that wait the reason.
-
-    A report that need not wait any more loses the reason.
-    """
+    """Give the reports that wait the reason. Announce the cap once for each month and cap."""
+    month = capped.budget.month
+    _write(
+        (
+            (report, replace(report, error=CAPPED, reason=reason))
+            for report, reason in capped.reports
+            if report.error != CAPPED or month not in (report.reason or "")
+            # A refusal by Vonage is the more important reason.
+            if report.refused_since is None and report.denied_since is None
+        ),
+        services,
+    )
     cause = notifications.cause_of_cap(capped.budget)
     if capped.reports and cause not in work.announced:
         services.topic.announce(notifications.spend_capped(capped.budget, len(capped.reports)))
         services.ledger.mark_announced(cause)
-    for each in work.announced:
-        if each.startswith(notifications.CAP) and each != cause:
-            services.ledger.clear_announced(each)
-    changes: list[Change] = [
-        *(
-            (report, replace(report, error=CAPPED, reason=reason))
-            for report, reason in capped.reports
-            if report.error != CAPPED
-        ),
-        *(
-            (report, replace(report, error=None, reason=None))
-            for report in work.reports
-            if report.error == CAPPED and capped.budget.refusal(report) is None
-        ),
-    ]
-    for before, after in changes[:_MOST_NOTED]:
+
+
+def _write(changes: Iterable[Change], services: Services) -> None:
+    for before, after in islice(changes, _MOST_NOTED):
         with suppress(VersionConflict):
             services.ledger.write(before, after)

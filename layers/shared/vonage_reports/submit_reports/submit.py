@@ -34,11 +34,17 @@ from vonage_reports.domain.lifecycle import Fail, PutBack, Split, TakeSlot, appl
 from vonage_reports.domain.removal import NONE_REMOVED, Removals
 from vonage_reports.domain.report import Report, RequestStatus, State
 from vonage_reports.domain.slots import SLOTS, slots_needed, submission_order
+from vonage_reports.domain.spend import CAPPED, Budget
 from vonage_reports.domain.waits import DEADLINE, LIST_RELIABLE_FOR, REPORT_KEPT
 from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.execute import announce_once, collect_errors, execute
 from vonage_reports.submit_reports.lost_requests import find_request
-from vonage_reports.submit_reports.spend_cap import Capped, announce_cap, budget_of
+from vonage_reports.submit_reports.spend_cap import (
+    Capped,
+    announce_cap,
+    budget_of,
+    release_capped,
+)
 
 logger = Logger(service="submit_reports", child=True)
 
@@ -69,6 +75,8 @@ def submit(
             if invocation.has_time_for_a_request():
                 with collect_errors(result.errors):
                     _find(report, services, invocation, result, now=clock())
+        with collect_errors(result.errors):
+            release_capped(work, services, cap=cap, now=clock())
         work = _listed(services.ledger.reread(work), removals)
         _submit_planned(work, services, invocation, result, clock=clock, removals=removals, cap=cap)
     return result
@@ -107,14 +115,17 @@ def _cleared(
                 break
             if room - len(queue) < slots_needed(report):
                 continue
-            refusal = capped.budget.refusal(report)
-            if refusal is not None:
+            # A refused POST may have created a report, which is looked up whatever the cap is.
+            refusal = capped.budget.refusal(report) if report.refused_since is None else None
+            if refusal is not None and report.error == CAPPED:
                 capped.reports.append((report, refusal))
                 continue
             with collect_errors(result.errors):
                 leaves = whole.get(report.root or "", report).leaves
                 decision = before_post(report, leaves=leaves, later=_later(report, services))
-                if decision is None:
+                if decision is None and refusal is not None:
+                    capped.reports.append((report, refusal))
+                elif decision is None:
                     queue.append(report)
                     capped.budget = capped.budget.plus(report)
                 else:
@@ -180,6 +191,7 @@ def _submit_planned(
         removals=removals,
         cap=cap,
     )
+    budget = budget_of(work.reports, services.ledger, cap=cap, now=clock())
     free = _free_slots(work)
     room, is_list_refused = len(free) - (others or 0), others is None
     for report in queue:
@@ -191,8 +203,15 @@ def _submit_planned(
             owned = _take_slot(report, free, services, invocation, least=least, now=clock())
             if owned is not None:
                 go_on = _send(
-                    owned, work, services, result, is_list_refused=is_list_refused, now=clock()
+                    owned,
+                    work,
+                    services,
+                    result,
+                    budget=budget,
+                    is_list_refused=is_list_refused,
+                    now=clock(),
                 )
+                budget = budget.plus(report)
         # Also subtract the slots that another invocation took meanwhile.
         room -= seen_free - len(free)
         if not go_on:
@@ -257,17 +276,24 @@ def _send(
     services: Services,
     result: StepResult,
     *,
+    budget: Budget,
     is_list_refused: bool,
     now: datetime,
 ) -> bool:
     """Send the POST and write its outcome. Return False to stop further POSTs in this pass.
 
-    `is_list_refused`: Vonage refuses the API key the list of its own account.
+    `is_list_refused`: Vonage refuses the API key the list of its own account. `budget` is that
+    before this report.
     """
     # If the key works, a refusal is about this report's account or product.
     may_be_the_key = is_list_refused and not _is_taken_since(report, work, result)
     if report.refused_since is not None:
         if _is_decided(report, work, services, result, may_be_the_key=may_be_the_key, now=now):
+            return True
+        refusal = budget.refusal(report)
+        if refusal is not None:
+            put_back = PutBack(now + services.waits.refused, report.error, refusal)
+            execute(report, put_back, services, now=now)
             return True
         # The lists have shown that no earlier POST created a report.
         report = replace(report, refused_since=None)
