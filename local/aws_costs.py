@@ -82,8 +82,8 @@ class Usage:
 
 
 USAGES: Mapping[str, Usage] = {
-    "8 daily": Usage(8, DAYS),
-    "8 hourly": Usage(8, HOURS),
+    "9 daily": Usage(9, DAYS),
+    "9 hourly": Usage(9, HOURS),
     "83 hourly": Usage(83, HOURS),
 }
 
