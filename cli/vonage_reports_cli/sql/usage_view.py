@@ -2,13 +2,14 @@
 
 Athena's view in template.yaml and DuckDB's view both have this text, which is a pure function of
 `vonage_dataset.tables.TABLES`. If several definitions collect a record, the view has only the copy
-collected last.
+collected last. The account's own reports (REPORTS-USAGE) are no usage, so the view lacks them.
 """
 
 from collections.abc import Iterator, Sequence
 
 from vonage_dataset.glue import PARTITION_KEYS, table_name
 from vonage_dataset.tables import TABLES, Table
+from vonage_reports.domain.products import OWN_REPORTS
 
 COLUMNS = [
     "occurred_at",
@@ -102,7 +103,7 @@ def parts() -> Iterator[str]:
         "FROM (SELECT *, recorded_at IS NULL AS time_is_assumed, coalesce(recorded_at, "
         'window_start, CAST("date" AS timestamp)) AS occurred_at FROM ('
     )
-    first, *others = TABLES
+    first, *others = (product for product in TABLES if product != OWN_REPORTS)
     yield _records(first, named=True)
     yield from ("UNION ALL " + _records(product) for product in others)
     yield ") AS records) AS dated) AS copies WHERE copy = 1 OR record_id IS NULL"

@@ -29,7 +29,5 @@ SELECT
   count(*) FILTER (WHERE revision = 'preliminary') AS preliminary_records
 FROM usage
 WHERE occurred_at >= ${Since} AND occurred_at < ${Until}
-  -- These records are your own reports, which no customer pays for.
-  AND product <> 'REPORTS-USAGE'
 GROUP BY 1, 2, 3, 4, 5, 6, 7
 ORDER BY 1, 2, 3, 4, 5, 6, 7

@@ -18,7 +18,5 @@ SELECT
 FROM usage
 LEFT JOIN customers ON customers.account_id = usage.account_id
 WHERE occurred_at >= ${Since} AND occurred_at < ${Until}
-  -- These records are your own reports, which no customer pays for.
-  AND product <> 'REPORTS-USAGE'
 GROUP BY 1, 2, 3
 ORDER BY 1, 2, 3
