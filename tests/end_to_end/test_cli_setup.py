@@ -266,6 +266,7 @@ def test_paused_schedule_is_resumed_after_a_preview(operator: Operator) -> None:
     assert operator.schedule() == "DISABLED"
 
     preview = operator.document("resume", "--dry-run")
+    same = operator.document("settings-set", "ScheduleState", "ENABLED", "--dry-run")
     asked = operator.on_terminal("resume", answers=[("[y/N] ", "no")])
     assert (operator.schedule(), asked.code) == ("DISABLED", 3)
     resumed = operator.document("resume", "--yes")
@@ -274,6 +275,7 @@ def test_paused_schedule_is_resumed_after_a_preview(operator: Operator) -> None:
     again = operator.document("pause", "--yes")
 
     assert preview["outlook"]["next"]["total"]["reports"] == 9
+    assert same["outlook"]["next"]["total"] == preview["outlook"]["next"]["total"]
     assert (preview["changed"], resumed["changed"]) == (False, True)
     assert (paused["changed"], again["changed"]) == (True, False)
     assert (operator.schedule(), operator.schedule("Sweep")) == ("DISABLED", "ENABLED")
@@ -347,6 +349,7 @@ def test_deletion_is_named_before_the_question(operator: Operator) -> None:
     too_early = operator.run("settings", "set", "ArchiveExpiryDays", "30", "--yes")
 
     (told,) = document["consequences"]
+    assert document["outlook"] is None
     assert f"  {told}" in preview.out.splitlines()
     assert "deletes each archive 100 days after" in told
     assert (too_early.code, too_early.out) == (2, "")
