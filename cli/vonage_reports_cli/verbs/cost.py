@@ -12,7 +12,7 @@ import click
 from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.printable import printable
 from vonage_reports.domain.products import OWN_REPORTS
-from vonage_reports.domain.report import Report
+from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.windows import format_instant
 from vonage_reports_cli.completeness import Completeness
 from vonage_reports_cli.cost import (
@@ -82,25 +82,32 @@ def cost(
     require_unchanged(completeness, source.datasets())
     with open_dataset(source, with_manifests=False) as connection:
         listed = read_listed(connection)
-    owners, sent = _own_requests(session, period, listed)
-    return answer.show(compare(listed, period, owners=owners, sent=sent))
+    reports = _reports(session, period)
+    unanswered = sum(each.state in (State.HELD, State.SUBMITTING) for each in reports.values())
+    owners, sent = _own_requests(session, period, listed, reports)
+    return answer.show(compare(listed, period, owners=owners, sent=sent), unanswered)
 
 
-def _own_requests(
-    session: Session, period: Period, listed: Sequence[Listed]
-) -> tuple[dict[str, Own], list[Own]]:
-    """Return our requests among the listed ones, and those that the ledger sent in the period.
-
-    Only those with the receipts that the comparison needs have records.
-    """
-    # mypy cannot join the ledgers of the two targets.
-    ledger: Any = session.target.ledger
+def _reports(session: Session, period: Period) -> dict[str, Report]:
+    """Read the reports that may have been requested in the period, by report_id."""
+    ledger = session.target.ledger
     # Read open work first: a report that finishes meanwhile is then read twice, not missed.
-    reports: dict[str, Report] = {each.report_id: each for each in ledger.open_work().reports}
+    reports = {each.report_id: each for each in ledger.open_work().reports}
     oldest = period.start - _OLDEST
     for name in ledger.calendar().collects:
         for report in ledger.finished_reports(name, since=oldest, unreadable=[]):
             reports[report.report_id] = report
+    return reports
+
+
+def _own_requests(
+    session: Session, period: Period, listed: Sequence[Listed], reports: Mapping[str, Report]
+) -> tuple[dict[str, Own], list[Own]]:
+    """Return our requests among the listed ones, and those that the ledger sent in the period.
+
+    Only the requests of the period have the records of their receipts.
+    """
+    ledger = session.target.ledger
     served = ledger.reports_served_by(each.request_id for each in listed if each.request_id)
     owners = {
         each.request_id: Own(
@@ -179,10 +186,13 @@ class _Answer:
             )
         return Exit.ATTENTION
 
-    def show(self, found: Comparison) -> Exit:
-        """Show the lines, the totals, and each difference."""
+    def show(self, found: Comparison, unanswered: int) -> Exit:
+        """Show the lines, the totals, and each difference.
+
+        `unanswered` is how many reports wait to learn whether Vonage has their request.
+        """
         screen = self.session.screen
-        totals, notes = totals_of(found), list(_notes(found))
+        totals, notes = totals_of(found), list(_notes(found, unanswered))
         if screen.as_json:
             screen.document(
                 {
@@ -247,7 +257,13 @@ def _total_in_words(total: Total) -> str:
     return f"Total: ours {said(total.own)}; not ours {said(total.others)}"
 
 
-def _notes(found: Comparison) -> Iterator[str]:
+def _notes(found: Comparison, unanswered: int) -> Iterator[str]:
+    if unanswered and found.others:
+        reports = "1 report has" if unanswered == 1 else f"{unanswered:,} reports have"
+        yield (
+            f"{reports} a request without an answer, which may be among those that are not ours; "
+            "`status` names them."
+        )
     if found.is_by_likeness:
         yield (
             "Vonage's ids are no request ids: the requests are matched by product, account, time "

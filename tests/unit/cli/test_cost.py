@@ -45,7 +45,7 @@ class Month:
         self.rows: list[dict[str, str]] = []
 
     def request(
-        self, request_id: str, records: int | None, *, day: int = 16, **changes: Any
+        self, request_id: str | None, records: int | None, *, day: int = 16, **changes: Any
     ) -> Report:
         """Add a request of ours, with a receipt of its `records`."""
         start = datetime(2026, 11, day, tzinfo=UTC)
@@ -238,6 +238,21 @@ def test_ids_of_another_kind_are_matched_by_likeness(
         (
             "Vonage's ids are no request ids: the requests are matched by product, account, time "
             "and records."
+        )
+    ]
+
+
+def test_request_without_an_answer_may_be_one_that_is_not_ours(
+    month: Month, capsys: pytest.CaptureFixture[str]
+) -> None:
+    month.request(None, None, state=State.HELD, reason="no answer")
+    month.list("x", 7)
+    month.save()
+
+    assert cost(capsys, code=0)["notes"] == [
+        (
+            "1 report has a request without an answer, which may be among those that are not "
+            "ours; `status` names them."
         )
     ]
 
