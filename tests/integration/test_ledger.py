@@ -449,6 +449,24 @@ def test_many_requests_are_looked_up_in_batches(ledger: Ledger, table: Table) ->
     assert len(asked) == 2
 
 
+def test_keys_that_dynamodb_leaves_out_are_read_again(ledger: Ledger, table: Table) -> None:
+    report = submitted(ledger, 1)
+    answers: list[Any] = []
+
+    def leave_out(parsed: dict[str, Any], **_: object) -> None:
+        if not answers:
+            parsed["Responses"] = {}
+            parsed["UnprocessedKeys"] = {
+                table.name: {"Keys": [{"pk": {"S": "request#request-1"}, "sk": {"S": "request"}}]}
+            }
+        answers.append(parsed)
+
+    table.meta.client.meta.events.register_first("after-call.dynamodb.BatchGetItem", leave_out)
+
+    assert ledger.reports_served_by(["request-1"]) == {"request-1": report.report_id}
+    assert len(answers) == 2
+
+
 # Deliveries
 
 
