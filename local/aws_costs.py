@@ -79,8 +79,8 @@ class Usage:
 
 
 USAGES: Mapping[str, Usage] = {
-    "8 daily": Usage(8, DAYS),
-    "8 hourly": Usage(8, HOURS),
+    "9 daily": Usage(9, DAYS),
+    "9 hourly": Usage(9, HOURS),
     "83 hourly": Usage(83, HOURS),
 }
 
@@ -179,7 +179,7 @@ def aws_costs() -> Iterator[str]:
     """Yield the table of costs, and the sum of a stack with everything optional off."""
     off = everything_off()
     columns = {name: costs_of(usage) for name, usage in USAGES.items()}
-    for name in ("8 daily", "83 hourly"):
+    for name in ("9 daily", "83 hourly"):
         columns[f"{name}, all off"] = costs_of(USAGES[name], off)
     yield f"| part | {' | '.join(columns)} |"
     yield f"|---|{'---|' * len(columns)}"
@@ -187,7 +187,7 @@ def aws_costs() -> Iterator[str]:
         yield _row(part, *(costs[part] for costs in columns.values()))
     yield _row("**total**", *(sum(costs.values()) for costs in columns.values()))
     yield ""
-    yield from textwrap.wrap(_further_stack(USAGES["8 daily"], off), _WIDTH)
+    yield from textwrap.wrap(_further_stack(USAGES["9 daily"], off), _WIDTH)
 
 
 _WIDTH = 128
@@ -205,7 +205,7 @@ def _further_stack(usage: Usage, off: Mapping[str, str]) -> str:
     free = min(watched.alarms, FREE_ALARMS) * ALARM
     free += min(watched.gauges + watched.counters, FREE_METRICS) * METRIC
     return (
-        f"**All off** means `off` for {settings}. A further stack with all off and 8 daily "
+        f"**All off** means `off` for {settings}. A further stack with all off and 9 daily "
         f"definitions costs {total:.2f} USD a month. Of these, {fixed:.2f} USD do "
         f"not depend on its reports: {watched.alarms} alarms ({costs['alarms']:.2f}), the "
         f"{watched.gauges} gauges that they read ({costs['gauges']:.2f}), and the secret with its "

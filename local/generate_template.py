@@ -51,7 +51,7 @@ def _with(template: str, begin: str, generated: str) -> str:
 def _query(name: str, query: NamedQuery) -> str:
     """Write a query, whose parameters are the variables of `Fn::Sub`."""
     return _lines(
-        f"  {name.title()}Query:",
+        f"  {name.title().replace('_', '')}Query:",
         "    Type: AWS::Athena::NamedQuery",
         "    Condition: HasCatalogue",
         "    Properties:",

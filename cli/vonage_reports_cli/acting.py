@@ -17,7 +17,7 @@ from vonage_reports.domain.report import Report
 from vonage_reports.domain.windows import format_instant
 from vonage_reports_cli.access import explained
 from vonage_reports_cli.errors import Attention, BadInput, CommandError, Exit, NoAccess
-from vonage_reports_cli.estimate import count, words
+from vonage_reports_cli.estimate import cost_of, count, words
 from vonage_reports_cli.screen import Screen
 from vonage_reports_cli.session import Session
 from vonage_reports_cli.stack import DeployedStack
@@ -136,12 +136,12 @@ def carry_out(
             {
                 "source": stack.source,
                 "dry_run": session.dry_run,
-                "expected_billed_records": total(actions),
+                **cost_of(total(actions), stack.price),
                 "actions": [
                     {
                         "event": each.event,
                         "preview": list(each.preview),
-                        "expected_billed_records": each.records,
+                        **cost_of(each.records, stack.price),
                     }
                     for each in actions
                 ],

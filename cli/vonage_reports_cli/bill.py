@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from vonage_dataset.tables import TABLES
 from vonage_reports.domain.catalogue import table_name
+from vonage_reports.domain.products import OWN_REPORTS
 from vonage_reports_cli.deliveries import parts_of, touches, window_of
 from vonage_reports_cli.errors import BadInput
 from vonage_reports_cli.money import EXACT, rounded, total
@@ -28,9 +29,6 @@ KEYS = {
     "day": "CAST(occurred_at AS date)",
 }
 """The keys by which a bill groups its lines, with their SQL."""
-
-OWN_REPORTS = "REPORTS-USAGE"
-"""The product of the operator's own reports, for which no customer pays."""
 
 UNPRICED = tuple(name for name, table in TABLES.items() if table.price is None)
 """The products whose records have no price: they are free, or billed as another product."""

@@ -6,7 +6,7 @@ Pure but for `read_completeness`.
 import json
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -30,7 +30,13 @@ from vonage_reports.domain.windows import (
     windows_ending_after,
 )
 from vonage_reports_cli.deliveries import Stray, last_date, losses_of, strays_of, touches
-from vonage_reports_cli.objects import Objects, by_product, expires_before, manifests_in
+from vonage_reports_cli.objects import (
+    Objects,
+    by_product,
+    expires_before,
+    manifests_in,
+    product_of,
+)
 from vonage_reports_cli.period import Period
 from vonage_reports_cli.session import Session
 from vonage_reports_cli.stack import DeployedStack
@@ -247,8 +253,17 @@ class Collected:
     """The ledger's items that this code cannot read. Each may be a window of the period."""
 
 
-def read_completeness(session: Session, objects: Objects, period: Period) -> Completeness:
-    """Read the target's ledger and manifests, and return the completeness of the period."""
+def read_completeness(
+    session: Session,
+    objects: Objects,
+    period: Period,
+    *,
+    counts: Callable[[str], bool] = lambda _product: True,
+) -> Completeness:
+    """Read the target's ledger and manifests, and return the completeness of the period.
+
+    Only the products that `counts` accepts make it incomplete.
+    """
     target = session.target
     if isinstance(target, DeployedStack):
         ledger: Any = target.ledger
@@ -283,7 +298,7 @@ def read_completeness(session: Session, objects: Objects, period: Period) -> Com
         datasets_expire_before=expires_before(session).get("data/"),
         unreadable=unreadable,
     )
-    return completeness_of(period, collected, manifests, datasets=datasets)
+    return completeness_of(period, collected, manifests, datasets=datasets, counts=counts)
 
 
 def _datasets_in(objects: Objects, period: Period) -> set[str]:
@@ -297,25 +312,35 @@ def completeness_of(
     manifests: Iterable[Mapping[str, Any]],
     *,
     datasets: Iterable[str],
+    counts: Callable[[str], bool] = lambda _product: True,
 ) -> Completeness:
     """Compare the windows of a period with the manifests.
 
     A listed definition has windows in the whole period, whenever it was added: the records of days
     before are no part of the bill. A removed definition has those that were planned or delivered,
-    and those between them. `datasets` has the keys of the bucket's datasets.
+    and those between them. `datasets` has the keys of the bucket's datasets. Only the products that
+    `counts` accepts make the period incomplete.
     """
+    manifests = list(manifests)
     by_name: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for manifest in manifests:
-        by_name[manifest["definition"]].append(manifest)
+        if counts(manifest["product"]):
+            by_name[manifest["definition"]].append(manifest)
     reports: dict[str, list[Report]] = defaultdict(list)
     for report in collected.reports:
         reports[report.definition].append(report)
     definitions = {each.name: each for each in collected.definitions}
     there = frozenset(datasets)
     strays: dict[str, list[Stray]] = defaultdict(list)
-    for stray in strays_of(there, [each for found in by_name.values() for each in found], period):
+    for stray in strays_of(
+        {key for key in there if counts(product_of(key) or "")}, manifests, period
+    ):
         strays[stray.definition].append(stray)
-    refusals = refusals_of(collected.definitions, collected.refusals, collected.calendar)
+    refusals = [
+        each
+        for each in refusals_of(collected.definitions, collected.refusals, collected.calendar)
+        if counts(_first_product(each.definition, collected.calendar))
+    ]
     windows = 0
     incomplete: list[Incomplete] = []
     without_table = []
@@ -331,6 +356,8 @@ def completeness_of(
             manifests=by_name[name],
             strays=strays[name],
         )
+        if not counts(history.product):
+            continue
         found = list(history.windows(period))
         windows += sum(len(each) for _, each in found)
         if found and history.product not in TABLES:
@@ -351,6 +378,11 @@ def completeness_of(
         [*removed, *losses_of(chain.from_iterable(by_name.values()), period)],
         there,
     )
+
+
+def _first_product(definition: str, calendar: Calendar) -> str:
+    """Return the product that a definition collected first, or "" for an unknown one."""
+    return str(json.loads(calendar.collects.get(definition, "{}")).get("product", ""))
 
 
 def refusals_of(

@@ -1,9 +1,10 @@
-"""The start of `bill` and `reconcile`: is the source real, and is the period complete?"""
+"""The start of `bill`, `reconcile` and `cost`: is the source real, and is the period complete?"""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from vonage_reports.domain.printable import printable
+from vonage_reports.domain.products import OWN_REPORTS
 from vonage_reports_cli.completeness import Completeness, read_completeness
 from vonage_reports_cli.errors import BadInput, CommandError
 from vonage_reports_cli.objects import objects_of
@@ -21,20 +22,27 @@ def require_real(session: Session, *, accepts_simulated: bool) -> None:
 
 
 def checked_completeness(
-    session: Session, period: Period, *, accepts_incomplete: bool
+    session: Session, period: Period, *, accepts_incomplete: bool, of_own_reports: bool = False
 ) -> tuple[Completeness, bool]:
     """Return the completeness of a period, and whether the command goes on.
 
-    If not, print the windows that are not final. Print the cautions in any case.
+    If not, print the windows that are not final. Print the cautions in any case. `of_own_reports`:
+    only the windows of REPORTS-USAGE count. They count nowhere else.
     """
-    completeness = read_completeness(session, objects_of(session), period)
+    completeness = read_completeness(
+        session,
+        objects_of(session),
+        period,
+        counts=lambda product: (product == OWN_REPORTS) is of_own_reports,
+    )
     goes_on = completeness.is_complete or accepts_incomplete
     session.screen.say(*map(printable, completeness.cautions))
     if not goes_on:
         session.screen.say(*map(printable, completeness.lines()))
         commands = [] if session.local else completeness.commands(session.stack)
         if commands:
-            session.screen.say("To collect what is missing, which Vonage bills:")
+            cost = "for free" if of_own_reports else "which Vonage bills"
+            session.screen.say(f"To collect what is missing, {cost}:")
             session.screen.say(*(f"  {command}" for command in commands))
         session.screen.complain(
             "the period is incomplete; `status` shows all problems, and --incomplete goes on"

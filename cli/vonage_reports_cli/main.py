@@ -55,6 +55,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "query": "Run SQL on the delivered records.",
         "bill": "Add up what to charge for a month, with a mark-up.",
         "reconcile": "Compare an invoice of Vonage with the delivered records.",
+        "cost": "Compare what Vonage charged for reports with the ledger's requests.",
         "page": "Write a page of usage and cost, for a browser.",
     },
 }

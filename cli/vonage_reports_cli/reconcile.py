@@ -1,11 +1,12 @@
 """The lines of an invoice beside the records of its month."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from vonage_dataset.tables import TABLES
+from vonage_reports.domain.products import OWN_REPORTS
 from vonage_reports_cli.bill import Group
 from vonage_reports_cli.errors import BadInput
 from vonage_reports_cli.invoice import Invoice, InvoiceLine
@@ -143,6 +144,22 @@ def of_month(invoice: Invoice, month: str) -> tuple[list[InvoiceLine], str | Non
     return lines, note
 
 
+def of_usage(
+    lines: Sequence[InvoiceLine], renamed: Mapping[str, str]
+) -> tuple[list[InvoiceLine], str | None]:
+    """Leave out the price of your own reports, and return a note on it."""
+    usage = [each for each in lines if _meant(each, renamed, ()) != OWN_REPORTS]
+    number = len(lines) - len(usage)
+    noun = "line" if number == 1 else "lines"
+    note = f"Left out: {number:,} {noun} on your own reports, which `cost` compares."
+    return usage, note if number else None
+
+
+def _meant(line: InvoiceLine, renamed: Mapping[str, str], ours: Collection[str]) -> str | None:
+    """Return the product that an invoice's line means, or None."""
+    return renamed.get(_folded(line.product)) or product_of(line.product, ours)
+
+
 def currency_of_invoice(
     lines: Iterable[InvoiceLine], groups: Iterable[Group], given: str | None
 ) -> str:
@@ -188,7 +205,7 @@ def compare(
         if group.currency:
             comparison(key_of(*_place(group)), group.currency.upper()).groups.append(group)
     for line in lines:
-        matched = renamed.get(_folded(line.product)) or product_of(line.product, ours)
+        matched = _meant(line, renamed, ours)
         place = country_of(line.country) if line.country else ""
         key = key_of(matched or line.product, line.country if place is None else place)
         at = comparison(key, line.currency or currency)

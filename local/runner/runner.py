@@ -56,6 +56,9 @@ _STATUS_SECONDS = 2.0
 _REQUEST_SECONDS = 40
 """How long to wait for the last invocation: longer than any request to Vonage."""
 
+_REPORTS_A_DAY = 24
+"""The simulated requests of an account before the run, which REPORTS-USAGE lists."""
+
 _CANNOT_WRITE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 )
@@ -164,7 +167,9 @@ def _saved_state(server: Server | None) -> SavedState | None:
 
 
 def _simulator(display: Display, resources: ExitStack) -> Server:
-    simulator = resources.enter_context(Simulator())
+    # An account requests some reports a day, and sends thousands of messages.
+    reports = {"REPORTS-USAGE": _REPORTS_A_DAY}
+    simulator = resources.enter_context(Simulator(rows_per_day_by_product=reports))
     display.say(f"the Vonage simulator listens on {simulator.url}")
     return Server(simulator.url, simulator.api_key, simulator.api_secret)
 

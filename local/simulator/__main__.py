@@ -10,10 +10,12 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event, Thread
 from typing import NoReturn
 
+from .clock import Clock
 from .server import HOST, Server
 from .settings import Settings
 from .simulation import Account, Simulation
@@ -38,7 +40,13 @@ def main() -> None:
     if arguments.until_stdin_closes:
         Thread(target=_wait_for_end_of_input, args=(stop.set,), daemon=True).start()
     with tempfile.TemporaryDirectory(prefix="vonage-simulator-") as folder:
-        simulation = Simulation(account, _settings(arguments), Path(folder))
+        behind = timedelta(seconds=arguments.seconds_behind)
+        simulation = Simulation(
+            account,
+            _settings(arguments),
+            Path(folder),
+            new_clock=lambda: Clock(started_at=datetime.now(UTC) - behind),
+        )
         with _listening(simulation, arguments.port) as server:
             Thread(target=server.serve_forever, args=(_POLL_SECONDS,), daemon=True).start()
             print(json.dumps({"url": server.url}), flush=True)
@@ -94,6 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds-per-report", type=float, help="from the POST to SUCCESS")
     parser.add_argument("--rows-per-second", type=float, help="0 means no limit")
     parser.add_argument("--settings", type=json.loads, default={}, help="settings as a JSON object")
+    parser.add_argument(
+        "--seconds-behind", type=float, default=0.0, help="start the clock in the past"
+    )
     parser.add_argument(
         "--until-stdin-closes", action="store_true", help="stop when the parent closes the pipe"
     )

@@ -18,7 +18,8 @@ _CONTROL_SECONDS = 30.0
 class Simulator:
     """A running simulator. It stops at the end of the `with` block, or when this process dies.
 
-    `settings` are the fields of `settings.Settings`.
+    `settings` are the fields of `settings.Settings`. `seconds_behind`: how far its clock is behind
+    this machine's at the start.
 
     Raises:
         RuntimeError: The simulator did not start.
@@ -31,6 +32,7 @@ class Simulator:
         api_secret: str = "s3cr3t-of-the-simulator",  # noqa: S107 - opens nothing but the simulator
         accounts: tuple[str, ...] = (),
         port: int = 0,
+        seconds_behind: float = 0.0,
         **settings: object,
     ) -> None:
         self.api_key = api_key
@@ -41,6 +43,7 @@ class Simulator:
             "--api-key", api_key,
             "--api-secret", api_secret,
             "--settings", json.dumps(settings),
+            "--seconds-behind", str(seconds_behind),
             "--until-stdin-closes",
         ]  # fmt: skip
         if accounts:

@@ -1,9 +1,10 @@
-"""query, bill, reconcile and verify, as processes, on a deployed stack."""
+"""query, bill, reconcile, verify and cost, as processes, on a deployed stack."""
 
 import csv
 import io
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,24 @@ DEFINITIONS: list[dict[str, Any]] = [
     {"name": "sms", "product": "SMS", "filters": {"direction": "outbound"}, "currency": "EUR"},
     {"name": "verify", "product": "VERIFY-V2", "currency": "EUR"},
 ]
+PRICE_OF_A_RECORD = Decimal("0.0004")
+"""The simulator's, in euros."""
 DAYS = ("--from", "2026-10-05", "--until", "2026-10-08")
+BEHIND = timedelta(days=3)
 
 Run = Callable[..., Ended]
 
 
 @pytest.fixture(scope="module")
 def simulator_settings() -> dict[str, Any]:
-    return {"rows_per_day": 40, "seconds_per_report": 0.1}
+    return {
+        "rows_per_day": 40,
+        "seconds_per_report": 0.1,
+        # Only the simulator's own reports are in REPORTS-USAGE.
+        "rows_per_day_by_product": {"REPORTS-USAGE": 0},
+        # The days on which it receives the requests are over, so the calendar may list them.
+        "seconds_behind": BEHIND.total_seconds(),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +207,54 @@ def test_refused_credentials_end_with_four(local_stack: LocalStack, tmp_path: Pa
     )  # fmt: skip
 
     assert ended.code == 4, ended
+
+
+def test_cost_of_the_reports_equals_the_ledgers_and_names_a_foreign_request(
+    local_stack: LocalStack, program: Run
+) -> None:
+    simulator = local_stack.simulator
+    simulator.jobs(1, 0.1, {"product": "SMS", "direction": "outbound",
+                            "date_start": "2026-10-05T00:00:00Z",
+                            "date_end": "2026-10-05T12:00:00Z"})  # fmt: skip
+    local_stack.until(lambda: not simulator.state()["in_flight"], "the end of the foreign report")
+    state = simulator.state()
+    [foreign] = [each for each in state["reports"] if each["foreign"]]
+    simulator.advance(BEHIND.total_seconds())
+    # Around midnight, the requests are of two days.
+    first = (datetime.now(UTC) - BEHIND - timedelta(minutes=10)).date()
+    days = (str(first), str(first + timedelta(days=2)))
+    listing = {"name": "reports-usage", "product": "REPORTS-USAGE", "delay_days": [1]}
+    local_stack.stack.set_definitions(json.dumps([*DEFINITIONS, listing]))
+    local_stack.stack.submit(
+        {"backfill": {"definition": "reports-usage", "start": days[0], "end": days[1]}}
+    )
+    local_stack.until(
+        lambda: not local_stack.ledger.open_work().backfills and not local_stack.states(),
+        "the end of the backfill",
+    )
+
+    ended = program("cost", "--from", days[0], "--until", days[1], "--json")
+    asked = program("query", "--saved", "reports_bill", "--since", days[0], "--until", days[1],
+                    "--json")  # fmt: skip
+
+    assert (ended.code, asked.code) == (0, 0), (ended, asked)
+    found = document(ended, "cost")
+    assert (found["differences"], found["missing"], found["notes"]) == ([], [], [])
+    assert [(each["definition"], each["requests"]) for each in found["lines"]] == [
+        ("sms", 3), ("verify", 3),
+    ]  # fmt: skip
+    billed = state["bill"]["records_total"]
+    for name in ("records", "charged_records", "our_records"):
+        assert sum(each[name] for each in found["lines"]) == billed > 0
+    [total] = found["totals"]
+    assert Decimal(total["cost"]) == billed * PRICE_OF_A_RECORD
+    [other] = found["others"]
+    assert (other["requester"], other["product"], other["requests"]) == ("abcd1234", "SMS", 1)
+    assert other["records"] == foreign["items_count"] > 0
+    [statement] = document(asked, "query")["statements"]
+    columns = statement["columns"]
+    sums = [dict(zip(columns, row, strict=True)) for row in statement["rows"]]
+    assert sum(each["requests"] for each in sums) == 7
+    assert sum(Decimal(each["cost"]) for each in sums) == Decimal(total["cost"]) + Decimal(
+        other["cost"]
+    )

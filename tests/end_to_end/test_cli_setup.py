@@ -173,7 +173,7 @@ def test_first_night_is_shown_before_it_is_bought(operator: Operator) -> None:
     assert ended.code == 0, ended.out
     assert "This stack has never collected. Next schedule: " in ended.out
     assert f"verify: VERIFY-V2 of {simulator.api_key}, " in ended.out
-    assert "in all 8 reports, an unknown number of records" in ended.out
+    assert "in all 9 reports, an unknown number of records" in ended.out
     assert simulator.api_secret not in ended.out
     assert operator.secret()["api_secret"] == simulator.api_secret
     # Open reports are finished while the calendar is paused.
@@ -216,7 +216,7 @@ def test_secret_of_a_pipeline_is_written_and_checked(operator: Operator) -> None
     assert f"vonage-reports --stack {STACK_NAME} secret put" in missing.err
     assert "add --yes" in unasked.err
     assert (preview["written"], written["written"]) == (False, True)
-    assert written["outlook"]["next"]["total"]["reports"] == 8
+    assert written["outlook"]["next"]["total"]["reports"] == 9
     assert operator.secret() == pair
     assert checked["api_key"] == simulator.api_key
 
@@ -263,6 +263,7 @@ def test_paused_schedule_is_resumed_after_a_preview(operator: Operator) -> None:
     assert operator.schedule() == "DISABLED"
 
     preview = operator.document("resume", "--dry-run")
+    same = operator.document("settings-set", "ScheduleState", "ENABLED", "--dry-run")
     asked = operator.on_terminal("resume", answers=[("[y/N] ", "no")])
     assert (operator.schedule(), asked.code) == ("DISABLED", 3)
     resumed = operator.document("resume", "--yes")
@@ -270,7 +271,8 @@ def test_paused_schedule_is_resumed_after_a_preview(operator: Operator) -> None:
     paused = operator.document("pause", "--yes")
     again = operator.document("pause", "--yes")
 
-    assert preview["outlook"]["next"]["total"]["reports"] == 8
+    assert preview["outlook"]["next"]["total"]["reports"] == 9
+    assert same["outlook"]["next"]["total"] == preview["outlook"]["next"]["total"]
     assert (preview["changed"], resumed["changed"]) == (False, True)
     assert (paused["changed"], again["changed"]) == (True, False)
     assert (operator.schedule(), operator.schedule("Sweep")) == ("DISABLED", "ENABLED")
@@ -344,6 +346,7 @@ def test_deletion_is_named_before_the_question(operator: Operator) -> None:
     too_early = operator.run("settings", "set", "ArchiveExpiryDays", "30", "--yes")
 
     (told,) = document["consequences"]
+    assert document["outlook"] is None
     assert f"  {told}" in preview.out.splitlines()
     assert "deletes each archive 100 days after" in told
     assert (too_early.code, too_early.out) == (2, "")
@@ -372,7 +375,7 @@ def test_template_definitions_count_until_there_is_an_object(operator: Operator)
     shown = operator.process("definitions", "get")
     document = operator.document("definitions-get")
 
-    assert len(json.loads(shown.out)) == 8
+    assert len(json.loads(shown.out)) == 9
     assert "counts, with the template's definitions" in shown.err
     assert (document["is_object"], document["version_id"]) == (False, None)
     assert operator.document("definitions-history")["versions"] == []
@@ -402,7 +405,7 @@ def test_definitions_are_shown_asked_about_and_written(operator: Operator) -> No
     unasked = operator.process("definitions", "put", file)
     declined = operator.on_terminal("definitions", "put", file, answers=[("[y/N] ", "")])
     assert (preview.code, unasked.code, declined.code) == (0, 2, 3)
-    assert len(operator.live()) == 8
+    assert len(operator.live()) == 9
     first = operator.document("definitions-put", file, "--if-version", "none", "--yes")
     same = operator.document("definitions-put", file, "--yes")
 
@@ -411,7 +414,7 @@ def test_definitions_are_shown_asked_about_and_written(operator: Operator) -> No
     assert "  removed  verify-legacy: VERIFY-API, each day" in lines
     assert "  added    voice: VOICE-CALL, each day" in lines
     assert '  +  "delay_days": [0, 3]' in lines
-    before = "(before: 8 reports, an unknown number of records)"
+    before = "(before: 9 reports, an unknown number of records)"
     assert f"  next schedule: 3 reports, an unknown number of records {before}" in lines
     assert (first["written"], same["written"]) == (True, False)
     assert same["version_id"] == first["version_id"]

@@ -1,4 +1,4 @@
-"""The main job: the eight default definitions, from the schedule to the notification."""
+"""The main job: the nine default definitions, from the schedule to the notification."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DEFINITIONS = {
     "sms-outbound", "sms-inbound", "messages-outbound", "messages-inbound",
-    "voice-calls", "voice-failed", "verify", "verify-legacy",
+    "voice-calls", "voice-failed", "verify", "verify-legacy", "reports-usage",
 }  # fmt: skip
 
 
@@ -51,14 +51,14 @@ def main_job(local_stack: "LocalStack") -> MainJob:
     )
 
 
-def test_five_reports_are_submitted_and_three_wait(main_job: MainJob) -> None:
+def test_five_reports_are_submitted_and_four_wait(main_job: MainJob) -> None:
     assert {report.definition for report in main_job.reports.values()} == DEFINITIONS
     assert len(main_job.answer["submitted"]) == 5
-    assert main_job.answer["waiting"] == 3
+    assert main_job.answer["waiting"] == 4
 
 
 def test_every_report_is_delivered_in_one_attempt_and_one_run(main_job: MainJob) -> None:
-    assert len(main_job.reports) == 8
+    assert len(main_job.reports) == 9
     for report in main_job.reports.values():
         assert (report.state, report.attempt, report.run) == (State.DELIVERED, 1, 1)
 
@@ -70,7 +70,7 @@ def test_archives_equal_vonages_files_byte_for_byte(main_job: MainJob) -> None:
         for key, content in main_job.archives.items()
         if key.endswith(".zip")
     }
-    assert len(stored) == 8
+    assert len(stored) == 9
     assert stored == generated
 
 
@@ -85,7 +85,7 @@ def test_each_archive_has_a_receipt(main_job: MainJob) -> None:
 
 def test_manifests_have_vonages_row_counts(main_job: MainJob) -> None:
     counted = {each["request_id"]: each["items_count"] for each in main_job.at_vonage["reports"]}
-    assert len(main_job.manifests) == 8
+    assert len(main_job.manifests) == 9
     for manifest in main_job.manifests.values():
         [archive] = manifest["archives"]
         assert archive["key"] in main_job.archives
@@ -96,7 +96,7 @@ def test_each_delivery_is_announced_once_with_attributes(main_job: MainJob) -> N
     announced = {
         body["report_id"]: (attributes, body) for attributes, body in main_job.notifications
     }
-    assert len(main_job.notifications) == len(announced) == 8
+    assert len(main_job.notifications) == len(announced) == 9
     for report_id, report in main_job.reports.items():
         attributes, body = announced[report_id]
         assert attributes == {
@@ -137,12 +137,13 @@ def test_metrics_of_a_delivery_are_logged_once(
 
     rows = {each["definition"]: each["rows"] for each in main_job.manifests.values()}
     for definition, count in rows.items():
+        billed = 0 if definition == "reports-usage" else count
         of_definition = ("definition", definition)
         assert total("Deliveries", of_definition) == total("ReportsRequested", of_definition) == 1
         assert total("RowsDelivered", of_definition) == count
-        assert total("BilledRecords", of_definition) == count
+        assert total("BilledRecords", of_definition) == billed
         assert total("GenerationSeconds", of_definition) > 0
-    assert total("Deliveries") == 8
+    assert total("Deliveries") == 9
     gauges = [each for each in found if each.name == "OldestUndeliveredHours"]
     assert {each.series[2] for each in gauges} == {frozenset({stack})}
     assert max(each.value for each in found if each.name == "SlotsInUse") > 0

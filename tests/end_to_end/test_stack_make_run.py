@@ -158,15 +158,15 @@ def test_reports_of_another_server_arrive_byte_for_byte(tree: Path, simulator: S
     assert code == 0, output
     archives = (tree / "out").glob("archives/**/*.zip")
     generated = {each["request_id"]: each["sha256"] for each in simulator.state()["reports"]}
-    assert len(generated) == 8
+    assert len(generated) == 9
     assert {
         path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in archives
     } == generated
     announced = (tree / "out" / "notifications.jsonl").read_text().splitlines()
-    assert [json.loads(line)["event"] for line in announced] == ["report.delivered"] * 8
-    assert len(list((tree / "out").glob("manifests/**/*.json"))) == 8
+    assert [json.loads(line)["event"] for line in announced] == ["report.delivered"] * 9
+    assert len(list((tree / "out").glob("manifests/**/*.json"))) == 9
     check_contracts_in(tree / "out")
-    assert len(list((tree / "out").glob("data/**/*.parquet"))) == 8
+    assert len(list((tree / "out").glob("data/**/*.parquet"))) == 9
     page = (tree / "out" / "usage.html").read_text()
     said = {"output": output, "notifications": announced, "page": page}
     assert Forbidden.of(simulator).within(said) == []
@@ -262,12 +262,12 @@ def test_refused_credentials_end_the_run_and_name_the_secret(
     code, output = run(tree, **{**at(simulator), "VONAGE_API_SECRET": "wrong"})
     assert code == 2, output
     *_, sentence, result, _, _ = output.splitlines()
-    assert sentence.startswith("make run: 8 reports: ")
+    assert sentence.startswith("make run: 9 reports: ")
     assert ":secret:" in sentence
     assert sentence.endswith(
         "; for make run, correct VONAGE_API_KEY and VONAGE_API_SECRET; no report was requested"
     )
-    assert re.fullmatch(r"0 of 8 delivered, \d+ s", result)
+    assert re.fullmatch(r"0 of 9 delivered, \d+ s", result)
     assert (output.count("make run:"), output.count("401")) == (1, 1)
     assert simulator.state()["reports"] == []
 

@@ -6,6 +6,7 @@ import pty
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -811,6 +812,12 @@ def test_document_follows_its_schema(
     verb = "-".join(arguments[:2]) if arguments[0] == "events" else arguments[0]
     document = document_of(verb, ended.out)
     assert document["dry_run"] is (option == "--dry-run")
+    for cost in (document, *document["actions"]):
+        records = cost["expected_billed_records"]
+        # PricePerRecord is 0.04 EUR.
+        money = None if records is None else Decimal(records) * Decimal("0.04")
+        assert (cost["expected_cost"] and Decimal(cost["expected_cost"])) == money
+        assert cost["currency"] == "EUR"
     assert bool(document["answers"]) is (bool(document["actions"]) and not document["dry_run"])
     assert ended.code == max([0, *(each["exit_code"] for each in document["refused"])])
 
@@ -975,6 +982,7 @@ def test_retry_leaves_the_choice_between_an_imperfection_and_a_purchase(
     assert (unasked.code, after, wrong.code, asked.code) == (1, [], 2, 0)
     free = unasked.err.index(f"vonage-reports --stack usage reconvert {name} --accept row_count")
     assert free < unasked.err.index(f"vonage-reports --stack usage recollect {name}")
+    assert "collects it again, and Vonage bills an unknown number of records (" in unasked.err
     assert sent == [{"reconvert": {"report_id": name, "accept": ["row_count"]}}]
     assert len(stack.created()) == 1
 

@@ -434,6 +434,40 @@ def test_request_of_an_earlier_attempt_still_serves_its_report(ledger: Ledger) -
     assert ledger.report_served_by("another") == report.report_id
 
 
+def test_many_requests_are_looked_up_in_batches(ledger: Ledger, table: Table) -> None:
+    report = submitted(ledger, 1)
+    again = ledger.write(report, replace(report, state=State.PLANNED, slot=None, request_id=None))
+    ledger.write(again, replace(again, state=State.SUBMITTED, request_id="request-2", attempt=2))
+    ids = ["request-1", *(f"of-others-{number}" for number in range(150)), "request-2"]
+
+    asked = []
+    table.meta.client.meta.events.register(
+        "before-call.dynamodb.BatchGetItem", lambda **call: asked.append(call)
+    )
+    found = ledger.reports_served_by(ids)
+
+    assert found == dict.fromkeys(("request-1", "request-2"), report.report_id)
+    assert len(asked) == 2
+
+
+def test_keys_that_dynamodb_leaves_out_are_read_again(ledger: Ledger, table: Table) -> None:
+    report = submitted(ledger, 1)
+    answers: list[Any] = []
+
+    def leave_out(parsed: dict[str, Any], **_: object) -> None:
+        if not answers:
+            parsed["Responses"] = {}
+            parsed["UnprocessedKeys"] = {
+                table.name: {"Keys": [{"pk": {"S": "request#request-1"}, "sk": {"S": "request"}}]}
+            }
+        answers.append(parsed)
+
+    table.meta.client.meta.events.register_first("after-call.dynamodb.BatchGetItem", leave_out)
+
+    assert ledger.reports_served_by(["request-1"]) == {"request-1": report.report_id}
+    assert len(answers) == 2
+
+
 # Deliveries
 
 

@@ -8,7 +8,12 @@ from typing import Any
 
 from boto3.dynamodb.types import TypeSerializer
 
-from vonage_reports.aws.ledger_items import collects_item, finished_item, open_item
+from vonage_reports.aws.ledger_items import (
+    collects_item,
+    finished_item,
+    open_item,
+    request_key,
+)
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import Report
 from vonage_reports.submit_reports.read_definitions import parse_definitions
@@ -38,6 +43,11 @@ def save_run(
     items: list[dict[str, Any]] = [
         *(collects_item(each, dict.fromkeys(each.delay_days)) for each in collected),
         *(finished_item(each) if each.is_at_end else open_item(each) for each in reports),
+        *(
+            {**request_key(each.request_id), "report_id": each.report_id}
+            for each in reports
+            if each.request_id is not None
+        ),
     ]
     serialize = TypeSerializer().serialize
     (root / ".local").mkdir(parents=True, exist_ok=True)

@@ -309,8 +309,8 @@ def test_costs_count_every_metric_that_a_delivered_report_emits() -> None:
 
 
 def test_costs_of_the_default_are_as_the_readme_says() -> None:
-    cost = sum(costs_of(USAGES["8 daily"]).values())
-    said = f"about {cost:.0f} USD a month for a million records a day, in eight daily definitions"
+    cost = sum(costs_of(USAGES["9 daily"]).values())
+    said = f"about {cost:.0f} USD a month for a million records a day, in nine daily definitions"
     assert said in PAGES["README.md"]
 
 

@@ -186,7 +186,7 @@ def test_example_definitions_are_accepted() -> None:
 
 def test_saved_queries_are_documented() -> None:
     saved = [
-        name.removesuffix("Query").lower()
+        resource["Properties"]["Name"]["Fn::Sub"].removeprefix("${AWS::StackName}-")
         for name, resource in TEMPLATE["Resources"].items()
         if resource["Type"] == NAMED_QUERY
     ]

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from vonage_reports.domain.commands import command_for
 from vonage_reports.domain.objects import manifest_key, receipt_key
-from vonage_reports.domain.products import billed_records
+from vonage_reports.domain.products import FREE, billed_records
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.splitting import halves_of
 from vonage_reports.domain.windows import format_instant, parse_instant
@@ -259,10 +259,11 @@ _WAITING = {
 def advice_on(life: Life, *, stack: str | None) -> Advice:
     """Return the operator's next step, with the commands for a stack."""
     report = life.report
+    billed = "which is free" if report.product in FREE else "which Vonage bills"
     if report.state is State.HELD:
         return Advice(
             "Look for the report in Vonage's dashboard.",
-            "If it is there, adopt it. Only if it is not there, create it, which Vonage bills:",
+            f"If it is there, adopt it. Only if it is not there, create it, {billed}:",
             resolving(report.report_id, report.holds, stack=stack),
         )
     if report.state is State.FAILED:
@@ -271,13 +272,13 @@ def advice_on(life: Life, *, stack: str | None) -> Advice:
     withdraw = {"withdraw": {"report_id": report.root or report.report_id}}
     match report.state:
         case State.DELIVERED if not report.is_half:
-            offer = "To collect the window again, which Vonage bills:"
+            offer = f"To collect the window again, {billed}:"
             return Advice("Nothing.", offer, _commands(recollect, stack))
         case State.CANCELLED:
             sentence = "Nothing is collected."
             if report.delivered_from:
                 sentence = "Nothing is collected again. The earlier delivery stays."
-            offer = "To collect the window, which Vonage bills:"
+            offer = f"To collect the window, {billed}:"
             return Advice(sentence, offer, _commands(recollect, stack))
         case State.PLANNED if report.reason is not None:
             offer = "To end the report instead:"
@@ -296,8 +297,11 @@ def _after_failure(life: Life, stack: str | None) -> Advice:
         return Advice("A new report would fail again. Remove the cause first.")
     if any(len(each) > 1 for each in ways):
         return Advice("Deliver the window as it is, or collect it again.", f"{CHOICE}:", commands)
-    is_free = all("reconvert" in event for event in events)
-    cost = "nothing is requested from Vonage" if is_free else "Vonage bills it"
+    cost = "Vonage bills it"
+    if all("reconvert" in event for event in events):
+        cost = "nothing is requested from Vonage"
+    elif life.report.product in FREE:
+        cost = "this is free"
     return Advice("Remove the cause.", f"Then send the report again; {cost}:", commands)
 
 

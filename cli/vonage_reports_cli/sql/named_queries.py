@@ -23,6 +23,7 @@ _DESCRIPTIONS = {
     "billing": "Amount to charge each customer, by product and country. Set mark-up and period.",
     "reconciliation": "Our totals beside those of Vonage's invoice, a CSV file under invoices/.",
     "customers": "An example that joins usage with your own data.",
+    "reports_bill": "What Vonage charged for reports, by requester and product.",
 }
 _DEFAULTS = {
     "Since": "date_trunc('month', current_date) - INTERVAL '1' MONTH",

@@ -7,12 +7,15 @@ If several definitions collect a record, `usage_with_copies` has each copy, and 
 copy collected last. That takes a window function, which no condition on the window's date passes.
 So a query on `usage` opens every file. A query on `usage_with_copies` opens only the files of the
 dates that it asks for. `usage_of_period` builds `usage` on it.
+
+The account's own reports (REPORTS-USAGE) are no usage, so the views lack them.
 """
 
 from collections.abc import Iterator, Sequence
 
 from vonage_dataset.tables import TABLES, Table
 from vonage_reports.domain.catalogue import PARTITION_KEYS, table_name
+from vonage_reports.domain.products import OWN_REPORTS
 from vonage_reports_cli.period import SLACK
 
 COLUMNS = [
@@ -164,7 +167,7 @@ def _parts() -> Iterator[str]:
         "FROM (SELECT *, recorded_at IS NULL AS time_is_assumed, coalesce(recorded_at, "
         'window_start, CAST("date" AS timestamp)) AS occurred_at FROM ('
     )
-    first, *others = TABLES
+    first, *others = (product for product in TABLES if product != OWN_REPORTS)
     yield _records(first, named=True)
     yield from ("UNION ALL " + _records(product) for product in others)
     yield ") AS records) AS dated"

@@ -23,6 +23,7 @@ from vonage_reports.aws.ledger_items import (
     open_work_of,
     readable,
     report_of,
+    request_key,
 )
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.definitions import Refusal
@@ -193,6 +194,14 @@ class SavedLedger:
             for item in self._partition(key["pk"], key["sk"].__eq__)
         )
         return next(found, None)
+
+    def reports_served_by(self, request_ids: Iterable[str]) -> dict[str, str]:
+        """Return the report_id of each Vonage request that is ours, by its request_id."""
+        return {
+            request_id: str(item["report_id"])
+            for request_id in request_ids
+            for item in self._partition(request_key(request_id)["pk"])
+        }
 
     def _partition(
         self, pk: str, has: Callable[[str], bool] = lambda _sk: True

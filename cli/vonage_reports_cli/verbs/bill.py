@@ -11,7 +11,6 @@ import click
 
 from vonage_reports.domain.printable import printable
 from vonage_reports_cli.bill import (
-    OWN_REPORTS,
     UNPRICED,
     Group,
     Line,
@@ -115,7 +114,7 @@ def bill(
     with open_dataset(source, with_manifests=False) as connection:
         found = read_groups(connection, period, keys, currency=of_others)
         outside = read_outside(connection, period, source.datasets())
-    groups = [each for each in found if each.product not in (OWN_REPORTS, *UNPRICED)]
+    groups = [each for each in found if each.product not in UNPRICED]
     require_currency(groups)
     by_line = joined(_with_currency(groups), lambda each: (each.key, each.currency))
     lines = list(lines_of(by_line, mark_up=fraction, rounding=places))

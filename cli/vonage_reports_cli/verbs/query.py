@@ -23,13 +23,13 @@ _COMMENT = re.compile(r"--[^\s=]*\s")
 """The begin of a comment. No option has a blank in its name."""
 
 _SOURCE = "source"
-_SAVED = ("billing", "reconciliation", "customers")
+_SAVED = ("billing", "reconciliation", "customers", "reports_bill")
 _HELP = """Run SQL (DuckDB) on the delivered records. Times are UTC.
 
-The view `usage` has the records of all products, each record once. There is also a table for each
-product (sms, voice_call, ...), and the table `manifests`. `query "SHOW TABLES"` lists them, and
-`query "DESCRIBE usage"` shows the columns. A query on `usage` reads every file, and a saved query
-those of its period.
+The view `usage` has the records of all products but REPORTS-USAGE, each record once. There is also
+a table for each product (sms, voice_call, ...), and the table `manifests`. `query "SHOW TABLES"`
+lists them, and `query "DESCRIBE usage"` shows the columns. A query on `usage` reads every file, and
+a saved query those of its period.
 
 The SQL may read and write your own files, so run only SQL that you trust.
 """

@@ -28,6 +28,7 @@ from vonage_reports_cli.reconcile import (
     currency_of_invoice,
     keys_of,
     of_month,
+    of_usage,
     renamed_of,
     shown,
     sums_of,
@@ -107,9 +108,10 @@ def reconcile(
         Path(invoice), delimiter=delimiter, decimal=decimal, columns=mapping_of(mapping)
     )
     path = None if target is None else target_of(target, inputs=[Path(invoice)])
-    lines, of_others = of_month(read, month)
+    all_lines, of_others = of_month(read, month)
+    lines, of_reports = of_usage(all_lines, renamed)
     require_real(session, accepts_simulated=simulated)
-    notes = [*read.notes, *([of_others] if of_others else [])]
+    notes = [*read.notes, *filter(None, [of_others, of_reports])]
     if "country" in keys and not read.has_countries:
         keys = ["product"]
         notes.append("The invoice has no column for the country: compared by product.")

@@ -10,6 +10,7 @@ import click
 from vonage_reports.domain.acceptance import Acceptable, advised
 from vonage_reports.domain.commands import command_for
 from vonage_reports.domain.notifications import recollect, reconvert
+from vonage_reports.domain.products import billed_records
 from vonage_reports.domain.report import Report
 from vonage_reports_cli.acting import Action, Refused, Step, carry_out, cost, total
 from vonage_reports_cli.errors import Exit
@@ -83,8 +84,9 @@ def _choice(stack: DeployedStack, report: Report, free: Mapping[str, Any]) -> st
     """Name both ways to mend a window whose rows do not add up to Vonage's count."""
     name = report.report_id
     buy = recollect(name, report.failures)
+    records = billed_records(report.product, report.expected_rows)
     return (
         f"{name} needs your choice: {command_for(free, stack=stack.name)} delivers it as it is, "
         f"for free and on the record; {command_for(buy, stack=stack.name)} collects it again, and "
-        f"Vonage bills it ({report.error}: {report.reason})"
+        f"Vonage bills {cost(stack, records)} ({report.error}: {report.reason})"
     )

@@ -68,6 +68,7 @@ def set_(session: Session, name: str, value: str) -> Exit:
     require_topic_beside(stack, setting, value)
     told = consequences(setting, value)
     screen.say(printable(stack.source))
+    outlook = None
     if name == SCHEDULE_STATE and value == state_of(on=True):
         outlook = outlook_of(stack, stack.definitions.read())
         screen.say(f"next schedule: {printable(outlook.when)}")
@@ -92,6 +93,7 @@ def set_(session: Session, name: str, value: str) -> Exit:
                 "before": setting.value,
                 "after": value,
                 "consequences": told,
+                "outlook": None if outlook is None else outlook.to_dict(),
                 "changed": not is_set and not session.dry_run,
             }
         )

@@ -458,9 +458,10 @@ def test_records_without_currency_need_one(
     assert (total["currency"], total["records"]) == ("EUR", 7)
 
 
-def test_own_reports_are_no_part_of_a_bill(
-    run: Delivered, capsys: pytest.CaptureFixture[str]
+def test_own_reports_are_no_part_of_a_bill_and_of_its_completeness(
+    run: Delivered, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    save_run(tmp_path, definitions=[daily(), daily("own", "REPORTS-USAGE")])
     deliver_week(run)
     own = {
         "id": "o",
@@ -470,7 +471,9 @@ def test_own_reports_are_no_part_of_a_bill(
     }
     run.deliver("REPORTS-USAGE", [own], definition="own", day="2026-11-19")
 
-    assert [each["product"] for each in billed(capsys, *WEEK)["lines"]] == ["SMS"]
+    found = billed(capsys, *WEEK)
+    assert [each["product"] for each in found["lines"]] == ["SMS"]
+    assert (found["completeness"]["is_complete"], found["completeness"]["windows"]) == (True, 7)
 
 
 def test_files_of_other_months_are_not_read(run: Delivered, tmp_path: Path) -> None:

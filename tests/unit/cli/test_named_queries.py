@@ -70,7 +70,7 @@ def message(id_: str, **cells: str) -> dict[str, str]:
     return sms(id_, currency="EUR", **cells)
 
 
-@pytest.mark.parametrize("product", TABLES)
+@pytest.mark.parametrize("product", [each for each in TABLES if each != "REPORTS-USAGE"])
 def test_usage_dates_each_product_by_its_window_column(out: Delivered, product: str) -> None:
     times = {c.name for c in TABLES[product].columns if c.type is Type.TIMESTAMP}
     cells = dict.fromkeys(times, "2026-01-01T00:00:00Z")
@@ -126,6 +126,7 @@ def test_view_is_the_one_of_the_catalogue(name: str, sql: str) -> None:
 
 def test_named_queries_describe_their_columns(out: Delivered) -> None:
     out.deliver("SMS", [sms("r1")], definition="x")
+    out.deliver("REPORTS-USAGE", [sms("r1")], definition="y")
     for name, query in named_queries().items():
         said = " ".join(line for line in query.text.splitlines() if line.startswith("--"))
         for column in ask(out, name)[0]:
@@ -135,8 +136,8 @@ def test_named_queries_describe_their_columns(out: Delivered) -> None:
 def test_query_names_come_from_their_logical_ids() -> None:
     in_template = {name for name, each in RESOURCES.items() if each["Type"] == NAMED_QUERY}
 
-    assert {f"{name.title()}Query" for name in named_queries()} == in_template
-    assert set(named_queries()) == {"billing", "reconciliation", "customers"}
+    assert {f"{name.title().replace('_', '')}Query" for name in named_queries()} == in_template
+    assert set(named_queries()) == {"billing", "reconciliation", "customers", "reports_bill"}
 
 
 def test_queries_run_with_the_templates_values(out: Delivered) -> None:
@@ -302,6 +303,9 @@ def test_older_file_is_read_beside_a_new_one(
     times = rows(out, "SELECT record_id, CAST(occurred_at AS varchar) FROM usage ORDER BY 1")
 
     assert found == [("new", value), ("old", value)][not with_new_file :]
+    if product == "REPORTS-USAGE":
+        assert times == []
+        return
     # An older file has the window's date, but not its first instant.
     assert (
         times
@@ -419,12 +423,40 @@ def test_service_stands_for_the_account_of_its_window(
     assert rows(out, "SELECT account_id FROM usage") == [(owner,)]
 
 
-def test_own_reports_are_no_customers_cost(out: Delivered, tmp_path: Path) -> None:
+def test_own_reports_are_no_usage_and_no_customers_cost(out: Delivered, tmp_path: Path) -> None:
     out.deliver("REPORTS-USAGE", [sms("r1", total_price="1", currency="EUR")], definition="x")
-    bill = invoice(tmp_path, "2026-11,REPORTS-USAGE,,EUR,1")
+    bill = invoice(tmp_path, "2026-11,REPORTS-USAGE,,EUR,1", "2026-11,SMS,,EUR,0")
 
+    assert rows(out, "SELECT id FROM reports_usage") == [("r1",)]
+    assert rows(out, "SELECT record_id FROM usage") == []
     assert ask(out, "billing") == ask(out, "customers") == []
-    assert [each["difference"] for each in ask(out, "reconciliation", invoice=bill)] == [0]
+    assert [each["product"] for each in ask(out, "reconciliation", invoice=bill)] == ["SMS"]
+
+
+def test_reports_bill_adds_up_each_request_once(out: Delivered) -> None:
+    def listed(id_: str, **cells: str) -> dict[str, str]:
+        return {
+            "id": id_, "date_received": "2026-11-19T10:00:00Z", "acc": "abcd1234",
+            "requested_product": "SMS", "items_written": "10", "total_price": "0.0040",
+            "currency": "EUR", "is_charged": "TRUE", **cells,
+        }  # fmt: skip
+
+    listing = [
+        listed("a"),
+        listed("b", items_written="5", total_price=""),
+        listed("c", is_charged="FALSE", requested_product="REPORTS-USAGE", total_price="0"),
+        listed("d", acc="efgh5678", items_written="7"),
+        listed("e", date_received="2026-10-31T23:59:59Z"),
+    ]
+    for definition in ("reports-usage", "again"):
+        out.deliver("REPORTS-USAGE", listing, definition=definition)
+
+    november = "2026-11-01"
+    assert texts(ask(out, "reports_bill")) == [
+        (november, "abcd1234", "REPORTS-USAGE", "EUR", "1", "10", "0", "None", "0"),
+        (november, "abcd1234", "SMS", "EUR", "2", "15", "15", "0.00400000", "1"),
+        (november, "efgh5678", "SMS", "EUR", "1", "7", "7", "0.00400000", "0"),
+    ]
 
 
 def test_imperfect_month_adds_up_to_the_last_digit(out: Delivered, tmp_path: Path) -> None:

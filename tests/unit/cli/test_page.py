@@ -338,7 +338,7 @@ def test_cheapest_countries_share_one_bar(out: Delivered) -> None:
 
 
 PRODUCTS = ["VOICE-CALL", "IN-APP-VOICE", "WEBSOCKET-CALL", "ASR", "AMD", "VERIFY-V2",
-            "VIDEO-API", "VOICE-TTS", "REPORTS-USAGE"]  # fmt: skip
+            "VIDEO-API", "VOICE-TTS", "CONVERSATION-EVENT"]  # fmt: skip
 TIMES = ("date_start", "start_time", "date_received", "creation_date")
 
 

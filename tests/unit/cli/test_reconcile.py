@@ -201,7 +201,7 @@ def test_unmatched_lines_are_named_largest_first(
     invoice = written(
         tmp_path,
         "product,country,amount\nSMS,GB,1234.50\nSMS,DE,0.25\nVOICE,DE,2.75\n"
-        "Numbers,GB,10\nMessages,FR,20\nSMS,Atlantis,0.5\n",
+        "Numbers,GB,10\nMessages,FR,20\nSMS,Atlantis,0.5\nReports,GB,7\n",
     )
 
     found = compared(capsys, invoice, *MONTH)
@@ -219,6 +219,7 @@ def test_unmatched_lines_are_named_largest_first(
          "rounding": "0", "is_beyond": True}
     ]  # fmt: skip
     assert found["beyond"] == 3
+    assert found["notes"][1:] == ["Left out: 1 line on your own reports, which `cost` compares."]
 
 
 @pytest.mark.parametrize(("tolerance", "beyond"), [("0.04", 1), ("0.05", 0), ("0", 1)])

@@ -253,6 +253,11 @@ def test_free_product_bills_nothing(tmp_path: Path) -> None:
     receive(tmp_path, free, hour=2)
 
     assert life(tmp_path, free).billed_records == 0
+    assert "To collect the window again, which is free:" in printed(life(tmp_path, free))
+    failed = replace(free, state=State.FAILED, error="ReportFailed", reason="3 times")
+    assert "Then send the report again; this is free:" in printed(life(tmp_path, failed))
+    held = replace(free, state=State.HELD, reason="no answer")
+    assert "create it, which is free:" in printed(life(tmp_path, held))
 
 
 def test_parts_of_a_split_window_are_listed_with_their_requests(tmp_path: Path) -> None:

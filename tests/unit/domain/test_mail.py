@@ -66,6 +66,17 @@ def test_collection_again_says_that_it_is_billed() -> None:
     ]
 
 
+def test_product_that_vonage_does_not_bill_costs_nothing() -> None:
+    report = make_report(product="REPORTS-USAGE")
+    failure = Fail("ReportFailed", "Vonage failed")
+
+    _, _, mend, *_ = lines(notifications.failed(report, failure, execution=None))
+    _, _, _, _, absent, *_ = lines(notifications.held(report, Hold(report.planned_at, "?", None)))
+
+    assert mend == "To mend it, run the command. This costs nothing."
+    assert absent == "Only if it is not there (this costs nothing):"
+
+
 @pytest.mark.parametrize(("request_id", "named"), [("abc", "abc"), (None, "REQUEST_ID")])
 def test_hold_names_both_answers_with_their_cost(request_id: str | None, named: str) -> None:
     held = Hold(make_report().planned_at, "no answer", request_id)

@@ -18,7 +18,7 @@ from local.aws_costs import (
 from tests.support.paths import ROOT
 from vonage_reports.domain.metrics import ALARMING_GAUGES, CHARTED_GAUGES
 
-DAILY = USAGES["8 daily"]
+DAILY = USAGES["9 daily"]
 LARGEST = USAGES["83 hourly"]
 
 

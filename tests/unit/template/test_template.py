@@ -570,18 +570,19 @@ def test_every_parameter_is_used(name: str) -> None:
     assert re.search(rf'"Ref": "{name}"|\$\{{{name}\}}', json.dumps(rest))
 
 
-def test_default_definitions_are_eight_valid_ones() -> None:
+def test_default_definitions_are_nine_valid_ones() -> None:
     text = PARAMETERS["ReportDefinitions"]["Default"]
 
     definitions, refused = parse_definitions(text, api_key="abcd1234")
 
     assert refused == []
-    assert len(definitions) == 8
+    assert len(definitions) == 9
     assert {definition.product for definition in definitions} >= {
         "SMS",
         "MESSAGES",
         "VOICE-CALL",
         "VERIFY-V2",
+        "REPORTS-USAGE",
     }
     # CloudFormation accepts parameters of up to 4,096 bytes.
     assert len(text.encode()) <= 4096

@@ -29,7 +29,5 @@ SELECT
   count(*) FILTER (WHERE time_is_assumed) AS records_without_time,
   count(*) FILTER (WHERE revision = 'preliminary') AS preliminary_records
 FROM usage_of_period
--- These records are your own reports, which no customer pays for.
-WHERE product <> 'REPORTS-USAGE'
 GROUP BY 1, 2, 3, 4, 5, 6, 7
 ORDER BY 1, 2, 3, 4, 5, 6, 7

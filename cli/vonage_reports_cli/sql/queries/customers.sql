@@ -18,7 +18,5 @@ SELECT
   max(occurred_at) AS last_used
 FROM usage_of_period AS used
 LEFT JOIN customers ON customers.account_id = used.account_id
--- These records are your own reports, which no customer pays for.
-WHERE product <> 'REPORTS-USAGE'
 GROUP BY 1, 2, 3
 ORDER BY 1, 2, 3

@@ -39,6 +39,8 @@ theirs AS (
   WHERE CAST(month || '-01' AS date) >= date_trunc('month', ${Since})
     AND CAST(month || '-01' AS date)
       < date_trunc('month', ${Until} - INTERVAL '1' DAY) + INTERVAL '1' MONTH
+    -- The price of your own reports: the query reports_bill has it.
+    AND product <> 'REPORTS-USAGE'
   GROUP BY 1, 2, 3, 4
 )
 SELECT

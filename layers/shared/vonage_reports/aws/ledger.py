@@ -91,6 +91,9 @@ _LOST = _CONDITION | {"TransactionConflict"}
 _READS = _COUNTS = 5
 """How often a transaction is tried that meets another one."""
 
+_MOST_KEYS = 100
+"""The limit of a BatchGetItem."""
+
 _PLANNING: Mapping[str, str] = {"pk": "open", "sk": "planning#"}
 
 
@@ -202,6 +205,21 @@ class Ledger:
         key = request_key(request_id)
         item = self._table.get_item(Key=key, ConsistentRead=True).get("Item")
         return str(item["report_id"]) if item else None
+
+    def reports_served_by(self, request_ids: Iterable[str]) -> dict[str, str]:
+        """Return the report_id of each Vonage request that is ours, by its request_id."""
+        wanted = list(dict.fromkeys(request_ids))
+        found: dict[str, str] = {}
+        for first in range(0, len(wanted), _MOST_KEYS):
+            names = wanted[first : first + _MOST_KEYS]
+            left: Any = {self._name: {"Keys": [request_key(each) for each in names]}}
+            while left:
+                answer = self._client.batch_get_item(RequestItems=left)
+                for item in answer["Responses"].get(self._name, []):
+                    request_id = str(item["pk"]).removeprefix("request#")
+                    found[request_id] = str(item["report_id"])
+                left = answer.get("UnprocessedKeys")
+        return found
 
     def calendar(self) -> Calendar:
         """Read the calendar's partition: cursors, volumes and collected definitions."""

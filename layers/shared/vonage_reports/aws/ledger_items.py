@@ -22,7 +22,7 @@ OF_FINISHED_REPORTS = (
     *("report_id", "definition", "product", "account_id", "include_subaccounts", "filters"),
     *("window", "revision", "priority", "planned_at", "delay_index", "delay_days", "state"),
     *("root", "leaves", "backfill", "rows", "error", "reason", "failures", "withdrawn_at"),
-    *("receipts", "relabelled", "rescued", "accept"),
+    *("receipts", "relabelled", "rescued", "accept", "request_id", "submitted_at"),
 )
 """The attributes that a Query of many finished reports reads."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from vonage_reports.domain.commands import PROGRAM, command_for
 from vonage_reports.domain.printable import printable
+from vonage_reports.domain.products import FREE
 from vonage_reports.domain.windows import Window, parse_instant
 
 _LONGEST_SUBJECT = 99
@@ -33,10 +34,11 @@ _WORDS = {
     "subaccounts.changed": "sub-accounts",
 }
 
+_FREE = "This costs nothing."
 _COSTS = {
     "recollect": "Vonage bills the records of the window again.",
-    "reconvert": "This costs nothing.",
-    "resolve": "This costs nothing.",
+    "reconvert": _FREE,
+    "resolve": _FREE,
 }
 
 
@@ -93,15 +95,18 @@ def _delivery(body: Mapping[str, Any]) -> str:
 def _steps(body: Mapping[str, Any], stack: str) -> Iterator[str]:
     report_id, event = body.get("report_id"), body.get("run_again")
     target = f"{PROGRAM} --stack {stack}"
+    is_free = body.get("product") in FREE
     if body["event"] == "report.held":
         yield "Look in Vonage's dashboard for the report. If it is there (this costs nothing):"
         found = (event or {}).get("resolve", {}).get("request_id") or "REQUEST_ID"
         yield f"  {target} resolve {report_id} --found {found} --hold {body['hold']}"
-        yield "Only if it is not there (Vonage bills a new report):"
+        cost = "this costs nothing" if is_free else "Vonage bills a new report"
+        yield f"Only if it is not there ({cost}):"
         yield f"  {target} resolve {report_id} --not-there --hold {body['hold']}"
     elif event is not None:
         (key,) = event
-        yield f"To mend it, run the command. {_COSTS.get(key, '')}".rstrip()
+        cost = _FREE if is_free else _COSTS.get(key, "")
+        yield f"To mend it, run the command. {cost}".rstrip()
         yield f"  {command_for(event, stack=stack)}"
     elif body["event"].startswith("definition"):
         yield "To see the definitions and their problems:"

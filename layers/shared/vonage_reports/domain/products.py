@@ -111,7 +111,10 @@ PRODUCTS: dict[str, Product] = {
 }  # fmt: skip
 
 
-FREE = frozenset({"REPORTS-USAGE"})
+OWN_REPORTS = "REPORTS-USAGE"
+"""The product whose records are the reports of the API key, those of other tools included."""
+
+FREE = frozenset({OWN_REPORTS})
 """The products whose records Vonage does not bill (its knowledge base, article 4408147718036)."""
 
 EVERY_FILTER = frozenset({"direction"}).union(*(each.filters for each in PRODUCTS.values()))
