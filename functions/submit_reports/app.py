@@ -59,17 +59,21 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
 @cache
 def _services() -> Services:
     """Return the services, which a warm function caches."""
+    settings = Settings.from_environment(os.environ)
     bucket = Bucket(boto3.client("s3"), os.environ["BUCKET_NAME"])
     parameter = DefinitionsParameter(boto3.client("ssm"), os.environ["DEFINITIONS_PARAMETER"])
     return Services(
-        ledger=Ledger(boto3.resource("dynamodb").Table(os.environ["TABLE_NAME"])),
+        ledger=Ledger(
+            boto3.resource("dynamodb").Table(os.environ["TABLE_NAME"]),
+            periods=settings.period_length,
+        ),
         definitions=DefinitionsSource(bucket, parameter),
         vonage=vonage_client(os.environ),
         executions=Executions(boto3.client("stepfunctions"), os.environ["STATE_MACHINE_ARN"]),
         topic=Topic(boto3.client("sns"), os.environ["TOPIC_ARN"], stack=os.environ["STACK_NAME"]),
         bucket=bucket,
         metrics=Metrics(os.environ["STACK_NAME"]),
-        waits=Waits(Settings.from_environment(os.environ).wait_scale),
+        waits=Waits(settings.wait_scale),
     )
 
 

@@ -29,6 +29,8 @@ _WORDS = {
     "definition.refused": "refused",
     "definition.removed": "removed",
     "definitions.taken_over": "taken over",
+    "period.complete": "complete",
+    "period.overdue": "incomplete",
 }
 
 _COSTS = {
@@ -101,6 +103,9 @@ def _steps(body: Mapping[str, Any], stack: str) -> Iterator[str]:
         (key,) = event
         yield f"To mend it, run the command. {_COSTS.get(key, '')}".rstrip()
         yield f"  {command_for(event, stack=stack)}"
+    elif body["event"] == "period.complete":
+        yield "To see its cost:"
+        yield f"  {target} bill --from {body['from']} --until {body['until']}"
     elif body["event"].startswith("definition"):
         yield "To see the definitions and their problems:"
         yield f"  {target} definitions check"
