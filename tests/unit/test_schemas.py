@@ -148,6 +148,10 @@ def test_wrong_definition_does_not_fit_the_schema(field: str, value: object) -> 
         check("definitions", [{**DEFINITION, field: value}])
 
 
+NOVEMBER = {
+    "period": "2026-11", "from": "2026-11-01", "until": "2026-12-01", "number": 1, "changed": [],
+    "definitions": [], "manifests": [],
+}  # fmt: skip
 STORED = Fail("RowsMismatch", 'send reconvert with "accept": ["row_count"].', is_stored=True)
 RESUME = Resume(Entry.CHECK, NOW, frees_slot=False, error="States.Timeout", reason="too long")
 KINDS = [
@@ -168,6 +172,8 @@ KINDS = [
     notifications.refused(Refusal("(all)", "(JSON)", "must be a list, in [ ]")),
     notifications.removed("sms-outbound", "abcd1234", since=NOW),
     notifications.taken_over("7", "s3://bucket/definitions/report-definitions.json"),
+    notifications.period_complete(NOVEMBER, key="periods/2026/11/1.json"),
+    notifications.period_overdue("2026-11", "sms 2026-11-29 (FAILED)", since=NOW),
 ]
 
 

@@ -276,7 +276,7 @@ def period_complete(complete: Mapping[str, Any], *, key: str) -> dict[str, Any]:
         "from": complete["from"],
         "until": complete["until"],
         "number": number,
-        "object": key,
+        "key": key,
         "changed": changed[:MOST_CHANGED],
         "changed_reports": len(changed),
         "manifests": len(complete["manifests"]),

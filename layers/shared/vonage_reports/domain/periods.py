@@ -17,7 +17,6 @@ from zoneinfo import ZoneInfo
 from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.calendar import Delays, by_definition, due_at, finals_planned_to
 from vonage_reports.domain.definitions import Refusal, ReportDefinition
-from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.objects import SCHEMA_VERSION, manifest_key
 from vonage_reports.domain.report import Report, Revision, State
 from vonage_reports.domain.settings import PeriodLength
@@ -172,7 +171,7 @@ class Unfinished:
         for refusal in self._refusals:
             yield Blocker(refusal.definition, None, f"{refusal.field} is refused")
         for report in self._open.get(period, ()):
-            yield _blocker(report, report.state)
+            yield blocker(report, report.state)
         for backfill in self._backfills:
             if backfill.start < period.end and backfill.end > period.start:
                 since = max(backfill.start, period.start)
@@ -199,7 +198,8 @@ def _last_due(definition: ReportDefinition, period: LocalPeriod) -> datetime:
     return due_at(next(windows), definition.delay_days[-1], definition.product)
 
 
-def _blocker(report: Report, reason: str) -> Blocker:
+def blocker(report: Report, reason: str) -> Blocker:
+    """Return the blocker that a report is."""
     return Blocker(
         report.definition,
         report.window.first_date,
@@ -370,37 +370,46 @@ def _part(
             # The bucket still has the rows of an earlier delivery.
             members += sorted(delivered, key=lambda each: each.delay_days)[-1:]
         elif latest.state is not State.DELIVERED:
-            blockers.append(_blocker(latest, latest.state))
+            blockers.append(blocker(latest, latest.state))
         elif latest.revision is not Revision.FINAL:
-            blockers.append(_blocker(latest, "only the preliminary revision is delivered"))
+            blockers.append(blocker(latest, "only the preliminary revision is delivered"))
         else:
             members.append(latest)
     part = AccountPart(account_id, tuple(windows), tuple(members), tuple(withdrawn), not_collected)
     return part, blockers
 
 
-def entry_of(report: Report, manifest: Mapping[str, Any] | None, version_id: str) -> dict[str, Any]:
+def entry_of(report: Report, manifest: Mapping[str, Any], version_id: str) -> dict[str, Any]:
     """Return the facts of a manifest that a period needs, and the version of its report.
 
-    Raises InvalidRequest without a manifest, because only the operator can restore it.
+    Raises ValueError for a damaged manifest.
     """
-    if manifest is None:
-        key = manifest_key(report)
-        command = f"reconvert {report.report_id}"
-        raise InvalidRequest(f"{key} is missing: restore its version, or send {command}")
-    return {
-        "report_id": report.report_id,
-        "version": report.version,
-        "version_id": version_id,
-        "revision": manifest["revision"],
-        "rows": manifest["rows"],
-        "totals": [
-            {name: each[name] for name in _OF_TOTALS if name in each} for each in manifest["totals"]
-        ],
-    }
+    try:
+        totals = [
+            {
+                "currency": each["currency"],
+                "total_price": f"{Decimal(each['total_price']):f}",
+                **{name: int(each[name]) for name in _COUNTS},
+                **{name: int(each[name]) for name in _LATER_COUNTS if name in each},
+            }
+            for each in manifest["totals"]
+        ]
+        return {
+            "report_id": report.report_id,
+            "version": report.version,
+            "version_id": version_id,
+            "revision": manifest["revision"],
+            "rows": int(manifest["rows"]),
+            "totals": totals,
+        }
+    except (ArithmeticError, LookupError, TypeError) as error:
+        raise ValueError(f"the manifest of {report.report_id} is damaged: {error!r}") from error
 
 
-_OF_TOTALS = ("currency", "total_price", "rows", "rows_without_price", "rows_without_time")
+_COUNTS = ("rows", "rows_without_price")
+
+_LATER_COUNTS = ("rows_without_time",)
+"""Counts that a manifest of an earlier version has not."""
 
 
 def changes(

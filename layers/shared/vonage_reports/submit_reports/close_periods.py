@@ -14,8 +14,10 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
+from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.ledger_items import BlockedPeriod, Calendar, OpenWork, UnreadableItem
 from vonage_reports.domain import notifications
 from vonage_reports.domain.definitions import Refusal, change_of
@@ -25,6 +27,7 @@ from vonage_reports.domain.periods import (
     Examination,
     LocalPeriod,
     Unfinished,
+    blocker,
     changes,
     collecting_of,
     complete,
@@ -147,11 +150,11 @@ def _follow(period: LocalPeriod, work: OpenWork, sweep: _Sweep) -> str:
     if not sweep.has_time:
         return ""
     examination = _examined(period, work, sweep)
+    facts = {} if examination.blockers else _facts(period, examination, sweep)
     if examination.blockers:
         reason = sentence(examination.blockers)
         ledger.record_blocked(period.label, BlockedPeriod(mark, sweep.now, reason))
         return reason
-    facts = _facts(period, examination, sweep)
     if facts is not None:
         _close(period, examination, facts, work, sweep)
     return ""
@@ -187,6 +190,8 @@ def _facts(
 ) -> Mapping[str, Mapping[str, Any]] | None:
     """Return the facts of the members' manifests, or None if the next sweep has to go on.
 
+    Adds a blocker for each member without a readable manifest, which only the operator can restore.
+
     A manifest changes only with its report, so facts count for one version of the report.
     """
     ledger = sweep.services.ledger
@@ -202,18 +207,26 @@ def _facts(
     for first in range(0, len(unread), _BATCH):
         if not sweep.has_time:
             return None
-        read = _read(unread[first : first + _BATCH], sweep)
-        for kept in _sized(read):
+        batch = unread[first : first + _BATCH]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            found = list(pool.map(partial(_entry, sweep.services.bucket), batch))
+        for report, entry in zip(batch, found, strict=True):
+            if entry is None:
+                examination.blockers.append(blocker(report, "its manifest is missing or damaged"))
+            else:
+                facts[report.report_id] = entry
+        for kept in _sized([each for each in found if each is not None]):
             ledger.record_manifest_facts(period.label, kept)
-        facts.update((each["report_id"], each) for each in read)
     return facts
 
 
-def _read(reports: Sequence[Report], sweep: _Sweep) -> list[dict[str, Any]]:
-    bucket = sweep.services.bucket
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = list(pool.map(bucket.read_version, map(manifest_key, reports)))
-    return [entry_of(report, *manifest) for report, manifest in zip(reports, found, strict=True)]
+def _entry(bucket: Bucket, report: Report) -> dict[str, Any] | None:
+    """Return the facts of a report's manifest, or None if it is missing or damaged."""
+    try:
+        manifest, version_id = bucket.read_version(manifest_key(report))
+        return None if manifest is None else entry_of(report, manifest, version_id)
+    except ValueError:
+        return None
 
 
 def _sized(facts: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
