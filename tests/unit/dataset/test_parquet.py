@@ -67,7 +67,7 @@ def test_totals_are_exact_and_by_currency() -> None:
 
 
 def test_rows_without_a_readable_time_are_counted() -> None:
-    rows = b"EUR,1,2026-11-19 10:00:00,\nEUR,1,,\nEUR,1,yesterday,\nEUR,1,,2026-11-19 10:00:00\n"
+    rows = b"EUR,1,2026-11-19T10:00:00Z,\nEUR,1,,\nEUR,1,x,\nEUR,1,,2026-11-19T10:00:00Z\n"
 
     header = b"currency,total_price,date_received,date_finalized\n"
     dataset, _ = converted(header + rows, product="SMS")
