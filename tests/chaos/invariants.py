@@ -81,7 +81,7 @@ def _is_told_as_too_late(name: str, window: Window, outcome: Outcome) -> bool:
     told = [
         re.search(r"windows from (\S+) to (\S+) became due", message["message"])
         for message in outcome.aws.messages
-        if (message["event"], message["definition"]) == ("definition.refused", name)
+        if (message["event"], message.get("definition")) == ("definition.refused", name)
     ]
     return any(found and found[1] <= f"{window.first_date}" <= found[2] for found in told)
 

@@ -101,11 +101,14 @@ def untrue(value: Mapping[str, Any], objects: Objects) -> Iterator[str]:
     rows: defaultdict[str, int] = defaultdict(int)
     name = f"number {value['number']} of {value['period']}"
     for each in value["manifests"]:
-        newest = objects.versions[each["key"]][-1]
-        if newest.number != each["version_id"]:
-            yield f"{name}: {each['key']} has the version {newest.number}"
+        versions = objects.versions.get(each["key"])
+        if versions is None or versions[-1].number != each["version_id"]:
+            yield f"{name}: {each['key']} has the version {versions and versions[-1].number}"
             continue
         manifest = read_json(objects, each["key"])
+        if manifest["dataset"] is None:
+            yield f"{name}: {each['key']} has no dataset"
+            continue
         rows[manifest["definition"]] += _rows(manifest, objects, sums)
     for each in value["definitions"]:
         counted = rows[each["definition"]]

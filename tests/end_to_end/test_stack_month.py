@@ -171,6 +171,8 @@ class Month:
     served: dict[str, list[Served]]
     manifests: dict[str, dict[str, Any]]
     announced: list[dict[str, Any]]
+    periods: list[dict[str, Any]]
+    told: list[dict[str, Any]]
     metrics: list[dict[str, Any]]
     warnings: list[str]
     folder: Path
@@ -247,6 +249,7 @@ def month(local_stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> 
         planned = local_stack.scheduled(SCHEDULED)["planned"]
         assert len(planned) == len(names)
         local_stack.until_finished(planned)
+        local_stack.sweep()
     folder = tmp_path_factory.mktemp("out")
     local_stack.copy_dataset(folder)
     manifests = [json.loads(each.read_text()) for each in folder.glob("manifests/**/*.json")]
@@ -261,6 +264,8 @@ def month(local_stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> 
         },
         manifests={each["definition"]: each for each in manifests},
         announced=[body for _, body in local_stack.notifications()],
+        periods=[json.loads(each) for each in local_stack.objects("periods/2026/10/").values()],
+        told=local_stack.periods,
         metrics=list(metrics_in(local_stack.log_text())),
         warnings=json.loads(status.out)["warnings"],
         folder=folder,
@@ -358,6 +363,32 @@ def test_each_window_is_announced_once_with_its_imperfections(month: Month) -> N
         assert (body["event"], body["revision"]) == ("report.delivered", "final")
         for name in ("rows", "row_check", "totals", "rescued"):
             assert body[name] == manifest[name]
+
+
+def test_month_is_announced_as_complete_with_the_sums_of_its_rows(month: Month) -> None:
+    numbers = [each["number"] for each in month.periods]
+    assert sorted(numbers) == [each["number"] for each in month.told] == [1, 2, 3]
+    last = max(month.periods, key=lambda each: each["number"])
+    assert {each["definition"] for each in last["definitions"]} == set(DEFINITIONS)
+    for each in last["definitions"]:
+        rows = month.served[each["definition"]]
+        assert (each["windows"], each["rows"], each["crosses_the_edge"]) == (1, len(rows), False)
+        by_currency = defaultdict(list)
+        for row in rows:
+            by_currency[row.currency or "EUR"].append(row)
+        found = {
+            total["currency"]: (
+                Decimal(total["total_price"]),
+                total["rows_without_price"],
+                total["records_without_time"],
+            )
+            for total in each["totals"]
+        }
+        counts = {name: Counts.of(of_currency) for name, of_currency in by_currency.items()}
+        assert found == {
+            name: (every.cost, every.without_price, every.without_time)
+            for name, every in counts.items()
+        }
 
 
 def test_metric_counts_each_rescued_cell_once(month: Month) -> None:

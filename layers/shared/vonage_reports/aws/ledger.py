@@ -15,6 +15,7 @@ open                    relabelling#<definition>#<delay days>  deliveries that a
 open                    mark#<period>                   the last change of a period, until it is
                                                         announced as complete
 open                    blocked#<period>                why a changed period was not complete
+open                    closing#<period>                until when an invocation announces a period
 finished#<definition>   <report_id>                     a finished report
 request#<request_id>    request                         the report of a Vonage request
 backfills               <name>                          a backfill without windows left to plan
@@ -49,6 +50,7 @@ from vonage_reports.aws.ledger_items import (
     backfill_of,
     blocked_key,
     calendar_of,
+    closing_key,
     collects_item,
     finished_item,
     finished_key,
@@ -304,12 +306,31 @@ class Ledger:
         item = {**blocked_key(label), "mark": blocked.mark, "at": at, "reason": blocked.reason}
         self._transact(self._put(item), refusals=_LOST)
 
+    def lease_period(self, label: str, change: str, now: datetime, until: datetime) -> bool:
+        """Take the right to announce a period until a time. Return False if it is taken.
+
+        Also return False if the period changed since `change`, or was announced since.
+        """
+        unchanged: Any = {
+            "TableName": self._name,
+            "Key": mark_key(label),
+            **_still("change", change),
+        }
+        lease = {**closing_key(label), "until": until.astimezone(UTC).isoformat()}
+        is_over = _forwards("until", now.astimezone(UTC).isoformat())
+        writes: list[Any] = [{"ConditionCheck": unchanged}, self._put(lease, is_over)]
+        return not any(self._transact(*writes, refusals=_LOST))
+
     def clear_mark(self, label: str, change: str) -> None:
-        """Delete the mark of a period, unless the period changed again since `change`."""
+        """Delete the mark of a period, unless the period changed again since `change`.
+
+        With it goes the right to announce the period.
+        """
         unchanged = _still("change", change)
         writes = [
             self._delete(mark_key(label), unchanged),
             self._delete(blocked_key(label), _ALWAYS),
+            self._delete(closing_key(label), _ALWAYS),
         ]
         self._transact(*writes, refusals=_LOST)
 

@@ -315,6 +315,11 @@ def marks_of(changes: Iterable[Report], length: PeriodLength) -> list[dict[str, 
     return [{**mark_key(label), "change": change} for label, change in marks.items()]
 
 
+def closing_key(label: str) -> dict[str, str]:
+    """Return the key of an invocation's right to announce a period."""
+    return {"pk": "open", "sk": f"closing#{label}"}
+
+
 def blocked_key(label: str) -> dict[str, str]:
     """Return the key of the last examination of a period."""
     return {"pk": "open", "sk": f"blocked#{label}"}

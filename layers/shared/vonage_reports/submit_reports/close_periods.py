@@ -254,7 +254,10 @@ def _close(
 ) -> None:
     """Announce a period that is complete, unless nothing changed since its last number."""
     services, label = sweep.services, period.label
-    mark = work.marks[label]
+    mark, now = work.marks[label], sweep.now
+    # The end of a run and the schedule may start two sweeps at once.
+    if not services.ledger.lease_period(label, mark, now, now + services.waits.announce_lease):
+        return
     number = services.ledger.period_number(label)
     last = services.bucket.read_json(period.key(number)) if number else None
     changed = changes(examination, facts, last)
