@@ -170,4 +170,5 @@ def _only(found: Status, definition: str) -> Status:
         refusals=[each for each in found.refusals if each.definition in (definition, "(all)")],
         unreadable=0,
         latest=[each for each in found.latest if each.definition == definition],
+        periods=(),
     )

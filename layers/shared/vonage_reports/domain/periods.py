@@ -97,10 +97,14 @@ def periods_of(window: Window, length: PeriodLength) -> list[LocalPeriod]:
         return []
     zone = ZoneInfo(window.time_zone)
     found = [LocalPeriod.of(window.start.astimezone(zone).date(), length)]
-    last = (window.end - SECOND).astimezone(zone).date()
+    last = _last_date(window)
     while found[-1].end <= last:
         found.append(LocalPeriod.of(found[-1].end, length))
     return found
+
+
+def _last_date(window: Window) -> date:
+    return (window.end - SECOND).astimezone(ZoneInfo(window.time_zone)).date()
 
 
 @dataclass(frozen=True, order=True)
@@ -109,9 +113,11 @@ class Blocker:
 
     definition: str
     since: date | None
-    """The first date of the oldest window that is concerned, or None."""
+    """The first date that is concerned. None: all dates are."""
     reason: str
     account_id: str = ""
+    until: date | None = None
+    """The first date that is not concerned any more, or None."""
     is_asked_for: bool = False
     """Whether the operator asked for the window, so that it may be late."""
 
@@ -126,6 +132,15 @@ def sentence(blockers: Sequence[Blocker]) -> str:
     named = [f"{each}" for each in blockers[:_MOST_NAMED]]
     more = len(blockers) - len(named)
     return "; ".join([*named, *([f"and {more:,} more"] if more else [])])
+
+
+def final_days(period: LocalPeriod, blockers: Iterable[Blocker]) -> int:
+    """Count the days of a period that no blocker concerns."""
+    days = set(range(period.start.toordinal(), period.end.toordinal()))
+    for each in blockers:
+        since, until = each.since or period.start, each.until or period.end
+        days.difference_update(range(since.toordinal(), until.toordinal()))
+    return len(days)
 
 
 class Unfinished:
@@ -175,8 +190,8 @@ class Unfinished:
         for backfill in self._backfills:
             if backfill.start < period.end and backfill.end > period.start:
                 since = max(backfill.start, period.start)
-                name = backfill.definition.name
-                yield Blocker(name, since, "a backfill is running", is_asked_for=True)
+                name, end = backfill.definition.name, backfill.end
+                yield Blocker(name, since, "a backfill is running", until=end, is_asked_for=True)
         for time_zone, planned in self._planned_to.items():
             _, end = period.interval(time_zone)
             for planned_to, name, account_id in planned:
@@ -205,6 +220,7 @@ def blocker(report: Report, reason: str) -> Blocker:
         report.window.first_date,
         reason,
         report.account_id,
+        until=_last_date(report.window) + _DAY,
         is_asked_for=report.is_asked_for,
     )
 
@@ -362,8 +378,8 @@ def _part(
         reports = known.get(window, ())
         latest = max(reports, key=lambda each: each.delay_days, default=None)
         if latest is None:
-            since = window.first_date
-            blockers.append(Blocker(collecting.name, since, "missing", account_id))
+            since, until = window.first_date, _last_date(window) + _DAY
+            blockers.append(Blocker(collecting.name, since, "missing", account_id, until))
         elif latest.state is State.CANCELLED:
             withdrawn.append(latest)
             delivered = filter(_is_delivered, reports)
