@@ -29,6 +29,8 @@ def checked_completeness(
     """
     completeness = read_completeness(session, objects_of(session), period)
     goes_on = completeness.is_complete or accepts_incomplete
+    if completeness.announced is not None:
+        session.screen.say(completeness.announced.sentence)
     session.screen.say(*map(printable, completeness.cautions))
     if not goes_on:
         session.screen.say(*map(printable, completeness.lines()))

@@ -81,9 +81,14 @@ class LocalPeriod:
         start, end = self.interval(window.time_zone)
         return window.start < end and window.end > start
 
+    @property
+    def prefix(self) -> str:
+        """The beginning of the keys of the period's objects."""
+        return f"periods/{self.label.replace('-', '/', 1)}/"
+
     def key(self, number: int) -> str:
         """Return the key of the object that says that the period is complete."""
-        return f"periods/{self.label.replace('-', '/', 1)}/{number}.json"
+        return f"{self.prefix}{number}.json"
 
 
 @lru_cache(maxsize=4096)
