@@ -268,7 +268,8 @@ def period_complete(complete: Mapping[str, Any], *, key: str) -> dict[str, Any]:
     label, number, changed = complete["period"], complete["number"], complete["changed"]
     definitions = complete["definitions"]
     rows = sum(each["rows"] for each in definitions)
-    again = "" if number == 1 else f" again, with {len(changed):,} changed reports"
+    reports = "report" if len(changed) == 1 else "reports"
+    again = "" if number == 1 else f" again, with {len(changed):,} changed {reports}"
     body = {
         "schema_version": SCHEMA_VERSION,
         "event": "period.complete",
@@ -284,7 +285,7 @@ def period_complete(complete: Mapping[str, Any], *, key: str) -> dict[str, Any]:
         "definitions": definitions,
         "message": (
             f"{label} is complete{again}: number {number}, {rows:,} rows of "
-            f"{len(definitions):,} definitions"
+            f"{len(definitions):,} {'definition' if len(definitions) == 1 else 'definitions'}"
         ),
     }
     short = [
