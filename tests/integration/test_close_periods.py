@@ -409,6 +409,15 @@ def test_days_are_announced_one_by_one(stack: Stack) -> None:
     assert [(each["period"], each["number"]) for each in books.sweep()] == [("2026-11-30", 2)]
 
 
+def test_marks_of_an_earlier_setting_are_deleted(stack: Stack) -> None:
+    books = Books(stack, [DAILY], PeriodLength.DAY)
+    books.plan_to(datetime(2026, 12, 2, tzinfo=UTC))
+    books.deliver(DAILY, date(2026, 11, 29), date(2026, 12, 1))
+    books.length = PeriodLength.MONTH
+    assert books.sweep() == []
+    assert books.ledger.open_work().marks == {}
+
+
 def test_without_periods_nothing_is_marked(stack: Stack) -> None:
     books = Books(stack, [DAILY], PeriodLength.NONE)
     books.plan_to(datetime(2026, 12, 2, tzinfo=UTC))

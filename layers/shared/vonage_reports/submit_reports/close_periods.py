@@ -56,6 +56,9 @@ _AT_ONCE = 10
 _BATCH = 100
 """How many manifests are read before their facts are recorded."""
 
+_MOST_DELETED = 20
+"""How many marks of another length of periods one sweep deletes."""
+
 _MOST_BYTES = 50_000
 """The size of an item with facts of manifests. DynamoDB takes 400 kB."""
 
@@ -106,13 +109,19 @@ def close_periods(
 ) -> None:
     """Announce the marked periods that are complete, the oldest first, while there is time.
 
+    Deletes marks that were written while the setting had another length of periods.
+
     Appends the errors of single periods to `errors`. Announces once that a period is not complete
     `overdue_after` after its last window was due.
 
     Does nothing while the definitions or a part of the ledger cannot be read: then it is unknown
     which windows a period has.
     """
-    periods = [period for period in map(LocalPeriod.parse, work.marks) if period.length is length]
+    marked = [LocalPeriod.parse(label) for label in work.marks]
+    for other in [period for period in marked if period.length is not length][:_MOST_DELETED]:
+        with collect_errors(errors):
+            services.ledger.clear_mark(other.label, work.marks[other.label])
+    periods = [period for period in marked if period.length is length]
     if not periods or isinstance(loaded, Exception) or not loaded.is_readable:
         return
     if work.unreadable or calendar.unreadable:
