@@ -4,6 +4,7 @@ Pure but for `read_completeness`.
 """
 
 import json
+import re
 import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,8 +21,10 @@ from vonage_reports.domain.backfill import oldest_date
 from vonage_reports.domain.calendar import due_at
 from vonage_reports.domain.commands import command_for
 from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
+from vonage_reports.domain.periods import LocalPeriod
 from vonage_reports.domain.removal import listing_of, pair_of
 from vonage_reports.domain.report import Report, Revision, State
+from vonage_reports.domain.settings import PeriodLength
 from vonage_reports.domain.subaccounts import ALWAYS
 from vonage_reports.domain.windows import (
     Window,
@@ -44,6 +47,7 @@ from vonage_reports_cli.status.model import THE_API_KEY
 from vonage_reports_cli.status.sources import loaded_definitions
 
 _MOST_RANGES = 4
+_NUMBER = re.compile(r"[1-9][0-9]*\.json")
 _NARROWEST = 11
 """The least width of the column of flaws."""
 
@@ -154,6 +158,30 @@ class Incomplete:
 
 
 @dataclass(frozen=True)
+class Announced:
+    """The last number with which the stack announced a month or a day as complete.
+
+    `is_changed`: a window of it was collected again since, so that the next number follows.
+    """
+
+    label: str
+    number: int
+    is_changed: bool
+
+    @property
+    def sentence(self) -> str:
+        """Name the number."""
+        more = (
+            f", and changed since, so number {self.number + 1} follows" if self.is_changed else ""
+        )
+        return f"{self.label} was announced as complete: number {self.number}{more}."
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the JSON form."""
+        return {"period": self.label, "number": self.number, "is_changed": self.is_changed}
+
+
+@dataclass(frozen=True)
 class Completeness:
     """How many windows a period has, and those that are not delivered and final."""
 
@@ -169,6 +197,7 @@ class Completeness:
     """Accepted losses, and removed accounts, of windows that are delivered and final."""
     datasets: frozenset[str] = frozenset()
     """The keys of the datasets that were seen."""
+    announced: Announced | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -223,6 +252,7 @@ class Completeness:
             "is_complete": self.is_complete,
             "windows": self.windows,
             "final": self.final,
+            "announced": None if self.announced is None else self.announced.to_dict(),
             "incomplete": [each.to_dict() for each in self.incomplete],
             "refused": [each.to_dict() for each in self.refusals],
             "without_table": list(self.without_table),
@@ -298,7 +328,24 @@ def read_completeness(
         datasets_expire_before=expires_before(session).get("data/"),
         unreadable=unreadable,
     )
-    return completeness_of(period, collected, manifests, datasets=datasets, counts=counts)
+    found = completeness_of(period, collected, manifests, datasets=datasets, counts=counts)
+    return replace(found, announced=_announced(period, objects, work))
+
+
+def _announced(period: Period, objects: Objects, work: OpenWork) -> Announced | None:
+    """Return the last number of a month or a day, or None for other periods and without one.
+
+    The days of a bill are in UTC, and those of the number in each definition's own zone. So the
+    number says which announcement a bill follows, and the windows say what the bill has.
+    """
+    for length in (PeriodLength.MONTH, PeriodLength.DAY):
+        local = LocalPeriod.of(period.since, length)
+        if (local.start, local.end) == (period.since, period.until):
+            names = (key.rpartition("/")[2] for key in objects.keys(local.prefix))
+            numbers = [int(name.removesuffix(".json")) for name in names if _NUMBER.fullmatch(name)]
+            if numbers:
+                return Announced(local.label, max(numbers), local.label in work.marks)
+    return None
 
 
 def _datasets_in(objects: Objects, period: Period) -> set[str]:

@@ -36,6 +36,8 @@ def checked_completeness(
         counts=lambda product: (product == OWN_REPORTS) is of_own_reports,
     )
     goes_on = completeness.is_complete or accepts_incomplete
+    if completeness.announced is not None:
+        session.screen.say(completeness.announced.sentence)
     session.screen.say(*map(printable, completeness.cautions))
     if not goes_on:
         session.screen.say(*map(printable, completeness.lines()))

@@ -64,7 +64,10 @@ def _services() -> Services:
     bucket = Bucket(boto3.client("s3"), os.environ["BUCKET_NAME"])
     parameter = DefinitionsParameter(boto3.client("ssm"), os.environ["DEFINITIONS_PARAMETER"])
     return Services(
-        ledger=Ledger(boto3.resource("dynamodb").Table(os.environ["TABLE_NAME"])),
+        ledger=Ledger(
+            boto3.resource("dynamodb").Table(os.environ["TABLE_NAME"]),
+            periods=settings.period_length,
+        ),
         definitions=DefinitionsSource(bucket, parameter),
         vonage=vonage_client(os.environ),
         executions=Executions(boto3.client("stepfunctions"), os.environ["STATE_MACHINE_ARN"]),

@@ -262,14 +262,25 @@ def _until_answered(
 def _follow(
     scheduler: Scheduler, progress: Progress, display: Display, writer: _StateWriter
 ) -> None:
-    """Wait until every report has ended, or waits for the operator."""
+    """Wait until every report has ended, or waits for the operator, and for one sweep after that.
+
+    That sweep announces the periods that are complete.
+    """
+    sweeps = None
     while True:
         with _paced():
             writer.copy()
             display.show(progress.update(), progress)
             writer.write()
             # A running invocation of submit_reports may retry the refused reports.
-            if scheduler.is_idle and (progress.is_settled or progress.everything_is_refused):
+            if scheduler.is_idle and progress.everything_is_refused:
+                return
+            if not progress.is_settled:
+                sweeps = None
+            elif scheduler.is_idle and sweeps is None:
+                sweeps = scheduler.sweeps
+                scheduler.sweep_now()
+            elif scheduler.is_idle and sweeps is not None and scheduler.sweeps > sweeps:
                 return
         scheduler.tick()
 

@@ -49,6 +49,8 @@ class Scheduler:
         )
         self.answer: dict[str, Any] | None = None
         """The answer of submit_reports to the event, or None before the answer arrives."""
+        self.sweeps = 0
+        """How many sweeps have ended well."""
 
     @property
     def is_idle(self) -> bool:
@@ -65,6 +67,10 @@ class Scheduler:
             self._take(ended)
         if self._running is None and time.monotonic() >= self._next_sweep:
             self._running = self._thread.submit(self._stack.submit, self._sweep)
+
+    def sweep_now(self) -> None:
+        """Let the next `tick` start a sweep, if no invocation is running."""
+        self._next_sweep = 0.0
 
     def finish(self, seconds: float) -> None:
         """Wait for the running invocation, so that its answers from Vonage reach the ledger."""
@@ -92,6 +98,7 @@ class Scheduler:
             self._say(f"a sweep failed, and the next sweep retries: {error}")
         else:
             self._failures = 0
+            self.sweeps += 1
 
 
 def send(event: Mapping[str, Any], stack: Stack, *, say: Callable[[str], None]) -> dict[str, Any]:

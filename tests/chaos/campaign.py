@@ -295,6 +295,7 @@ class Campaign:
             self._note,
             ledger_faults,
         )
+        self.aws.period_written = self._period_written
         self.definitions = [dict(each) for each in _DEFINITIONS if self.random.random() < 0.7] or [
             dict(_DEFINITIONS[0])
         ]
@@ -422,6 +423,7 @@ class Campaign:
             if self.virtual_time.now > self.faults_end and self._is_quiet():
                 at_rest = True
                 break
+        self._close_periods()
         self.watch.items(self.aws.table.items)
         return Outcome(
             seed=self.seed,
@@ -446,6 +448,19 @@ class Campaign:
             suspended=self.suspended,
             reactivated=self.reactivated,
         )
+
+    def _close_periods(self) -> None:
+        """Sweep until every complete period is announced: each sweep announces one number."""
+        over: list[bool] = []
+        for hours in (2, 4, 6):
+            self.virtual_time.after(
+                hours * 3600,
+                lambda: self._submit(
+                    {"sweep": True}, over=lambda *, good: over.append(good), retries=0
+                ),
+            )
+        while len(over) < 3 and self.virtual_time.step():
+            pass
 
     # Events from outside.
 
@@ -750,12 +765,13 @@ class Campaign:
         self._react_to_notifications()
         before, states = self.aws.writes, self._open_states()
         unregistered = sum(sk.startswith("catalogue#") for _, sk in self.aws.table.items)
+        periods = sum(sk.startswith("mark#") for _, sk in self.aws.table.items)
         if not self._has_open_work():
             self.virtual_time.after(300, self._sweep)
             return
 
         def over(*, good: bool) -> None:
-            self._watch(states, unregistered, good=good)
+            self._watch(states, unregistered, periods, good=good)
             changed = self.aws.writes > before
             self._wait = 300 if changed else min(self._wait * 1.5, 3600)
             if self._only_refused or (self.kind.crowd and not self.aws.executions):
@@ -772,7 +788,7 @@ class Campaign:
         items = self.aws.table.items.items()
         return [each["state"]["S"] for (pk, _), each in items if pk == "open" and "state" in each]
 
-    def _watch(self, before: list[str], unregistered: int, *, good: bool) -> None:
+    def _watch(self, before: list[str], unregistered: int, periods: int, *, good: bool) -> None:
         """Check the promises that hold at any time."""
         self._sweeps += 1
         work = self.ledger.open_work()
@@ -781,7 +797,8 @@ class Campaign:
             each.error == "VonageRejected" for each in reports
         )
         waiting = before.count(State.PLANNED)
-        self.watch.sweep(self._ended.calls, len(before) - waiting, waiting, unregistered)
+        at_work = len(before) - waiting
+        self.watch.sweep(self._ended.calls, at_work, waiting, unregistered, periods)
         self.watch.overdue(
             reports,
             list(zip(self.aws.sent_at, self.aws.messages, strict=True)),
@@ -810,6 +827,9 @@ class Campaign:
         except InvalidRequest as error:
             return str(error)
         return None
+
+    def _period_written(self, key: str) -> None:
+        self.watch.period(key, self._reports(), listed_pairs(self.current))
 
     def _is_listed(self, report: Report) -> bool:
         return any(
@@ -1027,6 +1047,15 @@ _CAP = "MAX_BILLED_RECORDS_MONTH"
 _TRACES = bool(os.environ.get("TRACE"))
 
 
+def listed_pairs(definitions: list[dict[str, Any]]) -> set[tuple[str, str]]:
+    """Return the definitions with each of their accounts."""
+    return {
+        (each["name"], account_id)
+        for each in definitions
+        for account_id in each.get("account_ids", [API_KEY])
+    }
+
+
 def _unchanged(event: dict[str, Any]) -> dict[str, Any]:
     return event
 
@@ -1123,6 +1152,8 @@ def campaign(seed: int, of: Callable[[int, Path], Campaign] = Campaign) -> Itera
         "REQUEST_INTERVAL": "0",
         "STACK_NAME": "weeks",
         "OVERDUE_HOURS": str(OVERDUE_HOURS),
+        # No month ends in a seed.
+        "PERIOD_LENGTH": "day",
         "POWERTOOLS_TRACE_DISABLED": "1",
     }
     _LOGS.seek(0)

@@ -90,6 +90,8 @@ class FakeAws:
     """The definitions that an invocation read last, by its number."""
     writes: int = 0
     """Calls that may have changed the ledger."""
+    period_written: Callable[[str], None] | None = None
+    """Called with the key of an object of a complete period, once it is written."""
     refused_aborts: int = 0
     """Uploads that S3 refused to abort."""
 
@@ -222,6 +224,9 @@ class FakeAws:
 
     def _of_s3(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
         answer = self.objects.answer(operation, params)
+        key = params["url_path"].partition("?")[0].lstrip("/")
+        if operation == "PutObject" and key.startswith("periods/") and self.period_written:
+            self.period_written(key)
         if operation == "GetObject" and params["url_path"].endswith(DEFINITIONS_KEY):
             answer["LastModified"] = self.defined_at
             if self.virtual_time.current is not None:

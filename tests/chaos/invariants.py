@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from local.simulator import control
 from local.simulator.reports import FILE_LIFETIME
 from local.simulator.reports import Report as AtVonage
-from tests.chaos.campaign import API_KEY, NEW_ACCOUNT, OTHER_KEY, SUBACCOUNT, Outcome
+from tests.chaos.campaign import API_KEY, NEW_ACCOUNT, OTHER_KEY, SUBACCOUNT, Outcome, listed_pairs
+from tests.chaos.periods import days_of, key_of, last_number, untrue, waits_for
 from tests.chaos.s3 import Objects, read_json
 from vonage_reports.domain.calendar import due_windows
 from vonage_reports.domain.catalogue import table_name
@@ -474,6 +475,27 @@ def _no_secret_leaks(outcome: Outcome) -> Iterator[str]:
             yield f"a phone number leaked: {digits}"
 
 
+def _complete_periods_are_announced(outcome: Outcome) -> Iterator[str]:
+    objects = outcome.aws.objects
+    told = {
+        (each["period"], each["number"])
+        for each in outcome.aws.messages
+        if each["event"] == "period.complete"
+    }
+    listed = listed_pairs(outcome.definitions)
+    for day in sorted(days_of(outcome.reports)):
+        number = last_number(objects, day)
+        for each in range(1, number + 1):
+            if (day, each) not in told:
+                yield f"number {each} of {day} is written, but not announced"
+        if waits_for(day, outcome.reports, listed) is not None:
+            continue
+        if not number:
+            yield f"{day} is complete, but not announced"
+        else:
+            yield from untrue(read_json(objects, key_of(day, number)), objects)
+
+
 def _no_error_is_unexpected(outcome: Outcome) -> Iterator[str]:
     yield from outcome.unexpected_errors
 
@@ -490,6 +512,7 @@ _CHECKS: tuple[Callable[[Outcome], Iterator[str]], ...] = (
     _catalogue_hinders_no_delivery,
     _every_archive_is_proven,
     _notifications_can_be_acted_on,
+    _complete_periods_are_announced,
     _no_secret_leaks,
     _no_error_is_unexpected,
 )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -217,6 +218,43 @@ def failed_by_the_catalogue(outcome: Outcome) -> Outcome:
     return aws(outcome, executions={**outcome.aws.executions, name: failed})
 
 
+def without_period_announcements(outcome: Outcome) -> Outcome:
+    messages = [each for each in outcome.aws.messages if each["event"] != "period.complete"]
+    return aws(outcome, messages=messages)
+
+
+def without_periods(outcome: Outcome) -> Outcome:
+    objects: Objects = copy(outcome.aws.objects)
+    objects.versions = {
+        key: each for key, each in objects.versions.items() if not key.startswith("periods/")
+    }
+    return aws(outcome, objects=objects)
+
+
+def a_period(outcome: Outcome) -> str:
+    """Return the key of the last object of a day whose definitions have totals."""
+    objects = outcome.aws.objects
+    keys = [key for key in objects.keys if key.startswith("periods/")]
+    return next(
+        key
+        for key in reversed(keys)
+        if any(each["totals"] for each in read_json(objects, key)["definitions"])
+    )
+
+
+def one_cent_more(body: bytes) -> bytes:
+    value = json.loads(body)
+    total = next(total for each in value["definitions"] for total in each["totals"])
+    total["total_price"] = str(Decimal(total["total_price"]) + Decimal("0.01"))
+    return json.dumps(value).encode()
+
+
+def of_an_earlier_version(body: bytes) -> bytes:
+    value = json.loads(body)
+    value["manifests"][0]["version_id"] = "v0"
+    return json.dumps(value).encode()
+
+
 def upload_open(outcome: Outcome) -> Outcome:
     objects = copy(outcome.aws.objects)
     objects.uploads = {"u1": None}  # type: ignore[dict-item]  # only counted
@@ -258,6 +296,10 @@ def upload_open(outcome: Outcome) -> Outcome:
         (lambda o: aws(o, partitions=set()), "in no partition"),
         (unregistered, "still wait for the catalogue"),
         (failed_by_the_catalogue, "failed because of the catalogue"),
+        (without_period_announcements, "is written, but not announced"),
+        (without_periods, "is complete, but not announced"),
+        (lambda o: with_body(o, a_period(o), one_cent_more), "'total_price'"),
+        (lambda o: with_body(o, a_period(o), of_an_earlier_version), "has the version"),
         (upload_open, "uploads are open"),
         (lambda o: announcing(o, {"recollect": {"report_id": "absent"}}), "an unknown report"),
         (lambda o: announcing(o, {"recollect": {}}), "is refused"),

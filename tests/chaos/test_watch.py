@@ -9,7 +9,7 @@ import pytest
 from tests.chaos import watch
 from tests.chaos.watch import Watch
 from tests.support.reports import make_report
-from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.report import Report, Revision, State
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 LATE = NOW - timedelta(hours=watch.OVERDUE_HOURS, minutes=1)
@@ -67,6 +67,24 @@ def test_large_items_and_long_sweeps_are_seen() -> None:
     seen.sweep(watch.calls_allowed(3) + 1, 3, 2)
     seen.items({("open", "report#a"): {"reason": "x" * watch.ITEM_BYTES}})
     assert len(seen.broken) == 2
+
+
+def test_period_that_is_written_too_early_is_seen() -> None:
+    delivered = replace(make_report(), state=State.DELIVERED, rows=1)
+    key, listed = "periods/2026/11-21/1.json", {(delivered.definition, delivered.account_id)}
+
+    def broken(*reports: Report) -> list[str]:
+        seen = Watch()
+        seen.period(key, list(reports), listed)
+        return seen.broken
+
+    assert broken(delivered) == []
+    assert broken(replace(delivered, state=State.SUBMITTED))
+    assert broken(replace(delivered, state=State.FAILED))
+    assert broken(replace(delivered, revision=Revision.PRELIMINARY))
+    start, end = delivered.window.start, delivered.window.end
+    half = replace(delivered.window, end=start + (end - start) / 2)
+    assert broken(replace(delivered, window=half)), "a gap at the end"
 
 
 def test_overdue_window_that_was_not_told_is_seen() -> None:

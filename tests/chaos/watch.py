@@ -1,17 +1,20 @@
 """The promises that must hold at any time, checked while a seed runs."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from tests.chaos.periods import day_of, waits_for
 from vonage_reports.domain.calendar import due_at
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.slots import SLOTS
 
 OVERDUE_HOURS = 30
 ITEM_BYTES = 8_000
+FACTS_BYTES = 70_000
+"""The size of an item with facts of manifests."""
 SLOT_KEPT = timedelta(hours=50)
 """The longest time that a slot may stay with a report that nothing works on: 48 h after the POST,
 and the time until a sweep."""
@@ -23,13 +26,13 @@ _WITH_SLOT = (State.SUBMITTING, State.HELD, State.SUBMITTED)
 Key = tuple[str, ...]
 
 
-def calls_allowed(at_work: int, unregistered: int = 0) -> int:
+def calls_allowed(at_work: int, unregistered: int = 0, periods: int = 0) -> int:
     """Return how many calls a sweep may make, by its reports under way. Waiting ones cost none.
 
     A delivery that waits for the catalogue costs a read of its manifest, a registration and a
-    write.
+    write. A changed period costs the reading of its windows and manifests.
     """
-    return 120 + 15 * at_work + 3 * unregistered
+    return 120 + 15 * at_work + 3 * unregistered + 25 * periods
 
 
 @dataclass
@@ -86,21 +89,31 @@ class Watch:
             if why is not None and report.state not in (State.CONVERTING, State.SPLIT):
                 self.add(f"no event ends {report.report_id}, which is {report.state}: {why}")
 
-    def sweep(self, calls: int, at_work: int, waiting: int, unregistered: int = 0) -> None:
+    def sweep(
+        self, calls: int, at_work: int, waiting: int, unregistered: int = 0, periods: int = 0
+    ) -> None:
         """Check the number of calls of a sweep."""
-        allowed = calls_allowed(at_work, unregistered)
+        allowed = calls_allowed(at_work, unregistered, periods)
         self.most_calls = max(self.most_calls, calls / allowed)
         if calls > allowed:
             self.add(
-                f"a sweep made {calls} calls with {at_work} reports under way, {waiting} waiting"
+                f"a sweep made {calls} calls with {at_work} reports under way, {waiting} waiting, "
+                f"{periods} changed periods"
             )
+
+    def period(self, key: str, reports: list[Report], listed: Collection[tuple[str, str]]) -> None:
+        """Check that a period is complete when its object is written."""
+        reason = waits_for(day_of(key), reports, listed)
+        if reason is not None:
+            self.add(f"{key} is written too early: {reason}")
 
     def items(self, items: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
         """Check the bytes of the ledger's items."""
         for key, item in items.items():
             size = len(json.dumps(item))
             self.most_bytes = max(self.most_bytes, size)
-            if size > ITEM_BYTES:
+            most = FACTS_BYTES if key[0].startswith("period#") else ITEM_BYTES
+            if size > most:
                 self.add(f"the item {key} has {size} bytes")
 
     def overdue(

@@ -71,6 +71,8 @@ class LocalStack:
         self.ledger = Ledger(emulator.table(stack.outputs["TableName"]))
         self._queue = stack.subscribe_queue(queue)
         self.announced: list[tuple[dict[str, str], dict[str, Any]]] = []
+        self.periods: list[dict[str, Any]] = []
+        """The notifications of periods, which `notifications` leaves out."""
 
     def scheduled(self, time_: str = "2026-11-23T02:15:00Z") -> dict[str, Any]:
         """Send the event of the calendar's schedule at `time_`; return the answer."""
@@ -127,6 +129,7 @@ class LocalStack:
         """Take the notifications since the last call: message attributes and body.
 
         Leave out the removals: each test replaces the definitions of the stack that it shares.
+        For the same reason, leave out the periods, which are complete after some tests.
         """
         sqs = self.emulator.client("sqs")
         taken = []
@@ -138,7 +141,9 @@ class LocalStack:
                     name: value["StringValue"]
                     for name, value in message.get("MessageAttributes", {}).items()
                 }
-                if attributes["event"] != "definition.removed":
+                if attributes["event"].startswith("period."):
+                    self.periods.append(json.loads(message["Body"]))
+                elif attributes["event"] != "definition.removed":
                     taken.append((attributes, json.loads(message["Body"])))
                 sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
         self.announced += taken

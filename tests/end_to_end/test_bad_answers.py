@@ -285,6 +285,21 @@ def test_definitions_of_an_edited_parameter_are_taken_over(
     assert told == ["definition.refused", "definitions.taken_over"]
 
 
+def announce_a_month_twice(local_stack: LocalStack) -> None:
+    """Deliver the last day of October, and collect it again."""
+    definition = {"name": "closing", "product": "VOICE-TTS", "delay_days": [0]}
+    local_stack.stack.set_definitions(json.dumps([definition]))
+    [planned] = local_stack.scheduled("2026-11-01T02:15:00Z")["planned"]
+
+    def is_told(number: int) -> bool:
+        local_stack.notifications()
+        return [each["number"] for each in local_stack.periods] == [*range(1, number + 1)]
+
+    local_stack.until(lambda: is_told(1), "October is complete")
+    local_stack.stack.submit({"recollect": {"report_id": planned, "confirm": True}})
+    local_stack.until(lambda: is_told(2), "October is complete again")
+
+
 def test_refusal_by_glue_hinders_no_delivery_and_a_sweep_registers_it(
     outcome: Outcome, local_stack: LocalStack
 ) -> None:
@@ -317,6 +332,7 @@ def test_refusal_by_glue_hinders_no_delivery_and_a_sweep_registers_it(
 def test_no_role_allows_an_unused_action(outcome: Outcome, local_stack: LocalStack) -> None:
     # The functions of this module reach more code than those of any other.
     assert outcome.reports
+    announce_a_month_twice(local_stack)
     unused = idle(local_stack.used(), local_stack.allowed())
     assert {(each.function, each.action) for each in unused} == NEVER_SEEN
 

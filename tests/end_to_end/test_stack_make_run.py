@@ -117,7 +117,7 @@ def check_contracts_in(out: Path) -> None:
     """Check everything in the folder that readers outside rely on."""
     for line in (out / "notifications.jsonl").read_text().splitlines():
         check_notification(json.loads(line))
-    for name, folder in (("manifest", "manifests"), ("receipt", "archives")):
+    for name, folder in (("manifest", "manifests"), ("receipt", "archives"), ("period", "periods")):
         for path in (out / folder).rglob("*.json"):
             check(name, json.loads(path.read_text()))
 
@@ -190,7 +190,7 @@ def test_run_without_variables_starts_and_stops_a_simulator(
     tree: Path,
 ) -> None:
     out_of_an_earlier_run(tree)
-    code, output = run(tree, DEFINITIONS="one.json", SCHEDULED_TIME="2026-11-22T02:15:00Z")
+    code, output = run(tree, DEFINITIONS="one.json", SCHEDULED_TIME="2026-11-04T02:15:00Z")
     assert code == 0, output
     result, results, following = output.splitlines()[-3:]
     assert re.fullmatch(r"1 of 1 delivered, 3,000 rows, [\d.]+ kB, \d+ s", result)
@@ -201,7 +201,7 @@ def test_run_without_variables_starts_and_stops_a_simulator(
     assert "archives/" not in output
     (row,) = status_of(tree)["definitions"]
     assert (row["definition"], row["delivered"]) == ("verify", 1)
-    assert "DELIVERED   verify-20261118T0000Z-" in output
+    assert "DELIVERED   verify-20261031T0000Z-" in output
     [manifest] = [
         json.loads(path.read_text()) for path in (tree / "out").glob("manifests/**/*.json")
     ]
@@ -217,8 +217,14 @@ def test_run_without_variables_starts_and_stops_a_simulator(
         "manifests",
         "notifications.jsonl",
         "own.txt",
+        "periods",
         "usage.html",
     ]
+    october = json.loads((tree / "out" / "periods" / "2026" / "10" / "1.json").read_text())
+    assert [each["report_id"] for each in october["manifests"]] == [manifest["report_id"]]
+    told = (tree / "out" / "notifications.jsonl").read_text().splitlines()
+    events = [json.loads(line)["event"] for line in told]
+    assert events == ["report.delivered", "period.complete"]
     assert_answers_agree(tree)
     assert sorted(each.name for each in (tree / ".local").iterdir()) == [
         "last-run.json", "lock", "out.jsonl",

@@ -24,6 +24,7 @@ import requests
 from tests.end_to_end.conftest import UNLIMITED, LocalStack
 from tests.support.cells import as_money, as_timestamp
 from tests.support.queries import run_named_query
+from vonage_reports.domain.report import Report, State
 from vonage_reports_cli.sql.dataset import Folder, open_dataset
 
 pytestmark = pytest.mark.slow
@@ -171,6 +172,8 @@ class Month:
     served: dict[str, list[Served]]
     manifests: dict[str, dict[str, Any]]
     announced: list[dict[str, Any]]
+    periods: list[dict[str, Any]]
+    told: list[dict[str, Any]]
     metrics: list[dict[str, Any]]
     warnings: list[str]
     folder: Path
@@ -247,6 +250,7 @@ def month(local_stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> 
         planned = local_stack.scheduled(SCHEDULED)["planned"]
         assert len(planned) == len(names)
         local_stack.until_finished(planned)
+        local_stack.sweep()
     folder = tmp_path_factory.mktemp("out")
     local_stack.copy_dataset(folder)
     manifests = [json.loads(each.read_text()) for each in folder.glob("manifests/**/*.json")]
@@ -261,6 +265,8 @@ def month(local_stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> 
         },
         manifests={each["definition"]: each for each in manifests},
         announced=[body for _, body in local_stack.notifications()],
+        periods=[json.loads(each) for each in local_stack.objects("periods/2026/10/").values()],
+        told=local_stack.periods,
         metrics=list(metrics_in(local_stack.log_text())),
         warnings=json.loads(status.out)["warnings"],
         folder=folder,
@@ -358,6 +364,134 @@ def test_each_window_is_announced_once_with_its_imperfections(month: Month) -> N
         assert (body["event"], body["revision"]) == ("report.delivered", "final")
         for name in ("rows", "row_check", "totals", "rescued"):
             assert body[name] == manifest[name]
+
+
+def test_month_is_announced_as_complete_with_the_sums_of_its_rows(month: Month) -> None:
+    numbers = [each["number"] for each in month.periods]
+    assert sorted(numbers) == [each["number"] for each in month.told] == [1, 2, 3]
+    last = max(month.periods, key=lambda each: each["number"])
+    assert {each["definition"] for each in last["definitions"]} == set(DEFINITIONS)
+    for each in last["definitions"]:
+        assert (each["windows"], each["crosses_the_edge"]) == (1, False)
+        assert totals_of(each) == sums_of(month.served[each["definition"]])
+
+
+Sums = dict[str | None, tuple[int, Decimal, int, int]]
+"""Records, cost, and the records without price and without time, by currency."""
+
+
+def totals_of(definition: Mapping[str, Any]) -> Sums:
+    """Return the totals of a definition in the object of a period."""
+    assert definition["rows"] == sum(total["rows"] for total in definition["totals"])
+    return {
+        total["currency"]: (
+            total["rows"],
+            Decimal(total["total_price"]),
+            total["rows_without_price"],
+            total["records_without_time"],
+        )
+        for total in definition["totals"]
+    }
+
+
+def sums_of(rows: Iterable[Served]) -> Sums:
+    """Return the sums of rows that the simulator served, without the currency of the account."""
+    by_currency = defaultdict(list)
+    for row in rows:
+        by_currency[row.currency].append(row)
+    counts = {name: Counts.of(of_currency) for name, of_currency in by_currency.items()}
+    return {
+        name: (each.records, each.cost, each.without_price, each.without_time)
+        for name, each in counts.items()
+    }
+
+
+# The end of a month, in three time zones
+
+SYDNEY: Mapping[str, Any] = {
+    "name": "in-sydney", "product": "SMS", "filters": {"direction": "outbound"},
+    "time_zone": "Australia/Sydney", "delay_days": [0],
+}  # fmt: skip
+LONDON: Mapping[str, Any] = {
+    "name": "in-london", "product": "AMD", "time_zone": "Europe/London", "delay_days": [0],
+}  # fmt: skip
+NEW_YORK: Mapping[str, Any] = {
+    "name": "in-new-york", "product": "MESSAGES", "filters": {"direction": "outbound"},
+    "window": "week", "time_zone": "America/New_York", "delay_days": [0],
+}  # fmt: skip
+RUNS = (
+    ("2026-02-28T02:15:00Z", (SYDNEY, NEW_YORK), 2),
+    ("2026-03-01T06:15:00Z", (SYDNEY, NEW_YORK, LONDON), 2),
+    ("2026-03-02T06:15:00Z", (SYDNEY, NEW_YORK, LONDON), 3),
+)
+"""The schedules around the end of February, with the definitions and the number of windows."""
+
+
+@pytest.mark.usefixtures("month")
+def test_month_with_a_failed_and_a_recollected_window_is_announced_twice(
+    local_stack: LocalStack,
+) -> None:
+    stack = local_stack.stack
+    local_stack.periods.clear()
+    local_stack.simulator.fault("create", "items_count", delta=1, product="AMD")
+    reports: dict[str, Report] = {}
+    for scheduled, definitions, count in RUNS:
+        stack.set_definitions(json.dumps(definitions))
+        planned = local_stack.scheduled(scheduled)["planned"]
+        assert len(planned) == count
+        reports |= local_stack.until_finished(planned)
+    local_stack.sweep()
+    local_stack.notifications()
+    [failed] = [name for name, each in reports.items() if each.state is State.FAILED]
+    assert failed.startswith("in-london-20260228")
+    assert local_stack.periods == [], "a failed window keeps February open"
+
+    def announced(number: int) -> dict[str, Any]:
+        def is_told() -> bool:
+            local_stack.notifications()
+            return len(local_stack.periods) >= number
+
+        local_stack.until(is_told, f"number {number} of February")
+        local_stack.sweep()
+        local_stack.notifications()
+        assert [each["number"] for each in local_stack.periods] == list(range(1, number + 1))
+        [body] = local_stack.objects(f"periods/2026/02/{number}.json").values()
+        value: dict[str, Any] = json.loads(body)
+        assert local_stack.periods[-1]["definitions"] == value["definitions"]
+        return value
+
+    stack.submit({"reconvert": {"report_id": failed, "accept": ["row_count"]}})
+    first = announced(1)
+    [again] = [name for name in reports if name.startswith("in-sydney-20260227")]
+    stack.submit({"recollect": {"report_id": again, "confirm": True}})
+    second = announced(2)
+
+    assert second["changed"] == [again]
+    assert sorted(first["changed"]) == sorted(each["report_id"] for each in first["manifests"])
+    of_each = {each["definition"]: each for each in second["definitions"]}
+    windows = {name: (each["windows"], each["crosses_the_edge"]) for name, each in of_each.items()}
+    assert windows == {
+        "in-sydney": (2, False), "in-new-york": (2, True), "in-london": (1, False),
+    }  # fmt: skip
+    ends = {name: each["not_collected"][0]["end"] for name, each in of_each.items()}
+    assert ends == {
+        "in-sydney": "2026-02-26T13:00:00Z",
+        "in-new-york": "2026-02-16T05:00:00Z",
+        "in-london": "2026-02-28T00:00:00Z",
+    }
+    served: defaultdict[str, list[Served]] = defaultdict(list)
+    for manifest in second["manifests"]:
+        [body] = local_stack.objects(manifest["key"]).values()
+        [archive] = json.loads(body)["archives"]
+        name, product = manifest["definition"], json.loads(body)["product"]
+        served[name] += served_by(local_stack, archive["request_id"], _FIRST_OF[product])
+    assert {name: totals_of(each) for name, each in of_each.items()} == {
+        name: sums_of(rows) for name, rows in served.items()
+    }
+
+
+_FIRST_OF = {each["product"]: name for name, each in [*DEFINITIONS.items()][::-1]}
+"""A definition of each product, whose rows have its columns."""
 
 
 def test_metric_counts_each_rescued_cell_once(month: Month) -> None:

@@ -67,7 +67,7 @@ DATASET = (
 )
 UNREADABLE = DATASET.replace("data/", "unreadable/").replace(".parquet", ".csv")
 DATABASE = "vonage_usage_reports"
-PRICED = {"rows_without_price": 0, "rows_with_rescued_price": 0}
+PRICED = {"rows_without_price": 0, "rows_with_rescued_price": 0, "rows_without_time": 0}
 HEADER = ["id", "to", "total_price", "currency", "date_received"]
 TIME = "2026-11-20T23:59:59+00:00"
 ROWS = [
@@ -326,6 +326,7 @@ def test_rescued_price_is_counted_as_missing(convert: Convert) -> None:
         "rows": 2,
         "rows_without_price": 1,
         "rows_with_rescued_price": 1,
+        "rows_without_time": 0,
     }
 
 

@@ -198,6 +198,51 @@ def test_conflicting_transaction_writes_nothing(ledger: Ledger, table: Table) ->
     assert items(table) == before
 
 
+# Marks of periods
+
+
+def test_finished_window_marks_its_period_in_its_transaction(ledger: Ledger, table: Table) -> None:
+    report = submitted(ledger)
+    assert ledger.open_work().marks == {}
+    done = ledger.write(report, replace(report, state=State.DELIVERED, slot=None))
+    assert ledger.open_work().marks == {"2026-11": f"{done.report_id}#{done.version}"}
+    before = items(table)
+    refuse_transaction(table, "ConditionalCheckFailed", "None", "None")
+    with pytest.raises(VersionConflict):
+        ledger.write(done, replace(done, state=State.FAILED))
+    assert items(table) == before
+
+
+def test_part_marks_no_period(ledger: Ledger) -> None:
+    whole = submitted(ledger)
+    ledger.write(whole, replace(whole, state=State.STORED, root="whole", slot=None))
+    assert ledger.open_work().marks == {}
+
+
+def test_conflict_of_marks_alone_is_repeated_in_place(ledger: Ledger, table: Table) -> None:
+    report = submitted(ledger)
+    # The report leaves the open partition, its slot is freed, and the last write is the mark.
+    refuse_transaction(table, "None", "None", "None", "TransactionConflict")
+    done = ledger.write(report, replace(report, state=State.DELIVERED, slot=None))
+    assert ledger.report(report.report_id) == done
+    assert set(ledger.open_work().marks) == {"2026-11"}
+
+
+def test_mark_stays_if_the_period_changed_again(ledger: Ledger) -> None:
+    report = submitted(ledger)
+    done = ledger.write(report, replace(report, state=State.DELIVERED, slot=None))
+    change = ledger.open_work().marks["2026-11"]
+    ledger.write(done, replace(done, state=State.FAILED))
+    ledger.clear_mark("2026-11", change)
+    after = ledger.open_work().marks["2026-11"]
+    assert after != change
+    assert not ledger.lease_period("2026-11", change, NOW, NOW + timedelta(minutes=1))
+    assert ledger.lease_period("2026-11", after, NOW, NOW + timedelta(minutes=1))
+    assert not ledger.lease_period("2026-11", after, NOW, NOW + timedelta(minutes=2))
+    ledger.clear_mark("2026-11", after)
+    assert ledger.open_work().marks == {}
+
+
 @pytest.mark.parametrize("code", ["ThrottlingError", "ValidationError", "ItemCollectionSizeLimit"])
 def test_transaction_that_failed_otherwise_is_no_conflict(
     code: str, ledger: Ledger, table: Table

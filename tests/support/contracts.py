@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from tests.support.paths import ROOT
 
 FOLDER = ROOT / "docs" / "schemas"
-WRITTEN_BY_HAND = ("manifest", "receipt", "notification")
+WRITTEN_BY_HAND = ("manifest", "receipt", "notification", "period")
 CHECKER = Draft202012Validator.FORMAT_CHECKER
 
 

@@ -149,6 +149,10 @@ def test_wrong_definition_does_not_fit_the_schema(field: str, value: object) -> 
         check("definitions", [{**DEFINITION, field: value}])
 
 
+NOVEMBER = {
+    "period": "2026-11", "from": "2026-11-01", "until": "2026-12-01", "number": 1, "changed": [],
+    "definitions": [], "manifests": [],
+}  # fmt: skip
 STORED = Fail("RowsMismatch", 'send reconvert with "accept": ["row_count"].', is_stored=True)
 KINDS = [
     notifications.failed(REPORT, STORED, execution="arn:aws:states:x"),
@@ -170,6 +174,8 @@ KINDS = [
     notifications.spend_capped(Budget("2026-11", 5_000_000, 4_999_000), 2),
     notifications.subaccounts_changed("abcd1234", ["subacct1"], []),
     notifications.taken_over("7", "s3://bucket/definitions/report-definitions.json"),
+    notifications.period_complete(NOVEMBER, key="periods/2026/11/1.json"),
+    notifications.period_overdue("2026-11", "sms 2026-11-29 (FAILED)", since=NOW),
 ]
 
 

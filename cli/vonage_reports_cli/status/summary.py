@@ -10,6 +10,7 @@ from vonage_reports.domain.report import Report
 from vonage_reports.domain.windows import format_instant
 from vonage_reports_cli.status.hearing import Unheard
 from vonage_reports_cli.status.model import Advance, Content, Row, advance_of, histories_of
+from vonage_reports_cli.status.periods import PeriodStatus, periods_of
 from vonage_reports_cli.status.problems import (
     Problem,
     problems_of,
@@ -43,6 +44,8 @@ class Status:
     """The reports of each definition's latest windows, newest first."""
     unregistered: Unregistered | None = None
     """The deliveries that wait for Glue's catalogue."""
+    periods: Sequence[PeriodStatus] = ()
+    """The periods that changed and are not announced as complete since, oldest first."""
 
     @property
     def attention(self) -> list[str]:
@@ -52,6 +55,9 @@ class Status:
         if self.refusals:
             found.append(_counted(len(self.refusals), "refused definition"))
         found += [f"{counts[kind]:,} {kind}" for kind in KINDS if counts[kind]]
+        overdue = sum(each.is_overdue for each in self.periods)
+        if overdue:
+            found.append(_counted(overdue, "incomplete period"))
         if self.unreadable:
             found.append(_counted(self.unreadable, "unreadable item") + " of the ledger")
         if self.unregistered:
@@ -94,6 +100,7 @@ class Status:
                 }
                 for advance, seconds in self.backfills
             ],
+            "periods": [each.to_dict() for each in self.periods],
             "warnings": list(self.warnings),
         }
 
@@ -129,6 +136,7 @@ def status_of(content: Content) -> Status:
         unreadable=len(content.unreadable),
         latest=[each for history in histories for each in history.latest],
         unregistered=unregistered(content.work.registrations),
+        periods=periods_of(content, histories),
     )
 
 

@@ -71,9 +71,8 @@ def show_status(
         of_kind = [each for each in status.problems if each.kind == kind]
         _section(screen, _HEADINGS[kind], of_kind, target)
     _show_stack(screen, status, target)
-    if status.warnings:
-        screen.say("", "warnings")
-        screen.say(*(f"  {printable(warning)}" for warning in status.warnings))
+    _list(screen, "periods that are not complete", [each.sentence for each in status.periods])
+    _list(screen, "warnings", status.warnings)
     screen.say("")
     if status.rows:
         show_table(screen, _columns(status.rows))
@@ -84,6 +83,11 @@ def show_status(
     if status.backfills:
         screen.say("")
         screen.show(drawn(bar_of(*each) for each in status.backfills))
+
+
+def _list(screen: Screen, heading: str, lines: Sequence[str]) -> None:
+    if lines:
+        screen.say("", heading, *(f"  {printable(line)}" for line in lines))
 
 
 def _show_refusals(screen: Screen, status: Status, target: Target) -> None:

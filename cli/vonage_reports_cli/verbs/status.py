@@ -171,4 +171,5 @@ def _only(found: Status, definition: str) -> Status:
         unreadable=0,
         latest=[each for each in found.latest if each.definition == definition],
         unregistered=found.unregistered and found.unregistered.of(definition),
+        periods=(),
     )

@@ -51,6 +51,7 @@ class Total:
         rows: How many rows have this currency.
         rows_without_price: The rows whose price is empty or was rescued.
         rows_with_rescued_price: Those of them that have a price, which did not fit its type.
+        rows_without_time: The rows without a time, because each is empty or was rescued.
         parts: The sum of each price column, if several columns make up the price.
     """
 
@@ -59,6 +60,7 @@ class Total:
     rows: int
     rows_without_price: int
     rows_with_rescued_price: int = 0
+    rows_without_time: int = 0
     parts: Mapping[str, Decimal] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,6 +71,7 @@ class Total:
             "rows": self.rows,
             "rows_without_price": self.rows_without_price,
             "rows_with_rescued_price": self.rows_with_rescued_price,
+            "rows_without_time": self.rows_without_time,
             **(
                 {"parts": {name: _decimal(price) for name, price in self.parts.items()}}
                 if self.parts
@@ -197,14 +200,18 @@ class _Totals:
         for name in table.prices:
             # An empty part is an unknown one. Vonage writes 0 where a pricing model has no part.
             without = pc.or_(without, rows[name].is_null())
+        timeless = pa.repeat(value=True, size=rows.num_rows)
+        for name in table.times:
+            timeless = pc.and_(timeless, rows[name].is_null())
         counted = (
             rows.select([CURRENCY.name, *table.prices])
             .append_column("rescued", rescued)
             .append_column("without", without)
+            .append_column("timeless", timeless)
         )
         sums = counted.group_by(CURRENCY.name, use_threads=False).aggregate(
             [
-                *((name, "sum") for name in (*table.prices, "rescued", "without")),
+                *((name, "sum") for name in (*table.prices, "rescued", "without", "timeless")),
                 ([], "count_all"),
             ]
         )
@@ -217,6 +224,7 @@ class _Totals:
                     group["count_all"],
                     group["without_sum"],
                     group["rescued_sum"],
+                    group["timeless_sum"],
                     parts if table.added_prices else {},
                 )
             )
@@ -229,6 +237,7 @@ class _Totals:
             had.rows + more.rows,
             had.rows_without_price + more.rows_without_price,
             had.rows_with_rescued_price + more.rows_with_rescued_price,
+            had.rows_without_time + more.rows_without_time,
             {
                 name: _sum([had.parts.get(name, Decimal(0)), price])
                 for name, price in more.parts.items()

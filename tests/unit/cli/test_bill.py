@@ -90,6 +90,23 @@ def test_complete_week_is_billed(run: Delivered, capsys: pytest.CaptureFixture[s
     assert output.err == ""
 
 
+def test_bill_of_an_announced_month_names_the_number(
+    run: Delivered, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deliver_week(run)
+    folder = run.root / "periods" / "2026" / "11"
+    folder.mkdir(parents=True)
+    for name in ("1.json", "2.json", "10.json", "x.json"):
+        (folder / name).write_text("{}")
+    month = ("--month", "2026-11", "--incomplete")
+
+    assert bill(*month) == 0
+    assert "2026-11 was announced as complete: number 10.\n" in capsys.readouterr().out
+    found = billed(capsys, *month)["completeness"]["announced"]
+    assert found == {"period": "2026-11", "number": 10, "is_changed": False}
+    assert billed(capsys, *WEEK)["completeness"]["announced"] is None
+
+
 def test_lines_are_rounded_and_the_total_adds_them_up(
     run: Delivered, capsys: pytest.CaptureFixture[str]
 ) -> None:

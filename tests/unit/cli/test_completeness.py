@@ -12,7 +12,13 @@ from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.report import State
 from vonage_reports.domain.subaccounts import Followed, Span
 from vonage_reports.domain.windows import Window, WindowLength, windows_within
-from vonage_reports_cli.completeness import Collected, Completeness, Flaw, completeness_of
+from vonage_reports_cli.completeness import (
+    Announced,
+    Collected,
+    Completeness,
+    Flaw,
+    completeness_of,
+)
 from vonage_reports_cli.period import Period, month_of
 from vonage_reports_cli.status.model import THE_API_KEY
 
@@ -385,3 +391,9 @@ def test_unreadable_item_of_the_ledger_leaves_the_period_incomplete() -> None:
         found = completeness_of(NOVEMBER, collected, manifests, datasets=[])
         assert found.is_complete is is_complete
         assert any("calls-x" in line for line in found.lines()) is not is_complete
+
+
+def test_changed_month_tells_that_another_number_follows() -> None:
+    assert Announced("2026-11", 2, is_changed=True).sentence == (
+        "2026-11 was announced as complete: number 2, and changed since, so number 3 follows."
+    )

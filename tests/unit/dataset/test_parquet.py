@@ -47,9 +47,9 @@ def test_same_rows_make_the_same_file() -> None:
 
 
 def total(currency: str | None, price: str, rows: int, **more: object) -> dict[str, object]:
-    """Return a total in the manifest, without rows that lack their price."""
-    none = {"rows_without_price": 0, "rows_with_rescued_price": 0}
-    return {"currency": currency, "total_price": price, "rows": rows, **none, **more}
+    """Return a total in the manifest, without rows that lack their price, and without times."""
+    counts = {"rows_without_price": 0, "rows_with_rescued_price": 0, "rows_without_time": rows}
+    return {"currency": currency, "total_price": price, "rows": rows, **counts, **more}
 
 
 def test_totals_are_exact_and_by_currency() -> None:
@@ -64,6 +64,15 @@ def test_totals_are_exact_and_by_currency() -> None:
         total("EUR", "0.3", 3, rows_without_price=1),
         total("USD", "19999999999.99999998", 2),
     ]
+
+
+def test_rows_without_a_readable_time_are_counted() -> None:
+    rows = b"EUR,1,2026-11-19T10:00:00Z,\nEUR,1,,\nEUR,1,x,\nEUR,1,,2026-11-19T10:00:00Z\n"
+
+    header = b"currency,total_price,date_received,date_finalized\n"
+    dataset, _ = converted(header + rows, product="SMS")
+
+    assert [each.rows_without_time for each in dataset.totals] == [2]
 
 
 def test_empty_currency_is_the_definitions() -> None:
@@ -89,7 +98,7 @@ def test_unknown_product_without_currency_has_the_definitions() -> None:
     )
 
     assert table["_currency"].to_pylist() == ["EUR"]
-    assert dataset.totals == (Total("EUR", Decimal("0.5"), 1, 0),)
+    assert dataset.totals == (Total("EUR", Decimal("0.5"), 1, 0, rows_without_time=1),)
 
 
 def test_every_row_names_its_collection() -> None:
@@ -113,7 +122,7 @@ def test_column_of_vonage_named_like_ours_is_rescued(product: str) -> None:
     assert table["_currency"].to_pylist() == [None]
     assert table["_revision"].to_pylist() == ["final"]
     assert dict(table["_rescued"][0].as_py()) == {"_currency": "GBP", "_revision": "x"}
-    assert dataset.totals == (Total(None, Decimal("0.5"), 1, 0),)
+    assert dataset.totals == (Total(None, Decimal("0.5"), 1, 0, rows_without_time=1),)
 
 
 def test_whole_amount_is_written_without_an_exponent() -> None:
@@ -140,7 +149,7 @@ def test_verification_costs_its_fee_and_its_messages() -> None:
 def test_estimate_of_messages_is_not_added() -> None:
     dataset, _ = converted(b"id,estimated_price,total_price\n1,9,0.5\n", product="MESSAGES")
 
-    assert dataset.totals == (Total(None, Decimal("0.5"), 1, 0),)
+    assert dataset.totals == (Total(None, Decimal("0.5"), 1, 0, rows_without_time=1),)
 
 
 def test_total_tells_empty_prices_from_rescued_ones() -> None:
@@ -148,7 +157,7 @@ def test_total_tells_empty_prices_from_rescued_ones() -> None:
 
     dataset, _ = converted(b"id,total_price\n" + rows, b"id,total_price,new\n4,,x\n")
 
-    assert dataset.totals == (Total(None, Decimal("0.01"), 4, 3, 1),)
+    assert dataset.totals == (Total(None, Decimal("0.01"), 4, 3, 1, rows_without_time=4),)
 
 
 def test_products_without_a_price_have_no_totals() -> None:

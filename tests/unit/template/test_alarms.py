@@ -190,7 +190,18 @@ def test_alarm_recipient_gets_the_notifications_too() -> None:
     left_out = RESOURCES["ProblemEmailSubscription"]["Properties"]["FilterPolicy"]
 
     assert named >= {"report.failed", "report.held", "report.overdue", "definition.refused"}
-    assert left_out == {"event": [{"anything-but": ["report.delivered"]}]}
+    (without,) = left_out["event"]
+    assert without["anything-but"][0] == "report.delivered"
+    # A complete month is worth a mail, a complete day is not.
+    assert without["anything-but"][1:] == [
+        {"Fn::If": ["ClosesDays", "period.complete", {"Ref": "AWS::NoValue"}]}
+    ]
+
+
+def test_function_closes_the_periods_of_the_setting() -> None:
+    variables = RESOURCES["SubmitReportsFunction"]["Properties"]["Environment"]["Variables"]
+
+    assert resolved(variables["PERIOD_LENGTH"]) == Settings().period_length
 
 
 def test_function_and_alarm_share_the_overdue_hours() -> None:

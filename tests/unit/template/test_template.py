@@ -623,7 +623,7 @@ def test_statements_reach_own_resources_and_bucket_folders(
         assert words & own or resource == "*" or "catalog" in words, name
         if "ReportsBucket.Arn}" in str(resource):
             assert re.search(
-                r"Arn}/(archives|refused|data|unreadable|manifests|headers|definitions)/\*",
+                r"Arn}/(archives|refused|data|unreadable|manifests|headers|definitions|periods)/\*",
                 str(resource),
             )
 

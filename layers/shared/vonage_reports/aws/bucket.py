@@ -50,13 +50,17 @@ class Bucket:
 
     def read_json(self, key: str) -> dict[str, Any] | None:
         """Return the JSON object at `key`, or None without one."""
+        return self.read_version(key)[0]
+
+    def read_version(self, key: str) -> tuple[dict[str, Any] | None, str]:
+        """Return the JSON object at `key` and its version id, or None without an object."""
         try:
-            body = self.client.get_object(Bucket=self.name, Key=key)["Body"]
+            answer = self.client.get_object(Bucket=self.name, Key=key)
         except self.client.exceptions.NoSuchKey:
-            return None
-        with body:
+            return None, ""
+        with answer["Body"] as body:
             value: dict[str, Any] = json.load(body)
-        return value
+        return value, answer.get("VersionId", "null")
 
     def read(self, key: str, *, most: int) -> Found | None:
         """Return the object at `key`, or None without one. Of a larger one, read `most` bytes."""
@@ -71,8 +75,11 @@ class Bucket:
             content = body.read(most) if answer["ContentLength"] > most else body.read()
         return Found(content, answer["Metadata"], answer["LastModified"])
 
-    def create(self, key: str, body: bytes, metadata: Mapping[str, str]) -> None:
-        """Write a JSON object with metadata, unless there is an object at `key`."""
+    def create(self, key: str, body: bytes, metadata: Mapping[str, str]) -> bool:
+        """Write a JSON object with metadata, unless there is an object at `key`.
+
+        Return whether it was written.
+        """
         try:
             self.client.put_object(
                 Bucket=self.name,
@@ -85,6 +92,8 @@ class Bucket:
         except ClientError as error:
             if error.response["Error"]["Code"] != _EXISTS:
                 raise
+            return False
+        return True
 
     def write_json(self, key: str, value: Mapping[str, Any]) -> None:
         """Write a JSON object, indented for human readers."""

@@ -13,9 +13,15 @@ open                    planning#                       since when planning has 
 open                    backfill#<name>                 a backfill with windows left to plan
 open                    relabelling#<definition>#<delay days>  deliveries that a change made final
 open                    catalogue#<report_id>           a delivery whose partition is not registered
+open                    mark#<period>                   the last change of a period, until it is
+                                                        announced as complete
+open                    blocked#<period>                why a changed period was not complete
+open                    closing#<period>                until when an invocation announces a period
 finished#<definition>   <report_id>                     a finished report
 request#<request_id>    request                         the report of a Vonage request
 backfills               <name>                          a backfill without windows left to plan
+periods                 <period>                        the number that was announced last
+period#<period>         <report_id>#<version>           facts of manifests that were read already
 calendar                cursor#<definition>#<account>#<delay days>     the end of planned windows
 calendar                volume#<definition>#<account>   rows per hour of the newest delivered window
 calendar                collects#<definition>           the fields of a definition that never
@@ -30,7 +36,8 @@ All open work is one partition, so reads do not grow with the number of finished
 Every write of a report is conditional on its version, so one of two concurrent writers wins.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -41,14 +48,19 @@ from boto3.dynamodb.conditions import ConditionBase, Key
 from vonage_reports.aws.ledger_items import (
     OF_FINISHED_REPORTS,
     READ,
+    BlockedPeriod,
     Calendar,
     OpenWork,
     StoppedPlanning,
     backfill_of,
+    blocked_key,
     calendar_of,
+    closing_key,
     collects_item,
     finished_item,
     finished_key,
+    mark_key,
+    marks_of,
     open_item,
     open_key,
     open_work_of,
@@ -67,7 +79,9 @@ from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.calendar import Delays, Relabelling
 from vonage_reports.domain.catalogue import Registration
 from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.periods import was_collected
 from vonage_reports.domain.report import Report, State, report_ids_from
+from vonage_reports.domain.settings import PeriodLength
 from vonage_reports.domain.spend import Spending
 from vonage_reports.domain.subaccounts import Subaccounts
 from vonage_reports.domain.windows import format_instant
@@ -88,8 +102,10 @@ _CONDITION = frozenset({"ConditionalCheckFailed"})
 _LOST = _CONDITION | {"TransactionConflict"}
 """The codes of a write that lost to another invocation. A later pass settles the report again."""
 
-_READS = _COUNTS = 5
+_READS = _WRITES = 5
 """How often a transaction is tried that meets another one."""
+
+_PAGE = 1_000
 
 _MOST_KEYS = 100
 """The limit of a BatchGetItem."""
@@ -112,8 +128,9 @@ class RequestAlreadyClaimed(Exception):
 class Ledger:
     """Reads and writes the table."""
 
-    def __init__(self, table: "Table") -> None:
+    def __init__(self, table: "Table", *, periods: PeriodLength = PeriodLength.MONTH) -> None:
         self._table = table
+        self._periods = periods
         self._name = table.name
         # A resource's client accepts Python's types, as the table does.
         self._client = table.meta.client
@@ -267,6 +284,104 @@ class Ledger:
         last = str(page["Items"][-1]["sk"]) if page["Items"] else before
         return [*readable(page["Items"], report_of, [])], last, "LastEvaluatedKey" in page
 
+    def finished_between(
+        self, definition: str, start: datetime, end: datetime, unreadable: list[str]
+    ) -> list[Report]:
+        """Read a definition's finished reports whose windows start in [`start`, `end`).
+
+        Leaves out parts of split windows. Appends the report_ids of unreadable items, parts
+        included, to `unreadable`.
+        """
+        bounds = (report_ids_from(definition, at) for at in (start, end))
+        items = self._partition(f"finished#{definition}", *bounds)
+        return [each for each in readable(items, report_of, unreadable) if not each.is_half]
+
+    def collected_before(
+        self, definition: str, before: datetime, account_ids: Collection[str]
+    ) -> set[str]:
+        """Return the accounts that have finished reports of windows that start before `before`.
+
+        `account_ids`, and the result, are in lower case.
+        """
+        found: set[str] = set()
+        bound, has_more = report_ids_from(definition, before), True
+        while has_more and not found >= set(account_ids):
+            page, last, has_more = self.finished_before(definition, bound, limit=_PAGE)
+            accounts = {each.account_id.lower() for each in page if was_collected(each)}
+            found |= accounts.intersection(account_ids)
+            has_more = has_more and last != bound
+            bound = last
+        return found
+
+    def period_number(self, label: str) -> int:
+        """Return the number with which a period was announced last, or 0."""
+        item = self._table.get_item(Key=_period_key(label), ConsistentRead=True).get("Item")
+        return int(str(item["number"])) if item else 0
+
+    def period_numbers(self) -> dict[str, int]:
+        """Return the last number of each period that was announced, by label."""
+        return {str(item["sk"]): int(item["number"]) for item in self._partition("periods")}
+
+    def record_period(self, label: str, number: int, at: datetime) -> None:
+        """Record that a period was announced with the number after its last one.
+
+        Writes nothing if another invocation has recorded it.
+        """
+        item = {**_period_key(label), "number": number, "at": at.astimezone(UTC).isoformat()}
+        was_last = _IF_ABSENT if number == 1 else _still("number", number - 1)
+        self._transact(self._put(item, was_last), refusals=_LOST)
+
+    def record_blocked(self, label: str, blocked: BlockedPeriod) -> None:
+        """Record that a period was examined and is not complete."""
+        at = blocked.at.astimezone(UTC).isoformat()
+        item = {**blocked_key(label), "mark": blocked.mark, "at": at, "reason": blocked.reason}
+        self._transact(self._put(item), refusals=_LOST)
+
+    def lease_period(self, label: str, change: str, now: datetime, until: datetime) -> bool:
+        """Take the right to announce a period until a time. Return False if it is taken.
+
+        Also return False if the period changed since `change`, or was announced since.
+        """
+        unchanged: Any = {
+            "TableName": self._name,
+            "Key": mark_key(label),
+            **_still("change", change),
+        }
+        lease = {**closing_key(label), "until": until.astimezone(UTC).isoformat()}
+        is_over = _forwards("until", now.astimezone(UTC).isoformat())
+        writes: list[Any] = [{"ConditionCheck": unchanged}, self._put(lease, is_over)]
+        return not any(self._transact(*writes, refusals=_LOST))
+
+    def clear_mark(self, label: str, change: str) -> None:
+        """Delete the mark of a period, unless the period changed again since `change`.
+
+        With it goes the right to announce the period.
+        """
+        unchanged = _still("change", change)
+        writes = [
+            self._delete(mark_key(label), unchanged),
+            self._delete(blocked_key(label), _ALWAYS),
+            self._delete(closing_key(label), _ALWAYS),
+        ]
+        self._transact(*writes, refusals=_LOST)
+
+    def manifest_facts(self, label: str) -> dict[str, dict[str, Any]]:
+        """Return the recorded facts of a period's manifests, the newest of each report."""
+        found: dict[str, dict[str, Any]] = {}
+        for item in self._partition(f"period#{label}"):
+            for each in json.loads(str(item["facts"])):
+                name = str(each["report_id"])
+                if name not in found or found[name]["version"] <= each["version"]:
+                    found[name] = each
+        return found
+
+    def record_manifest_facts(self, label: str, facts: Sequence[Mapping[str, Any]]) -> None:
+        """Record facts of manifests, so that no later sweep reads them."""
+        first = facts[0]
+        key = {"pk": f"period#{label}", "sk": f"{first['report_id']}#{first['version']}"}
+        item = {**key, "facts": json.dumps(facts, separators=(",", ":"))}
+        self._transact(self._put(item), refusals=_LOST)
+
     def record_collects(self, definition: ReportDefinition) -> None:
         """Record the fields that a definition may never change, when the definition is new.
 
@@ -356,8 +471,8 @@ class Ledger:
         Takes a slot that only the new report has, frees a slot that only the old report has (or
         leaves it taken until `slot_until`), and claims a new request_id. A report that finishes
         leaves the open partition; a report that is planned again returns to it. The transaction
-        includes the backfill that plans the reports, the registration that a delivery lacks, and
-        the records of a request that it counts.
+        marks the periods of finished windows. It includes the backfill that plans the reports, the
+        registration that a delivery lacks, and the records of a request that it counts.
 
         Raises VersionConflict, SlotTaken or RequestAlreadyClaimed, without having written.
         """
@@ -373,13 +488,10 @@ class Ledger:
             writes += self._writes_of_backfill(*backfill)
         if registration is not None:
             writes.append((self._put(registration_item(registration)), VersionConflict))
+        shared = [self._put(mark) for mark in marks_of(written, self._periods)]
         if spending is not None:
-            writes.append((self._add(spending), VersionConflict))
-        for _ in range(_COUNTS):
-            refusals = self._transact(*(write for write, _ in writes), refusals=_LOST)
-            # Invocations that count other requests share the item. They take milliseconds.
-            if spending is None or any(refusals[:-1]) or refusals[-1] is None:
-                break
+            shared.append(self._add(spending))
+        refusals = self._transact_with_shared([write for write, _ in writes], shared)
         for refusal, (_, error) in zip(refusals, writes, strict=True):
             if refusal is not None:
                 names = ", ".join(new.report_id for new in written)
@@ -388,6 +500,24 @@ class Ledger:
             if report.state is State.DELIVERED and report.rows is not None:
                 self._note_volume(report, report.rows)
         return written
+
+    def _transact_with_shared(
+        self,
+        writes: "Sequence[TransactWriteItemTypeDef]",
+        shared: "Sequence[TransactWriteItemTypeDef]",
+    ) -> tuple[str | None, ...]:
+        """Write with the writes of items that many reports share. Return the refusals of `writes`.
+
+        Reports that finish at the same time mark the same periods and count in the same month. So
+        if only shared items conflict, the transaction is repeated at once.
+        """
+        for attempt in range(_WRITES):
+            refusals = self._transact(*writes, *shared, refusals=_LOST)
+            if any(refusals[: len(writes)]) or not any(refusals):
+                break
+            if attempt == _WRITES - 1:
+                raise VersionConflict("other invocations write the same periods or the same month")
+        return refusals[: len(writes)]
 
     def _writes(self, old: Report | None, new: Report) -> "Iterator[_Write]":
         """Yield the writes of one change, each with the error to raise if DynamoDB refuses it."""
@@ -569,6 +699,10 @@ class Ledger:
                 raise
             return tuple(code if code in refusals else None for code in codes)
         return (None,) * len(writes)
+
+
+def _period_key(label: str) -> dict[str, str]:
+    return {"pk": "periods", "sk": label}
 
 
 def _left_slot(slot: int, report: Report) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.calendar import Delays, Relabelling
 from vonage_reports.domain.catalogue import PARTITION_KEYS, Registration
 from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.periods import periods_of
 from vonage_reports.domain.report import Priority, Report, Revision, State, definition_of
+from vonage_reports.domain.settings import PeriodLength
 from vonage_reports.domain.subaccounts import Interval, Subaccounts
 from vonage_reports.domain.traffic_profile import TrafficProfile
 from vonage_reports.domain.windows import Window, format_instant, parse_instant
@@ -45,6 +47,18 @@ class StoppedPlanning:
 
 
 @dataclass(frozen=True)
+class BlockedPeriod:
+    """The last examination of a period that was not complete.
+
+    `mark` is the period's mark at that time, `at` the time, and `reason` names the blockers.
+    """
+
+    mark: str
+    at: datetime
+    reason: str
+
+
+@dataclass(frozen=True)
 class OpenWork:
     """All unfinished work.
 
@@ -65,6 +79,10 @@ class OpenWork:
     planning_stopped: StoppedPlanning | None = None
     announced_at: Mapping[str, datetime] = field(default_factory=dict)
     registrations: tuple[Registration, ...] = ()
+    marks: Mapping[str, str] = field(default_factory=dict)
+    """The periods that changed since they were announced as complete, by label. Each has the last
+    change."""
+    blocked: Mapping[str, BlockedPeriod] = field(default_factory=dict)
     writes_before: int = field(default=0, compare=False)
     """How many writes the ledger had made when it read this work."""
 
@@ -163,6 +181,8 @@ def open_work_of(items: Iterable[Mapping[str, Any]]) -> OpenWork:
         found.planning_stopped,
         found.announced_at,
         tuple(found.registrations),
+        found.marks,
+        found.blocked,
     )
 
 
@@ -179,6 +199,8 @@ class _OpenItems:
     planning_stopped: StoppedPlanning | None = None
     announced_at: dict[str, datetime] = field(default_factory=dict)
     registrations: list[Registration] = field(default_factory=list)
+    marks: dict[str, str] = field(default_factory=dict)
+    blocked: dict[str, BlockedPeriod] = field(default_factory=dict)
 
     def add(self, item: Mapping[str, Any]) -> None:
         """Read an item. Ignore kinds that only a later version of this code knows."""
@@ -199,19 +221,30 @@ class _OpenItems:
         """Read an item about the stack as a whole."""
         match kind:
             case "notice":
-                self.announced.add(name)
-                if "at" in item:
-                    self.announced_at[name] = _instant(item["at"])
+                self._add_notice(name, item)
+            case "mark":
+                self.marks[name] = str(item["change"])
+            case "blocked":
+                at, reason = _instant(item["at"]), str(item["reason"])
+                self.blocked[name] = BlockedPeriod(str(item["mark"]), at, reason)
             case "pause":
                 self.paused_until = _instant(item["until"])
             case "planning":
                 since = _instant(item["since"])
                 self.planning_stopped = StoppedPlanning(since, str(item["definition"]))
             case "slot":
-                # The slot is taken, even if the rest of the item is unreadable.
-                self.slots[int(name)] = str(item.get("report_id"))
-                if "until" in item:
-                    self.slots_until[int(name)] = _instant(item["until"])
+                self._add_slot(int(name), item)
+
+    def _add_notice(self, cause: str, item: Mapping[str, Any]) -> None:
+        self.announced.add(cause)
+        if "at" in item:
+            self.announced_at[cause] = _instant(item["at"])
+
+    def _add_slot(self, slot: int, item: Mapping[str, Any]) -> None:
+        # The slot is taken, even if the rest of the item is unreadable.
+        self.slots[slot] = str(item.get("report_id"))
+        if "until" in item:
+            self.slots_until[slot] = _instant(item["until"])
 
 
 def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
@@ -365,6 +398,35 @@ def registration_of_item(item: Mapping[str, Any]) -> Registration:
         manifest=str(item["manifest"]),
         since=_instant(item["since"]),
     )
+
+
+def mark_key(label: str) -> dict[str, str]:
+    """Return the key of the mark of a period that changed."""
+    return {"pk": "open", "sk": f"mark#{label}"}
+
+
+def marks_of(changes: Iterable[Report], length: PeriodLength) -> list[dict[str, Any]]:
+    """Return the items that mark the periods of whole windows that came to an end.
+
+    Each has the change: the report and its version, which no other change has.
+    """
+    marks = {
+        period.label: f"{report.report_id}#{report.version}"
+        for report in changes
+        if report.is_at_end and not report.is_half
+        for period in periods_of(report.window, length)
+    }
+    return [{**mark_key(label), "change": change} for label, change in marks.items()]
+
+
+def closing_key(label: str) -> dict[str, str]:
+    """Return the key of an invocation's right to announce a period."""
+    return {"pk": "open", "sk": f"closing#{label}"}
+
+
+def blocked_key(label: str) -> dict[str, str]:
+    """Return the key of the last examination of a period."""
+    return {"pk": "open", "sk": f"blocked#{label}"}
 
 
 def read_items(

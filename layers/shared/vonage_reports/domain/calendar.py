@@ -229,6 +229,23 @@ def first_unplanned(
     return min(left, default=None)
 
 
+def finals_planned_to(
+    definition: ReportDefinition,
+    cursors: Mapping[tuple[str, str, int], datetime],
+    delays: Delays | None,
+) -> Iterator[tuple[str, datetime]]:
+    """Yield each account whose final revision was planned, and the end of its planned windows.
+
+    `cursors` are those of the definition. `delays` are those that an earlier run saw.
+    """
+    ends = _ends(definition, cursors)
+    for account_id in definition.account_ids:
+        final = len(definition.delay_days) - 1
+        planned_to = _planned_to(definition, account_id, final, ends, delays)
+        if planned_to is not None:
+            yield account_id, planned_to
+
+
 def seen_delays(definition: ReportDefinition, before: Delays | None, at: datetime) -> Delays:
     """Return the delays of a definition that a run at the instant `at` sees.
 

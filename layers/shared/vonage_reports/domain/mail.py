@@ -32,6 +32,8 @@ _WORDS = {
     "definitions.taken_over": "taken over",
     "spend.capped": "capped",
     "subaccounts.changed": "sub-accounts",
+    "period.complete": "complete",
+    "period.overdue": "incomplete",
 }
 
 _FREE = "This costs nothing."
@@ -108,6 +110,9 @@ def _steps(body: Mapping[str, Any], stack: str) -> Iterator[str]:
         cost = _FREE if is_free else _COSTS.get(key, "")
         yield f"To mend it, run the command. {cost}".rstrip()
         yield f"  {command_for(event, stack=stack)}"
+    elif body["event"] == "period.complete":
+        yield "To see its cost:"
+        yield f"  {target} bill --from {body['from']} --until {body['until']}"
     elif body["event"].startswith("definition"):
         yield "To see the definitions and their problems:"
         yield f"  {target} definitions check"

@@ -307,6 +307,76 @@ def taken_over(version: str, uri: str) -> dict[str, Any]:
     }
 
 
+MOST_CHANGED = 100
+"""How many changed reports a notification names. The object of the period names all."""
+
+_MOST_BYTES = 100_000
+"""The size of a notification. SNS takes 256 kB, of the JSON and of the mail together."""
+
+
+def period_complete(complete: Mapping[str, Any], *, key: str) -> dict[str, Any]:
+    """Make the body of `period.complete` from the object of the period, without its manifests.
+
+    If that is too large, leave out the totals of the definitions, and then the definitions.
+    """
+    label, number, changed = complete["period"], complete["number"], complete["changed"]
+    definitions = complete["definitions"]
+    rows = sum(each["rows"] for each in definitions)
+    reports = "report" if len(changed) == 1 else "reports"
+    again = "" if number == 1 else f" again, with {len(changed):,} changed {reports}"
+    body = {
+        "schema_version": SCHEMA_VERSION,
+        "event": "period.complete",
+        "period": label,
+        "from": complete["from"],
+        "until": complete["until"],
+        "number": number,
+        "key": key,
+        "changed": changed[:MOST_CHANGED],
+        "changed_reports": len(changed),
+        "manifests": len(complete["manifests"]),
+        "rows": rows,
+        "definitions": definitions,
+        "message": (
+            f"{label} is complete{again}: number {number}, {rows:,} rows of "
+            f"{len(definitions):,} {'definition' if len(definitions) == 1 else 'definitions'}"
+        ),
+    }
+    short = [
+        {name: value for name, value in each.items() if not isinstance(value, list)}
+        for each in definitions
+    ]
+    for fewer in (definitions, short):
+        made = {**body, "definitions": fewer}
+        if len(json.dumps(made)) <= _MOST_BYTES:
+            return made
+    return {**body, "definitions": []}
+
+
+def period_overdue(label: str, reason: str, *, since: datetime) -> dict[str, Any]:
+    """Make the body of `period.overdue`: its last window is due, and it is not complete."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "event": "period.overdue",
+        "period": label,
+        "error": "Overdue",
+        "message": (
+            f"{label}: not complete, although its last window is due since "
+            f"{format_instant(since)}. It waits for {reason}"
+        ),
+    }
+
+
+def waits(label: str) -> str:
+    """Return the cause that records since when a period waits after its last window was due."""
+    return f"period-waits#{label}"
+
+
+def told_overdue(label: str) -> str:
+    """Return the cause under which `period.overdue` is announced."""
+    return f"period-overdue#{label}"
+
+
 def attributes(body: Mapping[str, Any]) -> dict[str, str]:
     """Return the message attributes of a notification, without those that are empty."""
     return {name: str(body[name]) for name in FILTERABLE if body.get(name)}

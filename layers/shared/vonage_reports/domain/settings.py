@@ -6,8 +6,17 @@ are needed, with `os.environ[...]`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from vonage_reports.domain.errors import InvalidRequest
+
+
+class PeriodLength(StrEnum):
+    """The length of the periods that are announced as complete."""
+
+    MONTH = "month"
+    DAY = "day"
+    NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,8 @@ class Settings:
     """`MAX_BILLED_RECORDS_MONTH`: how many records Vonage may bill in a month (UTC). 0: no cap."""
     overdue_hours: float = 30.0
     """`OVERDUE_HOURS`: how many hours a due window may be undelivered before it is announced."""
+    period_length: PeriodLength = PeriodLength.MONTH
+    """`PERIOD_LENGTH`: announce each complete `month` or `day`, or `none`."""
     row_check: str = "enforce"
     """`ROW_CHECK`: if Vonage counted another number of rows, `enforce` fails the report, and `warn`
     notes the difference in the manifest."""
@@ -50,6 +61,7 @@ class Settings:
                 _number(environment, "MAX_BILLED_RECORDS_MONTH", 0, 0, 10**12)
             ),
             overdue_hours=_number(environment, "OVERDUE_HOURS", cls.overdue_hours, 0, 10**6),
+            period_length=PeriodLength(_choice(environment, "PERIOD_LENGTH", tuple(PeriodLength))),
             row_check=_choice(environment, "ROW_CHECK", ("enforce", "warn")),
             detailed_metrics=_choice(environment, "DETAILED_METRICS", ("on", "off")) == "on",
             account_currency=environment.get("ACCOUNT_CURRENCY") or None,

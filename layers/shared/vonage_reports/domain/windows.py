@@ -178,11 +178,16 @@ def windows_within(start: date, end: date, length: WindowLength, time_zone: str)
     Leaves out windows that lie only partly between the dates. The last windows may be in the
     future.
     """
-    zone = ZoneInfo(time_zone)
-    first, last = _midnight(start, zone), _midnight(end, zone)
+    first, last = local_interval(start, end, time_zone)
     windows = windows_ending_after(first, length, time_zone)
     ended = takewhile(lambda window: window.end <= last, windows)
     return [window for window in ended if window.start >= first]
+
+
+def local_interval(start: date, end: date, time_zone: str) -> tuple[datetime, datetime]:
+    """Return the first instants of two local dates, in UTC."""
+    zone = ZoneInfo(time_zone)
+    return _midnight(start, zone), _midnight(end, zone)
 
 
 def halves(window: Window) -> tuple[Window, Window]:

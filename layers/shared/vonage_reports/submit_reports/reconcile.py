@@ -1,4 +1,4 @@
-"""One pass of the control loop: follow the request, settle, plan, submit, register, monitor.
+"""One pass: follow the request, settle, plan, submit, register, monitor, close periods.
 
 A pass reads the definitions and the calendar once, for all its steps that need them. Backfills read
 the calendar again, because planning may record changed delays.
@@ -23,6 +23,7 @@ from vonage_reports.domain.removal import removals_of
 from vonage_reports.domain.report import State
 from vonage_reports.domain.settings import Settings
 from vonage_reports.submit_reports.backfills import plan_backfills
+from vonage_reports.submit_reports.close_periods import close_periods
 from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.execute import collect_errors
 from vonage_reports.submit_reports.follow_subaccounts import follow_subaccounts
@@ -146,13 +147,26 @@ def reconcile(
         waiting = states.count(State.PLANNED) + states.count(State.SUBMITTING)
         if isinstance(request, Sweep):
             overdue_after = timedelta(hours=settings.overdue_hours)
-            monitor(
+            known = calendar or services.ledger.calendar()
+            with collect_errors(errors):
+                monitor(
+                    left,
+                    loaded,
+                    known,
+                    removals,
+                    services,
+                    overdue_after=overdue_after,
+                    now=clock(),
+                )
+            close_periods(
                 left,
                 loaded,
-                calendar or services.ledger.calendar(),
-                removals,
+                known,
                 services,
+                invocation,
+                length=settings.period_length,
                 overdue_after=overdue_after,
+                errors=errors,
                 now=clock(),
             )
     if work.unreadable:

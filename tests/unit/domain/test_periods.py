@@ -1,0 +1,188 @@
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from tests.support.contracts import check, check_notification
+from tests.support.reports import make_report
+from vonage_reports.domain import mail, notifications
+from vonage_reports.domain.periods import (
+    Blocker,
+    Collecting,
+    Examination,
+    LocalPeriod,
+    complete,
+    entry_of,
+    examine,
+    final_days,
+    periods_of,
+    sentence,
+)
+from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.settings import PeriodLength
+from vonage_reports.domain.windows import Window, WindowLength, windows_within
+
+NOVEMBER = LocalPeriod(date(2026, 11, 1), date(2026, 12, 1))
+LIMIT_OF_SNS = 256 * 1024
+
+
+def test_label_names_a_month_or_a_day() -> None:
+    day = LocalPeriod(date(2026, 11, 5), date(2026, 11, 6))
+    assert (NOVEMBER.label, NOVEMBER.key(2)) == ("2026-11", "periods/2026/11/2.json")
+    assert (day.label, day.key(1)) == ("2026-11-05", "periods/2026/11-05/1.json")
+    assert [LocalPeriod.parse(each.label) for each in (NOVEMBER, day)] == [NOVEMBER, day]
+    with pytest.raises(ValueError, match="month"):
+        LocalPeriod.parse("2026-13")
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "zone", "months"),
+    [
+        ("2026-11-01T00:00", "2026-11-02T00:00", "UTC", ["2026-11"]),
+        ("2026-10-26T00:00", "2026-11-02T00:00", "UTC", ["2026-10", "2026-11"]),
+        # The same instants are of another month in another zone.
+        ("2026-10-31T13:00", "2026-11-01T13:00", "UTC", ["2026-10", "2026-11"]),
+        ("2026-10-31T13:00", "2026-11-01T13:00", "Australia/Sydney", ["2026-11"]),
+    ],
+)
+def test_window_touches_the_months_of_its_own_zone(
+    start: str, end: str, zone: str, months: list[str]
+) -> None:
+    window = Window(
+        datetime.fromisoformat(f"{start}+00:00"), datetime.fromisoformat(f"{end}+00:00"), zone
+    )
+    found = periods_of(window, PeriodLength.MONTH)
+    assert [each.label for each in found] == months
+    assert all(each.touches(window) for each in found)
+    assert periods_of(window, PeriodLength.NONE) == []
+
+
+def test_week_touches_seven_days() -> None:
+    window = Window(datetime(2026, 10, 26, tzinfo=UTC), datetime(2026, 11, 2, tzinfo=UTC), "UTC")
+    labels = [each.label for each in periods_of(window, PeriodLength.DAY)]
+    assert (len(labels), labels[0], labels[-1]) == (7, "2026-10-26", "2026-11-01")
+
+
+def test_days_without_a_blocker_are_counted_once() -> None:
+    blockers = [
+        Blocker("a", date(2026, 10, 26), "PLANNED", until=date(2026, 11, 2)),
+        Blocker("b", date(2026, 11, 1), "FAILED", until=date(2026, 11, 3)),
+        Blocker("c", date(2026, 11, 29), "not planned yet"),
+    ]
+    assert final_days(NOVEMBER, blockers) == 26
+    assert final_days(NOVEMBER, [Blocker("(all)", None, "(JSON) is refused")]) == 0
+
+
+def test_sentence_names_three_blockers_and_counts_the_others() -> None:
+    blockers = [Blocker(name, date(2026, 11, 1), "missing", "abcd1234") for name in "abcde"]
+    assert sentence(blockers) == (
+        "a abcd1234 2026-11-01 (missing); b abcd1234 2026-11-01 (missing); "
+        "c abcd1234 2026-11-01 (missing); and 2 more"
+    )
+
+
+def hourly(accounts: int) -> tuple[Collecting, list[Report]]:
+    """Return a definition with hourly windows in November, and all of their reports."""
+    ids = [f"acct{number:04}" for number in range(accounts)]
+    windows = windows_within(NOVEMBER.start, NOVEMBER.end, WindowLength.HOUR, "UTC")
+    report = make_report(definition="hourly", state=State.DELIVERED, rows=7)
+    reports = [
+        replace(report, report_id=f"{number}-{account_id}", window=window, account_id=account_id)
+        for account_id in ids
+        for number, window in enumerate(windows)
+    ]
+    return Collecting("hourly", "SMS", WindowLength.HOUR, "UTC", ids), reports
+
+
+def examined(
+    collecting: Collecting, reports: list[Report], before: Collection[str] = ()
+) -> Examination:
+    found = Examination()
+    examine(collecting, NOVEMBER, reports, collected_before=lambda _: before, into=found)
+    return found
+
+
+def manifest(currencies: int = 1) -> dict[str, Any]:
+    totals = [
+        {
+            "currency": f"C{number}", "total_price": "0.10000001", "rows": 7,
+            "rows_without_price": 1, "rows_without_time": 0,
+        }
+        for number in range(currencies)
+    ]  # fmt: skip
+    return {"revision": "final", "rows": 7, "totals": totals}
+
+
+def test_ten_thousand_windows_add_up_exactly() -> None:
+    collecting, reports = hourly(14)
+    found = examined(collecting, reports)
+    facts = {each.report_id: entry_of(each, manifest(), "v") for each in reports}
+    value = complete(NOVEMBER, 1, found, facts, [])
+    assert found.blockers == []
+    assert len(value["manifests"]) == value["definitions"][0]["windows"] == 14 * 720
+    assert [each["total_price"] for each in value["definitions"][0]["totals"]] == [
+        "72.0000072"
+    ] * 14
+
+
+def test_window_without_a_report_is_missing_only_after_the_first_one() -> None:
+    collecting, reports = hourly(1)
+    late = reports[100:]
+    assert examined(collecting, late).blockers == []
+    assert len(examined(collecting, late, before=["acct0000"]).blockers) == 100
+    assert len(examined(collecting, [*late[:5], *late[6:]]).blockers) == 1
+
+
+def test_unlisted_account_has_the_windows_that_it_has() -> None:
+    collecting, reports = hourly(1)
+    some = [*reports[10:20], *reports[30:40]]
+    found = examined(replace(collecting, accounts=()), some)
+    ((_, (part,)),) = found.parts
+    assert (len(part.windows), part.not_collected, found.blockers) == (20, None, [])
+
+
+def test_damaged_manifest_is_refused() -> None:
+    (report,) = hourly(1)[1][:1]
+    damages: list[dict[str, Any]] = [
+        {"totals": [{}]},
+        {"rows": None},
+        {"totals": [{"total_price": "x"}]},
+    ]
+    for damage in damages:
+        with pytest.raises(ValueError, match="is damaged"):
+            entry_of(report, {**manifest(), **damage}, "v")
+
+
+@pytest.mark.parametrize("definitions", [1, 150, 2_000])
+def test_notification_fits_sns_whatever_the_size(definitions: int) -> None:
+    collecting, reports = hourly(1)
+    ((of_one, parts),) = examined(collecting, reports[:3]).parts
+    found = Examination(
+        [(replace(of_one, name=f"hourly-{number}"), parts) for number in range(definitions)]
+    )
+    facts = {each.report_id: entry_of(each, manifest(5), "v") for each in reports}
+    changed = [make_report().report_id] * 10_000
+    value = complete(NOVEMBER, 2, found, facts, changed)
+    body = notifications.period_complete(value, key=NOVEMBER.key(2))
+
+    check_notification(body)
+    assert len(mail.message(body, stack="prod").encode()) < LIMIT_OF_SNS
+    assert (body["changed_reports"], len(body["changed"])) == (10_000, 100)
+    assert bool(body["definitions"]) is (definitions < 2_000)
+    assert ("totals" in {**body, **dict(*body["definitions"][:1])}) is (definitions == 1)
+
+
+def test_mail_names_the_bill_of_the_month() -> None:
+    collecting, reports = hourly(1)
+    reports = [make_report(window=reports[-1].window, state=State.DELIVERED, rows=7)]
+    facts = {each.report_id: entry_of(each, manifest(), "v") for each in reports}
+    found = examined(collecting, reports)
+    value = complete(NOVEMBER, 1, found, facts, [reports[0].report_id])
+    check("period", value)
+    body = notifications.period_complete(value, key=NOVEMBER.key(1))
+    assert mail.subject(body) == "[complete] 2026-11 is complete: number 1, 7 rows of 1 definition"
+    assert "vonage-reports --stack prod bill --from 2026-11-01 --until 2026-12-01" in (
+        mail.mail_text(body, stack="prod")
+    )
