@@ -347,10 +347,10 @@ def test_repeated_announcement_has_the_same_token(
     stack.announced()
     write = type(stack.services.ledger).write
 
-    def die(_: object, old: Report | None, new: Report, *more: Any) -> Report:
+    def die(_: object, old: Report | None, new: Report, *more: Any, **named: Any) -> Report:
         if new.state is State.FAILED:
             raise ConnectionError("the function died")
-        return write(stack.services.ledger, old, new, *more)
+        return write(stack.services.ledger, old, new, *more, **named)
 
     monkeypatch.setattr(type(stack.services.ledger), "write", die)
     with pytest.raises(AssertionError):

@@ -1,6 +1,6 @@
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,11 +8,13 @@ import pytest
 from tests.support.contracts import check, check_notification
 from tests.support.reports import make_report
 from vonage_reports.domain import mail, notifications
+from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.periods import (
     Blocker,
     Collecting,
     Examination,
     LocalPeriod,
+    Unfinished,
     complete,
     entry_of,
     examine,
@@ -22,6 +24,7 @@ from vonage_reports.domain.periods import (
 )
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.settings import PeriodLength
+from vonage_reports.domain.subaccounts import ALWAYS, Followed, Span
 from vonage_reports.domain.windows import Window, WindowLength, windows_within
 
 NOVEMBER = LocalPeriod(date(2026, 11, 1), date(2026, 12, 1))
@@ -186,3 +189,51 @@ def test_mail_names_the_bill_of_the_month() -> None:
     assert "vonage-reports --stack prod bill --from 2026-11-01 --until 2026-12-01" in (
         mail.mail_text(body, stack="prod")
     )
+
+
+def test_sub_account_that_is_gone_has_the_windows_of_its_time() -> None:
+    collecting, reports = hourly(2)
+    until = NOVEMBER.interval("UTC")[0] + timedelta(hours=5)
+    gone = replace(
+        collecting,
+        span_of=lambda account: Span(((None, until),)) if account == "acct0001" else ALWAYS,
+    )
+    left = [each for each in reports if each.account_id != "acct0001" or each.window.start < until]
+
+    assert examined(gone, left).blockers == []
+    assert examined(collecting, left).blockers != []
+
+
+def test_planning_that_ended_with_a_sub_account_blocks_no_period() -> None:
+    begin, end = NOVEMBER.interval("UTC")
+    until = begin + timedelta(days=5)
+    definition = ReportDefinition(
+        name="daily",
+        product="SMS",
+        account_ids=("abcd1234", "acct0001"),
+        include_subaccounts=False,
+        filters={},
+        window=WindowLength.DAY,
+        time_zone="UTC",
+        delay_days=(3,),
+    )
+    gone = replace(definition, followed=Followed({"acct0001": Span(((None, until),))}))
+    cursors = {("daily", "abcd1234", 3): end, ("daily", "acct0001", 3): until}
+
+    def blockers(
+        of: ReportDefinition, cursors: Mapping[tuple[str, str, int], datetime]
+    ) -> list[Blocker]:
+        return Unfinished(
+            reports=(),
+            backfills=(),
+            definitions=[of],
+            refusals=(),
+            cursors=cursors,
+            delays={},
+            length=PeriodLength.MONTH,
+        ).of(NOVEMBER)
+
+    assert [each.account_id for each in blockers(definition, cursors)] == ["acct0001"]
+    assert blockers(gone, cursors) == []
+    earlier = {**cursors, ("daily", "acct0001", 3): until - timedelta(days=1)}
+    assert [each.account_id for each in blockers(gone, earlier)] == ["acct0001"]

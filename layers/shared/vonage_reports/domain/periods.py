@@ -20,6 +20,7 @@ from vonage_reports.domain.definitions import Refusal, ReportDefinition
 from vonage_reports.domain.objects import SCHEMA_VERSION, manifest_key
 from vonage_reports.domain.report import Report, Revision, State
 from vonage_reports.domain.settings import PeriodLength
+from vonage_reports.domain.subaccounts import ALWAYS, Span
 from vonage_reports.domain.windows import (
     SECOND,
     Window,
@@ -179,6 +180,10 @@ class Unfinished:
         for each in definitions:
             own, seen = cursors_of.get(each.name, {}), delays.get(each.name)
             for account_id, planned_to in finals_planned_to(each, own, seen):
+                until = each.span_of(account_id).until
+                if until is not None and planned_to >= until:
+                    # Vonage does not list the sub-account any more, and its last window is planned.
+                    continue
                 self._planned_to[each.time_zone].append((planned_to, each.name, account_id))
         for found in self._planned_to.values():
             found.sort()
@@ -232,13 +237,17 @@ def blocker(report: Report, reason: str) -> Blocker:
 
 @dataclass(frozen=True)
 class Collecting:
-    """How a definition collects. `accounts` are those that the operator lists, perhaps none."""
+    """How a definition collects. `accounts` are those that are listed, perhaps none.
+
+    `span_of` returns the time in which an account is collected.
+    """
 
     name: str
     product: str
     length: WindowLength
     time_zone: str
     accounts: Sequence[str] = ()
+    span_of: Callable[[str], Span] = lambda _: ALWAYS
 
 
 def collecting_of(
@@ -249,7 +258,9 @@ def collecting_of(
     The definitions are unchanged since they were planned first.
     """
     for each in definitions:
-        yield Collecting(each.name, each.product, each.window, each.time_zone, each.account_ids)
+        yield Collecting(
+            each.name, each.product, each.window, each.time_zone, each.account_ids, each.span_of
+        )
     for name in sorted(collects.keys() - {each.name for each in definitions}):
         fixed = json.loads(collects[name])
         length = WindowLength(fixed["window"])
@@ -320,7 +331,12 @@ def examine(
         found = known.get(account_id, {})
         if account_id in listed and cut:
             since = min(map(_start, [cut[0], *found]))
-            windows[account_id] = list(tiled(cut, found, since=since))
+            span = collecting.span_of(account_id)
+            windows[account_id] = [
+                window
+                for window in tiled(cut, found, since=since)
+                if window in found or span.has(window)
+            ]
         else:
             windows[account_id] = sorted(found, key=_start)
     late = {each for each, its in windows.items() if its and its[0] not in known.get(each, {})}
