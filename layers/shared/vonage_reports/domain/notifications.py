@@ -317,7 +317,7 @@ _MOST_BYTES = 100_000
 def period_complete(complete: Mapping[str, Any], *, key: str) -> dict[str, Any]:
     """Make the body of `period.complete` from the object of the period, without its manifests.
 
-    If that is too large, leave out the totals of the definitions, and then the definitions.
+    If the body is too large, leave out the lists of the definitions, and then the definitions.
     """
     label, number, changed = complete["period"], complete["number"], complete["changed"]
     definitions = complete["definitions"]

@@ -446,7 +446,7 @@ def entry_of(report: Report, manifest: Mapping[str, Any], version_id: str) -> di
 _COUNTS = ("rows", "rows_without_price")
 
 _LATER_COUNTS = ("rows_without_time",)
-"""Counts that a manifest of an earlier version has not."""
+"""Counts that manifests of earlier versions do not have."""
 
 
 def changes(

@@ -15,7 +15,7 @@ LONGEST_POLL = 4 * 60
 """How many seconds two polls are apart at most before `LATE`."""
 
 LONGEST_LATE_POLL = 15 * 60
-"""How many seconds two polls are apart at most after `LATE`. A run of 48 hours then has 2,200
+"""How many seconds two polls are apart at most after `LATE`. A run of 48 hours then has 2,336
 events in its history, of 25,000 that Step Functions allows."""
 
 LATE = timedelta(hours=4)

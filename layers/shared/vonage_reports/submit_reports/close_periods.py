@@ -143,7 +143,7 @@ def close_periods(
         with collect_errors(errors):
             blockers = unfinished.of(period)
             reason = sentence(blockers) if blockers else _follow(period, work, sweep)
-            # A window that the operator asked for late is late by that wish.
+            # The operator may ask for a window after its due time. Such a window is not overdue.
             if reason and not (blockers and all(each.is_asked_for for each in blockers)):
                 due = unfinished.last_due(period)
                 _announce_overdue(period, due, reason, work, sweep)

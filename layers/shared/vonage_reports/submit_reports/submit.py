@@ -115,7 +115,7 @@ def _cleared(
                 break
             if room - len(queue) < slots_needed(report):
                 continue
-            # A refused POST may have created a report, which is looked up whatever the cap is.
+            # A refused POST may have created a report. The stack looks the report up with any cap.
             refusal = capped.budget.refusal(report) if report.refused_since is None else None
             if refusal is not None and report.error == CAPPED:
                 capped.reports.append((report, refusal))
