@@ -643,7 +643,7 @@ def test_no_role_deletes_or_publishes_objects(name: str, statement: dict[str, An
         ("data/", "ConvertReportFunction"),
         ("unreadable/", "ConvertReportFunction"),
         ("manifests/", "ConvertReportFunction"),
-        ("headers/", "ConvertReportFunction"),
+        ("headers/", "periods/", "ConvertReportFunction"),
         ("definitions/", "SubmitReportsFunction"),
     ],
 )
