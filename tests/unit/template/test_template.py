@@ -257,7 +257,7 @@ def rules(*conditions: str) -> dict[str, dict[str, Any]]:
     return {rule.pop("Id"): rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
 
 
-KEPT_FOR_A_WHILE = ("archives", "data", "unreadable", "manifests", "headers")
+KEPT_FOR_A_WHILE = ("archives", "data", "unreadable", "manifests", "headers", "periods")
 
 
 def test_every_version_of_the_definitions_is_kept() -> None:
@@ -643,8 +643,9 @@ def test_no_role_deletes_or_publishes_objects(name: str, statement: dict[str, An
         ("data/", "ConvertReportFunction"),
         ("unreadable/", "ConvertReportFunction"),
         ("manifests/", "ConvertReportFunction"),
-        ("headers/", "periods/", "ConvertReportFunction"),
+        ("headers/", "ConvertReportFunction"),
         ("definitions/", "SubmitReportsFunction"),
+        ("periods/", "SubmitReportsFunction"),
     ],
 )
 def test_each_bucket_folder_has_one_writer(prefix: str, writer: str) -> None:
