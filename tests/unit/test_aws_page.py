@@ -102,6 +102,7 @@ def parts_of_transactions() -> set[str]:
         assert given is not None
         listed = given.members["TransactItems"]
         assert isinstance(listed, ListShape)
+        assert isinstance(listed.member, StructureShape)
         for kind, shape in listed.member.members.items():
             assert isinstance(shape, StructureShape)
             known |= {kind, *shape.members}
