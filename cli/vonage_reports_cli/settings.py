@@ -215,7 +215,7 @@ def consequences(setting: Setting, value: str) -> list[str]:
     """Name what an update deletes for good, or where it sends the API secret."""
     if setting.name == "VonageBaseUrl" and value != setting.value:
         return [f"Every request goes to {value} then, with the API key and the API secret."]
-    if setting.name == "WorkflowLogs" and (setting.value, value) == ("on", "off"):
+    if setting.name == "WorkflowLog" and (setting.value, value) == ("on", "off"):
         return ["CloudFormation deletes the log group of the workflow, with the errors in it."]
     if setting.name not in _DELETIONS or value in ("0", setting.value):
         return []

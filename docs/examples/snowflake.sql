@@ -13,7 +13,7 @@
 -- role's trust policy allows that user sts:AssumeRole under the condition sts:ExternalId.
 CREATE STORAGE INTEGRATION vonage_reports
   TYPE = EXTERNAL_STAGE STORAGE_PROVIDER = 'S3' ENABLED = TRUE
-  STORAGE_AWS_ROLE_ARN = 'arn:aws:iam::123456789012:role/snowflake-reads-reports'
+  STORAGE_AWS_ROLE_ARN = 'arn:<partition>:iam::<account>:role/snowflake-reads-reports'
   STORAGE_ALLOWED_LOCATIONS = ('s3://BUCKET/');
 
 -- The stage spans manifests/ and data/, so the integration allows the bucket. The role's policy is the

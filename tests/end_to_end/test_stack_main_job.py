@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.alarms import ALARMS, OURS, metrics_in, series_of, widgets
+from tests.support.alarms import OURS, alarms_of_stack, metrics_in, series_of, widgets
 from vonage_reports.domain.report import Report, State
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def test_alarms_read_only_this_stacks_metrics(local_stack: "LocalStack", main_jo
     assert main_job.reports
     cloudwatch = local_stack.emulator.client("cloudwatch")
     alarms = cloudwatch.describe_alarms(MaxRecords=100)["MetricAlarms"]
-    assert len(alarms) == len(ALARMS)
+    assert len(alarms) == len(alarms_of_stack({}))
     topic = local_stack.stack.outputs["AlarmTopicArn"]
     for alarm in alarms:
         assert alarm["AlarmActions"] == [topic]
@@ -161,7 +161,10 @@ def test_alarms_read_only_this_stacks_metrics(local_stack: "LocalStack", main_jo
     assert ours == {frozenset({("stack", local_stack.stack.name)})}
     (dashboard,) = cloudwatch.list_dashboards()["DashboardEntries"]
     body = cloudwatch.get_dashboard(DashboardName=dashboard["DashboardName"])["DashboardBody"]
-    assert len(json.loads(body)["widgets"]) == len(widgets())
+    shown = json.loads(body)["widgets"]
+    assert len(shown) == len(widgets())
+    (states,) = [each for each in shown if each["type"] == "alarm"]
+    assert set(states["properties"]["alarms"]) == {each["AlarmArn"] for each in alarms}
     assert "${" not in body
 
 

@@ -776,11 +776,21 @@ def test_changed_delays_are_recorded_with_their_relabelling(ledger: Ledger) -> N
     assert ledger.calendar().delays == {"sms-outbound": {0: None, 3: None}}
     relabelling = Relabelling("sms-outbound", 0, NOW, "sms-outbound-20261122T0000Z")
 
-    ledger.record_delays(of, {0: NOW}, relabelling)
+    ledger.record_delays(of, {0: NOW}, relabelling, collected=of.collects)
 
     assert ledger.calendar().collects == {"sms-outbound": of.collects}
     assert ledger.calendar().delays == {"sms-outbound": {0: NOW}}
     assert ledger.open_work().relabellings == (relabelling,)
+
+
+def test_changed_delays_keep_the_first_recorded_fields(ledger: Ledger) -> None:
+    first, quoted = definition(filters={"network": 5}), definition(filters={"network": "5"})
+    ledger.record_collects(first)
+
+    ledger.record_delays(quoted, {0: NOW}, None, collected=first.collects)
+
+    assert ledger.calendar().collects == {"sms-outbound": first.collects}
+    assert ledger.calendar().delays == {"sms-outbound": {0: NOW}}
 
 
 def test_relabelling_advances_from_its_last_position_only(ledger: Ledger) -> None:
@@ -788,7 +798,7 @@ def test_relabelling_advances_from_its_last_position_only(ledger: Ledger) -> Non
     first = Relabelling(of.name, 0, NOW, "sms-outbound-20261122T0000Z")
     second = replace(first, before="sms-outbound-20261121T0000Z", again=True)
     ledger.record_collects(of)
-    ledger.record_delays(of, {0: None}, first)
+    ledger.record_delays(of, {0: None}, first, collected=of.collects)
     for then in (second, None):
         ledger.advance_relabelling(first, then)
         assert ledger.open_work().relabellings == (second,)

@@ -173,7 +173,7 @@ def test_interrupted_run_that_sees_longer_delays_loses_no_final(
     plan_at(stack, before)
     collect_all(stack)
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise VersionConflict("another invocation was faster")
 
     with monkeypatch.context() as patch:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from operator import ge, gt, le, lt
 from typing import Any
 
+from local.aws_costs import resources_of
 from local.stack.template import read_template
 from tests.support.paths import ROOT
 
@@ -74,6 +75,12 @@ def resolved(value: Any) -> Any:
     return value
 
 
+def alarms_of_stack(parameters: Mapping[str, str]) -> set[str]:
+    """Return the names of the alarms that a stack with these parameters has, as in ALARMS."""
+    found = resources_of(parameters)
+    return {name for name in ALARMS if f"{name}Alarm" in found}
+
+
 def series_of(alarm: Mapping[str, Any]) -> Series:
     dimensions = [(each["Name"], resolved(each["Value"])) for each in alarm["Dimensions"]]
     return alarm["Namespace"], alarm["MetricName"], frozenset(dimensions)
@@ -103,16 +110,29 @@ def goes_off(alarm: Mapping[str, Any], *periods: Sequence[Datum]) -> bool | None
     return sum(breaching) >= int(alarm.get("DatapointsToAlarm", evaluated))
 
 
-def dashboard() -> dict[str, Any]:
-    """Return the dashboard, with references to resources as `Name` or `Name.Attribute`."""
-    text = RESOURCES["ReportsDashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+def dashboard(*, has_optional_alarms: bool = True) -> dict[str, Any]:
+    """Return the dashboard, with references to resources as `Name` or `Name.Attribute`.
 
-    def of_parameter(reference: re.Match[str]) -> str:
-        name = reference[1]
-        known = {"AWS::StackName": STACK, "AWS::Region": "eu-west-1"}
+    `has_optional_alarms` says whether the conditions of the alarms hold.
+    """
+    text, variables = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    chosen = {
+        name: then if has_optional_alarms else otherwise
+        for name, each in variables.items()
+        for _, then, otherwise in each.values()
+    }
+    known = {"AWS::StackName": STACK, "AWS::Region": "eu-west-1"}
+
+    def substituted(text: str) -> str:
+        return re.sub(r"\$\{([^}]+)\}", lambda reference: value_of(reference[1]), text)
+
+    def value_of(name: str) -> str:
+        if name in chosen:
+            value = chosen[name]
+            return substituted(value["Fn::Sub"]) if isinstance(value, dict) else str(value)
         return str(known.get(name) or TEMPLATE["Parameters"].get(name, {}).get("Default") or name)
 
-    found: dict[str, Any] = json.loads(re.sub(r"\$\{([^}]+)\}", of_parameter, text))
+    found: dict[str, Any] = json.loads(substituted(text))
     return found
 
 

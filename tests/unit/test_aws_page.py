@@ -9,7 +9,7 @@ import botocore.session
 import pytest
 import yaml
 from botocore import xform_name
-from botocore.model import OperationModel
+from botocore.model import ListShape, OperationModel, StructureShape
 
 from tests.support.expanded import expanded_resources
 from tests.support.paths import ROOT
@@ -36,7 +36,7 @@ WORKFLOW: dict[str, Any] = yaml.safe_load(
 # These parameters name a resource or have its content, and rely on no behaviour.
 OBVIOUS = {
     *("Bucket", "Key", "Body", "ContentType", "CopySource", "UploadId"),
-    *("TableName", "SecretId", "Name", "DatabaseName", "TopicArn"),
+    *("TableName", "Item", "SecretId", "Name", "DatabaseName", "TopicArn"),
     *("name", "input", "stateMachineArn", "executionArn"),
 }
 
@@ -94,6 +94,35 @@ def parameters() -> set[str]:
     return {str(name) for name in (written | given) & known} - OBVIOUS
 
 
+def parts_of_transactions() -> set[str]:
+    """Return the parts of transactions, with their parameters and the verbs of their updates."""
+    known = set()
+    for method in CALLED & {"transact_write_items", "transact_get_items"}:
+        given = OPERATIONS[method].input_shape
+        assert given is not None
+        listed = given.members["TransactItems"]
+        assert isinstance(listed, ListShape)
+        assert isinstance(listed.member, StructureShape)
+        for kind, shape in listed.member.members.items():
+            assert isinstance(shape, StructureShape)
+            known |= {kind, *shape.members}
+    written = {
+        (name.value, each.value if isinstance(each, ast.Constant) else None)
+        for module in MODULES
+        for node in ast.walk(module)
+        if isinstance(node, ast.Dict)
+        for name, each in zip(node.keys, node.values, strict=True)
+        if isinstance(name, ast.Constant)
+    }
+    verbs = {
+        verb
+        for name, each in written
+        if name == "UpdateExpression"
+        for verb in re.findall(r"\b[A-Z]+\b", str(each))
+    }
+    return ({str(name) for name, _ in written} & known) | verbs
+
+
 def words_of(value: Any) -> Iterator[str]:
     """Yield the names of fields and of errors in a part of the workflow."""
     if isinstance(value, dict):
@@ -118,6 +147,12 @@ def test_page_names_no_operation_that_no_function_calls() -> None:
 def test_page_names_every_parameter_with_a_behaviour() -> None:
     assert {"IfMatch", "IfNoneMatch", "ConsistentRead", "ChecksumCRC32"} <= parameters()
     assert parameters() - NAMED == set()
+
+
+def test_page_names_every_part_of_a_transaction() -> None:
+    parts = parts_of_transactions() - OBVIOUS
+    assert {"Update", "UpdateExpression", "ADD", "ConditionExpression"} <= parts
+    assert parts - NAMED == set()
 
 
 def test_page_names_exactly_the_resource_types_of_the_template() -> None:

@@ -195,6 +195,14 @@ def test_every_aws_cli_command_has_valid_options() -> None:
     assert unknown == []
 
 
+def test_text_to_copy_names_no_partition() -> None:
+    # An account in China or of the US government has another partition than aws.
+    texts = {path: path.read_text() for path in DOCS.rglob("*") if path.is_file()}
+    texts |= {ROOT / name: text for name, text in LINKED.items()}
+    assert len(texts) > 40
+    assert [str(path) for path, text in texts.items() if re.search(r"arn:aws[a-z-]*:", text)] == []
+
+
 def test_every_named_waiter_exists() -> None:
     session = botocore.session.get_session()
     named = re.findall(r"aws ([a-z0-9]+) wait ([a-z-]+)", "\n".join(PAGES.values()))

@@ -124,10 +124,10 @@ def test_settings_of_one_lifecycle_are_checked_together() -> None:
         ("LogRetentionDays", "90", "7", "deletes logs after 7 days"),
         ("VonageBaseUrl", "https://a.example", "https://b.example", "goes to https://b.example"),
         ("OverdueHours", "30", "20", ""),
-        ("WorkflowLogs", "on", "off", "deletes the log group of the workflow"),
-        ("WorkflowLogs", "off", "on", ""),
-        ("WorkflowLogs", "off", "off", ""),
-        ("Dashboard", "on", "off", ""),
+        ("WorkflowLog", "on", "off", "deletes the log group of the workflow"),
+        ("WorkflowLog", "off", "on", ""),
+        ("WorkflowLog", "off", "off", ""),
+        ("UsageDashboard", "on", "off", ""),
     ],
 )
 def test_deletion_is_told_before_the_update(name: str, before: str, after: str, told: str) -> None:

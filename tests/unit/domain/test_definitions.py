@@ -1,6 +1,8 @@
 from dataclasses import replace
 
-from vonage_reports.domain.definitions import ReportDefinition, warnings_of
+import pytest
+
+from vonage_reports.domain.definitions import ReportDefinition, change_of, warnings_of
 from vonage_reports.domain.windows import WindowLength
 
 SMS = ReportDefinition(
@@ -102,3 +104,24 @@ def test_account_in_several_definitions_counts_once() -> None:
     others = replace(of_accounts(10), product="MESSAGES")
 
     assert warnings_of([together, others, shouted]) == []
+
+
+@pytest.mark.parametrize("number", [5, 2**53, -(10**30)])
+def test_number_in_quotes_is_no_changed_filter(number: int) -> None:
+    plain, quoted = (replace(SMS, filters={"network": each}) for each in (number, str(number)))
+
+    assert plain.collects != quoted.collects
+    assert change_of(quoted, plain.collects) is None
+    assert change_of(plain, quoted.collects) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(5, "6"), (5, "05"), (True, "True"), (True, 1), (False, "0"), (0, False)]
+)
+def test_other_value_of_a_filter_is_a_changed_filter(before: object, after: object) -> None:
+    collected = replace(SMS, filters={"network": before}).collects
+
+    refusal = change_of(replace(SMS, filters={"network": after}), collected)
+
+    assert refusal is not None
+    assert refusal.field == "filters"

@@ -217,6 +217,26 @@ def test_dashboard_shows_every_alarm() -> None:
     assert states["properties"]["alarms"] == [f"{name}Alarm.Arn" for name in ALARMS]
 
 
+def test_dashboard_without_optional_alarms_names_none_of_them() -> None:
+    (states,) = [
+        each for each in dashboard(has_optional_alarms=False)["widgets"] if each["type"] == "alarm"
+    ]
+
+    # A reference to an alarm that the stack does not have would fail the deployment.
+    always = [name for name in ALARMS if "Condition" not in RESOURCES[f"{name}Alarm"]]
+    assert ALARMS.keys() - set(always) == {"SpendCapped", "CatalogueWaiting"}
+    assert states["properties"]["alarms"] == [f"{name}Alarm.Arn" for name in always]
+
+
+def test_dashboard_refers_to_an_optional_alarm_under_its_condition() -> None:
+    _, variables = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+
+    for each in variables.values():
+        condition, shown, otherwise = each["Fn::If"]
+        (alarm,) = re.findall(r"\$\{(\w+)\.Arn\}", shown["Fn::Sub"])
+        assert (RESOURCES[alarm]["Condition"], otherwise) == (condition, "")
+
+
 def metrics_of(widget: dict[str, Any]) -> list[tuple[str, str, str]]:
     return [
         (line[0], line[1], line[2])
@@ -245,7 +265,7 @@ def test_every_metric_is_on_dashboard() -> None:
 
 
 def test_each_stack_has_its_own_dashboard() -> None:
-    name = RESOURCES["ReportsDashboard"]["Properties"]["DashboardName"]["Fn::Sub"]
+    name = RESOURCES["Dashboard"]["Properties"]["DashboardName"]["Fn::Sub"]
 
     assert {"${AWS::StackName}", "${AWS::Region}"} <= set(re.findall(r"\$\{[^}]+\}", name))
 

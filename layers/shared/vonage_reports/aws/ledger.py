@@ -391,14 +391,21 @@ class Ledger:
         self._transact(self._put(item, _IF_ABSENT))
 
     def record_delays(
-        self, definition: ReportDefinition, delays: Delays, relabelling: Relabelling | None
+        self,
+        definition: ReportDefinition,
+        delays: Delays,
+        relabelling: Relabelling | None,
+        *,
+        collected: str,
     ) -> None:
         """Record the changed delays of a definition, with the relabelling that they need.
 
+        `collected` is the first value of the definition's `collects`, which stays.
+
         Raises VersionConflict if another invocation records them at the same time.
         """
-        unchanged = _still("collects", definition.collects)
-        writes = [self._put(collects_item(definition, delays), unchanged)]
+        item = {**collects_item(definition, delays), "collects": collected}
+        writes = [self._put(item, _still("collects", collected))]
         if relabelling is not None:
             writes.append(self._put(relabelling_item(relabelling)))
         if any(self._transact(*writes, refusals=_LOST)):

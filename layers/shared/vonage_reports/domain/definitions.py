@@ -84,16 +84,25 @@ class Refusal:
 def change_of(definition: ReportDefinition, collected: str | None) -> Refusal | None:
     """Return a refusal if a definition's `collects` has changed, else None.
 
-    `collected` is the first value of `collects`, or None for a new definition.
+    `collected` is the first value of `collects`, or None for a new definition. A filter's whole
+    number and the same number in quotes select the same records, so they are no change.
     """
     before = json.loads(collected or definition.collects)
     for field, value in json.loads(definition.collects).items():
-        if before.get(field) != value:
+        if _in_quotes(before.get(field)) != _in_quotes(value):
             # Never quote a filter's value, because it may be a phone number.
             old = "the old filters" if field == "filters" else repr(before.get(field))
             reason = f"changed under the same name; restore {old}, or use a new name"
             return Refusal(definition.name, field, reason)
     return None
+
+
+def _in_quotes(value: object) -> object:
+    """Return a field of `collects`, with each whole number of the filters as text."""
+    if isinstance(value, dict):
+        return {name: _in_quotes(each) for name, each in value.items()}
+    # True and False are of the type int too.
+    return str(value) if type(value) is int else value
 
 
 def warnings_of(definitions: Sequence[ReportDefinition]) -> list[str]:

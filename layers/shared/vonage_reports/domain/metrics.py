@@ -24,7 +24,10 @@ ALARMING_GAUGES = (
     *("OldestUndeliveredHours", "DefinitionsRefused", "ReportsHeld"),
     *("ArchivesExpiring", "LongestRunRatio", "CatalogueWaiting"),
 )
-"""The gauges that an alarm reads. Every sweep sends them, also 0, with any settings."""
+"""The gauges that an alarm reads. Every sweep sends them, also 0.
+
+Only CatalogueWaiting depends on a setting. Without a catalogue there is neither gauge nor alarm.
+"""
 
 CHARTED_GAUGES = ("ReportsWaiting", "SlotsInUse")
 """The gauges that only a chart shows."""

@@ -51,10 +51,10 @@ def monitor(
         for report in work.reports
         if expires_soon(report, now) and not _is_stored(report, services)
     ]
-    gauges = {
-        **of_open_work(work.reports, slots=len(work.slots), expiring=len(expiring), now=now),
-        "CatalogueWaiting": len(work.registrations),
-    }
+    gauges = of_open_work(work.reports, slots=len(work.slots), expiring=len(expiring), now=now)
+    if services.catalogue is not None:
+        # Without a catalogue there is no alarm, and CloudWatch would bill a 0 too.
+        gauges["CatalogueWaiting"] = len(work.registrations)
     loaded = _readable(definitions)
     if loaded is None:
         refused = () if isinstance(definitions, Exception) else definitions.refusals

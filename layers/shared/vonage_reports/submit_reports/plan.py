@@ -207,10 +207,10 @@ def _plan_definition(
     if not limits.allow_time():
         return
     delays = calendar.delays.get(definition.name)
-    is_known = definition.name in calendar.collects
-    is_changed = is_known and (delays is None or [*delays] != [*definition.delay_days])
+    collected = calendar.collects.get(definition.name)
+    is_changed = collected is not None and (delays is None or [*delays] != [*definition.delay_days])
     # Begin a new definition even if no more reports may be planned.
-    _begin(definition, services, cursors=cursors, delays=delays, is_known=is_known, at=at)
+    _begin(definition, services, cursors=cursors, delays=delays, collected=collected, at=at)
     if limits.reason:
         return
     # Only the ledger knows how earlier rules of a time zone cut windows that an earlier revision
@@ -240,11 +240,11 @@ def _plan_definition(
         _plan_due(
             definition, left, result, services, known=known, limits=limits, work=work, now=now
         )
-    if is_changed and not limits.reason:
+    if collected is not None and is_changed and not limits.reason:
         # If an invocation dies before, the next one plans the same windows, which are there.
         relabelling = relabelling_of(definition, cursors, delays)
         seen = seen_delays(definition, delays, at)
-        services.ledger.record_delays(definition, seen, relabelling)
+        services.ledger.record_delays(definition, seen, relabelling, collected=collected)
 
 
 def _begin(
@@ -253,19 +253,20 @@ def _begin(
     *,
     cursors: Mapping[tuple[str, str, int], datetime],
     delays: Delays | None,
-    is_known: bool,
+    collected: str | None,
     at: datetime,
 ) -> None:
     """Record a new definition, and the first cursor of each new revision that needs one now."""
     final = definition.delay_days[-1]
-    if not is_known:
+    if collected is None:
         services.ledger.record_collects(definition)
     for account_id, delay_days, begin in where_finals_begin(definition, cursors, at, delays):
         services.ledger.move_cursor(definition.name, account_id, delay_days, begin)
-    if delays is not None and max(delays) < final:
+    if collected is not None and delays is not None and max(delays) < final:
         # Record a longer final delay before planning moves the cursor of the former final, from
         # which the new final's cursor was derived.
-        services.ledger.record_delays(definition, seen_delays(definition, delays, at), None)
+        seen = seen_delays(definition, delays, at)
+        services.ledger.record_delays(definition, seen, None, collected=collected)
 
 
 def _without(known: Iterable[Report], due: Due) -> Due:
