@@ -211,7 +211,7 @@ def _further_stack(usage: Usage, off: Mapping[str, str]) -> str:
         f"{watched.gauges} gauges that they read ({costs['gauges']:.2f}), and the secret with its "
         f"reads ({costs['secret']:.2f}). **At list prices, no stack costs below 2 USD "
         "a month, because of the alarms and their gauges.** Two alarms exist only where they have "
-        "a use: `CatalogueWaitingAlarm` with `Catalogue` `on`, and `SpendCappedAlarm` with a cap in "
-        "`MaxBilledRecordsMonth`. No setting turns off another. In an account with an "
+        "a use: `CatalogueWaitingAlarm` with `Catalogue` `on`, and `SpendCappedAlarm` with a cap "
+        "in `MaxBilledRecordsMonth`. No setting turns off another. In an account with an "
         f"unused free tier of CloudWatch, the same stack costs {total - free:.2f} USD."
     )
