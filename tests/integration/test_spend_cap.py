@@ -206,3 +206,31 @@ def test_cap_is_forgotten_once_nothing_waits(stack: Stack) -> None:
     submit_below(stack, 100)
 
     assert not stack.services.ledger.open_work().announced
+
+
+def test_cap_that_some_reports_pass_is_announced_once(stack: Stack) -> None:
+    stack.plan(4)
+    submit_below(stack, 0)
+    deliver(stack, 100)
+    next_day(stack, 4)
+    submit_below(stack, 450)
+    stack.announced()
+
+    done = [submit_below(stack, 550).report_ids for _ in range(3)]
+
+    assert [len(each) for each in done] == [1, 0, 0]
+    assert [each["cap"] for each in stack.announced()] == [550]
+
+
+def test_withdrawn_report_that_had_ended_counts(stack: Stack) -> None:
+    stack.plan(filters={})
+    stack.simulator.fault("create", "outcome", request_status="TRUNCATED", seconds=0)
+    submit_below(stack, 0)
+    (report,) = stack.open()
+    while stack.created()[0]["request_status"] != "TRUNCATED":
+        pass
+
+    withdraw(report.report_id, stack.services, now=stack.now)
+
+    assert stack.known(report.report_id).state is State.CANCELLED
+    assert counted(stack) == stack.created()[0]["items_count"] > 0

@@ -96,7 +96,8 @@ def test_request_in_flight_counts_with_its_expected_rows_until_it_is_counted() -
         requested(expected_rows=11, submitted_at=SENT + timedelta(hours=1)),
         requested(expected_rows=13, product="REPORTS-USAGE"),
         requested(expected_rows=17, state=State.SUBMITTING, request_id=None),
+        requested(expected_rows=23, state=State.HELD, request_id=None, slot=None),
         waiting(19),
     ]
 
-    assert expected_in_flight(reports, "2026-11") == 5 + 17
+    assert expected_in_flight(reports, "2026-11") == 5 + 17 + 23

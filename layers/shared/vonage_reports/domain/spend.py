@@ -6,12 +6,9 @@ The ledger counts the records of each request once, in the UTC month in which th
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from vonage_reports.domain.products import FREE
-
-if TYPE_CHECKING:
-    from vonage_reports.domain.report import Report
+from vonage_reports.domain.report import Report, State
 
 CAPPED = "SpendCapped"
 """The error of a PLANNED report that waits for the cap."""
@@ -47,7 +44,7 @@ class Budget:
         """Return how many records are left, or None without a cap."""
         return max(0, self.limit(is_backfill=is_backfill) - self.used) if self.cap else None
 
-    def refusal(self, report: "Report") -> str | None:
+    def refusal(self, report: Report) -> str | None:
         """Return why a report has to wait for the cap, or None if it may be requested.
 
         A report whose rows are unknown counts for nothing. It waits only once the cap is used up.
@@ -68,7 +65,7 @@ class Budget:
             return f"{says}. No month has room for it: raise the setting, or withdraw the report"
         return f"{says}. It goes on next month (UTC), or once you raise the setting"
 
-    def plus(self, report: "Report") -> "Budget":
+    def plus(self, report: Report) -> "Budget":
         """Return the budget after a request for a report."""
         expected = 0 if report.product in FREE else report.expected_rows or 0
         return replace(self, used=self.used + expected)
@@ -79,7 +76,7 @@ def month_of(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m}"
 
 
-def spending_of(report: "Report", records: int | None) -> Spending | None:
+def spending_of(report: Report, records: int | None) -> Spending | None:
     """Return what a report's present request adds to its month.
 
     None if Vonage gave no count, does not bill the product, or the request is counted already.
@@ -90,15 +87,16 @@ def spending_of(report: "Report", records: int | None) -> Spending | None:
     return Spending(month_of(report.submitted_at), records)
 
 
-def expected_in_flight(reports: Iterable["Report"], month: str) -> int:
+def expected_in_flight(reports: Iterable[Report], month: str) -> int:
     """Return the expected records of the month's requests that are not counted yet.
 
-    A request may be at Vonage as soon as its slot is taken.
+    A request may be at Vonage as soon as its slot is taken. A held report may have one without a
+    slot.
     """
     return sum(
         report.expected_rows or 0
         for report in reports
-        if report.slot is not None
+        if (report.slot is not None or report.state is State.HELD)
         and report.submitted_at is not None
         and month_of(report.submitted_at) == month
         and (report.request_id is None or report.counted != report.request_id)

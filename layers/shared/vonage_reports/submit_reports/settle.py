@@ -95,9 +95,9 @@ def _settle(
     execution = services.executions.describe(report)
     is_withdrawn = report.withdrawn_at is not None
     if is_withdrawn and execution.status is not ExecutionStatus.SUCCEEDED:
-        ending = cancelled(report, execution, services, now=now)
+        ending, counted = cancelled(report, execution, services, now=now)
         if ending is not None:
-            return execute(report, ending, services, now=now)
+            return execute(report, ending, services, now=now, records=counted)
     at_vonage: AtVonage | None = None
     # A run that succeeded has counted the rows.
     entry, records = Entry.CHECK, execution.rows

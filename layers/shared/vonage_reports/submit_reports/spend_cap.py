@@ -10,6 +10,7 @@ from vonage_reports.aws.ledger import Change, Ledger, VersionConflict
 from vonage_reports.aws.ledger_items import OpenWork
 from vonage_reports.domain import notifications
 from vonage_reports.domain.report import Report
+from vonage_reports.domain.slots import submission_order
 from vonage_reports.domain.spend import CAPPED, Budget, expected_in_flight, month_of
 from vonage_reports.submit_reports.context import Services
 
@@ -51,7 +52,11 @@ def release_capped(work: OpenWork, services: Services, *, cap: int, now: datetim
     if not waiting and not causes:
         return
     budget = budget_of(work.reports, services.ledger, cap=cap, now=now)
-    released = [each for each in waiting if budget.refusal(each) is None]
+    released = []
+    for each in submission_order(waiting, now):
+        if budget.refusal(each) is None:
+            released.append(each)
+            budget = budget.plus(each)
     _write(((each, replace(each, error=None, reason=None)) for each in released), services)
     present = {notifications.cause_of_cap(budget)} if len(released) < len(waiting) else set()
     for cause in sorted({*causes} - present):

@@ -84,10 +84,10 @@ def end(report: Report, services: Services, *, now: datetime) -> tuple[Report, s
         execution = services.executions.describe(report)
         if execution.status is ExecutionStatus.SUCCEEDED:
             return report, _DELIVERED
-        decision = cancelled(report, execution, services, now=now)
+        decision, records = cancelled(report, execution, services, now=now)
         if decision is None or isinstance(decision, Stay):
             return report, _NOT_YET if decision else _DELIVERED
-        return execute(report, decision, services, now=now), ""
+        return execute(report, decision, services, now=now, records=records), ""
     if report.state is State.SPLIT:
         # Finished parts stay as they are: their archives are paid for.
         parts = [
@@ -101,11 +101,11 @@ def end(report: Report, services: Services, *, now: datetime) -> tuple[Report, s
 
 def cancelled(
     report: Report, execution: Execution, services: Services, *, now: datetime
-) -> GiveUp | Stay | None:
+) -> tuple[GiveUp | Stay | None, int | None]:
     """Ask Vonage to stop a withdrawn report (DELETE), and decide for it.
 
     None: Vonage had finished the report with a file, which is delivered as ever. A part of a window
-    is never delivered alone.
+    is never delivered alone. Also returns Vonage's count of the records of a report that had ended.
 
     Unless Vonage has stopped the report, its run may still deliver it, so wait for the run's end.
     """
@@ -113,28 +113,31 @@ def cancelled(
     later = Stay() if is_running else GiveUp(_slot_until(report, services, now=now))
     request_id = report.request_id or ""
     try:
-        if services.vonage.cancel_report(request_id) or report.is_half:
-            return GiveUp()
-        return _had_ended(request_id, services)
+        if services.vonage.cancel_report(request_id):
+            return GiveUp(), None
+        ended, records = _had_ended(request_id, services)
+        return (GiveUp() if report.is_half else ended), records
     except (RateLimited, VonageUnavailable):
         is_over = report.withdrawn_at is not None and now - report.withdrawn_at > DEADLINE
-        return later if is_over else Stay()
+        return (later if is_over else Stay()), None
     except (ReportExpired, VonageRejected):
-        return later
+        return later, None
 
 
-def _had_ended(request_id: str, services: Services) -> GiveUp | None:
-    """Decide for a report that had ended before the DELETE (409)."""
+def _had_ended(request_id: str, services: Services) -> tuple[GiveUp | None, int | None]:
+    """Decide for a report that had ended before the DELETE (409). Return its records too."""
     try:
-        at_vonage = services.vonage.get_report(request_id).state
+        answer = services.vonage.get_report(request_id)
+        at_vonage = answer.state
     except (ReportExpired, ReportFailed):
-        return GiveUp()
+        return GiveUp(), None
     except RateLimited:
         raise
     except VonageRejected:
-        return None
+        return None, None
     # Another invocation, or this one before it died, may have stopped the report.
-    return None if at_vonage is RequestStatus.SUCCESS else GiveUp()
+    ended = None if at_vonage is RequestStatus.SUCCESS else GiveUp()
+    return ended, answer.items_count
 
 
 def _slot_until(report: Report, services: Services, *, now: datetime) -> datetime | None:
