@@ -234,3 +234,33 @@ def test_withdrawn_report_that_had_ended_counts(stack: Stack) -> None:
 
     assert stack.known(report.report_id).state is State.CANCELLED
     assert counted(stack) == stack.created()[0]["items_count"] > 0
+
+
+def test_backfill_stops_at_its_share_of_the_cap_and_goes_on_once_it_is_raised(
+    stack: Stack,
+) -> None:
+    stack.simulator.settings(jobs_policy="queue")
+    of = definition()
+    stack.plan_definitions([of])
+    submit_below(stack, 0)
+    deliver(stack, 100)
+    stack.begin(stack.backfill(of, stack.day(30), stack.day(20)))
+
+    def go_on(cap: int) -> int:
+        """Plan, submit and deliver until nothing changes. Return the delivered windows."""
+        delivered = 0
+        while True:
+            stack.plan_backfills()
+            submit_below(stack, cap)
+            ended = deliver(stack, 100)
+            if not ended:
+                return delivered
+            delivered += len(ended)
+
+    # 80 % of 1,000 are 800, of which the first window of the calendar has 100.
+    assert (go_on(1_000), counted(stack)) == (7, 800)
+    assert [each["event"] for each in stack.announced()] == ["spend.capped"]
+
+    assert (go_on(2_000), counted(stack)) == (3, 1_100)
+    work = stack.services.ledger.open_work()
+    assert (work.backfills, work.reports) == ((), ())
