@@ -159,9 +159,9 @@ class Incomplete:
 
 @dataclass(frozen=True)
 class Announced:
-    """The last number with which the stack announced a month or a day as complete.
+    """The last number with which the stack wrote a month or a day as complete.
 
-    `is_changed`: a window of it was collected again since, so that the next number follows.
+    `is_changed`: a sweep has still to announce the number, or to check a later change.
     """
 
     label: str
@@ -171,10 +171,13 @@ class Announced:
     @property
     def sentence(self) -> str:
         """Name the number."""
+        # A sweep may end between the object and its announcement, and the next one announces it.
         more = (
-            f", and changed since, so number {self.number + 1} follows" if self.is_changed else ""
+            " Its announcement, or the check of a later change, is still to come."
+            if self.is_changed
+            else ""
         )
-        return f"{self.label} was announced as complete: number {self.number}{more}."
+        return f"{self.label} is written as complete: number {self.number}.{more}"
 
     def to_dict(self) -> dict[str, object]:
         """Return the JSON form."""

@@ -402,7 +402,8 @@ def test_unreadable_item_of_the_ledger_leaves_the_period_incomplete() -> None:
         assert any("calls-x" in line for line in found.lines()) is not is_complete
 
 
-def test_changed_month_tells_that_another_number_follows() -> None:
+def test_marked_month_tells_that_an_announcement_or_a_check_follows() -> None:
     assert Announced("2026-11", 2, is_changed=True).sentence == (
-        "2026-11 was announced as complete: number 2, and changed since, so number 3 follows."
+        "2026-11 is written as complete: number 2. "
+        "Its announcement, or the check of a later change, is still to come."
     )
