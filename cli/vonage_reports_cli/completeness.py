@@ -159,9 +159,9 @@ class Incomplete:
 
 @dataclass(frozen=True)
 class Announced:
-    """The last number with which the stack announced a month or a day as complete.
+    """The last number with which the stack wrote a month or a day as complete.
 
-    `is_changed`: a window of it was collected again since, so that the next number follows.
+    `is_changed`: a sweep has still to announce the number, or to check a later change.
     """
 
     label: str
@@ -171,10 +171,13 @@ class Announced:
     @property
     def sentence(self) -> str:
         """Name the number."""
+        # A sweep may end between the object and its announcement, and the next one announces it.
         more = (
-            f", and changed since, so number {self.number + 1} follows" if self.is_changed else ""
+            " Its announcement, or the check of a later change, is still to come."
+            if self.is_changed
+            else ""
         )
-        return f"{self.label} was announced as complete: number {self.number}{more}."
+        return f"{self.label} is written as complete: number {self.number}.{more}"
 
     def to_dict(self) -> dict[str, object]:
         """Return the JSON form."""
@@ -441,7 +444,11 @@ def refusals_of(
 
 
 class _History:
-    """The windows of one definition: those of its calendar, of the ledger and of the manifests."""
+    """The windows of one definition: those of its calendar, of the ledger and of the manifests.
+
+    Accounts are compared in lower case, as the planning compares them. `windows` spells them as
+    they are listed.
+    """
 
     def __init__(
         self,
@@ -476,29 +483,39 @@ class _History:
         self._reports: dict[tuple[str, datetime], list[Report]] = defaultdict(list)
         self._manifests: dict[tuple[str, datetime], list[Mapping[str, Any]]] = defaultdict(list)
         self._known: dict[str, set[Window]] = defaultdict(set)
+        self._spelled: dict[str, str] = {}
         for report in reports:
             if not report.is_half:
-                self._reports[report.account_id, report.window.start].append(report)
-                self._known[report.account_id].add(report.window)
+                account = self._account(report.account_id)
+                self._reports[account, report.window.start].append(report)
+                self._known[account].add(report.window)
         for manifest in manifests:
             window = Window.from_dict(manifest["window"])
-            self._manifests[manifest["account_id"], window.start].append(manifest)
-            self._known[manifest["account_id"]].add(window)
+            account = self._account(manifest["account_id"])
+            self._manifests[account, window.start].append(manifest)
+            self._known[account].add(window)
         self._strays: dict[str, list[Window]] = defaultdict(list)
         for stray in strays:
             if stray.window is not None:
                 window = replace(stray.window, time_zone=self._time_zone)
-                self._strays[stray.account_id].append(window)
+                self._strays[self._account(stray.account_id)].append(window)
+        self._listed = {each.lower(): each for each in self._accounts()}
+        self._spelled |= self._listed
+
+    def _account(self, account_id: str) -> str:
+        """Return an account in lower case, and keep its spelling."""
+        self._spelled.setdefault(account_id.lower(), account_id)
+        return account_id.lower()
 
     def windows(self, period: Period) -> Iterator[tuple[str, list[Window]]]:
         """Yield each account with its windows that have time of the period, oldest first."""
-        listed = self._listed()
-        for account_id in dict.fromkeys((*listed, *sorted({*self._known, *self._strays}))):
+        for account in dict.fromkeys((*self._listed, *sorted({*self._known, *self._strays}))):
+            account_id = self._spelled[account]
             known = sorted(
-                (each for each in self._known.get(account_id, ()) if touches(each, period)),
+                (each for each in self._known.get(account, ()) if touches(each, period)),
                 key=lambda each: each.start,
             )
-            if account_id in listed and self._length is not None:
+            if account in self._listed and self._length is not None:
                 cut = takewhile(
                     lambda each: each.start < period.end,
                     windows_ending_after(period.start, self._length, self._time_zone),
@@ -511,7 +528,7 @@ class _History:
             else:
                 found = list(_without_gaps(known))
             there = {(each.start, each.end) for each in found}
-            found += [each for each in self._strays.get(account_id, ())
+            found += [each for each in self._strays.get(account, ())
                       if (each.start, each.end) not in there]  # fmt: skip
             found.sort(key=lambda each: (each.start, each.end))
             if found:
@@ -529,7 +546,7 @@ class _History:
         of = self._definition
         # A backfill leaves out a sub-account that is closed or suspended.
         is_open = of is not None and of.span_of(account_id).until is None
-        can_backfill = self._is_planned and is_open and account_id in self._listed()
+        can_backfill = self._is_planned and is_open and account_id.lower() in self._listed
         oldest = oldest_date(self.product, self._time_zone, self._as_of) if can_backfill else None
         for flaw, each in flawed.items():
             withdrawn = self._withdrawn(account_id, each) if flaw is Flaw.WITHDRAWN else ()
@@ -539,9 +556,10 @@ class _History:
 
     def end(self, account_id: str, period: Period) -> Iterator[str]:
         """Yield a sentence if the last window of a removed account is before the period's end."""
-        if account_id not in self._known or account_id in self._listed():
+        known = self._known.get(account_id.lower())
+        if not known or account_id.lower() in self._listed:
             return
-        last = max(self._known[account_id], key=lambda each: each.end)
+        last = max(known, key=lambda each: each.end)
         if last.end < period.end:
             yield (
                 f"{self._name}, {account_id}: not in the report definitions any more; the last "
@@ -552,10 +570,10 @@ class _History:
         """Yield the last revision of each withdrawn window."""
         for window in windows:
             yield max(
-                self._reports[account_id, window.start], key=lambda each: each.delay_days
+                self._reports[account_id.lower(), window.start], key=lambda each: each.delay_days
             ).report_id
 
-    def _listed(self) -> Sequence[str]:
+    def _accounts(self) -> Sequence[str]:
         """Return the accounts that the schedule collects. The one planned last is the API key."""
         if self._definition is None:
             return ()
@@ -564,14 +582,15 @@ class _History:
             return named
         if self._cursors:
             return (max(self._cursors, key=lambda each: (self._cursors[each], each))[0],)
-        return sorted(self._known) or named
+        return [self._spelled[each] for each in sorted(self._known)] or named
 
     def _flaw(self, account_id: str, window: Window, datasets: frozenset[str]) -> Flaw | None:
-        manifests = self._manifests.get((account_id, window.start), ())
+        account = account_id.lower()
+        manifests = self._manifests.get((account, window.start), ())
         keys = {each["dataset"]["key"] for each in manifests if each["dataset"] is not None}
-        reports = self._reports.get((account_id, window.start), ())
+        reports = self._reports.get((account, window.start), ())
         is_open = any(not each.is_at_end for each in reports)
-        strays = {(each.start, each.end) for each in self._strays.get(account_id, ())}
+        strays = {(each.start, each.end) for each in self._strays.get(account, ())}
         if not is_open and (window.start, window.end) in strays:
             return Flaw.WITHOUT_MANIFEST
         if not keys <= datasets:

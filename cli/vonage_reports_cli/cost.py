@@ -4,6 +4,7 @@ Vonage's side are the rows of REPORTS-USAGE, one for each request. Our side are 
 requests, with the records that their receipts count.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,9 @@ from decimal import Decimal
 
 import duckdb
 
-from vonage_reports.domain.report import definition_of
+from vonage_reports.domain.products import OWN_REPORTS
+from vonage_reports.domain.report import Report, definition_of
+from vonage_reports.domain.windows import Window
 from vonage_reports_cli.money import total
 from vonage_reports_cli.period import Period
 
@@ -19,6 +22,7 @@ _WITH_ARCHIVE = "SUCCESS"
 """The status of the requests whose archives are stored. A TRUNCATED one is collected in parts."""
 
 _ALIKE_WITHIN = timedelta(seconds=120)
+"""How far Vonage's time of a request may be from ours."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,54 @@ def within(listed: Iterable[Listed], period: Period) -> list[Listed]:
     return [each for each in listed if period.start <= each.received < period.end]
 
 
+def is_near(instant: datetime, period: Period) -> bool:
+    """Whether Vonage or we may have dated a request in the period that the other dated so."""
+    return period.start - _ALIKE_WITHIN <= instant < period.end + _ALIKE_WITHIN
+
+
+class Lists:
+    """The time of the delivered lists of REPORTS-USAGE, by account, from the ledger's reports."""
+
+    def __init__(self, reports: Iterable[Report]) -> None:
+        self._collected: dict[str, set[Window]] = defaultdict(set)
+        self._delivered: dict[str, set[Window]] = defaultdict(set)
+        self._of_all: str | None = None
+        """The account whose lists have the requests of its sub-accounts too."""
+        for report in reports:
+            if report.product != OWN_REPORTS or report.is_half:
+                continue
+            account = report.account_id.lower()
+            if report.include_subaccounts:
+                self._of_all = account
+            self._collected[account].add(report.window)
+            # The delivery of a window stays while it is collected again.
+            if report.rows is not None or report.delivered_from:
+                self._delivered[account].add(report.window)
+
+    def collect(self, account_id: str, period: Period) -> bool:
+        """Whether a list of the account has time of the period, delivered or not."""
+        return any(
+            each.start < period.end and each.end > period.start
+            for account in self._accounts(account_id)
+            for each in self._collected.get(account, ())
+        )
+
+    def have(self, account_id: str, start: datetime, end: datetime) -> bool:
+        """Whether all time between two instants is delivered."""
+        windows = (self._delivered.get(each, ()) for each in self._accounts(account_id))
+        for window in sorted((each for some in windows for each in some), key=_start):
+            if window.start <= start < window.end:
+                start = window.end
+        return start >= end
+
+    def _accounts(self, account_id: str) -> set[str]:
+        return {account_id.lower(), *filter(None, [self._of_all])}
+
+
+def _start(window: Window) -> datetime:
+    return window.start
+
+
 def by_likeness(listed: Iterable[Listed], own: Iterable[Own]) -> dict[str, Own]:
     """Match requests by product, account, time and records, each once.
 
@@ -96,7 +148,7 @@ def _sent(own: Own) -> datetime:
 
 def _is_alike(row: Listed, own: Own) -> bool:
     return (
-        (row.product, row.account_id) == (own.product, own.account_id)
+        (row.product, row.account_id.lower()) == (own.product, own.account_id.lower())
         and abs(row.received - _sent(own)) <= _ALIKE_WITHIN
         and own.records in (None, row.records)
     )
@@ -189,6 +241,10 @@ class Comparison:
 
     pairs: Sequence[Pair]
     missing: Sequence[Own]
+    unlisted: Sequence[Own] = ()
+    """Our requests of accounts whose lists no definition collects."""
+    waiting: Sequence[Own] = ()
+    """Our requests that a list may have that is not delivered yet."""
     is_by_likeness: bool = False
 
     @property
@@ -228,19 +284,30 @@ def compare(
     *,
     owners: Mapping[str, Own],
     sent: Sequence[Own],
+    lists: Lists,
 ) -> Comparison:
     """Compare Vonage's list with our requests.
 
     `listed` may reach out of the period. `owners` has our requests among it, by id. `sent` are the
-    requests that the ledger sent in the period.
+    requests that the ledger sent in the period, or near it: Vonage may date them otherwise.
     """
-    rows = within(listed, period)
-    is_by_likeness = not owners and bool(rows and sent)
-    matched = by_likeness(rows, sent) if is_by_likeness else owners
+    near = [each for each in listed if is_near(each.received, period)]
+    is_by_likeness = not owners and bool(near and sent)
+    matched = by_likeness(near, sent) if is_by_likeness else owners
     there = {each.request_id for each in matched.values()}
-    pairs = [Pair(each, matched.get(each.request_id)) for each in rows]
-    missing = [each for each in sent if each.request_id not in there]
-    return Comparison(pairs, missing, is_by_likeness and bool(matched))
+    pairs = [Pair(each, matched.get(each.request_id)) for each in within(listed, period)]
+    missing, unlisted, waiting = [], [], []
+    for each in sent:
+        at = _sent(each)
+        if each.request_id in there or not period.start <= at < period.end:
+            continue
+        if not lists.collect(each.account_id, period):
+            unlisted.append(each)
+        elif lists.have(each.account_id, at - _ALIKE_WITHIN, at + _ALIKE_WITHIN):
+            missing.append(each)
+        else:
+            waiting.append(each)
+    return Comparison(pairs, missing, unlisted, waiting, is_by_likeness and bool(matched))
 
 
 @dataclass(frozen=True)

@@ -527,13 +527,44 @@ def test_manifests_are_read_in_several_sweeps_and_none_twice(
     monkeypatch.setattr(november.services.bucket, "read_version", counted)
 
     def one_batch() -> Callable[[], float]:
-        left = iter([300.0, 300.0, 300.0])
-        return lambda: next(left, 0.0)
+        """The examination takes all of the sweep's time, and none of the spare time."""
+        left = iter([300.0, 300.0])
+        return lambda: next(left, 100.0)
 
     sweeps = [november.sweep(one_batch()) for _ in range(3)]
     assert [len(told) for told in sweeps] == [0, 0, 1]
     manifests = [key for key in read if key.startswith("manifests/")]
     assert len(manifests) == len(set(manifests)) == 6
+
+
+def test_examination_stops_when_the_time_is_up(
+    november: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    november.deliver(DAILY, *NOVEMBER)
+    looked = []
+    monkeypatch.setattr(step, "examine", lambda *_, **__: looked.append(1))
+    left = iter([300.0, 300.0])
+    assert november.sweep(lambda: next(left, 0.0)) == []
+    assert (looked, november.ledger.open_work().blocked) == ([], {})
+
+
+@pytest.mark.parametrize(("of", "first"), [(DAILY, "2026-10-30"), (WEEKLY, "2026-10-24")])
+def test_reads_begin_one_window_before_the_month(
+    of: ReportDefinition, first: str, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = Books(stack, [of])
+    books.plan_to(datetime(2026, 12, 9, tzinfo=UTC))
+    books.deliver(of, date(2026, 11, 23), date(2026, 11, 30))
+    starts = []
+    read = Ledger.finished_between
+
+    def noted(ledger: Ledger, name: str, start: datetime, *others: Any) -> Any:
+        starts.append(f"{start:%Y-%m-%d}")
+        return read(ledger, name, start, *others)
+
+    monkeypatch.setattr(Ledger, "finished_between", noted)
+    books.sweep()
+    assert starts == [first]
 
 
 def test_missing_or_damaged_manifest_keeps_a_month_open(november: Books) -> None:

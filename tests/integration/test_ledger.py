@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain, repeat
 from typing import Any
@@ -18,6 +18,7 @@ from mypy_boto3_dynamodb.service_resource import Table
 from tests.integration.conftest import instead_of, refusal_of_aws
 from tests.support.ledger_table import create_ledger_table
 from tests.support.reports import make_report
+from vonage_reports.aws import ledger as ledger_module
 from vonage_reports.aws.ledger import (
     Change,
     Ledger,
@@ -25,7 +26,7 @@ from vonage_reports.aws.ledger import (
     SlotTaken,
     VersionConflict,
 )
-from vonage_reports.aws.ledger_items import Calendar, OpenWork
+from vonage_reports.aws.ledger_items import OF_PERIODS, Calendar, OpenWork
 from vonage_reports.domain.backfill import Backfill, Progress
 from vonage_reports.domain.calendar import Relabelling
 from vonage_reports.domain.catalogue import Registration
@@ -1009,6 +1010,31 @@ def test_open_work_of_several_pages_is_complete(ledger: Ledger, table: Table) ->
     calls = calls_to(table)
     assert {report.report_id for report in ledger.open_reports()} == ids
     assert len(calls) > 2
+
+
+def test_period_reads_only_the_attributes_that_judge_it(ledger: Ledger) -> None:
+    deliver(ledger, 0, 10, execution_input="x" * 1_000, delivered_from=("r.json",))
+    whole = ledger.finished_report(a_report(0).report_id)
+    assert whole is not None
+    assert whole.execution_input is not None
+    start = whole.window.start
+    (report,) = ledger.finished_between("sms-outbound", start, start + timedelta(days=1), [])
+    others = {each.name for each in fields(Report)} - {*OF_PERIODS}
+    assert report == replace(whole, **{name: getattr(report, name) for name in others})
+    assert report.execution_input is None
+
+
+def test_accounts_that_were_collected_before_are_found_newest_first(
+    ledger: Ledger, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "_PAGE", 1)
+    for number in range(4):
+        deliver(ledger, number, 10)
+    after = max(each.window.start for each in map(a_report, range(4))) + timedelta(days=1)
+    calls = calls_to(table)
+    assert ledger.collected_before("sms-outbound", after, {"abcd1234"}) == {"abcd1234"}
+    assert len(calls) == 1
+    assert ledger.collected_before("sms-outbound", after, {"abcd1234", "new00001"}) == {"abcd1234"}
 
 
 def read_everything(ledger: Ledger) -> list[object]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from vonage_reports.aws.ledger_items import UnreadableItem
 from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.printable import printable
 from vonage_reports.domain.products import OWN_REPORTS
@@ -19,10 +20,12 @@ from vonage_reports_cli.cost import (
     Comparison,
     Line,
     Listed,
+    Lists,
     Own,
     Pair,
     Total,
     compare,
+    is_near,
     read_listed,
     totals_of,
     within,
@@ -48,8 +51,8 @@ Vonage lists every request of the API key in REPORTS-USAGE, which is free; the t
 `reports-usage` collects it. Our records are those of the receipts. Requests that the ledger does
 not know come from other tools or from Vonage's dashboard. Days and months are UTC.
 
-The exit code is 1 if Vonage's records differ from ours, or if Vonage's list lacks one of our
-requests.
+The exit code is 1 if Vonage's records differ from ours, if Vonage's list lacks one of our requests,
+or if an item of the ledger cannot be read.
 
 If a day of REPORTS-USAGE is not delivered, nothing is compared: the days are listed, and the exit
 code is 1. --incomplete goes on.
@@ -82,30 +85,37 @@ def cost(
     require_unchanged(completeness, source.datasets())
     with open_dataset(source, with_manifests=False) as connection:
         listed = read_listed(connection)
-    reports = _reports(session, period)
+    reports, unreadable = _reports(session, period)
     unanswered = sum(each.state in (State.HELD, State.SUBMITTING) for each in reports.values())
     owners, sent = _own_requests(session, period, listed, reports)
-    return answer.show(compare(listed, period, owners=owners, sent=sent), unanswered)
+    lists = Lists(reports.values())
+    found = compare(listed, period, owners=owners, sent=sent, lists=lists)
+    return answer.show(found, unanswered, unreadable)
 
 
-def _reports(session: Session, period: Period) -> dict[str, Report]:
-    """Read the reports that may have been requested in the period, by report_id."""
+def _reports(session: Session, period: Period) -> tuple[dict[str, Report], list[str]]:
+    """Read the reports that may have been requested in the period, by report_id.
+
+    Also return the names of the ledger's items that this code cannot read.
+    """
     ledger = session.target.ledger
     # Read open work first: a report that finishes meanwhile is then read twice, not missed.
-    reports = {each.report_id: each for each in ledger.open_work().reports}
+    work, calendar = ledger.open_work(), ledger.calendar()
+    reports = {each.report_id: each for each in work.reports}
+    unreadable = [*work.unreadable, *calendar.unreadable]
     oldest = period.start - _OLDEST
-    for name in ledger.calendar().collects:
-        for report in ledger.finished_reports(name, since=oldest, unreadable=[]):
+    for name in calendar.collects:
+        for report in ledger.finished_reports(name, since=oldest, unreadable=unreadable):
             reports[report.report_id] = report
-    return reports
+    return reports, unreadable
 
 
 def _own_requests(
     session: Session, period: Period, listed: Sequence[Listed], reports: Mapping[str, Report]
 ) -> tuple[dict[str, Own], list[Own]]:
-    """Return our requests among the listed ones, and those that the ledger sent in the period.
+    """Return our requests among the listed ones, and those that the ledger sent near the period.
 
-    Only the requests of the period have the records of their receipts.
+    Only these requests, and the listed ones of the period, have the records of their receipts.
     """
     ledger = session.target.ledger
     served = ledger.reports_served_by(each.request_id for each in listed if each.request_id)
@@ -121,7 +131,7 @@ def _own_requests(
         for each in reports.values()
         if each.request_id is not None
         and each.submitted_at is not None
-        and period.start <= each.submitted_at < period.end
+        and is_near(each.submitted_at, period)
     ]
     of_period = {each.request_id for each in within(listed, period)}
     asked = [each for each in owners.values() if each.request_id in of_period]
@@ -186,13 +196,14 @@ class _Answer:
             )
         return Exit.ATTENTION
 
-    def show(self, found: Comparison, unanswered: int) -> Exit:
+    def show(self, found: Comparison, unanswered: int, unreadable: Sequence[str]) -> Exit:
         """Show the lines, the totals, and each difference.
 
         `unanswered` is how many reports wait to learn whether Vonage has their request.
+        `unreadable` names the ledger's items that this code cannot read.
         """
         screen = self.session.screen
-        totals, notes = totals_of(found), list(_notes(found, unanswered))
+        totals, notes = totals_of(found), list(_notes(found, unanswered, unreadable))
         if screen.as_json:
             screen.document(
                 {
@@ -224,7 +235,7 @@ class _Answer:
         screen.say(*map(printable, _verdict(found)))
         if not self.completeness.is_complete:
             screen.say(*map(printable, self.completeness.lines()))
-        return Exit.DONE if found.is_equal else Exit.ATTENTION
+        return Exit.DONE if found.is_equal and not unreadable else Exit.ATTENTION
 
 
 _OWN = ("definition", "product", "requests", "records", "charged", "our records", "difference",
@@ -257,7 +268,21 @@ def _total_in_words(total: Total) -> str:
     return f"Total: ours {said(total.own)}; not ours {said(total.others)}"
 
 
-def _notes(found: Comparison, unanswered: int) -> Iterator[str]:
+def _notes(found: Comparison, unanswered: int, unreadable: Sequence[str]) -> Iterator[str]:
+    if unreadable:
+        yield f"{UnreadableItem(_named(unreadable))}."
+    if found.unlisted:
+        accounts = sorted({each.account_id.lower() for each in found.unlisted})
+        yield (
+            f"No definition of {OWN_REPORTS} collects the list of {_named(accounts)}, which would "
+            f"have {_requests(found.unlisted)} of ours. They are not compared. Add "
+            '"account_ids": "subaccounts" to `reports-usage`.'
+        )
+    if found.waiting:
+        yield (
+            f"Vonage's list may have {_requests(found.waiting)} of ours on a day that is not "
+            "delivered yet. Run the command again later."
+        )
     if unanswered and found.others:
         reports = "1 report has" if unanswered == 1 else f"{unanswered:,} reports have"
         yield (
@@ -276,6 +301,15 @@ def _notes(found: Comparison, unanswered: int) -> Iterator[str]:
     if lost:
         records = sum(each.without_archive for each in lost)
         yield f"Requests of ours that Vonage ended without success have {records:,} records."
+
+
+def _named(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join([*names[:_MOST_NAMED], *([f"and {more:,} more"] if more > 0 else [])])
+
+
+def _requests(requests: Sequence[Own]) -> str:
+    return "1 request" if len(requests) == 1 else f"{len(requests):,} requests"
 
 
 def _verdict(found: Comparison) -> Iterator[str]:

@@ -101,7 +101,7 @@ def test_bill_of_an_announced_month_names_the_number(
     month = ("--month", "2026-11", "--incomplete")
 
     assert bill(*month) == 0
-    assert "2026-11 was announced as complete: number 10.\n" in capsys.readouterr().out
+    assert "2026-11 is written as complete: number 10.\n" in capsys.readouterr().out
     found = billed(capsys, *month)["completeness"]["announced"]
     assert found == {"period": "2026-11", "number": 10, "is_changed": False}
     assert billed(capsys, *WEEK)["completeness"]["announced"] is None

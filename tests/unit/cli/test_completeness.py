@@ -147,6 +147,15 @@ def test_sub_account_has_the_windows_from_its_creation_to_its_end() -> None:
     assert found.cautions == []
 
 
+def test_account_that_is_spelled_anew_keeps_its_windows() -> None:
+    of = definition(account_ids=("ABCD1234",))
+    days = windows_of(of, "2026-11-01", "2026-12-01")
+
+    assert complete(of, days).is_complete
+    [incomplete] = complete(of, days[1:]).incomplete
+    assert (incomplete.account_id, incomplete.ranges) == ("ABCD1234", ["2026-11-01"])
+
+
 def test_definition_without_accounts_has_the_one_of_its_cursor() -> None:
     of = definition(account_ids=(THE_API_KEY,))
     days = windows_of(of, "2026-11-01", "2026-12-01")
@@ -393,7 +402,8 @@ def test_unreadable_item_of_the_ledger_leaves_the_period_incomplete() -> None:
         assert any("calls-x" in line for line in found.lines()) is not is_complete
 
 
-def test_changed_month_tells_that_another_number_follows() -> None:
+def test_marked_month_tells_that_an_announcement_or_a_check_follows() -> None:
     assert Announced("2026-11", 2, is_changed=True).sentence == (
-        "2026-11 was announced as complete: number 2, and changed since, so number 3 follows."
+        "2026-11 is written as complete: number 2. "
+        "Its announcement, or the check of a later change, is still to come."
     )

@@ -18,6 +18,7 @@ from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.windows import Window, WindowLength
 from vonage_reports_cli.main import main
+from vonage_reports_cli.status.sources import LastRun
 
 SCHEMA = json.loads((ROOT / "docs/schemas/cli/cost.schema.json").read_text())
 DAY = ("--from", "2026-11-20", "--until", "2026-11-21")
@@ -73,8 +74,19 @@ class Month:
             }
         )  # fmt: skip
 
+    def deliver_list(self, day: int, **changes: Any) -> None:
+        """Add a delivered list of Vonage to the ledger."""
+        start = datetime(2026, 11, day, tzinfo=UTC)
+        fields = {
+            "window": Window(start, start + timedelta(days=1), "UTC"), "rows": 1,
+            "definition": "reports-usage", "product": "REPORTS-USAGE", "state": State.DELIVERED,
+            "request_id": None, **changes,
+        }  # fmt: skip
+        self.reports.append(make_report(**fields))
+
     def save(self, *, is_listed: bool = True, definitions: Sequence[ReportDefinition] = ()) -> None:
         if is_listed:
+            self.deliver_list(20)
             self.out.deliver("REPORTS-USAGE", self.rows, definition="reports-usage",
                              day="2026-11-20", collected_at=NOON)  # fmt: skip
         save_run(self.root, definitions=definitions or [LISTS, SMS], reports=self.reports)
@@ -207,6 +219,98 @@ def test_request_listed_on_another_day_is_not_missing(
     found = cost(capsys, code=0)
 
     assert (found["lines"], found["missing"]) == ([], [])
+
+
+JUST_BEFORE_MIDNIGHT = datetime(2026, 11, 20, 23, 59, 59, 900000, tzinfo=UTC)
+
+
+def test_request_near_midnight_is_missing_only_after_the_next_day_is_delivered(
+    month: Month, capsys: pytest.CaptureFixture[str]
+) -> None:
+    month.request("a", 4, submitted_at=JUST_BEFORE_MIDNIGHT)
+    month.save()
+
+    found = cost(capsys, code=0)
+    assert (found["missing"], found["notes"]) == (
+        [],
+        [
+            (
+                "Vonage's list may have 1 request of ours on a day that is not delivered yet. "
+                "Run the command again later."
+            )
+        ],
+    )
+
+    month.deliver_list(21)
+    month.save(is_listed=False)
+    found = cost(capsys, code=1)
+    assert ([each["request_id"] for each in found["missing"]], found["notes"]) == (["a"], [])
+
+
+def test_request_that_vonage_dates_after_midnight_is_ours_by_likeness(
+    month: Month, capsys: pytest.CaptureFixture[str]
+) -> None:
+    month.request("a", 4, submitted_at=JUST_BEFORE_MIDNIGHT)
+    row = {"id": "row", "date_received": "2026-11-21T00:00:00Z", "requested_product": "SMS",
+           "account_id": "abcd1234", "items_written": "4"}  # fmt: skip
+    month.out.deliver("REPORTS-USAGE", [row], definition="reports-usage", day="2026-11-21")
+    month.deliver_list(21)
+    month.save()
+
+    found = cost(capsys, code=0)
+    assert (found["lines"], found["missing"]) == ([], [])
+
+    next_day = ("--from", "2026-11-21", "--until", "2026-11-22")
+    found = cost(capsys, *next_day, code=0)
+    assert ([each["requests"] for each in found["lines"]], found["others"]) == ([1], [])
+
+
+def test_request_of_an_account_without_list_is_not_missing(
+    month: Month, capsys: pytest.CaptureFixture[str]
+) -> None:
+    month.request("a", 4, account_id="efgh5678")
+    month.save()
+
+    found = cost(capsys, code=0)
+
+    assert (found["missing"], found["notes"]) == (
+        [],
+        [
+            (
+                "No definition of REPORTS-USAGE collects the list of efgh5678, which would have 1 "
+                'request of ours. They are not compared. Add "account_ids": "subaccounts" to '
+                "`reports-usage`."
+            )
+        ],
+    )
+
+
+def test_list_with_sub_accounts_lacks_a_request_of_a_sub_account(
+    month: Month, capsys: pytest.CaptureFixture[str]
+) -> None:
+    month.request("a", 4, account_id="efgh5678")
+    month.deliver_list(19, include_subaccounts=True)
+    month.save()
+
+    assert [each["request_id"] for each in cost(capsys, code=1)["missing"]] == ["a"]
+
+
+def test_unreadable_item_of_the_ledger_is_named(
+    month: Month, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = month.request("a", 10)
+    month.save()
+    saved = month.root / ".local" / LastRun.NAME
+    text = saved.read_text()
+    assert text.count(f'"{State.DELIVERED}"') == 2
+    first, _, rest = text.partition(report.report_id)
+    saved.write_text(first + report.report_id + rest.replace('"DELIVERED"', '"LATER"', 1))
+
+    found = cost(capsys, "--incomplete", *DAY, code=1)
+
+    assert (found["differences"], found["missing"]) == ([], [])
+    [note] = found["notes"]
+    assert note.startswith(f"the ledger has items that cannot be read: {report.report_id}.")
 
 
 def test_request_that_two_files_list_counts_once(

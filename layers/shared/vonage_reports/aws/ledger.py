@@ -47,6 +47,7 @@ from boto3.dynamodb.conditions import ConditionBase, Key
 
 from vonage_reports.aws.ledger_items import (
     OF_FINISHED_REPORTS,
+    OF_PERIODS,
     READ,
     BlockedPeriod,
     Calendar,
@@ -259,11 +260,9 @@ class Ledger:
         unit for each 4 kB of the full items, although it returns only some fields.
         """
         after = report_ids_from(definition, since)
-        names = {f"#{number}": name for number, name in enumerate(OF_FINISHED_REPORTS)}
         query = {
             "KeyConditionExpression": Key("pk").eq(f"finished#{definition}") & Key("sk").gte(after),
-            "ProjectionExpression": ", ".join(names),
-            "ExpressionAttributeNames": names,
+            **_only(OF_FINISHED_REPORTS),
         }
         yield from readable(self._items(query), report_of, unreadable)
 
@@ -286,32 +285,33 @@ class Ledger:
 
     def finished_between(
         self, definition: str, start: datetime, end: datetime, unreadable: list[str]
-    ) -> list[Report]:
-        """Read a definition's finished reports whose windows start in [`start`, `end`).
+    ) -> Iterator[Report]:
+        """Yield a definition's finished reports whose windows start in [`start`, `end`).
 
-        Leaves out parts of split windows. Appends the report_ids of unreadable items, parts
-        included, to `unreadable`.
+        The reports have only the fields in OF_PERIODS. Leaves out parts of split windows. Appends
+        the report_ids of unreadable items, parts included, to `unreadable`.
         """
         bounds = (report_ids_from(definition, at) for at in (start, end))
-        items = self._partition(f"finished#{definition}", *bounds)
-        return [each for each in readable(items, report_of, unreadable) if not each.is_half]
+        items = self._items(_of_periods(definition, *bounds))
+        return (each for each in readable(items, report_of, unreadable) if not each.is_half)
 
     def collected_before(
         self, definition: str, before: datetime, account_ids: Collection[str]
     ) -> set[str]:
         """Return the accounts that have finished reports of windows that start before `before`.
 
-        `account_ids`, and the result, are in lower case.
+        `account_ids`, and the result, are in lower case. Reads the newest reports first, a page at
+        a time, and stops at the last account. An account without such reports costs a read of all.
         """
-        found: set[str] = set()
-        bound, has_more = report_ids_from(definition, before), True
-        while has_more and not found >= set(account_ids):
-            page, last, has_more = self.finished_before(definition, bound, limit=_PAGE)
-            accounts = {each.account_id.lower() for each in page if was_collected(each)}
-            found |= accounts.intersection(account_ids)
-            has_more = has_more and last != bound
-            bound = last
-        return found
+        missing = set(account_ids)
+        query = _of_periods(definition, f"{definition}-", report_ids_from(definition, before))
+        items = self._items({**query, "ScanIndexForward": False, "Limit": _PAGE})
+        for report in readable(items, report_of, []):
+            if was_collected(report):
+                missing.discard(report.account_id.lower())
+            if not missing:
+                break
+        return {*account_ids} - missing
 
     def period_number(self, label: str) -> int:
         """Return the number with which a period was announced last, or 0."""
@@ -706,6 +706,22 @@ class Ledger:
                 raise
             return tuple(code if code in refusals else None for code in codes)
         return (None,) * len(writes)
+
+
+def _only(attributes: Sequence[str]) -> dict[str, Any]:
+    """Return the part of a Query that reads some attributes."""
+    names = {f"#{number}": name for number, name in enumerate(attributes)}
+    return {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
+
+
+def _of_periods(definition: str, first: str, last: str) -> dict[str, Any]:
+    """Return the Query of finished reports between two report_ids, as a period needs them."""
+    return {
+        "KeyConditionExpression": Key("pk").eq(f"finished#{definition}")
+        & Key("sk").between(first, last),
+        "ConsistentRead": True,
+        **_only(OF_PERIODS),
+    }
 
 
 def _period_key(label: str) -> dict[str, str]:

@@ -28,6 +28,17 @@ OF_FINISHED_REPORTS = (
 )
 """The attributes that a Query of many finished reports reads."""
 
+OF_PERIODS = (
+    *("report_id", "definition", "product", "account_id", "include_subaccounts", "filters"),
+    *("window", "revision", "priority", "planned_at", "delay_days", "state", "version"),
+    *("root", "rows", "delivered_from", "withdrawn_at"),
+    *("backfill", "tokens", "attempts_before"),
+)
+"""The attributes of a finished report from which a period is judged.
+
+The other attributes, such as the input of a run, are most of an item.
+"""
+
 _FIELDS = frozenset(each.name for each in fields(Report))
 
 _TIMES = frozenset(

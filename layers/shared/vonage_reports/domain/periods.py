@@ -31,9 +31,6 @@ from vonage_reports.domain.windows import (
     windows_ending_after,
 )
 
-LONGEST_WINDOW = timedelta(days=33)
-"""How long before a period a window may begin that touches it: a month, and an offset of a zone."""
-
 _EXACT = Context(prec=60)
 
 _MOST_NAMED = 3

@@ -23,7 +23,6 @@ from vonage_reports.domain import notifications
 from vonage_reports.domain.definitions import Refusal, change_of
 from vonage_reports.domain.objects import manifest_key
 from vonage_reports.domain.periods import (
-    LONGEST_WINDOW,
     Examination,
     LocalPeriod,
     Unfinished,
@@ -81,6 +80,11 @@ class _Sweep:
     def has_time(self) -> bool:
         """Whether there is time for one more batch."""
         return self.invocation.seconds_left() > self.until
+
+    @property
+    def has_spare_time(self) -> bool:
+        """Whether an examination may go on. It cannot be resumed, so it may take longer."""
+        return self.invocation.seconds_left() > _SPARE
 
     def unfinished(self, work: OpenWork) -> Unfinished:
         """Return the blockers that the open work and the calendar show."""
@@ -159,6 +163,8 @@ def _follow(period: LocalPeriod, work: OpenWork, sweep: _Sweep) -> str:
     if not sweep.has_time:
         return ""
     examination = _examined(period, work, sweep)
+    if examination is None:
+        return ""
     facts = {} if examination.blockers else _facts(period, examination, sweep)
     if examination.blockers:
         reason = sentence(examination.blockers)
@@ -169,11 +175,16 @@ def _follow(period: LocalPeriod, work: OpenWork, sweep: _Sweep) -> str:
     return ""
 
 
-def _examined(period: LocalPeriod, work: OpenWork, sweep: _Sweep) -> Examination:
-    """Read the finished reports of a period, which has no open ones. Raises UnreadableItem."""
+def _examined(period: LocalPeriod, work: OpenWork, sweep: _Sweep) -> Examination | None:
+    """Read the finished reports of a period, which has no open ones.
+
+    Return None if the time is up. Raises UnreadableItem.
+    """
     ledger, found = sweep.services.ledger, Examination()
     unreadable: list[str] = []
     for each in collecting_of(sweep.definitions.definitions, sweep.calendar.collects):
+        if not sweep.has_spare_time:
+            return None
         start, end = period.interval(each.time_zone)
         name = each.name
 
@@ -187,7 +198,9 @@ def _examined(period: LocalPeriod, work: OpenWork, sweep: _Sweep) -> Examination
             }
             return waiting | ledger.collected_before(name, start, accounts)
 
-        reports = ledger.finished_between(name, start - LONGEST_WINDOW, end, unreadable)
+        # A window that touches the period begins at most its own length before it.
+        longest = timedelta(days=each.length.most_days + 1)
+        reports = ledger.finished_between(name, start - longest, end, unreadable)
         examine(each, period, reports, collected_before=collected_before, into=found)
     if unreadable:
         raise UnreadableItem(*unreadable)
@@ -201,7 +214,8 @@ def _facts(
 
     Adds a blocker for each member without a readable manifest, which only the operator can restore.
 
-    A manifest changes only with its report, so facts count for one version of the report.
+    A manifest changes only with its report, so facts count for one version of the report. Reads at
+    least one batch, so that each sweep makes progress.
     """
     ledger = sweep.services.ledger
     known = ledger.manifest_facts(period.label)
@@ -214,7 +228,7 @@ def _facts(
         else:
             unread.append(report)
     for first in range(0, len(unread), _BATCH):
-        if not sweep.has_time:
+        if first and not sweep.has_time:
             return None
         batch = unread[first : first + _BATCH]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
