@@ -17,6 +17,7 @@ from vonage_reports.domain.backfill import Backfill, Progress
 from vonage_reports.domain.definitions import Refusal, ReportDefinition
 from vonage_reports.domain.lifecycle import Fail, Plan, apply
 from vonage_reports.domain.objects import manifest_key
+from vonage_reports.domain.removal import cause_of
 from vonage_reports.domain.report import Priority, Report, Revision, State, report_id
 from vonage_reports.domain.settings import PeriodLength
 from vonage_reports.domain.windows import Window, WindowLength, windows_within
@@ -335,7 +336,8 @@ def test_running_backfill_keeps_a_month_open(november: Books) -> None:
 
 def test_refused_definition_keeps_a_month_open(november: Books) -> None:
     november.deliver(DAILY, *NOVEMBER)
-    november.refusals = (Refusal("other", "product", "is missing"),)
+    november.ledger.record_collects(WEEKLY)
+    november.refusals = (Refusal("weekly", "product", "is missing"),)
     assert november.sweep() == []
     november.refusals = ()
     assert [each["number"] for each in november.sweep()] == [1]
@@ -385,8 +387,16 @@ def test_removed_definition_counts_with_the_windows_that_it_has(stack: Stack) ->
     books.deliver(DAILY, *NOVEMBER)
     books.deliver(gone, NOVEMBER[0], date(2026, 11, 27))
     books.definitions = [DAILY]
-    (told,) = books.sweep()
+    assert books.sweep() == [], "it may be missing by mistake"
+    books.ledger.mark_announced(cause_of(("gone", "abcd1234")), books.now)
+    assert [each["event"] for each in books.sweep(days=6)] == ["period.overdue"]
+    (told,) = books.sweep(days=1)
+    books.object(told["key"])
     assert [each["windows"] for each in told["definitions"]] == [6, 2]
+    of_gone = told["definitions"][1]["not_collected"]
+    assert [(each["start"][:10], each["end"][:10]) for each in of_gone] == [
+        ("2026-11-01", "2026-11-25"), ("2026-11-27", "2026-12-01"),
+    ]  # fmt: skip
 
 
 def test_preliminary_revision_is_not_enough(november: Books) -> None:
@@ -409,13 +419,24 @@ def test_days_are_announced_one_by_one(stack: Stack) -> None:
     assert [(each["period"], each["number"]) for each in books.sweep()] == [("2026-11-30", 2)]
 
 
-def test_marks_of_an_earlier_setting_are_deleted(stack: Stack) -> None:
+def test_marks_of_days_are_deleted_when_months_are_announced(stack: Stack) -> None:
     books = Books(stack, [DAILY], PeriodLength.DAY)
     books.plan_to(datetime(2026, 12, 2, tzinfo=UTC))
     books.deliver(DAILY, date(2026, 11, 29), date(2026, 12, 1))
     books.length = PeriodLength.MONTH
     assert books.sweep() == []
     assert books.ledger.open_work().marks == {}
+
+
+@pytest.mark.parametrize("meanwhile", [PeriodLength.DAY, PeriodLength.NONE])
+def test_month_is_announced_once_the_setting_is_month_again(
+    november: Books, meanwhile: PeriodLength
+) -> None:
+    november.deliver(DAILY, *NOVEMBER)
+    november.length = meanwhile
+    assert november.sweep() == []
+    november.length = PeriodLength.MONTH
+    assert [each["period"] for each in november.sweep()] == ["2026-11"]
 
 
 def test_without_periods_nothing_is_marked(stack: Stack) -> None:
@@ -587,6 +608,19 @@ def test_month_that_stays_open_is_announced_once(november: Books) -> None:
     assert november.sweep(hours=30) == []
     november.end(waiting)
     assert [each["event"] for each in november.sweep()] == ["period.complete"]
+    assert november.ledger.open_work().announced == frozenset()
+
+
+def test_month_that_is_as_announced_forgets_that_it_was_overdue(november: Books) -> None:
+    reports = november.deliver(DAILY, *NOVEMBER)
+    november.sweep()
+    failed = replace(reports[0], state=State.FAILED, error="x", reason="y")
+    failed = november.ledger.write(november.reopen(reports[0]), failed)
+    november.sweep()
+    assert [each["event"] for each in november.sweep(hours=30)] == ["period.overdue"]
+    november.ledger.write(november.reopen(failed), reports[0])
+    november.sweep()
+    assert november.ledger.open_work().marks == {}
     assert november.ledger.open_work().announced == frozenset()
 
 

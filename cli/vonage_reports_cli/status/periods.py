@@ -15,6 +15,8 @@ from vonage_reports.domain.periods import (
     final_days,
     sentence,
 )
+from vonage_reports.domain.removal import Removed, removals_of, removed_lately
+from vonage_reports.domain.settings import PeriodLength
 from vonage_reports_cli.status.model import Content, DefinitionHistory
 
 MOST_PERIODS = 12
@@ -56,16 +58,23 @@ class PeriodStatus:
 
 
 def periods_of(content: Content, histories: Sequence[DefinitionHistory]) -> list[PeriodStatus]:
-    """Return the marked periods, oldest first. Leaves out the newest if they are too many."""
-    periods = sorted(map(LocalPeriod.parse, content.work.marks))[:MOST_PERIODS]
-    if not periods:
+    """Return the marked periods, oldest first. Leaves out the newest if they are too many.
+
+    Marked days show that the stack announces days. Then it announces no month.
+    """
+    marked = sorted(map(LocalPeriod.parse, content.work.marks))
+    if not marked:
         return []
+    days = [each for each in marked if each.length is PeriodLength.DAY]
+    periods = (days or marked)[:MOST_PERIODS]
     definitions = [
         # The program does not know the API key, which is the account of some definitions.
         replace(each.definition, account_ids=each.scheduled_accounts)
         for each in histories
         if each.definition is not None
     ]
+    since = removals_of(content.work.announced_at).since
+    removed = removed_lately(content.calendar.cursors, since, content.as_of)
     unfinished = Unfinished(
         reports=content.work.reports,
         backfills=content.work.backfills,
@@ -73,6 +82,9 @@ def periods_of(content: Content, histories: Sequence[DefinitionHistory]) -> list
         refusals=[*content.refusals, *(each.change for each in histories if each.change)],
         cursors=content.calendar.cursors,
         delays=content.calendar.delays,
+        collects=content.calendar.collects,
+        removed=removed,
+        now=content.as_of,
         length=periods[0].length,
     )
     found = []
@@ -80,7 +92,7 @@ def periods_of(content: Content, histories: Sequence[DefinitionHistory]) -> list
         blockers = unfinished.of(period)
         number = None
         if content.since is None or period.start >= content.since:
-            gaps = _examined(period, definitions, content)
+            gaps = _examined(period, definitions, removed, content)
             number = final_days(period, [*blockers, *gaps])
             blockers = blockers or gaps
         blocked = content.work.blocked.get(period.label)
@@ -98,10 +110,13 @@ def periods_of(content: Content, histories: Sequence[DefinitionHistory]) -> list
 
 
 def _examined(
-    period: LocalPeriod, definitions: Sequence[ReportDefinition], content: Content
+    period: LocalPeriod,
+    definitions: Sequence[ReportDefinition],
+    removed: Sequence[Removed],
+    content: Content,
 ) -> list[Blocker]:
     found = Examination()
-    for each in collecting_of(definitions, content.calendar.collects):
+    for each in collecting_of(definitions, content.calendar.collects, removed):
         start, _ = period.interval(each.time_zone)
         reports = content.finished.get(each.name, ())
         span = content.spans.get(each.name)

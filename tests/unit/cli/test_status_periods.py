@@ -7,6 +7,7 @@ from typing import Any
 from tests.support.reports import make_report
 from vonage_reports.aws.ledger_items import BlockedPeriod, Calendar, OpenWork
 from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.removal import cause_of
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.windows import WindowLength, windows_within
 from vonage_reports_cli.status.model import THE_API_KEY, Content
@@ -22,6 +23,7 @@ SMS = ReportDefinition(
     window=WindowLength.DAY,
     time_zone="UTC",
 )
+OTHER = replace(SMS, name="other")
 PLANNED_TO = datetime(2026, 12, 1, tzinfo=UTC)
 
 
@@ -32,25 +34,27 @@ def delivered(start: date, until: date) -> list[Report]:
     ]
 
 
-def status(
+def content(
     finished: list[Report],
     *reports: Report,
     planned_to: datetime = PLANNED_TO,
     label: str = "2026-11",
     **work: Any,
-) -> Status:
+) -> Content:
     open_work = OpenWork(reports, {}, frozenset(), marks={label: "change"})
-    return status_of(
-        Content(
-            as_of=NOW,
-            definitions=[SMS],
-            refusals=[],
-            work=replace(open_work, **work),
-            calendar=Calendar({("sms", "abcd1234", 3): planned_to}, {}, {"sms": SMS.collects}),
-            finished={"sms": finished},
-            since=date(2026, 10, 29),
-        )
+    return Content(
+        as_of=NOW,
+        definitions=[SMS],
+        refusals=[],
+        work=replace(open_work, **work),
+        calendar=Calendar({("sms", "abcd1234", 3): planned_to}, {}, {"sms": SMS.collects}),
+        finished={"sms": finished},
+        since=date(2026, 10, 29),
     )
+
+
+def status(*arguments: Any, **more: Any) -> Status:
+    return status_of(content(*arguments, **more))
 
 
 def sentence(*arguments: Any, **more: Any) -> str:
@@ -99,3 +103,20 @@ def test_overdue_period_asks_for_attention() -> None:
     found = status([], announced=frozenset({"period-overdue#2026-11"}))
     assert found.attention == ["1 incomplete period"]
     assert status([]).attention == []
+
+
+def test_removed_account_is_named_until_it_counts_as_removed() -> None:
+    final = delivered(date(2026, 11, 1), date(2026, 11, 20))
+    planned_to = datetime(2026, 11, 20, tzinfo=UTC)
+    removal: dict[str, Any] = {"announced_at": {cause_of(("sms", "abcd1234")): NOW}}
+    assert (
+        "sms abcd1234 2026-11-20 (not in the report definitions since"
+        in status_of(replace(content(final, planned_to=planned_to, **removal), definitions=[OTHER]))
+        .periods[0]
+        .sentence
+    )
+
+
+def test_month_that_waits_from_an_earlier_setting_is_no_period_of_days() -> None:
+    found = status([], marks={"2026-11": "change", "2026-11-05": "change"}).periods
+    assert [each.label for each in found] == ["2026-11-05"]

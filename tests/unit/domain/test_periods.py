@@ -8,7 +8,7 @@ import pytest
 from tests.support.contracts import check, check_notification
 from tests.support.reports import make_report
 from vonage_reports.domain import mail, notifications
-from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.definitions import Refusal, ReportDefinition
 from vonage_reports.domain.periods import (
     Blocker,
     Collecting,
@@ -22,8 +22,10 @@ from vonage_reports.domain.periods import (
     periods_of,
     sentence,
 )
+from vonage_reports.domain.removal import DEFINITION_REMOVED, removed_lately
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.settings import PeriodLength
+from vonage_reports.domain.spend import CAPPED
 from vonage_reports.domain.subaccounts import ALWAYS, Followed, Span
 from vonage_reports.domain.windows import Window, WindowLength, windows_within
 
@@ -143,7 +145,24 @@ def test_unlisted_account_has_the_windows_that_it_has() -> None:
     some = [*reports[10:20], *reports[30:40]]
     found = examined(replace(collecting, accounts=()), some)
     ((_, (part,)),) = found.parts
-    assert (len(part.windows), part.not_collected, found.blockers) == (20, None, [])
+    begin, end = NOVEMBER.interval("UTC")
+    assert (len(part.windows), found.blockers) == (20, [])
+    assert part.not_collected == (
+        (begin, some[0].window.start),
+        (some[9].window.end, some[10].window.start),
+        (some[-1].window.end, end),
+    )
+    facts = {each.report_id: entry_of(each, manifest(), "v") for each in some}
+    value = complete(NOVEMBER, 1, found, facts, [])
+    assert len(value["definitions"][0]["not_collected"]) == 3
+
+
+def test_unlisted_sub_account_lacks_nothing_outside_its_time() -> None:
+    collecting, reports = hourly(1)
+    span = Span(((reports[10].window.start, reports[19].window.end),))
+    unlisted = replace(collecting, accounts=(), span_of=lambda _: span)
+    ((_, (part,)),) = examined(unlisted, reports[10:20]).parts
+    assert part.not_collected == ()
 
 
 def test_damaged_manifest_is_refused() -> None:
@@ -204,36 +223,130 @@ def test_sub_account_that_is_gone_has_the_windows_of_its_time() -> None:
     assert examined(collecting, left).blockers != []
 
 
+DAILY = ReportDefinition(
+    name="daily",
+    product="SMS",
+    account_ids=("abcd1234",),
+    include_subaccounts=False,
+    filters={},
+    window=WindowLength.DAY,
+    time_zone="UTC",
+    delay_days=(3,),
+)
+DECEMBER_5 = datetime(2026, 12, 5, 3, tzinfo=UTC)
+
+
+def blockers(
+    of: ReportDefinition, cursors: Mapping[tuple[str, str, int], datetime], **others: Any
+) -> list[Blocker]:
+    fields: dict[str, Any] = {
+        "reports": (), "backfills": (), "definitions": [of], "refusals": (), "cursors": cursors,
+        "delays": {}, "collects": {of.name: of.collects}, "removed": (),
+        "length": PeriodLength.MONTH, "now": DECEMBER_5, **others,
+    }  # fmt: skip
+    return Unfinished(**fields).of(NOVEMBER)
+
+
 def test_planning_that_ended_with_a_sub_account_blocks_no_period() -> None:
     begin, end = NOVEMBER.interval("UTC")
     until = begin + timedelta(days=5)
-    definition = ReportDefinition(
-        name="daily",
-        product="SMS",
-        account_ids=("abcd1234", "acct0001"),
-        include_subaccounts=False,
-        filters={},
-        window=WindowLength.DAY,
-        time_zone="UTC",
-        delay_days=(3,),
-    )
-    gone = replace(definition, followed=Followed({"acct0001": Span(((None, until),))}))
+    definition = replace(DAILY, account_ids=("abcd1234", "acct0001"))
+    spans = {"acct0001": Span(((None, until),))}
+    gone = replace(definition, followed=Followed(spans, read_at=end))
     cursors = {("daily", "abcd1234", 3): end, ("daily", "acct0001", 3): until}
-
-    def blockers(
-        of: ReportDefinition, cursors: Mapping[tuple[str, str, int], datetime]
-    ) -> list[Blocker]:
-        return Unfinished(
-            reports=(),
-            backfills=(),
-            definitions=[of],
-            refusals=(),
-            cursors=cursors,
-            delays={},
-            length=PeriodLength.MONTH,
-        ).of(NOVEMBER)
 
     assert [each.account_id for each in blockers(definition, cursors)] == ["acct0001"]
     assert blockers(gone, cursors) == []
     earlier = {**cursors, ("daily", "acct0001", 3): until - timedelta(days=1)}
     assert [each.account_id for each in blockers(gone, earlier)] == ["acct0001"]
+
+
+def test_removed_account_keeps_a_month_open_until_it_is_withdrawn() -> None:
+    _, end = NOVEMBER.interval("UTC")
+    cursors = {
+        ("daily", "abcd1234", 3): end,
+        ("daily", "Acct0001", 0): end,
+        ("daily", "Acct0001", 3): end - timedelta(days=2),
+        ("done", "abcd1234", 3): end,
+        ("gone", "abcd1234", 3): end - timedelta(days=1),
+    }
+    pairs = (("daily", "acct0001"), ("done", "abcd1234"), ("gone", "abcd1234"))
+    since = dict.fromkeys(pairs, end)
+    collects = dict.fromkeys(("daily", "done", "gone"), DAILY.collects)
+
+    def found(now: datetime) -> list[str]:
+        removed = removed_lately(cursors, since, now)
+        return [f"{each}" for each in blockers(DAILY, cursors, collects=collects, removed=removed)]
+
+    reason = (
+        "(not in the report definitions since 2026-12-01, counts as removed from 2026-12-08 on)"
+    )
+    assert found(DECEMBER_5) == [
+        f"daily Acct0001 2026-11-29 {reason}", f"gone abcd1234 2026-11-30 {reason}",
+    ]  # fmt: skip
+    assert found(end + timedelta(days=7)) == []
+
+
+def test_account_that_is_never_planned_keeps_the_month_open_in_which_it_begins() -> None:
+    begin, end = NOVEMBER.interval("UTC")
+    listed = {("daily", "abcd1234", 3): end}
+    both = replace(DAILY, account_ids=("abcd1234", "acct0001"))
+
+    def since(created: datetime) -> ReportDefinition:
+        span = Span(((created, None),), is_new=True)
+        return replace(both, followed=Followed({"acct0001": span}, read_at=DECEMBER_5))
+
+    (new,) = blockers(since(begin + timedelta(days=9, hours=5)), listed)
+    assert f"{new}" == "daily acct0001 2026-11-10 (not planned yet)"
+    assert blockers(since(end), listed) == []
+    # Collecting begins with the latest due window.
+    (late,) = blockers(both, listed, now=end + timedelta(days=3))
+    assert f"{late}" == "daily acct0001 2026-11-30 (not planned yet)"
+    assert blockers(both, listed, now=end + timedelta(days=4)) == []
+    assert len(blockers(DAILY, {}, now=end + timedelta(days=3))) == 1
+
+
+def test_list_of_sub_accounts_is_read_after_the_month() -> None:
+    local = replace(DAILY, time_zone="America/New_York")
+    _, end = NOVEMBER.interval(local.time_zone)
+    cursors = {("daily", "abcd1234", 3): end}
+
+    def found(read_at: datetime | None) -> list[str]:
+        of = replace(local, followed=Followed(read_at=read_at))
+        return [f"{each}" for each in blockers(of, cursors)]
+
+    before = end - timedelta(seconds=1)
+    assert found(before) == [
+        "daily 2026-11-30 (the list of sub-accounts is of 2026-12-01T04:59:59Z)"
+    ]
+    assert found(end - timedelta(days=40)) == [
+        "daily 2026-11-01 (the list of sub-accounts is of 2026-10-22T05:00:00Z)"
+    ]
+    assert found(None) == ["daily (the list of sub-accounts is not read yet)"]
+    assert found(end) == []
+
+
+def test_refusal_of_a_definition_that_never_collected_keeps_no_month_open() -> None:
+    _, end = NOVEMBER.interval("UTC")
+    cursors = {("daily", "abcd1234", 3): end}
+    refusals = [Refusal(each, "product", "is missing") for each in ("daily", "new", "entry 3")]
+    found = blockers(DAILY, cursors, refusals=refusals)
+    assert [each.definition for each in found] == ["daily", "entry 3"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({}, "PLANNED"),
+        ({"error": CAPPED}, "waits for MaxBilledRecordsMonth"),
+        ({"error": DEFINITION_REMOVED}, "not in the report definitions"),
+        ({"denied_since": DECEMBER_5}, "Vonage refuses the account or the product"),
+        ({"error": CAPPED, "state": State.FAILED}, "FAILED"),
+    ],
+)
+def test_open_window_says_why_it_waits(fields: dict[str, Any], reason: str) -> None:
+    _, end = NOVEMBER.interval("UTC")
+    window = Window(end - timedelta(days=1), end, "UTC")
+    report = replace(make_report(window=window, state=State.PLANNED), **fields)
+    (found,) = blockers(DAILY, {("daily", "abcd1234", 3): end}, reports=[report])
+    assert found.reason == reason

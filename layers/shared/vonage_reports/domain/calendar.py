@@ -233,15 +233,23 @@ def finals_planned_to(
     definition: ReportDefinition,
     cursors: Mapping[tuple[str, str, int], datetime],
     delays: Delays | None,
+    at: datetime,
 ) -> Iterator[tuple[str, datetime]]:
-    """Yield each account whose final revision was planned, and the end of its planned windows.
+    """Yield each account, and the end of its windows that are planned as final.
+
+    An account that was never planned has the start of the first window that a run at the instant
+    `at` plans. It is left out if that run plans none.
 
     `cursors` are those of the definition. `delays` are those that an earlier run saw.
     """
-    ends = _ends(definition, cursors)
+    ends = _Ends(definition, cursors, delays)
+    final = len(definition.delay_days) - 1
     for account_id in definition.account_ids:
-        final = len(definition.delay_days) - 1
-        planned_to = _planned_to(definition, account_id, final, ends, delays)
+        planned_to = ends.planned_to(account_id, final)
+        if planned_to is None:
+            span = definition.span_of(account_id)
+            first = next(due_windows(definition, final, None, at, span=span), None)
+            planned_to = None if first is None else first.start
         if planned_to is not None:
             yield account_id, planned_to
 

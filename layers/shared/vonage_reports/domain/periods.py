@@ -18,8 +18,10 @@ from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.calendar import Delays, by_definition, due_at, finals_planned_to
 from vonage_reports.domain.definitions import Refusal, ReportDefinition
 from vonage_reports.domain.objects import SCHEMA_VERSION, manifest_key
+from vonage_reports.domain.removal import DEFINITION_REMOVED, Removed, is_name, withdrawn_at
 from vonage_reports.domain.report import Report, Revision, State
 from vonage_reports.domain.settings import PeriodLength
+from vonage_reports.domain.spend import CAPPED
 from vonage_reports.domain.subaccounts import ALWAYS, Span
 from vonage_reports.domain.windows import (
     SECOND,
@@ -150,7 +152,9 @@ class Unfinished:
     """The blockers that the open reports, the backfills and the cursors show.
 
     `delays` are those that an earlier run saw, by definition. `refusals` are of definitions that
-    are not collected, so that the windows that they miss are unknown.
+    are not collected, so that the windows that they miss are unknown. A definition that is not in
+    the ledger's `collects` was never planned, so its refusal hides no window. `removed` are the
+    accounts that may be missing from the report definitions by mistake.
     """
 
     def __init__(
@@ -162,26 +166,40 @@ class Unfinished:
         refusals: Sequence[Refusal],
         cursors: Mapping[tuple[str, str, int], datetime],
         delays: Mapping[str, Delays],
+        collects: Mapping[str, str],
+        removed: Sequence[Removed],
         length: PeriodLength,
+        now: datetime,
     ) -> None:
         self._backfills = backfills
-        self._refusals = refusals
+        self._refusals = [
+            each for each in refusals if each.definition in collects or not is_name(each.definition)
+        ]
         self._definitions = definitions
         self._open: dict[LocalPeriod, list[Report]] = defaultdict(list)
         for report in reports:
             if not report.is_half:
                 for period in periods_of(report.window, length):
                     self._open[period].append(report)
-        self._planned_to: dict[str, list[tuple[datetime, str, str]]] = defaultdict(list)
+        self._planned_to: dict[str, list[tuple[datetime, str, str, str]]] = defaultdict(list)
         cursors_of = by_definition(cursors)
         for each in definitions:
             own, seen = cursors_of.get(each.name, {}), delays.get(each.name)
-            for account_id, planned_to in finals_planned_to(each, own, seen):
+            for account_id, planned_to in finals_planned_to(each, own, seen, now):
                 until = each.span_of(account_id).until
                 if until is not None and planned_to >= until:
                     # Vonage does not list the sub-account any more, and its last window is planned.
                     continue
-                self._planned_to[each.time_zone].append((planned_to, each.name, account_id))
+                self._planned_to[each.time_zone].append(
+                    (planned_to, each.name, account_id, "not planned yet")
+                )
+        for gone in removed:
+            name, account_id = gone.definition, gone.account_id
+            if name in collects:
+                planned_to = _final_planned_to(gone, cursors_of[name], delays.get(name))
+                self._planned_to[json.loads(collects[name])["time_zone"]].append(
+                    (planned_to, name, account_id, _reason_of(gone))
+                )
         for found in self._planned_to.values():
             found.sort()
 
@@ -193,25 +211,73 @@ class Unfinished:
         for refusal in self._refusals:
             yield Blocker(refusal.definition, None, f"{refusal.field} is refused")
         for report in self._open.get(period, ()):
-            yield blocker(report, report.state)
+            yield blocker(report, _why_open(report))
+        yield from self._unlisted(period)
         for backfill in self._backfills:
             if backfill.start < period.end and backfill.end > period.start:
                 since = max(backfill.start, period.start)
                 name, end = backfill.definition.name, backfill.end
                 yield Blocker(name, since, "a backfill is running", until=end, is_asked_for=True)
+        yield from self._unplanned(period)
+
+    def _unlisted(self, period: LocalPeriod) -> Iterator[Blocker]:
+        """Yield the definitions whose list of sub-accounts is older than the period's end.
+
+        A later list may have an account that had records in the period.
+        """
+        for each in self._definitions:
+            if each.followed is not None:
+                read_at = each.followed.read_at
+                _, end = period.interval(each.time_zone)
+                if read_at is None:
+                    yield Blocker(each.name, None, "the list of sub-accounts is not read yet")
+                elif read_at < end:
+                    day = read_at.astimezone(ZoneInfo(each.time_zone)).date()
+                    reason = f"the list of sub-accounts is of {format_instant(read_at)}"
+                    yield Blocker(each.name, max(day, period.start), reason)
+
+    def _unplanned(self, period: LocalPeriod) -> Iterator[Blocker]:
         for time_zone, planned in self._planned_to.items():
             _, end = period.interval(time_zone)
-            for planned_to, name, account_id in planned:
+            for planned_to, name, account_id, reason in planned:
                 if planned_to >= end:
                     break
                 since = planned_to.astimezone(ZoneInfo(time_zone)).date()
-                yield Blocker(name, since, "not planned yet", account_id)
+                yield Blocker(name, since, reason, account_id)
 
     def last_due(self, period: LocalPeriod) -> datetime | None:
         """Return when the last window of the period is due, or None if nothing is collected."""
-        known = {name for each in self._planned_to.values() for _, name, _ in each}
+        known = {name for each in self._planned_to.values() for _, name, *_ in each}
         found = (_last_due(each, period) for each in self._definitions if each.name in known)
         return max(found, default=None)
+
+
+def _final_planned_to(
+    gone: Removed, cursors: Mapping[tuple[str, str, int], datetime], delays: Delays | None
+) -> datetime:
+    """Return the end of a removed account's windows that are planned as final."""
+    account_id = gone.account_id.lower()
+    ends = {days: end for (_, each, days), end in cursors.items() if each.lower() == account_id}
+    final = max(delays) if delays else max(ends)
+    return ends.get(final, min(ends.values()))
+
+
+def _reason_of(gone: Removed) -> str:
+    return (
+        f"not in the report definitions since {gone.since:%Y-%m-%d}, counts as removed from "
+        f"{withdrawn_at(gone.since):%Y-%m-%d} on"
+    )
+
+
+def _why_open(report: Report) -> str:
+    """Return why a window is open, as far as its report shows it."""
+    if report.state is State.PLANNED and report.error == CAPPED:
+        return "waits for MaxBilledRecordsMonth"
+    if report.state is State.PLANNED and report.error == DEFINITION_REMOVED:
+        return "not in the report definitions"
+    if report.state is State.PLANNED and report.denied_since is not None:
+        return "Vonage refuses the account or the product"
+    return report.state
 
 
 def _last_due(definition: ReportDefinition, period: LocalPeriod) -> datetime:
@@ -248,20 +314,27 @@ class Collecting:
 
 
 def collecting_of(
-    definitions: Sequence[ReportDefinition], collects: Mapping[str, str]
+    definitions: Sequence[ReportDefinition],
+    collects: Mapping[str, str],
+    removed: Sequence[Removed],
 ) -> Iterator[Collecting]:
     """Yield the listed definitions, and the others that were planned. `collects` is the ledger's.
 
-    The definitions are unchanged since they were planned first.
+    The definitions are unchanged since they were planned first. The accounts in `removed` count as
+    listed, because they may be missing from the report definitions by mistake.
     """
+    missed: dict[str, list[str]] = defaultdict(list)
+    for gone in removed:
+        missed[gone.definition].append(gone.account_id)
     for each in definitions:
+        accounts = (*each.account_ids, *missed[each.name])
         yield Collecting(
-            each.name, each.product, each.window, each.time_zone, each.account_ids, each.span_of
+            each.name, each.product, each.window, each.time_zone, accounts, each.span_of
         )
     for name in sorted(collects.keys() - {each.name for each in definitions}):
         fixed = json.loads(collects[name])
         length = WindowLength(fixed["window"])
-        yield Collecting(name, fixed["product"], length, fixed["time_zone"])
+        yield Collecting(name, fixed["product"], length, fixed["time_zone"], missed[name])
 
 
 @dataclass(frozen=True)
@@ -273,14 +346,15 @@ class AccountPart:
         windows: Its windows from the first collected one on, oldest first.
         members: The reports whose manifests count.
         withdrawn: The reports that the operator withdrew. Some have an earlier delivery.
-        not_collected: The time of the period before the first collected window.
+        not_collected: The times of the period without a window, oldest first. For a listed
+            account, the time before its first window. For another one, all windows that it lacks.
     """
 
     account_id: str
     windows: tuple[Window, ...]
     members: tuple[Report, ...]
     withdrawn: tuple[Report, ...]
-    not_collected: tuple[datetime, datetime] | None = None
+    not_collected: tuple[tuple[datetime, datetime], ...] = ()
 
 
 @dataclass
@@ -312,6 +386,9 @@ def examine(
     A listed account has every window of the period from its first one on. `collected_before`
     returns the accounts among some, in lower case, that have reports before the period. A window
     that such an account lacks at the beginning of the period is a gap.
+
+    No backfill can collect a window of an account that is not listed. So such an account has the
+    windows that were collected, and the examination names the time that it lacks.
     """
     known = _by_account(reports, period)
     listed = {each.lower(): each for each in collecting.accounts}
@@ -324,18 +401,21 @@ def examine(
         )
     )
     windows: dict[str, list[Window]] = {}
+    lacking: dict[str, list[Window]] = {}
     for account_id in named:
         found = known.get(account_id, {})
+        since = min(map(_start, [*cut[:1], *found]), default=None)
+        span = collecting.span_of(account_id)
+        every = [
+            window
+            for window in tiled(cut, found, since=since)
+            if window in found or span.has(window)
+        ]
         if account_id in listed and cut:
-            since = min(map(_start, [cut[0], *found]))
-            span = collecting.span_of(account_id)
-            windows[account_id] = [
-                window
-                for window in tiled(cut, found, since=since)
-                if window in found or span.has(window)
-            ]
+            windows[account_id] = every
         else:
             windows[account_id] = sorted(found, key=_start)
+            lacking[account_id] = [window for window in every if window not in found]
     late = {each for each, its in windows.items() if its and its[0] not in known.get(each, {})}
     begun = collected_before(late) if late else ()
     accounts = []
@@ -346,12 +426,30 @@ def examine(
         its = [each for each in every if first is not None and each.end > first]
         if its:
             lacks = account_id in late and account_id not in begun
-            gap = (max(begin, every[0].start), its[0].start) if lacks else None
-            part, blockers = _part(collecting, named[account_id], its, found, not_collected=gap)
+            head = [(every[0].start, its[0].start)] if lacks else []
+            gaps = [*head, *((each.start, each.end) for each in lacking.get(account_id, ()))]
+            not_collected = _joined(gaps, begin, end)
+            part, blockers = _part(
+                collecting, named[account_id], its, found, not_collected=not_collected
+            )
             accounts.append(part)
             into.blockers += blockers
     if accounts:
         into.parts.append((collecting, accounts))
+
+
+def _joined(
+    times: Iterable[tuple[datetime, datetime]], begin: datetime, end: datetime
+) -> tuple[tuple[datetime, datetime], ...]:
+    """Join times that meet, oldest first, and cut them to the time from `begin` to `end`."""
+    joined: list[tuple[datetime, datetime]] = []
+    for each in times:
+        start, until = max(each[0], begin), min(each[1], end)
+        if joined and joined[-1][1] == start:
+            start = joined.pop()[0]
+        if start < until:
+            joined.append((start, until))
+    return tuple(joined)
 
 
 def _by_account(
@@ -389,7 +487,7 @@ def _part(
     windows: Sequence[Window],
     known: _Known,
     *,
-    not_collected: tuple[datetime, datetime] | None,
+    not_collected: tuple[tuple[datetime, datetime], ...],
 ) -> tuple[AccountPart, list[Blocker]]:
     members, withdrawn, blockers = [], [], []
     for window in windows:
@@ -404,7 +502,7 @@ def _part(
             # The bucket still has the rows of an earlier delivery.
             members += sorted(delivered, key=lambda each: each.delay_days)[-1:]
         elif latest.state is not State.DELIVERED:
-            blockers.append(blocker(latest, latest.state))
+            blockers.append(blocker(latest, _why_open(latest)))
         elif latest.revision is not Revision.FINAL:
             blockers.append(blocker(latest, "only the preliminary revision is delivered"))
         else:
@@ -530,11 +628,11 @@ def _definition(
         "not_collected": [
             {
                 "account_id": part.account_id,
-                "start": format_instant(part.not_collected[0]),
-                "end": format_instant(part.not_collected[1]),
+                "start": format_instant(start),
+                "end": format_instant(end),
             }
             for part in accounts
-            if part.not_collected is not None
+            for start, end in part.not_collected
         ],
         "withdrawn": [report.report_id for part in accounts for report in part.withdrawn],
         "totals": [total for part in accounts for total in _totals(part, entries)],

@@ -39,6 +39,11 @@ def withdrawn_at(since: datetime) -> datetime:
     return since + WITHDRAWN_AFTER
 
 
+def is_name(text: str) -> bool:
+    """Whether a refusal's definition is a name, and not the number of an entry."""
+    return _NAME.fullmatch(text) is not None
+
+
 @dataclass(frozen=True)
 class Listing:
     """The definitions that the operator lists: their accounts, or None for all accounts."""
@@ -67,8 +72,7 @@ def listing_of(
     """
     refused = {each.definition for each in refusals}
     is_named = all(
-        _NAME.fullmatch(each.definition) and (each.field, each.reason) != _TWICE
-        for each in refusals
+        is_name(each.definition) and (each.field, each.reason) != _TWICE for each in refusals
     )
     if not is_named or not (definitions or refusals):
         return None
@@ -132,6 +136,30 @@ def removals_of(announced_at: Mapping[str, datetime]) -> Removals:
         if cause.startswith(CAUSE):
             found[name, account_id] = at
     return Removals(found)
+
+
+@dataclass(frozen=True)
+class Removed:
+    """A planned account of a definition that is not listed since `since`, perhaps by mistake."""
+
+    definition: str
+    account_id: str
+    since: datetime
+
+
+def removed_lately(
+    cursors: Iterable[tuple[str, str, int]], since: Mapping[Pair, datetime], now: datetime
+) -> list[Removed]:
+    """Return the removed accounts that the calendar has planned, and that may be listed again.
+
+    `since` are the times of the removals. Account ids are spelled as in `cursors`.
+    """
+    planned = {pair_of(name, account_id): account_id for name, account_id, _ in cursors}
+    return [
+        Removed(pair[0], planned[pair], since[pair])
+        for pair in sorted(planned.keys() & since.keys())
+        if withdrawn_at(since[pair]) > now
+    ]
 
 
 def reason_to_wait(report: Report, since: datetime) -> str:

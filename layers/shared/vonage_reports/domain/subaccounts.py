@@ -68,12 +68,13 @@ class Followed:
 
     `spans` are by account in lower case: the accounts that were listed later than the others, and
     those that are not listed any more. Without `is_known`, the only account is the primary one.
-    `doubt` says why the list may be out of date.
+    `doubt` says why the list may be out of date. `read_at` is the time of the list.
     """
 
     spans: Mapping[str, Span] = field(default_factory=dict)
     is_known: bool = True
     doubt: str = ""
+    read_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class Subaccounts:
             for account_id, intervals in (self.accounts or {}).items()
             if intervals != ALWAYS.intervals
         }
-        return Followed(spans, doubt=self.doubt)
+        return Followed(spans, doubt=self.doubt, read_at=self.read_at)
 
 
 def _is_new(last: Interval, read_at: datetime) -> bool:

@@ -34,6 +34,7 @@ from vonage_reports.domain.periods import (
     examine,
     sentence,
 )
+from vonage_reports.domain.removal import Removed, pair_of, removals_of, removed_lately
 from vonage_reports.domain.report import Report
 from vonage_reports.domain.settings import PeriodLength
 from vonage_reports.submit_reports.context import Invocation, Services
@@ -56,7 +57,7 @@ _BATCH = 100
 """How many manifests are read before their facts are recorded."""
 
 _MOST_DELETED = 20
-"""How many marks of another length of periods one sweep deletes."""
+"""How many marks of days one sweep deletes after a change of the setting."""
 
 _MOST_BYTES = 50_000
 """The size of an item with facts of manifests. DynamoDB takes 400 kB."""
@@ -71,6 +72,7 @@ class _Sweep:
     definitions: LoadedDefinitions
     calendar: Calendar
     refusals: Sequence[Refusal]
+    removed: Sequence[Removed]
     length: PeriodLength
     overdue_after: timedelta
     until: float
@@ -95,7 +97,10 @@ class _Sweep:
             refusals=self.refusals,
             cursors=self.calendar.cursors,
             delays=self.calendar.delays,
+            collects=self.calendar.collects,
+            removed=self.removed,
             length=self.length,
+            now=self.now,
         )
 
 
@@ -113,7 +118,8 @@ def close_periods(
 ) -> None:
     """Announce the marked periods that are complete, the oldest first, while there is time.
 
-    Deletes marks that were written while the setting had another length of periods.
+    Deletes marks of days that were written while the setting was `day`. Marks of months stay: they
+    are few, and their months are announced once the setting is `month` again.
 
     Appends the errors of single periods to `errors`. Announces once that a period is not complete
     `overdue_after` after its last window was due.
@@ -122,7 +128,9 @@ def close_periods(
     which windows a period has.
     """
     marked = [LocalPeriod.parse(label) for label in work.marks]
-    for other in [period for period in marked if period.length is not length][:_MOST_DELETED]:
+    others = [period for period in marked if period.length is not length]
+    days = [period for period in others if period.length is PeriodLength.DAY]
+    for other in days[:_MOST_DELETED]:
         with collect_errors(errors):
             services.ledger.clear_mark(other.label, work.marks[other.label])
     periods = [period for period in marked if period.length is length]
@@ -137,6 +145,7 @@ def close_periods(
         loaded,
         calendar,
         [*loaded.refusals, *filter(None, changed)],
+        _removed(work, loaded, calendar, now),
         length,
         overdue_after,
         until=max(invocation.seconds_left() - _SECONDS, _SPARE),
@@ -151,6 +160,22 @@ def close_periods(
             if reason and not (blockers and all(each.is_asked_for for each in blockers)):
                 due = unfinished.last_due(period)
                 _announce_overdue(period, due, reason, work, sweep)
+
+
+def _removed(
+    work: OpenWork, loaded: LoadedDefinitions, calendar: Calendar, now: datetime
+) -> list[Removed]:
+    """Return the accounts that are not listed any more, and may be listed again.
+
+    If the listed names are unknown, a refusal says so.
+    """
+    if loaded.listing is None:
+        return []
+    announced = removals_of(work.announced_at).since
+    planned = (pair_of(name, account_id) for name, account_id, _ in calendar.cursors)
+    # An error may have stopped the announcement of a removal. The removal then began just now.
+    since = {pair: announced.get(pair, now) for pair in loaded.listing.removed(planned)}
+    return removed_lately(calendar.cursors, since, now)
 
 
 def _follow(period: LocalPeriod, work: OpenWork, sweep: _Sweep) -> str:
@@ -182,7 +207,9 @@ def _examined(period: LocalPeriod, work: OpenWork, sweep: _Sweep) -> Examination
     """
     ledger, found = sweep.services.ledger, Examination()
     unreadable: list[str] = []
-    for each in collecting_of(sweep.definitions.definitions, sweep.calendar.collects):
+    for each in collecting_of(
+        sweep.definitions.definitions, sweep.calendar.collects, sweep.removed
+    ):
         if not sweep.has_spare_time:
             return None
         start, end = period.interval(each.time_zone)
@@ -286,6 +313,7 @@ def _close(
     changed = changes(examination, facts, last)
     if not changed:
         services.ledger.clear_mark(label, mark)
+        _forget_overdue(label, work, services)
         return
     present = services.ledger.open_work()
     if present.marks.get(label) != mark or sweep.unfinished(present).of(period):
@@ -302,6 +330,11 @@ def _close(
     services.ledger.record_period(label, number + 1, sweep.now)
     if is_ours:
         services.ledger.clear_mark(label, mark)
+    _forget_overdue(label, work, services)
+
+
+def _forget_overdue(label: str, work: OpenWork, services: Services) -> None:
+    """Let the next change of a period wait from its own time on."""
     for cause in (notifications.waits(label), notifications.told_overdue(label)):
         if cause in work.announced:
             services.ledger.clear_announced(cause)
