@@ -368,7 +368,8 @@ def test_setting_is_shown_before_and_after(operator: Operator) -> None:
     assert (changed["before"], changed["after"], changed["changed"]) == ("", "0.0004 EUR", True)
     assert again["changed"] is False
     assert (shown["value"], shown["default"]) == ("0.0004 EUR", "")
-    assert "PricePerRecord      0.0004 EUR   (default: empty)" in overview.out.splitlines()
+    lines = [" ".join(line.split()) for line in overview.out.splitlines()]
+    assert "PricePerRecord 0.0004 EUR (default: empty)" in lines
 
 
 def test_template_definitions_count_until_there_is_an_object(operator: Operator) -> None:
