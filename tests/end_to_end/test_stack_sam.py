@@ -148,9 +148,10 @@ def test_sam_builds_and_deploys_the_template_twice(tmp_path: Path) -> None:
         assert stack["StackStatus"] in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
         described = cloudformation.describe_stack_resources(StackName=STACK_NAME)
         deployed = {each["LogicalResourceId"] for each in described["StackResources"]}
-        # A layer version's name ends in the digest of its content. The stack has no email address.
-        emails = {"AlarmEmailSubscription", "ProblemEmailSubscription"}
-        others = {"SharedLayer", "DatasetLayer", *emails}
+        # A layer version's name ends in the digest of its content. The stack has no email address,
+        # and no cap.
+        absent = {"AlarmEmailSubscription", "ProblemEmailSubscription", "SpendCappedAlarm"}
+        others = {"SharedLayer", "DatasetLayer", *absent}
         assert set(template["Resources"]) - others <= deployed
         outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
         always = {name for name, each in template["Outputs"].items() if "Condition" not in each}

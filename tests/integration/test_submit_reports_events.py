@@ -178,9 +178,9 @@ def test_backfill_above_the_limit_needs_confirm(
     dry = handler(backfill(stack, 20, 4, dry_run=True))["dry_run"]
     assert (dry["skipped"], dry["expected_billed_records"]) == (1, 15 * 2400)
     assert dry["records_left_this_month"] is None
-    monkeypatch.setenv("MAX_BILLED_RECORDS_MONTH", "3000")
+    monkeypatch.setenv("MAX_BILLED_RECORDS_MONTH", "4000")
     capped = handler(backfill(stack, 20, 4, dry_run=True))["dry_run"]
-    assert capped["records_left_this_month"] == 3000 - 2400
+    assert capped["records_left_this_month"] == 4000 * 0.8 - 2400
     monkeypatch.delenv("MAX_BILLED_RECORDS_MONTH")
     assert len(handler(backfill(stack, 20, 4, confirm=True))["submitted"]) == 4
 

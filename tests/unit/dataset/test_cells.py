@@ -217,7 +217,7 @@ def test_money_that_does_not_fit_is_rescued_and_counted() -> None:
     assert table["total_price"].to_pylist() == [None, Decimal("0.12345678"), None]
     assert table["_rescued"].to_pylist() == [[("total_price", "0.123456789")], None, None]
     assert dataset.rescued_cells == 1
-    assert dataset.totals == (Total(None, Decimal("0.12345678"), 3, 2, 1),)
+    assert dataset.totals == (Total(None, Decimal("0.12345678"), 3, 2, 1, 3),)
 
 
 @pytest.mark.parametrize(
@@ -297,8 +297,8 @@ def test_unknown_product_has_the_columns_of_its_first_header() -> None:
     ]
     assert table["_rescued"].to_pylist() == [None, [("other", "b")]]
     assert dataset.totals == (
-        Total(None, Decimal(0), 1, 1),
-        Total("EUR", Decimal("0.5"), 1, 0),
+        Total(None, Decimal(0), 1, 1, 0, 1),
+        Total("EUR", Decimal("0.5"), 1, 0, 0, 1),
     )
 
 
@@ -360,7 +360,8 @@ def test_names_are_found_in_any_case_and_among_blanks(product: str) -> None:
 
     dataset, table = converted(content, product=product, accepts_missing_columns=False)
 
-    assert dataset.totals == (Total(None, Decimal("0.5"), 1, 0),)
+    (total,) = dataset.totals
+    assert (total.total_price, total.rows, total.rows_without_price) == (Decimal("0.5"), 1, 0)
     assert table["id"].to_pylist() == ["1"]
     assert dataset.rescued == ({"Brand_New": 1} if product == "SMS" else {})
 
