@@ -70,7 +70,7 @@ help:
 	@echo '            SCHEDULED_TIME=2026-11-22T02:15:00Z         WAIT_SCALE=0.01 (0 to 1)'
 	@echo 'make unit   Run the unit tests: less than 1 minute.'
 	@echo 'make quick  Run all tests except the slow ones: less than 4 minutes.'
-	@echo 'make test   Run every check and every test: less than 12 minutes.'
+	@echo 'make test   Run every check and every test: about 20 minutes.'
 	@echo '            WORKERS=4   processes of make test and make quick'
 	@echo 'make check  Check style, types and security without running the code.'
 	@echo 'make fmt    Format the code, and write the generated parts of the template and the docs.'
