@@ -44,7 +44,7 @@ ReportsBoughtAgain, ReportsFailed and RescuedCells are 0 for a usual report, so 
 """
 
 FREE_ALARMS, FREE_METRICS = 10, 10
-"""What CloudWatch's free tier has for an account, in all its regions together."""
+"""CloudWatch's free tier for an account, in all its regions together."""
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Rules:
-    """The table `tool.licences`: allowed SPDX identifiers, and packages that a person looked at."""
+    """The allowed SPDX identifiers and the reviewed packages, from the table `tool.licences`."""
 
     allow: frozenset[str]
     stated: Mapping[str, str]

@@ -28,13 +28,13 @@ WITHOUT_BYTECODE = {
 }
 USE_SDK = 'import boto3; boto3.client("s3", region_name="eu-west-1")'
 
-# Hides the bytecode of modules. A loader that gets a NotImplementedError neither reads nor writes
-# bytecode.
+# Hides the bytecode of modules.
 _HIDE = """
 import importlib._bootstrap_external as loader, re, time
 find = loader.cache_from_source
 def cache_from_source(path, *arguments, **named):
     if re.search({pattern!r}, path):
+        # By this error, importlib knows that a module has no bytecode, and writes none.
         raise NotImplementedError
     return find(path, *arguments, **named)
 loader.cache_from_source = cache_from_source

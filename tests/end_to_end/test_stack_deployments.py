@@ -184,6 +184,7 @@ def lambda_handler(event, context):
     # The test writes the file to make one invocation late.
     with contextlib.suppress(FileNotFoundError):
         pathlib.Path({late!r}).unlink()
+        # Only a function that works for longer than its task may shows the time limit.
         time.sleep({seconds})
     return _in_time(event, context)
 """
@@ -261,6 +262,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not is_so():
         assert time.monotonic() < deadline
+        # The functions run in processes of the emulator, which tell the test nothing.
         time.sleep(0.02)
 
 

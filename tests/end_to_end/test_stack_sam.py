@@ -113,6 +113,7 @@ NEEDS_PYTHON = pytest.mark.skipif(
 )
 
 
+# `make test` installs the SAM CLI before. A run of pytest alone may come without it.
 @pytest.mark.skipif(not SAM.exists(), reason="the SAM CLI is not installed: run make sam")
 @NEEDS_PYTHON
 def test_sam_builds_and_deploys_the_template_twice(tmp_path: Path) -> None:

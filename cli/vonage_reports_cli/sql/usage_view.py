@@ -12,6 +12,7 @@ The account's own reports (REPORTS-USAGE) are no usage, so the views lack them.
 """
 
 from collections.abc import Iterator, Sequence
+from string import Template
 
 from vonage_dataset.tables import TABLES, Table
 from vonage_reports.domain.catalogue import PARTITION_KEYS, table_name
@@ -101,12 +102,50 @@ _HIVE_TYPES = {
 """The types of the views' columns. A column without an entry is a string."""
 
 
+_USAGE = Template(
+    "SELECT ${columns} FROM (SELECT *, rank() OVER (${copies_of} ${last_first}) AS copy "
+    "FROM usage_with_copies) AS copies WHERE ${counts}"
+)
+
+# Athena leaves out files only by conditions without a subquery or a join. So the variables become
+# columns, in whose place its planner puts their values.
+_OF_PERIOD = Template("""\
+all_records AS (
+  -- Set the period here: its first day, and the first day after it.
+  SELECT
+    *,
+    ${Since} AS since,
+    ${Until} AS until
+  FROM usage_with_copies
+),
+copies AS (
+  SELECT
+    *,
+    rank() OVER (
+      ${copies_of}
+      ${last_first}
+    ) AS copy
+  FROM all_records
+  -- Only the files of these dates are read: those of the period's records and of their copies.
+  WHERE "date" >= CAST(${start} - ${slack} AS date)
+    AND "date" <= CAST(${end} + ${slack} AS date)
+),
+usage_of_period AS (
+  SELECT *
+  FROM copies
+  WHERE (${counts})
+    AND occurred_at >= ${start}
+    AND occurred_at < ${end}
+)""")
+
+
 def usage() -> str:
     """Return the SELECT of the view `usage`."""
-    return (
-        f"SELECT {', '.join(map(_quoted, COLUMNS))} "  # noqa: S608 - the inserted texts are constants
-        f"FROM (SELECT *, rank() OVER ({_COPIES_OF} {_LAST_FIRST}) AS copy "
-        f"FROM usage_with_copies) AS copies WHERE {_COUNTS}"
+    return _USAGE.substitute(
+        columns=", ".join(map(_quoted, COLUMNS)),
+        copies_of=_COPIES_OF,
+        last_first=_LAST_FIRST,
+        counts=_COUNTS,
     )
 
 
@@ -121,37 +160,15 @@ def usage_of_period(start: str, end: str) -> str:
     The CTEs have the variables `${Since}` and `${Until}` for two dates or timestamps, and name them
     `since` and `until`. `start` and `end` are SQL for the times, of these two.
     """
-    slack = f"INTERVAL '{SLACK.days}' DAY"
-    # Athena leaves out files only by conditions without a subquery or a join. So the variables
-    # become columns, in whose place its planner puts their values.
-    return f"""\
-all_records AS (
-  -- Set the period here: its first day, and the first day after it.
-  SELECT
-    *,
-    ${{Since}} AS since,
-    ${{Until}} AS until
-  FROM usage_with_copies
-),
-copies AS (
-  SELECT
-    *,
-    rank() OVER (
-      {_COPIES_OF}
-      {_LAST_FIRST}
-    ) AS copy
-  FROM all_records
-  -- Only the files of these dates are read: those of the period's records and of their copies.
-  WHERE "date" >= CAST({start} - {slack} AS date)
-    AND "date" <= CAST({end} + {slack} AS date)
-),
-usage_of_period AS (
-  SELECT *
-  FROM copies
-  WHERE ({_COUNTS})
-    AND occurred_at >= {start}
-    AND occurred_at < {end}
-)"""  # noqa: S608 - the inserted texts are constants
+    # The variables of the period stay, for the caller.
+    return _OF_PERIOD.safe_substitute(
+        copies_of=_COPIES_OF,
+        last_first=_LAST_FIRST,
+        counts=_COUNTS,
+        slack=f"INTERVAL '{SLACK.days}' DAY",
+        start=start,
+        end=end,
+    )
 
 
 def _parts() -> Iterator[str]:

@@ -266,7 +266,7 @@ def test_no_text_leaves_its_place(text: str) -> None:
         "failed": 6,
         "not in the catalogue": 4,
         "refused": 4,
-        "nobody hears": 4,
+        "no alarm has a reader": 4,
         "warnings": 3,
         "table": 3,
         "bars": 2,

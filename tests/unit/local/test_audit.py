@@ -13,10 +13,12 @@ KNOWN = '{"vulnerabilities": [{"id": "PYSEC-2018-28"}]}'
 class Answer(BaseHTTPRequestHandler):
     """Answers a probe with the server's `status` and `body`."""
 
+    server: "Source"
+
     def do_GET(self) -> None:
         assert self.path == f"/pypi/{PROBE}/json"
-        body = self.server.body.encode()  # type: ignore[attr-defined]
-        self.send_response(self.server.status)  # type: ignore[attr-defined]
+        body = self.server.body.encode()
+        self.send_response(self.server.status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -1,4 +1,4 @@
--- What Vonage charged for your reports, from its own list of them. Times are UTC.
+-- Vonage's charges for your reports, from its own list of them. Times are UTC.
 -- The list has every request of the API key: also those of other tools and of the dashboard.
 -- period: the day, or the first day of the month
 -- requester: the API key that sent the requests

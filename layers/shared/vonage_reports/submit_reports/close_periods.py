@@ -65,7 +65,7 @@ _MOST_BYTES = 50_000
 
 @dataclass(frozen=True)
 class _Sweep:
-    """What one sweep knows. `until` are the invocation's remaining seconds at which to stop."""
+    """The facts of one sweep, which stops when the invocation has only `until` seconds left."""
 
     services: Services
     invocation: Invocation
