@@ -7,6 +7,7 @@ from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.slots import room_for_backfills
 from vonage_reports.domain.spend import month_of
 from vonage_reports.submit_reports.context import Invocation, StepResult
+from vonage_reports.submit_reports.reprocess import recollect
 from vonage_reports.submit_reports.submit import submit
 from vonage_reports.submit_reports.withdraw import withdraw
 
@@ -192,20 +193,23 @@ def test_report_that_no_month_has_room_for_says_so(stack: Stack) -> None:
     assert "raise the setting, or withdraw the report" in str(report.reason)
 
 
-def test_cap_is_forgotten_once_nothing_waits(stack: Stack) -> None:
+def test_cap_is_announced_once_in_a_month_even_if_nothing_waited_meanwhile(stack: Stack) -> None:
     stack.plan(1)
     submit_below(stack, 0)
     deliver(stack, 100)
     next_day(stack, 1)
     submit_below(stack, 100)
-    assert stack.services.ledger.open_work().announced
+    assert [each["event"] for each in stack.announced()] == ["spend.capped"]
     (report,) = stack.open()
     withdraw(report.report_id, stack.services, now=stack.now)
     stack.plan_definitions([definition(name="usage", product="REPORTS-USAGE")])
-
     submit_below(stack, 100)
 
-    assert not stack.services.ledger.open_work().announced
+    recollect(report.report_id, "again", stack.services, now=stack.now)
+    submit_below(stack, 100)
+
+    assert stack.known(report.report_id).error == "SpendCapped"
+    assert stack.announced() == []
 
 
 def test_cap_that_some_reports_pass_is_announced_once(stack: Stack) -> None:

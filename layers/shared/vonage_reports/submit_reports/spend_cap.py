@@ -46,7 +46,7 @@ def records_left(ledger: Ledger, *, cap: int, is_backfill: bool, now: datetime) 
 
 
 def release_capped(work: OpenWork, services: Services, *, cap: int, now: datetime) -> None:
-    """Take the reason from reports that need not wait any more. Forget a cap that holds none."""
+    """Take the reason from reports that need not wait any more. Forget former caps and months."""
     waiting = [each for each in work.reports if each.error == CAPPED]
     causes = [each for each in work.announced if each.startswith(notifications.CAP)]
     if not waiting and not causes:
@@ -58,8 +58,7 @@ def release_capped(work: OpenWork, services: Services, *, cap: int, now: datetim
             released.append(each)
             budget = budget.plus(each)
     _write(((each, replace(each, error=None, reason=None)) for each in released), services)
-    present = {notifications.cause_of_cap(budget)} if len(released) < len(waiting) else set()
-    for cause in sorted({*causes} - present):
+    for cause in sorted({*causes} - {notifications.cause_of_cap(budget)}):
         services.ledger.clear_announced(cause)
 
 
