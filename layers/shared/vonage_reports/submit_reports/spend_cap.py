@@ -30,7 +30,11 @@ class Capped:
 
 
 def budget_of(reports: Iterable[Report], ledger: Ledger, *, cap: int, now: datetime) -> Budget:
-    """Return the budget of the present month. `reports` are the open ones."""
+    """Return the budget of the present month. `reports` are the open ones, as just read.
+
+    Read the counter after each reading of the reports. A request that ends in between then counts
+    twice for a moment. In the other order, it would not count at all.
+    """
     month = month_of(now)
     if not cap:
         return Budget(month, 0)
