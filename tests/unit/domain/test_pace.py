@@ -22,6 +22,7 @@ from vonage_reports.domain.pace import (
     teaches_pace,
 )
 from vonage_reports.domain.report import Report
+from vonage_reports.domain.splitting import halves_of
 from vonage_reports.domain.windows import format_instant
 
 SENT = datetime(2026, 11, 25, 2, 15, tzinfo=UTC)
@@ -119,6 +120,11 @@ def test_first_poll_comes_soon_after_a_steady_end(true_pace: int, count: int) ->
     if SHORTEST_SEEN < generation < 1800:
         assert age <= max(1.25 * generation, generation + waits.SHORTEST_POLL)
         assert polls <= 4
+
+
+def test_halves_have_the_pace_of_their_window() -> None:
+    report = sent(expected_rows=8_000_000, pace=120)
+    assert [half.pace for half in halves_of(report, now=SENT)] == [120, 120]
 
 
 @given(histories)
