@@ -14,7 +14,6 @@ from vonage_reports.domain.pace import (
     LEAST,
     LEAST_ROWS,
     REMEMBERED,
-    SHORTEST_SEEN,
     SLOWEST,
     learnt_pace,
     observed_pace,
@@ -47,11 +46,11 @@ def learn(history: Sequence[int]) -> tuple[int, ...]:
     return known
 
 
-@given(rows, st.floats(-1e6, 1e6) | st.floats(SHORTEST_SEEN, 7200))
-def test_pace_is_bounded_whatever_was_seen(count: int, seconds: float) -> None:
+@given(rows, st.integers(-(10**6), 10**6) | st.integers(0, 7200))
+def test_pace_is_bounded_whatever_was_seen(count: int, seconds: int) -> None:
     pace = observed_pace(sent(rows=count), after(seconds))
     assert pace is None or FASTEST <= pace <= SLOWEST
-    assert (pace is None) == (round(seconds) < SHORTEST_SEEN)
+    assert (pace is None) == (seconds < waits.SHORTEST_POLL)
 
 
 @pytest.mark.parametrize("ready", [None, 7, "", "soon", "2026-11-25T02:30:00", {}, "9" * 5_000])
@@ -116,8 +115,8 @@ def test_first_poll_comes_soon_after_a_steady_end(true_pace: int, count: int) ->
         seen = observed_pace(sent(rows=count), after(age))
         if seen is not None:
             known = remembered(known, seen)
-    # Below `SHORTEST_SEEN`, nothing is learnt. Above half an hour, the first wait is at its limit.
-    if SHORTEST_SEEN < generation < 1800:
+    # Above half an hour, the first wait is at its limit.
+    if generation < 1800:
         assert age <= max(1.25 * generation, generation + waits.SHORTEST_POLL)
         assert polls <= 4
 

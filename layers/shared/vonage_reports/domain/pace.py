@@ -25,9 +25,6 @@ LEAST_ROWS = 100_000
 """A report with fewer rows teaches no pace: the time that does not depend on its rows weighs too
 much."""
 
-SHORTEST_SEEN = 3 * SHORTEST_POLL
-"""A report that was seen ready in fewer seconds teaches no pace: polls are too far apart for it."""
-
 FASTEST, SLOWEST = 60, round(SLOWEST_RECORD.total_seconds() * 1_000_000)
 """The bounds of a pace. Vonage never documented a slower one."""
 
@@ -50,7 +47,8 @@ def observed_pace(report: Report, ready: object) -> int | None:
         seconds = (parse_instant(str(ready)) - report.submitted_at).total_seconds()
     except (ValueError, OverflowError):
         return None
-    return None if seconds < SHORTEST_SEEN else _bounded(seconds * 1_000_000 / report.rows)
+    # No poll comes sooner, so an earlier time is an error.
+    return None if seconds < SHORTEST_POLL else _bounded(seconds * 1_000_000 / report.rows)
 
 
 def remembered(before: Sequence[int], pace: int) -> tuple[int, ...]:
