@@ -1,8 +1,8 @@
 """The pace of a definition: how many seconds Vonage takes for a million of its rows.
 
-It is learnt from the polls that saw the last reports ready. A poll sees the end late, so a pace is
-never below Vonage's own by much. A first poll that comes a little before the learnt end finds a
-faster pace within a few reports.
+It is learnt from the polls that saw the last reports ready. A poll sees the end late, so a learnt
+pace is a little slower than Vonage's. The first poll comes a little before the learnt end. So it
+finds a faster pace within a few reports.
 """
 
 from collections.abc import Sequence

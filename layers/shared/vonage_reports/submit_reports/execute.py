@@ -92,10 +92,10 @@ def execute(
     _emit(of_transition(before, report, now=now), report, services)
     if isinstance(decision, Adopt | Convert):
         services.executions.start(report)
-    if isinstance(decision, Deliver | Store) and before.state is State.SUBMITTED:
-        _learn_pace(report, services)
     if isinstance(decision, Deliver) and before.rows is None and report.backfill is None:
         _compare_volume(report, services)
+    if isinstance(decision, Deliver | Store) and before.state is State.SUBMITTED:
+        _learn_pace(report, services)
     return report
 
 
