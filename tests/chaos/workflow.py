@@ -24,13 +24,15 @@ _FIELDS = {
     "Succeed": {"Output"},
     "Fail": {"Error", "Cause"},
 }
-_LONGEST_WAIT = 99_999_999
 _RULE = {"Comment", "Condition", "Assign", "Next"}
 _RETRIER = {
     *("Comment", "ErrorEquals", "IntervalSeconds", "BackoffRate", "MaxAttempts"),
     *("MaxDelaySeconds", "JitterStrategy"),
 }
 _CATCHER = {"Comment", "ErrorEquals", "Next"}
+
+
+_LONGEST_WAIT = 99_999_999
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Call:
     resource: str
     arguments: Any
     token: str | None = None
-    timeout: float = 0
+    timeout: float = _LONGEST_WAIT
 
 
 class StateError(Exception):
@@ -167,7 +169,9 @@ def _tries(
         state["Resource"],
         evaluated(state["Arguments"], states, variables),
         states["context"].get("Task", {}).get("Token"),
-        field_value("TimeoutSeconds", state["TimeoutSeconds"], states, variables),
+        field_value(
+            "TimeoutSeconds", state.get("TimeoutSeconds", _LONGEST_WAIT), states, variables
+        ),
     )
     while True:
         try:

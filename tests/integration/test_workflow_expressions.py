@@ -81,7 +81,6 @@ TYPICAL: dict[str, list[Scope]] = {
     ],
     "Callback Expected?": [
         Scope(REPORT, AT_CHECK),
-        Scope(NOT_READY, {**AT_CHECK, "callback": None}),
         Scope({**NOT_READY, "throttled": True}, AT_CHECK),
     ],
     "Wait For Callback": [Scope(REPORT, AT_CHECK, {}), Scope(NOT_READY, AT_CHECK, {})],
@@ -90,7 +89,11 @@ TYPICAL: dict[str, list[Scope]] = {
         Scope(REPORT, AT_CHECK, answered(READY)),
         Scope(NOT_READY, AT_CHECK, answered(NOT_READY)),
     ],
-    "Report Ready?": [Scope(READY, AT_STORE), Scope(NOT_READY, AT_CHECK)],
+    "Report Ready?": [
+        Scope(READY, AT_STORE),
+        Scope(NOT_READY, AT_CHECK),
+        Scope(NOT_READY, {**AT_CHECK, "callback": None}),
+    ],
     "Store Report": [
         Scope(READY, AT_STORE, answered(STORED)),
         Scope(THROTTLED, AT_STORE, answered(THROTTLED)),
@@ -200,7 +203,20 @@ def by_reference() -> list[Outcome]:
 def test_every_expression_has_typical_values(by_reference: list[Outcome]) -> None:
     assert {each.state for each in EXPRESSIONS} == set(TYPICAL)
     outcomes = list(zip(CASES, by_reference, strict=True))
-    assert [case for case, outcome in outcomes if not case.hostile and outcome.error] == []
+    chosen = {
+        (id(case.scope), case.expression.path.removesuffix("Condition"))
+        for case, outcome in outcomes
+        if case.expression.field == "Condition" and outcome.json == "true"
+    }
+
+    def is_evaluated(case: Case) -> bool:
+        """Whether the case's rule is chosen, if its expression is that of a rule."""
+        rule, is_of_rule, _ = case.expression.path.partition("Assign")
+        return not (is_of_rule and rule) or (id(case.scope), rule) in chosen
+
+    evaluated = [each for each in outcomes if not each[0].hostile and is_evaluated(each[0])]
+    assert [case for case, outcome in evaluated if outcome.error] == []
+    assert {case.expression for case, _ in evaluated} == set(EXPRESSIONS)
 
     changed: dict[Expression, set[Path]] = {each: set() for each in EXPRESSIONS}
     for case, _ in outcomes:
@@ -279,15 +295,16 @@ def expression_at(state: str, path: str) -> Expression:
     return found
 
 
-FIRST_WAIT = expression_at("Where To Begin?", "Choices.0.Assign.wait_seconds")
-CALLBACK_OF_RUN = expression_at("Where To Begin?", "Choices.0.Assign.callback")
+FIRST_WAIT = expression_at("Where To Begin?", "Choices.1.Assign.wait_seconds")
+HAS_CALLBACK = expression_at("Where To Begin?", "Choices.0.Condition")
+IS_UNUSED = expression_at("Report Ready?", "Choices.1.Condition")
 IS_EXPECTED = expression_at("Callback Expected?", "Choices.0.Condition")
 TIME_OUT = expression_at("Wait For Callback", "TimeoutSeconds")
 PUT_TOKEN = expression_at("Wait For Callback", "Arguments.Item.task_token.S")
 EXPIRES = expression_at("Wait For Callback", "Arguments.Item.expires.N")
-IS_CHECK = expression_at("Where To Begin?", "Choices.0.Condition")
-IS_STORED = expression_at("Where To Begin?", "Choices.1.Condition")
-RECEIPTS = expression_at("Where To Begin?", "Choices.1.Assign.receipts")
+IS_CHECK = expression_at("Where To Begin?", "Choices.1.Condition")
+IS_STORED = expression_at("Where To Begin?", "Choices.2.Condition")
+RECEIPTS = expression_at("Where To Begin?", "Choices.2.Assign.receipts")
 IS_READY = expression_at("Report Ready?", "Choices.0.Condition")
 IS_ANNOUNCED = expression_at("Report Stored?", "Choices.0.Condition")
 DOWNLOADED = expression_at("Check Report", "Assign.download")
@@ -308,10 +325,10 @@ ANNOUNCED: list[tuple[Any, Any, bool]] = [
     *((True, REPORT, True), (True, PART, False), (False, REPORT, False)),
     *((True, {}, False), (None, REPORT, False)),
 ]
-EXPECTED_CALLBACKS: list[tuple[Any, Any, bool]] = [
-    *((REPORT, CALLBACK, True), (NOT_READY, CALLBACK, True), (REPORT, None, False)),
-    *(({**NOT_READY, "throttled": True}, CALLBACK, False), (NOT_READY, None, False)),
-    ({**NOT_READY, "throttled": False}, CALLBACK, True),
+NO_CALLBACK: tuple[dict[str, Any], ...] = ({}, {"callback": None})
+EXPECTED_CALLBACKS: list[tuple[Any, bool]] = [
+    *((REPORT, True), (NOT_READY, True), ({**NOT_READY, "throttled": False}, True)),
+    ({**NOT_READY, "throttled": True}, False),
 ]
 ENTRIES = ("check", "convert", "announce", "Check", "", None, 1, ["check"], ["convert"])
 
@@ -319,12 +336,13 @@ EXPECTED: list[tuple[Expression, Scope, Any]] = [
     *((FIRST_WAIT, of_input({"expected_rows": rows}), wait) for rows, wait in FIRST_WAITS),
     (FIRST_WAIT, of_input({}), 20),
     (FIRST_WAIT, of_input({"first_wait": 90, "expected_rows": 7_000_000}), 90),
-    *((CALLBACK_OF_RUN, of_input({"callback": each}), each) for each in (CALLBACK, None)),
-    (CALLBACK_OF_RUN, of_input({}), None),
     *(
-        (IS_EXPECTED, Scope(value, {"callback": callback}), is_expected)
-        for value, callback, is_expected in EXPECTED_CALLBACKS
+        (HAS_CALLBACK, of_input({"entry": each, "callback": CALLBACK}), each == "check")
+        for each in ENTRIES
     ),
+    *((HAS_CALLBACK, of_input({"entry": "check", **each}), False) for each in NO_CALLBACK),
+    *((IS_UNUSED, Scope({}, {"callback": each}), each is not None) for each in (CALLBACK, None)),
+    *((IS_EXPECTED, of_input(value), is_expected) for value, is_expected in EXPECTED_CALLBACKS),
     *((TIME_OUT, Scope({}, {"wait_seconds": wait}), wait) for wait in (1, 20, 1800)),
     *((TIME_OUT, Scope({}, {"wait_seconds": wait}), ERROR) for wait in (0, -1, 20.5, "20", None)),
     (PUT_TOKEN, Scope({}, {}), TOKEN),

@@ -390,7 +390,7 @@ CALLBACK = "0f" * 32
 
 def waiting_run() -> tuple[Steps, Call]:
     """Return a run that waits for its callback, and the call that puts its task token."""
-    run = a_run(1_000_000, callback=CALLBACK)
+    run = a_run(1_000_000, first_wait=420, callback=CALLBACK)
     call = next(run)
     assert isinstance(call, Call)
     return run, call
@@ -417,6 +417,25 @@ def test_run_without_a_callback_waits_as_ever(callback: object) -> None:
 
     assert next(run) == Wait(20)
     assert asks_vonage(run.send(None))
+
+
+@pytest.mark.parametrize(("callback", "more"), [(None, 0), (CALLBACK, 1)])
+def test_choice_about_the_callback_costs_other_runs_nothing(
+    callback: str | None, more: int
+) -> None:
+    workflow = Workflow.of_file(ROOT / "functions" / "report_workflow.asl.yaml", {})
+    value = {"entry": "check", "first_wait": 20, "callback": callback, "announce": True}
+    entered: list[str] = []
+    run = workflow.steps(
+        value, started="2026-11-22T02:16:00Z", random=Random(1), entered=entered.append
+    )
+    next(run)
+    waits = [*["Choice"] * (1 + more), "Task" if callback else "Wait"]
+    assert entered == waits
+    step = run.send(None) if callback is None else run.throw(StateError("States.Timeout", ""))
+    assert asks_vonage(step)
+    run.send({"Payload": NOT_READY})
+    assert entered == [*waits, "Task", *waits]
 
 
 def test_callback_ends_one_wait() -> None:
