@@ -12,7 +12,7 @@ import pytest
 
 from local.simulator.process import Simulator
 from tests.integration.conftest import Bytes, ScriptedServer, Serve, answer
-from tests.integration.test_simulator_faults import Client
+from tests.support.simulator import Client
 
 HOST = "x1y2.lambda-url.eu-west-1.on.aws"
 NO_CONTENT = Bytes(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
