@@ -13,6 +13,7 @@ import pytest
 from local.simulator.callbacks import Callback, send
 from local.stack.package import CALLBACK_SECONDS
 from tests.end_to_end.conftest import TEN_TIMES_FASTER, LocalStack
+from tests.end_to_end.permissions import idle
 from vonage_reports.domain.callbacks import digest_of
 from vonage_reports.domain.report import Report, State
 
@@ -326,3 +327,18 @@ def test_paths_stay_with_vonage(calling_stack: LocalStack) -> None:
     )
     assert str(report.callback) in kept
     assert not [path for path in paths if path in kept]
+
+
+def test_program_shows_the_log_of_the_function(calling_stack: LocalStack) -> None:
+    ended = calling_stack.program("logs", "callback")
+
+    assert ended.code == 0, ended.err
+    assert "woke a run" in ended.out
+
+
+def test_function_needs_every_permission_of_its_role(calling_stack: LocalStack) -> None:
+    name = "ReceiveCallbackFunction"
+    allowed = {each for each in calling_stack.allowed() if each.function == name}
+
+    assert len(allowed) == 3
+    assert idle(calling_stack.used(), allowed) == []
