@@ -288,26 +288,6 @@ def test_resumed_run_expects_no_call(calling_stack: LocalStack) -> None:
     assert call(calling_stack, path) == 204
 
 
-def test_run_goes_on_without_its_table(calling_stack: LocalStack) -> None:
-    """An update turns the setting off while runs of the earlier version wait."""
-    table = calling_stack.stack.physical_id("CallbackTable")
-    dynamodb = calling_stack.emulator.client("dynamodb")
-    description = dynamodb.describe_table(TableName=table)["Table"]
-    dynamodb.delete_table(TableName=table)
-    try:
-        report = submit(calling_stack, lasts=1)
-        delivered(calling_stack, report)
-        assert "Wait For Report" in waits(calling_stack, report)
-        assert call(calling_stack, path_of(calling_stack, report)) == 204
-    finally:
-        dynamodb.create_table(
-            TableName=table,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=description["AttributeDefinitions"],
-            KeySchema=description["KeySchema"],
-        )
-
-
 def test_paths_stay_with_vonage(calling_stack: LocalStack) -> None:
     report = submit(calling_stack, lasts=1)
     delivered(calling_stack, report)
@@ -342,3 +322,27 @@ def test_function_needs_every_permission_of_its_role(calling_stack: LocalStack) 
 
     assert len(allowed) == 3
     assert idle(calling_stack.used(), allowed) == []
+
+
+def test_runs_go_on_while_the_setting_changes(calling_stack: LocalStack) -> None:
+    def set_callback(value: str) -> None:
+        ended = calling_stack.program("settings", "set", "Callback", value, "--yes")
+        assert ended.code == 0, ended.err
+
+    waiting = submit(calling_stack, lasts=CALLBACK_SECONDS + 4, calls=0)
+    until_waiting(calling_stack, waiting)
+    set_callback("off")
+    begun_without = submit(calling_stack, lasts=1)
+    delivered(calling_stack, begun_without)
+    assert begun_without.callback is None
+    assert set(waits(calling_stack, begun_without)) == {"Wait For Report"}
+    delivered(calling_stack, waiting)
+    # The table is gone, so the next wait was one without a callback.
+    assert waits(calling_stack, waiting)[:3] == [
+        *["Wait For Callback"] * 2,
+        "Wait For Report",
+    ]
+    set_callback("function-url")
+    begun_with = submit(calling_stack, lasts=1.5)
+    delivered(calling_stack, begun_with)
+    assert waits(calling_stack, begun_with) == ["Wait For Callback"]
