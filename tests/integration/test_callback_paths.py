@@ -174,3 +174,18 @@ def test_setting_turns_callbacks_on(
 
     (at_vonage,) = stack.created()
     assert ("callback_url" in at_vonage["request"]) is (setting == "function-url")
+
+
+def test_refusal_of_the_url_is_named(calling: Stack) -> None:
+    calling.plan()
+    problem = {
+        "title": "Unprocessable entity",
+        "invalid_parameters": [{"name": "callback_url", "reason": "Must be a URL"}],
+    }
+    calling.simulator.fault("create", "status", status=422, body=json.dumps(problem))
+    calling.submit()
+
+    (notification,) = calling.announced()
+    assert (notification["event"], notification["error"]) == ("report.failed", "VonageRejected")
+    assert "callback_url" in notification["message"]
+    assert "recollect" in notification["run_again"]
