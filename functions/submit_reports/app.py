@@ -76,6 +76,8 @@ def _services() -> Services:
         metrics=Metrics(os.environ["STACK_NAME"], is_detailed=settings.detailed_metrics),
         waits=Waits(settings.wait_scale),
         catalogue=_catalogue() if settings.catalogue == "on" else None,
+        # The URL of a function ends with a slash.
+        callback_url=os.environ["CALLBACK_URL"] if settings.callback == "function-url" else None,
     )
 
 
