@@ -436,6 +436,13 @@ def test_definition_that_collects_the_same_is_refused(
     assert "sms-outbound" in refusal.reason
 
 
+def test_number_and_its_text_are_the_same_filter() -> None:
+    plain, quoted = ({**CALLS, "filters": {"network": each}} for each in (5, "5"))
+
+    assert refusal_of(plain, {**quoted, "name": "again"}).field == "name"
+    assert refusal_of(quoted, {**plain, "name": "again"}).field == "name"
+
+
 def test_order_of_accounts_makes_no_difference() -> None:
     one = {**SMS, "account_ids": ["abcd1234", "efgh5678"]}
     other = {**SMS, "account_ids": ["efgh5678", "abcd1234"]}

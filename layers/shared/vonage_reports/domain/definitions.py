@@ -84,12 +84,11 @@ class Refusal:
 def change_of(definition: ReportDefinition, collected: str | None) -> Refusal | None:
     """Return a refusal if a definition's `collects` has changed, else None.
 
-    `collected` is the first value of `collects`, or None for a new definition. A filter's whole
-    number and the same number in quotes select the same records, so they are no change.
+    `collected` is the first value of `collects`, or None for a new definition.
     """
     before = json.loads(collected or definition.collects)
     for field, value in json.loads(definition.collects).items():
-        if _in_quotes(before.get(field)) != _in_quotes(value):
+        if in_quotes(before.get(field)) != in_quotes(value):
             # Never quote a filter's value, because it may be a phone number.
             old = "the old filters" if field == "filters" else repr(before.get(field))
             reason = f"changed under the same name; restore {old}, or use a new name"
@@ -97,10 +96,13 @@ def change_of(definition: ReportDefinition, collected: str | None) -> Refusal | 
     return None
 
 
-def _in_quotes(value: object) -> object:
-    """Return a field of `collects`, with each whole number of the filters as text."""
+def in_quotes(value: object) -> object:
+    """Return a field of `collects`, with each whole number of the filters as text.
+
+    A filter's whole number and the same number in quotes select the same records.
+    """
     if isinstance(value, dict):
-        return {name: _in_quotes(each) for name, each in value.items()}
+        return {name: in_quotes(each) for name, each in value.items()}
     # True and False are of the type int too.
     return str(value) if type(value) is int else value
 
@@ -130,8 +132,11 @@ class _Requested:
         self.name = definition.name
         self.accounts = {account.lower() for account in definition.account_ids}
         self.include_subaccounts = definition.include_subaccounts
-        filters = definition.filters
-        self.filters = {name: filters[name] for name in filters if name not in SHOWING_FILTERS}
+        self.filters = {
+            name: in_quotes(value)
+            for name, value in definition.filters.items()
+            if name not in SHOWING_FILTERS
+        }
 
     def shares_records_with(self, other: "_Requested") -> bool:
         """Whether two definitions of a product request the same records, in any windows."""

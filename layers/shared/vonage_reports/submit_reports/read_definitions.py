@@ -30,6 +30,7 @@ from vonage_reports.domain.definitions import (
     SUBACCOUNTS,
     Refusal,
     ReportDefinition,
+    in_quotes,
 )
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.products import (
@@ -481,7 +482,8 @@ class _Accepted:
 
 def _requests(definition: ReportDefinition) -> Iterator[tuple[Any, ...]]:
     """Yield a definition's request for each of its accounts."""
-    request = (definition.collects, definition.include_subaccounts, definition.delay_days)
+    collects = json.dumps(in_quotes(json.loads(definition.collects)), sort_keys=True)
+    request = (collects, definition.include_subaccounts, definition.delay_days)
     for account_id in definition.account_ids:
         yield (account_id.lower(), *request)
 
