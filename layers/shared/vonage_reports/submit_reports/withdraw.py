@@ -18,6 +18,7 @@ from vonage_reports.domain.report import Report, RequestStatus, State
 from vonage_reports.domain.waits import DEADLINE
 from vonage_reports.submit_reports.context import Services, StepResult
 from vonage_reports.submit_reports.execute import execute
+from vonage_reports.submit_reports.spend_cap import stored_records
 from vonage_reports.submit_reports.split_windows import parts_of
 
 _DELIVERED = "Vonage had finished it before, and it is delivered as ever"
@@ -105,32 +106,31 @@ def cancelled(
     """Ask Vonage to stop a withdrawn report (DELETE), and decide for it.
 
     None: Vonage had finished the report with a file, which is delivered as ever. A part of a window
-    is never delivered alone. Also returns Vonage's count of the records of a report that had ended.
+    is never delivered alone. Also returns the count of the records of a report that had ended.
 
     Unless Vonage has stopped the report, its run may still deliver it, so wait for the run's end.
     """
     is_running = execution.status is ExecutionStatus.RUNNING and not report.is_half
     later = Stay() if is_running else GiveUp(_slot_until(report, services, now=now))
-    request_id = report.request_id or ""
     try:
-        if services.vonage.cancel_report(request_id):
+        if services.vonage.cancel_report(report.request_id or ""):
             return GiveUp(), None
-        ended, records = _had_ended(request_id, services)
+        ended, records = _had_ended(report, services)
         return (GiveUp() if report.is_half else ended), records
     except (RateLimited, VonageUnavailable):
         is_over = report.withdrawn_at is not None and now - report.withdrawn_at > DEADLINE
         return (later if is_over else Stay()), None
     except (ReportExpired, VonageRejected):
-        return later, None
+        return later, stored_records(report, services)
 
 
-def _had_ended(request_id: str, services: Services) -> tuple[GiveUp | None, int | None]:
+def _had_ended(report: Report, services: Services) -> tuple[GiveUp | None, int | None]:
     """Decide for a report that had ended before the DELETE (409). Return its records too."""
     try:
-        answer = services.vonage.get_report(request_id)
+        answer = services.vonage.get_report(report.request_id or "")
         at_vonage = answer.state
     except (ReportExpired, ReportFailed):
-        return GiveUp(), None
+        return GiveUp(), stored_records(report, services)
     except RateLimited:
         raise
     except VonageRejected:
