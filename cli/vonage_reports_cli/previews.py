@@ -256,8 +256,14 @@ _AFTER_WITHDRAWAL: Mapping[State, str] = {
 }
 
 
+_OF_A_BACKFILL = ("definition", "start", "end", "account_id")
+_MOST_CLOSED = 5
+"""How many closed accounts the preview of a backfill names. The answer to its dry run has all."""
+
+
 def _backfill(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
-    asked = {name: value[name] for name in ("definition", "start", "end")}
+    account_id = value.get("account_id")
+    asked = {each: value[each] for each in _OF_A_BACKFILL if each in value}
     outlook = stack.send({"backfill": {**asked, "dry_run": True}})["dry_run"]
     name, windows = outlook["backfill"], outlook["windows"]
     running = {each.name: each for each in stack.ledger.open_work().backfills}
@@ -278,14 +284,24 @@ def _backfill(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
     known, _ = stack.ledger.reports_between(
         value["definition"], parse_instant(start), parse_instant(end)
     )
+    if account_id is not None:
+        known = [each for each in known if each.account_id.lower() == account_id.lower()]
     records = outlook["expected_billed_records"]
+    # Functions of an earlier version name none.
+    closed = outlook.get("closed_accounts", ())
     lines = [
         f"backfill {name}: {count(len(windows), 'window')}, from {start} to {end}",
         f"  requests {count(outlook['reports'], 'report')} from Vonage, newest first",
         f"  {billed(stack, known)}",
         _going_to_bill(stack, records),
         *_below_cap(outlook),
+        *(
+            f"  leaves out {each}, which is closed or suspended; --account {each} collects it"
+            for each in closed[:_MOST_CLOSED]
+        ),
     ]
+    if len(closed) > _MOST_CLOSED:
+        lines.append(f"  and leaves out {len(closed) - _MOST_CLOSED:,} more such accounts")
     if outlook["skipped"]:
         lines.insert(2, f"  leaves out {outlook['skipped']:,} that are delivered or under way")
     return Action({"backfill": value}, lines, records)

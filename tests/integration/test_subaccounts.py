@@ -1,5 +1,6 @@
 """Definitions that follow Vonage's list of sub-accounts, through the handler."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
@@ -12,6 +13,7 @@ from tests.support.handlers import Handler, load_handler, set_secret
 from tests.support.stack import Stack
 from vonage_reports.aws.ledger_items import report_of
 from vonage_reports.domain.errors import ResourceUnusable
+from vonage_reports.domain.lifecycle import Deliver, apply
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.subaccounts import SubaccountList, after_answer
 from vonage_reports.domain.windows import format_instant
@@ -43,6 +45,15 @@ def sweep(stack: Stack, handler: Handler, **later: float) -> dict[str, Any]:
 def reports(stack: Stack) -> list[Report]:
     """Return every report of the ledger."""
     return [report_of(each) for each in stack.table() if "window" in each]
+
+
+def deliver_all(stack: Stack, handler: Handler) -> None:
+    """Sweep, and deliver all requested reports, until no report and no backfill is open."""
+    while (work := stack.services.ledger.open_work()).reports or work.backfills:
+        for report in work.reports:
+            if report.state is State.SUBMITTED:
+                stack.services.ledger.write(report, apply(report, Deliver(10), now=stack.now))
+        sweep(stack, handler, minutes=5)
 
 
 def planned(stack: Stack, name: str = "all") -> Counter[str]:
@@ -254,6 +265,32 @@ def test_list_of_another_key_does_not_count(stack: Stack, handler: Handler) -> N
     assert planned(stack) == {**dict.fromkeys(EVERY, 4), "newacct1": 2}
 
 
+def test_account_of_another_definition_is_left_out_and_announced_once(
+    stack: Stack, handler: Handler
+) -> None:
+    handler.define(ALL)
+    schedule(stack, handler)
+    one = {**ALL, "name": "one", "account_ids": ["SUBACCT1"]}
+    handler.define(ALL, one)
+    stack.announced()
+    for _ in range(2):
+        assert schedule(stack, handler, days=1)["refused"] == []
+        sweep(stack, handler, minutes=5)
+
+    assert planned(stack) == {"abcd1234": 3, "subacct1": 1, "subacct2": 3}
+    assert planned(stack, "one") == {"SUBACCT1": 2}
+    heard = stack.announced()
+    (told,) = [each for each in heard if each["event"] == "definition.refused"]
+    assert (told["definition"], told["field"]) == ("all", "account_ids")
+    assert "subacct1 is left out, because one collects the same of it" in told["message"]
+    (removed,) = [each for each in heard if each["event"] == "definition.removed"]
+    assert (removed["definition"], removed["account_id"]) == ("all", "subacct1")
+
+    handler.define(ALL)
+    schedule(stack, handler, days=1)
+    assert planned(stack)["subacct1"] > 1, "it goes on where it ended"
+
+
 def test_backfill_collects_the_present_list(stack: Stack, handler: Handler) -> None:
     handler.define(ALL)
     schedule(stack, handler)
@@ -266,6 +303,33 @@ def test_backfill_collects_the_present_list(stack: Stack, handler: Handler) -> N
                           "dry_run": True}}
         )["dry_run"]  # fmt: skip
     assert found["reports"] == 4, "two days of the two accounts that are listed now"
+    assert found["closed_accounts"] == ["subacct1"]
+
+
+def test_late_windows_of_a_closed_account_are_mended_as_announced(
+    stack: Stack, handler: Handler
+) -> None:
+    handler.define(ALL)
+    schedule(stack, handler)
+    stack.simulator.settings(closed_accounts=["subacct2"])
+    sweep(stack, handler, days=1)
+    stack.announced()
+    # The list is read before the account's last windows are planned, and these are late by then.
+    schedule(stack, handler, days=11)
+    told = [each["message"] for each in events(stack, "definition.refused")]
+    (of_it,) = [each for each in told if "subacct2" in each]
+    command = re.findall("`(.*?)`", of_it)[0].split()
+    start, end = command[command.index("--from") + 1], command[command.index("--until") + 1]
+    assert command[-2:] == ["--account", "subacct2"]
+
+    assert days_of(stack, "subacct2") == [13, *range(7, 0, -1)]
+    event = {"definition": "all", "start": start, "end": end, "account_id": "SUBACCT2"}
+    with time_machine.travel(stack.now, tick=False):
+        outlook = handler({"backfill": {**event, "dry_run": True}})["dry_run"]
+        handler({"backfill": event})
+    assert (outlook["reports"], outlook["closed_accounts"]) == (len(outlook["windows"]), [])
+    deliver_all(stack, handler)
+    assert days_of(stack, "subacct2") == list(range(13, 0, -1))
 
 
 def test_account_of_the_former_list_is_announced_as_removed(stack: Stack, handler: Handler) -> None:

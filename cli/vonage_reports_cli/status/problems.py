@@ -7,9 +7,8 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from vonage_reports.aws.ledger_items import UnreadableItem
 from vonage_reports.domain.acceptance import advised, in_order
@@ -18,7 +17,7 @@ from vonage_reports.domain.calendar import due_reports
 from vonage_reports.domain.commands import PROGRAM, command_for
 from vonage_reports.domain.definitions import warnings_of
 from vonage_reports.domain.metrics import of_open_work
-from vonage_reports.domain.notifications import fails_again, recollect, reconvert
+from vonage_reports.domain.notifications import backfill_event, fails_again, recollect, reconvert
 from vonage_reports.domain.overdue import undelivered
 from vonage_reports.domain.removal import (
     DEFINITION_REMOVED,
@@ -29,7 +28,7 @@ from vonage_reports.domain.removal import (
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.spend import CAPPED
 from vonage_reports.domain.waits import DENIED_FOR
-from vonage_reports.domain.windows import SECOND, Window, format_instant
+from vonage_reports.domain.windows import Window, format_instant
 from vonage_reports_cli.status.model import (
     AccountReports,
     Content,
@@ -311,11 +310,7 @@ def _gaps(
         dates = history.label(first)
         if len(group) > 1:
             dates += f" to {history.label(last)}"
-        backfill = {
-            "definition": history.name,
-            "start": str(first.first_date),
-            "end": str(_day_after(last)),
-        }
+        named = account.account_id if history.has_closed(account.account_id) else None
         yield Problem(
             kind="missing",
             definition=history.name,
@@ -325,7 +320,7 @@ def _gaps(
             dates=dates,
             windows=len(group),
             reason="; ".join(filter(None, [group[0].reason, why_not])) or None,
-            event=None if why_not else {"backfill": backfill},
+            event=None if why_not else backfill_event(history.name, first, last, account_id=named),
         )
 
 
@@ -335,8 +330,9 @@ def _adjacent(missing: Iterable[MissingWindow]) -> Iterator[list[MissingWindow]]
     for each in missing:
         if group:
             last = group[-1]
-            is_next = each.window.start == last.window.end or each.window.first_date < _day_after(
-                last.window
+            is_next = (
+                each.window.start == last.window.end
+                or each.window.first_date <= last.window.last_date
             )
             is_alike = replace(each, window=last.window) == last
             if not (is_next and is_alike):
@@ -345,12 +341,6 @@ def _adjacent(missing: Iterable[MissingWindow]) -> Iterator[list[MissingWindow]]
         group.append(each)
     if group:
         yield group
-
-
-def _day_after(window: Window) -> date:
-    """Return the local date after the window's last date: the `end` of a backfill."""
-    last = (window.end - SECOND).astimezone(ZoneInfo(window.time_zone)).date()
-    return last + timedelta(days=1)
 
 
 def _removed(content: Content) -> Iterator[str]:

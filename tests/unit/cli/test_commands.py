@@ -42,6 +42,7 @@ EVENTS: list[dict[str, Any]] = [
             "start": "2026-10-01",
             "end": "2026-11-01",
             "confirm": True,
+            "account_id": "abcd1234",
         }
     },
 ]

@@ -540,7 +540,7 @@ def test_removed_account_is_listed_without_backfill() -> None:
     ]
     (problem,) = result.problems
     assert problem.event is None
-    assert problem.reason == "abcd1234 was removed from the account_ids of sms"
+    assert problem.reason == "abcd1234 was removed from the accounts of sms; list it again first"
 
 
 def test_sub_account_misses_no_window_while_it_is_not_listed() -> None:
@@ -554,14 +554,24 @@ def test_sub_account_misses_no_window_while_it_is_not_listed() -> None:
     assert later[:2] == ("2026-11-04 to 2026-11-05", 2)
 
 
-def test_closed_sub_account_is_listed_without_backfill() -> None:
+def test_backfill_names_a_closed_sub_account() -> None:
     days = windows(DAILY, "2026-11-01", "2026-11-04")
     of = replace(DAILY, followed=Followed({"abcd1234": Listed(((None, days[2].end),))}))
     result = status(report(of, days[0]), report(of, days[2]), definitions=[of])
     assert row(result).standing is Standing.REMOVED
     (problem,) = result.problems
+    event = {"definition": "sms", "start": "2026-11-02", "end": "2026-11-03"}
+    assert problem.event == {"backfill": {**event, "account_id": "abcd1234"}}
+    (command,) = problem.commands("s")
+    assert command.endswith(" --from 2026-11-02 --until 2026-11-03 --account abcd1234")
+
+
+def test_account_that_another_definition_collects_needs_its_backfill() -> None:
+    days = windows(DAILY, "2026-11-01", "2026-11-04")
+    of = replace(DAILY, account_ids=(), followed=Followed(left_out={"abcd1234": "one"}))
+    (problem,) = status(report(of, days[0]), report(of, days[2]), definitions=[of]).problems
     assert problem.event is None
-    assert problem.reason == "abcd1234 is closed or suspended, so a backfill leaves it out"
+    assert problem.reason == "one collects abcd1234; a backfill of one collects the window too"
 
 
 def test_changed_definition_counts_its_original_windows() -> None:

@@ -48,7 +48,8 @@ def _reconvert(value: Mapping[str, Any]) -> _Arguments:
 def _backfill(value: Mapping[str, Any]) -> _Arguments:
     confirm = ["--confirm-cost"] if value.get("confirm") else []
     range_ = ["--from", value["start"], "--until", value["end"]]
-    return value["definition"], [*range_, *confirm, *_dry_run(value)]
+    account = ["--account", value["account_id"]] if value.get("account_id") else []
+    return value["definition"], [*range_, *account, *confirm, *_dry_run(value)]
 
 
 def _dry_run(value: Mapping[str, Any]) -> list[str]:

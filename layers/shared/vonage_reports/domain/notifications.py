@@ -5,7 +5,7 @@ The workflow publishes `report.delivered`. submit_reports publishes the others.
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Context, Decimal
 from functools import reduce
 from typing import Any
@@ -20,7 +20,7 @@ from vonage_reports.domain.removal import withdrawn_at
 from vonage_reports.domain.report import Entry, Report, failure_token
 from vonage_reports.domain.report_at_vonage import sought
 from vonage_reports.domain.spend import SHARE_OF_BACKFILLS, Budget
-from vonage_reports.domain.windows import format_instant
+from vonage_reports.domain.windows import Window, format_instant
 
 FILTERABLE = ("event", "definition", "product", "account_id", "revision")
 """The fields that are message attributes too, for the filter policies of subscriptions.
@@ -153,6 +153,25 @@ def reconvert(report_id: str, accept: Sequence[str] = ()) -> dict[str, Any]:
     """Return the event that converts a report's archives again, with these imperfections."""
     accepting = {"accept": list(accept)} if accept else {}
     return {"reconvert": {"report_id": report_id, **accepting}}
+
+
+def backfill_event(
+    definition: str, first: Window, last: Window, *, account_id: str | None = None
+) -> dict[str, Any]:
+    """Return the event that collects the windows from `first` to `last` which are missing.
+
+    Without `account_id`, it collects every account but those that are closed or suspended.
+    """
+    named = {} if account_id is None else {"account_id": account_id}
+    end = last.last_date + timedelta(days=1)
+    return {
+        "backfill": {
+            "definition": definition,
+            "start": first.first_date.isoformat(),
+            "end": end.isoformat(),
+            **named,
+        }
+    }
 
 
 def resubmitted(report: Report, again: Resubmit, *, execution: str | None) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from vonage_reports.domain.acceptance import Acceptable
-from vonage_reports.domain.backfill import Backfill, checked_backfill
+from vonage_reports.domain.backfill import Backfill, checked_backfill, closed_accounts
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.settings import Settings
 from vonage_reports.submit_reports import backfills, reprocess
@@ -64,6 +64,8 @@ def _request_id(value: str) -> str:
     return value
 
 
+_AN_ACCOUNT = "an account of the definition, such as abcd1234"
+_Definition = Annotated[str, Field(description="the name of a report definition")]
 _ReportId = Annotated[str, Field(description="the report_id of a notification or manifest")]
 _Date = Annotated[date, BeforeValidator(_date), Field(description=_A_DATE)]
 _Flag = Annotated[bool, Field(description="true or false")]
@@ -213,13 +215,17 @@ class Withdrawal(OperatorRequest):
 
 
 class BackfillRequest(OperatorRequest):
-    """Collect a definition's windows between two local dates; `end` is exclusive."""
+    """Collect a definition's windows between two local dates; `end` is exclusive.
+
+    `account_id` is the only account, perhaps a sub-account that is closed or suspended.
+    """
 
     key = "backfill"
 
-    definition: Annotated[str, Field(description="the name of a report definition")]
+    definition: _Definition
     start: _Date
     end: _Date
+    account_id: Annotated[str | None, Field(description=f"{_AN_ACCOUNT}, or none for all")] = None
     confirm: _Flag = False
     dry_run: _Flag = False
 
@@ -234,14 +240,21 @@ class BackfillRequest(OperatorRequest):
     def outlook(self, context: RequestContext) -> dict[str, Any]:
         """Return the windows of the backfill and their cost."""
         loaded = load_definitions(context.services)
-        outlook = backfills.outlook(self._backfill(loaded, context), context.services)
-        return {**outlook, **_left_this_month(context, is_backfill=True)}
+        backfill = self._backfill(loaded, context)
+        outlook = backfills.outlook(backfill, context.services)
+        closed = closed_accounts(backfill, loaded.named(self.definition))
+        return {**outlook, "closed_accounts": closed, **_left_this_month(context, is_backfill=True)}
 
     def _backfill(self, loaded: LoadedDefinitions, context: RequestContext) -> Backfill:
         definition = loaded.named(self.definition)
         require_unchanged(definition, context.services)
         return checked_backfill(
-            definition, self.start, self.end, confirmed=self.confirm, now=context.now
+            definition,
+            self.start,
+            self.end,
+            confirmed=self.confirm,
+            now=context.now,
+            account_id=self.account_id,
         )
 
 

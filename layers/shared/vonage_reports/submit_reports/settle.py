@@ -100,8 +100,9 @@ def _settle(
         if ending is not None:
             return execute(report, ending, services, now=now, records=counted)
     at_vonage: AtVonage | None = None
-    # A run that succeeded has counted the rows.
-    entry, records = Entry.CHECK, execution.rows
+    # A run that succeeded has counted the rows. The parts of a split window count with their own
+    # requests.
+    entry, records = Entry.CHECK, execution.rows if report.state is State.SUBMITTED else None
     if execution.status is ExecutionStatus.FAILED:
         if needs_vonage(report, execution):
             at_vonage, records = _at_vonage(report, announced, services)
@@ -115,13 +116,11 @@ def _settle(
         decision, records = _cancel(
             report, execution, decision, announced, services, leaves=leaves, now=now
         )
-    if at_vonage is Gone.GONE and isinstance(decision, Fail | Resubmit | Store):
+    is_forgotten = at_vonage is Gone.GONE and isinstance(decision, Fail | Resubmit | Store)
+    if is_forgotten:
         # Vonage billed the request, and does not tell any more how many records it had.
         stored = stored_records(report, services)
         records = report.expected_rows if stored is None else stored
-    if report.state is not State.SUBMITTED:
-        # The parts of a split window count with their own requests.
-        records = None
     return execute(report, decision, services, now=now, records=records)
 
 
