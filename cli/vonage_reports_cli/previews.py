@@ -3,8 +3,9 @@
 It reads the ledger and asks submit_reports for the outlook (`dry_run`). It changes nothing.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from vonage_reports.aws.ledger_items import OpenWork, UnreadableItem
@@ -17,6 +18,7 @@ from vonage_reports.domain.slots import SLOTS, may_be_submitted
 from vonage_reports.domain.windows import format_instant, parse_instant
 from vonage_reports.submit_reports.plan import require_records
 from vonage_reports.submit_reports.split_windows import parts_of
+from vonage_reports.submit_reports.withdraw import withdrawable
 from vonage_reports_cli.acting import Action, Refused, Step, cost, known_report
 from vonage_reports_cli.definitions import checked, known_api_key
 from vonage_reports_cli.errors import CommandError, Exit, NoAccess
@@ -239,6 +241,33 @@ def _withdraw(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
     return Action({"withdraw": value}, lines, 0)
 
 
+def _withdraw_windows(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
+    definition, account_id = value["definition"], value["account_id"]
+    dates = date.fromisoformat(value["start"]), date.fromisoformat(value["end"])
+    of_account = f"{definition}, {account_id}"
+    try:
+        found = withdrawable(definition, account_id, dates, stack.ledger)
+    except InvalidRequest as error:
+        return Refused(of_account, str(error))
+    if not found:
+        reason = f"{of_account}: no open or failed report from {dates[0]} until {dates[1]}"
+        return Refused(of_account, reason, Exit.DONE)
+    first, last = found[0].window.first_date, found[-1].window.first_date
+    counts = Counter(each.state for each in found)
+    so_far = billed(stack, found)
+    lines = [
+        f"{of_account}: {count(len(found), 'report')} of windows from {first} to {last}",
+        *(
+            f"  {number:,} {state.value}, for each: {_AFTER_WITHDRAWAL[state]}"
+            for state, number in counts.items()
+        ),
+        f"  {so_far}",
+        "  this is free",
+    ]
+    done = f"{of_account}: {count(len(found), 'report')} ended as CANCELLED"
+    return Action({"withdraw_windows": value}, lines, 0, done)
+
+
 _AFTER_WITHDRAWAL: Mapping[State, str] = {
     State.PLANNED: "ends now, and Vonage is not asked for it",
     State.SUBMITTING: (
@@ -439,6 +468,7 @@ _PREVIEWS: Mapping[str, Callable[[DeployedStack, Any], Step]] = {
     "reconvert": _reconvert,
     "resolve": _resolve,
     "withdraw": _withdraw,
+    "withdraw_windows": _withdraw_windows,
     "backfill": _backfill,
     "cancel": _cancel,
     "sweep": _sweep,

@@ -82,10 +82,11 @@ class _Ledger:
         )
 
     def calendar(self) -> Calendar:
-        return Calendar(cursors={}, volumes={}, collects={})
+        return Calendar(cursors={}, volumes={}, collects={"sms-outbound": '{"time_zone": "UTC"}'})
 
     def reports_between(self, *_: object) -> tuple[list[Report], frozenset[str]]:
-        return [], frozenset()
+        found = [make_report(state=State.PLANNED)] if "withdraw_windows" in self.event else []
+        return found, frozenset()
 
 
 @dataclass

@@ -12,6 +12,7 @@ from typing import Any
 
 from vonage_reports.domain.acceptance import advised
 from vonage_reports.domain.catalogue import CatalogueState
+from vonage_reports.domain.commands import command_for
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import VonageRejected, VonageReportsError
 from vonage_reports.domain.lifecycle import Fail, Hold, Resubmit, Resume
@@ -124,13 +125,25 @@ def failed(report: Report, failure: Fail, *, execution: str | None) -> dict[str,
     failures = report.failures + 1 if failure.part is None else failure.part_failures
     accept = advised(failure.reason)
     run_again = reconvert(name, accept) if failure.is_stored else recollect(name, failures)
+    reason = failure.reason
+    if failure.error == "VonageRejected" and report.denied_since is not None:
+        reason += f". {_without_access(report)}"
     return _problem(
         "report.failed",
         report,
         failure.error,
-        failure.reason,
+        reason,
         execution=execution,
         run_again=None if fails_again(failure.error, failure.reason) else run_again,
+    )
+
+
+def _without_access(report: Report) -> str:
+    """Say how to end the reports of an account or a product that Vonage refuses for good."""
+    event = withdraw_windows(report.definition, report.account_id, report.window, report.window)
+    return (
+        "Give the API key access, and collect the window again. Without access, end the report "
+        f"with `{command_for(event)}`, and other windows with other dates"
     )
 
 
@@ -163,15 +176,20 @@ def backfill_event(
     Without `account_id`, it collects every account but those that are closed or suspended.
     """
     named = {} if account_id is None else {"account_id": account_id}
+    return {"backfill": {"definition": definition, **_dates(first, last), **named}}
+
+
+def withdraw_windows(
+    definition: str, account_id: str, first: Window, last: Window
+) -> dict[str, Any]:
+    """Return the event that ends an account's open and failed reports from `first` to `last`."""
+    of_account = {"definition": definition, "account_id": account_id}
+    return {"withdraw_windows": {**of_account, **_dates(first, last)}}
+
+
+def _dates(first: Window, last: Window) -> dict[str, str]:
     end = last.last_date + timedelta(days=1)
-    return {
-        "backfill": {
-            "definition": definition,
-            "start": first.first_date.isoformat(),
-            "end": end.isoformat(),
-            **named,
-        }
-    }
+    return {"start": first.first_date.isoformat(), "end": end.isoformat()}
 
 
 def resubmitted(report: Report, again: Resubmit, *, execution: str | None) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def reconcile(
     """
     planned = StepResult()
     if isinstance(request, OperatorRequest):
-        planned = request.carry_out(RequestContext(services, settings, invocation.owner, clock()))
+        planned = request.carry_out(RequestContext(services, settings, invocation, clock()))
     work = services.ledger.open_work()
     settled = settle(work, services, invocation, clock=clock)
     calendar, loaded = _load(

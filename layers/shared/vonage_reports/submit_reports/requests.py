@@ -27,7 +27,7 @@ from vonage_reports.domain.backfill import Backfill, checked_backfill, closed_ac
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.settings import Settings
 from vonage_reports.submit_reports import backfills, reprocess
-from vonage_reports.submit_reports.context import Services, StepResult
+from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.plan import require_unchanged
 from vonage_reports.submit_reports.read_definitions import (
     LoadedDefinitions,
@@ -38,7 +38,7 @@ from vonage_reports.submit_reports.read_definitions import (
 from vonage_reports.submit_reports.reprocess import resolve
 from vonage_reports.submit_reports.spend_cap import records_left
 from vonage_reports.submit_reports.take_over import taken_over_definitions
-from vonage_reports.submit_reports.withdraw import withdraw
+from vonage_reports.submit_reports.withdraw import withdraw, withdraw_windows
 
 _A_TIME = "a time with its offset from UTC, such as 2026-11-22T02:15:00Z"
 _A_DATE = "a date, such as 2026-01-31"
@@ -75,11 +75,11 @@ _Acceptable = Annotated[Acceptable, Field(strict=False, description=_A_LIST_OF_A
 
 @dataclass(frozen=True)
 class RequestContext:
-    """The arguments of an operator's request; `token` identifies the invocation."""
+    """The arguments of an operator's request."""
 
     services: Services
     settings: Settings
-    token: str
+    invocation: Invocation
     now: datetime
 
 
@@ -169,7 +169,7 @@ class Recollection(OperatorRequest):
         """Plan the report again."""
         return reprocess.recollect(
             self.report_id,
-            self.token or context.token,
+            self.token or context.invocation.owner,
             context.services,
             now=context.now,
             currencies=load_currencies(context.services),
@@ -212,6 +212,28 @@ class Withdrawal(OperatorRequest):
     def carry_out(self, context: RequestContext) -> StepResult:
         """Withdraw the report."""
         return withdraw(self.report_id, context.services, now=context.now)
+
+
+class WithdrawalOfWindows(OperatorRequest):
+    """End all open and failed reports of one account whose windows begin in a range of dates."""
+
+    key = "withdraw_windows"
+
+    definition: _Definition
+    account_id: Annotated[str, Field(description=_AN_ACCOUNT)]
+    start: _Date
+    end: _Date
+
+    def carry_out(self, context: RequestContext) -> StepResult:
+        """Withdraw the reports."""
+        return withdraw_windows(
+            self.definition,
+            self.account_id,
+            (self.start, self.end),
+            context.services,
+            context.invocation,
+            now=context.now,
+        )
 
 
 class BackfillRequest(OperatorRequest):
