@@ -275,7 +275,7 @@ def test_backfill_stops_at_its_share_of_the_cap_and_goes_on_once_it_is_raised(
 
 def store(stack: Stack, report: Report, items_count: int | None) -> None:
     """Write the receipt of a report's archive."""
-    receipt = {"archive": {}, "items_count": items_count}
+    receipt: dict[str, object] = {"archive": {}, "items_count": items_count}
     stack.services.bucket.write_json(receipt_key(report), receipt)
 
 

@@ -1,20 +1,25 @@
 """Definitions that follow Vonage's list of sub-accounts, through the handler."""
 
+import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+import boto3
 import pytest
 import time_machine
 
+from tests.chaos.dynamodb import ConditionsFailed, Table
+from tests.integration.conftest import answer_of_aws, refusal_of_aws
 from tests.support.handlers import Handler, load_handler, set_secret
 from tests.support.stack import Stack
 from vonage_reports.aws.ledger_items import report_of
 from vonage_reports.domain.errors import ResourceUnusable
 from vonage_reports.domain.lifecycle import Deliver, apply
 from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.slots import submission_order
 from vonage_reports.domain.subaccounts import SubaccountList, after_answer
 from vonage_reports.domain.windows import format_instant
 from vonage_reports.vonage.client import VonageClient
@@ -50,10 +55,15 @@ def reports(stack: Stack) -> list[Report]:
 def deliver_all(stack: Stack, handler: Handler) -> None:
     """Sweep, and deliver all requested reports, until no report and no backfill is open."""
     while (work := stack.services.ledger.open_work()).reports or work.backfills:
-        for report in work.reports:
-            if report.state is State.SUBMITTED:
-                stack.services.ledger.write(report, apply(report, Deliver(10), now=stack.now))
+        deliver(stack)
         sweep(stack, handler, minutes=5)
+
+
+def deliver(stack: Stack) -> None:
+    """Deliver all requested reports."""
+    for report in stack.open():
+        if report.state is State.SUBMITTED:
+            stack.services.ledger.write(report, apply(report, Deliver(10), now=stack.now))
 
 
 def planned(stack: Stack, name: str = "all") -> Counter[str]:
@@ -158,6 +168,56 @@ def test_closed_account_fails_alone(stack: Stack, handler: Handler) -> None:
     }
     (failed,) = events(stack, "report.failed")[-1:]
     assert failed["account_id"] == "subacct1"
+
+
+@pytest.fixture
+def many(stack: Stack, handler: Handler) -> Iterator[Handler]:
+    """The handler, with a fake as DynamoDB: moto copies the whole table in each transaction."""
+    table = Table()
+
+    def answer(model: Any, params: Mapping[str, Any], **_: Any) -> Any:
+        try:
+            return answer_of_aws(200, table.answer(model.name, json.loads(params["body"])))
+        except ConditionsFailed as failed:
+            name = "TransactionCanceledException"
+            return refusal_of_aws(400, name, CancellationReasons=failed.reasons)
+
+    # The functions' clients inherit the session's events. The client of the test has its own.
+    session = boto3.DEFAULT_SESSION
+    assert session is not None
+    events_of = [session.events, stack.services.ledger._client.meta.events]
+    for each in events_of:
+        each.register("before-call.dynamodb", answer)
+    yield handler
+    for each in events_of:
+        each.unregister("before-call.dynamodb", answer)
+
+
+@pytest.mark.slow
+def test_refused_account_among_300_stops_no_other(stack: Stack, many: Handler) -> None:
+    created = format_instant(stack.now - timedelta(days=400))
+    accounts = [f"acct{number:04}" for number in range(1, 299)]
+    stack.simulator.settings(created_accounts=dict.fromkeys(accounts, created), jobs_policy="queue")
+    many.define(ALL)
+    # One invocation plans all of them, and no limit stops it.
+    answer = schedule(stack, many)
+    assert answer["refused"] == []
+    work = stack.services.ledger.open_work()
+    assert sorted(each.account_id for each in work.reports) == sorted([*EVERY, *accounts])
+    assert (work.planning_stopped, len(answer["submitted"])) == (None, 5)
+
+    waiting = [each for each in work.reports if each.state is State.PLANNED]
+    refused = submission_order(waiting, stack.now)[0]
+    stack.simulator.settings(forbidden_accounts=[refused.account_id])
+    while len(stack.open()) > 1:
+        deliver(stack)
+        sweep(stack, many, minutes=5)
+    (left,) = stack.open()
+    assert (left.report_id, left.state) == (refused.report_id, State.PLANNED)
+    assert left.denied_since is not None
+    assert len(stack.created()) == 300
+    told = events(stack, "report.failed")
+    assert [each["account_id"] for each in told] == [refused.account_id]
 
 
 @pytest.mark.parametrize("status", [401, 404])

@@ -194,7 +194,7 @@ def test_complete_period_in_utc_does_not_replace_the_check_of_the_windows(
     run: Delivered, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The windows that a complete period names in `not_collected` are missing in a bill."""
-    deliver_week(run, but=DAYS[:-1])
+    deliver_week(run, but=tuple(DAYS[:-1]))
     folder = run.root / "periods" / "2026" / "11"
     folder.mkdir(parents=True)
     not_collected = {
