@@ -15,7 +15,6 @@ from tests.chaos.dynamodb import ConditionsFailed, Table
 from tests.integration.conftest import answer_of_aws, refusal_of_aws
 from tests.support.handlers import Handler, load_handler, set_secret
 from tests.support.stack import Stack
-from vonage_reports.aws.ledger_items import report_of
 from vonage_reports.domain.errors import ResourceUnusable
 from vonage_reports.domain.lifecycle import Deliver, apply
 from vonage_reports.domain.report import Report, State
@@ -49,7 +48,14 @@ def sweep(stack: Stack, handler: Handler, **later: float) -> dict[str, Any]:
 
 def reports(stack: Stack) -> list[Report]:
     """Return every report of the ledger."""
-    return [report_of(each) for each in stack.table() if "window" in each]
+    names = json.loads(stack.services.definitions.read().text)
+    found = []
+    for each in names:
+        of_it, _ = stack.services.ledger.reports_between(
+            each["name"], stack.now - timedelta(days=60), stack.now
+        )
+        found += of_it
+    return found
 
 
 def deliver_all(stack: Stack, handler: Handler) -> None:
@@ -367,8 +373,9 @@ def test_backfill_collects_the_present_list(stack: Stack, handler: Handler) -> N
 
 
 def test_late_windows_of_a_closed_account_are_mended_as_announced(
-    stack: Stack, handler: Handler
+    stack: Stack, many: Handler
 ) -> None:
+    handler = many
     handler.define(ALL)
     schedule(stack, handler)
     stack.simulator.settings(closed_accounts=["subacct2"])

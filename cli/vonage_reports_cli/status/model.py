@@ -398,11 +398,20 @@ class DefinitionHistory:
         if self.span is not None:
             is_known = account.account_id.lower() in self.span.collected_before
             first = self.span.start if is_known else max(first, self.span.start)
+        # No later window shows that the last windows of a closed account are missing.
+        planned_to = max(
+            (
+                end
+                for (account_id, _), end in self.cursors.items()
+                if account_id == account.account_id and self.has_closed(account_id)
+            ),
+            default=first,
+        )
         planned = [report.window for report in account.whole]
         of = self.definition
         collected_in = ALWAYS if of is None else of.span_of(account.account_id)
         for window in tiled(self.windows, planned):
-            if not first <= window.start <= last:
+            if window.start < first or (window.start > last and window.end > planned_to):
                 continue
             if window.start not in account.windows and not collected_in.has(window):
                 # Vonage did not list the sub-account then.
@@ -457,6 +466,8 @@ class DefinitionHistory:
         other = None if followed is None else followed.left_out.get(account_id.lower())
         if other is not None:
             return f"{other} collects {account_id}; a backfill of {other} collects the window too"
+        if followed is not None:
+            return f"Vonage does not list {account_id}; name it in account_ids of a definition"
         return f"{account_id} was removed from the accounts of {self.name}; list it again first"
 
     @property

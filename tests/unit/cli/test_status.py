@@ -626,6 +626,25 @@ def test_backfill_names_a_closed_sub_account() -> None:
     assert command.endswith(" --from 2026-11-02 --until 2026-11-03 --account abcd1234")
 
 
+def test_last_windows_of_a_closed_sub_account_are_missing_once_planning_passed_them() -> None:
+    days = windows(DAILY, "2026-11-01", "2026-11-08")
+    until = days[3].start + timedelta(hours=9)
+    of = replace(DAILY, account_ids=("abcd1234", "gone0001"), followed=Followed(
+        {"gone0001": Listed(((None, until),))}, known=("gone0001",)
+    ))  # fmt: skip
+    reports = [report(of, each) for each in days]
+    reports.append(report(of, days[1], account="gone0001"))
+    cursors = {("sms", "gone0001", 3): days[3].end}
+    calendar = Calendar(cursors, {}, {"sms": of.collects})
+
+    (gap,) = missing(status(*reports, definitions=[of], calendar=calendar))
+
+    event = {"definition": "sms", "start": "2026-11-03", "end": "2026-11-05"}
+    assert gap == (
+        "2026-11-03 to 2026-11-04", 2, {"backfill": {**event, "account_id": "gone0001"}}
+    )  # fmt: skip
+
+
 def test_account_that_another_definition_collects_needs_its_backfill() -> None:
     days = windows(DAILY, "2026-11-01", "2026-11-04")
     of = replace(DAILY, account_ids=(), followed=Followed(left_out={"abcd1234": "one"}))
