@@ -42,7 +42,7 @@ bench_KNOWS := PART SIZES RUNS SETTINGS VARIANTS
 
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
 # Files, such as .venv/bin/python, are targets of their own.
-NAMED := $(foreach goal,$(MAKECMDGOALS),$(if $(or $(findstring /,$(goal)),$(findstring .,$(goal))),,$(goal)))
+NAMED := $(strip $(foreach goal,$(MAKECMDGOALS),$(if $(or $(findstring /,$(goal)),$(findstring .,$(goal))),,$(goal))))
 UNKNOWN := $(firstword $(filter-out $(COMMANDS),$(NAMED)))
 ifneq (,$(filter status query,$(UNKNOWN)))
 $(error make $(UNKNOWN) is now .venv/bin/vonage-reports --local $(UNKNOWN), with --stack NAME for a stack on AWS)
@@ -96,8 +96,14 @@ unit: .venv/installed-dev
 quick: .venv/installed-dev
 	$(PYTEST) -n $(WORKERS) -m 'not slow'
 
-test: check sam
+test: .venv/test-tools check sam
 	$(PYTEST) -n $(WORKERS)
+
+# Installing waits for the network half of the time. So install the environments side by side.
+.PHONY: .venv/test-tools
+.venv/test-tools:
+	@sam=; if $(FIND_PYTHON313); then sam=.venv-sam/installed; fi; \
+	$(MAKE) --no-print-directory -j3 .venv/installed-dev .venv-security/installed $$sam
 
 check: .venv/installed-dev .venv-security/installed
 	$(BIN)/ruff check .
@@ -159,9 +165,10 @@ clean:
 	@$(BIN)/python -m $(PIP_EDITABLE) >&2
 	@touch $@
 
+# Each of these tools imports a part of its packages, and compiles that part when it runs.
 .venv-sam/installed .venv-security/installed: .venv-%/installed: requirements/%.txt .venv-%/bin/python
 	@echo 'installing $< into $(@D)' >&2
-	@$(@D)/bin/python -m $(PIP_INSTALL) -r $< >&2
+	@$(@D)/bin/python -m $(PIP_INSTALL) --no-compile -r $< >&2
 	@touch $@
 
 .venv-lock/installed: pyproject.toml .venv-lock/bin/python

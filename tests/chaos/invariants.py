@@ -379,7 +379,11 @@ def _rows(archive: bytes) -> Iterator[dict[str, str]]:
 
 
 def _every_delivered_window_ends_as_final(outcome: Outcome) -> Iterator[str]:
-    """Check that a window of which the final revision was due is not left preliminary."""
+    """Check that a window of which the final revision was due is not left preliminary.
+
+    If the last delay was dropped from a definition, the report of the delay before it becomes the
+    last one. If that report failed as a preliminary one, its recollection is final.
+    """
     final: dict[tuple[str, str], int] = {}
     for definition in _parsed(json.dumps(outcome.definitions)):
         for account_id in definition.account_ids:
@@ -391,8 +395,10 @@ def _every_delivered_window_ends_as_final(outcome: Outcome) -> Iterator[str]:
         if not report.is_half:
             of_window[report.definition, report.account_id, report.window].append(report)
     for key, reports in of_window.items():
-        states = {each.state for each in reports if each.revision is Revision.FINAL}
-        if key in due and not states & {State.DELIVERED, State.FAILED, State.CANCELLED}:
+        ended = {each.state for each in reports if each.revision is Revision.FINAL}
+        last = {each.state for each in reports if each.delay_days == final.get(key[:2])}
+        unmended = last & {State.FAILED, State.CANCELLED}
+        if key in due and not unmended | (ended & {State.DELIVERED, State.FAILED, State.CANCELLED}):
             yield f"{key[0]} of {key[1]}, {key[2].interval}: no final revision"
 
 

@@ -58,7 +58,18 @@ def collected(local_stack: LocalStack) -> LocalStack:
     local_stack.stack.set_definitions(json.dumps(DEFINITIONS))
     for start, end in (("2026-10-01", "2026-10-03"), ("2026-10-06", "2026-10-07")):
         collect(local_stack, start, end)
+    local_stack.until(lambda: periods_are_examined(local_stack), "the reason of each open period")
     return local_stack
+
+
+def periods_are_examined(local_stack: LocalStack) -> bool:
+    """Say whether a sweep has examined each changed period since its last change.
+
+    An event that the emulator delivers late finds nothing to write from then on.
+    """
+    work = local_stack.ledger.open_work()
+    examined = {label: blocked.mark for label, blocked in work.blocked.items()}
+    return examined == work.marks
 
 
 def test_gap_is_shown_with_the_command_that_closes_it(local_stack: LocalStack) -> None:

@@ -71,10 +71,11 @@ def failed(stack: Stack, error: str, reason: str | None = None) -> str:
     stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=0)
     (name,) = stack.submit().report_ids
     report = stack.known(name)
+    stack.until_vonage_has_ended(report)
     stack.services.bucket.write_json(receipt_key(report), {})
     stack.runs.end(report, error, reason=reason)
-    while stack.known(name).state is not State.FAILED:
-        stack.settle()
+    assert stack.settle() == [name]
+    assert stack.known(name).state is State.FAILED
     return name
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ from vonage_reports.vonage.pacing import Pacer
 SCHEDULED = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 LIFETIME = 300.0
 """Seconds that an invocation has."""
+_PATIENCE_SECONDS = 60.0
 
 
 class Runs:
@@ -147,13 +149,17 @@ class Stack:
         assert done.errors == []
         reports = [self.known(report_id) for report_id in done.report_ids]
         assert len(reports) == len(outcomes)
-        # The simulator writes archives in the background.
-        while self._at_work_at_vonage() & {report.request_id for report in reports}:
-            pass
+        self.until_vonage_has_ended(*reports)
         for report, outcome in zip(reports, outcomes, strict=True):
             self.runs.end(report, None if outcome == "SUCCESS" else "ReportFailed")
         self.settle()
         return reports
+
+    def until_vonage_has_ended(self, *reports: Report) -> None:
+        """Wait for the simulator, which writes archives in the background."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while self._at_work_at_vonage() & {report.request_id for report in reports}:
+            assert time.monotonic() < deadline
 
     def _at_work_at_vonage(self) -> set[str]:
         return {
