@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
-from vonage_reports_cli.acting import Step, carry_out
+from vonage_reports_cli.acting import Action, Step, carry_out
 from vonage_reports_cli.dates import Date, require_order
 from vonage_reports_cli.errors import BadInput, Exit
+from vonage_reports_cli.estimate import count
 from vonage_reports_cli.pasted import name, names
 from vonage_reports_cli.previews import step_for
 from vonage_reports_cli.session import Session, verb
@@ -33,11 +34,13 @@ def withdraw(
     """Preview the reports and the consequences, ask, and send the events."""
     events = _events(reports, account, start, end)
     steps: list[Step] = [step_for(session.deployed, each) for each in events]
+    number = sum(isinstance(each, Action) for each in steps)
+    these = count(number, "report") if account is None else "all of these reports"
     return carry_out(
         session,
         steps,
         effect="Ends these reports. Then only `recollect` collects their windows. This is free:",
-        question="Withdraw these reports? [y/N]",
+        question=f"Withdraw {these}? [y/N]",
     )
 
 
