@@ -25,6 +25,7 @@ from botocore.config import Config
 from local.stack.environment import CREDENTIALS, REGION, child_environment
 
 ROOT = Path(__file__).resolve().parents[2]
+_KEEP_ALIVE_SECONDS = 3600
 _START_SECONDS = 60
 _ANSWER_SECONDS = 60
 _LONGEST_INVOCATION_SECONDS = 900
@@ -159,7 +160,10 @@ class Emulator:
             "hypercorn",
             "local.stack.emulator_app:app",
         ]
-        options = ["--bind", f"fd://{listener.fileno()}", "--workers", "0"]
+        # The clients send a request once. It would be lost if the server closed the idle connection
+        # at that moment.
+        connections = ["--keep-alive", str(_KEEP_ALIVE_SECONDS)]
+        options = ["--bind", f"fd://{listener.fileno()}", "--workers", "0", *connections]
         tls = ["--certfile", certificate, "--keyfile", certificate]
         with self.log.open("wb") as log:
             return subprocess.Popen(  # noqa: S603 - runs our own interpreter with a fixed module
