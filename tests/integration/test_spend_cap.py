@@ -234,8 +234,7 @@ def test_withdrawn_report_that_had_ended_counts(stack: Stack) -> None:
     stack.simulator.fault("create", "outcome", request_status="TRUNCATED", seconds=0)
     submit_below(stack, 0)
     (report,) = stack.open()
-    while stack.created()[0]["request_status"] != "TRUNCATED":
-        pass
+    stack.until_vonage_has_ended(report)
 
     withdraw(report.report_id, stack.services, now=stack.now)
 

@@ -128,8 +128,7 @@ def test_submitted_report_is_stopped_and_frees_its_slot(stack: Stack) -> None:
 
 def finish_at_vonage(stack: Stack) -> None:
     stack.simulator.advance(4000)
-    while stack.created()[0]["request_status"] in ("PENDING", "PROCESSING"):
-        pass
+    stack.until_vonage_has_ended(*stack.open())
 
 
 def test_report_that_vonage_finished_is_delivered_as_ever(stack: Stack) -> None:
