@@ -18,13 +18,21 @@ INDEPENDENT = frozenset(
         "end_to_end/test_faults_submitting",
         "end_to_end/test_stack_make_run",
         "end_to_end/test_stack_splitting",
+        "integration/test_alarms",
+        "integration/test_backfills",
+        "integration/test_cli_act",
+        "integration/test_revisions",
+        "integration/test_splitting",
     )
 )
-"""Modules of long tests that leave no expensive fixture to each other."""
+"""Long modules whose tests leave no expensive fixture to each other."""
 
 
 class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Gives a module to one worker, which makes its fixtures once, but each long test to any."""
+    """Gives a module to one worker, which makes its fixtures once.
+
+    A test of an INDEPENDENT module goes to any worker.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]

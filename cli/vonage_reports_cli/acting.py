@@ -260,7 +260,12 @@ def own_faults(action: Action, answer: Mapping[str, Any]) -> list[str]:
     An answer has the errors of other reports too, because each event settles and submits.
     """
     faults: list[str] = answer.get("faults", [])
-    return [each for each in faults if each.startswith(f"{action.key}: ")]
+    return [each for each in faults if each.startswith(f"{_verb_of(action)}: ")]
+
+
+def _verb_of(action: Action) -> str:
+    """Return the first word of the reasons for which an event did nothing."""
+    return action.key.removesuffix("_windows")
 
 
 def code_of_fault(action: Action) -> Exit:
@@ -268,7 +273,7 @@ def code_of_fault(action: Action) -> Exit:
 
     A report that cannot be withdrawn now is no wrong input: it is delivered, or ends later.
     """
-    return Exit.ATTENTION if action.key == "withdraw" else Exit.BAD_INPUT
+    return Exit.ATTENTION if _verb_of(action) == "withdraw" else Exit.BAD_INPUT
 
 
 _SAID: Mapping[str, str] = {

@@ -9,7 +9,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from itertools import chain, takewhile
 from typing import Any
@@ -21,6 +21,7 @@ from vonage_reports.domain.backfill import oldest_date
 from vonage_reports.domain.calendar import due_at
 from vonage_reports.domain.commands import command_for
 from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
+from vonage_reports.domain.notifications import backfill_event
 from vonage_reports.domain.periods import LocalPeriod
 from vonage_reports.domain.removal import listing_of, pair_of
 from vonage_reports.domain.report import Report, Revision, State
@@ -32,7 +33,7 @@ from vonage_reports.domain.windows import (
     tiled,
     windows_ending_after,
 )
-from vonage_reports_cli.deliveries import Stray, last_date, losses_of, strays_of, touches
+from vonage_reports_cli.deliveries import Stray, losses_of, strays_of, touches
 from vonage_reports_cli.objects import (
     Objects,
     by_product,
@@ -84,6 +85,8 @@ class Incomplete:
     length: WindowLength | None
     backfill_from: date | None = None
     """The first date that a backfill can collect. None if it can collect no window."""
+    is_closed: bool = False
+    """Whether the account is a closed or suspended sub-account, which a backfill has to name."""
     report_ids: tuple[str, ...] = ()
     """The withdrawn reports of the windows."""
 
@@ -92,16 +95,11 @@ class Incomplete:
         """The event that collects missing windows. It skips those that are delivered."""
         if self.flaw is not Flaw.MISSING or self.backfill_from is None:
             return None
-        dates = [each.first_date for each in self.windows if each.first_date >= self.backfill_from]
-        if not dates:
+        windows = [each for each in self.windows if each.first_date >= self.backfill_from]
+        if not windows:
             return None
-        return {
-            "backfill": {
-                "definition": self.definition,
-                "start": dates[0].isoformat(),
-                "end": (last_date(self.windows[-1]) + timedelta(days=1)).isoformat(),
-            }
-        }
+        account_id = self.account_id if self.is_closed else None
+        return backfill_event(self.definition, windows[0], windows[-1], account_id=account_id)
 
     def command(self, stack: str | None) -> str | None:
         """Return the command that collects the windows, or None if there is none."""
@@ -139,7 +137,7 @@ class Incomplete:
             label = "week" if self.length is WindowLength.WEEK else "month"
             more = f" to {last.first_date}" if len(windows) > 1 else ""
             return f"{label} of {first.first_date}{more}"
-        dates = dict.fromkeys((first.first_date, last_date(last)))
+        dates = dict.fromkeys((first.first_date, last.last_date))
         return " to ".join(map(str, dates))
 
     def to_dict(self) -> dict[str, object]:
@@ -544,14 +542,20 @@ class _History:
             if flaw is not None:
                 flawed[flaw].append(window)
         of = self._definition
-        # A backfill leaves out a sub-account that is closed or suspended.
-        is_open = of is not None and of.span_of(account_id).until is None
-        can_backfill = self._is_planned and is_open and account_id.lower() in self._listed
+        is_closed = of is not None and of.has_closed(account_id)
+        can_backfill = self._is_planned and (is_closed or account_id.lower() in self._listed)
         oldest = oldest_date(self.product, self._time_zone, self._as_of) if can_backfill else None
         for flaw, each in flawed.items():
             withdrawn = self._withdrawn(account_id, each) if flaw is Flaw.WITHDRAWN else ()
             yield Incomplete(
-                self._name, account_id, flaw, tuple(each), self._length, oldest, tuple(withdrawn)
+                self._name,
+                account_id,
+                flaw,
+                tuple(each),
+                self._length,
+                oldest,
+                is_closed=is_closed,
+                report_ids=tuple(withdrawn),
             )
 
     def end(self, account_id: str, period: Period) -> Iterator[str]:
@@ -563,7 +567,7 @@ class _History:
         if last.end < period.end:
             yield (
                 f"{self._name}, {account_id}: not in the report definitions any more; the last "
-                f"window is of {last_date(last)}, and later usage is not collected."
+                f"window is of {last.last_date}, and later usage is not collected."
             )
 
     def _withdrawn(self, account_id: str, windows: Sequence[Window]) -> Iterator[str]:

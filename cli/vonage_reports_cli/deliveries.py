@@ -6,13 +6,12 @@ Pure.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from vonage_reports.domain.acceptance import Acceptable
 from vonage_reports.domain.report import Revision
-from vonage_reports.domain.windows import SECOND, Window, parse_instant
+from vonage_reports.domain.windows import Window, parse_instant
 from vonage_reports_cli.objects import date_of, product_of
 from vonage_reports_cli.period import Period
 
@@ -56,11 +55,6 @@ def strays_of(
                 parts.get("account", ""),
                 window,
             )
-
-
-def last_date(window: Window) -> date:
-    """Return the last date of a window in its time zone."""
-    return (window.end.astimezone(ZoneInfo(window.time_zone)) - SECOND).date()
 
 
 def touches(window: Window, period: Period) -> bool:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from vonage_reports.aws.definitions_source import WrittenDefinitions
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
+from vonage_reports.domain.commands import command_for
+from vonage_reports.domain.notifications import backfill_event
 from vonage_reports.domain.printable import printable
 from vonage_reports.domain.windows import format_instant
 from vonage_reports_cli.definitions import Checked, checked, known_api_key, told
@@ -116,10 +118,13 @@ def described(lines: Sequence[Line], price: Price | None) -> Iterator[str]:
 def left_out(lines: Iterable[Line]) -> Iterator[str]:
     """Yield the windows that became due too long ago for the calendar, as text."""
     for line in lines:
+        event = backfill_event(
+            line.definition, line.windows[0], line.windows[-1], account_id=line.account_id
+        )
         yield printable(
             f"{line.definition}, {line.account_id}: {count(line.reports, 'window')} from "
-            f"{line.windows[0].first_date} on became due more than 7 days ago; only `backfill` "
-            "collects them"
+            f"{line.windows[0].first_date} on became due more than 7 days ago; only "
+            f"`{command_for(event)}` collects them"
         )
 
 

@@ -3,8 +3,9 @@
 It reads the ledger and asks submit_reports for the outlook (`dry_run`). It changes nothing.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from vonage_reports.aws.ledger_items import OpenWork, UnreadableItem
@@ -17,6 +18,7 @@ from vonage_reports.domain.slots import SLOTS, may_be_submitted
 from vonage_reports.domain.windows import format_instant, parse_instant
 from vonage_reports.submit_reports.plan import require_records
 from vonage_reports.submit_reports.split_windows import parts_of
+from vonage_reports.submit_reports.withdraw import withdrawable
 from vonage_reports_cli.acting import Action, Refused, Step, cost, known_report
 from vonage_reports_cli.definitions import checked, known_api_key
 from vonage_reports_cli.errors import CommandError, Exit, NoAccess
@@ -239,6 +241,33 @@ def _withdraw(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
     return Action({"withdraw": value}, lines, 0)
 
 
+def _withdraw_windows(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
+    definition, account_id = value["definition"], value["account_id"]
+    dates = date.fromisoformat(value["start"]), date.fromisoformat(value["end"])
+    of_account = f"{definition}, {account_id}"
+    try:
+        found = withdrawable(definition, account_id, dates, stack.ledger)
+    except InvalidRequest as error:
+        return Refused(of_account, str(error))
+    if not found:
+        reason = f"{of_account}: no open or failed report from {dates[0]} until {dates[1]}"
+        return Refused(of_account, reason, Exit.DONE)
+    first, last = found[0].window.first_date, found[-1].window.first_date
+    counts = Counter(each.state for each in found)
+    so_far = billed(stack, found)
+    lines = [
+        f"{of_account}: {count(len(found), 'report')} of windows from {first} to {last}",
+        *(
+            f"  {number:,} {state.value}, for each: {_AFTER_WITHDRAWAL[state]}"
+            for state, number in counts.items()
+        ),
+        f"  {so_far}",
+        "  this is free",
+    ]
+    done = f"{of_account}: {count(len(found), 'report')} ended as CANCELLED"
+    return Action({"withdraw_windows": value}, lines, 0, done)
+
+
 _AFTER_WITHDRAWAL: Mapping[State, str] = {
     State.PLANNED: "ends now, and Vonage is not asked for it",
     State.SUBMITTING: (
@@ -256,8 +285,14 @@ _AFTER_WITHDRAWAL: Mapping[State, str] = {
 }
 
 
+_OF_A_BACKFILL = ("definition", "start", "end", "account_id")
+_MOST_CLOSED = 5
+"""How many closed accounts the preview of a backfill names. The answer to its dry run has all."""
+
+
 def _backfill(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
-    asked = {name: value[name] for name in ("definition", "start", "end")}
+    account_id = value.get("account_id")
+    asked = {each: value[each] for each in _OF_A_BACKFILL if each in value}
     outlook = stack.send({"backfill": {**asked, "dry_run": True}})["dry_run"]
     name, windows = outlook["backfill"], outlook["windows"]
     running = {each.name: each for each in stack.ledger.open_work().backfills}
@@ -278,14 +313,24 @@ def _backfill(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
     known, _ = stack.ledger.reports_between(
         value["definition"], parse_instant(start), parse_instant(end)
     )
+    if account_id is not None:
+        known = [each for each in known if each.account_id.lower() == account_id.lower()]
     records = outlook["expected_billed_records"]
+    # Functions of an earlier version name none.
+    closed = outlook.get("closed_accounts", ())
     lines = [
         f"backfill {name}: {count(len(windows), 'window')}, from {start} to {end}",
         f"  requests {count(outlook['reports'], 'report')} from Vonage, newest first",
         f"  {billed(stack, known)}",
         _going_to_bill(stack, records),
         *_below_cap(outlook),
+        *(
+            f"  leaves out {each}, which is closed or suspended; --account {each} collects it"
+            for each in closed[:_MOST_CLOSED]
+        ),
     ]
+    if len(closed) > _MOST_CLOSED:
+        lines.append(f"  and leaves out {len(closed) - _MOST_CLOSED:,} more such accounts")
     if outlook["skipped"]:
         lines.insert(2, f"  leaves out {outlook['skipped']:,} that are delivered or under way")
     return Action({"backfill": value}, lines, records)
@@ -423,6 +468,7 @@ _PREVIEWS: Mapping[str, Callable[[DeployedStack, Any], Step]] = {
     "reconvert": _reconvert,
     "resolve": _resolve,
     "withdraw": _withdraw,
+    "withdraw_windows": _withdraw_windows,
     "backfill": _backfill,
     "cancel": _cancel,
     "sweep": _sweep,

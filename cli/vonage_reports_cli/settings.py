@@ -212,11 +212,15 @@ _DELETIONS = {
 
 
 def consequences(setting: Setting, value: str) -> list[str]:
-    """Name what an update deletes for good, or where it sends the API secret."""
+    """Name what an update deletes for good or makes public, or where it sends the API secret."""
     if setting.name == "VonageBaseUrl" and value != setting.value:
         return [f"Every request goes to {value} then, with the API key and the API secret."]
     if setting.name == "WorkflowLog" and (setting.value, value) == ("on", "off"):
         return ["CloudFormation deletes the log group of the workflow, with the errors in it."]
+    if setting.name == "Callback" and value != setting.value:
+        if value == "off":
+            return ["CloudFormation deletes the log group of receive_callback."]
+        return ["The stack gets a public URL, which anyone may call: docs/security.md."]
     if setting.name not in _DELETIONS or value in ("0", setting.value):
         return []
     is_earlier = setting.value in ("", "0") or int(value) < int(setting.value)

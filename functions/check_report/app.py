@@ -27,7 +27,7 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
     """Return `{"ready", "wait_seconds", "download"}`.
 
     The event has `report` (the workflow's input) and `started` (the start of the run). After a 429,
-    return a wait; raise only for faults.
+    return a wait and `throttled`, so that no callback ends this wait; raise only for faults.
     """
     run_input = RunInput.from_input(event["report"])
     assert run_input.request_id is not None  # a run without a request begins at Convert Report
@@ -37,7 +37,7 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
     except RateLimited as error:
         wait = waits.after_429(error)
         logger.warning("throttled", extra={"wait_seconds": wait})
-        return {"ready": False, "wait_seconds": wait, "download": None}
+        return {"ready": False, "wait_seconds": wait, "download": None, "throttled": True}
     result = check_report(
         answer,
         started=parse_instant(event["started"]),

@@ -42,10 +42,11 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     """
     request = parse_event(event)
     settings, services = Settings.from_environment(os.environ), _services()
-    token = context.aws_request_id
+    invocation = Invocation(
+        context.aws_request_id, lambda: context.get_remaining_time_in_millis() / 1000
+    )
     if is_dry_run(request):
-        return {"dry_run": request.outlook(RequestContext(services, settings, token, _now()))}
-    invocation = Invocation(token, lambda: context.get_remaining_time_in_millis() / 1000)
+        return {"dry_run": request.outlook(RequestContext(services, settings, invocation, _now()))}
     result = reconcile(request, services, settings, invocation, clock=_now)
     logger.info("submit_reports is done", extra=result.answer)
     if result.errors and not isinstance(request, OperatorRequest):
@@ -76,6 +77,8 @@ def _services() -> Services:
         metrics=Metrics(os.environ["STACK_NAME"], is_detailed=settings.detailed_metrics),
         waits=Waits(settings.wait_scale),
         catalogue=_catalogue() if settings.catalogue == "on" else None,
+        # The URL of a function ends with a slash.
+        callback_url=os.environ["CALLBACK_URL"] if settings.callback == "function-url" else None,
     )
 
 

@@ -1,8 +1,8 @@
 """The API without its HTTP server: routes, credentials, rate limit and faults.
 
 It serves only the endpoints that asynchronous reports need. The synchronous GET
-/v2/reports/records is missing, and so are the info and the deletion of media. A callback_url is
-accepted but never called. Of the Subaccounts API, it serves the list.
+/v2/reports/records is missing, and so are the info and the deletion of media. The server calls a
+callback_url. Of the Subaccounts API, it serves the list.
 """
 
 import base64

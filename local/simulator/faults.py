@@ -13,6 +13,8 @@ Defaults are in parentheses after each parameter. Report faults, with their oper
     items_count (create, get, list): The count is wrong by `delta` (1). On create, it stays wrong.
     no_link (create, get, list): SUCCESS has no download link.
     link_while_processing (create, get, list): PROCESSING has a link, but there is no file yet.
+    callback (create): The callback comes `calls` (1) times, `seconds` (0) after the end of the
+        report, or after the POST if it is `early` (false).
     lag (list): The list omits reports younger than `seconds` (60).
     distorted (subaccounts): The list is not as documented. `how`: null_list, null_entry,
         text_for_suspended, number_for_key, odd_key, twice, another_primary, pages (half of the
@@ -50,6 +52,7 @@ REPORT_FAULTS: Mapping[str, tuple[str, ...]] = {
     "items_count": ("create", "get", "list"),
     "no_link": ("create", "get", "list"),
     "link_while_processing": ("create", "get", "list"),
+    "callback": ("create",),
     "lag": ("list",),
     "distorted": ("subaccounts",),
 }
@@ -88,7 +91,7 @@ _HOW: Mapping[str, tuple[str, ...]] = {
 _PARAMETERS: Mapping[str, type | tuple[type, ...]] = {
     "status": int, "retry_after": int, "body": str, "content_type": str, "seconds": (int, float),
     "request_status": str, "how": str, "rows": int, "delta": int, "n": int, "location": str,
-    "reset": bool,
+    "reset": bool, "calls": int, "early": bool,
 }  # fmt: skip
 _MATCHES = ("product", "direction", "request_id")
 

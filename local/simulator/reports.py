@@ -59,6 +59,9 @@ class Report:
         lasts: Seconds from `started` to the end. None means that the row count decides.
         empty: The form of a report without rows, or None for a report with its real rows.
         max_rows: Row limit of the outcome TRUNCATED. None means the limit of the settings.
+        calls: How many callbacks are still to come. 0 without a `callback_url`.
+        calls_after: Seconds until then from the end, or from the POST if `calls_early`.
+        calls_early: Whether the callbacks do not wait for the end.
         imperfections: Names of `imperfections.IMPERFECTIONS`.
         aborted: When the report was cancelled.
         stop: Tells the rendering thread to give up.
@@ -77,6 +80,9 @@ class Report:
     empty: str | None = None
     max_rows: int | None = None
     distortion: Distortion = field(default_factory=Distortion)
+    calls: int = 0
+    calls_after: float = 0.0
+    calls_early: bool = False
     imperfections: frozenset[str] = frozenset()
     rendered: Rendered | None = None
     rendered_at: float = 0.0
@@ -100,6 +106,11 @@ class Report:
         speed = self.settings.rows_per_second
         seconds = max(self.settings.seconds_per_report, rows / speed if speed else 0.0)
         return max(self.started + seconds, self.rendered_at)
+
+    def calls_at(self) -> float | None:
+        """Return when the callbacks come, or None while the time is unknown."""
+        since = self.received if self.calls_early else self.ended()
+        return None if since is None else since + self.calls_after
 
     def status(self, now: float) -> str:
         """Return the request_status at the time `now`."""
@@ -237,6 +248,7 @@ class Report:
 
     def control_document(self, clock: Clock) -> Mapping[str, object]:
         """Return the report's entry in /control/state."""
+        ended = self.ended()
         return {
             "request_id": self.request_id,
             "file_id": self.file_id,
@@ -251,5 +263,6 @@ class Report:
             "bytes": self.rendered.bytes if self.rendered else None,
             "sha256": self.rendered.sha256 if self.rendered else None,
             "receive_time": clock.at(self.received).isoformat(),
+            "end_time": None if ended is None else clock.at(ended).isoformat(),
             "foreign": self.foreign,
         }

@@ -3,15 +3,16 @@
 import socketserver
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event
+from threading import Event, Thread
 from urllib.parse import urlsplit
 
-from . import control
+from . import callbacks, control
 from .api import Request, answer_to
 from .delivery import altered, send, send_with_fault
 from .simulation import Simulation
 
 HOST = "127.0.0.1"
+_CALLBACK_SECONDS = 0.02  # the longest delay of a callback that is due
 
 
 class Server(ThreadingHTTPServer):
@@ -23,6 +24,8 @@ class Server(ThreadingHTTPServer):
         self.simulation = simulation
         self.stopping = Event()
         super().__init__((HOST, port), _Handler)
+        # One call after another, as the function takes them.
+        Thread(target=self._call_back, daemon=True).start()
 
     @property
     def url(self) -> str:
@@ -33,6 +36,17 @@ class Server(ThreadingHTTPServer):
         """Bind without HTTPServer's lookup of the host name, which may take seconds."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = HOST, self.server_address[1]
+
+    def _call_back(self) -> None:
+        """Make the callbacks that are due, until the server stops."""
+        while not self.stopping.wait(_CALLBACK_SECONDS):
+            with self.simulation.lock:
+                settings = self.simulation.world.settings
+                due = self.simulation.take_callbacks() if settings.callbacks_to else []
+            for callback in due:
+                status = callbacks.send(callback, settings.callbacks_to, settings.callbacks_trust)
+                with self.simulation.lock:
+                    self.simulation.called(callback, status)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Print nothing when a client hangs up."""

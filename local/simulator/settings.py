@@ -43,6 +43,9 @@ class Settings:
             account is unknown.
         forbidden_accounts: Accounts for which a POST answers 403.
         subaccounts_api: Whether the key may use the Subaccounts API. If not, it answers 403.
+        callbacks_to: The address (host:port) that gets every callback, whatever the host of its
+            URL. If empty, the simulator makes no callback.
+        callbacks_trust: A file with the authorities that callbacks over https trust.
         empty_report: The form of a report without rows.
         extra_columns: Columns added at the end, as Vonage might add them.
         inserted_column: A column added in the middle, as Vonage might add it.
@@ -72,6 +75,8 @@ class Settings:
     closed_accounts: tuple[str, ...] = ()
     forbidden_accounts: tuple[str, ...] = ()
     subaccounts_api: bool = True
+    callbacks_to: str = ""
+    callbacks_trust: str = ""
     empty_report: str = "header_only"
     extra_columns: tuple[str, ...] = ()
     inserted_column: str = ""

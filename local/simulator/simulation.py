@@ -1,5 +1,6 @@
 """The state of one simulated account, and the APIs' operations on it."""
 
+import json
 import sys
 import traceback
 import uuid
@@ -26,6 +27,7 @@ from .answers import (
     wrong_credentials,
 )
 from .billing import Bill
+from .callbacks import Callback
 from .clock import Clock
 from .faults import Fault, FaultBook
 from .records import Job
@@ -76,6 +78,7 @@ class World:
 
     Attributes:
         settings: Settings of the next report.
+        callbacks: The calls that were made: request_id, the time, and the status of the answer.
         max_in_flight: Peak number of reports in flight, including refused reports.
     """
 
@@ -85,6 +88,7 @@ class World:
     faults: FaultBook = field(default_factory=FaultBook)
     bill: Bill = field(default_factory=Bill)
     reports: dict[str, Report] = field(default_factory=dict)
+    callbacks: list[dict[str, object]] = field(default_factory=list)
     max_in_flight: int = 0
 
 
@@ -154,6 +158,7 @@ class Simulation:
             },
             "max_requests_per_second": traffic.max_requests_per_second,
             "violations": dict(traffic.violations),
+            "callbacks": list(world.callbacks),
             "faults": [fault.to_json() for fault in world.faults.pending],
         }
 
@@ -170,6 +175,26 @@ class Simulation:
             self._accept(body, report_faults=(), foreign=True, lasts=seconds).request_id
             for _ in range(count)
         ]
+
+    def take_callbacks(self) -> list[Callback]:
+        """Return the callbacks that are due, once each."""
+        self._settle()
+        now = self.world.clock.elapsed()
+        due: list[Callback] = []
+        for report in self.world.reports.values():
+            at = report.calls_at() if report.calls else None
+            if at is not None and now >= at:
+                document = report.document(self.world.clock, Distortion())
+                url = str(report.request.sent["callback_url"])
+                call = Callback(report.request_id, url, json.dumps(document).encode())
+                due += [call] * report.calls
+                report.calls = 0
+        return due
+
+    def called(self, callback: Callback, status: int | None) -> None:
+        """Record the answer to a callback, or None."""
+        at = self.world.clock.now().isoformat()
+        self.world.callbacks.append({"request_id": callback.request_id, "at": at, "status": status})
 
     # Operations of the API. `report_faults` alter a report, or the API's answer about the report.
 
@@ -360,6 +385,7 @@ class Simulation:
             imperfections=frozenset(world.settings.imperfect)
             | {fault.text("how", "") for fault in report_faults if fault.fault == "imperfect"},
         )
+        report.calls = int("callback_url" in body and world.settings.callbacks_to != "")
         _set_outcome(report, report_faults)
         world.reports[report.request_id] = report
         if report.needs_archive:
@@ -515,3 +541,7 @@ def _set_outcome(report: Report, report_faults: Sequence[Fault]) -> None:
                 report.max_rows = int(fault.number("rows", 100))
         elif fault.fault == "empty":
             report.empty = fault.text("how", "header_only")
+        elif fault.fault == "callback" and report.calls:
+            report.calls = int(fault.number("calls", 1))
+            report.calls_after = fault.number("seconds", 0)
+            report.calls_early = bool(fault.parameters.get("early", False))

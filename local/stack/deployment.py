@@ -71,6 +71,10 @@ class Stack:
         assert isinstance(event, dict)
         return event
 
+    def has(self, logical_id: str) -> bool:
+        """Whether the stack has a resource, which may depend on a parameter."""
+        return any(each["LogicalResourceId"] == logical_id for each in self._resources)
+
     def physical_id(self, logical_id: str) -> str:
         """Return the physical id of a resource: a name or an ARN."""
         return next(

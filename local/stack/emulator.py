@@ -123,7 +123,7 @@ class Emulator:
     def _make_certificate(self) -> None:
         authority = trustme.CA()
         authority.cert_pem.write_to_path(self.ca_bundle)
-        server = authority.issue_cert("127.0.0.1", "localhost")
+        server = authority.issue_cert("127.0.0.1", "localhost", f"*.lambda-url.{REGION}.on.aws")
         server.private_key_and_cert_chain_pem.write_to_path(self._folder / "server.pem")
 
     def _start(self, listener: socket.socket, port: int) -> subprocess.Popen[bytes]:

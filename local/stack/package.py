@@ -28,6 +28,10 @@ NAMED_QUERY = "AWS::Athena::NamedQuery"
 
 CODE_PROPERTY = {FUNCTION: "CodeUri", LAYER: "ContentUri", STATE_MACHINE: "DefinitionUri"}
 
+CALLBACK_SECONDS = 5
+"""How long a run waits for a callback on the emulator, which takes a fixed number only. The factor
+of the emulator's waits does not shorten it."""
+
 # The oldest date that a ZIP can hold. With a fixed date, equal code gives equal bytes.
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -87,8 +91,11 @@ def _definition(source: Path) -> str:
     """Return the workflow as JSON, because the emulator cannot read YAML."""
     definition = yaml.safe_load(source.read_text())
     for state in definition["States"].values():
-        if state.get("Resource", "").endswith(":states:::sns:publish"):
+        resource = state.get("Resource", "")
+        if resource.endswith(":states:::sns:publish"):
             _write_out_attributes(state["Arguments"])
+        elif resource.endswith(".waitForTaskToken"):
+            state["TimeoutSeconds"] = CALLBACK_SECONDS
     return json.dumps(definition)
 
 

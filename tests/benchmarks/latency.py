@@ -19,6 +19,7 @@ from random import Random
 from statistics import mean
 from typing import Any
 
+from tests.benchmarks import callback_model
 from tests.benchmarks.backfill_model import Result, Shape, collect
 from tests.chaos.workflow import Wait, Workflow
 from tests.support.paths import ROOT
@@ -38,6 +39,9 @@ WORLDS = {"2 min": (1.5, 2.5), "8 min": (7, 9), "today": (5, 10), "2018": (25, 3
 DOCUMENTED = ("today", "2018")
 
 UNKNOWN_ROWS = 1_000_000
+CALLED_ROWS, CALLED_DRAWS = (1_000, 100_000, 1_000_000, 7_000_000), 100
+"""The sizes of the runs with a callback, and the draws for each."""
+
 FLOOR, CALL = 10.0, 0.5
 """The shortest generation, and the time of one check, in seconds."""
 
@@ -250,6 +254,36 @@ def print_backfills(rows: list[dict[str, Any]]) -> None:
             print(f"MISSED slots that are free at ready would save {row['gain']:.0%}")
 
 
+def print_callbacks() -> list[dict[str, Any]]:
+    """Print the table of runs with a callback, and return its rows."""
+
+    def next_wait(age: float) -> float:
+        return _now(age, 0)
+
+    rows = [
+        row
+        for world in DOCUMENTED
+        for size in CALLED_ROWS
+        for row in callback_model.measure(
+            world,
+            size,
+            list(generations(world, size))[:CALLED_DRAWS],
+            first_wait=waits.first_wait(size),
+            next_wait=next_wait,
+            check=CALL,
+        )
+    ]
+    endless = callback_model.seen(
+        waits.first_wait(None),
+        waits.DEADLINE.total_seconds(),
+        delay=None,
+        next_wait=next_wait,
+        check=CALL,
+    )
+    callback_model.report(rows, endless=endless)
+    return rows
+
+
 def main() -> list[dict[str, Any]]:
     """Print the table, and a line for each goal that was missed. Return the rows."""
     rows = [
@@ -279,6 +313,7 @@ def main() -> list[dict[str, Any]]:
     )
     for each in missed(rows):
         print(f"MISSED {each}")
+    rows += print_callbacks()
     backfills = [measure_backfill(world, shape) for world in DOCUMENTED for shape in BACKFILLS]
     print_backfills(backfills)
     return [*rows, *backfills]

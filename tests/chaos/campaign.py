@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,8 +33,9 @@ from requests.adapters import HTTPAdapter
 from local.simulator.settings import Settings
 from local.simulator.simulation import Account
 from local.stack.template import read_template
-from tests.chaos import refusals
+from tests.chaos import callbacks, refusals
 from tests.chaos.answers import StrangeAnswers
+from tests.chaos.callbacks import Callbacks
 from tests.chaos.fake_aws import (
     BUCKET,
     DATABASE,
@@ -61,9 +63,12 @@ from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.spend import month_of
 from vonage_reports.domain.subaccounts import UNKNOWN
 from vonage_reports.submit_reports import read_definitions, withdraw
+from vonage_reports.submit_reports.context import Services
 from vonage_reports.vonage.answers import Deadline
 
-FUNCTIONS = ("submit_reports", "check_report", "store_report", "convert_report")
+FUNCTIONS = (
+    *("submit_reports", "check_report", "store_report", "convert_report", "receive_callback"),
+)
 API_KEY, SUBACCOUNT, NEW_ACCOUNT, OTHER_KEY = "abcd1234", "subacct1", "newacct1", "other999"
 DAYS = 7
 FIRST_DAYS = (datetime(2026, 10, 21, tzinfo=UTC), datetime(2026, 11, 3, tzinfo=UTC))
@@ -129,6 +134,10 @@ class Outcome:
     """How often store_report was killed, or S3 refused to abort an upload: each may stay open."""
     at_rest: bool
     invocations: int
+    woken: Mapping[str, int] = field(default_factory=dict)
+    """How many waits each callback ended, by the SHA-256 of its path."""
+    paths: list[str] = field(default_factory=list)
+    """The paths that Vonage calls."""
     created: Mapping[str, datetime] = field(default_factory=dict)
     """When Vonage created a sub-account, by its own clock."""
     suspended: Mapping[str, datetime] = field(default_factory=dict)
@@ -204,6 +213,8 @@ class SeedKind:
     """How far Vonage's clock is ahead of ours."""
     follows: bool = False
     """Whether a definition follows Vonage's list of sub-accounts."""
+    calls_back: bool = False
+    """Whether Vonage calls the stack when a report ends."""
 
     @classmethod
     def of(cls, random: Random) -> "SeedKind":
@@ -215,6 +226,7 @@ class SeedKind:
             wrong_secret=random.choice([*[None] * 6, "mistyped", "mistyped_key", "other_key"]),
             clock_error=timedelta(seconds=random.choice(errors)),
             follows=random.random() < 0.25,
+            calls_back=random.random() < 0.3,
         )
 
 
@@ -264,6 +276,7 @@ class Campaign:
     reactivated: dict[str, datetime] = field(default_factory=dict)
     unexpected_errors: list[str] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
+    woken: Counter[str] = field(default_factory=Counter)
     invocations: int = 0
     killed_storing: int = 0
     expected: int = 0
@@ -322,6 +335,7 @@ class Campaign:
                 requests_per_second=0,
                 seconds_per_report=self.random.choice([10, 120, 900]),
                 empty_report=self.random.choice(["header_only", "zero_bytes", "no_link"]),
+                callbacks_to="the stack" if self.kind.calls_back else "",
             ),
             self.folder,
             virtual_time=self.virtual_time,
@@ -338,12 +352,20 @@ class Campaign:
             accounts=(API_KEY, SUBACCOUNT),
             products=[each["product"] for each in self.definitions],
         )
+        if self.kind.calls_back:
+            self.vonage.callbacks = Callbacks(
+                self.vonage.simulation,
+                self.virtual_time,
+                Random(f"{self.seed} callbacks"),
+                self._receive,
+            )
         self.cap = Random(f"{self.seed} cap").choice([*[0] * 7, 40, 150])
         self.workflow = Workflow.of_file(
             ROOT / "functions/report_workflow.asl.yaml",
             {
                 **{each.title().replace("_", "") + "FunctionArn": each for each in FUNCTIONS},
                 "TopicArn": TOPIC,
+                "CallbackTableName": callbacks.TABLE,
             },
         )
 
@@ -416,6 +438,9 @@ class Campaign:
         self.virtual_time.at(self.faults_end, lambda: os.environ.update({_CAP: "0"}))
         if self.kind.follows:
             self._schedule_sub_accounts()
+        if self.kind.calls_back:
+            os.environ["CALLBACK"] = "function-url"
+            self._schedule_strangers()
         self.virtual_time.after(300, self._sweep)
         end = self.faults_end + PATIENCE
         at_rest = False
@@ -444,6 +469,8 @@ class Campaign:
             unable_to_abort=self.killed_storing + self.aws.refused_aborts,
             at_rest=at_rest,
             invocations=self.invocations,
+            woken=self.woken,
+            paths=self.vonage.callbacks.paths if self.vonage.callbacks else [],
             created=self.created,
             suspended=self.suspended,
             reactivated=self.reactivated,
@@ -945,7 +972,7 @@ class Campaign:
     def _start_cold(self, function: str) -> None:
         """Let the next invocation create its clients again, as after a cold start."""
         app = _app(function)
-        for name in ("_services", "_vonage", "_bucket", "_catalogue"):
+        for name in ("_services", "_vonage", "_bucket", "_catalogue", "_waiting_runs"):
             if hasattr(app, name):
                 getattr(app, name).cache_clear()
 
@@ -974,6 +1001,13 @@ class Campaign:
         if isinstance(step, Wait):
             self.virtual_time.after(
                 step.seconds, lambda: self._go_on(execution, steps, lambda: steps.send(None))
+            )
+        elif step.token is not None:
+            self._wait_for_token(
+                execution,
+                step,
+                lambda value: self._go_on(execution, steps, lambda: steps.send(value)),
+                lambda error: self._go_on(execution, steps, lambda: steps.throw(error)),
             )
         else:
             self._call(
@@ -1017,6 +1051,49 @@ class Campaign:
                 then({"Payload": invocation.result})
 
         self._invoke(call.arguments["FunctionName"], call.arguments["Payload"], ended)
+
+    def _wait_for_token(
+        self,
+        execution: Execution,
+        call: Call,
+        then: Callable[[Any], None],
+        fails: Callable[[StateError], None],
+    ) -> None:
+        how = self.fault_plan.over_aws("dynamodb", "PutItem", self.virtual_time.now)
+        self._note(f"{execution.name} waits for its callback {how or ''}")
+        assert call.token is not None
+        token, item = call.token, call.arguments["Item"]
+        callback = item["callback"]["S"]
+        if how in (None, "lost", "slow"):
+            self.aws.waiting[callback] = item
+        if how not in (None, "slow"):
+            error = StateError("DynamoDb.DynamoDbException", str(how))
+            self.virtual_time.after(0.1, lambda: fails(error))
+            return
+
+        def called() -> None:
+            self._note(f"{execution.name} is called")
+            self.woken[callback] += 1
+            then({})
+
+        def timed_out() -> None:
+            if self.aws.tasks.pop(token, None) is not None:
+                fails(StateError("States.Timeout", "no call"))
+
+        self.aws.tasks[token] = (execution, called)
+        self.virtual_time.after(call.timeout, timed_out)
+
+    def _receive(self, path: str, over: Callable[[], None]) -> None:
+        """Invoke receive_callback, as anyone may who knows its URL."""
+        self._invoke("receive_callback", {"rawPath": f"/{path}"}, lambda _: over())
+
+    def _schedule_strangers(self) -> None:
+        """Let strangers call, some of whom know a path."""
+        random, made = Random(f"{self.seed} strangers"), self.vonage.callbacks
+        assert made is not None
+        for _ in range(12):
+            when = self.virtual_time.now + timedelta(days=DAYS * random.random())
+            self.virtual_time.at(when, made.stranger)
 
     def _end(self, execution: Execution, status: str) -> None:
         if execution.status != "RUNNING":
@@ -1133,6 +1210,12 @@ def _loggers_to(stream: io.StringIO) -> Iterator[None]:
             handler.stream = old
 
 
+def _defaults_of_services(seed: int) -> tuple[Any, ...]:
+    """Return the defaults of Services, with random bytes that are the same in each run."""
+    *others, _ = Services.__init__.__defaults__ or ()
+    return (*others, Random(f"{seed} paths").randbytes)
+
+
 @contextlib.contextmanager
 def campaign(seed: int, of: Callable[[int, Path], Campaign] = Campaign) -> Iterator[Campaign]:
     """Run the stack of a seed. The outcome is valid within the `with` block."""
@@ -1151,6 +1234,8 @@ def campaign(seed: int, of: Callable[[int, Path], Campaign] = Campaign) -> Itera
         "DATABASE_NAME": DATABASE,
         "REQUEST_INTERVAL": "0",
         "STACK_NAME": "weeks",
+        "CALLBACK_URL": callbacks.URL,
+        "CALLBACK_TABLE_NAME": callbacks.TABLE,
         "OVERDUE_HOURS": str(OVERDUE_HOURS),
         # No month ends in a seed.
         "PERIOD_LENGTH": "day",
@@ -1176,6 +1261,7 @@ def campaign(seed: int, of: Callable[[int, Path], Campaign] = Campaign) -> Itera
                 # time_machine leaves the monotonic clock as it is.
                 patch.object(Deadline.__init__, "__defaults__", (seconds,)),
                 patch.object(cached_credentials, "__kwdefaults__", {"clock": seconds}),
+                patch.object(Services.__init__, "__defaults__", _defaults_of_services(seed)),
                 made.aws.connected(),
             ):
                 yield made

@@ -16,6 +16,7 @@ from unittest.mock import patch
 import boto3
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
+from tests.chaos import callbacks
 from tests.chaos.dynamodb import ConditionsFailed, Table
 from tests.chaos.fault_plan import FaultPlan, LedgerFaults
 from tests.chaos.s3 import Objects, Refused
@@ -82,6 +83,10 @@ class FakeAws:
     partitions: set[tuple[str, ...]] = field(default_factory=set)
     messages: list[dict[str, Any]] = field(default_factory=list)
     executions: dict[str, Execution] = field(default_factory=dict)
+    waiting: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The items of the runs that wait for a callback, by the SHA-256 of its path."""
+    tasks: dict[str, tuple[Execution, Callable[[], None]]] = field(default_factory=dict)
+    """The tasks that wait for their token: the run, and the function that ends the wait."""
     sent_at: list[datetime] = field(default_factory=list)
     """When each of `messages` was sent."""
     defined_at: datetime = field(init=False)
@@ -175,6 +180,8 @@ class FakeAws:
     def _refusal_of_ledger(
         self, operation: str, request: dict[str, Any], how: str | None
     ) -> Any | None:
+        if request.get("TableName") == callbacks.TABLE:
+            return None
         partitions = _partitions(request)
         if how == "conflict":
             # One item of the transaction, as DynamoDB reports it.
@@ -203,14 +210,31 @@ class FakeAws:
                 return answer_of_aws(200, self._published(params["body"]))
             request = json.loads(params["body"])
             if service == "dynamodb":
-                self.writes += operation in ("TransactWriteItems", "DeleteItem")
-                return answer_of_aws(200, self.table.answer(operation, request))
+                return answer_of_aws(200, self._of_dynamodb(operation, request))
             return answer_of_aws(200, _OPERATIONS[operation](self, request))
         except Refused as refused:
             return refusal_of_aws(refused.status, refused.code)
         except ConditionsFailed as failed:
             name = "TransactionCanceledException"
             return refusal_of_aws(400, name, CancellationReasons=failed.reasons)
+
+    def _of_dynamodb(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        if request.get("TableName") != callbacks.TABLE:
+            self.writes += operation in ("TransactWriteItems", "DeleteItem")
+            return self.table.answer(operation, request)
+        callback = request["Key"]["callback"]["S"]
+        if operation == "DeleteItem":
+            self.waiting.pop(callback, None)
+            return {}
+        assert operation == "GetItem"
+        return {"Item": self.waiting[callback]} if callback in self.waiting else {}
+
+    def _send_task_success(self, request: dict[str, Any]) -> dict[str, Any]:
+        execution, ends = self.tasks.pop(request["taskToken"], (None, None))
+        if execution is None or ends is None or execution.status != "RUNNING":
+            raise Refused(400, "TaskTimedOut")
+        self.virtual_time.after(0.05, ends)
+        return {}
 
     def _published(self, request: dict[str, Any]) -> dict[str, Any]:
         assert request["TopicArn"] == TOPIC
@@ -279,4 +303,5 @@ _OPERATIONS: dict[str, Callable[[FakeAws, dict[str, Any]], dict[str, Any]]] = {
     "CreatePartition": FakeAws._create_partition,
     "StartExecution": FakeAws._start_execution,
     "DescribeExecution": FakeAws._describe_execution,
+    "SendTaskSuccess": FakeAws._send_task_success,
 }

@@ -469,6 +469,8 @@ def _no_secret_leaks(outcome: Outcome) -> Iterator[str]:
             *(f"{each.input} {each.output} {each.error} {each.cause}" for each in executions),
         ]
     )
+    if any(path in texts for path in outcome.paths):
+        yield "the path of a callback leaked"
     for secret in outcome.secrets:
         token = base64.b64encode(f"{API_KEY}:{secret}".encode()).decode()
         if secret in texts or token in texts:
@@ -479,6 +481,13 @@ def _no_secret_leaks(outcome: Outcome) -> Iterator[str]:
     for digits in set(re.findall(r"(?<![\w.-])\d{8,15}(?![\w.-])", texts)):
         if any(first <= int(digits) <= last for first, last in ranges):
             yield f"a phone number leaked: {digits}"
+
+
+def _callback_ends_one_wait(outcome: Outcome) -> Iterator[str]:
+    """Check that a path causes one early poll at most, in whichever run."""
+    for callback, count in outcome.woken.items():
+        if count > 1:
+            yield f"the callback {callback} ended {count} waits"
 
 
 def _complete_periods_are_announced(outcome: Outcome) -> Iterator[str]:
@@ -519,6 +528,7 @@ _CHECKS: tuple[Callable[[Outcome], Iterator[str]], ...] = (
     _every_archive_is_proven,
     _notifications_can_be_acted_on,
     _complete_periods_are_announced,
+    _callback_ends_one_wait,
     _no_secret_leaks,
     _no_error_is_unexpected,
 )

@@ -304,6 +304,8 @@ def upload_open(outcome: Outcome) -> Outcome:
         (lambda o: announcing(o, {"recollect": {"report_id": "absent"}}), "an unknown report"),
         (lambda o: announcing(o, {"recollect": {}}), "is refused"),
         (lambda o: replace(o, logs=o.logs + o.secrets[0]), "a secret leaked"),
+        (lambda o: replace(o, logs=o.logs + o.paths[0]), "path of a callback leaked"),
+        (lambda o: replace(o, woken=dict.fromkeys(o.woken, 2)), "ended 2 waits"),
         (with_a_phone_number, "a phone number leaked"),
         (lambda o: replace(o, unexpected_errors=["KeyError"]), "KeyError"),
     ],
@@ -323,4 +325,6 @@ def test_checked_texts_are_not_empty(outcome: Outcome) -> None:
     made: FakeAws = outcome.aws
     assert "submit_reports is done" in outcome.logs
     assert {each["event"] for each in made.messages} >= {"report.delivered"}
+    assert outcome.woken
+    assert outcome.paths
     assert read_json(made.objects, a_key(outcome, "manifests/", ".json"))["rows"] > 0

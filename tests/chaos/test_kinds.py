@@ -1,7 +1,7 @@
 """Each kind of fault has the effect that its name promises. One without effect proves nothing."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -12,8 +12,10 @@ import requests
 from urllib3.util import parse_url
 
 from local.simulator.answers import Answer
-from tests.chaos import answers, refusals
+from local.simulator.faults import Fault
+from tests.chaos import answers, callbacks, refusals
 from tests.chaos.answers import DrippingBody, StrangeAnswers, documents_of_others
+from tests.chaos.callbacks import Callbacks
 from tests.chaos.campaign import (
     API_KEY,
     NEW_ACCOUNT,
@@ -31,6 +33,7 @@ from tests.chaos.campaign import (
 )
 from tests.chaos.fault_plan import LedgerFaults
 from tests.chaos.refusals import Refusal
+from vonage_reports.domain.callbacks import digest_of
 from vonage_reports.domain.definitions import SUBACCOUNTS
 from vonage_reports.submit_reports.requests import Recollection, parse_event
 
@@ -162,6 +165,63 @@ def test_record_of_an_undelivered_event_has_one_token() -> None:
     assert parsed.token == "request-7"
 
 
+@pytest.mark.parametrize("fault", [None, *callbacks.FAULTS], ids=str)
+def test_callback_comes_as_its_fault_says(fault: dict[str, Any] | None) -> None:
+    # Seed 24 is called back. Its own faults and events are left out.
+    with campaign(24) as made:
+        calls: list[float] = []
+        vonage, begins = made.vonage, made.virtual_time.seconds()
+        assert vonage.callbacks is not None
+
+        def called(_path: str, over: Callable[[], None]) -> None:
+            calls.append(made.virtual_time.seconds() - begins)
+            over()
+
+        vonage.callbacks._call = called
+        faults = [] if fault is None else [Fault("create", "callback", parameters=fault)]
+        body = {**BODY, "callback_url": f"{callbacks.URL}{'0f' * 16}"}
+        vonage.simulation.create(json.dumps(body).encode(), faults)
+        vonage.callbacks.created()
+        while made.virtual_time.step():
+            pass
+    given = fault or {}
+    lasts = 0 if given.get("early") else vonage.simulation.world.settings.seconds_per_report
+    first = lasts + given.get("seconds", 0)
+    expected = [first + 0.5 * number for number in range(given.get("calls", 1))]
+    assert calls == pytest.approx(expected, abs=0.1)
+
+
+def test_call_during_another_call_is_lost(running: Campaign) -> None:
+    made: list[str] = []
+    overs: list[Callable[[], None]] = []
+
+    def call(path: str, over: Callable[[], None]) -> None:
+        made.append(path)
+        overs.append(over)
+
+    calls = Callbacks(running.vonage.simulation, running.virtual_time, Random(1), call)
+    calls.made("first")
+    calls.made("second")
+    overs[0]()
+    calls.made("third")
+    assert (made, calls.throttled) == (["first", "third"], 1)
+
+
+def test_strangers_know_some_paths(running: Campaign) -> None:
+    made: list[str] = []
+
+    def call(path: str, over: Callable[[], None]) -> None:
+        made.append(path)
+        over()
+
+    calls = Callbacks(running.vonage.simulation, running.virtual_time, Random(1), call)
+    calls.paths.append("0f" * 16)
+    for _ in range(20):
+        calls.stranger()
+    assert 0 < made.count("0f" * 16) < 20
+    assert all(digest_of(path) for path in made)
+
+
 def test_wrong_secrets_are_of_three_kinds(running: Campaign) -> None:
     made = {}
     for kind in ("mistyped", "mistyped_key", "other_key"):
@@ -178,4 +238,5 @@ def test_each_kind_of_seed_is_drawn() -> None:
     assert {each.crowd for each in drawn} == {(), (API_KEY,), (API_KEY, SUBACCOUNT)}
     assert {each.wrong_secret for each in drawn} == {None, "mistyped", "mistyped_key", "other_key"}
     errors = [each.clock_error for each in drawn]
+    assert {each.calls_back for each in drawn} == {True, False}
     assert timedelta(hours=-1) <= min(errors) < timedelta() < max(errors) <= timedelta(hours=1)

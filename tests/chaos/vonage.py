@@ -28,6 +28,7 @@ from local.simulator.reports import Report
 from local.simulator.settings import Settings
 from local.simulator.simulation import Account, Simulation
 from tests.chaos.answers import DrippingBody, Strange, StrangeAnswers, documents_of_others
+from tests.chaos.callbacks import Callbacks
 from tests.chaos.fault_plan import FaultPlan
 from tests.chaos.refusals import Refusal
 from tests.chaos.virtual_time import VirtualTime
@@ -79,6 +80,7 @@ class Vonage:
         """How often Vonage answered 404 for a request or its file, by request_id."""
         self.followed: list[str] = []
         """Requests to another host that must not be sent there."""
+        self.callbacks: Callbacks | None = None
         self._another = None if another is None else simulation(another)
         self._strange = strange
         self._virtual_time = virtual_time
@@ -144,8 +146,7 @@ class Vonage:
         met: Fault | None = None
         seen = self._refused(operation, run_input, arrived)
         if seen is None:
-            simulation.world.faults.pending = [] if fault is None else [fault]
-            answer, met = answer_to(simulation, arrived)
+            answer, met = self._answered(simulation, operation, arrived, fault)
             seen = altered(answer, met) if met else answer
             if seen is not None and seen is answer:
                 strange = self._strange_form(operation, run_input, seen)
@@ -161,6 +162,18 @@ class Vonage:
         drip = strange.seconds_per_read
         spend = (lambda: invocation.spend(drip)) if drip else None
         return adapter.build_response(request, _response(strange.answer, None, spend))
+
+    def _answered(
+        self, simulation: Simulation, operation: str, arrived: Request, fault: Fault | None
+    ) -> tuple[Answer, Fault | None]:
+        faults = [fault]
+        if self.callbacks is not None and operation == "create":
+            faults.append(self.callbacks.fault())
+        simulation.world.faults.pending = [each for each in faults if each is not None]
+        answer = answer_to(simulation, arrived)
+        if self.callbacks is not None and operation == "create":
+            self.callbacks.created()
+        return answer
 
     def _of_key(self, authorization: str) -> Simulation:
         key = base64.b64decode(authorization.partition(" ")[2]).partition(b":")[0].decode()

@@ -1,7 +1,7 @@
 """An interpreter of the workflow's own file, for the states and fields that it uses.
 
-It supports Choice, Wait, Task, Succeed and Fail, with JSONata, Assign, Arguments, Output and Retry
-as AWS documents them. It refuses any other state or field at once.
+It supports Choice, Wait, Task, Succeed and Fail, with JSONata, Assign, Arguments, Output, Retry,
+Catch and task tokens as AWS documents them. It refuses any other state or field at once.
 """
 
 import json
@@ -18,16 +18,21 @@ import yaml
 _FIELDS = {
     "Choice": {"Choices", "Default"},
     "Wait": {"Seconds", "Next"},
-    "Task": {"Resource", "TimeoutSeconds", "Arguments", "Output", "Assign", "Retry", "Next"},
+    "Task": {
+        *("Resource", "TimeoutSeconds", "Arguments", "Output", "Assign", "Retry", "Catch", "Next"),
+    },
     "Succeed": {"Output"},
     "Fail": {"Error", "Cause"},
 }
-_LONGEST_WAIT = 99_999_999
 _RULE = {"Comment", "Condition", "Assign", "Next"}
 _RETRIER = {
     *("Comment", "ErrorEquals", "IntervalSeconds", "BackoffRate", "MaxAttempts"),
     *("MaxDelaySeconds", "JitterStrategy"),
 }
+_CATCHER = {"Comment", "ErrorEquals", "Next"}
+
+
+_LONGEST_WAIT = 99_999_999
 
 
 @dataclass(frozen=True)
@@ -39,10 +44,15 @@ class Wait:
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a task. The caller sends its result, or throws its StateError."""
+    """A call of a task. The caller sends its result, or throws its StateError.
+
+    A task with a `token` ends when the caller gets the token back, or after `timeout` seconds.
+    """
 
     resource: str
     arguments: Any
+    token: str | None = None
+    timeout: float = _LONGEST_WAIT
 
 
 class StateError(Exception):
@@ -68,6 +78,7 @@ class Workflow:
             _require(state.keys() <= _FIELDS[state["Type"]] | {"Type", "Comment"}, name)
             _require(all(rule.keys() <= _RULE for rule in state.get("Choices", ())), name)
             _require(all(retrier.keys() <= _RETRIER for retrier in state.get("Retry", ())), name)
+            _require(all(catcher.keys() <= _CATCHER for catcher in state.get("Catch", ())), name)
 
     @classmethod
     def of_file(cls, path: Path, substitutions: Mapping[str, str]) -> "Workflow":
@@ -94,7 +105,8 @@ class Workflow:
         while True:
             state = self._states[name]
             entered(state["Type"])
-            states = {"input": value, "context": {"Execution": {"StartTime": started}}}
+            context: dict[str, Any] = {"Execution": {"StartTime": started}}
+            states = {"input": value, "context": context}
             match state["Type"]:
                 case "Choice":
                     assigning: Mapping[str, Any] = {"Next": state["Default"]}
@@ -108,12 +120,14 @@ class Workflow:
                     yield Wait(field_value("Seconds", state["Seconds"], states, variables))
                     output, name = value, state["Next"]
                 case "Task":
-                    assigning = state
-                    arguments = evaluated(state["Arguments"], states, variables)
-                    result = yield from _task(state, arguments, random)
+                    if state["Resource"].endswith(".waitForTaskToken"):
+                        context["Task"] = {"Token": f"token-{random.getrandbits(64):016x}"}
+                    assigning, result = yield from _task(state, states, variables, random)
                     states = {**states, "result": result}
-                    output = evaluated(state["Output"], states, variables)
-                    name = state["Next"]
+                    output = result
+                    if assigning is state:
+                        output = evaluated(state["Output"], states, variables)
+                    name = assigning["Next"]
                 case "Succeed":
                     return evaluated(state["Output"], states, variables)
                 case _:
@@ -127,17 +141,47 @@ def _require(known: bool, name: str) -> None:  # noqa: FBT001 - reads as an asse
         raise NotImplementedError(f"the state {name!r} has a field that is not supported")
 
 
-def _task(state: Mapping[str, Any], arguments: Any, random: Random) -> Steps:
-    used = [0] * len(state["Retry"])
+def _task(
+    state: Mapping[str, Any],
+    states: Mapping[str, Any],
+    variables: Mapping[str, Any],
+    random: Random,
+) -> Steps:
+    """Run a task. Return the state with its result, or the catcher with the error."""
+    try:
+        return state, (yield from _tries(state, states, variables, random))
+    except StateError as error:
+        for catcher in state.get("Catch", ()):
+            if _names(catcher, error):
+                return catcher, {"Error": error.name, "Cause": error.cause}
+        raise
+
+
+def _tries(
+    state: Mapping[str, Any],
+    states: Mapping[str, Any],
+    variables: Mapping[str, Any],
+    random: Random,
+) -> Steps:
+    retriers = state.get("Retry", ())
+    used = [0] * len(retriers)
+    call = Call(
+        state["Resource"],
+        evaluated(state["Arguments"], states, variables),
+        states["context"].get("Task", {}).get("Token"),
+        field_value(
+            "TimeoutSeconds", state.get("TimeoutSeconds", _LONGEST_WAIT), states, variables
+        ),
+    )
     while True:
         try:
-            return (yield Call(state["Resource"], arguments))
+            return (yield call)
         except StateError as error:
             # The first retrier that names the error decides, even when it is used up.
-            number = next((n for n, each in enumerate(state["Retry"]) if _names(each, error)), None)
-            if number is None or used[number] >= state["Retry"][number].get("MaxAttempts", 3):
+            number = next((n for n, each in enumerate(retriers) if _names(each, error)), None)
+            if number is None or used[number] >= retriers[number].get("MaxAttempts", 3):
                 raise
-            retrier = state["Retry"][number]
+            retrier = retriers[number]
             wait = retrier.get("IntervalSeconds", 1) * retrier.get("BackoffRate", 2) ** used[number]
             wait = min(wait, retrier.get("MaxDelaySeconds", wait))
             used[number] += 1
@@ -159,9 +203,10 @@ def fits(field: str, value: Any) -> bool:
     """Whether the value has the type that Step Functions requires of the field."""
     if field == "Condition":
         return isinstance(value, bool)
-    if field == "Seconds":
+    if field in ("Seconds", "TimeoutSeconds"):
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and value == int(value) and 0 <= value <= _LONGEST_WAIT
+        least = 0 if field == "Seconds" else 1
+        return is_number and value == int(value) and least <= value <= _LONGEST_WAIT
     return True
 
 

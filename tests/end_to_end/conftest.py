@@ -262,7 +262,10 @@ def copy_of_the_tree(tmp_path: Path) -> Path:
 
 @contextmanager
 def _running(
-    folder: Path, settings: Mapping[str, Any], requests_per_second: int
+    folder: Path,
+    settings: Mapping[str, Any],
+    requests_per_second: int,
+    parameters: Mapping[str, str] | None = None,
 ) -> Iterator[LocalStack]:
     """Run a stack whose requests stay below `requests_per_second`, the simulator's limit."""
     defaults = {"seconds_per_report": 0.5, "requests_per_second": requests_per_second}
@@ -278,6 +281,7 @@ def _running(
             wait_scale=WAIT_SCALE,
             request_interval=interval,
             environment={"PYTHONPATH": str(RECORDER), "CALLS_FILE": str(folder / _CALLS)},
+            parameters=parameters,
         )
         stack.set_credentials(simulator.api_key, simulator.api_secret)
         running = LocalStack(emulator, stack, simulator, requests_per_second=requests_per_second)
@@ -298,14 +302,21 @@ def requests_per_second() -> int:
 
 
 @pytest.fixture(scope="module")
+def parameters() -> dict[str, str]:
+    """Return the template's parameters; a module may override them."""
+    return {}
+
+
+@pytest.fixture(scope="module")
 def local_stack(
     tmp_path_factory: pytest.TempPathFactory,
     simulator_settings: Mapping[str, Any],
     requests_per_second: int,
+    parameters: Mapping[str, str],
 ) -> Iterator[LocalStack]:
     """Run one stack for all tests of a module; each test sees the effects of the others."""
     folder = tmp_path_factory.mktemp("stack")
-    with _running(folder, simulator_settings, requests_per_second) as running:
+    with _running(folder, simulator_settings, requests_per_second, parameters) as running:
         yield running
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 RECORDER = Path(__file__).parent / "recorder"
 
-FUNCTIONS = tuple(
+_FUNCTIONS = tuple(
     name
     for name, resource in read_template(ROOT / "template.yaml")["Resources"].items()
     if resource["Type"] == "AWS::Serverless::Function"
@@ -52,6 +52,9 @@ _NAMED_BY_ARN = {
     "stepfunctions:StartExecution": ("states:StartExecution", "stateMachineArn"),
     "stepfunctions:DescribeExecution": ("states:DescribeExecution", "executionArn"),
 }
+
+_WITHOUT_RESOURCE = {"stepfunctions:SendTaskSuccess": "states:SendTaskSuccess"}
+"""Actions that support no resource-level permissions."""
 
 
 @dataclass(frozen=True, order=True)
@@ -97,6 +100,8 @@ def needed(call: Mapping[str, Any], *, function: str, scope: str) -> Iterator[Pe
     elif service == "ssm":
         parameter = f"arn:aws:ssm:{scope}:parameter{named['Name']}"
         yield Permission(function, f"ssm:{operation}", parameter)
+    elif call["call"] in _WITHOUT_RESOURCE:
+        yield Permission(function, _WITHOUT_RESOURCE[call["call"]], "*")
     else:
         action, name = _NAMED_BY_ARN[call["call"]]
         yield Permission(function, action, named[name])
@@ -104,7 +109,7 @@ def needed(call: Mapping[str, Any], *, function: str, scope: str) -> Iterator[Pe
 
 def used(stack: "Stack", calls_file: Path) -> set[Permission]:
     """Read the permissions that the functions of a stack have needed so far."""
-    function_of = {stack.physical_id(name): name for name in FUNCTIONS}
+    function_of = {stack.physical_id(name): name for name in _functions(stack)}
     scope = ":".join(stack.outputs["TopicArn"].split(":")[3:5])
     lines = set(calls_file.read_text().splitlines()) if calls_file.exists() else set()
     return {
@@ -112,6 +117,11 @@ def used(stack: "Stack", calls_file: Path) -> set[Permission]:
         for call in map(json.loads, lines)
         for permission in needed(call, function=function_of[call["function"]], scope=scope)
     }
+
+
+def _functions(stack: "Stack") -> list[str]:
+    """Return the functions of the template that the stack has: some depend on a setting."""
+    return [name for name in _FUNCTIONS if stack.has(name)]
 
 
 def allowed(stack: "Stack", emulator: "Emulator") -> set[Permission]:
@@ -122,7 +132,7 @@ def allowed(stack: "Stack", emulator: "Emulator") -> set[Permission]:
     """
     iam, functions = emulator.client("iam"), emulator.client("lambda")
     found = set()
-    for function in FUNCTIONS:
+    for function in _functions(stack):
         configuration = functions.get_function_configuration(
             FunctionName=stack.physical_id(function)
         )

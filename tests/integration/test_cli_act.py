@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -17,10 +18,12 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from tests.support.acting import HandledStack, Program, program_on, without_outlooks
 from tests.support.handlers import Handler
 from tests.support.schemas import document_of
-from tests.support.stack import Stack
+from tests.support.stack import Stack, definition
 from vonage_reports.domain.acceptance import Acceptable, advice
 from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.report import Report, State
+from vonage_reports_cli.status.sources import content_of
+from vonage_reports_cli.status.summary import status_of
 
 UNKNOWN = "d0-20261118T0000Z-000000000000"
 DEFINITIONS = [
@@ -479,6 +482,59 @@ def test_withdrawal_says_its_consequence_and_ends(
     assert f"{name}: ended as CANCELLED" in first.out
     assert "is withdrawn already" in second.out
     assert stack.known(name).state is State.CANCELLED
+
+
+def test_account_that_vonage_refuses_is_withdrawn_by_the_command_of_status(
+    stack: Stack, program: Program
+) -> None:
+    stack.simulator.settings(forbidden_accounts=["foreign1"])
+    stack.now = stack.now.replace(hour=12, minute=0, second=0, microsecond=0)
+    of = definition(account_ids=["foreign1", "abcd1234"], delay_days=[0])
+    for days in (4, 3, 2):
+        stack.plan_definitions([of], stack.now - timedelta(days=days))
+    while len({each.state for each in stack.open()}) < 2 or any(
+        each.denied_since is None for each in stack.open() if each.account_id == "foreign1"
+    ):
+        stack.submit()
+    refused = [each for each in stack.open() if each.account_id == "foreign1"]
+    others = [each for each in stack.open() if each.account_id != "foreign1"]
+    assert len(refused) == 3
+    services = stack.services
+    content = content_of(services.ledger, services.definitions, as_of=stack.now)
+    (problem,) = [each for each in status_of(content).problems if each.kind == "refused"]
+    (command,) = problem.commands("usage")
+    arguments = shlex.split(command)[3:]
+
+    previewed = program(*arguments, "--dry-run")
+    ended = program(*arguments, "--yes")
+    again = program(*arguments, "--yes")
+
+    assert "d0, foreign1: 3 reports of windows from" in previewed.out
+    assert "3 PLANNED, for each: ends now, and Vonage is not asked for it" in previewed.out
+    assert [each.code for each in (previewed, ended, again)] == [0, 0, 0]
+    assert "d0, foreign1: 3 reports ended as CANCELLED" in ended.out
+    assert "no open or failed report" in again.out
+    assert {stack.known(each.report_id).state for each in refused} == {State.CANCELLED}
+    assert all(stack.known(each.report_id).withdrawn_at for each in refused)
+    assert {stack.known(each.report_id).withdrawn_at for each in others} == {None}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["d0", "--account", "foreign1"],
+        ["d0", "--from", "2026-11-01", "--until", "2026-11-02"],
+        ["d0", "d1", "--account", "a", "--from", "2026-11-01", "--until", "2026-11-02"],
+        ["d0", "--account", "a", "--from", "2026-11-02", "--until", "2026-11-02"],
+        ["unknown", "--account", "a", "--from", "2026-11-01", "--until", "2026-11-02"],
+    ],
+)
+def test_wrong_range_to_withdraw_is_one_sentence(
+    program: Program, sent: list[dict[str, Any]], arguments: list[str]
+) -> None:
+    ended = program("withdraw", *arguments, "--yes")
+
+    assert (ended.code, ended.err.count("\n"), sent) == (2, 1, [])
 
 
 def test_withdrawal_that_vonage_does_not_confirm_asks_for_a_person(

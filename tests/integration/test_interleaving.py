@@ -165,6 +165,7 @@ class Vonage:
         window: Window,
         include_subaccounts: bool,
         filters: Mapping[str, Any],
+        callback_url: str | None,
     ) -> str:
         self._scheduler.before_a_call()
         fate = self._random.random() if self.troubles else 1.0
@@ -184,7 +185,7 @@ class Vonage:
             receive_time=self._scheduler.now,
             items_count=None,
             file_id=None,
-            echo=filters,
+            echo={**filters, "callback_url": callback_url},
         )
         self.reports[request_id] = AtVonage(request)
         self.most_at_work = max(self.most_at_work, self.at_work())
@@ -409,6 +410,7 @@ def a_world(
         topic=topic,  # type: ignore[arg-type]  # implements the used methods
         bucket=EmptyBucket(),  # type: ignore[arg-type]  # implements the used methods
         metrics=Metrics("stack-of-tests"),
+        callback_url="https://x1y2.lambda-url.eu-west-1.on.aws/",
     )
     try:
         yield World(scheduler, random, vonage, topic, services, items)

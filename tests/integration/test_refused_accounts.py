@@ -56,6 +56,8 @@ def test_report_of_a_refused_account_fails_after_seven_days(
     (failed,) = stack.announced()
     assert (failed["event"], failed["error"]) == ("report.failed", "VonageRejected")
     assert "7 days" in failed["message"]
+    of_account = f"withdraw {denied.definition} --account {denied.account_id} --from "
+    assert f"`vonage-reports {of_account}{denied.window.first_date} " in failed["message"]
     event = failed["run_again"]["recollect"]
     assert event == {"report_id": denied.report_id, "token": "failure-1"}
     assert state_of(stack, denied) is State.FAILED

@@ -2,7 +2,10 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
 from tests.support.stack import LIFETIME, Stack, definition
+from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.slots import room_for_backfills
 from vonage_reports.domain.spend import month_of
@@ -231,8 +234,7 @@ def test_withdrawn_report_that_had_ended_counts(stack: Stack) -> None:
     stack.simulator.fault("create", "outcome", request_status="TRUNCATED", seconds=0)
     submit_below(stack, 0)
     (report,) = stack.open()
-    while stack.created()[0]["request_status"] != "TRUNCATED":
-        pass
+    stack.until_vonage_has_ended(report)
 
     withdraw(report.report_id, stack.services, now=stack.now)
 
@@ -268,3 +270,83 @@ def test_backfill_stops_at_its_share_of_the_cap_and_goes_on_once_it_is_raised(
     assert (go_on(2_000), counted(stack)) == (3, 1_100)
     work = stack.services.ledger.open_work()
     assert (work.backfills, work.reports) == ((), ())
+
+
+def store(stack: Stack, report: Report, items_count: int | None) -> None:
+    """Write the receipt of a report's archive."""
+    receipt: dict[str, object] = {"archive": {}, "items_count": items_count}
+    stack.services.bucket.write_json(receipt_key(report), receipt)
+
+
+def forget(stack: Stack, cancel: int = 404) -> None:
+    """Let Vonage answer 404 about every report, and `cancel` to a DELETE."""
+    stack.simulator.fault("get", "status", status=404, times=None)
+    stack.simulator.fault("cancel", "status", status=cancel, times=None)
+
+
+@pytest.mark.parametrize(
+    ("error", "stored", "expected"),
+    [
+        ("RowsMismatch", 70, 70),
+        ("RowsUnreadable", 70, 70),
+        # Vonage gave no count that can be read.
+        ("RowsMismatch", None, 100),
+        # Vonage gave a count without a file.
+        ("RowsMismatch", "nothing", 100),
+    ],
+)
+def test_failed_report_counts_even_if_vonage_has_forgotten_it(
+    stack: Stack, error: str, stored: int | str | None, expected: int
+) -> None:
+    stack.plan(1)
+    submit_below(stack, 0)
+    deliver(stack, 100)
+    next_day(stack, 1)
+    submit_below(stack, 0)
+    (report,) = stack.open()
+    if not isinstance(stored, str):
+        store(stack, report, stored)
+    forget(stack)
+    stack.runs.end(report, error)
+    stack.settle()
+
+    assert stack.known(report.report_id).state is State.FAILED
+    assert counted(stack) == 100 + expected
+    stack.settle()
+    assert counted(stack) == 100 + expected
+
+
+def test_report_that_vonage_deleted_counts_as_expected_before_the_next_request(
+    stack: Stack,
+) -> None:
+    stack.plan(1)
+    submit_below(stack, 0)
+    deliver(stack, 100)
+    next_day(stack, 1)
+    submit_below(stack, 0)
+    forget(stack)
+    while (report := stack.open()[0]).state is State.SUBMITTED:
+        assert counted(stack) == 100, "Vonage may still show it"
+        stack.runs.end(report, "ReportExpired")
+        stack.settle()
+        stack.later(hours=2)
+
+    assert report.state is State.PLANNED
+    assert counted(stack) == 200
+
+
+@pytest.mark.parametrize("cancel", [404, 409, 403])
+def test_withdrawn_report_counts_with_its_receipt_if_vonage_does_not_show_it(
+    stack: Stack, cancel: int
+) -> None:
+    stack.plan(1)
+    submit_below(stack, 0)
+    (report,) = stack.open()
+    store(stack, report, 70)
+    forget(stack, cancel)
+    stack.runs.end(report, "RowsMismatch")
+
+    withdraw(report.report_id, stack.services, now=stack.now)
+
+    assert stack.known(report.report_id).state is State.CANCELLED
+    assert counted(stack) == 70

@@ -1,18 +1,24 @@
 """Definitions that follow Vonage's list of sub-accounts, through the handler."""
 
+import json
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+import boto3
 import pytest
 import time_machine
 
+from tests.chaos.dynamodb import ConditionsFailed, Table
+from tests.integration.conftest import answer_of_aws, refusal_of_aws
 from tests.support.handlers import Handler, load_handler, set_secret
 from tests.support.stack import Stack
-from vonage_reports.aws.ledger_items import report_of
 from vonage_reports.domain.errors import ResourceUnusable
+from vonage_reports.domain.lifecycle import Deliver, apply
 from vonage_reports.domain.report import Report, State
+from vonage_reports.domain.slots import submission_order
 from vonage_reports.domain.subaccounts import SubaccountList, after_answer
 from vonage_reports.domain.windows import format_instant
 from vonage_reports.vonage.client import VonageClient
@@ -42,7 +48,28 @@ def sweep(stack: Stack, handler: Handler, **later: float) -> dict[str, Any]:
 
 def reports(stack: Stack) -> list[Report]:
     """Return every report of the ledger."""
-    return [report_of(each) for each in stack.table() if "window" in each]
+    names = json.loads(stack.services.definitions.read().text)
+    found = []
+    for each in names:
+        of_it, _ = stack.services.ledger.reports_between(
+            each["name"], stack.now - timedelta(days=60), stack.now
+        )
+        found += of_it
+    return found
+
+
+def deliver_all(stack: Stack, handler: Handler) -> None:
+    """Sweep, and deliver all requested reports, until no report and no backfill is open."""
+    while (work := stack.services.ledger.open_work()).reports or work.backfills:
+        deliver(stack)
+        sweep(stack, handler, minutes=5)
+
+
+def deliver(stack: Stack) -> None:
+    """Deliver all requested reports."""
+    for report in stack.open():
+        if report.state is State.SUBMITTED:
+            stack.services.ledger.write(report, apply(report, Deliver(10), now=stack.now))
 
 
 def planned(stack: Stack, name: str = "all") -> Counter[str]:
@@ -147,6 +174,56 @@ def test_closed_account_fails_alone(stack: Stack, handler: Handler) -> None:
     }
     (failed,) = events(stack, "report.failed")[-1:]
     assert failed["account_id"] == "subacct1"
+
+
+@pytest.fixture
+def many(stack: Stack, handler: Handler) -> Iterator[Handler]:
+    """The handler, with a fake as DynamoDB: moto copies the whole table in each transaction."""
+    table = Table()
+
+    def answer(model: Any, params: Mapping[str, Any], **_: Any) -> Any:
+        try:
+            return answer_of_aws(200, table.answer(model.name, json.loads(params["body"])))
+        except ConditionsFailed as failed:
+            name = "TransactionCanceledException"
+            return refusal_of_aws(400, name, CancellationReasons=failed.reasons)
+
+    # The functions' clients inherit the session's events. The client of the test has its own.
+    session = boto3.DEFAULT_SESSION
+    assert session is not None
+    events_of = [session.events, stack.services.ledger._client.meta.events]
+    for each in events_of:
+        each.register("before-call.dynamodb", answer)
+    yield handler
+    for each in events_of:
+        each.unregister("before-call.dynamodb", answer)
+
+
+@pytest.mark.slow
+def test_refused_account_among_300_stops_no_other(stack: Stack, many: Handler) -> None:
+    created = format_instant(stack.now - timedelta(days=400))
+    accounts = [f"acct{number:04}" for number in range(1, 299)]
+    stack.simulator.settings(created_accounts=dict.fromkeys(accounts, created), jobs_policy="queue")
+    many.define(ALL)
+    # One invocation plans all of them, and no limit stops it.
+    answer = schedule(stack, many)
+    assert answer["refused"] == []
+    work = stack.services.ledger.open_work()
+    assert sorted(each.account_id for each in work.reports) == sorted([*EVERY, *accounts])
+    assert (work.planning_stopped, len(answer["submitted"])) == (None, 5)
+
+    waiting = [each for each in work.reports if each.state is State.PLANNED]
+    refused = submission_order(waiting, stack.now)[0]
+    stack.simulator.settings(forbidden_accounts=[refused.account_id])
+    while len(stack.open()) > 1:
+        deliver(stack)
+        sweep(stack, many, minutes=5)
+    (left,) = stack.open()
+    assert (left.report_id, left.state) == (refused.report_id, State.PLANNED)
+    assert left.denied_since is not None
+    assert len(stack.created()) == 300
+    told = events(stack, "report.failed")
+    assert [each["account_id"] for each in told] == [refused.account_id]
 
 
 @pytest.mark.parametrize("status", [401, 404])
@@ -254,6 +331,32 @@ def test_list_of_another_key_does_not_count(stack: Stack, handler: Handler) -> N
     assert planned(stack) == {**dict.fromkeys(EVERY, 4), "newacct1": 2}
 
 
+def test_account_of_another_definition_is_left_out_and_announced_once(
+    stack: Stack, handler: Handler
+) -> None:
+    handler.define(ALL)
+    schedule(stack, handler)
+    one = {**ALL, "name": "one", "account_ids": ["SUBACCT1"]}
+    handler.define(ALL, one)
+    stack.announced()
+    for _ in range(2):
+        assert schedule(stack, handler, days=1)["refused"] == []
+        sweep(stack, handler, minutes=5)
+
+    assert planned(stack) == {"abcd1234": 3, "subacct1": 1, "subacct2": 3}
+    assert planned(stack, "one") == {"SUBACCT1": 2}
+    heard = stack.announced()
+    (told,) = [each for each in heard if each["event"] == "definition.refused"]
+    assert (told["definition"], told["field"]) == ("all", "account_ids")
+    assert "subacct1 is left out, because one collects the same of it" in told["message"]
+    (removed,) = [each for each in heard if each["event"] == "definition.removed"]
+    assert (removed["definition"], removed["account_id"]) == ("all", "subacct1")
+
+    handler.define(ALL)
+    schedule(stack, handler, days=1)
+    assert planned(stack)["subacct1"] == 4, "it goes on where it ended"
+
+
 def test_backfill_collects_the_present_list(stack: Stack, handler: Handler) -> None:
     handler.define(ALL)
     schedule(stack, handler)
@@ -266,6 +369,34 @@ def test_backfill_collects_the_present_list(stack: Stack, handler: Handler) -> N
                           "dry_run": True}}
         )["dry_run"]  # fmt: skip
     assert found["reports"] == 4, "two days of the two accounts that are listed now"
+    assert found["closed_accounts"] == ["subacct1"]
+
+
+def test_late_windows_of_a_closed_account_are_mended_as_announced(
+    stack: Stack, many: Handler
+) -> None:
+    handler = many
+    handler.define(ALL)
+    schedule(stack, handler)
+    stack.simulator.settings(closed_accounts=["subacct2"])
+    sweep(stack, handler, days=1)
+    stack.announced()
+    # The list is read before the account's last windows are planned, and these are late by then.
+    schedule(stack, handler, days=11)
+    told = [each["message"] for each in events(stack, "definition.refused")]
+    (of_it,) = [each for each in told if "subacct2" in each]
+    command = re.findall("`(.*?)`", of_it)[0].split()
+    start, end = command[command.index("--from") + 1], command[command.index("--until") + 1]
+    assert command[-2:] == ["--account", "subacct2"]
+
+    assert days_of(stack, "subacct2") == [13, *range(7, 0, -1)]
+    event = {"definition": "all", "start": start, "end": end, "account_id": "SUBACCT2"}
+    with time_machine.travel(stack.now, tick=False):
+        outlook = handler({"backfill": {**event, "dry_run": True}})["dry_run"]
+        handler({"backfill": event})
+    assert (outlook["reports"], outlook["closed_accounts"]) == (len(outlook["windows"]), [])
+    deliver_all(stack, handler)
+    assert days_of(stack, "subacct2") == list(range(13, 0, -1))
 
 
 def test_account_of_the_former_list_is_announced_as_removed(stack: Stack, handler: Handler) -> None:

@@ -422,6 +422,21 @@ def test_run_never_delivers_another_reports_file(
         check(event, Context("two"))
 
 
+def test_throttled_poll_says_that_no_callback_may_end_the_wait(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.plan()
+    stack.submit()
+    set_environment(stack, monkeypatch)
+    run_input = json.loads(the_report(stack).execution_input or "")
+    event = {"report": run_input, "waited_seconds": 20, "started": format_instant(stack.now)}
+    stack.simulator.fault("get", "status", status=429, retry_after=90)
+    check = load_handler("check_report")
+    wait = {"ready": False, "wait_seconds": 90, "download": None}
+    assert check(event, Context("one")) == {**wait, "throttled": True}
+    assert "throttled" not in check(event, Context("two"))
+
+
 def test_retry_after_applies_to_the_whole_key(stack: Stack) -> None:
     stack.plan(2)
     stack.simulator.fault("create", "status", status=429, retry_after=3600)

@@ -1,19 +1,22 @@
 """Withdraw: the operator's event that ends an open report, in every state."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from tests.support.stack import SCHEDULED, Stack, definition
+from tests.support.stack import LIFETIME, SCHEDULED, Stack, definition
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.lifecycle import TRANSITIONS
 from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.report import Report, State
-from vonage_reports.submit_reports.context import StepResult
+from vonage_reports.submit_reports.context import Invocation, StepResult
 from vonage_reports.submit_reports.reprocess import recollect, reconvert
 from vonage_reports.submit_reports.split_windows import parts_of
-from vonage_reports.submit_reports.withdraw import withdraw
+from vonage_reports.submit_reports.withdraw import withdraw, withdraw_windows
+
+ENDLESS = Invocation("one", lambda: LIFETIME)
 
 
 def ask(stack: Stack, report: Report) -> StepResult:
@@ -125,8 +128,7 @@ def test_submitted_report_is_stopped_and_frees_its_slot(stack: Stack) -> None:
 
 def finish_at_vonage(stack: Stack) -> None:
     stack.simulator.advance(4000)
-    while stack.created()[0]["request_status"] in ("PENDING", "PROCESSING"):
-        pass
+    stack.until_vonage_has_ended(*stack.open())
 
 
 def test_report_that_vonage_finished_is_delivered_as_ever(stack: Stack) -> None:
@@ -475,3 +477,52 @@ def test_recollected_report_that_was_withdrawn_during_its_post_is_adopted(stack:
     (at_vonage,) = stack.created()
     assert the_window(stack).state is State.SUBMITTED
     assert the_window(stack).request_id == at_vonage["request_id"]
+
+
+def test_windows_of_an_account_are_withdrawn_together(stack: Stack) -> None:
+    """The reports that cannot end now do not stop the others."""
+    stack.now = stack.now.replace(hour=12, minute=0, second=0, microsecond=0)
+    of = definition(account_ids=["one00001", "two00002"], delay_days=[0])
+    other = definition(name="d0-more", filters={"country": "GB"}, delay_days=[0])
+    for days in range(6, 0, -1):
+        stack.plan_definitions([of, other], stack.now - timedelta(days=days))
+    own = sorted(
+        (each for each in stack.open() if each.account_id == "one00001"),
+        key=lambda each: each.window.start,
+    )
+    ledger = stack.services.ledger
+    converting = ledger.write(own[1], replace(own[1], state=State.CONVERTING))
+    failed = ledger.write(own[2], replace(own[2], state=State.FAILED, error="VonageRejected"))
+    delivered = ledger.write(own[3], replace(own[3], state=State.DELIVERED, rows=1))
+    dates = own[0].window.first_date, own[5].window.first_date
+
+    done = withdraw_windows("d0", "ONE00001", dates, stack.services, ENDLESS, now=stack.now)
+
+    assert done.ended == [each.report_id for each in (own[0], failed, own[4])]
+    assert done.errors == []
+    assert {stack.known(each).state for each in done.ended} == {State.CANCELLED}
+    assert stack.known(converting.report_id).state is State.CONVERTING
+    assert stack.known(delivered.report_id).state is State.DELIVERED
+    left = [each for each in stack.open() if each.report_id != converting.report_id]
+    assert len(left) == 1 + 6 + 6
+
+
+def test_withdrawal_of_many_windows_ends_with_the_time(stack: Stack) -> None:
+    stack.plan(2)
+    first = stack.open()[0]
+    dates = first.window.first_date, first.window.last_date + timedelta(days=1)
+    over = Invocation("one", lambda: 1)
+
+    done = withdraw_windows("d0", "abcd1234", dates, stack.services, over, now=stack.now)
+
+    assert done.ended == []
+    (error,) = done.errors
+    assert str(error) == (
+        "withdraw: the time is over, and 1 reports of d0, abcd1234 are left. Send the event again"
+    )
+
+
+def test_withdrawal_of_an_unknown_definition_is_refused(stack: Stack) -> None:
+    dates = stack.day(3), stack.day(2)
+    with pytest.raises(InvalidRequest, match="the ledger has no definition d9, only none"):
+        withdraw_windows("d9", "abcd1234", dates, stack.services, ENDLESS, now=stack.now)

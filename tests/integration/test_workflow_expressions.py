@@ -17,6 +17,7 @@ import yaml
 
 from tests.support import npm
 from tests.support.expressions import (
+    TOKEN,
     Expression,
     Outcome,
     Scope,
@@ -66,22 +67,33 @@ def answered(payload: Any) -> dict[str, Any]:
     return {"StatusCode": 200, "ExecutedVersion": "$LATEST", "Payload": payload}
 
 
-AT_CHECK = {"report": REPORT, "wait_seconds": 20}
+CALLBACK = "52e6fd44ae32" * 5 + "abcd"
+AT_CHECK = {"report": REPORT, "wait_seconds": 20, "callback": CALLBACK}
 AT_STORE = {**AT_CHECK, "download": DOWNLOAD}
 AT_CONVERT = {**AT_STORE, "receipts": [RECEIPT]}
 TYPICAL: dict[str, list[Scope]] = {
     "Where To Begin?": [
         Scope({name: each for name, each in REPORT.items() if name != "first_wait"}, {}),
         Scope(REPORT, {}),
+        Scope({**REPORT, "callback": CALLBACK}, {}),
         Scope({**REPORT, "entry": "convert", "receipts": [RECEIPT]}, {}),
         Scope({**REPORT, "entry": "announce", "receipts": [RECEIPT, RECEIPT]}, {}),
     ],
+    "Callback Expected?": [
+        Scope(REPORT, AT_CHECK),
+        Scope({**NOT_READY, "throttled": True}, AT_CHECK),
+    ],
+    "Wait For Callback": [Scope(REPORT, AT_CHECK, {}), Scope(NOT_READY, AT_CHECK, {})],
     "Wait For Report": [Scope(REPORT, AT_CHECK)],
     "Check Report": [
         Scope(REPORT, AT_CHECK, answered(READY)),
         Scope(NOT_READY, AT_CHECK, answered(NOT_READY)),
     ],
-    "Report Ready?": [Scope(READY, AT_STORE), Scope(NOT_READY, AT_CHECK)],
+    "Report Ready?": [
+        Scope(READY, AT_STORE),
+        Scope(NOT_READY, AT_CHECK),
+        Scope(NOT_READY, {**AT_CHECK, "callback": None}),
+    ],
     "Store Report": [
         Scope(READY, AT_STORE, answered(STORED)),
         Scope(THROTTLED, AT_STORE, answered(THROTTLED)),
@@ -191,7 +203,20 @@ def by_reference() -> list[Outcome]:
 def test_every_expression_has_typical_values(by_reference: list[Outcome]) -> None:
     assert {each.state for each in EXPRESSIONS} == set(TYPICAL)
     outcomes = list(zip(CASES, by_reference, strict=True))
-    assert [case for case, outcome in outcomes if not case.hostile and outcome.error] == []
+    chosen = {
+        (id(case.scope), case.expression.path.removesuffix("Condition"))
+        for case, outcome in outcomes
+        if case.expression.field == "Condition" and outcome.json == "true"
+    }
+
+    def is_evaluated(case: Case) -> bool:
+        """Whether the case's rule is chosen, if its expression is that of a rule."""
+        rule, is_of_rule, _ = case.expression.path.partition("Assign")
+        return not (is_of_rule and rule) or (id(case.scope), rule) in chosen
+
+    evaluated = [each for each in outcomes if not each[0].hostile and is_evaluated(each[0])]
+    assert [case for case, outcome in evaluated if outcome.error] == []
+    assert {case.expression for case, _ in evaluated} == set(EXPRESSIONS)
 
     changed: dict[Expression, set[Path]] = {each: set() for each in EXPRESSIONS}
     for case, _ in outcomes:
@@ -220,6 +245,10 @@ def is_truth_of_any_value(case: Case, reference: Outcome, other: Outcome) -> boo
     return is_choice and bool(reference.error) and other.json in ("true", "false")
 
 
+def is_a_time_out(case: Case, _reference: Outcome, _other: Outcome) -> bool:
+    return case.expression.field == "TimeoutSeconds"
+
+
 def is_too_long_a_wait(case: Case, reference: Outcome, other: Outcome) -> bool:
     return case.expression.field == "Seconds" and bool(reference.error) and bool(other.json)
 
@@ -231,6 +260,8 @@ DIFFERENCES: dict[str, Callable[[Case, Outcome, Outcome], bool]] = {
     "a choice takes any value for true or false": is_truth_of_any_value,
     # Harmless: the longest wait is half an hour.
     "a wait may be longer than 99,999,999 seconds": is_too_long_a_wait,
+    # Harmless: the emulator's copy of the workflow has a number (test_package.py).
+    "a time-out may have any value": is_a_time_out,
 }
 """How the other evaluators differ from Step Functions, and why the tests can rely on them."""
 
@@ -264,10 +295,16 @@ def expression_at(state: str, path: str) -> Expression:
     return found
 
 
-FIRST_WAIT = expression_at("Where To Begin?", "Choices.0.Assign.wait_seconds")
-IS_CHECK = expression_at("Where To Begin?", "Choices.0.Condition")
-IS_STORED = expression_at("Where To Begin?", "Choices.1.Condition")
-RECEIPTS = expression_at("Where To Begin?", "Choices.1.Assign.receipts")
+FIRST_WAIT = expression_at("Where To Begin?", "Choices.1.Assign.wait_seconds")
+HAS_CALLBACK = expression_at("Where To Begin?", "Choices.0.Condition")
+IS_UNUSED = expression_at("Report Ready?", "Choices.1.Condition")
+IS_EXPECTED = expression_at("Callback Expected?", "Choices.0.Condition")
+TIME_OUT = expression_at("Wait For Callback", "TimeoutSeconds")
+PUT_TOKEN = expression_at("Wait For Callback", "Arguments.Item.task_token.S")
+EXPIRES = expression_at("Wait For Callback", "Arguments.Item.expires.N")
+IS_CHECK = expression_at("Where To Begin?", "Choices.1.Condition")
+IS_STORED = expression_at("Where To Begin?", "Choices.2.Condition")
+RECEIPTS = expression_at("Where To Begin?", "Choices.2.Assign.receipts")
 IS_READY = expression_at("Report Ready?", "Choices.0.Condition")
 IS_ANNOUNCED = expression_at("Report Stored?", "Choices.0.Condition")
 DOWNLOADED = expression_at("Check Report", "Assign.download")
@@ -288,12 +325,29 @@ ANNOUNCED: list[tuple[Any, Any, bool]] = [
     *((True, REPORT, True), (True, PART, False), (False, REPORT, False)),
     *((True, {}, False), (None, REPORT, False)),
 ]
+NO_CALLBACK: tuple[dict[str, Any], ...] = ({}, {"callback": None})
+EXPECTED_CALLBACKS: list[tuple[Any, bool]] = [
+    *((REPORT, True), (NOT_READY, True), ({**NOT_READY, "throttled": False}, True)),
+    ({**NOT_READY, "throttled": True}, False),
+]
 ENTRIES = ("check", "convert", "announce", "Check", "", None, 1, ["check"], ["convert"])
 
 EXPECTED: list[tuple[Expression, Scope, Any]] = [
     *((FIRST_WAIT, of_input({"expected_rows": rows}), wait) for rows, wait in FIRST_WAITS),
     (FIRST_WAIT, of_input({}), 20),
     (FIRST_WAIT, of_input({"first_wait": 90, "expected_rows": 7_000_000}), 90),
+    *(
+        (HAS_CALLBACK, of_input({"entry": each, "callback": CALLBACK}), each == "check")
+        for each in ENTRIES
+    ),
+    *((HAS_CALLBACK, of_input({"entry": "check", **each}), False) for each in NO_CALLBACK),
+    *((IS_UNUSED, Scope({}, {"callback": each}), each is not None) for each in (CALLBACK, None)),
+    *((IS_EXPECTED, of_input(value), is_expected) for value, is_expected in EXPECTED_CALLBACKS),
+    *((TIME_OUT, Scope({}, {"wait_seconds": wait}), wait) for wait in (1, 20, 1800)),
+    *((TIME_OUT, Scope({}, {"wait_seconds": wait}), ERROR) for wait in (0, -1, 20.5, "20", None)),
+    (PUT_TOKEN, Scope({}, {}), TOKEN),
+    # 72 hours after the run's start, 2026-11-22T02:15:01Z.
+    (EXPIRES, Scope({}, {}), "1795572901"),
     *((IS_CHECK, of_input({"entry": each}), each == "check") for each in ENTRIES),
     *((IS_STORED, of_input({"entry": each}), each in ("convert", "announce")) for each in ENTRIES),
     (IS_CHECK, of_input({}), False),

@@ -9,7 +9,7 @@ import json
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ministack.services import stepfunctions
 
@@ -17,9 +17,10 @@ from tests.chaos.workflow import StateError, field_value, fits
 from tests.support import npm
 from tests.support.paths import ROOT
 
-Field = Literal["Condition", "Seconds", "Arguments", "Output", "Assign"]
-_FIELDS: tuple[Field, ...] = ("Condition", "Seconds", "Arguments", "Output", "Assign")
+Field = Literal["Condition", "Seconds", "TimeoutSeconds", "Arguments", "Output", "Assign"]
+_FIELDS: tuple[Field, ...] = get_args(Field)
 _ERROR = "States.QueryEvaluationError"
+TOKEN = "AQCEAAAAKgAAAAMAAAAAAAAAAQ"
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class Scope:
 
     def bindings(self, field: Field) -> dict[str, Any]:
         """Return the variables of an expression in this field, with `$states`."""
-        states = {"input": self.input, "context": {"Execution": {"StartTime": self.started}}}
-        # Step Functions evaluates Arguments, Condition and Seconds before there is a result.
+        context = {"Execution": {"StartTime": self.started}, "Task": {"Token": TOKEN}}
+        states = {"input": self.input, "context": context}
+        # Step Functions evaluates the other fields before there is a result.
         if self.result is not None and field in ("Output", "Assign"):
             states["result"] = self.result
         return {**self.variables, "states": states}

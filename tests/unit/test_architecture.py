@@ -101,6 +101,7 @@ def test_every_function_and_package_is_checked() -> None:
         "check_report",
         "store_report",
         "convert_report",
+        "receive_callback",
     }
     assert {package_of(path) for path in MODULES} == set(BELOW)
 
@@ -240,11 +241,13 @@ def modules_after_import(path: Path) -> set[str]:
 def loaded() -> dict[str, set[str]]:
     return {
         name: modules_after_import(ROOT / "functions" / name / "app.py")
-        for name in ("check_report", "store_report", "convert_report", "submit_reports")
+        for name in sorted({path.parent.name for path in FUNCTIONS})
     }
 
 
-@pytest.mark.parametrize("function", ["check_report", "store_report", "convert_report"])
+@pytest.mark.parametrize(
+    "function", ["check_report", "store_report", "convert_report", "receive_callback"]
+)
 @pytest.mark.parametrize("module", ["pydantic", "aws_xray_sdk", "moto", f"{OURS}.submit_reports"])
 def test_cold_start_loads_no_unused_module(
     loaded: dict[str, set[str]], function: str, module: str
@@ -252,7 +255,9 @@ def test_cold_start_loads_no_unused_module(
     assert module not in loaded[function]
 
 
-@pytest.mark.parametrize("function", ["check_report", "store_report", "submit_reports"])
+@pytest.mark.parametrize(
+    "function", ["check_report", "store_report", "submit_reports", "receive_callback"]
+)
 @pytest.mark.parametrize("module", ["pyarrow", "vonage_dataset"])
 def test_only_convert_report_loads_the_dataset_libraries(
     loaded: dict[str, set[str]], function: str, module: str
@@ -261,8 +266,19 @@ def test_only_convert_report_loads_the_dataset_libraries(
     assert module not in loaded[function]
 
 
-def test_convert_report_starts_without_the_vonage_client(loaded: dict[str, set[str]]) -> None:
-    assert not {f"{OURS}.vonage.client", "requests"} & loaded["convert_report"]
+@pytest.mark.parametrize("function", ["convert_report", "receive_callback"])
+def test_functions_start_without_the_unused_vonage_client(
+    loaded: dict[str, set[str]], function: str
+) -> None:
+    assert not {f"{OURS}.vonage.client", "requests"} & loaded[function]
+
+
+def test_receive_callback_loads_neither_ledger_nor_bucket_nor_secret(
+    loaded: dict[str, set[str]],
+) -> None:
+    assert {each for each in loaded["receive_callback"] if each.startswith(f"{OURS}.")} == {
+        *(f"{OURS}.aws", f"{OURS}.aws.waiting_runs", f"{OURS}.domain", f"{OURS}.domain.callbacks")
+    }
 
 
 @pytest.mark.parametrize(

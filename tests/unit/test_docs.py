@@ -15,7 +15,7 @@ import click
 import pytest
 from botocore import xform_name
 
-from local.aws_costs import COUNTERS, USAGES, costs_of
+from local.aws_costs import COUNTERS, GB_SECOND, INVOCATION, READ_UNIT, USAGES, costs_of
 from local.generate_docs import DOCS, PARTS, with_generated_parts
 from local.stack.template import read_template
 from tests.support.paths import ROOT
@@ -236,6 +236,17 @@ def test_settings_in_commands_exist() -> None:
 
 
 # ---------------------------------------------------------------- Names
+
+
+def test_cost_of_a_flood_of_callbacks_is_computed() -> None:
+    day = 24 * 60 * 60
+    calls = day * 1000  # of 1 ms, one at a time
+    gigabytes = TEMPLATE["Resources"]["ReceiveCallbackFunction"]["Properties"]["MemorySize"] / 1024
+    parts = [calls * INVOCATION, day * gigabytes * GB_SECOND, calls * READ_UNIT]
+    page = PAGES["docs/security.md"]
+    assert all(f"{part:.2f} USD" in page for part in parts)
+    assert sum(parts) < 30
+    assert "less than 30 USD a day" in page
 
 
 def test_every_named_output_and_resource_exists() -> None:

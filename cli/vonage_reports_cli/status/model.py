@@ -371,7 +371,7 @@ class DefinitionHistory:
         """Return whether an account of the definition is collected."""
         if self.is_refused or self.change is not None:
             return Standing.REFUSED
-        is_over = not self._is_listed(account_id) or self._is_closed(account_id)
+        is_over = not self._is_listed(account_id) or self.has_closed(account_id)
         return Standing.REMOVED if is_over else Standing.COLLECTED
 
     def missing(self, account: AccountReports) -> list[MissingWindow]:
@@ -398,11 +398,20 @@ class DefinitionHistory:
         if self.span is not None:
             is_known = account.account_id.lower() in self.span.collected_before
             first = self.span.start if is_known else max(first, self.span.start)
+        # No later window shows that the last windows of a closed account are missing.
+        planned_to = max(
+            (
+                end
+                for (account_id, _), end in self.cursors.items()
+                if account_id == account.account_id and self.has_closed(account_id)
+            ),
+            default=first,
+        )
         planned = [report.window for report in account.whole]
         of = self.definition
         collected_in = ALWAYS if of is None else of.span_of(account.account_id)
         for window in tiled(self.windows, planned):
-            if not first <= window.start <= last:
+            if window.start < first or (window.start > last and window.end > planned_to):
                 continue
             if window.start not in account.windows and not collected_in.has(window):
                 # Vonage did not list the sub-account then.
@@ -448,22 +457,26 @@ class DefinitionHistory:
             return f"{self.name} was removed from the definitions"
         if self.change is not None:
             return f"{self.change.field}: {self.change.reason}"
-        if self._is_closed(account_id) or not self._is_listed(account_id):
-            return (
-                f"{account_id} is closed or suspended, so a backfill leaves it out"
-                if self._is_closed(account_id)
-                else f"{account_id} was removed from the account_ids of {self.name}"
-            )
-        return None
+        return self._why_uncollected(self.definition, account_id)
+
+    def _why_uncollected(self, definition: ReportDefinition, account_id: str) -> str | None:
+        if self._is_listed(account_id) or self.has_closed(account_id):
+            return None
+        followed = definition.followed
+        other = None if followed is None else followed.left_out.get(account_id.lower())
+        if other is not None:
+            return f"{other} collects {account_id}; a backfill of {other} collects the window too"
+        if followed is not None:
+            return f"Vonage does not list {account_id}; name it in account_ids of a definition"
+        return f"{account_id} was removed from the accounts of {self.name}; list it again first"
 
     @property
     def _account_ids(self) -> Sequence[str]:
         return () if self.definition is None else self.definition.account_ids
 
-    def _is_closed(self, account_id: str) -> bool:
-        """Whether Vonage does not list a sub-account any more, or lists it as suspended."""
-        of = self.definition
-        return of is not None and of.span_of(account_id).until is not None
+    def has_closed(self, account_id: str) -> bool:
+        """Whether an account is a closed or suspended sub-account, which a backfill has to name."""
+        return self.definition is not None and self.definition.has_closed(account_id)
 
     def _is_listed(self, account_id: str) -> bool:
         return account_id in self._account_ids or THE_API_KEY in self._account_ids

@@ -5,11 +5,11 @@ Like `model`, it uses no clock and no AWS.
 
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from vonage_reports.aws.ledger_items import UnreadableItem
 from vonage_reports.domain.acceptance import advised, in_order
@@ -18,7 +18,13 @@ from vonage_reports.domain.calendar import due_reports
 from vonage_reports.domain.commands import PROGRAM, command_for
 from vonage_reports.domain.definitions import warnings_of
 from vonage_reports.domain.metrics import of_open_work
-from vonage_reports.domain.notifications import fails_again, recollect, reconvert
+from vonage_reports.domain.notifications import (
+    backfill_event,
+    fails_again,
+    recollect,
+    reconvert,
+    withdraw_windows,
+)
 from vonage_reports.domain.overdue import undelivered
 from vonage_reports.domain.removal import (
     DEFINITION_REMOVED,
@@ -29,7 +35,7 @@ from vonage_reports.domain.removal import (
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.spend import CAPPED
 from vonage_reports.domain.waits import DENIED_FOR
-from vonage_reports.domain.windows import SECOND, Window, format_instant
+from vonage_reports.domain.windows import Window, format_instant
 from vonage_reports_cli.status.model import (
     AccountReports,
     Content,
@@ -114,12 +120,12 @@ def problems_of(
     history: DefinitionHistory, account: AccountReports, missing: Sequence[MissingWindow]
 ) -> list[Problem]:
     """List the problems of an account: held, failed, waiting, late and missing windows."""
-    waiting = list(_waiting(history, account.account_id))
     return [
         *(_held(history, report) for report in account.held),
         *(each for report in account.failed for each in _failed(history, account, report)),
-        *waiting,
-        *_late(history, account.account_id, {each.report_id for each in waiting}),
+        *_refused(history, account),
+        *_unlisted(history, account.account_id),
+        *_late(history, account.account_id),
         *_gaps(history, account, missing),
     ]
 
@@ -234,34 +240,100 @@ def ways_to_mend(report: Report) -> list[Mapping[str, Any]]:
     return [recollect(report.report_id, report.failures)]
 
 
-def _waiting(history: DefinitionHistory, account_id: str) -> Iterator[Problem]:
-    """Yield the account's planned reports that wait to be listed again, or for access."""
+def _waits(report: Report) -> bool:
+    """Whether a report waits to be listed again, or for access."""
+    is_waiting = report.error == DEFINITION_REMOVED or report.denied_since is not None
+    return report.state is State.PLANNED and is_waiting
+
+
+def _unlisted(history: DefinitionHistory, account_id: str) -> Iterator[Problem]:
+    """Yield the account's planned reports that wait to be listed again."""
     for report in history.open_reports:
-        if report.account_id != account_id or report.state is not State.PLANNED:
-            continue
-        window = report.root or report.report_id
-        event = {"withdraw": {"report_id": window}}
-        if report.error == DEFINITION_REMOVED:
+        if report.account_id == account_id and _waits(report) and not _is_refused(report):
             reason = f"{report.reason}. The command ends it now"
+            event = {"withdraw": {"report_id": report.root or report.report_id}}
             yield _problem("removed", history, report, reason=reason, event=event)
-        elif report.denied_since is not None:
-            left = max(report.denied_since + DENIED_FOR - history.as_of, timedelta())
-            reason = (
-                f"{report.reason}. It fails in {left / timedelta(days=1):.1f} days. Give the API "
-                "key access to the account and the product, or end the report with the command"
-            )
-            yield _problem("refused", history, report, reason=reason, event=event)
 
 
-def _late(
-    history: DefinitionHistory, account_id: str, told: Collection[str | None]
-) -> Iterator[Problem]:
+def _is_refused(report: Report) -> bool:
+    """Whether Vonage refuses the account or the product of a report that waits or failed."""
+    if report.denied_since is None:
+        return False
+    if report.state is State.FAILED:
+        return report.error == "VonageRejected"
+    return report.state is State.PLANNED and report.error != DEFINITION_REMOVED
+
+
+def _refused(history: DefinitionHistory, account: AccountReports) -> Iterator[Problem]:
+    """Yield the account's reports that Vonage refuses, with the command that ends them.
+
+    Reports are together if the command ends no other report.
+    """
+    account_id = account.account_id
+    waiting = [each for each in history.open_reports if each.account_id == account_id]
+    refused = {
+        each.root or each.report_id: each
+        for each in (*account.failed, *waiting)
+        if _is_refused(each)
+    }
+    failed = {each.report_id for each in account.failed}
+    whole = [each for each in account.whole if not each.is_at_end or each.report_id in failed]
+    whole.sort(key=lambda each: (each.window.start, each.delay_days))
+    for is_refused, some in groupby(whole, key=lambda each: each.report_id in refused):
+        if not is_refused:
+            continue
+        group = [refused[each.report_id] for each in some]
+        event = withdraw_windows(history.name, account_id, group[0].window, group[-1].window)
+        dates = event["withdraw_windows"]
+        is_alone = not any(
+            each.report_id not in refused
+            and dates["start"] <= each.window.first_date.isoformat() < dates["end"]
+            for each in whole
+        )
+        if len(group) > 1 and is_alone:
+            yield _refused_together(history, group, event)
+        else:
+            yield from (_refused_alone(history, each) for each in group)
+
+
+_ACCESS = "Give the API key access to the account and the product"
+
+
+def _refused_alone(history: DefinitionHistory, report: Report) -> Problem:
+    left = DENIED_FOR
+    if report.denied_since is not None:
+        left = max(report.denied_since + DENIED_FOR - history.as_of, timedelta())
+    fails = "It failed" if report.is_at_end else f"It fails in {left / timedelta(days=1):.1f} days"
+    reason = f"{report.reason}. {fails}. {_ACCESS}, or end the report with the command"
+    event = {"withdraw": {"report_id": report.root or report.report_id}}
+    return _problem("refused", history, report, reason=reason, event=event)
+
+
+def _refused_together(
+    history: DefinitionHistory, group: Sequence[Report], event: Mapping[str, Any]
+) -> Problem:
+    first, last = group[0], group[-1]
+    failed = sum(each.is_at_end for each in group)
+    reason = (
+        f"{last.reason}. {failed:,} of {len(group):,} reports failed, and the others fail after "
+        f"{DENIED_FOR.days} days of refusals. {_ACCESS}, or end all of them with the command"
+    )
+    return replace(
+        _problem("refused", history, first, reason=reason, event=event),
+        end=last.window.end,
+        dates=f"{history.label(first.window)} to {history.label(last.window)}",
+        windows=len({each.window for each in group}),
+        report_id=None,
+    )
+
+
+def _late(history: DefinitionHistory, account_id: str) -> Iterator[Problem]:
     """Yield the account's open reports that are due for long, or too long at Vonage.
 
-    `told` are the reports that are listed for another reason.
+    Leaves out those that wait, because they are listed for another reason.
     """
     for report in history.open_reports:
-        if report.account_id != account_id or report.report_id in told:
+        if report.account_id != account_id or _waits(report):
             continue
         delays = [
             f"due since {format_instant(each.since)}"
@@ -311,11 +383,7 @@ def _gaps(
         dates = history.label(first)
         if len(group) > 1:
             dates += f" to {history.label(last)}"
-        backfill = {
-            "definition": history.name,
-            "start": str(first.first_date),
-            "end": str(_day_after(last)),
-        }
+        named = account.account_id if history.has_closed(account.account_id) else None
         yield Problem(
             kind="missing",
             definition=history.name,
@@ -325,7 +393,7 @@ def _gaps(
             dates=dates,
             windows=len(group),
             reason="; ".join(filter(None, [group[0].reason, why_not])) or None,
-            event=None if why_not else {"backfill": backfill},
+            event=None if why_not else backfill_event(history.name, first, last, account_id=named),
         )
 
 
@@ -335,8 +403,9 @@ def _adjacent(missing: Iterable[MissingWindow]) -> Iterator[list[MissingWindow]]
     for each in missing:
         if group:
             last = group[-1]
-            is_next = each.window.start == last.window.end or each.window.first_date < _day_after(
-                last.window
+            is_next = (
+                each.window.start == last.window.end
+                or each.window.first_date <= last.window.last_date
             )
             is_alike = replace(each, window=last.window) == last
             if not (is_next and is_alike):
@@ -345,12 +414,6 @@ def _adjacent(missing: Iterable[MissingWindow]) -> Iterator[list[MissingWindow]]
         group.append(each)
     if group:
         yield group
-
-
-def _day_after(window: Window) -> date:
-    """Return the local date after the window's last date: the `end` of a backfill."""
-    last = (window.end - SECOND).astimezone(ZoneInfo(window.time_zone)).date()
-    return last + timedelta(days=1)
 
 
 def _removed(content: Content) -> Iterator[str]:

@@ -29,17 +29,32 @@ _CONFIRM = '"confirm": true'
     "--until", "end", type=Date(), required=True, help="The local date after the last one."
 )
 @click.option(
+    "--account",
+    "account_id",
+    metavar="ACCOUNT",
+    help="The only account, perhaps a sub-account that is closed or suspended. Without this "
+    "option, the backfill has the accounts that are collected now.",
+)
+@click.option(
     "--confirm-cost",
     is_flag=True,
     help="Also bill more records than the setting MaxBilledRecords. Without this option and "
     "without --yes, a second question asks for it.",
 )
 def backfill(
-    session: Session, definition: str, start: date, end: date, *, confirm_cost: bool
+    session: Session,
+    definition: str,
+    start: date,
+    end: date,
+    *,
+    account_id: str | None,
+    confirm_cost: bool,
 ) -> Exit:
     """Preview the windows and their cost, ask, and send the backfill."""
     require_order(start, end)
     event: dict[str, Any] = {"definition": definition, "start": str(start), "end": str(end)}
+    if account_id is not None:
+        event["account_id"] = name(account_id)
     if confirm_cost:
         event["confirm"] = True
     step = step_for(session.deployed, {"backfill": event})

@@ -20,8 +20,9 @@ GROUPS: Mapping[str, str] = {
     "check": "CheckReportLogs",
     "store": "StoreReportLogs",
     "convert": "ConvertReportLogs",
+    "callback": "ReceiveCallbackLogs",
 }
-"""The logical id of each function's log group."""
+"""The logical id of each function's log group. `callback` depends on the setting Callback."""
 
 _REPORT_ID = re.compile(r"[a-z0-9-]+-[0-9]{8}T[0-9]{4}Z-[0-9a-f]{12}")
 _POLL_SECONDS = 2
@@ -51,7 +52,13 @@ def logs(
         )
     if follow and session.as_json:
         raise BadInput("--follow prints lines without end; leave --json out")
-    reader = _Reader(session.deployed, [function] if function else [*GROUPS], report_id)
+    calls_back = session.deployed.parameters.get("Callback", "off") != "off"
+    if function == "callback" and not calls_back:
+        raise BadInput(
+            "the stack has no function for callbacks, because the setting Callback is off"
+        )
+    there = [each for each in GROUPS if each != "callback" or calls_back]
+    reader = _Reader(session.deployed, [function] if function else there, report_id)
     if session.as_json:
         found = [line.to_dict() for line in reader.lines(start)]
         session.screen.document({"source": session.deployed.source, "lines": found})

@@ -10,7 +10,6 @@ from rich.progress import track
 
 from vonage_reports.domain.printable import printable
 from vonage_reports_cli.completeness import Flaw, Incomplete
-from vonage_reports_cli.deliveries import last_date
 from vonage_reports_cli.errors import Exit
 from vonage_reports_cli.money import plain
 from vonage_reports_cli.objects import expires_before, objects_of
@@ -121,7 +120,7 @@ def _list_windows(session: Session, proof: Proof, period: Period | None) -> None
             "missing:"
         )
     for each in parts:
-        dates = dict.fromkeys((each.windows[0].first_date, last_date(each.windows[-1])))
+        dates = dict.fromkeys((each.windows[0].first_date, each.windows[-1].last_date))
         between = " to ".join(map(str, dates))
         screen.say(printable(f"  {each.definition}, {each.account_id}: {between}"))
 

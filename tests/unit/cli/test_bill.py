@@ -190,6 +190,27 @@ def test_month_with_a_hole_is_listed_and_not_billed(
     assert not (tmp_path / "bill.csv").exists()
 
 
+def test_complete_period_in_utc_does_not_replace_the_check_of_the_windows(
+    run: Delivered, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The windows that a complete period names in `not_collected` are missing in a bill."""
+    deliver_week(run, but=tuple(DAYS[:-1]))
+    folder = run.root / "periods" / "2026" / "11"
+    folder.mkdir(parents=True)
+    not_collected = {
+        "account_id": "abcd1234", "start": "2026-11-01T00:00:00Z", "end": "2026-11-22T00:00:00Z",
+    }  # fmt: skip
+    of = {"definition": "sms", "time_zone": "UTC", "not_collected": [not_collected]}
+    (folder / "1.json").write_text(json.dumps({"period": "2026-11", "definitions": [of]}))
+
+    assert bill("--month", "2026-11") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "2026-11 is written as complete: number 1." in lines
+    assert "  missing      sms, abcd1234: 2026-11-01 to 2026-11-21, 2026-11-23 to 2026-11-30" in (
+        lines
+    )
+
+
 def test_incomplete_period_is_billed_on_request(
     run: Delivered, capsys: pytest.CaptureFixture[str]
 ) -> None:

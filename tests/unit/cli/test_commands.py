@@ -42,6 +42,7 @@ EVENTS: list[dict[str, Any]] = [
             "start": "2026-10-01",
             "end": "2026-11-01",
             "confirm": True,
+            "account_id": "abcd1234",
         }
     },
 ]
@@ -81,10 +82,11 @@ class _Ledger:
         )
 
     def calendar(self) -> Calendar:
-        return Calendar(cursors={}, volumes={}, collects={})
+        return Calendar(cursors={}, volumes={}, collects={"sms-outbound": '{"time_zone": "UTC"}'})
 
     def reports_between(self, *_: object) -> tuple[list[Report], frozenset[str]]:
-        return [], frozenset()
+        found = [make_report(state=State.PLANNED)] if "withdraw_windows" in self.event else []
+        return found, frozenset()
 
 
 @dataclass

@@ -140,9 +140,14 @@ def test_sub_account_has_the_windows_from_its_creation_to_its_end() -> None:
     found = complete(of, days)
 
     assert found.windows == 30 + 21 + 10
-    assert [(each.account_id, each.ranges, each.event is None) for each in found.incomplete] == [
-        ("new00001", ["2026-11-10 to 2026-11-30"], False),
-        ("gone0001", ["2026-11-01 to 2026-11-10"], True),
+    assert [(each.account_id, each.ranges) for each in found.incomplete] == [
+        ("new00001", ["2026-11-10 to 2026-11-30"]),
+        ("gone0001", ["2026-11-01 to 2026-11-10"]),
+    ]
+    prefix = "vonage-reports --stack s backfill calls"
+    assert found.commands("s") == [
+        f"{prefix} --from 2026-11-10 --until 2026-12-01",
+        f"{prefix} --from 2026-11-01 --until 2026-11-11 --account gone0001",
     ]
     assert found.cautions == []
 

@@ -134,7 +134,10 @@ def test_status_of_one_definition_names_its_reports(failed: Path) -> None:
         (["logs", "--since", "1x"], "--since takes a span such as 30m, 1h or 2d"),
         (["logs", "--report", "x"], "--report takes a report_id"),
         (["logs", "--follow", "--json"], "--follow prints lines without end"),
-        (["logs", "sumbit"], "'sumbit' is not one of 'submit', 'check', 'store', 'convert'"),
+        (
+            ["logs", "sumbit"],
+            "'sumbit' is not one of 'submit', 'check', 'store', 'convert', 'callback'",
+        ),
     ],
 )
 def test_wrong_input_is_one_sentence(arguments: list[str], sentence: str, failed: Path) -> None:

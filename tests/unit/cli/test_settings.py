@@ -128,6 +128,9 @@ def test_settings_of_one_lifecycle_are_checked_together() -> None:
         ("WorkflowLog", "off", "on", ""),
         ("WorkflowLog", "off", "off", ""),
         ("UsageDashboard", "on", "off", ""),
+        ("Callback", "off", "function-url", "a public URL, which anyone may call"),
+        ("Callback", "function-url", "off", "deletes the log group of receive_callback"),
+        ("Callback", "off", "off", ""),
     ],
 )
 def test_deletion_is_told_before_the_update(name: str, before: str, after: str, told: str) -> None:

@@ -174,7 +174,7 @@ def test_estimate_names_windows_that_only_a_backfill_collects(
     Path(".local/last-run.json").write_text(text.replace(cursor["end"]["S"], old.isoformat()))
 
     assert main(["--local", "estimate"]) == 0
-    assert "only `backfill` collects them" in capsys.readouterr().out
+    assert "only `vonage-reports backfill " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

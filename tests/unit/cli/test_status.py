@@ -12,6 +12,7 @@ from vonage_reports.domain.acceptance import Acceptable, advice
 from vonage_reports.domain.backfill import Backfill, Progress
 from vonage_reports.domain.calendar import report_for_window
 from vonage_reports.domain.definitions import Refusal, ReportDefinition
+from vonage_reports.domain.notifications import withdraw_windows
 from vonage_reports.domain.removal import DEFINITION_REMOVED
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.splitting import halves_of
@@ -450,6 +451,65 @@ def test_late_reports_are_listed_with_their_reasons() -> None:
     assert status(usual).problems == []
 
 
+def refused(window: Window, state: State, **changes: Any) -> Report:
+    """Return a report of a window that Vonage refuses."""
+    since = NOW - timedelta(days=2)
+    error = {"error": "VonageRejected", "reason": "403: no", "denied_since": since}
+    return report(DAILY, window, state, **{**error, **changes})
+
+
+def test_refused_reports_of_an_account_are_ended_by_one_command() -> None:
+    days = windows(DAILY, "2026-11-10", "2026-11-18")
+    failed = [refused(each, State.FAILED) for each in days[:3]]
+    waiting = [refused(each, State.PLANNED) for each in days[4:]]
+
+    result = status(*failed, report(DAILY, days[3]), *waiting)
+
+    assert [each.kind for each in result.problems] == ["failed", "failed", "failed", "refused"]
+    together = result.problems[-1]
+    assert (together.dates, together.windows) == ("2026-11-10 to 2026-11-17", 7)
+    assert "3 of 7 reports failed" in (together.reason or "")
+    (command,) = together.commands("s")
+    assert command == (
+        "vonage-reports --stack s withdraw sms --account abcd1234 --from 2026-11-10 "
+        "--until 2026-11-18"
+    )
+
+
+@pytest.mark.parametrize("state", [State.SUBMITTED, State.HELD, State.FAILED])
+def test_command_for_refused_reports_ends_no_other_report(state: State) -> None:
+    days = windows(DAILY, "2026-11-10", "2026-11-15")
+    other = report(DAILY, days[2], state, error="RowsMismatch", reason="10 rows", holds=1)
+    waiting = [refused(each, State.PLANNED) for each in (*days[:2], *days[3:])]
+
+    result = status(other, *waiting)
+
+    ends = [each.event for each in result.problems if each.kind == "refused"]
+    assert ends == [
+        withdraw_windows("sms", "abcd1234", *days[:2]),
+        withdraw_windows("sms", "abcd1234", *days[3:]),
+    ]
+
+
+def test_refused_hours_of_a_day_with_another_report_are_ended_one_by_one() -> None:
+    hourly = replace(DAILY, window=WindowLength.HOUR, delay_days=(0,))
+    first, second, third = windows(hourly, "2026-11-10", "2026-11-11")[:3]
+    waiting = [replace(refused(each, State.PLANNED), delay_days=0) for each in (first, second)]
+
+    result = status(*waiting, report(hourly, third, State.SUBMITTED), definitions=[hourly])
+
+    ends = [each.event for each in result.problems if each.kind == "refused"]
+    assert ends == [{"withdraw": {"report_id": each.report_id}} for each in waiting]
+
+
+def test_failed_report_without_access_is_ended_by_its_own_command() -> None:
+    (day_,) = windows(DAILY, "2026-11-10", "2026-11-11")
+    (failed, ended) = status(refused(day_, State.FAILED)).problems
+    assert (failed.kind, ended.kind) == ("failed", "refused")
+    assert ended.event == {"withdraw": {"report_id": failed.report_id}}
+    assert "403: no. It failed. " in (ended.reason or "")
+
+
 def test_waiting_reports_are_listed_with_the_event_that_ends_them() -> None:
     removed, denied = windows(DAILY, "2026-11-18", "2026-11-20")
     since = NOW - timedelta(days=2)
@@ -540,7 +600,7 @@ def test_removed_account_is_listed_without_backfill() -> None:
     ]
     (problem,) = result.problems
     assert problem.event is None
-    assert problem.reason == "abcd1234 was removed from the account_ids of sms"
+    assert problem.reason == "abcd1234 was removed from the accounts of sms; list it again first"
 
 
 def test_sub_account_misses_no_window_while_it_is_not_listed() -> None:
@@ -554,14 +614,43 @@ def test_sub_account_misses_no_window_while_it_is_not_listed() -> None:
     assert later[:2] == ("2026-11-04 to 2026-11-05", 2)
 
 
-def test_closed_sub_account_is_listed_without_backfill() -> None:
+def test_backfill_names_a_closed_sub_account() -> None:
     days = windows(DAILY, "2026-11-01", "2026-11-04")
     of = replace(DAILY, followed=Followed({"abcd1234": Listed(((None, days[2].end),))}))
     result = status(report(of, days[0]), report(of, days[2]), definitions=[of])
     assert row(result).standing is Standing.REMOVED
     (problem,) = result.problems
+    event = {"definition": "sms", "start": "2026-11-02", "end": "2026-11-03"}
+    assert problem.event == {"backfill": {**event, "account_id": "abcd1234"}}
+    (command,) = problem.commands("s")
+    assert command.endswith(" --from 2026-11-02 --until 2026-11-03 --account abcd1234")
+
+
+def test_last_windows_of_a_closed_sub_account_are_missing_once_planning_passed_them() -> None:
+    days = windows(DAILY, "2026-11-01", "2026-11-08")
+    until = days[3].start + timedelta(hours=9)
+    of = replace(DAILY, account_ids=("abcd1234", "gone0001"), followed=Followed(
+        {"gone0001": Listed(((None, until),))}, known=("gone0001",)
+    ))  # fmt: skip
+    reports = [report(of, each) for each in days]
+    reports.append(report(of, days[1], account="gone0001"))
+    cursors = {("sms", "gone0001", 3): days[3].end}
+    calendar = Calendar(cursors, {}, {"sms": of.collects})
+
+    (gap,) = missing(status(*reports, definitions=[of], calendar=calendar))
+
+    event = {"definition": "sms", "start": "2026-11-03", "end": "2026-11-05"}
+    assert gap == (
+        "2026-11-03 to 2026-11-04", 2, {"backfill": {**event, "account_id": "gone0001"}}
+    )  # fmt: skip
+
+
+def test_account_that_another_definition_collects_needs_its_backfill() -> None:
+    days = windows(DAILY, "2026-11-01", "2026-11-04")
+    of = replace(DAILY, account_ids=(), followed=Followed(left_out={"abcd1234": "one"}))
+    (problem,) = status(report(of, days[0]), report(of, days[2]), definitions=[of]).problems
     assert problem.event is None
-    assert problem.reason == "abcd1234 is closed or suspended, so a backfill leaves it out"
+    assert problem.reason == "one collects abcd1234; a backfill of one collects the window too"
 
 
 def test_changed_definition_counts_its_original_windows() -> None:

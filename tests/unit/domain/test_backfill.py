@@ -1,3 +1,4 @@
+import json
 import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -8,10 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vonage_reports.domain.backfill import Backfill, Progress, checked_backfill, expected_records
+from vonage_reports.domain.backfill import (
+    Backfill,
+    Progress,
+    checked_backfill,
+    closed_accounts,
+    expected_records,
+)
 from vonage_reports.domain.definitions import ReportDefinition
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.products import oldest_start
+from vonage_reports.domain.report import definition_of
+from vonage_reports.domain.subaccounts import Followed, Span
 from vonage_reports.domain.windows import WindowLength, windows_within
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
@@ -81,6 +90,65 @@ def test_each_account_adds_one_report_per_window() -> None:
     for count in (1, 2, 5):
         accounts = tuple(f"account{number}" for number in range(count))
         assert backfill(replace(DAILY, account_ids=accounts)).total == 4 * count
+
+
+GONE = Span(((None, datetime(2026, 11, 3, 12, tzinfo=UTC)),))
+FOLLOWS = replace(
+    DAILY,
+    account_ids=("abcd1234", "Gone0001"),
+    followed=Followed({"gone0001": GONE, "gone0002": GONE}, known=("Gone0001", "Gone0002")),
+)
+
+
+@pytest.mark.parametrize("written", ["gone0001", "GONE0002"])
+def test_named_account_may_be_closed(written: str) -> None:
+    begun = checked_backfill(FOLLOWS, *NOVEMBER, confirmed=False, now=NOW, account_id=written)
+
+    spelled = written.capitalize()
+    assert begun.name == f"sms-outbound-20261101-20261105.{spelled}"
+    assert definition_of(begun.name) == "sms-outbound"
+    assert {account_id for _, account_id in begun.left()} == {spelled}
+    assert Backfill.from_json(begun.to_json()) == begun
+    assert closed_accounts(begun, FOLLOWS) == []
+
+
+def test_closed_accounts_of_the_range_are_named() -> None:
+    begun = backfill(FOLLOWS)
+
+    assert begun.name == "sms-outbound-20261101-20261105"
+    assert {account_id for _, account_id in begun.left()} == {"abcd1234"}
+    assert closed_accounts(begun, FOLLOWS) == ["Gone0001", "Gone0002"]
+    assert closed_accounts(backfill(FOLLOWS, start=date(2026, 11, 4)), FOLLOWS) == []
+
+
+def test_backfill_of_an_earlier_version_has_no_named_account() -> None:
+    begun = backfill()
+    earlier = json.loads(begun.to_json())
+    del earlier["account_id"]
+
+    assert Backfill.from_json(json.dumps(earlier)) == begun
+
+
+@pytest.mark.parametrize(
+    ("definition", "reason"),
+    [
+        (DAILY, "other0001 is no account of it; list the account in account_ids"),
+        (FOLLOWS, "was never on Vonage's list of sub-accounts; list it in a definition"),
+        (
+            replace(FOLLOWS, followed=Followed(left_out={"other0001": "one"})),
+            "other0001 is collected by one; send a backfill of one",
+        ),
+    ],
+)
+def test_account_of_others_is_refused(definition: ReportDefinition, reason: str) -> None:
+    with pytest.raises(InvalidRequest, match=reason):
+        checked_backfill(definition, *NOVEMBER, confirmed=False, now=NOW, account_id="other0001")
+
+
+def test_definition_without_an_account_has_no_backfill() -> None:
+    of = replace(FOLLOWS, account_ids=(), followed=Followed(left_out={"abcd1234": "one"}))
+    with pytest.raises(InvalidRequest, match="other definitions have all"):
+        backfill(of)
 
 
 # Every window of the latest range, which ends on 18 November, is due in every time zone used here.

@@ -80,6 +80,15 @@ def test_overlapping_definitions_raise_a_warning() -> None:
     ]
 
 
+def test_number_and_its_text_select_the_same_records() -> None:
+    plain = replace(SMS, filters={**SMS.filters, "network": 23410})
+    quoted = replace(SMS, name="quoted", filters={**plain.filters, "network": "23410"})
+
+    shared = "shares records with sms-outbound, billed twice; narrow filters or accounts"
+
+    assert warnings_of([plain, replace(quoted, delay_days=(0,))])[1:] == [f"quoted, name: {shared}"]
+
+
 def test_subaccount_collected_twice_raises_a_warning() -> None:
     together = replace(SMS, name="together", include_subaccounts=True)
     alone = replace(SMS, name="alone", account_ids=("abcd5678",))

@@ -123,7 +123,8 @@ def test_execution_name_ends_with_the_run() -> None:
 
 
 def test_execution_input_holds_all_workflow_fields() -> None:
-    assert json.loads(execution_input(REPORT, Entry.CHECK)) == {
+    report = replace(REPORT, callback="0f" * 32)
+    assert json.loads(execution_input(report, Entry.CHECK)) == {
         "report_id": "sms-outbound-20261121T0000Z-0123456789ab",
         "run": 2,
         "attempt": 1,
@@ -147,12 +148,19 @@ def test_execution_input_holds_all_workflow_fields() -> None:
         "delay_days": 3,
         "expected_rows": 1200,
         "first_wait": 20,
+        "callback": "0f" * 32,
         "planned": "2026-11-25T02:15:00Z",
         "receipts": [],
         "announce": True,
         "relabelled": False,
         "accept": [],
     }
+
+
+@pytest.mark.parametrize("entry", [Entry.CONVERT, Entry.ANNOUNCE])
+def test_run_that_asks_vonage_nothing_expects_no_callback(entry: Entry) -> None:
+    report = replace(REPORT, callback="0f" * 32)
+    assert json.loads(execution_input(report, entry))["callback"] is None
 
 
 def test_execution_input_is_byte_identical_for_one_run() -> None:

@@ -6,10 +6,17 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from local.stack.emulator import ROOT
 from local.stack.environment import child_environment
-from local.stack.package import CODE_PROPERTY, FUNCTION, NAMED_QUERY, Package
+from local.stack.package import (
+    CALLBACK_SECONDS,
+    CODE_PROPERTY,
+    FUNCTION,
+    NAMED_QUERY,
+    Package,
+)
 from local.stack.template import read_template
 
 
@@ -96,6 +103,23 @@ def test_workflow_keeps_its_states_and_message_attributes(package: Package) -> N
     assert definition["StartAt"] in definition["States"]
     assert announce["MessageAttributes.entry.1.Name"] == "event"
     assert announce["MessageAttributes.entry.1.Value.DataType"] == "String"
+
+
+def test_copy_of_the_workflow_differs_in_two_places(package: Package) -> None:
+    copy = json.loads(artifact(package, "ReportWorkflow"))
+    original = yaml.safe_load((ROOT / "functions/report_workflow.asl.yaml").read_text())
+    # Of the wait for a callback, only the time-out: the emulator takes a number there.
+    waits = [each["States"]["Wait For Callback"] for each in (copy, original)]
+    assert [wait.pop("TimeoutSeconds") for wait in waits] == [
+        CALLBACK_SECONDS,
+        "{% $wait_seconds %}",
+    ]
+    assert waits[0] == waits[1]
+    for definition in (copy, original):
+        arguments = definition["States"]["Announce Report"]["Arguments"]
+        for name in [each for each in arguments if each.startswith("MessageAttributes")]:
+            del arguments[name]
+    assert copy == original
 
 
 def test_child_process_gets_no_real_account(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from vonage_reports.domain.definitions import Refusal, ReportDefinition
+from vonage_reports.domain.definitions import Refusal, ReportDefinition, warnings_of
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.subaccounts import (
     SubaccountList,
@@ -436,6 +436,13 @@ def test_definition_that_collects_the_same_is_refused(
     assert "sms-outbound" in refusal.reason
 
 
+def test_number_and_its_text_are_the_same_filter() -> None:
+    plain, quoted = ({**CALLS, "filters": {"network": each}} for each in (5, "5"))
+
+    assert refusal_of(plain, {**quoted, "name": "again"}).field == "name"
+    assert refusal_of(quoted, {**plain, "name": "again"}).field == "name"
+
+
 def test_order_of_accounts_makes_no_difference() -> None:
     one = {**SMS, "account_ids": ["abcd1234", "efgh5678"]}
     other = {**SMS, "account_ids": ["efgh5678", "abcd1234"]}
@@ -596,9 +603,67 @@ def test_sub_accounts_in_two_ways_are_refused() -> None:
     assert "bill its records twice" in refusal.reason
 
 
-def test_definition_of_a_listed_account_collects_the_same() -> None:
-    _, (refusal,) = following({**SMS, "name": "one", "account_ids": ["SUB2"]}, FOLLOWS)
-    assert (refusal.definition, refusal.field) == ("sms-outbound", "name")
+ONE = {**SMS, "name": "one", "account_ids": ["SUB2"]}
+
+
+@pytest.mark.parametrize("order", [(ONE, FOLLOWS), (FOLLOWS, ONE)], ids=["before", "after"])
+def test_account_of_another_definition_is_left_out_of_the_list(order: tuple[object, ...]) -> None:
+    found, refused = following(*order)
+    assert refused == []
+    assert {each.name: each.account_ids for each in found} == {
+        "one": ("SUB2",),
+        "sms-outbound": (API_KEY, "sub1"),
+    }
+    (follows,) = [each for each in found if each.followed is not None]
+    assert follows.followed is not None
+    assert follows.followed.left_out == {"sub2": "one"}
+    (told,) = warnings_of(found)
+    assert told == (
+        "sms-outbound, account_ids: sub2 is left out, because one collects the same of it, and "
+        "Vonage would bill each record twice. The definition collects its other accounts"
+    )
+
+
+def test_gone_account_of_another_definition_is_left_out_too() -> None:
+    gone = after_answer(LISTED, SubaccountList(API_KEY, {"sub1": None}), READ_AT)
+    found, _ = following(ONE, FOLLOWS, subaccounts=gone)
+    assert found[1].account_ids == (API_KEY, "sub1")
+    assert found[1].followed is not None
+    assert found[1].followed.spans == {}
+
+
+@pytest.mark.parametrize("api_key", [API_KEY, "(the API key)"])
+@pytest.mark.parametrize("subaccounts", [LISTED, None], ids=["known", "unknown"])
+def test_primary_account_of_another_definition_is_left_out(
+    api_key: str, subaccounts: Subaccounts | None
+) -> None:
+    """The program does not know the API key, but the list names it."""
+    text = json.dumps([{**SMS, "name": "own"}, FOLLOWS])
+    (_, found), refused = parse_definitions(text, api_key=api_key, subaccounts=subaccounts)
+    assert refused == []
+    assert found.account_ids == (() if subaccounts is None else ("sub1", "sub2"))
+
+
+def test_definition_may_leave_out_every_account() -> None:
+    """It goes on asking for the list, so it collects the next new account."""
+    every = {**SMS, "name": "every", "account_ids": [API_KEY, "sub1", "sub2"]}
+    (_, found), refused = following(every, FOLLOWS)
+    assert (found.account_ids, refused) == ((), [])
+    (told,) = warnings_of([found])
+    assert told.endswith("No account is left for the definition")
+
+
+def test_two_definitions_that_follow_the_list_collect_the_same() -> None:
+    _, (refusal,) = following(FOLLOWS, {**FOLLOWS, "name": "again"})
+    assert (refusal.definition, refusal.field) == ("again", "name")
+
+
+def test_many_accounts_that_are_left_out_are_counted() -> None:
+    listed = [f"sub{number}" for number in range(30)]
+    known = after_answer(None, SubaccountList(API_KEY, dict.fromkeys(listed)), READ_AT)
+    found, _ = following({**ONE, "account_ids": listed}, FOLLOWS, subaccounts=known)
+    (told,) = warnings_of(found)
+    assert ", sub26 and 10 more are left out, because one collects the same of them" in told
 
 
 @pytest.mark.parametrize("value", ["SUBACCOUNTS", "subaccount", ["subaccounts", "sub1"][:0], 7])

@@ -147,7 +147,10 @@ def test_dry_run_is_recognised(*, dry_run: bool) -> None:
         ({"backfill": {**BACKFILL, "confirm": 1}}, "backfill.confirm: takes true or false, not 1"),
         (
             {"backfill": {**BACKFILL, "name": "calls"}},
-            "backfill.name: no such field; the fields are definition, start, end, confirm, dry_run",
+            (
+                "backfill.name: no such field; the fields are definition, start, end, account_id, "
+                "confirm, dry_run"
+            ),
         ),
         ({"cancel": {}}, "cancel.backfill: missing; it takes the name of a backfill"),
         ({"cancel": None}, "cancel: takes an object with backfill"),
@@ -170,7 +173,7 @@ def test_dry_run_is_recognised(*, dry_run: bool) -> None:
             {"backfil": BACKFILL},
             (
                 "backfil: no such event; the events are scheduled_time, sweep, resolve, recollect, "
-                "reconvert, withdraw, backfill, cancel"
+                "reconvert, withdraw, withdraw_windows, backfill, cancel"
             ),
         ),
         ({}, "an event takes exactly one key, this one has none: see events/"),

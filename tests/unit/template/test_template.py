@@ -117,7 +117,7 @@ def statements(*conditions: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 STATEMENTS = [
     pytest.param(name, statement, id=f"{name}-{statement['Sid']}")
-    for name, statement in statements("HasKmsKey", "LogWorkflow", "HasCatalogue")
+    for name, statement in statements("HasKmsKey", "LogWorkflow", "HasCatalogue", "HasCallback")
     if statement["Effect"] == "Allow"
 ]
 every_statement = pytest.mark.parametrize(("name", "statement"), STATEMENTS)
@@ -494,7 +494,7 @@ def test_only_functions_that_call_vonage_read_the_credentials() -> None:
         name for name, each in statements() if each["Action"] == "secretsmanager:GetSecretValue"
     }
 
-    assert readers == set(FUNCTIONS) - {"ConvertReportFunction"}
+    assert readers == set(FUNCTIONS) - {"ConvertReportFunction", "ReceiveCallbackFunction"}
 
 
 @every_function
@@ -536,8 +536,11 @@ def test_schedules_share_a_role_for_their_group(name: str) -> None:
 
 def test_workflow_role_allows_exactly_its_states() -> None:
     # The emulator does not enforce this role.
-    substitutions = RESOURCES["ReportWorkflow"]["Properties"]["DefinitionSubstitutions"]
+    workflow = resolved(RESOURCES["ReportWorkflow"]["Properties"], {"HasCallback"})
+    substitutions = workflow["DefinitionSubstitutions"]
+    put_item = "arn:aws:states:::aws-sdk:dynamodb:putItem.waitForTaskToken"
     target = {
+        put_item: ("dynamodb:PutItem", "TableName"),
         "arn:aws:states:::lambda:invoke": ("lambda:InvokeFunction", "FunctionName"),
         "arn:aws:states:::sns:publish": ("sns:Publish", "TopicArn"),
     }
@@ -546,11 +549,14 @@ def test_workflow_role_allows_exactly_its_states() -> None:
         if state["Type"] == "Task":
             action, argument = target[state["Resource"].replace("${Partition}", "aws")]
             named = state["Arguments"][argument].removeprefix("${").removesuffix("}")
-            needed.add((action, json.dumps(substitutions[named])))
+            resource = substitutions[named]
+            if argument == "TableName":
+                resource = {"Fn::GetAtt": [resource["Ref"], "Arn"]}
+            needed.add((action, json.dumps(resource)))
 
     given = {
         (action, json.dumps(resource))
-        for owner, statement in statements()
+        for owner, statement in statements("HasCallback")
         if owner == "ReportWorkflow" and statement["Sid"] != "DeliverLogs"
         for action in many(statement["Action"])
         for resource in many(statement["Resource"])
@@ -573,7 +579,7 @@ def test_no_parameter_holds_a_secret() -> None:
 def test_functions_get_the_credentials_as_an_arn() -> None:
     for name in FUNCTIONS:
         held = {each for each in variables_set(name) if "SECRET" in each or "KEY" in each}
-        asks_vonage = name != "ConvertReportFunction"
+        asks_vonage = name not in ("ConvertReportFunction", "ReceiveCallbackFunction")
         assert held == ({"VONAGE_SECRET_ARN"} if asks_vonage else set())
 
 
@@ -628,7 +634,7 @@ def test_statements_allow_named_actions_on_named_resources(
     assert not [action for action in actions if "*" in action]
     if "*" in resources:
         assert resources == ["*"]
-        assert set(actions) <= LOG_DELIVERY
+        assert set(actions) <= LOG_DELIVERY | {"states:SendTaskSuccess"}
 
 
 @every_statement
@@ -767,14 +773,27 @@ def test_sam_adds_only_known_permissions(expanded: dict[str, dict[str, Any]]) ->
     assert [name for name in named if not ours.search(name)] == []
 
 
-def test_only_the_rule_has_an_invoke_permission(
+def test_only_the_rule_and_the_callback_have_an_invoke_permission(
     expanded: dict[str, dict[str, Any]],
 ) -> None:
-    [permission] = [
-        each["Properties"]
-        for each in expanded.values()
+    permissions = {
+        name: each["Properties"]
+        for name, each in expanded.items()
         if each["Type"] == "AWS::Lambda::Permission"
-    ]
+    }
+    # https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html
+    to_anyone = {"FunctionName": {"Ref": "ReceiveCallbackFunction"}, "Principal": "*"}
+    assert permissions.pop("CallbackUrlPermission") == {
+        **to_anyone,
+        "Action": "lambda:InvokeFunctionUrl",
+        "FunctionUrlAuthType": "NONE",
+    }
+    assert permissions.pop("CallbackInvokePermission") == {
+        **to_anyone,
+        "Action": "lambda:InvokeFunction",
+        "InvokedViaFunctionUrl": True,
+    }
+    [permission] = permissions.values()
 
     assert permission["Principal"] == "events.amazonaws.com"
     assert permission["SourceArn"] == {"Fn::GetAtt": ["SubmitReportsFunctionRunEnded", "Arn"]}
@@ -911,6 +930,57 @@ def test_function_knows_whether_there_is_a_catalogue(name: str) -> None:
     assert PARAMETERS["Catalogue"]["AllowedValues"] == ["on", "off"]
     assert Settings.from_environment({}).catalogue == PARAMETERS["Catalogue"]["Default"]
     assert Settings.from_environment({"CATALOGUE": "off"}).catalogue == "off"
+
+
+def test_stack_without_callbacks_has_nothing_of_them() -> None:
+    conditional = {
+        name for name, each in RESOURCES.items() if each.get("Condition") == "HasCallback"
+    }
+    assert conditional == {
+        *("CallbackTable", "ReceiveCallbackFunction", "ReceiveCallbackLogs"),
+        *("CallbackUrl", "CallbackUrlPermission", "CallbackInvokePermission"),
+    }
+    assert PARAMETERS["Callback"]["Default"] == "off"
+    kept = {
+        name: resolved(each, set()) for name, each in RESOURCES.items() if name not in conditional
+    }
+    text = json.dumps(kept)
+    assert not [name for name in conditional if re.search(rf'"{name}"|\$\{{{name}[.}}]', text)]
+
+
+def test_submit_reports_gives_vonage_the_url_of_the_function() -> None:
+    of = resolved(FUNCTIONS["SubmitReportsFunction"], {"HasCallback"})["Environment"]["Variables"]
+
+    assert of["CALLBACK"] == {"Ref": "Callback"}
+    assert of["CALLBACK_URL"] == {"Fn::GetAtt": ["CallbackUrl", "FunctionUrl"]}
+    allowed = PARAMETERS["Callback"]["AllowedValues"]
+    assert [Settings.from_environment({"CALLBACK": each}).callback for each in allowed] == allowed
+    assert Settings.from_environment({}).callback == PARAMETERS["Callback"]["Default"]
+
+
+def test_flood_of_callbacks_is_bounded() -> None:
+    function = FUNCTIONS["ReceiveCallbackFunction"]
+
+    assert function["ReservedConcurrentExecutions"] == 1
+    # A caller could have each call traced, and Lambda would write three lines for each.
+    assert function["Tracing"] == "Disabled"
+    assert function["LoggingConfig"]["SystemLogLevel"] == "WARN"
+    assert not [
+        name
+        for name, each in FUNCTIONS.items()
+        if each is not function and "ReservedConcurrentExecutions" in each
+    ]
+
+
+def test_items_of_callbacks_expire() -> None:
+    table = RESOURCES["CallbackTable"]["Properties"]
+    item = WORKFLOW["States"]["Wait For Callback"]["Arguments"]["Item"]
+
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
+    assert [each["AttributeName"] for each in table["KeySchema"]] == ["callback"]
+    assert item.keys() == {"callback", "task_token", "expires"}
+    seconds = WORKFLOW["TimeoutSeconds"]
+    assert f"/ 1000) + {seconds})" in item["expires"]["N"]
 
 
 def test_ledger_table_has_its_keys_and_can_be_restored() -> None:

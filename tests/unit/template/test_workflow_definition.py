@@ -42,7 +42,10 @@ TASKS = {name: state for name, state in STATES.items() if state["Type"] == "Task
 LAMBDA_TASKS = {name: state for name, state in TASKS.items() if "lambda" in state["Resource"]}
 CHOICES = {name: state for name, state in STATES.items() if state["Type"] == "Choice"}
 
-every_task = pytest.mark.parametrize("name", TASKS)
+WAIT_FOR_CALLBACK = STATES["Wait For Callback"]
+WORK = {name: state for name, state in TASKS.items() if state is not WAIT_FOR_CALLBACK}
+
+every_task = pytest.mark.parametrize("name", WORK)
 every_lambda_task = pytest.mark.parametrize("name", LAMBDA_TASKS)
 every_choice = pytest.mark.parametrize("name", CHOICES)
 
@@ -255,10 +258,10 @@ def test_waits_take_their_seconds_from_the_functions() -> None:
             assert state["Seconds"] == "{% $wait_seconds %}"
 
 
-def a_run(expected_rows: int | None) -> Steps:
+def a_run(expected_rows: int | None, **more: object) -> Steps:
     """Return the steps of a run; the test answers the calls of the run."""
     workflow = Workflow.of_file(ROOT / "functions" / "report_workflow.asl.yaml", {})
-    value = {"entry": "check", "expected_rows": expected_rows, "announce": True}
+    value = {"entry": "check", "expected_rows": expected_rows, "announce": True, **more}
     return workflow.steps(value, started="2026-11-22T02:16:00Z", random=Random(1))
 
 
@@ -329,7 +332,7 @@ def test_task_without_an_answer_is_repeated_with_the_same_input(name: str) -> No
 def test_lost_answers_do_not_use_up_the_time_of_a_run() -> None:
     """Vonage may generate for 48 hours. Then every try of every task may lose its answer."""
     lost = 0.0
-    for name, task in TASKS.items():
+    for name, task in WORK.items():
         paused = waits_until_it_fails(name, "States.Timeout")
         lost += sum(paused) + (len(paused) + 1) * task["TimeoutSeconds"]
 
@@ -377,6 +380,104 @@ def test_later_waits_come_from_the_functions() -> None:
     run.send({"Payload": {"ready": True, "wait_seconds": 0, "download": {"file_id": "f"}}})
     throttled = {"stored": False, "wait_seconds": 90, "rows": None, "receipt": None}
     assert run.send({"Payload": throttled}) == Wait(90)
+
+
+# The callback
+
+NOT_READY: dict[str, Any] = {"ready": False, "wait_seconds": 45, "download": None}
+CALLBACK = "0f" * 32
+
+
+def waiting_run() -> tuple[Steps, Call]:
+    """Return a run that waits for its callback, and the call that puts its task token."""
+    run = a_run(1_000_000, first_wait=420, callback=CALLBACK)
+    call = next(run)
+    assert isinstance(call, Call)
+    return run, call
+
+
+def asks_vonage(step: Wait | Call) -> bool:
+    return isinstance(step, Call) and "Payload" in step.arguments
+
+
+def test_callback_is_waited_for_until_the_next_poll() -> None:
+    _, call = waiting_run()
+
+    assert call.timeout == 420
+    item = call.arguments["Item"]
+    assert item["callback"] == {"S": CALLBACK}
+    assert item["task_token"] == {"S": call.token}
+    assert item["expires"] == {"N": "1795572960"}  # 72 hours after the start
+
+
+@pytest.mark.parametrize("callback", [None, {}])
+def test_run_without_a_callback_waits_as_ever(callback: object) -> None:
+    more = {} if callback == {} else {"callback": callback}
+    run = a_run(None, **more)
+
+    assert next(run) == Wait(20)
+    assert asks_vonage(run.send(None))
+
+
+@pytest.mark.parametrize(("callback", "more"), [(None, 0), (CALLBACK, 1)])
+def test_choice_about_the_callback_costs_other_runs_nothing(
+    callback: str | None, more: int
+) -> None:
+    workflow = Workflow.of_file(ROOT / "functions" / "report_workflow.asl.yaml", {})
+    value = {"entry": "check", "first_wait": 20, "callback": callback, "announce": True}
+    entered: list[str] = []
+    run = workflow.steps(
+        value, started="2026-11-22T02:16:00Z", random=Random(1), entered=entered.append
+    )
+    next(run)
+    waits = [*["Choice"] * (1 + more), "Task" if callback else "Wait"]
+    assert entered == waits
+    step = run.send(None) if callback is None else run.throw(StateError("States.Timeout", ""))
+    assert asks_vonage(step)
+    run.send({"Payload": NOT_READY})
+    assert entered == [*waits, "Task", *waits]
+
+
+def test_callback_ends_one_wait() -> None:
+    run, _ = waiting_run()
+
+    assert asks_vonage(run.send({}))
+    # Vonage or a stranger called before the end. From now on, the run polls as without a callback.
+    assert run.send({"Payload": NOT_READY}) == Wait(45)
+
+
+def test_time_out_of_the_callback_asks_vonage_and_waits_again() -> None:
+    run, _ = waiting_run()
+
+    assert asks_vonage(run.throw(StateError("States.Timeout", "no call")))
+    again = run.send({"Payload": NOT_READY})
+    assert isinstance(again, Call)
+    assert again.timeout == 45
+    assert again.arguments["Item"]["callback"] == {"S": CALLBACK}
+
+
+def test_no_callback_ends_the_wait_that_vonage_asked_for() -> None:
+    run, _ = waiting_run()
+    run.throw(StateError("States.Timeout", "no call"))
+
+    assert run.send({"Payload": {**NOT_READY, "throttled": True}}) == Wait(45)
+
+
+def test_run_without_its_table_waits_as_without_a_callback() -> None:
+    run, _ = waiting_run()
+
+    failure = StateError("DynamoDb.ResourceNotFoundException", "the table is gone")
+    assert run.throw(failure) == Wait(420)
+    assert asks_vonage(run.send(None))
+
+
+def test_wait_for_the_callback_is_not_retried() -> None:
+    assert "Retry" not in WAIT_FOR_CALLBACK
+    caught = {each["Next"]: each["ErrorEquals"] for each in WAIT_FOR_CALLBACK["Catch"]}
+    assert caught == {
+        "Check Report": ["States.Timeout"],
+        "Wait For Report": ["States.TaskFailed"],
+    }
 
 
 def test_run_times_out_when_vonage_drops_the_file() -> None:

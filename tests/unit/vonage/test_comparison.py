@@ -39,6 +39,11 @@ def test_other_spelling_is_the_same_report(changes: dict[str, object]) -> None:
     assert compare(report_request({**ANSWER, **changes}), RUN_INPUT) is Match.SAME
 
 
+@pytest.mark.parametrize("url", ["https://example.com/0f", "", None, 1, ["https://example.com"]])
+def test_echoed_callback_url_is_not_compared(url: object) -> None:
+    assert compare(report_request({**ANSWER, "callback_url": url}), RUN_INPUT) is Match.SAME
+
+
 def test_order_of_a_filters_values_does_not_matter() -> None:
     asked = replace(RUN_INPUT, filters={"direction": "outbound", "status": "failed,delivered"})
     said = report_request({**ANSWER, "status": "delivered, failed"})

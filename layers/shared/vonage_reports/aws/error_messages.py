@@ -109,7 +109,12 @@ RESOURCES = (
     ),
 )
 
-VARIABLES = frozenset({"VONAGE_BASE_URL", "STACK_NAME", *(each.variable for each in RESOURCES)})
+VARIABLES = frozenset(
+    {
+        *("VONAGE_BASE_URL", "STACK_NAME", "CALLBACK_URL", "CALLBACK_TABLE_NAME"),
+        *(each.variable for each in RESOURCES),
+    }
+)
 """The environment variables that the template sets."""
 
 _FORBIDDEN = ("AccessDenied", "AuthorizationError", "Forbidden", "403")

@@ -26,6 +26,7 @@ OF_FINISHED_REPORTS = (
     *("window", "revision", "priority", "planned_at", "delay_index", "delay_days", "state"),
     *("root", "leaves", "backfill", "rows", "error", "reason", "failures", "withdrawn_at"),
     *("receipts", "relabelled", "rescued", "accept", "request_id", "submitted_at"),
+    "denied_since",
 )
 """The attributes that a Query of many finished reports reads."""
 

@@ -39,6 +39,8 @@ class Backfill:
     start: date
     end: date
     begun_at: datetime
+    account_id: str | None = None
+    """The only account, if the operator named one."""
     confirmed: bool = False
     """Whether the operator accepted more billed records than the limit."""
     progress: Progress = Progress.RUNNING
@@ -51,7 +53,8 @@ class Backfill:
     @property
     def name(self) -> str:
         """The name in a `cancel` event. Two backfills of the same range cannot run at once."""
-        return f"{self.definition.name}-{self.start:%Y%m%d}-{self.end:%Y%m%d}"
+        name = f"{self.definition.name}-{self.start:%Y%m%d}-{self.end:%Y%m%d}"
+        return name if self.account_id is None else f"{name}.{self.account_id}"
 
     @property
     def is_over(self) -> bool:
@@ -120,6 +123,7 @@ class Backfill:
             "start": self.start.isoformat(),
             "end": self.end.isoformat(),
             "begun_at": self.begun_at.isoformat(),
+            "account_id": self.account_id,
         }
         return json.dumps(value, sort_keys=True)
 
@@ -140,16 +144,28 @@ class Backfill:
             start=date.fromisoformat(value["start"]),
             end=date.fromisoformat(value["end"]),
             begun_at=datetime.fromisoformat(value["begun_at"]),
+            # An earlier version named no account.
+            account_id=value.get("account_id"),
             **{**{name: value[name] for name in _COUNTS}, "progress": Progress(value["progress"])},
         )
 
 
 def checked_backfill(
-    definition: ReportDefinition, start: date, end: date, *, confirmed: bool, now: datetime
+    definition: ReportDefinition,
+    start: date,
+    end: date,
+    *,
+    confirmed: bool,
+    now: datetime,
+    account_id: str | None = None,
 ) -> Backfill:
     """Return a backfill of the windows between two local dates; `end` is exclusive.
 
-    Raises InvalidRequest if the range has a window that cannot be collected now, or no due window.
+    `account_id` is its only account, perhaps a sub-account that is closed or suspended. Without
+    it, the backfill has the accounts that are collected now.
+
+    Raises InvalidRequest if the range has a window that cannot be collected now, or no due window,
+    and for an account that the definition never collected.
     """
     prefix = f"backfill of {definition.name}"
     if end <= start:
@@ -167,14 +183,53 @@ def checked_backfill(
             f"{prefix}: start {start} is too early; write {oldest} or later. "
             f"Vonage has no older {definition.product} records"
         )
-    listed = [each for each in definition.account_ids if definition.span_of(each).until is None]
-    fixed = replace(definition, account_ids=tuple(listed), followed=None)
-    backfill = Backfill(fixed, start, end, begun_at=now, confirmed=confirmed)
+    if account_id is None:
+        accounts = [each for each in definition.account_ids if not definition.has_closed(each)]
+    else:
+        account_id = _spelled(definition, account_id)
+        accounts = [account_id]
+    if not accounts:
+        raise InvalidRequest(f"{prefix}: it has no account now, because other definitions have all")
+    fixed = replace(definition, account_ids=tuple(accounts), followed=None)
+    backfill = Backfill(fixed, start, end, begun_at=now, account_id=account_id, confirmed=confirmed)
     if not backfill.windows:
         raise InvalidRequest(
             f"{prefix}: {start} to {end} has no whole {definition.window} due; write earlier dates"
         )
     return backfill
+
+
+def _spelled(definition: ReportDefinition, account_id: str) -> str:
+    """Return an account as the ledger spells it. Raises InvalidRequest for one of others."""
+    followed = definition.followed
+    known = (*definition.account_ids, *(followed.known if followed is not None else ()))
+    found = {each.lower(): each for each in reversed(known)}.get(account_id.lower())
+    if found is not None:
+        return found
+    prefix = f"backfill of {definition.name}: {account_id}"
+    other = None if followed is None else followed.left_out.get(account_id.lower())
+    if other is not None:
+        raise InvalidRequest(f"{prefix} is collected by {other}; send a backfill of {other}")
+    raise InvalidRequest(
+        f"{prefix} is no account of it; list the account in account_ids"
+        if followed is None
+        else f"{prefix} was never on Vonage's list of sub-accounts; list it in a definition"
+    )
+
+
+def closed_accounts(backfill: Backfill, definition: ReportDefinition) -> list[str]:
+    """Return the accounts of the definition that the backfill leaves out, as they are closed.
+
+    Only those count that were listed in a window of the backfill.
+    """
+    if backfill.account_id is not None or definition.followed is None:
+        return []
+    return [
+        each
+        for each in definition.followed.known
+        if definition.has_closed(each)
+        and any(definition.span_of(each).has(window) for window in backfill.windows)
+    ]
 
 
 def oldest_date(product: str, time_zone: str, now: datetime) -> date:

@@ -16,7 +16,7 @@ def command_for(event: Mapping[str, Any], *, stack: str | None = None) -> str | 
     if key not in _ARGUMENTS:
         return None
     name, options = _ARGUMENTS[key](value)
-    verb = "collect" if key == "scheduled_time" else key
+    verb = _VERBS.get(key, key)
     target = ["--stack", stack] if stack else []
     arguments = [*([name] if name else []), *options]
     if name.startswith("-"):
@@ -48,11 +48,21 @@ def _reconvert(value: Mapping[str, Any]) -> _Arguments:
 def _backfill(value: Mapping[str, Any]) -> _Arguments:
     confirm = ["--confirm-cost"] if value.get("confirm") else []
     range_ = ["--from", value["start"], "--until", value["end"]]
-    return value["definition"], [*range_, *confirm, *_dry_run(value)]
+    account = ["--account", value["account_id"]] if value.get("account_id") else []
+    return value["definition"], [*range_, *account, *confirm, *_dry_run(value)]
 
 
 def _dry_run(value: Mapping[str, Any]) -> list[str]:
     return ["--dry-run"] if value.get("dry_run") else []
+
+
+_VERBS: Mapping[str, str] = {"scheduled_time": "collect", "withdraw_windows": "withdraw"}
+"""The verbs that have another name than their event."""
+
+
+def _withdraw_windows(value: Mapping[str, Any]) -> _Arguments:
+    range_ = ["--from", value["start"], "--until", value["end"]]
+    return value["definition"], ["--account", value["account_id"], *range_]
 
 
 _ARGUMENTS: Mapping[str, Callable[[Any], _Arguments]] = {
@@ -62,6 +72,7 @@ _ARGUMENTS: Mapping[str, Callable[[Any], _Arguments]] = {
     "reconvert": _reconvert,
     "resolve": _resolve,
     "withdraw": lambda value: (value["report_id"], []),
+    "withdraw_windows": _withdraw_windows,
     "cancel": lambda value: (value["backfill"], []),
     "backfill": _backfill,
 }

@@ -23,6 +23,9 @@ SUBACCOUNTS = "subaccounts"
 MOST_SUBACCOUNTS_AT_ONCE = 10
 """How many sub-accounts one report may include, by Vonage's best practices."""
 
+_MOST_NAMED = 20
+"""How many accounts a sentence names."""
+
 
 @dataclass(frozen=True)
 class ReportDefinition:
@@ -49,6 +52,10 @@ class ReportDefinition:
         if self.followed is None:
             return ALWAYS
         return self.followed.spans.get(account_id.lower(), ALWAYS)
+
+    def has_closed(self, account_id: str) -> bool:
+        """Whether Vonage lists a sub-account no more, or as suspended. It may be listed again."""
+        return self.span_of(account_id).until is not None
 
     @property
     def collects(self) -> str:
@@ -84,12 +91,11 @@ class Refusal:
 def change_of(definition: ReportDefinition, collected: str | None) -> Refusal | None:
     """Return a refusal if a definition's `collects` has changed, else None.
 
-    `collected` is the first value of `collects`, or None for a new definition. A filter's whole
-    number and the same number in quotes select the same records, so they are no change.
+    `collected` is the first value of `collects`, or None for a new definition.
     """
     before = json.loads(collected or definition.collects)
     for field, value in json.loads(definition.collects).items():
-        if _in_quotes(before.get(field)) != _in_quotes(value):
+        if in_quotes(before.get(field)) != in_quotes(value):
             # Never quote a filter's value, because it may be a phone number.
             old = "the old filters" if field == "filters" else repr(before.get(field))
             reason = f"changed under the same name; restore {old}, or use a new name"
@@ -97,10 +103,13 @@ def change_of(definition: ReportDefinition, collected: str | None) -> Refusal | 
     return None
 
 
-def _in_quotes(value: object) -> object:
-    """Return a field of `collects`, with each whole number of the filters as text."""
+def in_quotes(value: object) -> object:
+    """Return a field of `collects`, with each whole number of the filters as text.
+
+    A filter's whole number and the same number in quotes select the same records.
+    """
     if isinstance(value, dict):
-        return {name: _in_quotes(each) for name, each in value.items()}
+        return {name: in_quotes(each) for name, each in value.items()}
     # True and False are of the type int too.
     return str(value) if type(value) is int else value
 
@@ -130,8 +139,11 @@ class _Requested:
         self.name = definition.name
         self.accounts = {account.lower() for account in definition.account_ids}
         self.include_subaccounts = definition.include_subaccounts
-        filters = definition.filters
-        self.filters = {name: filters[name] for name in filters if name not in SHOWING_FILTERS}
+        self.filters = {
+            name: in_quotes(value)
+            for name, value in definition.filters.items()
+            if name not in SHOWING_FILTERS
+        }
 
     def shares_records_with(self, other: "_Requested") -> bool:
         """Whether two definitions of a product request the same records, in any windows."""
@@ -171,11 +183,36 @@ def _slowness(definition: ReportDefinition, accounts: int) -> Iterator[tuple[str
 
 def _doubts_of_accounts(definition: ReportDefinition) -> Iterator[tuple[str, str]]:
     followed = definition.followed
-    if followed is not None and not followed.is_known:
+    if followed is None:
+        return
+    if not followed.is_known:
         reason = (
             "only the primary account is counted here, because Vonage's list of sub-accounts is "
             "not read yet; the next pass of submit_reports reads it"
         )
         yield "account_ids", reason
-    elif followed is not None and followed.doubt:
+    elif followed.doubt:
         yield "account_ids", followed.doubt
+    yield from (("account_ids", each.reason) for each in left_out_of(definition))
+
+
+def left_out_of(definition: ReportDefinition) -> Iterator[Refusal]:
+    """Yield the accounts that a definition leaves out of the list, for each other definition."""
+    left_out = {} if definition.followed is None else definition.followed.left_out
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for account_id, name in sorted(left_out.items()):
+        by_name[name].append(account_id)
+    rest = (
+        "The definition collects its other accounts"
+        if definition.account_ids
+        else "No account is left for the definition"
+    )
+    for name, accounts in by_name.items():
+        more = len(accounts) - _MOST_NAMED
+        named = ", ".join(accounts[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+        are, them = ("is", "it") if len(accounts) == 1 else ("are", "them")
+        reason = (
+            f"{named} {are} left out, because {name} collects the same of {them}, and Vonage would "
+            f"bill each record twice. {rest}"
+        )
+        yield Refusal(definition.name, "account_ids", reason)

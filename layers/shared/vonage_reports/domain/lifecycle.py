@@ -41,11 +41,15 @@ class Reopen:
 
 @dataclass(frozen=True)
 class TakeSlot:
-    """An invocation (`owner`) takes a slot, and a lease to send the POST."""
+    """An invocation (`owner`) takes a slot, and a lease to send the POST.
+
+    `callback` is the SHA-256 of the path that the POST gives Vonage; None without callbacks.
+    """
 
     slot: int
     owner: str
     lease_until: datetime
+    callback: str | None = None
 
 
 @dataclass(frozen=True)
@@ -337,10 +341,11 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
                 "attempt": attempt,
                 "is_wanted": True,
             }
-        case TakeSlot(slot, owner, lease_until):
+        case TakeSlot(slot, owner, lease_until, callback):
             return {
                 "slot": slot,
                 "owner": owner,
+                "callback": callback,
                 "look_after": lease_until,
                 "submitted_at": now,
                 "absent_since": None,
@@ -400,6 +405,7 @@ def _changes(report: Report, transition: Transition, now: datetime) -> Mapping[s
                 "not_found": report.not_found + 1 if not_found else 0,
                 "equal_failures": report.equal_failures + 1 if error == report.error else 1,
                 "not_before": not_before,
+                "callback": None,
                 "slot": None if frees_slot else report.slot,
                 "error": error,
                 "reason": reason,

@@ -5,13 +5,14 @@ The workflow publishes `report.delivered`. submit_reports publishes the others.
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Context, Decimal
 from functools import reduce
 from typing import Any
 
 from vonage_reports.domain.acceptance import advised
 from vonage_reports.domain.catalogue import CatalogueState
+from vonage_reports.domain.commands import command_for
 from vonage_reports.domain.definitions import Refusal
 from vonage_reports.domain.errors import VonageRejected, VonageReportsError
 from vonage_reports.domain.lifecycle import Fail, Hold, Resubmit, Resume
@@ -20,7 +21,7 @@ from vonage_reports.domain.removal import withdrawn_at
 from vonage_reports.domain.report import Entry, Report, failure_token
 from vonage_reports.domain.report_at_vonage import sought
 from vonage_reports.domain.spend import SHARE_OF_BACKFILLS, Budget
-from vonage_reports.domain.windows import format_instant
+from vonage_reports.domain.windows import Window, format_instant
 
 FILTERABLE = ("event", "definition", "product", "account_id", "revision")
 """The fields that are message attributes too, for the filter policies of subscriptions.
@@ -124,13 +125,25 @@ def failed(report: Report, failure: Fail, *, execution: str | None) -> dict[str,
     failures = report.failures + 1 if failure.part is None else failure.part_failures
     accept = advised(failure.reason)
     run_again = reconvert(name, accept) if failure.is_stored else recollect(name, failures)
+    reason = failure.reason
+    if failure.error == "VonageRejected" and report.denied_since is not None:
+        reason += f". {_without_access(report)}"
     return _problem(
         "report.failed",
         report,
         failure.error,
-        failure.reason,
+        reason,
         execution=execution,
         run_again=None if fails_again(failure.error, failure.reason) else run_again,
+    )
+
+
+def _without_access(report: Report) -> str:
+    """Say how to end the reports of an account or a product that Vonage refuses for good."""
+    event = withdraw_windows(report.definition, report.account_id, report.window, report.window)
+    return (
+        "Give the API key access, and collect the window again. Without access, end the report "
+        f"with `{command_for(event)}`, and other windows with other dates"
     )
 
 
@@ -153,6 +166,30 @@ def reconvert(report_id: str, accept: Sequence[str] = ()) -> dict[str, Any]:
     """Return the event that converts a report's archives again, with these imperfections."""
     accepting = {"accept": list(accept)} if accept else {}
     return {"reconvert": {"report_id": report_id, **accepting}}
+
+
+def backfill_event(
+    definition: str, first: Window, last: Window, *, account_id: str | None = None
+) -> dict[str, Any]:
+    """Return the event that collects the windows from `first` to `last` which are missing.
+
+    Without `account_id`, it collects every account but those that are closed or suspended.
+    """
+    named = {} if account_id is None else {"account_id": account_id}
+    return {"backfill": {"definition": definition, **_dates(first, last), **named}}
+
+
+def withdraw_windows(
+    definition: str, account_id: str, first: Window, last: Window
+) -> dict[str, Any]:
+    """Return the event that ends an account's open and failed reports from `first` to `last`."""
+    of_account = {"definition": definition, "account_id": account_id}
+    return {"withdraw_windows": {**of_account, **_dates(first, last)}}
+
+
+def _dates(first: Window, last: Window) -> dict[str, str]:
+    end = last.last_date + timedelta(days=1)
+    return {"start": first.first_date.isoformat(), "end": end.isoformat()}
 
 
 def resubmitted(report: Report, again: Resubmit, *, execution: str | None) -> dict[str, Any]:

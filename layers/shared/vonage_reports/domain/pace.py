@@ -47,7 +47,7 @@ def observed_pace(report: Report, ready: object) -> int | None:
         seconds = (parse_instant(str(ready)) - report.submitted_at).total_seconds()
     except (ValueError, OverflowError):
         return None
-    # No poll comes sooner, so an earlier time is an error.
+    # Only a callback causes a sooner poll. Otherwise, the time is an error.
     return None if seconds < SHORTEST_POLL else _bounded(seconds * 1_000_000 / report.rows)
 
 

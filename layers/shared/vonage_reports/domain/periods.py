@@ -102,14 +102,9 @@ def periods_of(window: Window, length: PeriodLength) -> list[LocalPeriod]:
         return []
     zone = ZoneInfo(window.time_zone)
     found = [LocalPeriod.of(window.start.astimezone(zone).date(), length)]
-    last = _last_date(window)
-    while found[-1].end <= last:
+    while found[-1].end <= window.last_date:
         found.append(LocalPeriod.of(found[-1].end, length))
     return found
-
-
-def _last_date(window: Window) -> date:
-    return (window.end - SECOND).astimezone(ZoneInfo(window.time_zone)).date()
 
 
 @dataclass(frozen=True, order=True)
@@ -293,7 +288,7 @@ def blocker(report: Report, reason: str) -> Blocker:
         report.window.first_date,
         reason,
         report.account_id,
-        until=_last_date(report.window) + _DAY,
+        until=report.window.last_date + _DAY,
         is_asked_for=report.is_asked_for,
     )
 
@@ -494,7 +489,7 @@ def _part(
         reports = known.get(window, ())
         latest = max(reports, key=lambda each: each.delay_days, default=None)
         if latest is None:
-            since, until = window.first_date, _last_date(window) + _DAY
+            since, until = window.first_date, window.last_date + _DAY
             blockers.append(Blocker(collecting.name, since, "missing", account_id, until))
         elif latest.state is State.CANCELLED:
             withdrawn.append(latest)

@@ -135,6 +135,9 @@ class Report:
     slot: int | None = None
     owner: str | None = None
     """The invocation that sends the POST (SUBMITTING)."""
+    callback: str | None = None
+    """The SHA-256 of the path that Vonage calls when the report of the last POST ends. None without
+    callbacks, and in resumed runs: a path causes one early poll at most."""
     look_after: datetime | None = None
     """When an invocation's lease ends. Until then, no other invocation touches the report."""
     attempt: int = 0

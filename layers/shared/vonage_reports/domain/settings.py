@@ -45,6 +45,8 @@ class Settings:
     """`ACCOUNT_CURRENCY`: the default currency of rows, if their definition has no currency."""
     catalogue: str = "on"
     """`CATALOGUE`: `off` if the stack has no Glue database."""
+    callback: str = "off"
+    """`CALLBACK`: `function-url` if Vonage calls the stack when a report ends."""
     pacing_file: str | None = None
     """`PACING_FILE`: a file through which processes of one machine share `REQUEST_INTERVAL`."""
 
@@ -66,6 +68,7 @@ class Settings:
             detailed_metrics=_choice(environment, "DETAILED_METRICS", ("on", "off")) == "on",
             account_currency=environment.get("ACCOUNT_CURRENCY") or None,
             catalogue=_choice(environment, "CATALOGUE", ("on", "off")),
+            callback=_choice(environment, "CALLBACK", ("off", "function-url")),
             pacing_file=environment.get("PACING_FILE") or None,
         )
 

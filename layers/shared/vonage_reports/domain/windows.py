@@ -48,6 +48,11 @@ class Window:
         return self.dated or self.start.astimezone(ZoneInfo(self.time_zone)).date()
 
     @property
+    def last_date(self) -> date:
+        """The date of the last second in the window's own time zone."""
+        return (self.end - SECOND).astimezone(ZoneInfo(self.time_zone)).date()
+
+    @property
     def hours(self) -> float:
         """The length in hours of 3,600 s. A local day has 23 to 25 hours."""
         return (self.end - self.start) / HOUR

@@ -1,5 +1,6 @@
 """The services of submit_reports, the current invocation, and the result of a step."""
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +19,10 @@ from vonage_reports.vonage.client import HTTP_TIMEOUT, VonageClient
 
 @dataclass(frozen=True)
 class Services:
-    """Vonage and the stack's resources. `catalogue` is None if the stack has none."""
+    """Vonage and the stack's resources. `catalogue` is None if the stack has none.
+
+    Vonage calls a path below `callback_url` when a report ends; None without callbacks.
+    """
 
     ledger: Ledger
     definitions: DefinitionsSource
@@ -29,6 +33,8 @@ class Services:
     metrics: Metrics
     waits: Waits = UNSCALED
     catalogue: Catalogue | None = None
+    callback_url: str | None = None
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes
 
 
 _TIME_TO_SUBMIT = 90.0

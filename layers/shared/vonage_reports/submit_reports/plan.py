@@ -22,6 +22,7 @@ from vonage_reports.domain.calendar import (
     seen_delays,
     where_finals_begin,
 )
+from vonage_reports.domain.commands import command_for
 from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.lifecycle import Plan, Replan, apply
@@ -294,7 +295,7 @@ def _plan_due(
     now: datetime,
 ) -> None:
     if due.late:
-        late = _too_late(definition, due.late, now)
+        late = _too_late(definition, due, now)
         result.refusals.append(late)
         # Announce before the cursor passes these windows, because no later pass finds them late.
         announce_refusals([late], work.announced, services)
@@ -426,13 +427,20 @@ def require_unchanged(definition: ReportDefinition, services: Services) -> None:
         raise InvalidRequest(f"{changed.definition}, {changed.field}: {changed.reason}")
 
 
-def _too_late(definition: ReportDefinition, late: Sequence[Window], now: datetime) -> Refusal:
-    is_deleted = late[0].start < oldest_start(definition.product, now)
+def _too_late(definition: ReportDefinition, due: Due, now: datetime) -> Refusal:
+    first, last = due.late[0], due.late[-1]
+    is_closed = definition.has_closed(due.account_id)
+    named = due.account_id if is_closed else None
+    command = command_for(
+        notifications.backfill_event(definition.name, first, last, account_id=named)
+    )
+    whose = f" They are of {due.account_id}, which is closed or suspended." if is_closed else ""
+    is_deleted = first.start < oldest_start(definition.product, now)
     return Refusal(
         definition.name,
         "window",
-        f"{len(late)} windows from {late[0].first_date} to {late[-1].first_date} became due more "
-        "than 7 days ago. Collect them with a backfill event"
+        f"{len(due.late)} windows from {first.first_date} to {last.first_date} became due more "
+        f"than 7 days ago.{whose} Collect them with `{command}`"
         + (", except those whose records Vonage has deleted" if is_deleted else ""),
     )
 

@@ -30,6 +30,7 @@ from vonage_reports.domain.definitions import (
     SUBACCOUNTS,
     Refusal,
     ReportDefinition,
+    in_quotes,
 )
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.products import (
@@ -325,7 +326,8 @@ def parse_definitions(
         entries = _entries(text)
     except ValueError as error:
         return [], [Refusal(EVERY_DEFINITION, "(JSON)", str(error))]
-    accepted = _Accepted()
+    own_account = api_key if subaccounts is None else subaccounts.primary
+    accepted = _Accepted(own_account=own_account, api_key=api_key)
     refused: list[Refusal] = []
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, _Object):
@@ -455,35 +457,63 @@ def _quoted(value: object) -> str:
 
 
 class _Accepted:
-    """The definitions that were accepted so far, found by name and by their requests."""
+    """The definitions that were accepted so far, found by name and by their requests.
 
-    def __init__(self) -> None:
-        self.definitions: list[ReportDefinition] = []
-        self._entries: dict[str, tuple[int, ReportDefinition]] = {}
-        self._requested_by: dict[tuple[Any, ...], str] = {}
+    A definition that names an account has it, and one that follows the list leaves it out, in any
+    order. `own_account` is the account of a definition without account_ids, as the list spells it.
+    """
+
+    def __init__(self, *, own_account: str, api_key: str) -> None:
+        self._spelled = {api_key.lower(): own_account.lower()}
+        self._definitions: dict[str, tuple[int, ReportDefinition]] = {}
+        self._requested_by: dict[tuple[Any, ...], ReportDefinition] = {}
+        self._left_out: dict[str, dict[str, str]] = {}
 
     def add(self, number: int, definition: ReportDefinition) -> None:
         """Accept the definition at this position in the list."""
-        self.definitions.append(definition)
-        self._entries[definition.name] = (number, definition)
-        for request in _requests(definition):
-            self._requested_by.setdefault(request, definition.name)
+        self._definitions[definition.name] = number, definition
+        for request in self._requests(definition):
+            other = self._requested_by.setdefault(request, definition)
+            if other is not definition:
+                follower = other if definition.followed is None else definition
+                naming = definition if follower is other else other
+                self._requested_by[request] = naming
+                self._left_out.setdefault(follower.name, {})[request[0]] = naming.name
 
     def conflict(self, definition: ReportDefinition) -> str | None:
         """Return the reason why the accepted definitions exclude another one, or None."""
-        if definition.name in self._entries:
-            number, other = self._entries[definition.name]
+        if definition.name in self._definitions:
+            number, other = self._definitions[definition.name]
             return f"{_entry(number)}, of {other.product}, already has this name"
-        names = map(self._requested_by.get, _requests(definition))
-        name = next(filter(None, names), None)
-        return name and f"{name} collects the same; Vonage would bill each record twice"
+        is_following = definition.followed is not None
+        for other in filter(None, map(self._requested_by.get, self._requests(definition))):
+            if (other.followed is not None) is is_following:
+                return f"{other.name} collects the same; Vonage would bill each record twice"
+        return None
 
+    @property
+    def definitions(self) -> list[ReportDefinition]:
+        """The accepted definitions, each without the accounts that it leaves out."""
+        return [self._without(each) for _, each in self._definitions.values()]
 
-def _requests(definition: ReportDefinition) -> Iterator[tuple[Any, ...]]:
-    """Yield a definition's request for each of its accounts."""
-    request = (definition.collects, definition.include_subaccounts, definition.delay_days)
-    for account_id in definition.account_ids:
-        yield (account_id.lower(), *request)
+    def _without(self, definition: ReportDefinition) -> ReportDefinition:
+        left_out = self._left_out.get(definition.name)
+        if definition.followed is None or left_out is None:
+            return definition
+        left = (each for each in definition.account_ids if self._account(each) not in left_out)
+        return replace(
+            definition, account_ids=tuple(left), followed=definition.followed.without(left_out)
+        )
+
+    def _requests(self, definition: ReportDefinition) -> Iterator[tuple[Any, ...]]:
+        """Yield a definition's request for each of its accounts."""
+        collects = json.dumps(in_quotes(json.loads(definition.collects)), sort_keys=True)
+        request = (collects, definition.include_subaccounts, definition.delay_days)
+        for account_id in definition.account_ids:
+            yield (self._account(account_id), *request)
+
+    def _account(self, account_id: str) -> str:
+        return self._spelled.get(account_id.lower(), account_id.lower())
 
 
 def _problem_of_accounts(

@@ -23,11 +23,11 @@ from pydantic import (
 )
 
 from vonage_reports.domain.acceptance import Acceptable
-from vonage_reports.domain.backfill import Backfill, checked_backfill
+from vonage_reports.domain.backfill import Backfill, checked_backfill, closed_accounts
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.settings import Settings
 from vonage_reports.submit_reports import backfills, reprocess
-from vonage_reports.submit_reports.context import Services, StepResult
+from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.plan import require_unchanged
 from vonage_reports.submit_reports.read_definitions import (
     LoadedDefinitions,
@@ -38,7 +38,7 @@ from vonage_reports.submit_reports.read_definitions import (
 from vonage_reports.submit_reports.reprocess import resolve
 from vonage_reports.submit_reports.spend_cap import records_left
 from vonage_reports.submit_reports.take_over import taken_over_definitions
-from vonage_reports.submit_reports.withdraw import withdraw
+from vonage_reports.submit_reports.withdraw import withdraw, withdraw_windows
 
 _A_TIME = "a time with its offset from UTC, such as 2026-11-22T02:15:00Z"
 _A_DATE = "a date, such as 2026-01-31"
@@ -64,6 +64,8 @@ def _request_id(value: str) -> str:
     return value
 
 
+_AN_ACCOUNT = "an account of the definition, such as abcd1234"
+_Definition = Annotated[str, Field(description="the name of a report definition")]
 _ReportId = Annotated[str, Field(description="the report_id of a notification or manifest")]
 _Date = Annotated[date, BeforeValidator(_date), Field(description=_A_DATE)]
 _Flag = Annotated[bool, Field(description="true or false")]
@@ -73,11 +75,11 @@ _Acceptable = Annotated[Acceptable, Field(strict=False, description=_A_LIST_OF_A
 
 @dataclass(frozen=True)
 class RequestContext:
-    """The arguments of an operator's request; `token` identifies the invocation."""
+    """The arguments of an operator's request."""
 
     services: Services
     settings: Settings
-    token: str
+    invocation: Invocation
     now: datetime
 
 
@@ -167,7 +169,7 @@ class Recollection(OperatorRequest):
         """Plan the report again."""
         return reprocess.recollect(
             self.report_id,
-            self.token or context.token,
+            self.token or context.invocation.owner,
             context.services,
             now=context.now,
             currencies=load_currencies(context.services),
@@ -212,14 +214,40 @@ class Withdrawal(OperatorRequest):
         return withdraw(self.report_id, context.services, now=context.now)
 
 
+class WithdrawalOfWindows(OperatorRequest):
+    """End all open and failed reports of one account whose windows begin in a range of dates."""
+
+    key = "withdraw_windows"
+
+    definition: _Definition
+    account_id: Annotated[str, Field(description=_AN_ACCOUNT)]
+    start: _Date
+    end: _Date
+
+    def carry_out(self, context: RequestContext) -> StepResult:
+        """Withdraw the reports."""
+        return withdraw_windows(
+            self.definition,
+            self.account_id,
+            (self.start, self.end),
+            context.services,
+            context.invocation,
+            now=context.now,
+        )
+
+
 class BackfillRequest(OperatorRequest):
-    """Collect a definition's windows between two local dates; `end` is exclusive."""
+    """Collect a definition's windows between two local dates; `end` is exclusive.
+
+    `account_id` is the only account, perhaps a sub-account that is closed or suspended.
+    """
 
     key = "backfill"
 
-    definition: Annotated[str, Field(description="the name of a report definition")]
+    definition: _Definition
     start: _Date
     end: _Date
+    account_id: Annotated[str | None, Field(description=f"{_AN_ACCOUNT}, or none for all")] = None
     confirm: _Flag = False
     dry_run: _Flag = False
 
@@ -234,14 +262,21 @@ class BackfillRequest(OperatorRequest):
     def outlook(self, context: RequestContext) -> dict[str, Any]:
         """Return the windows of the backfill and their cost."""
         loaded = load_definitions(context.services)
-        outlook = backfills.outlook(self._backfill(loaded, context), context.services)
-        return {**outlook, **_left_this_month(context, is_backfill=True)}
+        backfill = self._backfill(loaded, context)
+        outlook = backfills.outlook(backfill, context.services)
+        closed = closed_accounts(backfill, loaded.named(self.definition))
+        return {**outlook, "closed_accounts": closed, **_left_this_month(context, is_backfill=True)}
 
     def _backfill(self, loaded: LoadedDefinitions, context: RequestContext) -> Backfill:
         definition = loaded.named(self.definition)
         require_unchanged(definition, context.services)
         return checked_backfill(
-            definition, self.start, self.end, confirmed=self.confirm, now=context.now
+            definition,
+            self.start,
+            self.end,
+            confirmed=self.confirm,
+            now=context.now,
+            account_id=self.account_id,
         )
 
 

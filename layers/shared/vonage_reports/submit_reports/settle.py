@@ -27,12 +27,13 @@ from vonage_reports.domain.errors import (
     VonageRejected,
     VonageUnavailable,
 )
-from vonage_reports.domain.lifecycle import GiveUp, Resubmit, Split, Withdraw
+from vonage_reports.domain.lifecycle import Fail, GiveUp, Resubmit, Split, Store, Withdraw
 from vonage_reports.domain.objects import manifest_key, receipt_key
 from vonage_reports.domain.report import Entry, Report, State
 from vonage_reports.domain.run_input import became_final
 from vonage_reports.submit_reports.context import Invocation, Services, StepResult
 from vonage_reports.submit_reports.execute import announce_once, collect_errors, execute
+from vonage_reports.submit_reports.spend_cap import stored_records
 from vonage_reports.submit_reports.split_windows import have_parts_open, parts_of
 from vonage_reports.submit_reports.withdraw import cancelled, end
 from vonage_reports.vonage.comparison import require_answer_to
@@ -99,8 +100,9 @@ def _settle(
         if ending is not None:
             return execute(report, ending, services, now=now, records=counted)
     at_vonage: AtVonage | None = None
-    # A run that succeeded has counted the rows.
-    entry, records = Entry.CHECK, execution.rows
+    # A run that succeeded has counted the rows. The parts of a split window count with their own
+    # requests.
+    entry, records = Entry.CHECK, execution.rows if report.state is State.SUBMITTED else None
     if execution.status is ExecutionStatus.FAILED:
         if needs_vonage(report, execution):
             at_vonage, records = _at_vonage(report, announced, services)
@@ -114,9 +116,11 @@ def _settle(
         decision, records = _cancel(
             report, execution, decision, announced, services, leaves=leaves, now=now
         )
-    if report.state is not State.SUBMITTED:
-        # The parts of a split window count with their own requests.
-        records = None
+    is_forgotten = at_vonage is Gone.GONE and isinstance(decision, Fail | Resubmit | Store)
+    if is_forgotten:
+        # Vonage billed the request, and does not tell any more how many records it had.
+        stored = stored_records(report, services)
+        records = report.expected_rows if stored is None else stored
     return execute(report, decision, services, now=now, records=records)
 
 

@@ -9,6 +9,7 @@ from itertools import islice
 from vonage_reports.aws.ledger import Change, Ledger, VersionConflict
 from vonage_reports.aws.ledger_items import OpenWork
 from vonage_reports.domain import notifications
+from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.report import Report
 from vonage_reports.domain.slots import submission_order
 from vonage_reports.domain.spend import CAPPED, Budget, expected_in_flight, month_of
@@ -47,6 +48,19 @@ def records_left(ledger: Ledger, *, cap: int, is_backfill: bool, now: datetime) 
         return None
     budget = budget_of(ledger.open_reports(), ledger, cap=cap, now=now)
     return budget.left(is_backfill=is_backfill)
+
+
+def stored_records(report: Report, services: Services) -> int | None:
+    """Return how many records an archived request has, of which Vonage shows nothing any more.
+
+    It is the count in the receipt, or the expected one if Vonage gave no count. None: there is no
+    receipt.
+    """
+    stored = services.bucket.read_json(receipt_key(report))
+    if stored is None:
+        return None
+    count: int | None = stored["items_count"]
+    return report.expected_rows if count is None else count
 
 
 def release_capped(work: OpenWork, services: Services, *, cap: int, now: datetime) -> None:

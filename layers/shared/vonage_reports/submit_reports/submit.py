@@ -10,6 +10,7 @@ from aws_lambda_powertools import Logger
 from vonage_reports.aws.ledger import SlotTaken
 from vonage_reports.aws.ledger_items import OpenWork
 from vonage_reports.domain import notifications, waits
+from vonage_reports.domain.callbacks import digest_of, draw_path
 from vonage_reports.domain.decisions import (
     Decision,
     LookupResult,
@@ -200,13 +201,17 @@ def _submit_planned(
             continue
         go_on, seen_free = True, len(free)
         with collect_errors(result.errors):
-            owned = _take_slot(report, free, services, invocation, least=least, now=clock())
+            path = None if services.callback_url is None else draw_path(services.random_bytes)
+            owned = _take_slot(
+                report, free, services, invocation, path=path, least=least, now=clock()
+            )
             if owned is not None:
                 go_on = _send(
                     owned,
                     work,
                     services,
                     result,
+                    path=path,
                     budget=budget,
                     is_list_refused=is_list_refused,
                     now=clock(),
@@ -256,13 +261,19 @@ def _take_slot(
     services: Services,
     invocation: Invocation,
     *,
+    path: str | None,
     least: int,
     now: datetime,
 ) -> Report | None:
-    """Take a slot for a PLANNED report, or return None if fewer than `least` slots are free."""
+    """Take a slot for a PLANNED report, or return None if fewer than `least` slots are free.
+
+    Record the SHA-256 of the callback's `path` before the POST: if this invocation then dies, a
+    later one adopts the report, and the callback still counts.
+    """
+    callback = None if path is None else digest_of(path)
     while len(free) >= least:
         lease_until = invocation.lease_end(now, services.waits)
-        transition = TakeSlot(free.pop(0), invocation.owner, lease_until)
+        transition = TakeSlot(free.pop(0), invocation.owner, lease_until, callback)
         try:
             return services.ledger.write(report, apply(report, transition, now=now))
         except SlotTaken:
@@ -276,14 +287,15 @@ def _send(
     services: Services,
     result: StepResult,
     *,
+    path: str | None,
     budget: Budget,
     is_list_refused: bool,
     now: datetime,
 ) -> bool:
     """Send the POST and write its outcome. Return False to stop further POSTs in this pass.
 
-    `is_list_refused`: Vonage refuses the API key the list of its own account. `budget` is that
-    before this report.
+    `is_list_refused`: Vonage refuses the API key the list of its own account. `path` is that of the
+    callback, and `budget` that before this report.
     """
     # If the key works, a refusal is about this report's account or product.
     may_be_the_key = is_list_refused and not _is_taken_since(report, work, result)
@@ -297,7 +309,7 @@ def _send(
             return True
         # The lists have shown that no earlier POST created a report.
         report = replace(report, refused_since=None)
-    answer = _post(report, services)
+    answer = _post(report, services, path)
     if isinstance(answer, VonageRejected) and answer.is_about_access:
         answer.seems_of_the_key = may_be_the_key
     decision = _after_post(report, answer, services, now=now)
@@ -320,8 +332,9 @@ def _send(
     return not every_report and not isinstance(answer, RateLimited | VonageUnreachable)
 
 
-def _post(report: Report, services: Services) -> str | VonageReportsError:
+def _post(report: Report, services: Services, path: str | None) -> str | VonageReportsError:
     """Send the POST. Return the request_id or the error."""
+    callback_url = None if path is None else f"{services.callback_url}{path}"
     try:
         request_id = services.vonage.create_report(
             product=report.product,
@@ -329,6 +342,7 @@ def _post(report: Report, services: Services) -> str | VonageReportsError:
             window=report.window,
             include_subaccounts=report.include_subaccounts,
             filters=report.filters,
+            callback_url=callback_url,
         )
     except (SubmissionUnknown, VonageRejected, VonageUnreachable) as error:
         return error

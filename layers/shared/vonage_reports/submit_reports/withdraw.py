@@ -1,9 +1,11 @@
-"""Withdraw: end an open or failed report that the operator no longer wants."""
+"""Withdraw: end open or failed reports that the operator no longer wants."""
 
+import json
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, date, datetime, time
+from zoneinfo import ZoneInfo
 
-from vonage_reports.aws.ledger import VersionConflict
+from vonage_reports.aws.ledger import Ledger, VersionConflict
 from vonage_reports.domain.decisions import Execution, ExecutionStatus, Stay
 from vonage_reports.domain.errors import (
     InvalidRequest,
@@ -16,8 +18,10 @@ from vonage_reports.domain.errors import (
 from vonage_reports.domain.lifecycle import GiveUp
 from vonage_reports.domain.report import Report, RequestStatus, State
 from vonage_reports.domain.waits import DEADLINE
-from vonage_reports.submit_reports.context import Services, StepResult
-from vonage_reports.submit_reports.execute import execute
+from vonage_reports.domain.windows import Window
+from vonage_reports.submit_reports.context import Invocation, Services, StepResult
+from vonage_reports.submit_reports.execute import collect_errors, execute
+from vonage_reports.submit_reports.spend_cap import stored_records
 from vonage_reports.submit_reports.split_windows import parts_of
 
 _DELIVERED = "Vonage had finished it before, and it is delivered as ever"
@@ -44,16 +48,87 @@ def withdraw(report_id: str, services: Services, *, now: datetime) -> StepResult
     if report.state is State.CANCELLED and report.withdrawn_at is not None:
         return StepResult()
     _require_unfinished(report, services, now=now)
+    result = StepResult()
+    _withdraw(report, services, result, now=now)
+    return result
+
+
+def _withdraw(report: Report, services: Services, result: StepResult, *, now: datetime) -> None:
+    """End a report, or append to the result why it is not ended."""
     try:
         after, reason = end(report, services, now=now)
     except VersionConflict:
         raise InvalidRequest(
-            f"withdraw: another invocation changed {report_id} at the same time. Send the event "
-            "again"
+            f"withdraw: another invocation changed {report.report_id} at the same time. Send the "
+            "event again"
         ) from None
     if after.is_at_end:
-        return StepResult(ended=[report_id])
-    return StepResult(errors=[InvalidRequest(f"withdraw: {report_id} is not ended: {reason}")])
+        result.ended.append(report.report_id)
+    else:
+        error = InvalidRequest(f"withdraw: {report.report_id} is not ended: {reason}")
+        result.errors.append(error)
+
+
+def withdraw_windows(
+    definition: str,
+    account_id: str,
+    dates: tuple[date, date],
+    services: Services,
+    invocation: Invocation,
+    *,
+    now: datetime,
+) -> StepResult:
+    """End all open and failed reports of one account whose windows begin in a range of dates.
+
+    The reports that are not ended now do not stop the others.
+
+    Raises InvalidRequest, having written nothing, for an unknown definition.
+    """
+    found = withdrawable(definition, account_id, dates, services.ledger)
+    result = StepResult()
+    for number, report in enumerate(found):
+        if not invocation.has_time_to_settle():
+            left = f"{len(found) - number:,} reports of {definition}, {account_id} are left"
+            result.errors.append(
+                InvalidRequest(f"withdraw: the time is over, and {left}. Send the event again")
+            )
+            break
+        with collect_errors(result.errors):
+            _require_unfinished(report, services, now=now)
+            _withdraw(report, services, result, now=now)
+    return result
+
+
+def withdrawable(
+    definition: str, account_id: str, dates: tuple[date, date], ledger: Ledger
+) -> list[Report]:
+    """Return the reports of an account that `withdraw_windows` ends, oldest first.
+
+    Their windows begin at the first date or later, and before the second date. The dates are local
+    to the definition. Leaves out what is stored and about to be delivered, and a failed revision
+    whose window has a later delivery.
+
+    Raises InvalidRequest for an unknown definition.
+    """
+    collects = ledger.calendar().collects
+    if definition not in collects:
+        names = ", ".join(sorted(collects)) or "none"
+        raise InvalidRequest(f"withdraw: the ledger has no definition {definition}, only {names}")
+    zone = ZoneInfo(json.loads(collects[definition])["time_zone"])
+    start, end_at = (datetime.combine(day, time(), zone) for day in dates)
+    reports, _ = ledger.reports_between(definition, start.astimezone(UTC), end_at.astimezone(UTC))
+    own = [each for each in reports if each.account_id.lower() == account_id.lower()]
+    delivered: dict[Window, int] = {}
+    for each in own:
+        if each.state is State.DELIVERED:
+            delivered[each.window] = max(each.delay_days, delivered.get(each.window, 0))
+    found = [
+        each
+        for each in own
+        if (not each.is_at_end and each.state is not State.CONVERTING)
+        or (each.state is State.FAILED and delivered.get(each.window, -1) < each.delay_days)
+    ]
+    return sorted(found, key=lambda each: (each.window.start, each.delay_days))
 
 
 def _require_unfinished(report: Report, services: Services, *, now: datetime) -> None:
@@ -105,32 +180,31 @@ def cancelled(
     """Ask Vonage to stop a withdrawn report (DELETE), and decide for it.
 
     None: Vonage had finished the report with a file, which is delivered as ever. A part of a window
-    is never delivered alone. Also returns Vonage's count of the records of a report that had ended.
+    is never delivered alone. Also returns the count of the records of a report that had ended.
 
     Unless Vonage has stopped the report, its run may still deliver it, so wait for the run's end.
     """
     is_running = execution.status is ExecutionStatus.RUNNING and not report.is_half
     later = Stay() if is_running else GiveUp(_slot_until(report, services, now=now))
-    request_id = report.request_id or ""
     try:
-        if services.vonage.cancel_report(request_id):
+        if services.vonage.cancel_report(report.request_id or ""):
             return GiveUp(), None
-        ended, records = _had_ended(request_id, services)
+        ended, records = _had_ended(report, services)
         return (GiveUp() if report.is_half else ended), records
     except (RateLimited, VonageUnavailable):
         is_over = report.withdrawn_at is not None and now - report.withdrawn_at > DEADLINE
         return (later if is_over else Stay()), None
     except (ReportExpired, VonageRejected):
-        return later, None
+        return later, stored_records(report, services)
 
 
-def _had_ended(request_id: str, services: Services) -> tuple[GiveUp | None, int | None]:
+def _had_ended(report: Report, services: Services) -> tuple[GiveUp | None, int | None]:
     """Decide for a report that had ended before the DELETE (409). Return its records too."""
     try:
-        answer = services.vonage.get_report(request_id)
+        answer = services.vonage.get_report(report.request_id or "")
         at_vonage = answer.state
     except (ReportExpired, ReportFailed):
-        return GiveUp(), None
+        return GiveUp(), stored_records(report, services)
     except RateLimited:
         raise
     except VonageRejected:

@@ -144,11 +144,13 @@ class VonageClient:
         window: Window,
         include_subaccounts: bool,
         filters: Mapping[str, Any],
+        callback_url: str | None = None,
     ) -> str:
         """Create a report, which Vonage bills (POST /v2/reports); return its request_id.
 
         Like the window, `date_start` is inclusive and `date_end` exclusive. Vonage has no
-        idempotency key: every call that arrives creates, and bills, a report.
+        idempotency key: every call that arrives creates, and bills, a report. When the report ends,
+        Vonage sends its status to `callback_url` (POST).
 
         Raises:
             RateLimited, VonageRejected, VonageUnreachable: no report was created.
@@ -163,6 +165,8 @@ class VonageClient:
             "date_end": format_instant(window.end),
             "include_subaccounts": include_subaccounts,
         }
+        if callback_url is not None:
+            body["callback_url"] = callback_url
         try:
             return request_id_of(self._json("POST", "/v2/reports", body=body))
         except (VonageUnavailable, VonageRejected, ReportExpired) as error:
