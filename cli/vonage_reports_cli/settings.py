@@ -219,7 +219,10 @@ def consequences(setting: Setting, value: str) -> list[str]:
         return ["CloudFormation deletes the log group of the workflow, with the errors in it."]
     if setting.name == "Callback" and value != setting.value:
         if value == "off":
-            return ["CloudFormation deletes the log group of receive_callback."]
+            deleted = (
+                "the public URL, its function, the table of waiting runs, and the function's logs"
+            )
+            return [f"CloudFormation deletes {deleted}."]
         return ["The stack gets a public URL, which anyone may call: docs/security.md."]
     if setting.name not in _DELETIONS or value in ("0", setting.value):
         return []

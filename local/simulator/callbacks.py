@@ -22,7 +22,7 @@ class Callback:
 
 
 def send(callback: Callback, address: str, certificates: str) -> int | None:
-    """Send a call to `address` (host:port), whatever its URL's host. Return the answer's status.
+    """Send a call to `address` (host:port) instead of the host in its URL. Return the status.
 
     `certificates` is the file of the authorities that https trusts. None: there was no answer.
     """

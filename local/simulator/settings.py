@@ -43,7 +43,7 @@ class Settings:
             account is unknown.
         forbidden_accounts: Accounts for which a POST answers 403.
         subaccounts_api: Whether the key may use the Subaccounts API. If not, it answers 403.
-        callbacks_to: The address (host:port) that gets every callback, whatever the host of its
+        callbacks_to: The address (host:port) that gets every callback, instead of the host in its
             URL. If empty, the simulator makes no callback.
         callbacks_trust: A file with the authorities that callbacks over https trust.
         empty_report: The form of a report without rows.

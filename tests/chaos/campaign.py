@@ -1084,11 +1084,11 @@ class Campaign:
         self.virtual_time.after(call.timeout, timed_out)
 
     def _receive(self, path: str, over: Callable[[], None]) -> None:
-        """Invoke receive_callback, as anyone may who knows its URL."""
+        """Invoke receive_callback with a path, as any caller of its URL can."""
         self._invoke("receive_callback", {"rawPath": f"/{path}"}, lambda _: over())
 
     def _schedule_strangers(self) -> None:
-        """Let strangers call, some of whom know a path."""
+        """Schedule calls by strangers. Some of them know a path."""
         random, made = Random(f"{self.seed} strangers"), self.vonage.callbacks
         assert made is not None
         for _ in range(12):

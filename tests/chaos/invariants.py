@@ -484,7 +484,7 @@ def _no_secret_leaks(outcome: Outcome) -> Iterator[str]:
 
 
 def _callback_ends_one_wait(outcome: Outcome) -> Iterator[str]:
-    """Check that a path causes one early poll at most, in whichever run."""
+    """Check that a path causes at most one early poll over all runs."""
     for callback, count in outcome.woken.items():
         if count > 1:
             yield f"the callback {callback} ended {count} waits"

@@ -7,7 +7,7 @@ from tests.chaos.invariants import broken
 
 # Quick ones. 106 has held and failed reports, 129 a failed one, 17 and 37 a withdrawn one.
 # 11 and 30 follow sub-accounts, of which the list is out, one is new and one is suspended.
-# 22, 24 and 25 are called back.
+# In 22, 24 and 25, Vonage calls back.
 # 86, 97 and 129 have relabelled ones, 17, 22, 34 and 37 a wrong key.
 SEEDS = (3, 7, 11, 17, 22, 24, 25, 27, 28, 30, 33, 34, 35, 37, 86, 97, 106, 129, 155)
 

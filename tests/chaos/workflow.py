@@ -46,7 +46,7 @@ class Wait:
 class Call:
     """A call of a task. The caller sends its result, or throws its StateError.
 
-    A task with a `token` ends when the caller gets the token back, or after `timeout` seconds.
+    A task with a `token` ends when a call returns the token, or after `timeout` seconds.
     """
 
     resource: str

@@ -1,4 +1,4 @@
-"""Vonage's call at the end of a report, on a stack with the setting on: one stack for all tests."""
+"""Vonage's call at the end of a report, on one stack with `Callback` on for all tests."""
 
 import json
 import secrets
@@ -57,7 +57,7 @@ def url(stack: LocalStack) -> str:
 
 
 def call(stack: LocalStack, path: str, body: bytes = b"{}") -> int | None:
-    """Call a path of the URL as anybody may, and return the status."""
+    """Call a path of the URL without credentials. Return the status."""
     made = Callback("", url(stack) + path, body)
     return send(made, address(stack), str(stack.emulator.ca_bundle))
 

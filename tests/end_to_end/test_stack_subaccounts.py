@@ -38,7 +38,7 @@ def accounts(case: Case) -> Iterator[Case]:
     case.simulator.settings(forbidden_accounts=[], closed_accounts=[], created_accounts={})
 
 
-def test_accounts_that_are_refused_closed_or_new_have_their_own_fate(accounts: Case) -> None:
+def test_refused_closed_and_new_accounts_are_kept_apart(accounts: Case) -> None:
     case, stack = accounts, accounts.stack
     now = datetime.now(UTC)
     stack.forget_calendar()

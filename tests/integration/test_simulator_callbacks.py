@@ -68,7 +68,7 @@ def test_report_calls_once_at_its_end_with_its_status(
     assert request.json == client.get(request_id).json()
 
 
-def test_report_without_a_url_calls_nobody(client: Client, receiver: ScriptedServer) -> None:
+def test_report_without_a_url_gets_no_callback(client: Client, receiver: ScriptedServer) -> None:
     client.create()
     created(client)
     client.simulator.advance(3600)
@@ -77,7 +77,7 @@ def test_report_without_a_url_calls_nobody(client: Client, receiver: ScriptedSer
     assert len(receiver.requests) == 1
 
 
-def test_simulator_without_an_address_calls_nobody(client: Client) -> None:
+def test_simulator_without_an_address_makes_no_callback(client: Client) -> None:
     request_id = created(client)
     client.simulator.advance(3600)
     client.wait(request_id)

@@ -518,11 +518,12 @@ def test_withdrawal_of_many_windows_ends_with_the_time(stack: Stack) -> None:
     assert done.ended == []
     (error,) = done.errors
     assert str(error) == (
-        "withdraw: the time is over, and 1 reports of d0, abcd1234 are left. Send the event again"
+        "withdraw: the invocation ran out of time. Reports of d0, abcd1234 that are left: 1. "
+        "Send the event again"
     )
 
 
 def test_withdrawal_of_an_unknown_definition_is_refused(stack: Stack) -> None:
     dates = stack.day(3), stack.day(2)
-    with pytest.raises(InvalidRequest, match="the ledger has no definition d9, only none"):
+    with pytest.raises(InvalidRequest, match="no definition d9"):
         withdraw_windows("d9", "abcd1234", dates, stack.services, ENDLESS, now=stack.now)

@@ -398,7 +398,7 @@ class DefinitionHistory:
         if self.span is not None:
             is_known = account.account_id.lower() in self.span.collected_before
             first = self.span.start if is_known else max(first, self.span.start)
-        # No later window shows that the last windows of a closed account are missing.
+        # A closed account has no later window. Its cursor shows how far its windows were planned.
         planned_to = max(
             (
                 end

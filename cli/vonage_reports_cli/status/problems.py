@@ -267,7 +267,7 @@ def _is_refused(report: Report) -> bool:
 def _refused(history: DefinitionHistory, account: AccountReports) -> Iterator[Problem]:
     """Yield the account's reports that Vonage refuses, with the command that ends them.
 
-    Reports are together if the command ends no other report.
+    Group adjacent reports if one command ends all of them and no other report.
     """
     account_id = account.account_id
     waiting = [each for each in history.open_reports if each.account_id == account_id]
@@ -330,7 +330,8 @@ def _refused_together(
 def _late(history: DefinitionHistory, account_id: str) -> Iterator[Problem]:
     """Yield the account's open reports that are due for long, or too long at Vonage.
 
-    Leaves out those that wait, because they are listed for another reason.
+    Leave out reports that wait to be listed again, or for access: `_unlisted` and `_refused` list
+    them.
     """
     for report in history.open_reports:
         if report.account_id != account_id or _waits(report):

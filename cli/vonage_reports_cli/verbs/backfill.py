@@ -32,8 +32,8 @@ _CONFIRM = '"confirm": true'
     "--account",
     "account_id",
     metavar="ACCOUNT",
-    help="The only account, perhaps a sub-account that is closed or suspended. Without this "
-    "option, the backfill has the accounts that are collected now.",
+    help="Collect this account only. It may be a closed or suspended sub-account. Without this "
+    "option, the backfill collects the accounts that the definition collects now.",
 )
 @click.option(
     "--confirm-cost",

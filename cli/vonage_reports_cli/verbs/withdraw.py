@@ -16,9 +16,9 @@ from vonage_reports_cli.session import Session, verb
 
 @verb(
     acts=True,
-    help="End open and failed reports: the named ones, or those of one account of a DEFINITION in "
-    "a range of dates. Then only `recollect` collects their windows, and an earlier delivery "
-    "stays. This is free, but Vonage bills what it has finished.",
+    help="End open and failed reports. Name the reports, or name a DEFINITION, one account and a "
+    "range of dates. Afterwards, only `recollect` collects their windows. Earlier deliveries stay. "
+    "The command is free, but Vonage bills the reports that it has finished.",
 )
 @click.argument("reports", nargs=-1, required=True, metavar="ID... | DEFINITION")
 @click.option("--account", metavar="ACCOUNT", help="The account of the DEFINITION.")

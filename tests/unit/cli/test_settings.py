@@ -129,7 +129,7 @@ def test_settings_of_one_lifecycle_are_checked_together() -> None:
         ("WorkflowLog", "off", "off", ""),
         ("UsageDashboard", "on", "off", ""),
         ("Callback", "off", "function-url", "a public URL, which anyone may call"),
-        ("Callback", "function-url", "off", "deletes the log group of receive_callback"),
+        ("Callback", "function-url", "off", "deletes the public URL"),
         ("Callback", "off", "off", ""),
     ],
 )

@@ -132,8 +132,8 @@ def test_backfill_of_an_earlier_version_has_no_named_account() -> None:
 @pytest.mark.parametrize(
     ("definition", "reason"),
     [
-        (DAILY, "other0001 is no account of it; list the account in account_ids"),
-        (FOLLOWS, "was never on Vonage's list of sub-accounts; list it in a definition"),
+        (DAILY, "other0001 is not an account of this definition. Add the account to"),
+        (FOLLOWS, "was never on Vonage's list of sub-accounts. Name the account in"),
         (
             replace(FOLLOWS, followed=Followed(left_out={"other0001": "one"})),
             "other0001 is collected by one; send a backfill of one",
@@ -147,7 +147,7 @@ def test_account_of_others_is_refused(definition: ReportDefinition, reason: str)
 
 def test_definition_without_an_account_has_no_backfill() -> None:
     of = replace(FOLLOWS, account_ids=(), followed=Followed(left_out={"abcd1234": "one"}))
-    with pytest.raises(InvalidRequest, match="other definitions have all"):
+    with pytest.raises(InvalidRequest, match="other definitions collect all of its accounts"):
         backfill(of)
 
 

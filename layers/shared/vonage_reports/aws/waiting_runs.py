@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 TWO_TRIES = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2})
-"""The settings of both clients. Vonage may not wait longer, and the time-out polls anyway."""
+"""The settings of both clients. Vonage might not wait longer for the answer. If the call is lost,
+the run polls after its time-out."""
 
 
 class WaitingRuns:
@@ -42,6 +43,6 @@ class WaitingRuns:
             self._step_functions.send_task_success(taskToken=item["task_token"]["S"], output="{}")
         except (exceptions.TaskTimedOut, exceptions.TaskDoesNotExist, exceptions.InvalidToken):
             return False
-        # The run waits for no further call of this path, so this is no later wait's item.
+        # The run waits for this path only once. So the item cannot belong to a later wait.
         self._dynamodb.delete_item(TableName=self._table_name, Key=key)
         return True

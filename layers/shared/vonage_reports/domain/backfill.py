@@ -189,7 +189,10 @@ def checked_backfill(
         account_id = _spelled(definition, account_id)
         accounts = [account_id]
     if not accounts:
-        raise InvalidRequest(f"{prefix}: it has no account now, because other definitions have all")
+        raise InvalidRequest(
+            f"{prefix}: the definition has no account of its own now, because other definitions "
+            "collect all of its accounts"
+        )
     fixed = replace(definition, account_ids=tuple(accounts), followed=None)
     backfill = Backfill(fixed, start, end, begun_at=now, account_id=account_id, confirmed=confirmed)
     if not backfill.windows:
@@ -211,16 +214,17 @@ def _spelled(definition: ReportDefinition, account_id: str) -> str:
     if other is not None:
         raise InvalidRequest(f"{prefix} is collected by {other}; send a backfill of {other}")
     raise InvalidRequest(
-        f"{prefix} is no account of it; list the account in account_ids"
+        f"{prefix} is not an account of this definition. Add the account to account_ids"
         if followed is None
-        else f"{prefix} was never on Vonage's list of sub-accounts; list it in a definition"
+        else f"{prefix} was never on Vonage's list of sub-accounts. Name the account in "
+        "account_ids of a definition"
     )
 
 
 def closed_accounts(backfill: Backfill, definition: ReportDefinition) -> list[str]:
-    """Return the accounts of the definition that the backfill leaves out, as they are closed.
+    """Return the closed accounts that the backfill leaves out.
 
-    Only those count that were listed in a window of the backfill.
+    Include an account only if Vonage listed it in a window of the backfill.
     """
     if backfill.account_id is not None or definition.followed is None:
         return []

@@ -12,7 +12,7 @@ _BYTES = 16
 
 
 def draw_path(random_bytes: Callable[[int], bytes]) -> str:
-    """Return a path that nobody can guess, as 32 hexadecimal digits."""
+    """Return a path of 32 random hexadecimal digits, which cannot be guessed."""
     return random_bytes(_BYTES).hex()
 
 

@@ -142,8 +142,9 @@ def _without_access(report: Report) -> str:
     """Say how to end the reports of an account or a product that Vonage refuses for good."""
     event = withdraw_windows(report.definition, report.account_id, report.window, report.window)
     return (
-        "Give the API key access, and collect the window again. Without access, end the report "
-        f"with `{command_for(event)}`, and other windows with other dates"
+        "Give the API key access, and collect the window again. If Vonage refuses access for good, "
+        f"end the report with `{command_for(event)}`. Change the dates to end reports of other "
+        "windows"
     )
 
 

@@ -68,8 +68,8 @@ class Followed:
 
     `spans` are by account in lower case: the accounts that were listed later than the others, and
     those that are not listed any more. Without `is_known`, the only account is the primary one.
-    `doubt` says why the list may be out of date. `read_at` is the time of the list. `left_out` has
-    the accounts, in lower case, of which another definition collects the same, and its name.
+    `doubt` says why the list may be out of date. `read_at` is the time of the list. `left_out` maps
+    an account, in lower case, to the other definition that collects the same of it.
     `known` are the sub-accounts that were ever listed, as the ledger spells them.
     """
 

@@ -434,14 +434,18 @@ def _too_late(definition: ReportDefinition, due: Due, now: datetime) -> Refusal:
     command = command_for(
         notifications.backfill_event(definition.name, first, last, account_id=named)
     )
-    whose = f" They are of {due.account_id}, which is closed or suspended." if is_closed else ""
+    owner = f" They belong to {due.account_id}, a closed or suspended sub-account."
     is_deleted = first.start < oldest_start(definition.product, now)
     return Refusal(
         definition.name,
         "window",
         f"{len(due.late)} windows from {first.first_date} to {last.first_date} became due more "
-        f"than 7 days ago.{whose} Collect them with `{command}`"
-        + (", except those whose records Vonage has deleted" if is_deleted else ""),
+        f"than 7 days ago.{owner if is_closed else ''} Collect them with `{command}`"
+        + (
+            ". Vonage has deleted the records of the oldest ones, which cannot be collected"
+            if is_deleted
+            else ""
+        ),
     )
 
 

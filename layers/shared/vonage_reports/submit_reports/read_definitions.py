@@ -459,8 +459,10 @@ def _quoted(value: object) -> str:
 class _Accepted:
     """The definitions that were accepted so far, found by name and by their requests.
 
-    A definition that names an account has it, and one that follows the list leaves it out, in any
-    order. `own_account` is the account of a definition without account_ids, as the list spells it.
+    If one definition names an account and another one follows the list, the first one collects the
+    account and the second one leaves it out. Their order does not matter.
+
+    `own_account` is the account of a definition without account_ids, as the list spells it.
     """
 
     def __init__(self, *, own_account: str, api_key: str) -> None:

@@ -65,6 +65,7 @@ def _request_id(value: str) -> str:
 
 
 _AN_ACCOUNT = "an account of the definition, such as abcd1234"
+_BACKFILL_ACCOUNT = f"{_AN_ACCOUNT}. Without it, every account except closed and suspended ones"
 _Definition = Annotated[str, Field(description="the name of a report definition")]
 _ReportId = Annotated[str, Field(description="the report_id of a notification or manifest")]
 _Date = Annotated[date, BeforeValidator(_date), Field(description=_A_DATE)]
@@ -247,7 +248,7 @@ class BackfillRequest(OperatorRequest):
     definition: _Definition
     start: _Date
     end: _Date
-    account_id: Annotated[str | None, Field(description=f"{_AN_ACCOUNT}, or none for all")] = None
+    account_id: Annotated[str | None, Field(description=_BACKFILL_ACCOUNT)] = None
     confirm: _Flag = False
     dry_run: _Flag = False
 

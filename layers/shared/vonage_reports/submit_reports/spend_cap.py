@@ -51,10 +51,10 @@ def records_left(ledger: Ledger, *, cap: int, is_backfill: bool, now: datetime) 
 
 
 def stored_records(report: Report, services: Services) -> int | None:
-    """Return how many records an archived request has, of which Vonage shows nothing any more.
+    """Return the records of an archived request that Vonage no longer shows.
 
-    It is the count in the receipt, or the expected one if Vonage gave no count. None: there is no
-    receipt.
+    Use the count in the receipt. If Vonage gave no count, use the expected records. Return None if
+    there is no receipt.
     """
     stored = services.bucket.read_json(receipt_key(report))
     if stored is None:

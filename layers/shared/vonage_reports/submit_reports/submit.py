@@ -294,8 +294,8 @@ def _send(
 ) -> bool:
     """Send the POST and write its outcome. Return False to stop further POSTs in this pass.
 
-    `is_list_refused`: Vonage refuses the API key the list of its own account. `path` is that of the
-    callback, and `budget` that before this report.
+    `is_list_refused`: Vonage refuses the API key the list of its own account. `path` is the path of
+    the callback. `budget` is the budget before this report.
     """
     # If the key works, a refusal is about this report's account or product.
     may_be_the_key = is_list_refused and not _is_taken_since(report, work, result)

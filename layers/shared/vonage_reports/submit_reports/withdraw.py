@@ -88,9 +88,11 @@ def withdraw_windows(
     result = StepResult()
     for number, report in enumerate(found):
         if not invocation.has_time_to_settle():
-            left = f"{len(found) - number:,} reports of {definition}, {account_id} are left"
+            left = f"Reports of {definition}, {account_id} that are left: {len(found) - number:,}"
             result.errors.append(
-                InvalidRequest(f"withdraw: the time is over, and {left}. Send the event again")
+                InvalidRequest(
+                    f"withdraw: the invocation ran out of time. {left}. Send the event again"
+                )
             )
             break
         with collect_errors(result.errors):
@@ -112,8 +114,10 @@ def withdrawable(
     """
     collects = ledger.calendar().collects
     if definition not in collects:
-        names = ", ".join(sorted(collects)) or "none"
-        raise InvalidRequest(f"withdraw: the ledger has no definition {definition}, only {names}")
+        names = ", ".join(sorted(collects)) or "no definition"
+        raise InvalidRequest(
+            f"withdraw: the ledger has no definition {definition}. It has: {names}"
+        )
     zone = ZoneInfo(json.loads(collects[definition])["time_zone"])
     start, end_at = (datetime.combine(day, time(), zone) for day in dates)
     reports, _ = ledger.reports_between(definition, start.astimezone(UTC), end_at.astimezone(UTC))
