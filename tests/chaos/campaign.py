@@ -477,16 +477,20 @@ class Campaign:
         )
 
     def _close_periods(self) -> None:
-        """Sweep until every complete period is announced: each sweep announces one number."""
+        """Sweep until every complete period is announced: each sweep announces one number.
+
+        An account that is not listed any more keeps its periods open for seven days.
+        """
         over: list[bool] = []
-        for hours in (2, 4, 6):
+        hours_later = (2, 4, 6, 8 * 24)
+        for hours in hours_later:
             self.virtual_time.after(
                 hours * 3600,
                 lambda: self._submit(
                     {"sweep": True}, over=lambda *, good: over.append(good), retries=0
                 ),
             )
-        while len(over) < 3 and self.virtual_time.step():
+        while len(over) < len(hours_later) and self.virtual_time.step():
             pass
 
     # Events from outside.
