@@ -230,7 +230,9 @@ def known_api_key(written: WrittenDefinitions, calendar: Calendar) -> str:
     Only the secret holds it, but the ledger has the accounts that were collected. Without any,
     return a placeholder.
     """
-    definitions, _ = parse_definitions(written.text, api_key=THE_API_KEY)
+    definitions, _ = parse_definitions(
+        written.text, api_key=THE_API_KEY, established=calendar.collects
+    )
     names = {
         each.name
         for each in definitions
@@ -259,9 +261,14 @@ class Change:
         return asdict(self)
 
 
-def changes(before: str, after: str) -> list[Change]:
-    """Return the differences between two texts of definitions, by name."""
-    old, new = _by_name(before), _by_name(after)
+def changes(
+    before: str, after: str, *, established: Mapping[str, str] | None = None
+) -> list[Change]:
+    """Return the differences between two texts of definitions, by name.
+
+    `established` has the names that have collected before, and their first `collects`.
+    """
+    old, new = _by_name(before, established), _by_name(after, established)
     added = [Change("added", name, _described(new[name])) for name in new if name not in old]
     changed = [
         Change("changed", name, details)
@@ -272,8 +279,10 @@ def changes(before: str, after: str) -> list[Change]:
     return [*added, *changed, *removed]
 
 
-def _by_name(text: str) -> dict[str, ReportDefinition | Refusal]:
-    definitions, refusals = parse_definitions(text, api_key=THE_API_KEY)
+def _by_name(
+    text: str, established: Mapping[str, str] | None
+) -> dict[str, ReportDefinition | Refusal]:
+    definitions, refusals = parse_definitions(text, api_key=THE_API_KEY, established=established)
     return {
         **{each.definition: each for each in refusals},
         **{each.name: each for each in definitions},

@@ -35,7 +35,10 @@ def plan_of(
     if "scheduled_time" in event:
         at = parse_instant(event["scheduled_time"])
         definitions, _ = parse_definitions(
-            stack.definitions(), api_key=api_key, subaccounts=calendar.latest_subaccounts
+            stack.definitions(),
+            api_key=api_key,
+            subaccounts=calendar.latest_subaccounts,
+            established=calendar.collects,
         )
         reports = due(definitions, calendar, work, at=at, now=now)
         lines += [f"request {_describe_report(report)}" for report in reports]

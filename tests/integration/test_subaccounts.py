@@ -15,13 +15,15 @@ from tests.chaos.dynamodb import ConditionsFailed, Table
 from tests.integration.conftest import answer_of_aws, refusal_of_aws
 from tests.support.handlers import Handler, load_handler, set_secret
 from tests.support.stack import Stack
-from vonage_reports.domain.errors import ResourceUnusable
+from vonage_reports.domain.errors import InvalidRequest, ResourceUnusable
 from vonage_reports.domain.lifecycle import Deliver, apply
 from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.slots import submission_order
 from vonage_reports.domain.subaccounts import SubaccountList, after_answer
 from vonage_reports.domain.windows import format_instant
+from vonage_reports.submit_reports.read_definitions import load_currencies
 from vonage_reports.vonage.client import VonageClient
+from vonage_reports_cli.status.sources import content_of
 
 ALL = {"name": "all", "product": "VERIFY-V2", "account_ids": "subaccounts", "delay_days": [0]}
 OWN = {"name": "own", "product": "AMD"}
@@ -331,30 +333,58 @@ def test_list_of_another_key_does_not_count(stack: Stack, handler: Handler) -> N
     assert planned(stack) == {**dict.fromkeys(EVERY, 4), "newacct1": 2}
 
 
-def test_account_of_another_definition_is_left_out_and_announced_once(
+ONE = {**ALL, "name": "one", "account_ids": ["SUBACCT1"]}
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.parametrize("established", [ALL, ONE], ids=["follower", "namer"])
+def test_new_definition_of_a_collected_account_is_refused_and_announced_once(
+    stack: Stack, handler: Handler, established: dict[str, Any], place: str
+) -> None:
+    handler.define(established)
+    schedule(stack, handler)
+    name, before = established["name"], planned(stack, established["name"])
+    new: dict[str, Any] = ONE if established is ALL else ALL
+    both = (new, established) if place == "before" else (established, new)
+    handler.define(*both)
+    stack.announced()
+    for _ in range(2):
+        (refused,) = schedule(stack, handler, days=1)["refused"]
+        sweep(stack, handler, minutes=5)
+
+    assert planned(stack, name) == dict.fromkeys(before, 3)
+    assert planned(stack, new["name"]) == {}
+    (told,) = events(stack, "definition.refused")
+    assert (told["definition"], told["field"]) == (new["name"], "account_ids")
+    assert f"{name} collects the same of subacct1, and Vonage" in told["message"]
+    assert refused["definition"] == new["name"]
+    shown = content_of(stack.services.ledger, stack.services.definitions, as_of=stack.now)
+    assert [each.to_dict() for each in shown.refusals] == [refused], "status says the same"
+
+
+def test_established_definition_keeps_a_running_backfill_and_its_closed_accounts(
     stack: Stack, handler: Handler
 ) -> None:
     handler.define(ALL)
     schedule(stack, handler)
-    one = {**ALL, "name": "one", "account_ids": ["SUBACCT1"]}
-    handler.define(ALL, one)
-    stack.announced()
-    for _ in range(2):
-        assert schedule(stack, handler, days=1)["refused"] == []
-        sweep(stack, handler, minutes=5)
+    stack.simulator.settings(closed_accounts=["subacct1"])
+    handler.define(ONE, ALL)
+    (refused,) = schedule(stack, handler, days=1)["refused"]
+    assert refused["definition"] == "one", "also of an account that is closed"
+    event = {"start": f"{stack.day(30)}", "end": f"{stack.day(28)}", "account_id": "subacct1"}
+    with time_machine.travel(stack.now, tick=False):
+        with pytest.raises(InvalidRequest, match="one, account_ids: all collects the same"):
+            handler({"backfill": {"definition": "one", **event}})
+        found = handler({"backfill": {"definition": "all", **event, "dry_run": True}})
+    assert found["dry_run"]["reports"] == 2
 
-    assert planned(stack) == {"abcd1234": 3, "subacct1": 1, "subacct2": 3}
-    assert planned(stack, "one") == {"SUBACCT1": 2}
-    heard = stack.announced()
-    (told,) = [each for each in heard if each["event"] == "definition.refused"]
-    assert (told["definition"], told["field"]) == ("all", "account_ids")
-    assert "subacct1 is left out, because one collects the same of it" in told["message"]
-    (removed,) = [each for each in heard if each["event"] == "definition.removed"]
-    assert (removed["definition"], removed["account_id"]) == ("all", "subacct1")
 
-    handler.define(ALL)
-    schedule(stack, handler, days=1)
-    assert planned(stack)["subacct1"] == 4, "it goes on where it ended"
+def test_established_definition_keeps_its_currency(stack: Stack, handler: Handler) -> None:
+    own = {"name": "own", "product": ALL["product"], "delay_days": [0], "currency": "EUR"}
+    handler.define(own)
+    schedule(stack, handler)
+    handler.define(ALL, own)
+    assert load_currencies(stack.services) == {"own": "EUR"}
 
 
 def test_backfill_collects_the_present_list(stack: Stack, handler: Handler) -> None:

@@ -462,11 +462,7 @@ class DefinitionHistory:
     def _why_uncollected(self, definition: ReportDefinition, account_id: str) -> str | None:
         if self._is_listed(account_id) or self.has_closed(account_id):
             return None
-        followed = definition.followed
-        other = None if followed is None else followed.left_out.get(account_id.lower())
-        if other is not None:
-            return f"{other} collects {account_id}; a backfill of {other} collects the window too"
-        if followed is not None:
+        if definition.followed is not None:
             return f"Vonage does not list {account_id}; name it in account_ids of a definition"
         return f"{account_id} was removed from the accounts of {self.name}; list it again first"
 

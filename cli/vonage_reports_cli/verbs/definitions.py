@@ -131,7 +131,7 @@ def diff(session: Session, file: Path) -> Exit:
     """Print the differences in words, and the lines that differ."""
     stack, screen = session.deployed, session.screen
     live, text = read_live(stack).written, read_definitions(file).text
-    found = changes(live.text, text)
+    found = changes(live.text, text, established=stack.ledger.calendar().collects)
     lines = line_diff(live.text, text)
     screen.say(printable(stack.source))
     _show_changes(session, found, lines)
@@ -233,7 +233,7 @@ def _put(
         ledger=ledger,
     )
     found = outlook.checked
-    differences = changes(live.written.text, written.text)
+    differences = changes(live.written.text, written.text, established=ledger[1].collects)
 
     def document(version_id: str | None, *, is_written: bool) -> None:
         if screen.as_json:

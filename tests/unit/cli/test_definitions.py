@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from vonage_reports.aws.definitions_source import WrittenDefinitions
 from vonage_reports.aws.ledger_items import Calendar, OpenWork
 from vonage_reports.domain.removal import cause_of, pair_of
-from vonage_reports.domain.subaccounts import SubaccountList, after_answer
+from vonage_reports.domain.subaccounts import SubaccountList, Subaccounts, after_answer
 from vonage_reports.submit_reports.read_definitions import parse_definitions
 from vonage_reports_cli.definitions import changes, checked, known_api_key, line_diff
 from vonage_reports_cli.status.model import THE_API_KEY
@@ -75,6 +76,31 @@ def test_definition_of_the_known_sub_accounts_is_checked() -> None:
     assert (found.definitions[0].account_ids, found.warnings) == (("abcd1234", "sub1"), [])
     (warning,) = checked(follows).warnings
     assert warning.startswith("verify, account_ids: only the primary account is counted here")
+
+
+FOLLOWS = {**VERIFY, "name": "all", "account_ids": "subaccounts"}
+
+
+@pytest.mark.parametrize("order", [(VERIFY, FOLLOWS), (FOLLOWS, VERIFY)], ids=["before", "after"])
+@pytest.mark.parametrize("established", [VERIFY, FOLLOWS], ids=["namer", "follower"])
+def test_definition_that_has_collected_stays(
+    established: dict[str, Any], order: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    calendar = collected(established)
+    (new,) = [each for each in order if each is not established]
+    found = checked(written(*order), calendar=calendar)
+    assert [each.name for each in found.definitions] == [established["name"]]
+    (refusal,) = found.refusals
+    assert (refusal.definition, refusal.field) == (new["name"], "account_ids")
+
+    (told,) = changes(text(established), text(*order), established=calendar.collects)
+    assert (told.kind, told.name) == ("added", new["name"])
+    assert told.details.startswith(f"refused, account_ids: {established['name']} collects")
+
+
+def test_definition_that_has_collected_gives_the_api_key() -> None:
+    calendar = replace(collected(VERIFY), subaccounts={"other": Subaccounts("other", NOW)})
+    assert known_api_key(written(FOLLOWS, VERIFY), calendar) == "abcd1234"
 
 
 def test_filter_s_value_is_not_quoted() -> None:

@@ -645,12 +645,14 @@ def test_last_windows_of_a_closed_sub_account_are_missing_once_planning_passed_t
     )  # fmt: skip
 
 
-def test_account_that_another_definition_collects_needs_its_backfill() -> None:
+def test_account_that_vonage_never_listed_has_no_backfill() -> None:
     days = windows(DAILY, "2026-11-01", "2026-11-04")
-    of = replace(DAILY, account_ids=(), followed=Followed(left_out={"abcd1234": "one"}))
+    of = replace(DAILY, account_ids=(), followed=Followed())
     (problem,) = status(report(of, days[0]), report(of, days[2]), definitions=[of]).problems
     assert problem.event is None
-    assert problem.reason == "one collects abcd1234; a backfill of one collects the window too"
+    assert problem.reason == (
+        "Vonage does not list abcd1234; name it in account_ids of a definition"
+    )
 
 
 def test_changed_definition_counts_its_original_windows() -> None:

@@ -134,21 +134,11 @@ def test_backfill_of_an_earlier_version_has_no_named_account() -> None:
     [
         (DAILY, "other0001 is not an account of this definition. Add the account to"),
         (FOLLOWS, "was never on Vonage's list of sub-accounts. Name the account in"),
-        (
-            replace(FOLLOWS, followed=Followed(left_out={"other0001": "one"})),
-            "other0001 is collected by one; send a backfill of one",
-        ),
     ],
 )
 def test_account_of_others_is_refused(definition: ReportDefinition, reason: str) -> None:
     with pytest.raises(InvalidRequest, match=reason):
         checked_backfill(definition, *NOVEMBER, confirmed=False, now=NOW, account_id="other0001")
-
-
-def test_definition_without_an_account_has_no_backfill() -> None:
-    of = replace(FOLLOWS, account_ids=(), followed=Followed(left_out={"abcd1234": "one"}))
-    with pytest.raises(InvalidRequest, match="other definitions collect all of its accounts"):
-        backfill(of)
 
 
 # Every window of the latest range, which ends on 18 November, is due in every time zone used here.

@@ -1,5 +1,6 @@
 import json
-from datetime import UTC, datetime
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from vonage_reports.domain.definitions import Refusal, ReportDefinition, warnings_of
+from vonage_reports.domain.definitions import Refusal, ReportDefinition, change_of
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.subaccounts import (
     SubaccountList,
@@ -564,15 +565,23 @@ def test_unreadable_parameter_refuses_every_name() -> None:
         loaded.named("calls")
 
 
+COLLECTS = accepted(SMS).collects
 FOLLOWS = {**SMS, "account_ids": "subaccounts"}
 READ_AT = datetime(2026, 11, 22, tzinfo=UTC)
 LISTED = after_answer(None, SubaccountList(API_KEY, {"sub1": None, "sub2": None}), READ_AT)
 
 
 def following(
-    *entries: object, subaccounts: Subaccounts | None = LISTED
+    *entries: object,
+    subaccounts: Subaccounts | None = LISTED,
+    established: Collection[str] = (),
 ) -> tuple[list[ReportDefinition], list[Refusal]]:
-    return parse_definitions(json.dumps(entries), api_key=API_KEY, subaccounts=subaccounts)
+    return parse_definitions(
+        json.dumps(entries),
+        api_key=API_KEY,
+        subaccounts=subaccounts,
+        established=dict.fromkeys(established, COLLECTS),
+    )
 
 
 def test_definition_follows_the_list_of_sub_accounts() -> None:
@@ -604,53 +613,125 @@ def test_sub_accounts_in_two_ways_are_refused() -> None:
 
 
 ONE = {**SMS, "name": "one", "account_ids": ["SUB2"]}
+BOTH = ("one", "sms-outbound")
+KNOWN = ["(the API key)", API_KEY]
+"""The program does not know the API key, but the list names it."""
+
+
+@pytest.mark.parametrize("first", BOTH)
+@pytest.mark.parametrize(
+    "established",
+    [(), ("one",), ("sms-outbound",), BOTH],
+    ids=["none", "namer", "follower", "both"],
+)
+def test_one_definition_has_an_account_and_the_other_one_is_refused(
+    established: tuple[str, ...], first: str
+) -> None:
+    order = (ONE, FOLLOWS) if first == "one" else (FOLLOWS, ONE)
+    (left,), (refusal,) = following(*order, established=established)
+    assert left.name == (established[0] if len(established) == 1 else first)
+    assert (refusal.definition, refusal.field) == (
+        next(each for each in BOTH if each != left.name),
+        "account_ids",
+    )
+    assert refusal.reason == (
+        f"{left.name} collects the same of sub2, and Vonage would bill each record twice. Remove "
+        "sms-outbound or one, or list only other accounts in account_ids of one"
+    )
+    accounts = (API_KEY, "sub1", "sub2") if left.name == "sms-outbound" else ("SUB2",)
+    assert left.account_ids == accounts
+
+
+def test_established_definitions_stay_before_new_ones_that_conflict_with_each_other() -> None:
+    two = {**ONE, "name": "two", "account_ids": ["sub1"]}
+    found, refused = following(two, FOLLOWS, ONE, established=["one"])
+    assert [each.name for each in found] == ["two", "one"], "in the order of the list"
+    assert [each.definition for each in refused] == ["sms-outbound"]
+
+    found, refused = following(two, ONE, FOLLOWS, established=["sms-outbound"])
+    assert [each.name for each in found] == ["sms-outbound"]
+    assert [each.definition for each in refused] == ["two", "one"]
+
+
+def test_established_definition_stays_before_a_new_one_with_the_same_accounts() -> None:
+    found, (refusal,) = following({**ONE, "name": "new"}, ONE, established=["one"])
+    assert [each.name for each in found] == ["one"]
+    assert (refusal.definition, refusal.field) == ("new", "name")
 
 
 @pytest.mark.parametrize("order", [(ONE, FOLLOWS), (FOLLOWS, ONE)], ids=["before", "after"])
-def test_account_of_another_definition_is_left_out_of_the_list(order: tuple[object, ...]) -> None:
-    found, refused = following(*order)
-    assert refused == []
-    assert {each.name: each.account_ids for each in found} == {
-        "one": ("SUB2",),
-        "sms-outbound": (API_KEY, "sub1"),
-    }
-    (follows,) = [each for each in found if each.followed is not None]
-    assert follows.followed is not None
-    assert follows.followed.left_out == {"sub2": "one"}
-    (told,) = warnings_of(found)
-    assert told == (
-        "sms-outbound, account_ids: sub2 is left out, because one collects the same of it, and "
-        "Vonage would bill each record twice. The definition collects its other accounts"
-    )
+def test_other_requests_of_an_account_are_no_conflict(order: tuple[dict[str, Any], ...]) -> None:
+    later = [{**each, "delay_days": [4]} if each is ONE else each for each in order]
+    assert following(*later)[1] == []
 
 
-def test_gone_account_of_another_definition_is_left_out_too() -> None:
+@pytest.mark.parametrize("gone_for", [timedelta(1), timedelta(400)], ids=["lately", "long ago"])
+def test_gone_account_stays_with_the_definition_that_follows_the_list(gone_for: timedelta) -> None:
+    """It may return, and a backfill may name it."""
     gone = after_answer(LISTED, SubaccountList(API_KEY, {"sub1": None}), READ_AT)
-    found, _ = following(ONE, FOLLOWS, subaccounts=gone)
-    assert found[1].account_ids == (API_KEY, "sub1")
-    assert found[1].followed is not None
-    assert found[1].followed.spans == {}
+    later = after_answer(gone, SubaccountList(API_KEY, {"sub1": None}), READ_AT + gone_for)
+    (found,), (refusal,) = following(ONE, FOLLOWS, subaccounts=later, established=["sms-outbound"])
+    assert found.name == "sms-outbound"
+    assert (refusal.definition, refusal.field) == ("one", "account_ids")
 
 
-@pytest.mark.parametrize("api_key", [API_KEY, "(the API key)"])
+@pytest.mark.parametrize("api_key", KNOWN)
 @pytest.mark.parametrize("subaccounts", [LISTED, None], ids=["known", "unknown"])
-def test_primary_account_of_another_definition_is_left_out(
+def test_primary_account_of_another_definition_is_a_conflict(
     api_key: str, subaccounts: Subaccounts | None
 ) -> None:
-    """The program does not know the API key, but the list names it."""
     text = json.dumps([{**SMS, "name": "own"}, FOLLOWS])
-    (_, found), refused = parse_definitions(text, api_key=api_key, subaccounts=subaccounts)
-    assert refused == []
-    assert found.account_ids == (() if subaccounts is None else ("sub1", "sub2"))
+    (found,), (refusal,) = parse_definitions(
+        text, api_key=api_key, subaccounts=subaccounts, established={"sms-outbound": COLLECTS}
+    )
+    assert found.name == "sms-outbound"
+    assert (refusal.definition, refusal.field) == ("own", "account_ids")
+    primary = api_key if subaccounts is None else API_KEY
+    assert f"sms-outbound collects the same of {primary}," in refusal.reason
 
 
-def test_definition_may_leave_out_every_account() -> None:
-    """It goes on asking for the list, so it collects the next new account."""
-    every = {**SMS, "name": "every", "account_ids": [API_KEY, "sub1", "sub2"]}
-    (_, found), refused = following(every, FOLLOWS)
-    assert (found.account_ids, refused) == ((), [])
-    (told,) = warnings_of([found])
-    assert told.endswith("No account is left for the definition")
+@pytest.mark.parametrize(
+    ("established", "follower_keeps"), [((), False), (("sms-outbound",), True), (BOTH, True)]
+)
+def test_list_that_does_not_count_gives_no_account_of_an_established_definition_away(
+    established: tuple[str, ...], *, follower_keeps: bool
+) -> None:
+    failed = after_failure(LISTED, API_KEY, "Vonage answered 403", READ_AT)
+    expired = after_failure(failed, API_KEY, failed.reason, READ_AT + timedelta(days=8))
+    found, refused = following(FOLLOWS, ONE, subaccounts=expired, established=established)
+    reasons = {each.definition: each.reason for each in refused}
+    assert reasons.pop("sms-outbound") == expired.problem
+    assert [each.name for each in found] == ([] if follower_keeps else ["one"])
+    assert list(reasons) == (["one"] if follower_keeps else [])
+
+
+@pytest.mark.parametrize("of_before", [(ONE, FOLLOWS), (FOLLOWS, ONE)], ids=["namer", "follower"])
+@pytest.mark.parametrize("both_change", [True, False])
+def test_changed_definition_keeps_its_accounts(
+    of_before: tuple[dict[str, Any], dict[str, Any]], *, both_change: bool
+) -> None:
+    """It is refused for its change, and the new one for the conflict. Neither buys a record."""
+    established, new = of_before
+    change = {"time_zone": "Europe/Paris"}
+    changed = {**established, **change}
+    other = {**new, **change} if both_change else new
+    for order in ((changed, other), (other, changed)):
+        (left,), (refusal,) = following(*order, established=[established["name"]])
+        assert left.name == established["name"]
+        assert change_of(left, COLLECTS) is not None
+        assert (refusal.definition, refusal.field) == (new["name"], "account_ids")
+
+
+def test_refused_definition_of_before_excludes_no_other_one_of_before() -> None:
+    two = {**ONE, "name": "two", "account_ids": ["sub1"]}
+    found, refused = following(ONE, FOLLOWS, two, established=["one", "two", "sms-outbound"])
+    assert [each.name for each in found] == ["one", "two"]
+    assert [each.definition for each in refused] == ["sms-outbound"]
+
+    # A new definition of an account of the refused one waits until the operator decides.
+    found, refused = following(ONE, FOLLOWS, two, established=["one", "sms-outbound"])
+    assert [each.name for each in found] == ["one"]
+    assert [each.definition for each in refused] == ["sms-outbound", "two"]
 
 
 def test_two_definitions_that_follow_the_list_collect_the_same() -> None:
@@ -658,12 +739,12 @@ def test_two_definitions_that_follow_the_list_collect_the_same() -> None:
     assert (refusal.definition, refusal.field) == ("again", "name")
 
 
-def test_many_accounts_that_are_left_out_are_counted() -> None:
+def test_many_accounts_of_a_conflict_are_counted() -> None:
     listed = [f"sub{number}" for number in range(30)]
     known = after_answer(None, SubaccountList(API_KEY, dict.fromkeys(listed)), READ_AT)
-    found, _ = following({**ONE, "account_ids": listed}, FOLLOWS, subaccounts=known)
-    (told,) = warnings_of(found)
-    assert ", sub26 and 10 more are left out, because one collects the same of them" in told
+    _, (refusal,) = following({**ONE, "account_ids": listed}, FOLLOWS, subaccounts=known)
+    assert "one collects the same of sub0, sub1, " in refusal.reason
+    assert ", sub26 and 10 more, and Vonage would bill" in refusal.reason
 
 
 @pytest.mark.parametrize("value", ["SUBACCOUNTS", "subaccount", ["subaccounts", "sub1"][:0], 7])

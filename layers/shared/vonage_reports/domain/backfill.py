@@ -188,11 +188,6 @@ def checked_backfill(
     else:
         account_id = _spelled(definition, account_id)
         accounts = [account_id]
-    if not accounts:
-        raise InvalidRequest(
-            f"{prefix}: the definition has no account of its own now, because other definitions "
-            "collect all of its accounts"
-        )
     fixed = replace(definition, account_ids=tuple(accounts), followed=None)
     backfill = Backfill(fixed, start, end, begun_at=now, account_id=account_id, confirmed=confirmed)
     if not backfill.windows:
@@ -210,9 +205,6 @@ def _spelled(definition: ReportDefinition, account_id: str) -> str:
     if found is not None:
         return found
     prefix = f"backfill of {definition.name}: {account_id}"
-    other = None if followed is None else followed.left_out.get(account_id.lower())
-    if other is not None:
-        raise InvalidRequest(f"{prefix} is collected by {other}; send a backfill of {other}")
     raise InvalidRequest(
         f"{prefix} is not an account of this definition. Add the account to account_ids"
         if followed is None

@@ -23,9 +23,6 @@ SUBACCOUNTS = "subaccounts"
 MOST_SUBACCOUNTS_AT_ONCE = 10
 """How many sub-accounts one report may include, by Vonage's best practices."""
 
-_MOST_NAMED = 20
-"""How many accounts a sentence names."""
-
 
 @dataclass(frozen=True)
 class ReportDefinition:
@@ -193,26 +190,3 @@ def _doubts_of_accounts(definition: ReportDefinition) -> Iterator[tuple[str, str
         yield "account_ids", reason
     elif followed.doubt:
         yield "account_ids", followed.doubt
-    yield from (("account_ids", each.reason) for each in left_out_of(definition))
-
-
-def left_out_of(definition: ReportDefinition) -> Iterator[Refusal]:
-    """Yield the accounts that a definition leaves out of the list, for each other definition."""
-    left_out = {} if definition.followed is None else definition.followed.left_out
-    by_name: dict[str, list[str]] = defaultdict(list)
-    for account_id, name in sorted(left_out.items()):
-        by_name[name].append(account_id)
-    rest = (
-        "The definition collects its other accounts"
-        if definition.account_ids
-        else "No account is left for the definition"
-    )
-    for name, accounts in by_name.items():
-        more = len(accounts) - _MOST_NAMED
-        named = ", ".join(accounts[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
-        are, them = ("is", "it") if len(accounts) == 1 else ("are", "them")
-        reason = (
-            f"{named} {are} left out, because {name} collects the same of {them}, and Vonage would "
-            f"bill each record twice. {rest}"
-        )
-        yield Refusal(definition.name, "account_ids", reason)

@@ -68,8 +68,7 @@ class Followed:
 
     `spans` are by account in lower case: the accounts that were listed later than the others, and
     those that are not listed any more. Without `is_known`, the only account is the primary one.
-    `doubt` says why the list may be out of date. `read_at` is the time of the list. `left_out` maps
-    an account, in lower case, to the other definition that collects the same of it.
+    `doubt` says why the list may be out of date. `read_at` is the time of the list.
     `known` are the sub-accounts that were ever listed, as the ledger spells them.
     """
 
@@ -77,14 +76,7 @@ class Followed:
     is_known: bool = True
     doubt: str = ""
     read_at: datetime | None = None
-    left_out: Mapping[str, str] = field(default_factory=dict)
     known: Sequence[str] = ()
-
-    def without(self, left_out: Mapping[str, str]) -> "Followed":
-        """Return the origin without the accounts that other definitions collect."""
-        spans = {name: span for name, span in self.spans.items() if name not in left_out}
-        known = tuple(name for name in self.known if name.lower() not in left_out)
-        return replace(self, spans=spans, left_out=left_out, known=known)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -48,6 +48,9 @@ MOST_DEFINITIONS = 2_000
 """How many definitions the list may have. A pass checks all of them."""
 
 _MOST_QUOTED = 60
+
+_MOST_NAMED = 20
+"""How many accounts a sentence names."""
 
 _LARGEST_NUMBER = 2**53 - 1
 """The workflow's expressions round larger numbers, as JSONata's numbers are doubles."""
@@ -262,7 +265,10 @@ def accepted_definitions(
     others.
     """
     definitions, refusals = parse_definitions(
-        written.text, api_key=api_key, subaccounts=calendar.latest_subaccounts
+        written.text,
+        api_key=api_key,
+        subaccounts=calendar.latest_subaccounts,
+        established=calendar.collects,
     )
     listed = {each.name for each in definitions} | {each.definition for each in refusals}
     known = collected_names(work, calendar)
@@ -310,45 +316,71 @@ def collected_names(work: OpenWork, calendar: Calendar) -> set[str]:
 
 def load_currencies(services: Services) -> dict[str, str | None]:
     """Return the current currency of each definition by name. Needs no secret."""
-    definitions, _ = parse_definitions(services.definitions.read().text, api_key="")
+    definitions, _ = parse_definitions(
+        services.definitions.read().text,
+        api_key="",
+        established=services.ledger.calendar().collects,
+    )
     return {each.name: each.currency for each in definitions}
 
 
 def parse_definitions(
-    text: str, *, api_key: str, subaccounts: Subaccounts | None = None
+    text: str,
+    *,
+    api_key: str,
+    subaccounts: Subaccounts | None = None,
+    established: Mapping[str, str] | None = None,
 ) -> tuple[list[ReportDefinition], list[Refusal]]:
     """Parse the text of the list. Return the usable definitions and the refusals.
 
     `api_key` is the account of a definition without account_ids. `subaccounts` gives the accounts
     of a definition that follows Vonage's list. Without it, that definition has only `api_key`.
+    `established` has the names that have collected before, and their first `collects`. If several
+    definitions collect the same, the first one of these stays, else the first one of the list. An
+    established definition that is refused, such as for a change, still keeps its requests from new
+    definitions. Otherwise Vonage would bill the records again.
     """
     try:
         entries = _entries(text)
     except ValueError as error:
         return [], [Refusal(EVERY_DEFINITION, "(JSON)", str(error))]
+    read, refused = _read(entries, api_key, subaccounts)
     own_account = api_key if subaccounts is None else subaccounts.primary
     accepted = _Accepted(own_account=own_account, api_key=api_key)
-    refused: list[Refusal] = []
+    first_collects = established or {}
+    of_before = [each for each in read if each.definition.name in first_collects]
+    for each in of_before:
+        accepted.add(each)
+        if each.problem:
+            accepted.reserve(each.definition)
+    for each in of_before:
+        accepted.reserve(each.definition, first_collects[each.definition.name])
+    for each in read:
+        if each.definition.name not in first_collects:
+            accepted.add(each)
+    refused |= accepted.refused
+    return accepted.definitions, [refused[number] for number in sorted(refused)]
+
+
+def _read(
+    entries: Sequence[Any], api_key: str, subaccounts: Subaccounts | None
+) -> tuple[list["_Read"], dict[int, Refusal]]:
+    """Return the readable definitions, and the refusals of the other entries by position."""
+    read, refused = [], {}
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, _Object):
-            refused.append(Refusal(_entry(number), "(JSON)", "must be an object, in { }"))
+            refused[number] = Refusal(_entry(number), "(JSON)", "must be an object, in { }")
             continue
         problem = _repetition(entry)
         try:
             definition = _definition(entry, api_key, subaccounts)
         except ValidationError as error:
             problem = problem or first_problem(error, _Definition)
+            refused[number] = Refusal(_name(entry, number), *problem)
         else:
-            problem = (
-                problem
-                or _problem_of_accounts(definition, subaccounts)
-                or _problem(definition, accepted)
-            )
-        if problem:
-            refused.append(Refusal(_name(entry, number), *problem))
-        else:
-            accepted.add(number, definition)
-    return accepted.definitions, refused
+            problem = problem or _problem_of_accounts(definition, subaccounts)
+            read.append(_Read(number, definition, problem or _problem(definition)))
+    return read, refused
 
 
 def _entries(text: str) -> list[Any]:
@@ -407,7 +439,8 @@ def _definition(
         filters = {"include_message": False, **filters}
     account_ids, followed = tuple(value.account_ids or [api_key]), None
     if follows:
-        followed = Followed(is_known=False)
+        known = () if subaccounts is None or subaccounts.accounts is None else subaccounts.accounts
+        followed = Followed(is_known=False, known=tuple(known))
         if subaccounts is not None and subaccounts.problem is None:
             days = value.window.most_days + value.delay_days[-1]
             account_ids = subaccounts.account_ids(timedelta(days=days) + _REMEMBERED)
@@ -456,66 +489,95 @@ def _quoted(value: object) -> str:
     return text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]}..."
 
 
+class _Read(NamedTuple):
+    """A definition of the list, its position, and the field and reason that refuse it by itself."""
+
+    number: int
+    definition: ReportDefinition
+    problem: tuple[str, str] | None
+
+
 class _Accepted:
     """The definitions that were accepted so far, found by name and by their requests.
 
-    If one definition names an account and another one follows the list, the first one collects the
-    account and the second one leaves it out. Their order does not matter.
-
-    `own_account` is the account of a definition without account_ids, as the list spells it.
+    `refused` has the refusals by position. `own_account` is the account of a definition without
+    account_ids, as the list spells it.
     """
 
     def __init__(self, *, own_account: str, api_key: str) -> None:
         self._spelled = {api_key.lower(): own_account.lower()}
         self._definitions: dict[str, tuple[int, ReportDefinition]] = {}
         self._requested_by: dict[tuple[Any, ...], ReportDefinition] = {}
-        self._left_out: dict[str, dict[str, str]] = {}
+        self.refused: dict[int, Refusal] = {}
 
-    def add(self, number: int, definition: ReportDefinition) -> None:
-        """Accept the definition at this position in the list."""
-        self._definitions[definition.name] = number, definition
-        for request in self._requests(definition):
-            other = self._requested_by.setdefault(request, definition)
-            if other is not definition:
-                follower = other if definition.followed is None else definition
-                naming = definition if follower is other else other
-                self._requested_by[request] = naming
-                self._left_out.setdefault(follower.name, {})[request[0]] = naming.name
+    def add(self, read: _Read) -> None:
+        """Accept or refuse a definition."""
+        definition = read.definition
+        problem = read.problem or self._conflict(definition)
+        if problem:
+            self.refused[read.number] = Refusal(definition.name, *problem)
+        else:
+            self._definitions[definition.name] = read.number, definition
+            self.reserve(definition)
 
-    def conflict(self, definition: ReportDefinition) -> str | None:
-        """Return the reason why the accepted definitions exclude another one, or None."""
-        if definition.name in self._definitions:
-            number, other = self._definitions[definition.name]
-            return f"{_entry(number)}, of {other.product}, already has this name"
-        is_following = definition.followed is not None
-        for other in filter(None, map(self._requested_by.get, self._requests(definition))):
-            if (other.followed is not None) is is_following:
-                return f"{other.name} collects the same; Vonage would bill each record twice"
-        return None
+    def reserve(self, definition: ReportDefinition, collects: str | None = None) -> None:
+        """Keep the requests of a definition from others. `collects` may be an earlier value."""
+        for request in self._requests(definition, collects):
+            self._requested_by.setdefault(request, definition)
 
     @property
     def definitions(self) -> list[ReportDefinition]:
-        """The accepted definitions, each without the accounts that it leaves out."""
-        return [self._without(each) for _, each in self._definitions.values()]
+        """The accepted definitions, in the order of the list."""
+        accepted = sorted(self._definitions.values(), key=lambda each: each[0])
+        return [definition for _, definition in accepted]
 
-    def _without(self, definition: ReportDefinition) -> ReportDefinition:
-        left_out = self._left_out.get(definition.name)
-        if definition.followed is None or left_out is None:
-            return definition
-        left = (each for each in definition.account_ids if self._account(each) not in left_out)
-        return replace(
-            definition, account_ids=tuple(left), followed=definition.followed.without(left_out)
+    def _conflict(self, definition: ReportDefinition) -> tuple[str, str] | None:
+        """Return the field and the reason for which another definition excludes one, or None."""
+        if definition.name in self._definitions:
+            number, other = self._definitions[definition.name]
+            return "name", f"{_entry(number)}, of {other.product}, already has this name"
+        for request in self._requests(definition):
+            other = self._requested_by.get(request, definition)
+            if other.name != definition.name:
+                break
+        else:
+            return None
+        if (other.followed is None) is (definition.followed is None):
+            return "name", f"{other.name} collects the same; Vonage would bill each record twice"
+        is_namer = definition.followed is None
+        follower, namer = (other, definition) if is_namer else (definition, other)
+        spelled, others = self._accounts(follower), self._accounts(namer)
+        shared = sorted(spelled[each] for each in spelled.keys() & others.keys())
+        return "account_ids", (
+            f"{other.name} collects the same of {_named(shared)}, and Vonage would bill each "
+            f"record twice. Remove {follower.name} or {namer.name}, or list only other accounts in "
+            f"account_ids of {namer.name}"
         )
 
-    def _requests(self, definition: ReportDefinition) -> Iterator[tuple[Any, ...]]:
+    def _requests(
+        self, definition: ReportDefinition, collects: str | None = None
+    ) -> Iterator[tuple[Any, ...]]:
         """Yield a definition's request for each of its accounts."""
-        collects = json.dumps(in_quotes(json.loads(definition.collects)), sort_keys=True)
-        request = (collects, definition.include_subaccounts, definition.delay_days)
-        for account_id in definition.account_ids:
-            yield (self._account(account_id), *request)
+        fields = json.dumps(in_quotes(json.loads(collects or definition.collects)), sort_keys=True)
+        for account_id in self._accounts(definition):
+            yield (account_id, fields, definition.include_subaccounts, definition.delay_days)
 
-    def _account(self, account_id: str) -> str:
-        return self._spelled.get(account_id.lower(), account_id.lower())
+    def _accounts(self, definition: ReportDefinition) -> dict[str, str]:
+        """Return the accounts of a definition in lower case, and as the definition spells them.
+
+        A definition that follows the list also has the sub-accounts that are gone. They may
+        return, and a backfill may name them.
+        """
+        known = () if definition.followed is None else definition.followed.known
+        return {
+            self._spelled.get(account_id.lower(), account_id.lower()): account_id
+            for account_id in (*definition.account_ids, *known)
+        }
+
+
+def _named(accounts: Sequence[str]) -> str:
+    more = len(accounts) - _MOST_NAMED
+    return ", ".join(accounts[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _problem_of_accounts(
@@ -534,8 +596,8 @@ def _problem_of_accounts(
     return ("account_ids", problem) if problem else None
 
 
-def _problem(definition: ReportDefinition, accepted: _Accepted) -> tuple[str, str] | None:
-    """Return the field and the reason for refusing a definition, or None to accept it."""
+def _problem(definition: ReportDefinition) -> tuple[str, str] | None:
+    """Return the field and the reason for refusing a definition by itself, or None."""
     refused_filter = filter_problem(definition.product, definition.filters)
     if refused_filter:
         name, reason = refused_filter
@@ -544,5 +606,4 @@ def _problem(definition: ReportDefinition, accepted: _Accepted) -> tuple[str, st
     too_old = retention_problem(definition.product, days)
     if too_old:
         return f"delay_days.{len(definition.delay_days) - 1}", too_old
-    conflict = accepted.conflict(definition)
-    return ("name", conflict) if conflict else None
+    return None

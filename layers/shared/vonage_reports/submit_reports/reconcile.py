@@ -17,7 +17,7 @@ from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
 from vonage_reports.aws.ledger_items import Calendar, OpenWork, UnreadableItem
-from vonage_reports.domain.definitions import left_out_of, warnings_of
+from vonage_reports.domain.definitions import warnings_of
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.removal import removals_of
 from vonage_reports.domain.report import State
@@ -251,9 +251,8 @@ def _plan_calendar(
     for warning in warnings_of(loaded.definitions):
         logger.warning(warning)
     result = StepResult(refusals=list(loaded.refusals))
-    left_out = [each for definition in loaded.definitions for each in left_out_of(definition)]
     with collect_errors(result.errors):
-        announce_refusals([*loaded.refusals, *left_out], work.announced, services)
+        announce_refusals(loaded.refusals, work.announced, services)
     # Reports of removed definitions wait, and must not stop the planning of the others.
     listed = removals_of(work.announced_at).without_waiting(work.reports)
     work = replace(work, reports=tuple(listed))
@@ -269,5 +268,5 @@ def _plan_calendar(
         )
     )
     with collect_errors(result.errors):
-        clear_resolved_refusals([*result.refusals, *left_out], work.announced, services)
+        clear_resolved_refusals(result.refusals, work.announced, services)
     return result
