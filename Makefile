@@ -78,7 +78,7 @@ help:
 	@echo '            SEED=123   run one seed   FIRST=201   start at this seed   TRACE=1   print every call'
 	@echo 'make fuzz   Search for an archive or a CSV that is read wrongly: SECONDS=60.'
 	@echo 'make bench  Measure memory, speed and cold start: 10 minutes.'
-	@echo '            PART=store (or cli, coldstart, convert, latency, ledger, queries)'
+	@echo '            PART=store (or cli, coldstart, convert, delivery, latency, ledger, queries)'
 	@echo '            SIZES="100 1000" (MB)   RUNS=5'
 	@echo '            SETTINGS="open lambda"   VARIANTS="limit upload_fileobj ours"'
 	@echo 'make audit  Ask PyPI for known vulnerabilities of the locked dependencies. Offline, it says unchecked.'

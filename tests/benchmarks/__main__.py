@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable
 
-from tests.benchmarks import cli, coldstart, convert, latency, ledger, queries, store
+from tests.benchmarks import cli, coldstart, convert, delivery, latency, ledger, queries, store
 from tests.support.paths import ROOT
 
 OUT = ROOT / "out"
@@ -15,6 +15,7 @@ FILE = OUT / "bench.json"
 PARTS: dict[str, Callable[[], object]] = {
     "cli": cli.main,
     "coldstart": coldstart.main,
+    "delivery": delivery.main,
     "latency": latency.main,
     "ledger": ledger.main,
     "convert": convert.main,

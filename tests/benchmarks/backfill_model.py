@@ -20,12 +20,15 @@ from local.simulator.settings import Settings
 from local.simulator.simulation import Account
 from tests.chaos.answers import StrangeAnswers
 from tests.chaos.campaign import API_KEY, FUNCTIONS, Campaign, campaign
-from tests.chaos.fake_aws import TABLE
+from tests.chaos.fake_aws import BUCKET, TABLE
 from tests.chaos.virtual_time import Invocation
 from tests.chaos.vonage import Vonage
 from tests.chaos.workflow import Call, StateError
+from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.ledger import Ledger
 from vonage_reports.domain import waits
+from vonage_reports.domain.objects import receipt_key
+from vonage_reports.domain.run_input import RunInput
 from vonage_reports.domain.slots import LEFT_TO_THE_CALENDAR, SLOTS
 
 BYTES_PER_ROW, BYTES_PER_SECOND, ROWS_PER_SECOND = 143, 75e6, 330_000
@@ -162,7 +165,11 @@ class BackfillStack(Campaign):
             case "check_report":
                 super()._call(call, lambda answer: then(self._checked(payload, answer)), fails)
             case "store_report":
-                answer = {"stored": True, "wait_seconds": 0, "rows": rows, "receipt": "r.json"}
+                # The ledger learns from the receipt when the report was seen ready.
+                key = receipt_key(RunInput.from_input(payload["report"]))
+                receipt = {"times": {"ready": payload["download"]["ready"]}}
+                Bucket(boto3.client("s3"), BUCKET).write_json(key, receipt)
+                answer = {"stored": True, "wait_seconds": 0, "rows": rows, "receipt": key}
                 seconds = rows * BYTES_PER_ROW / BYTES_PER_SECOND
                 self.virtual_time.after(_COLD_CALL + seconds, lambda: then({"Payload": answer}))
             case "convert_report":
@@ -187,7 +194,7 @@ class BackfillStack(Campaign):
             self.late.append(self.vonage.simulation.world.clock.elapsed() - ready)
             self._seen[name] = self.virtual_time.now
         elif self.waited is not None:
-            result["wait_seconds"] = self.waited(payload["waited_seconds"])
+            result["wait_seconds"] = round(self.waited(payload["waited_seconds"]))
         return answer
 
     def _end(self, execution: Any, status: str) -> None:
@@ -205,7 +212,7 @@ def collect(
     shape: Shape,
     generation: Callable[[], float],
     *,
-    first: Callable[[int | None], float] = waits.first_wait,
+    first: Callable[[int | None, int | None], float] = waits.first_wait,
     waited: Callable[[float], float] | None = None,
 ) -> Result:
     """Collect a backfill, with the rules of the code or with those given."""

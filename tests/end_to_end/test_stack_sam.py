@@ -89,7 +89,8 @@ def check_sizes(built: Path) -> None:
             assert 2**20 < size < UNZIPPED_LIMIT
 
 
-def check_sdk(layer: Path, python: Path) -> None:
+def check_sdk(layer: Path, python: Path) -> str:
+    """Check the SDK in the layer. Return the first bytes of bytecode that Lambda's Python takes."""
     command = [str(python), "-I", "-S", "-c", USE_SDK, str(layer), *called_services()]
     used = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     assert used["versions"] == locked_sdk()
@@ -97,13 +98,17 @@ def check_sdk(layer: Path, python: Path) -> None:
     assert set(used["services"]) == called_services()
     assert "IfMatch" in used["put_object"]
     assert used["china"] == "https://s3.cn-north-1.amazonaws.com.cn"
-    # Lambda's Python must accept the bytecode of each module, or would compile it at a cold start.
-    modules = list(layer.rglob("*.py"))
-    assert len(modules) > 500
+    return str(used["magic"])
+
+
+def check_bytecode(folder: Path, magic: str, *, at_least: int) -> None:
+    """Lambda's Python must accept each module's bytecode, or would compile it at a cold start."""
+    modules = list(folder.rglob("*.py"))
+    assert len(modules) >= at_least
     for module in modules:
         bytecode = module.parent / "__pycache__" / f"{module.stem}.cpython-313.pyc"
         header = bytecode.read_bytes()[:8]
-        assert header[:4].hex() == used["magic"]
+        assert header[:4].hex() == magic
         assert int.from_bytes(header[4:], "little") == UNCHECKED_HASH, module
 
 
@@ -131,7 +136,11 @@ def test_sam_builds_and_deploys_the_template_twice(tmp_path: Path) -> None:
     assert (built / "DatasetLayer" / "python" / "vonage_dataset" / "convert_report.py").exists()
     assert (built / "DatasetLayer" / "python" / "pyarrow").is_dir()
     check_sizes(built)
-    check_sdk(built / "SharedLayer" / "python", python)
+    magic = check_sdk(built / "SharedLayer" / "python", python)
+    check_bytecode(built / "SharedLayer", magic, at_least=500)
+    function = built / "SubmitReportsFunction"
+    assert {"app.py", "pydantic", "pydantic_core"} <= {each.name for each in function.iterdir()}
+    check_bytecode(function, magic, at_least=100)
 
     # The emulator has no named queries; cfn-lint checks them.
     template = read_template(built / "template.yaml")
@@ -150,17 +159,23 @@ def test_sam_builds_and_deploys_the_template_twice(tmp_path: Path) -> None:
         described = cloudformation.describe_stack_resources(StackName=STACK_NAME)
         deployed = {each["LogicalResourceId"] for each in described["StackResources"]}
         # A layer version's name ends in the digest of its content. The stack has no email address,
-        # and no cap.
+        # no cap and no callback.
         absent = {"AlarmEmailSubscription", "ProblemEmailSubscription", "SpendCappedAlarm"}
+        of_callback = {
+            name
+            for name, each in template["Resources"].items()
+            if each.get("Condition") == "HasCallback"
+        }
+        assert of_callback.isdisjoint(deployed)
         others = {"SharedLayer", "DatasetLayer", *absent}
-        assert set(template["Resources"]) - others <= deployed
+        assert set(template["Resources"]) - others - of_callback <= deployed
         outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
         # Without a price, the stack has no output of it.
         assert outputs.keys() == template["Outputs"].keys() - {"PricePerRecord"}
-        function = emulator.client("lambda").get_function_configuration(
+        configuration = emulator.client("lambda").get_function_configuration(
             FunctionName=outputs["SubmitReportsFunctionName"]
         )
-        assert function["Runtime"] == "python3.13"
+        assert configuration["Runtime"] == "python3.13"
         machine = emulator.client("stepfunctions").describe_state_machine(
             stateMachineArn=outputs["StateMachineArn"]
         )

@@ -609,6 +609,7 @@ reports = st.builds(
     priority=st.sampled_from(Priority),
     planned_at=instants,
     expected_rows=st.none() | counts,
+    pace=st.none() | counts,
     currency=st.none() | texts,
     delay_index=st.integers(0, 9),
     delay_days=st.integers(0, 60),

@@ -358,7 +358,7 @@ def test_archive_cut_at_any_byte_is_never_stored(whole: Bytes, store: Store) -> 
     assert store.content(ZIP) == ARCHIVE
 
 
-@pytest.mark.parametrize("chunks_in_time", [0, 1, 100, 200])
+@pytest.mark.parametrize("chunks_in_time", [0, 1, 100, 160])
 def test_download_past_the_deadline_stops_and_can_be_retried(
     chunks_in_time: int, store: Store
 ) -> None:

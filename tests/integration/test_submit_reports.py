@@ -103,6 +103,23 @@ def test_delivery_sets_the_expected_volume(stack: Stack) -> None:
     assert calendar.volumes == {("d0", "abcd1234"): 100.0}
 
 
+def test_first_poll_fits_the_definitions_last_reports(stack: Stack) -> None:
+    # Vonage takes two minutes for each million rows of this definition.
+    for day in range(4):
+        stack.now = at = SCHEDULED + timedelta(days=day)
+        stack.plan(at=at)
+        stack.submit()
+        report = the_report(stack)
+        first_wait = json.loads(report.execution_input or "")["first_wait"]
+        assert report.submitted_at == stack.now
+        ready = format_instant(stack.now + timedelta(minutes=6))
+        stack.services.bucket.write_json(receipt_key(report), {"times": {"ready": ready}})
+        stack.runs.end(report, rows=3_000_000)
+        stack.settle()
+        # On the first day, the number of rows is unknown.
+        assert first_wait == [20, 1080, 1080, 324][day]
+
+
 def test_429_delays_the_report_by_retry_after(stack: Stack) -> None:
     stack.plan(2)
     stack.simulator.fault("create", "status", status=429, retry_after=17, times=1)

@@ -4,7 +4,7 @@ import re
 
 from tests.support.paths import ROOT
 
-RULES = (ROOT / "layers" / "shared" / "build" / "layer.mk").read_text()
+RULES = (ROOT / "layers" / "shared" / "build" / "rules.mk").read_text()
 SDK = ("boto3", "botocore", "s3transfer")
 
 

@@ -44,8 +44,9 @@ if TYPE_CHECKING:
 RECORD_BYTES = 16 * 2**20
 """The size limit of a record, to bound memory. Messages have a few kB."""
 
-BLOCK_BYTES = 2**20
-"""The size of a block for pyarrow, which reads up to 32 blocks ahead."""
+BLOCK_BYTES = 2 * 2**20
+"""The size of a block for pyarrow. Smaller blocks cost more calls. Larger ones leave the
+processor's cache."""
 
 MOST_COLUMNS = 4_096
 """The limit of names in a header, to bound memory. Vonage's records have at most 30."""

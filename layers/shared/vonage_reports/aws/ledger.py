@@ -24,6 +24,7 @@ periods                 <period>                        the number that was anno
 period#<period>         <report_id>#<version>           facts of manifests that were read already
 calendar                cursor#<definition>#<account>#<delay days>     the end of planned windows
 calendar                volume#<definition>#<account>   rows per hour of the newest delivered window
+calendar                pace#<definition>#<account>     how fast Vonage generated the last reports
 calendar                collects#<definition>           the fields of a definition that never
                                                         change, and its delays as last planned
 spend                   <yyyy-mm>                       the requests of a UTC month, and the records
@@ -65,6 +66,8 @@ from vonage_reports.aws.ledger_items import (
     open_item,
     open_key,
     open_work_of,
+    pace_key,
+    paces_of,
     read_items,
     readable,
     registration_item,
@@ -80,6 +83,7 @@ from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.calendar import Delays, Relabelling
 from vonage_reports.domain.catalogue import Registration
 from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.pace import remembered
 from vonage_reports.domain.periods import was_collected
 from vonage_reports.domain.report import Report, State, report_ids_from
 from vonage_reports.domain.settings import PeriodLength
@@ -579,6 +583,16 @@ class Ledger:
         }
         # A lost write loses only an estimate, because the delivery is already written.
         self._transact(self._put(item, _forwards("end", end)), refusals=_LOST)
+
+    def note_pace(self, report: Report, pace: int) -> None:
+        """Record a pace, in seconds for a million rows, to choose later first waits.
+
+        Best effort: if two invocations do so at the same time, one pace is lost.
+        """
+        key = pace_key(report)
+        item = self._table.get_item(Key=key, ConsistentRead=True).get("Item", {})
+        paces = remembered(paces_of(item), pace)
+        self._transact(self._put({**key, "paces": list(paces)}), refusals=_LOST)
 
     def _writes_of_backfill(self, old: Backfill | None, new: Backfill) -> "Iterator[_Write]":
         unmoved = _IF_ABSENT if old is None else _still("version", old.version)

@@ -13,6 +13,7 @@ from vonage_reports.domain.backfill import Backfill
 from vonage_reports.domain.calendar import Delays, Relabelling
 from vonage_reports.domain.catalogue import PARTITION_KEYS, Registration
 from vonage_reports.domain.definitions import ReportDefinition
+from vonage_reports.domain.pace import learnt_pace
 from vonage_reports.domain.periods import periods_of
 from vonage_reports.domain.report import Priority, Report, Revision, State, definition_of
 from vonage_reports.domain.settings import PeriodLength
@@ -112,6 +113,8 @@ class Calendar:
         delays: The delays of each definition as last planned. Absent for a definition that only an
             earlier version of this code planned.
         subaccounts: Vonage's lists of sub-accounts, by primary account in lower case.
+        paces: How many seconds Vonage takes for a million rows, by definition and account. Absent
+            for a definition with too few large reports.
     """
 
     cursors: Mapping[tuple[str, str, int], datetime]
@@ -121,6 +124,7 @@ class Calendar:
     unreadable: tuple[str, ...] = ()
     delays: Mapping[str, Delays] = field(default_factory=dict)
     subaccounts: Mapping[str, Subaccounts] = field(default_factory=dict)
+    paces: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     @property
     def latest_subaccounts(self) -> Subaccounts | None:
@@ -261,6 +265,7 @@ class _OpenItems:
 
 def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
     """Read the calendar's partition."""
+    items = list(items)
     cursors, volumes, collects, profiles = {}, {}, {}, {}
     delays, unreadable, subaccounts = {}, [], {}
     for item in items:
@@ -286,7 +291,36 @@ def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
                 subaccounts[primary] = subaccounts_of_item(item)
         except _MALFORMED:
             unreadable.append(_name(item))
-    return Calendar(cursors, volumes, collects, profiles, tuple(unreadable), delays, subaccounts)
+    return Calendar(
+        *(cursors, volumes, collects, profiles, tuple(unreadable), delays, subaccounts),
+        paces=dict(_learnt_paces(items)),
+    )
+
+
+def _learnt_paces(items: Sequence[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, str], int]]:
+    """Yield the definition, the account and the pace of each item with enough paces."""
+    for item in items:
+        kind, _, of = str(item["sk"]).partition("#")
+        pace = learnt_pace(paces_of(item)) if kind == "pace" else None
+        if pace is not None:
+            name, _, account_id = of.partition("#")
+            yield (name, account_id), pace
+
+
+def pace_key(report: Report) -> dict[str, str]:
+    """Return the key of the last paces of a report's definition and account."""
+    return {"pk": "calendar", "sk": f"pace#{report.definition}#{report.account_id}"}
+
+
+def paces_of(item: Mapping[str, Any]) -> tuple[int, ...]:
+    """Read the last paces, oldest first.
+
+    An item that is absent or malformed has none. The next report replaces it.
+    """
+    try:
+        return tuple(int(str(each)) for each in item["paces"])
+    except _MALFORMED:
+        return ()
 
 
 def _instant(value: object) -> datetime:

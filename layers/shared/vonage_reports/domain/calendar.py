@@ -119,6 +119,7 @@ def due_reports(
     profiles: Mapping[tuple[str, str], TrafficProfile],
     at: datetime,
     now: datetime,
+    paces: Mapping[tuple[str, str], int] = MappingProxyType({}),
     delays: Delays | None = None,
     planned: Mapping[str, Sequence[Window]] = MappingProxyType({}),
     stopped_since: datetime | None = None,
@@ -126,9 +127,9 @@ def due_reports(
     """Yield a definition's windows that are due at the instant `at`.
 
     Some windows may be in the ledger already. `cursors` are the ends of the planned windows, by
-    definition, account and days of delay. `volumes` (rows per hour) and `profiles` (the
-    distribution of the rows) are by definition and account. `delays` are those that an earlier run
-    saw. `planned` are the windows in the ledger, by account in lower case.
+    definition, account and days of delay. `volumes` (rows per hour), `profiles` (the
+    distribution of the rows) and `paces` are by definition and account. `delays` are those that an
+    earlier run saw. `planned` are the windows in the ledger, by account in lower case.
 
     If planning has been stopped since `stopped_since`, lateness counts from that time, but windows
     whose records Vonage has deleted are late.
@@ -162,6 +163,7 @@ def due_reports(
                     delay_index,
                     window,
                     rows_per_hour=volumes.get((definition.name, account_id)),
+                    pace=paces.get((definition.name, account_id)),
                     profile=profiles.get((definition.name, account_id)),
                     now=now,
                 )
@@ -446,6 +448,7 @@ def report_for_window(
     *,
     rows_per_hour: float | None,
     now: datetime,
+    pace: int | None = None,
     profile: TrafficProfile | None = None,
     backfill: str | None = None,
 ) -> Report:
@@ -472,6 +475,7 @@ def report_for_window(
         delay_days=definition.delay_days[delay_index],
         revisions=len(definition.delay_days),
         expected_rows=expected_rows,
+        pace=pace,
         profile=profile and profile.scaled(expected_rows or 0),
         max_records=definition.max_records,
         currency=definition.currency,

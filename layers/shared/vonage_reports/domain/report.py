@@ -110,6 +110,9 @@ class Report:
     revisions: int = 1
     """How many times the definition collects a window."""
     expected_rows: int | None = None
+    pace: int | None = None
+    """How many seconds Vonage takes for a million rows of the definition, as learnt when the report
+    was planned."""
     profile: TrafficProfile | None = None
     """The distribution of the expected rows over the window. If None, assume even rows."""
     max_records: int = DEFAULT_MAX_RECORDS

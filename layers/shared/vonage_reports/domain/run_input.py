@@ -99,7 +99,7 @@ def execution_input(report: Report, entry: Entry) -> str:
             "revision": report.revision,
             "delay_days": report.delay_days,
             "expected_rows": report.expected_rows,
-            "first_wait": first_wait(report.expected_rows),
+            "first_wait": first_wait(report.expected_rows, report.pace),
             "callback": report.callback if entry is Entry.CHECK else None,
             "planned": format_instant(report.planned_at),
             "receipts": list(report.receipts),

@@ -51,6 +51,7 @@ def _half(
         delay_days=report.delay_days,
         revisions=report.revisions,
         expected_rows=None if report.expected_rows is None else profile.rows,
+        pace=report.pace,
         profile=report.profile and profile,
         max_records=report.max_records,
         currency=report.currency,

@@ -24,7 +24,8 @@ LATE = timedelta(hours=4)
 LONGEST_FIRST_WAIT = 30 * 60  # seconds
 
 EXPECTED_GENERATION = timedelta(minutes=6) / 1_000_000
-"""When to poll first, per record. Vonage documents 5 to 10 minutes per million records."""
+"""When to poll first, per record, without a pace. Vonage documents 5 to 10 minutes per million
+records."""
 
 SLOWEST_RECORD = timedelta(minutes=30) / 1_000_000
 """How long Vonage needs per record at most, by the slowest speed that it ever documented."""
@@ -129,9 +130,13 @@ class Waits:
 UNSCALED = Waits()
 
 
-def first_wait(expected_rows: int | None) -> int:
-    """Return the seconds from the start of a run to its first poll."""
-    expected = (expected_rows or 0) * EXPECTED_GENERATION.total_seconds()
+def first_wait(expected_rows: int | None, pace: int | None = None) -> int:
+    """Return the seconds from the start of a run to its first poll.
+
+    `pace` is the definition's own: how many seconds Vonage takes for a million rows.
+    """
+    of_a_row = EXPECTED_GENERATION.total_seconds() if pace is None else pace / 1_000_000
+    expected = (expected_rows or 0) * of_a_row
     return round(min(max(expected, SHORTEST_POLL), LONGEST_FIRST_WAIT))
 
 

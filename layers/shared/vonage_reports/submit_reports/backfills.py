@@ -250,6 +250,7 @@ def _report(
         delay_index,
         window,
         rows_per_hour=calendar.volumes.get((definition.name, account_id)),
+        pace=calendar.paces.get((definition.name, account_id)),
         profile=calendar.profiles.get((definition.name, account_id)),
         now=now,
         backfill=backfill.name,

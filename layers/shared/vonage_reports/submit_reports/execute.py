@@ -22,12 +22,14 @@ from vonage_reports.domain.lifecycle import (
     Resubmit,
     Resume,
     Split,
+    Store,
     Transition,
     apply,
 )
 from vonage_reports.domain.metrics import of_transition
-from vonage_reports.domain.objects import manifest_key, partition
-from vonage_reports.domain.report import Report
+from vonage_reports.domain.objects import manifest_key, partition, receipt_key
+from vonage_reports.domain.pace import observed_pace, teaches_pace
+from vonage_reports.domain.report import Report, State
 from vonage_reports.domain.spend import spending_of
 from vonage_reports.domain.splitting import MAX_LEAVES, halves_of
 from vonage_reports.domain.volume import deviation, reports_before
@@ -92,6 +94,8 @@ def execute(
         services.executions.start(report)
     if isinstance(decision, Deliver) and before.rows is None and report.backfill is None:
         _compare_volume(report, services)
+    if isinstance(decision, Deliver | Store) and before.state is State.SUBMITTED:
+        _learn_pace(report, services)
     return report
 
 
@@ -112,6 +116,16 @@ def _emit(values: Mapping[str, float], report: Report, services: Services) -> No
         request_id=report.request_id,
         execution=report.execution_name,
     )
+
+
+def _learn_pace(report: Report, services: Services) -> None:
+    """Record how long Vonage took for a report, so that the first poll of later ones fits."""
+    if not teaches_pace(report):
+        return
+    receipt = services.bucket.read_json(receipt_key(report))
+    pace = None if receipt is None else observed_pace(report, receipt["times"]["ready"])
+    if pace is not None:
+        services.ledger.note_pace(report, pace)
 
 
 def _compare_volume(report: Report, services: Services) -> None:
@@ -140,6 +154,7 @@ def _split(report: Report, services: Services, *, now: datetime, records: int | 
             replanned = replace(
                 apply(before, Replan(), now=now),
                 expected_rows=half.expected_rows,
+                pace=half.pace,
                 profile=half.profile,
                 max_records=half.max_records,
                 backfill=half.backfill,
