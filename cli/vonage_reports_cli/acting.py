@@ -33,13 +33,15 @@ class Action:
     """One event for submit_reports, and the lines of its preview: its subject and its cost.
 
     `records` is how many records Vonage is expected to bill for it: 0 if it is free, None if
-    unknown. `done` replaces the line after a success. If it is empty, there is no line.
+    unknown. `done` replaces the line after a success. If it is empty, there is no line. `reports`
+    are the report_ids of an event that names no report but a range of them.
     """
 
     event: Mapping[str, Any]
     preview: Sequence[str]
     records: int | None = None
     done: str | None = None
+    reports: frozenset[str] = frozenset()
 
     @property
     def key(self) -> str:
@@ -59,8 +61,10 @@ class Action:
     @property
     def subject(self) -> str:
         """The subject of the event, such as a report_id."""
-        backfill = self.value.get("backfill") if isinstance(self.value, Mapping) else None
-        return self.report_id or backfill or self.key
+        value = self.value if isinstance(self.value, Mapping) else {}
+        if self.reports:
+            return f"{value['definition']}, {value['account_id']}"
+        return self.report_id or value.get("backfill") or self.key
 
     @property
     def _payload(self) -> Mapping[str, Any]:
@@ -247,7 +251,7 @@ def _tell(session: Session, action: Action, answer: Mapping[str, Any], outcome: 
     for fault in own:
         screen.complain(_in_words(action, fault))
         outcome.code = max(outcome.code, code_of_fault(action))
-    if not own:
+    if not own or action.reports:
         screen.say(*map(printable, _result(session.deployed, action, answer, outcome)))
     for fault in answer.get("faults", ()):
         if fault not in own:
@@ -307,6 +311,8 @@ def _result(
     if name is not None and name in answer.get("planned", ()):
         return [f"{name}: planned, {_why_it_waits(stack, name, outcome)}"]
     said = _SAID.get(action.key)
+    if action.reports:
+        said = f"{count(len(_ended(action, answer)), 'report')} {_SAID['withdraw']}"
     if said is not None:
         return [f"{action.subject}: {said}"]
     lines = [
@@ -328,6 +334,14 @@ def _result(
         wait = "waits" if waiting == 1 else "wait"
         return [f"nothing was settled or requested; {count(waiting, 'report')} {wait}"]
     return lines or ["done"]
+
+
+def _ended(action: Action, answer: Mapping[str, Any]) -> list[str]:
+    """Return the reports of an action that it ended, without those that Vonage delivers."""
+    faults = " ".join(own_faults(action, answer))
+    return [
+        each for each in answer.get("settled", ()) if each in action.reports and each not in faults
+    ]
 
 
 def _why_it_waits(stack: DeployedStack, name: str, outcome: _Outcome) -> str:

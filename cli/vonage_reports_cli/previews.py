@@ -246,11 +246,13 @@ def _withdraw_windows(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
     dates = date.fromisoformat(value["start"]), date.fromisoformat(value["end"])
     of_account = f"{definition}, {account_id}"
     try:
-        found = withdrawable(definition, account_id, dates, stack.ledger)
+        found, unreadable = withdrawable(definition, account_id, dates, stack.ledger)
     except InvalidRequest as error:
         return Refused(of_account, str(error))
     if not found:
         reason = f"{of_account}: no open or failed report from {dates[0]} until {dates[1]}"
+        if unreadable:
+            return Refused(of_account, f"{reason}. But {unreadable}", Exit.ATTENTION)
         return Refused(of_account, reason, Exit.DONE)
     first, last = found[0].window.first_date, found[-1].window.first_date
     counts = Counter(each.state for each in found)
@@ -263,9 +265,10 @@ def _withdraw_windows(stack: DeployedStack, value: Mapping[str, Any]) -> Step:
         ),
         f"  {so_far}",
         "  this is free",
+        *([f"  {unreadable}"] if unreadable else []),
     ]
-    done = f"{of_account}: {count(len(found), 'report')} ended as CANCELLED"
-    return Action({"withdraw_windows": value}, lines, 0, done)
+    names = frozenset(each.report_id for each in found)
+    return Action({"withdraw_windows": value}, lines, 0, reports=names)
 
 
 _AFTER_WITHDRAWAL: Mapping[State, str] = {

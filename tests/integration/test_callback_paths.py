@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -176,16 +177,82 @@ def test_setting_turns_callbacks_on(
     assert ("callback_url" in at_vonage["request"]) is (setting == "function-url")
 
 
-def test_refusal_of_the_url_is_named(calling: Stack) -> None:
-    calling.plan()
+@pytest.fixture
+def refused(stack: Stack) -> Stack:
+    """A stack with callbacks whose URL Vonage refuses."""
+    stack.services = replace(stack.services, callback_url="refused://x1y2.example/")
+    return stack
+
+
+def test_refused_url_fails_no_report(refused: Stack) -> None:
+    """A callback is only a hint, so the requests go on without it."""
+    refused.plan(3)
+    before = refused.open()
+    refused.submit()
+
+    assert (refused.created(), refused.slots()) == ([], 0)
+    waiting = refused.open()
+    assert {each.state for each in waiting} == {State.PLANNED}
+    assert [each.attempt for each in waiting] == [each.attempt for each in before]
+    (told,) = refused.announced()
+    assert (told["event"], told["error"], told["run_again"]) == (
+        "report.failed",
+        "VonageRejected",
+        None,
+    )
+    assert "callback_url: Must be a URL" in told["message"]
+    assert "sent again without the URL" in told["message"]
+
+    assert len(refused.submit().report_ids) == 3
+    assert not any("callback_url" in each["request"] for each in refused.created())
+    for report in refused.open():
+        assert (report.state, report.callback, report.error) == (State.SUBMITTED, None, None)
+        assert expected_by_run(refused, report) is None
+    assert (refused.announced(), refused.slots()) == ([], 3)
+
+
+def test_new_url_is_tried_after_a_refusal(refused: Stack) -> None:
+    refused.plan(2)
+    refused.submit()
+    refused.submit()
+    refused.services = replace(refused.services, callback_url=URL)
+    refused.plan(1, at=refused.now + timedelta(days=1))
+    refused.later(hours=36)
+    refused.submit()
+
+    first, second, *later = refused.created()
+    assert not any("callback_url" in each["request"] for each in (first, second))
+    assert len(later) == 3
+    assert all(str(each["request"]["callback_url"]).startswith(URL) for each in later)
+
+
+def test_requests_go_on_without_the_url_if_the_refusal_cannot_be_told(
+    refused: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise ConnectionError("no topic")
+
+    monkeypatch.setattr(refused.services.topic, "announce", fail)
+    refused.plan(2)
+    assert [str(each) for each in refused.submit().errors] == ["no topic"]
+    refused.submit()
+
+    assert {each.state for each in refused.open()} == {State.SUBMITTED}
+
+
+def test_refusal_of_other_parameters_still_fails_the_report(refused: Stack) -> None:
     problem = {
         "title": "Unprocessable entity",
-        "invalid_parameters": [{"name": "callback_url", "reason": "Must be a URL"}],
+        "invalid_parameters": [
+            {"name": "callback_url", "reason": "Must be a URL"},
+            {"name": "country", "reason": "Must be a country"},
+        ],
     }
-    calling.simulator.fault("create", "status", status=422, body=json.dumps(problem))
-    calling.submit()
+    refused.simulator.fault("create", "status", status=422, body=json.dumps(problem), times=2)
+    refused.plan()
+    refused.submit()
+    assert the_report(refused).state is State.PLANNED
+    refused.submit()
 
-    (notification,) = calling.announced()
-    assert (notification["event"], notification["error"]) == ("report.failed", "VonageRejected")
-    assert "callback_url" in notification["message"]
-    assert "recollect" in notification["run_again"]
+    assert refused.open() == []
+    assert "recollect" in refused.announced()[-1]["run_again"]

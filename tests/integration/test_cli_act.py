@@ -18,8 +18,10 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from tests.support.acting import HandledStack, Program, program_on, without_outlooks
 from tests.support.handlers import Handler
 from tests.support.schemas import document_of
-from tests.support.stack import Stack, definition
+from tests.support.stack import SCHEDULED, Stack, definition
+from vonage_reports.aws.step_functions import Executions
 from vonage_reports.domain.acceptance import Acceptable, advice
+from vonage_reports.domain.decisions import Execution
 from vonage_reports.domain.objects import receipt_key
 from vonage_reports.domain.report import Report, State
 from vonage_reports_cli.status.sources import content_of
@@ -547,6 +549,55 @@ def test_withdrawal_that_vonage_does_not_confirm_asks_for_a_person(
 
     assert ended.code == 1
     assert f"withdraw: {name} is not ended" in ended.err
+
+
+def test_withdrawal_of_windows_says_how_many_it_ended(
+    stack: Stack, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.now = stack.now.replace(hour=12, minute=0, second=0, microsecond=0)
+    for days in (4, 3, 2):
+        stack.plan_definitions([definition(delay_days=[0])], stack.now - timedelta(days=days))
+    stack.submit()
+    names = sorted(each.report_id for each in stack.open())
+    describe = Executions.describe
+    throttled: Any = {"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}
+    unknown: list[str] = list(names)
+
+    def throttle(self: Executions, report: Report) -> Execution:
+        if report.report_id in unknown:
+            raise ClientError(throttled, "DescribeExecution")
+        return describe(self, report)
+
+    monkeypatch.setattr(Executions, "describe", throttle)
+    since, until = (str(stack.now.date() - timedelta(days=each)) for each in (9, 0))
+    arguments = ("d0", "--account", "abcd1234", "--from", since, "--until", until, "--yes")
+
+    none = program("withdraw", *arguments)
+    del unknown[0]
+    one = program("withdraw", *arguments)
+
+    assert (none.code, one.code) == (1, 1)
+    assert "d0, abcd1234: 0 reports ended as CANCELLED" in none.out
+    for name in names:
+        assert f"withdraw: {name} is not ended: " in none.err
+    assert "d0, abcd1234: 1 report ended as CANCELLED" in one.out
+    assert names[0] not in one.err
+    assert stack.known(names[0]).state is State.CANCELLED
+    assert stack.known(names[1]).state is State.SUBMITTED
+
+
+def test_withdrawal_of_windows_names_what_it_cannot_read(stack: Stack, program: Program) -> None:
+    (name,) = delivered(stack)
+    spoil(stack, name)
+    arguments = ("d0", "--account", "abcd1234", "--from", "2026-11-01", "--until", "2026-12-01")
+
+    alone = program("withdraw", *arguments, "--dry-run")
+    stack.plan(at=SCHEDULED + timedelta(days=1))
+    beside = program("withdraw", *arguments, "--dry-run")
+
+    assert (alone.code, beside.code) == (1, 0)
+    assert f"cannot be read: {name}" in alone.err
+    assert f"cannot be read: {name}" in beside.out
 
 
 def test_finished_report_is_not_withdrawn(stack: Stack, program: Program) -> None:

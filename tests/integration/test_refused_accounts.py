@@ -67,6 +67,17 @@ def test_report_of_a_refused_account_fails_after_seven_days(
     assert stack.known(denied.report_id).denied_since is None
 
 
+def test_refused_hour_is_ended_alone(stack: Stack) -> None:
+    """The dates of an hour would also end the other hours of its day."""
+    (denied,) = plan(stack, {**FOREIGN, "window": "hour"}).values()
+    submit_for(stack, 7.5)
+
+    (failed,) = (each for each in stack.announced() if "7 days" in each["message"])
+    assert f"`vonage-reports withdraw {denied.report_id}`" in failed["message"]
+    assert "--account" not in failed["message"]
+    assert "Change the dates" not in failed["message"]
+
+
 @pytest.mark.parametrize("list_status", [503, 429])
 def test_refused_report_waits_without_a_slot_while_the_list_does_not_answer(
     stack: Stack, list_status: int

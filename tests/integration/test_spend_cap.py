@@ -350,3 +350,65 @@ def test_withdrawn_report_counts_with_its_receipt_if_vonage_does_not_show_it(
 
     assert stack.known(report.report_id).state is State.CANCELLED
     assert counted(stack) == 70
+
+
+def in_flight(stack: Stack) -> Report:
+    """Return a request for an expected 100 records, beside the 100 of the day before."""
+    stack.plan(1)
+    submit_below(stack, 0)
+    deliver(stack, 100)
+    next_day(stack, 1)
+    stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=999_999)
+    submit_below(stack, 0)
+    (report,) = stack.open()
+    return report
+
+
+def counted_with(stack: Stack, report: Report) -> int:
+    """Return the counted records of the month in which a report was requested."""
+    assert report.submitted_at is not None
+    return stack.services.ledger.counted_records(month_of(report.submitted_at))
+
+
+@pytest.mark.parametrize("cancel", [404, 409, 403])
+def test_withdrawn_report_without_a_receipt_counts_as_expected(stack: Stack, cancel: int) -> None:
+    report = in_flight(stack)
+    forget(stack, cancel)
+    stack.runs.end(report, "ReportExpired")
+
+    withdraw(report.report_id, stack.services, now=stack.now)
+
+    assert stack.known(report.report_id).state is State.CANCELLED
+    assert counted_with(stack, report) == 200
+
+
+def test_withdrawn_report_whose_cancellation_is_never_answered_counts(stack: Stack) -> None:
+    report = in_flight(stack)
+    stack.simulator.fault("cancel", "status", status=503, times=None)
+    withdraw(report.report_id, stack.services, now=stack.now)
+    stack.runs.end(report, "VonageUnavailable")
+    stack.settle()
+    assert counted_with(stack, report) == 100, "Vonage may still stop it"
+    stack.later(hours=49)
+    stack.settle()
+
+    assert stack.known(report.report_id).state is State.CANCELLED
+    assert counted_with(stack, report) == 200
+
+
+@pytest.mark.parametrize("cancel", [404, 409])
+def test_request_that_vonage_forgets_at_its_deadline_counts_before_the_next_one(
+    stack: Stack, cancel: int
+) -> None:
+    report = in_flight(stack)
+    stack.later(hours=49)
+    stack.simulator.fault("get", "status", status=404, times=None, after=1)
+    stack.simulator.fault("cancel", "status", status=cancel, times=None)
+    stack.runs.end(report, "VonageUnavailable")
+    while stack.known(report.report_id).request_id == report.request_id:
+        stack.settle()
+        stack.later(hours=2)
+        stack.runs.end(stack.known(report.report_id), "ReportExpired")
+
+    assert stack.known(report.report_id).state is State.PLANNED
+    assert counted_with(stack, report) == 200

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.support.stack import LIFETIME, SCHEDULED, Stack, definition
+from vonage_reports.domain.decisions import Execution
 from vonage_reports.domain.errors import InvalidRequest
 from vonage_reports.domain.lifecycle import TRANSITIONS
 from vonage_reports.domain.objects import receipt_key
@@ -527,3 +530,93 @@ def test_withdrawal_of_an_unknown_definition_is_refused(stack: Stack) -> None:
     dates = stack.day(3), stack.day(2)
     with pytest.raises(InvalidRequest, match="no definition d9"):
         withdraw_windows("d9", "abcd1234", dates, stack.services, ENDLESS, now=stack.now)
+
+
+def spoil(stack: Stack, report: Report) -> None:
+    """Make the item of a report unreadable."""
+    (item,) = (each for each in stack.table() if report.report_id in each["sk"])
+    stack.services.ledger._table.put_item(Item={**item, "state": "UNKNOWN"})
+
+
+def two_windows(stack: Stack) -> tuple[list[Report], tuple[date, date]]:
+    """Return two submitted windows of d0, and the dates of a range that has both."""
+    stack.now = stack.now.replace(hour=12, minute=0, second=0, microsecond=0)
+    for days in (3, 2):
+        stack.plan_definitions([definition(delay_days=[0])], stack.now - timedelta(days=days))
+    stack.submit()
+    reports = sorted(stack.open(), key=lambda each: each.window.start)
+    first, last = reports
+    return reports, (first.window.first_date, last.window.last_date + timedelta(days=1))
+
+
+def test_error_of_aws_is_the_reason_why_a_report_is_not_ended(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first, last), dates = two_windows(stack)
+    describe = stack.runs.describe
+    throttled: Any = {"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}
+
+    def throttle(report: Report) -> Execution:
+        if report.report_id == first.report_id:
+            raise ClientError(throttled, "DescribeExecution")
+        return describe(report)
+
+    monkeypatch.setattr(stack.runs, "describe", throttle)
+    done = withdraw_windows("d0", "abcd1234", dates, stack.services, ENDLESS, now=stack.now)
+
+    assert done.ended == [last.report_id]
+    (error,) = done.errors
+    assert str(error).startswith(f"withdraw: {first.report_id} is not ended: ")
+    assert "ThrottlingException" in str(error)
+
+
+def test_withdrawal_of_windows_names_a_report_that_cannot_be_read(stack: Stack) -> None:
+    (first, last), dates = two_windows(stack)
+    spoil(stack, first)
+
+    done = withdraw_windows("d0", "abcd1234", dates, stack.services, ENDLESS, now=stack.now)
+
+    assert done.ended == [last.report_id]
+    (error,) = done.errors
+    assert str(error).startswith("withdraw: the ledger has items that cannot be read: ")
+    assert first.report_id in str(error)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "reason"),
+    [
+        ("2026-11-02", "2026-11-02", "end 2026-11-02 is not after start 2026-11-02"),
+        ("2026-11-03", "2026-11-02", "end 2026-11-02 is not after start 2026-11-03"),
+        ("0001-01-01", "2026-11-02", "write dates from 2000-01-01 to 9998-12-31"),
+        ("0999-01-01", "2026-11-02", "write dates from 2000-01-01 to 9998-12-31"),
+        ("2026-11-01", "9999-12-31", "write dates from 2000-01-01 to 9998-12-31"),
+    ],
+)
+@pytest.mark.parametrize("time_zone", ["UTC", "Europe/Berlin", "America/New_York"])
+def test_withdrawal_of_dates_that_are_no_range_is_refused(
+    stack: Stack, start: str, end: str, reason: str, time_zone: str
+) -> None:
+    stack.plan(time_zone=time_zone)
+    dates = date.fromisoformat(start), date.fromisoformat(end)
+    with pytest.raises(InvalidRequest, match=f"withdraw: .*{reason}"):
+        withdraw_windows("d0", "abcd1234", dates, stack.services, ENDLESS, now=stack.now)
+
+
+def test_withdrawal_of_an_account_without_reports_is_refused(stack: Stack) -> None:
+    """A mistyped account must not look like an account that has nothing to end."""
+    stack.plan()
+    dates = date(2000, 1, 1), date(9998, 12, 31)
+    with pytest.raises(InvalidRequest, match="the calendar never planned abcd1235 of d0"):
+        withdraw_windows("d0", "abcd1235", dates, stack.services, ENDLESS, now=stack.now)
+
+
+def test_withdrawal_ends_a_report_of_an_account_without_a_cursor(stack: Stack) -> None:
+    """A backfill collects accounts that the calendar never planned."""
+    report = planned(stack)
+    cursor = {"pk": "calendar", "sk": f"cursor#d0#{report.account_id}#{report.delay_days}"}
+    stack.services.ledger._table.delete_item(Key=cursor)
+    dates = report.window.first_date, report.window.last_date + timedelta(days=1)
+
+    done = withdraw_windows("d0", "abcd1234", dates, stack.services, ENDLESS, now=stack.now)
+
+    assert (done.ended, done.errors) == ([report.report_id], [])

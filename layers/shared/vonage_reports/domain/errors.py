@@ -93,6 +93,11 @@ class VonageRejected(VonageReportsError):
         return self.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 
     @property
+    def refuses_callback(self) -> bool:
+        """Whether the URL that Vonage is to call is wrong, perhaps beside other parameters."""
+        return self.is_final and any(name == "callback_url" for name, _ in self.invalid_parameters)
+
+    @property
     def is_about_access(self) -> bool:
         """Whether the secret, or the account's permissions at Vonage, have to change."""
         return self.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)

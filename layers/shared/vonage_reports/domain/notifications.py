@@ -140,11 +140,15 @@ def failed(report: Report, failure: Fail, *, execution: str | None) -> dict[str,
 
 def _without_access(report: Report) -> str:
     """Say how to end the reports of an account or a product that Vonage refuses for good."""
-    event = withdraw_windows(report.definition, report.account_id, report.window, report.window)
+    event: dict[str, Any] = {"withdraw": {"report_id": report.report_id}}
+    of_others = ""
+    # The dates of an hour are those of its whole day, with all of its other hours.
+    if report.window.hours > 1:
+        event = withdraw_windows(report.definition, report.account_id, report.window, report.window)
+        of_others = ". Change the dates to end reports of other windows"
     return (
         "Give the API key access, and collect the window again. If Vonage refuses access for good, "
-        f"end the report with `{command_for(event)}`. Change the dates to end reports of other "
-        "windows"
+        f"end the report with `{command_for(event)}`{of_others}"
     )
 
 
@@ -210,6 +214,15 @@ def resumed(report: Report, again: Resume, *, execution: str | None) -> dict[str
 def refused_by_vonage(report: Report, error: VonageReportsError) -> dict[str, Any]:
     """Make the body of `report.failed` for a refusal that the operator has to mend."""
     reason = f"{error}. The request is retried automatically"
+    return _problem("report.failed", report, type(error).__name__, reason)
+
+
+def callback_refused(report: Report, error: VonageReportsError) -> dict[str, Any]:
+    """Make the body of `report.failed` for a refusal of the URL that Vonage is to call."""
+    reason = (
+        f"{error}. The request is sent again without the URL, and so are all later ones. Their "
+        "runs poll at their usual times"
+    )
     return _problem("report.failed", report, type(error).__name__, reason)
 
 
@@ -425,6 +438,11 @@ def cause(report: Report, error: VonageReportsError) -> str:
     if not isinstance(error, VonageRejected) or error.concerns_every_report:
         return EVERY_REPORT
     return _rejected(report)
+
+
+def cause_of_callback(url: str) -> str:
+    """Return the cause that requests name no URL to call. Another URL is another cause."""
+    return f"callback-refused#{url}"
 
 
 def causes_disproved_by(report: Report) -> frozenset[str]:

@@ -113,14 +113,13 @@ def _settle(
     if is_withdrawn and isinstance(decision, Cancel | Resubmit | Split):
         decision = GiveUp()
     if isinstance(decision, Cancel):
-        decision, records = _cancel(
+        decision, at_vonage, records = _cancel(
             report, execution, decision, announced, services, leaves=leaves, now=now
         )
     is_forgotten = at_vonage is Gone.GONE and isinstance(decision, Fail | Resubmit | Store)
     if is_forgotten:
         # Vonage billed the request, and does not tell any more how many records it had.
-        stored = stored_records(report, services)
-        records = report.expected_rows if stored is None else stored
+        records = stored_records(report, services)
     return execute(report, decision, services, now=now, records=records)
 
 
@@ -190,15 +189,19 @@ def _cancel(
     *,
     leaves: int,
     now: datetime,
-) -> tuple[Decision, int | None]:
-    """Stop a report at Vonage, and decide for it. Return Vonage's count of its records too."""
+) -> tuple[Decision, AtVonage | None, int | None]:
+    """Stop a report at Vonage, and decide for it.
+
+    Return its state after that too, None if it is stopped or unknown, and Vonage's count of its
+    records.
+    """
     try:
         if services.vonage.cancel_report(_request_id(report)):
-            return cancel.then, None
+            return cancel.then, None, None
     except ReportExpired:
-        return cancel.then, None
+        return cancel.then, Gone.GONE, None
     except (RateLimited, VonageRejected, VonageUnavailable):
-        return Stay(), None
+        return Stay(), None, None
     # The report had ended before the DELETE, perhaps with a file.
     at_vonage, records = _at_vonage(report, announced, services)
     again = decide(
@@ -210,7 +213,7 @@ def _cancel(
         now=now,
         waits=services.waits,
     )
-    return again.then if isinstance(again, Cancel) else again, records
+    return again.then if isinstance(again, Cancel) else again, at_vonage, records
 
 
 def _request_id(report: Report) -> str:

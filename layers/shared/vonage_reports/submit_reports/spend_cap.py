@@ -51,15 +51,13 @@ def records_left(ledger: Ledger, *, cap: int, is_backfill: bool, now: datetime) 
 
 
 def stored_records(report: Report, services: Services) -> int | None:
-    """Return the records of an archived request that Vonage no longer shows.
+    """Return the records of a billed request that Vonage no longer shows.
 
-    Use the count in the receipt. If Vonage gave no count, use the expected records. Return None if
-    there is no receipt.
+    Use the count in the receipt. Without a receipt, or if Vonage gave no count, use the expected
+    records. Return None if the report has none.
     """
     stored = services.bucket.read_json(receipt_key(report))
-    if stored is None:
-        return None
-    count: int | None = stored["items_count"]
+    count: int | None = None if stored is None else stored["items_count"]
     return report.expected_rows if count is None else count
 
 

@@ -201,7 +201,7 @@ def _submit_planned(
             continue
         go_on, seen_free = True, len(free)
         with collect_errors(result.errors):
-            path = None if services.callback_url is None else draw_path(services.random_bytes)
+            path = draw_path(services.random_bytes) if _has_callbacks(work, services) else None
             owned = _take_slot(
                 report, free, services, invocation, path=path, least=least, now=clock()
             )
@@ -310,6 +310,9 @@ def _send(
         # The lists have shown that no earlier POST created a report.
         report = replace(report, refused_since=None)
     answer = _post(report, services, path)
+    if isinstance(answer, VonageRejected) and answer.refuses_callback and path is not None:
+        _give_up_callbacks(report, answer, services, now=now)
+        return False
     if isinstance(answer, VonageRejected) and answer.is_about_access:
         answer.seems_of_the_key = may_be_the_key
     decision = _after_post(report, answer, services, now=now)
@@ -319,6 +322,19 @@ def _send(
         _fail(report, decision, services, now=now)
     else:
         execute(report, decision, services, now=now)
+    return _conclude(report, answer, decision, work=work, services=services, result=result)
+
+
+def _conclude(
+    report: Report,
+    answer: str | VonageReportsError,
+    decision: Decision,
+    *,
+    work: OpenWork,
+    services: Services,
+    result: StepResult,
+) -> bool:
+    """Announce the outcome of a POST, once it is written. Return False to stop further POSTs."""
     is_refused = isinstance(decision, PutBack) and not isinstance(answer, RateLimited)
     if is_refused and isinstance(answer, VonageReportsError):
         # Announce last. If the announcement fails, the slot is free already, and the next refusal
@@ -350,6 +366,24 @@ def _post(report: Report, services: Services, path: str | None) -> str | VonageR
     known = {"report_id": report.report_id, "definition": report.definition}
     logger.info("created", extra={**known, "request_id": request_id})
     return request_id
+
+
+def _has_callbacks(work: OpenWork, services: Services) -> bool:
+    """Whether requests name a URL to call: there is one, and Vonage has not refused it."""
+    url = services.callback_url
+    return url is not None and notifications.cause_of_callback(url) not in work.announced
+
+
+def _give_up_callbacks(
+    report: Report, refusal: VonageRejected, services: Services, *, now: datetime
+) -> None:
+    """Put a report back whose URL Vonage refused. The next pass sends it without the URL."""
+    # Vonage names the parameter that it refused, so it has created nothing.
+    execute(report, PutBack(now, type(refusal).__name__, str(refusal)), services, now=now)
+    logger.warning("Vonage refuses the callback URL", extra={"reason": str(refusal)})
+    # Mark first, because the reports must go on even if the announcement fails.
+    if services.ledger.mark_announced(notifications.cause_of_callback(services.callback_url or "")):
+        services.topic.announce(notifications.callback_refused(report, refusal))
 
 
 def _after_post(

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
 from vonage_reports.aws.ledger import Ledger, VersionConflict
+from vonage_reports.aws.ledger_items import UnreadableItem
 from vonage_reports.domain.decisions import Execution, ExecutionStatus, Stay
 from vonage_reports.domain.errors import (
     InvalidRequest,
@@ -80,12 +81,15 @@ def withdraw_windows(
 ) -> StepResult:
     """End all open and failed reports of one account whose windows begin in a range of dates.
 
-    The reports that are not ended now do not stop the others.
+    The reports that are not ended now do not stop the others. Each has an error in the result, and
+    so have the reports that cannot be read.
 
-    Raises InvalidRequest, having written nothing, for an unknown definition.
+    Raises InvalidRequest, having written nothing, as `withdrawable` does.
     """
-    found = withdrawable(definition, account_id, dates, services.ledger)
+    found, unreadable = withdrawable(definition, account_id, dates, services.ledger)
     result = StepResult()
+    if unreadable:
+        result.errors.append(InvalidRequest(f"withdraw: {unreadable}"))
     for number, report in enumerate(found):
         if not invocation.has_time_to_settle():
             left = f"Reports of {definition}, {account_id} that are left: {len(found) - number:,}"
@@ -95,33 +99,64 @@ def withdraw_windows(
                 )
             )
             break
-        with collect_errors(result.errors):
+        errors: list[Exception] = []
+        with collect_errors(errors):
             _require_unfinished(report, services, now=now)
             _withdraw(report, services, result, now=now)
+        result.errors += [_named(report, error) for error in errors]
     return result
+
+
+def _named(report: Report, error: Exception) -> InvalidRequest:
+    """Return an error, also one of AWS, as the reason why a report is not ended."""
+    if isinstance(error, InvalidRequest):
+        return error
+    return InvalidRequest(f"withdraw: {report.report_id} is not ended: {error}")
+
+
+_EARLIEST, _LATEST = date(2000, 1, 1), date(9998, 12, 31)
+"""The dates that every time zone has, and that a report_id writes with four digits."""
 
 
 def withdrawable(
     definition: str, account_id: str, dates: tuple[date, date], ledger: Ledger
-) -> list[Report]:
+) -> tuple[list[Report], UnreadableItem | None]:
     """Return the reports of an account that `withdraw_windows` ends, oldest first.
 
     Their windows begin at the first date or later, and before the second date. The dates are local
     to the definition. Leaves out what is stored and about to be delivered, and a failed revision
-    whose window has a later delivery.
+    whose window has a later delivery. Also returns the error that names the unreadable reports of
+    these windows, which may be of another account.
 
-    Raises InvalidRequest for an unknown definition.
+    Raises InvalidRequest for an unknown definition, an account that has neither a cursor nor a
+    report, and dates that are no range.
     """
-    collects = ledger.calendar().collects
+    start, end = dates
+    if end <= start:
+        raise InvalidRequest(
+            f"withdraw: end {end} is not after start {start}; write a later end (exclusive)"
+        )
+    if start < _EARLIEST or end > _LATEST:
+        raise InvalidRequest(
+            f"withdraw: {start} to {end} is out of range; write dates from {_EARLIEST} to {_LATEST}"
+        )
+    calendar = ledger.calendar()
+    collects = calendar.collects
     if definition not in collects:
         names = ", ".join(sorted(collects)) or "no definition"
         raise InvalidRequest(
             f"withdraw: the ledger has no definition {definition}. It has: {names}"
         )
     zone = ZoneInfo(json.loads(collects[definition])["time_zone"])
-    start, end_at = (datetime.combine(day, time(), zone) for day in dates)
-    reports, _ = ledger.reports_between(definition, start.astimezone(UTC), end_at.astimezone(UTC))
+    first, last = (datetime.combine(day, time(), zone).astimezone(UTC) for day in dates)
+    reports, unreadable = ledger.reports_between(definition, first, last)
     own = [each for each in reports if each.account_id.lower() == account_id.lower()]
+    planned = {account.lower() for name, account, _ in calendar.cursors if name == definition}
+    if not own and not unreadable and account_id.lower() not in planned:
+        raise InvalidRequest(
+            f"withdraw: the calendar never planned {account_id} of {definition}, and no window "
+            "between these dates has a report of it. Correct the account"
+        )
     delivered: dict[Window, int] = {}
     for each in own:
         if each.state is State.DELIVERED:
@@ -132,7 +167,8 @@ def withdrawable(
         if (not each.is_at_end and each.state is not State.CONVERTING)
         or (each.state is State.FAILED and delivered.get(each.window, -1) < each.delay_days)
     ]
-    return sorted(found, key=lambda each: (each.window.start, each.delay_days))
+    found.sort(key=lambda each: (each.window.start, each.delay_days))
+    return found, UnreadableItem(*sorted(unreadable)) if unreadable else None
 
 
 def _require_unfinished(report: Report, services: Services, *, now: datetime) -> None:
@@ -197,7 +233,7 @@ def cancelled(
         return (GiveUp() if report.is_half else ended), records
     except (RateLimited, VonageUnavailable):
         is_over = report.withdrawn_at is not None and now - report.withdrawn_at > DEADLINE
-        return (later if is_over else Stay()), None
+        return (later, stored_records(report, services)) if is_over else (Stay(), None)
     except (ReportExpired, VonageRejected):
         return later, stored_records(report, services)
 
