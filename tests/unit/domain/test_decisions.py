@@ -982,7 +982,7 @@ def test_conversion_failing_for_three_days_fails_the_report(
 
     decision = decide(tried, run, RequestStatus.SUCCESS, entry=Entry.CONVERT, now=NOW)
     assert decision == Fail("MemoryError", "it went wrong", is_stored=True)
-    # What is converted has only to be announced: that goes on.
+    # A converted report only has to be announced, so it goes on.
     decision = decide(tried, run, RequestStatus.SUCCESS, entry=Entry.ANNOUNCE, now=NOW)
     assert isinstance(decision, Resume)
 
@@ -1104,7 +1104,7 @@ Shape = tuple[State, int, tuple[bool, ...]]
 
 
 def shape(report: Report) -> Shape:
-    """What of a report decides where it can go; not what only counts or dates it."""
+    """Return the fields that decide the next moves of a report, without counters and dates."""
     attributes = (
         report.slot is not None,
         report.request_id is not None,
@@ -1123,7 +1123,7 @@ def shape(report: Report) -> Shape:
 
 
 def test_every_reachable_state_leads_to_an_end() -> None:
-    # What a killed sender leaves has no move that leads to it.
+    # No move leads to the state that a killed sender leaves.
     lost = applied(PLANNED, TakeSlot(1, "one", NOW), now=NOW)
     halves = halves_of(TOO_LARGE, now=NOW)
     of_a_backfill = replace(PLANNED, priority=Priority.BACKFILL, backfill="sms-outbound-1")
@@ -1146,7 +1146,7 @@ def test_every_reachable_state_leads_to_an_end() -> None:
             for decision in {decision for _, decision in seen_of(report, now)}:
                 after = step(report, decision, now)
                 if after is not None:
-                    # Whatever waits, waits until a moment that comes.
+                    # A report that waits goes on later, so treat the wait as over.
                     after = replace(after, not_before=None)
                     if shape(after) not in ways[here]:
                         ways[here].add(shape(after))
