@@ -69,7 +69,7 @@ help:
 	@echo '            DEFINITIONS=file.json   use other report definitions       KEYS=1   list the keys of the results'
 	@echo '            SCHEDULED_TIME=2026-11-22T02:15:00Z         WAIT_SCALE=0.01 (0 to 1)'
 	@echo 'make unit   Run the unit tests: less than 2 minutes.'
-	@echo 'make quick  Run all tests except the slow ones: less than 4 minutes.'
+	@echo 'make quick  Run all tests except the slow ones: about 8 minutes.'
 	@echo 'make test   Run every check and every test: about 13 minutes.'
 	@echo '            WORKERS=4   processes of make test and make quick'
 	@echo 'make check  Check style, types and security without running the code.'
