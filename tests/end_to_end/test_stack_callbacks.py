@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +13,7 @@ from local.simulator.callbacks import Callback, send
 from local.stack.package import CALLBACK_SECONDS
 from tests.end_to_end.conftest import TEN_TIMES_FASTER, LocalStack
 from tests.end_to_end.permissions import idle
+from tests.support.waiting import wait_until
 from vonage_reports.domain.callbacks import digest_of
 from vonage_reports.domain.report import Report, State
 
@@ -146,10 +146,7 @@ def waits(stack: LocalStack, report: Report) -> list[str]:
 
 def until_waiting(stack: LocalStack, report: Report) -> None:
     """Wait until the run has put its task token."""
-    deadline = time.monotonic() + 30
-    while not item(stack, report):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: item(stack, report))
 
 
 def item(stack: LocalStack, report: Report) -> dict[str, Any] | None:
@@ -201,10 +198,7 @@ def test_three_calls_cause_one_poll(calling_stack: LocalStack) -> None:
     report = submit(calling_stack, lasts=1, calls=3)
     delivered(calling_stack, report)
 
-    deadline = time.monotonic() + 10
-    while len(called(calling_stack, report)) < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: len(called(calling_stack, report)) >= 3, within=10)
     assert len(polls(calling_stack, report)) == 1
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from local.stack.deployment import DeploymentFailed, InvocationFailed, deploy
 from local.stack.emulator import ROOT
 from tests.end_to_end.conftest import WAIT_SCALE, LocalStack, copy_of_the_tree
 from tests.support.alarms import alarms_of_stack, metrics_in
+from tests.support.waiting import wait_until
 from vonage_reports.domain.metrics import ALARMING_GAUGES
 from vonage_reports.domain.objects import DEFINITIONS_KEY
 from vonage_reports.domain.report import State
@@ -257,15 +257,6 @@ def failures_of(local_stack: LocalStack) -> Counter[tuple[str, str]]:
     return failures
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Wait without sweeps, which fail while submit_reports does."""
-    deadline = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < deadline
-        # The functions run in processes of the emulator, which tell the test nothing.
-        time.sleep(0.02)
-
-
 @pytest.fixture(scope="module")
 def next_version(
     local_stack: LocalStack, in_flight: list[str], tmp_path_factory: pytest.TempPathFactory
@@ -291,10 +282,11 @@ def next_version(
     with pytest.raises(InvocationFailed, match=MISMATCH):
         local_stack.sweep()
     (layer / "for_submit_reports.py").touch()
-    wait_until((layer / "for_check_report.py").exists)
+    # Without sweeps, which fail while submit_reports does.
+    wait_until((layer / "for_check_report.py").exists, within=60)
     local_stack.simulator.advance(3600)
     # The emulator would kill other starts of the function, so only one report gets here.
-    wait_until(lambda: failures_of(local_stack)["Store Report", MISMATCH] > 0)
+    wait_until(lambda: failures_of(local_stack)["Store Report", MISMATCH] > 0, within=60)
     (layer / "stored_report.py").rename(layer / "store_report.py")
     local_stack.simulator.advance(3600)
     local_stack.until_finished(in_flight)

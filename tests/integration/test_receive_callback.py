@@ -11,6 +11,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.stub import Stubber
+from moto import mock_aws
 from mypy_boto3_dynamodb import DynamoDBClient
 from mypy_boto3_stepfunctions import SFNClient
 
@@ -49,17 +50,18 @@ class Receiver:
 
 
 @pytest.fixture
-def receiver(aws: None, aws_session: boto3.Session) -> Iterator[Receiver]:  # noqa: ARG001 - aws: first
-    dynamodb = aws_session.client("dynamodb")
-    step_functions: SFNClient = aws_session.client("stepfunctions")
-    dynamodb.create_table(
-        TableName=TABLE,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": "callback", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "callback", "KeyType": "HASH"}],
-    )
-    with Stubber(step_functions) as stub:
-        yield Receiver(WaitingRuns(dynamodb, TABLE, step_functions), dynamodb, stub)
+def receiver(aws_session: boto3.Session) -> Iterator[Receiver]:
+    with mock_aws():
+        dynamodb = aws_session.client("dynamodb")
+        step_functions: SFNClient = aws_session.client("stepfunctions")
+        dynamodb.create_table(
+            TableName=TABLE,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "callback", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "callback", "KeyType": "HASH"}],
+        )
+        with Stubber(step_functions) as stub:
+            yield Receiver(WaitingRuns(dynamodb, TABLE, step_functions), dynamodb, stub)
         stub.assert_no_pending_responses()
     dynamodb.close()
     step_functions.close()

@@ -2,7 +2,6 @@
 
 import json
 import ssl
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from local.simulator.process import Simulator
 from tests.integration.conftest import Bytes, ScriptedServer, Serve, answer
 from tests.support.simulator import Client
+from tests.support.waiting import wait_until
 
 HOST = "x1y2.lambda-url.eu-west-1.on.aws"
 NO_CONTENT = Bytes(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
@@ -45,10 +45,8 @@ def created(client: Client, scheme: str = "http") -> str:
 
 def called(client: Client, count: int) -> list[dict[str, Any]]:
     """Wait for so many callbacks, and return them."""
-    deadline = time.monotonic() + 10
-    while len(calls := client.simulator.state()["callbacks"]) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: len(client.simulator.state()["callbacks"]) >= count, within=10)
+    calls = client.simulator.state()["callbacks"]
     assert len(calls) == count
     return list(calls)
 

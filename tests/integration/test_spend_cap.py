@@ -44,6 +44,14 @@ def next_day(stack: Stack, count: int) -> None:
     stack.plan_definitions(wanted, at)
 
 
+def collect_a_day_of_100(stack: Stack) -> None:
+    """Deliver 100 records, and plan the next day, which is expected to have 100 too."""
+    stack.plan(1)
+    submit_below(stack, 0)
+    deliver(stack, 100)
+    next_day(stack, 1)
+
+
 def test_delivered_records_count_once(stack: Stack) -> None:
     stack.plan(2)
     submit_below(stack, 0)
@@ -84,10 +92,7 @@ def test_reports_above_the_cap_wait_with_the_reason_and_are_announced_once(stack
 
 
 def test_raised_cap_lets_the_reports_go_on(stack: Stack) -> None:
-    stack.plan(1)
-    submit_below(stack, 0)
-    deliver(stack, 100)
-    next_day(stack, 1)
+    collect_a_day_of_100(stack)
     assert submit_below(stack, 150).report_ids == []
 
     assert len(submit_below(stack, 200).report_ids) == 1
@@ -97,10 +102,7 @@ def test_raised_cap_lets_the_reports_go_on(stack: Stack) -> None:
 
 
 def test_next_month_lets_the_reports_go_on(stack: Stack) -> None:
-    stack.plan(1)
-    submit_below(stack, 0)
-    deliver(stack, 100)
-    next_day(stack, 1)
+    collect_a_day_of_100(stack)
     assert submit_below(stack, 100).report_ids == []
 
     stack.later(days=31)
@@ -119,10 +121,7 @@ def test_free_reports_pass_a_used_up_cap(stack: Stack) -> None:
 
 
 def test_capped_report_that_vonage_may_have_taken_is_adopted(stack: Stack) -> None:
-    stack.plan(1)
-    submit_below(stack, 0)
-    deliver(stack, 100)
-    next_day(stack, 1)
+    collect_a_day_of_100(stack)
     stack.simulator.fault("create", "accept_then_status", status=403)
     submit_below(stack, 0)
     (refused,) = stack.open()
@@ -137,10 +136,7 @@ def test_capped_report_that_vonage_may_have_taken_is_adopted(stack: Stack) -> No
 
 
 def test_absent_report_of_a_refused_post_waits_for_the_cap(stack: Stack) -> None:
-    stack.plan(1)
-    submit_below(stack, 0)
-    deliver(stack, 100)
-    next_day(stack, 1)
+    collect_a_day_of_100(stack)
     stack.simulator.fault("create", "status", status=403, times=1)
     submit_below(stack, 0)
 
@@ -185,10 +181,7 @@ def test_capped_calendar_leaves_room_for_backfills(stack: Stack) -> None:
 
 
 def test_report_that_no_month_has_room_for_says_so(stack: Stack) -> None:
-    stack.plan(1)
-    submit_below(stack, 0)
-    deliver(stack, 100)
-    next_day(stack, 1)
+    collect_a_day_of_100(stack)
 
     submit_below(stack, 50)
 
@@ -197,10 +190,7 @@ def test_report_that_no_month_has_room_for_says_so(stack: Stack) -> None:
 
 
 def test_cap_is_announced_once_in_a_month_even_if_nothing_waited_meanwhile(stack: Stack) -> None:
-    stack.plan(1)
-    submit_below(stack, 0)
-    deliver(stack, 100)
-    next_day(stack, 1)
+    collect_a_day_of_100(stack)
     submit_below(stack, 100)
     assert [each["event"] for each in stack.announced()] == ["spend.capped"]
     (report,) = stack.open()
@@ -298,10 +288,7 @@ def forget(stack: Stack, cancel: int = 404) -> None:
 def test_failed_report_counts_even_if_vonage_has_forgotten_it(
     stack: Stack, error: str, stored: int | str | None, expected: int
 ) -> None:
-    stack.plan(1)
-    submit_below(stack, 0)
-    deliver(stack, 100)
-    next_day(stack, 1)
+    collect_a_day_of_100(stack)
     submit_below(stack, 0)
     (report,) = stack.open()
     if not isinstance(stored, str):
@@ -319,10 +306,7 @@ def test_failed_report_counts_even_if_vonage_has_forgotten_it(
 def test_report_that_vonage_deleted_counts_as_expected_before_the_next_request(
     stack: Stack,
 ) -> None:
-    stack.plan(1)
-    submit_below(stack, 0)
-    deliver(stack, 100)
-    next_day(stack, 1)
+    collect_a_day_of_100(stack)
     submit_below(stack, 0)
     forget(stack)
     while (report := stack.open()[0]).state is State.SUBMITTED:
@@ -354,10 +338,7 @@ def test_withdrawn_report_counts_with_its_receipt_if_vonage_does_not_show_it(
 
 def in_flight(stack: Stack) -> Report:
     """Return a request for an expected 100 records, beside the 100 of the day before."""
-    stack.plan(1)
-    submit_below(stack, 0)
-    deliver(stack, 100)
-    next_day(stack, 1)
+    collect_a_day_of_100(stack)
     stack.simulator.fault("create", "outcome", request_status="SUCCESS", seconds=999_999)
     submit_below(stack, 0)
     (report,) = stack.open()

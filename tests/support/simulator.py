@@ -3,7 +3,6 @@
 import base64
 import http.client
 import json
-import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from local.simulator.process import Simulator
+from tests.support.waiting import wait_until
 
 ACCOUNT = "abcd1234"
 SMS = {"product": "SMS", "account_id": ACCOUNT, "direction": "outbound"}
@@ -60,11 +60,9 @@ class Client:
         return self.wait(request_id)
 
     def wait(self, request_id: str) -> dict[str, Any]:
-        deadline = time.monotonic() + 30
-        while (report := self.known(request_id))["request_status"] in {"PENDING", "PROCESSING"}:
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        return report
+        at_work = {"PENDING", "PROCESSING"}
+        wait_until(lambda: self.known(request_id)["request_status"] not in at_work, every=0.002)
+        return self.known(request_id)
 
     def known(self, request_id: str) -> dict[str, Any]:
         """Return the report from the control endpoint, which meets no fault."""

@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from local.simulator.process import Simulator
 from tests.support.alarms import STACK
 from tests.support.contracts import check_notification
 from tests.support.ledger_table import create_ledger_table
+from tests.support.waiting import wait_until
 from vonage_reports.aws.bucket import Bucket
 from vonage_reports.aws.cloudwatch import Metrics
 from vonage_reports.aws.definitions_source import DefinitionsSource
@@ -42,7 +42,6 @@ from vonage_reports.vonage.pacing import Pacer
 SCHEDULED = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 LIFETIME = 300.0
 """Seconds that an invocation has."""
-_PATIENCE_SECONDS = 60.0
 
 
 class Runs:
@@ -157,9 +156,8 @@ class Stack:
 
     def until_vonage_has_ended(self, *reports: Report) -> None:
         """Wait for the simulator, which writes archives in the background."""
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while self._at_work_at_vonage() & {report.request_id for report in reports}:
-            assert time.monotonic() < deadline
+        requested = {report.request_id for report in reports}
+        wait_until(lambda: not self._at_work_at_vonage() & requested, within=60, every=0.002)
 
     def _at_work_at_vonage(self) -> set[str]:
         return {
