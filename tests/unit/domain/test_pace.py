@@ -138,7 +138,8 @@ def test_paces_come_back_from_the_ledger(history: list[int]) -> None:
 def test_malformed_paces_count_as_none(paces: object) -> None:
     item = {"pk": "calendar", "sk": "pace#sms#abcd1234", "paces": paces}
     assert paces_of(item) == ()
-    assert (calendar_of([item]).paces, calendar_of([item]).unreadable) == ({}, ())
+    calendar = calendar_of([item])
+    assert (calendar.paces, calendar.unreadable) == ({("sms", "abcd1234"): None}, ())
     assert paces_of({}) == ()
 
 

@@ -113,8 +113,8 @@ class Calendar:
         delays: The delays of each definition as last planned. Absent for a definition that only an
             earlier version of this code planned.
         subaccounts: Vonage's lists of sub-accounts, by primary account in lower case.
-        paces: How many seconds Vonage takes for a million rows, by definition and account. Absent
-            for a definition with too few large reports.
+        paces: How many seconds Vonage takes for a million rows, by definition and account. None, or
+            absent, with too few large reports.
     """
 
     cursors: Mapping[tuple[str, str, int], datetime]
@@ -124,7 +124,7 @@ class Calendar:
     unreadable: tuple[str, ...] = ()
     delays: Mapping[str, Delays] = field(default_factory=dict)
     subaccounts: Mapping[str, Subaccounts] = field(default_factory=dict)
-    paces: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    paces: Mapping[tuple[str, str], int | None] = field(default_factory=dict)
 
     @property
     def latest_subaccounts(self) -> Subaccounts | None:
@@ -265,8 +265,7 @@ class _OpenItems:
 
 def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
     """Read the calendar's partition."""
-    items = list(items)
-    cursors, volumes, collects, profiles = {}, {}, {}, {}
+    cursors, volumes, collects, profiles, paces = {}, {}, {}, {}, {}
     delays, unreadable, subaccounts = {}, [], {}
     for item in items:
         kind, *rest = str(item["sk"]).split("#")
@@ -286,25 +285,17 @@ def calendar_of(items: Iterable[Mapping[str, Any]]) -> Calendar:
                 collects[name] = fixed
                 if "delays" in item:
                     delays[name] = _delays_of(json.loads(str(item["delays"])))
+            elif kind == "pace":
+                name, account_id = rest
+                paces[name, account_id] = learnt_pace(paces_of(item))
             elif kind == "subaccounts":
                 (primary,) = rest
                 subaccounts[primary] = subaccounts_of_item(item)
         except _MALFORMED:
             unreadable.append(_name(item))
     return Calendar(
-        *(cursors, volumes, collects, profiles, tuple(unreadable), delays, subaccounts),
-        paces=dict(_learnt_paces(items)),
+        *(cursors, volumes, collects, profiles, tuple(unreadable), delays, subaccounts, paces)
     )
-
-
-def _learnt_paces(items: Sequence[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, str], int]]:
-    """Yield the definition, the account and the pace of each item with enough paces."""
-    for item in items:
-        kind, _, of = str(item["sk"]).partition("#")
-        pace = learnt_pace(paces_of(item)) if kind == "pace" else None
-        if pace is not None:
-            name, _, account_id = of.partition("#")
-            yield (name, account_id), pace
 
 
 def pace_key(report: Report) -> dict[str, str]:

@@ -119,7 +119,7 @@ def due_reports(
     profiles: Mapping[tuple[str, str], TrafficProfile],
     at: datetime,
     now: datetime,
-    paces: Mapping[tuple[str, str], int] = MappingProxyType({}),
+    paces: Mapping[tuple[str, str], int | None] = MappingProxyType({}),
     delays: Delays | None = None,
     planned: Mapping[str, Sequence[Window]] = MappingProxyType({}),
     stopped_since: datetime | None = None,
