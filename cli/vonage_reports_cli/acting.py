@@ -11,7 +11,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from vonage_reports.aws.ledger_items import UnreadableItem
-from vonage_reports.domain.commands import PROGRAM
+from vonage_reports.domain.commands import PROGRAM, verb_of
 from vonage_reports.domain.printable import printable
 from vonage_reports.domain.report import Report
 from vonage_reports.domain.windows import format_instant
@@ -264,12 +264,7 @@ def own_faults(action: Action, answer: Mapping[str, Any]) -> list[str]:
     An answer has the errors of other reports too, because each event settles and submits.
     """
     faults: list[str] = answer.get("faults", [])
-    return [each for each in faults if each.startswith(f"{_verb_of(action)}: ")]
-
-
-def _verb_of(action: Action) -> str:
-    """Return the first word of the reasons for which an event did nothing."""
-    return action.key.removesuffix("_windows")
+    return [each for each in faults if each.startswith(f"{verb_of(action.key)}: ")]
 
 
 def code_of_fault(action: Action) -> Exit:
@@ -277,7 +272,7 @@ def code_of_fault(action: Action) -> Exit:
 
     A report that cannot be withdrawn now is no wrong input: it is delivered, or ends later.
     """
-    return Exit.ATTENTION if _verb_of(action) == "withdraw" else Exit.BAD_INPUT
+    return Exit.ATTENTION if verb_of(action.key) == "withdraw" else Exit.BAD_INPUT
 
 
 _SAID: Mapping[str, str] = {

@@ -16,7 +16,7 @@ def command_for(event: Mapping[str, Any], *, stack: str | None = None) -> str | 
     if key not in _ARGUMENTS:
         return None
     name, options = _ARGUMENTS[key](value)
-    verb = _VERBS.get(key, key)
+    verb = verb_of(key)
     target = ["--stack", stack] if stack else []
     arguments = [*([name] if name else []), *options]
     if name.startswith("-"):
@@ -54,6 +54,11 @@ def _backfill(value: Mapping[str, Any]) -> _Arguments:
 
 def _dry_run(value: Mapping[str, Any]) -> list[str]:
     return ["--dry-run"] if value.get("dry_run") else []
+
+
+def verb_of(key: str) -> str:
+    """Return the verb of the program that sends an event with this key."""
+    return _VERBS.get(key, key)
 
 
 _VERBS: Mapping[str, str] = {"scheduled_time": "collect", "withdraw_windows": "withdraw"}
